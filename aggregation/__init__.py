@@ -1,0 +1,1 @@
+"""Hospitals, the aggregator between them, sealed sums and the transcript of what crossed a wall."""

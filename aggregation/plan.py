@@ -1,0 +1,185 @@
+"""The plan that all parties of a run agree on before the first patient is read.
+
+It is public, sent as the first message of the transcript, and complete: from the plan and the
+opened sums anybody recomputes every model, and from the plan alone every release's DP event.
+"""
+
+import dataclasses
+import hashlib
+import json
+import math
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from aggregation.models import Model
+from privacy._validate import fraction, natural, non_negative, positive, unit_open
+from privacy.errors import CorruptMessageError, InvalidInputError
+
+__all__ = ["Plan"]
+
+Rule = Literal["fedsgd", "fedavg"]
+Noise = Literal["none", "article", "local", "shared"]
+Unit = Literal["patient", "hospital"]
+
+
+@dataclass(frozen=True)
+class Plan:
+    r"""What every hospital will do in every round.
+
+    Attributes:
+      run: Name of the run; part of every signature.
+      model: What is trained.
+      hospitals: Names, in order.
+      declared_sizes: Number of patients that each hospital has made public, in the same order. A
+        constant of the plan: the server divides by it, and it never follows a patient's coming or
+        going.
+      rounds: Number of rounds.
+      learning_rate: Step of the server on the mean gradient (``fedsgd``) or of a hospital on its
+        own (``fedavg``).
+      noise: ``none``: no noise. ``article``: the article's snippet, scaled by the upload's own
+        norm. ``local``: every hospital adds all of the noise. ``shared``: every hospital adds a
+        share, sized so that the shares of ``len(hospitals) - colluders`` make up all of it.
+      scheme: How updates are sealed; ``plain`` shows each of them to the server.
+      clip_norm: Largest L2 norm of one patient's gradient (of one hospital's update when that is
+        the unit), in units of the parameters; None: not clipped, which ``noise`` none and article
+        alone allow.
+      radius: The integer :math:`D` that ``clip_norm`` becomes; one integer step is
+        ``clip_norm / radius``.
+      noise_multiplier: Standard deviation of all of the noise over ``clip_norm``, unitless.
+      epsilon: The article's epsilon of one upload (``article`` alone).
+      delta: The delta that all epsilons of the run go with.
+      sampling_size: Expected patients of a hospital in a round, drawn by Poisson sampling with
+        probability ``sampling_size / declared_size``; None: all patients, every round.
+      colluders: Hospitals that may give their share of the noise to the adversary. At least 1
+        where shares are used: each hospital sees the opened sums and knows its own share.
+      rule: ``fedsgd`` sends one summed gradient; ``fedavg`` walks ``local_steps`` first.
+      local_steps: Steps of a hospital in a round (``fedavg``).
+      unit: Whose coming or going the noise hides.
+      model_seed: The jointly committed seed of the first model.
+    """
+
+    run: str
+    model: Model
+    hospitals: tuple[str, ...]
+    declared_sizes: tuple[int, ...]
+    rounds: int
+    learning_rate: float
+    noise: Noise
+    scheme: str
+    clip_norm: float | None
+    radius: int
+    noise_multiplier: float = 0.0
+    epsilon: float = math.inf
+    delta: float = 1e-5
+    sampling_size: int | None = None
+    colluders: int = 0
+    rule: Rule = "fedsgd"
+    local_steps: int = 1
+    unit: Unit = "patient"
+    model_seed: int = 0
+
+    def __post_init__(self) -> None:
+        if len(self.hospitals) < 1 or len(set(self.hospitals)) != len(self.hospitals):
+            raise InvalidInputError(f"Expected distinct hospitals, got {self.hospitals}.")
+        if len(self.declared_sizes) != len(self.hospitals):
+            raise InvalidInputError(
+                f"Expected one declared size a hospital, got {len(self.declared_sizes)} for "
+                f"{len(self.hospitals)}."
+            )
+        for size in self.declared_sizes:
+            natural(declared_size=size, least=1)
+        natural(rounds=self.rounds, least=1)
+        natural(radius=self.radius, least=1)
+        natural(local_steps=self.local_steps, least=1)
+        positive(learning_rate=self.learning_rate)
+        non_negative(noise_multiplier=self.noise_multiplier)
+        unit_open(delta=self.delta)
+        if self.sampling_size is not None:
+            natural(sampling_size=self.sampling_size, least=1)
+        self._check_noise()
+
+    def _check_noise(self) -> None:
+        if self.noise not in ("none", "article", "local", "shared"):
+            raise InvalidInputError(
+                f"Unknown noise {self.noise!r}; choose none, article, local or shared."
+            )
+        if self.clip_norm is not None:
+            positive(clip_norm=self.clip_norm)
+        elif self.noise in ("local", "shared"):
+            raise InvalidInputError(
+                f"Noise {self.noise!r} needs a clip norm: without one no noise bounds a patient's "
+                "influence. Give clip_norm."
+            )
+        if self.noise == "article" and not self.epsilon > 0:
+            raise InvalidInputError(f"Expected epsilon={self.epsilon} > 0.")
+        if self.noise == "shared":
+            if self.scheme == "plain_view":
+                raise InvalidInputError("Shared noise needs sealed sums.")
+            natural(
+                colluders=self.colluders,
+                least=1,
+                hint="A hospital knows its own share and sees every opened sum.",
+            )
+            if self.colluders >= len(self.hospitals):
+                raise InvalidInputError(
+                    f"Expected colluders={self.colluders} below the number of hospitals "
+                    f"({len(self.hospitals)}): no honest share would be left."
+                )
+        if self.rule == "fedavg" and self.unit == "patient" and self.noise == "shared":
+            raise InvalidInputError(
+                "Shared noise covers one-step uploads only: after the first local step one patient "
+                "changes every other's gradient. Use noise='local' (full noise at each step) or "
+                "unit='hospital'."
+            )
+        for prob in self.sampling_probs:
+            fraction(sampling_prob=prob, hint="Lower sampling_size below every declared size.")
+
+    @property
+    def sampling_probs(self) -> tuple[float, ...]:
+        """Probability with which each hospital draws each of its patients in a round."""
+        if self.sampling_size is None:
+            return (1.0,) * len(self.hospitals)
+        return tuple(self.sampling_size / n for n in self.declared_sizes)
+
+    @property
+    def step(self) -> float:
+        """What one integer step means, in units of the parameters."""
+        return (self.clip_norm or 1.0) / self.radius
+
+    @property
+    def share_std(self) -> float:
+        """Standard deviation of the noise that one hospital adds, in integer steps."""
+        std = self.noise_multiplier * self.radius
+        if self.noise == "shared":
+            return std / math.sqrt(len(self.hospitals) - self.colluders)
+        return std if self.noise == "local" else 0.0
+
+    @property
+    def normaliser(self) -> float:
+        """Expected number of patients in a round's sum: what the server divides by."""
+        return sum(q * n for q, n in zip(self.sampling_probs, self.declared_sizes, strict=True))
+
+    def to_bytes(self) -> bytes:
+        """Return the plan as JSON with sorted keys."""
+        return json.dumps(dataclasses.asdict(self), sort_keys=True).encode()
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Plan":
+        """Read what ``to_bytes`` wrote.
+
+        Raises:
+          CorruptMessageError: The bytes are not a plan.
+        """
+        try:
+            fields: dict[str, Any] = json.loads(content)
+            fields["model"] = Model(**fields["model"])
+            fields["hospitals"] = tuple(fields["hospitals"])
+            fields["declared_sizes"] = tuple(fields["declared_sizes"])
+            return cls(**fields)
+        except (ValueError, TypeError, KeyError) as error:
+            raise CorruptMessageError(f"These bytes are not a plan: {error}.") from error
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of the plan, in hex: what signatures and ledgers name."""
+        return hashlib.sha256(self.to_bytes()).hexdigest()

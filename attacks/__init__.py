@@ -1,0 +1,1 @@
+"""What each adversary can reconstruct from what it truly saw."""

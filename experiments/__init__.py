@@ -1,0 +1,1 @@
+"""Cohorts, experiments and the command line."""
