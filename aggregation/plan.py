@@ -11,13 +11,15 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal
 
+import numpy as np
+from jaxtyping import Float, Int
+
 from aggregation.models import Model
 from privacy._validate import fraction, natural, non_negative, positive, unit_open
 from privacy.errors import CorruptMessageError, InvalidInputError
 
 __all__ = ["Plan"]
 
-Rule = Literal["fedsgd", "fedavg"]
 Noise = Literal["none", "article", "local", "shared"]
 Unit = Literal["patient", "hospital"]
 
@@ -34,8 +36,8 @@ class Plan:
         constant of the plan: the server divides by it, and it never follows a patient's coming or
         going.
       rounds: Number of rounds.
-      learning_rate: Step of the server on the mean gradient (``fedsgd``) or of a hospital on its
-        own (``fedavg``).
+      learning_rate: Step on the mean gradient: the server's, and a hospital's own where it walks
+        several local steps.
       noise: ``none``: no noise. ``article``: the article's snippet, scaled by the upload's own
         norm. ``local``: every hospital adds all of the noise. ``shared``: every hospital adds a
         share, sized so that the shares of ``len(hospitals) - colluders`` make up all of it.
@@ -52,8 +54,8 @@ class Plan:
         probability ``sampling_size / declared_size``; None: all patients, every round.
       colluders: Hospitals that may give their share of the noise to the adversary. At least 1
         where shares are used: each hospital sees the opened sums and knows its own share.
-      rule: ``fedsgd`` sends one summed gradient; ``fedavg`` walks ``local_steps`` first.
-      local_steps: Steps of a hospital in a round (``fedavg``).
+      local_steps: 1 is FedSGD: one summed gradient. More is FedAvg: the hospital walks them on
+        its own patients and sends the sum of what it stepped along.
       unit: Whose coming or going the noise hides.
       model_seed: The jointly committed seed of the first model.
     """
@@ -73,7 +75,6 @@ class Plan:
     delta: float = 1e-5
     sampling_size: int | None = None
     colluders: int = 0
-    rule: Rule = "fedsgd"
     local_steps: int = 1
     unit: Unit = "patient"
     model_seed: int = 0
@@ -113,8 +114,6 @@ class Plan:
         if self.noise == "article" and not self.epsilon > 0:
             raise InvalidInputError(f"Expected epsilon={self.epsilon} > 0.")
         if self.noise == "shared":
-            if self.scheme == "plain_view":
-                raise InvalidInputError("Shared noise needs sealed sums.")
             natural(
                 colluders=self.colluders,
                 least=1,
@@ -125,7 +124,7 @@ class Plan:
                     f"Expected colluders={self.colluders} below the number of hospitals "
                     f"({len(self.hospitals)}): no honest share would be left."
                 )
-        if self.rule == "fedavg" and self.unit == "patient" and self.noise == "shared":
+        if self.local_steps > 1 and self.unit == "patient" and self.noise == "shared":
             raise InvalidInputError(
                 "Shared noise covers one-step uploads only: after the first local step one patient "
                 "changes every other's gradient. Use noise='local' (full noise at each step) or "
@@ -155,9 +154,24 @@ class Plan:
         return std if self.noise == "local" else 0.0
 
     @property
+    def batch_sizes(self) -> tuple[float, ...]:
+        """Expected patients of each hospital in one step."""
+        return tuple(q * n for q, n in zip(self.sampling_probs, self.declared_sizes, strict=True))
+
+    @property
     def normaliser(self) -> float:
-        """Expected number of patients in a round's sum: what the server divides by."""
-        return sum(q * n for q, n in zip(self.sampling_probs, self.declared_sizes, strict=True))
+        """Expected number of units in a round's sum: what the server divides by."""
+        return len(self.hospitals) if self.unit == "hospital" else sum(self.batch_sizes)
+
+    def advance(
+        self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "dim"]
+    ) -> Float[np.ndarray, "dim"]:
+        r"""Return the next model: :math:`w - \eta\, s\, S / n`.
+
+        ``S`` is the opened integer sum, ``s`` is ``step`` and ``n`` is ``normaliser``. Hospitals
+        compute it too and refuse any other model.
+        """
+        return params - self.learning_rate * self.step / self.normaliser * opened_sum
 
     def to_bytes(self) -> bytes:
         """Return the plan as JSON with sorted keys."""

@@ -1,0 +1,129 @@
+"""Records: what a run measured, with everything that names it, written once and whole.
+
+A record is ``{"config", "metrics", "stamp"}``. ``config`` alone names it: the file's name is the
+first 12 hex digits of SHA-256 over the RFC 8785 form of ``config`` (so no clock and no duration may
+stand there). ``stamp`` says which code made it. Durations go into a sidecar, not into the record.
+"""
+
+import dataclasses
+import hashlib
+import json
+import platform
+import subprocess
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import rfc8785
+
+from privacy.errors import CorruptMessageError, InvalidInputError
+
+__all__ = ["Record", "config_hash", "read_records", "stamp", "writable_folder", "write_json"]
+
+_ROOT = Path(__file__).resolve().parent.parent
+
+
+@dataclass(frozen=True)
+class Record:
+    """One point of an experiment.
+
+    Attributes:
+      config: What names the point; plain JSON without NaN.
+      metrics: What was measured, every name with its unit; None where it was not measured.
+      stamp: Commit, whether the tree was changed, digest of the lock, Python's version.
+    """
+
+    config: Mapping[str, Any]
+    metrics: Mapping[str, Any]
+    stamp: Mapping[str, Any]
+
+    @property
+    def name(self) -> str:
+        """The file's name without its suffix."""
+        return config_hash(self.config)
+
+    def write(self, folder: Path) -> Path:
+        """Write ``<hash>.json`` into ``folder``, all or nothing."""
+        return write_json(folder / f"{self.name}.json", dataclasses.asdict(self))
+
+
+def config_hash(config: Mapping[str, Any]) -> str:
+    """Return the 12 hex digits that name a config."""
+    return hashlib.sha256(rfc8785.dumps(dict(config))).hexdigest()[:12]
+
+
+def read_records(folder: Path) -> list[Record]:
+    """Read all records of a folder, in the order of their names.
+
+    Raises:
+      CorruptMessageError: A file is not a record, or its name is not its config's hash.
+    """
+    records = []
+    for path in sorted(folder.glob("*.json")):
+        try:
+            record = Record(**json.loads(path.read_text()))
+            if record.name != path.stem:
+                raise ValueError(f"its config hashes to {record.name}")
+        except (ValueError, TypeError) as error:
+            raise CorruptMessageError(
+                f"{path} is not a record: {error}. Delete it and run the command again."
+            ) from error
+        records.append(record)
+    return records
+
+
+def write_json(path: Path, content: object) -> Path:
+    """Write JSON with sorted keys through a temporary file, so that no half of it is ever seen."""
+    partial = path.with_suffix(path.suffix + ".tmp")
+    try:
+        partial.write_text(json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n")
+        partial.replace(path)
+    except OSError as error:
+        partial.unlink(missing_ok=True)
+        raise InvalidInputError(
+            f"Can't write {path}: {error.strerror}. Choose another folder with --out."
+        ) from error
+    return path
+
+
+def writable_folder(path: Path) -> Path:
+    """Make the folder and try it, so that a run fails before its first hour, not after it."""
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        probe = path / ".probe"
+        probe.write_bytes(b"")
+        probe.unlink()
+    except OSError as error:
+        raise InvalidInputError(
+            f"Can't write into {path}: {error.strerror}. Choose another folder with --out."
+        ) from error
+    return path
+
+
+def stamp() -> dict[str, Any]:
+    """Say which code runs: commit, whether it was changed since, digest of the lock, Python.
+
+    ``results/`` is git-ignored, so a sweep does not mark itself as changed.
+    """
+    lock = _ROOT / "requirements.lock"
+    return {
+        "commit": _git("rev-parse", "HEAD") or "unknown",
+        "dirty": _git("status", "--porcelain") != "",
+        "lock_sha256": hashlib.sha256(lock.read_bytes()).hexdigest() if lock.exists() else "",
+        "python": platform.python_version(),
+    }
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(  # noqa: S603
+            ["git", *arguments],  # noqa: S607
+            cwd=_ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()
