@@ -14,7 +14,6 @@ A model is data (its kind and sizes); its parameters are one flat float64 vector
 
 import math
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -49,7 +48,7 @@ class Model:
       InvalidInputError: An unknown kind, or a width that does not fit it.
     """
 
-    kind: Literal["logistic", "mlp"]
+    kind: str
     features: int
     width: int = 0
 

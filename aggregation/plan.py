@@ -8,8 +8,9 @@ import dataclasses
 import hashlib
 import json
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -19,9 +20,6 @@ from privacy._validate import fraction, natural, non_negative, positive, unit_op
 from privacy.errors import CorruptMessageError, InvalidInputError
 
 __all__ = ["Plan"]
-
-Noise = Literal["none", "article", "local", "shared"]
-Unit = Literal["patient", "hospital"]
 
 
 @dataclass(frozen=True)
@@ -56,8 +54,10 @@ class Plan:
         where shares are used: each hospital sees the opened sums and knows its own share.
       local_steps: 1 is FedSGD: one summed gradient. More is FedAvg: the hospital walks them on
         its own patients and sends the sum of what it stepped along.
-      unit: Whose coming or going the noise hides.
+      unit: Whose coming or going the noise hides: ``patient`` or ``hospital``.
       model_seed: The jointly committed seed of the first model.
+      average_last: The final model is the mean of the last so many; 1 is the last alone. It costs
+        no privacy: it is computed from what was opened.
     """
 
     run: str
@@ -66,7 +66,7 @@ class Plan:
     declared_sizes: tuple[int, ...]
     rounds: int
     learning_rate: float
-    noise: Noise
+    noise: str
     scheme: str
     clip_norm: float | None
     radius: int
@@ -76,8 +76,9 @@ class Plan:
     sampling_size: int | None = None
     colluders: int = 0
     local_steps: int = 1
-    unit: Unit = "patient"
+    unit: str = "patient"
     model_seed: int = 0
+    average_last: int = 1
 
     def __post_init__(self) -> None:
         if len(self.hospitals) < 1 or len(set(self.hospitals)) != len(self.hospitals):
@@ -92,6 +93,11 @@ class Plan:
         natural(rounds=self.rounds, least=1)
         natural(radius=self.radius, least=1)
         natural(local_steps=self.local_steps, least=1)
+        natural(average_last=self.average_last, least=1)
+        if self.average_last > self.rounds:
+            raise InvalidInputError(
+                f"Expected average_last={self.average_last} <= rounds={self.rounds}."
+            )
         positive(learning_rate=self.learning_rate)
         non_negative(noise_multiplier=self.noise_multiplier)
         unit_open(delta=self.delta)
@@ -104,6 +110,8 @@ class Plan:
             raise InvalidInputError(
                 f"Unknown noise {self.noise!r}; choose none, article, local or shared."
             )
+        if self.unit not in ("patient", "hospital"):
+            raise InvalidInputError(f"Unknown unit {self.unit!r}; choose patient or hospital.")
         if self.clip_norm is not None:
             positive(clip_norm=self.clip_norm)
         elif self.noise in ("local", "shared"):
@@ -172,6 +180,14 @@ class Plan:
         compute it too and refuse any other model.
         """
         return params - self.learning_rate * self.step / self.normaliser * opened_sum
+
+    def first_model(self) -> Float[np.ndarray, "dim"]:
+        """Return the model of round 0, which follows from the committed seed."""
+        return self.model.initial(np.random.default_rng(self.model_seed))
+
+    def final_model(self, models: Sequence[Float[np.ndarray, "dim"]]) -> Float[np.ndarray, "dim"]:
+        """Return what the run hands out, from all models in order (the first included)."""
+        return np.asarray(np.mean(models[-self.average_last :], axis=0))
 
     def to_bytes(self) -> bytes:
         """Return the plan as JSON with sorted keys."""

@@ -1,0 +1,115 @@
+"""The promises of ``aggregation.models``."""
+
+import warnings
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from opacus.grad_sample import GradSampleModule
+
+from aggregation.models import Model
+from privacy.errors import InvalidInputError
+
+MODELS = [Model("logistic", 5), Model("mlp", 5, 7)]
+
+
+def opacus_gradients(
+    model: Model, params: np.ndarray, x: np.ndarray, y: np.ndarray
+) -> np.ndarray:  # [patients, dim]
+    """Per-sample gradients by Opacus's hooks on the same network: the independent road."""
+    if model.kind == "logistic":
+        network = torch.nn.Sequential(torch.nn.Linear(model.features, 1))
+    else:
+        network = torch.nn.Sequential(
+            torch.nn.Linear(model.features, model.width),
+            torch.nn.ReLU(),
+            torch.nn.Linear(model.width, 1),
+        )
+    network = network.double()
+    with torch.no_grad():
+        parts = model.split(torch.tensor(params)).values()
+        for target, part in zip(network.parameters(), parts, strict=True):
+            target.copy_(part)
+    hooked = GradSampleModule(network, loss_reduction="sum")
+    with warnings.catch_warnings():
+        # Opacus registers full backward hooks on inputs that need no gradient; torch warns of it.
+        warnings.filterwarnings("ignore", message="Full backward hook is firing")
+        loss = torch.nn.functional.binary_cross_entropy_with_logits(
+            hooked(torch.tensor(x)).squeeze(-1),
+            torch.tensor(y, dtype=torch.float64),
+            reduction="sum",
+        )
+        loss.backward()
+    rows = [p.grad_sample.reshape(len(y), -1) for p in hooked.parameters()]
+    return torch.cat(rows, dim=1).numpy()
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.kind)
+def test_per_patient_gradients_equal_opacus(model: Model) -> None:
+    rng = np.random.default_rng(0)
+    params = rng.normal(size=model.dim)
+    x, y = rng.normal(size=(40, 5)), rng.integers(0, 2, 40)
+    ours = model.per_patient_gradients(params, x, y)
+    assert np.abs(ours).max() > 0.1
+    np.testing.assert_allclose(ours, opacus_gradients(model, params, x, y), atol=1e-10, rtol=0)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.kind)
+def test_gradients_equal_finite_differences(model: Model) -> None:
+    rng = np.random.default_rng(1)
+    params, h = rng.normal(size=model.dim), 1e-6
+    x, y = torch.tensor(rng.normal(size=(1, 5))), torch.tensor([1.0], dtype=torch.float64)
+    slopes = [
+        float(
+            model.loss(torch.tensor(params + h * e), x, y)
+            - model.loss(torch.tensor(params - h * e), x, y)
+        )
+        / (2 * h)
+        for e in np.eye(model.dim)
+    ]
+    ours = model.per_patient_gradients(params, x.numpy(), np.array([1]))
+    np.testing.assert_allclose(ours[0], slopes, atol=1e-7)
+
+
+@given(st.integers(1, 6), st.integers(0, 2**32 - 1), st.sampled_from(MODELS))
+def test_a_row_depends_on_its_patient_alone(patients: int, seed: int, model: Model) -> None:
+    rng = np.random.default_rng(seed)
+    params = rng.normal(size=model.dim)
+    x, y = rng.normal(size=(patients, 5)), rng.integers(0, 2, patients)
+    together = model.per_patient_gradients(params, x, y)
+    assert together.dtype == np.float64 and together.shape == (patients, model.dim)
+    for i in range(patients):
+        alone = model.per_patient_gradients(params, x[i : i + 1], y[i : i + 1])[0]
+        np.testing.assert_allclose(together[i], alone, atol=1e-13)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.kind)
+def test_no_patients_give_no_rows(model: Model) -> None:
+    none = model.per_patient_gradients(
+        np.zeros(model.dim), np.zeros((0, 5)), np.zeros(0, dtype=np.int64)
+    )
+    assert none.shape == (0, model.dim)
+
+
+def test_a_seed_names_the_first_model() -> None:
+    model = Model("mlp", 5, 7)
+    first = model.initial(np.random.default_rng(3))
+    assert np.array_equal(first, model.initial(np.random.default_rng(3)))
+    assert not np.array_equal(first, model.initial(np.random.default_rng(4)))
+    assert model.dim == len(first) == 5 * 7 + 7 + 7 + 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("forest", 5, 0), "Unknown model 'forest'"),
+        (("logistic", 5, 3), "width=3 must be 0"),
+        (("mlp", 5, 0), "width=0"),
+        (("logistic", 0, 0), "features=0"),
+    ],
+)
+def test_what_is_no_model_is_refused(arguments: tuple[str, int, int], said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        Model(*arguments)
