@@ -27,9 +27,10 @@ messages = st.lists(
 )
 
 
-def written(
-    sent: list[tuple[str, str, str, bytes, int, dict[str, int | str], float]],
-) -> Transcript:
+Sent = list[tuple[str, str, str, bytes, int, dict[str, int | str], float]]
+
+
+def written(sent: Sent) -> Transcript:
     transcript = Transcript()
     for sender, receiver, kind, payload, round_, public, time in sent:
         transcript.send(sender, receiver, kind, payload, round_=round_, public=public, time=time)
