@@ -1,0 +1,97 @@
+"""Sums that nobody can open alone: seal at a hospital, add at the server, open elsewhere.
+
+    scheme = make_scheme("bfv", dim=19, contributors=4, bound=10**6)
+    sealed = scheme.sealer("cleveland").seal(update)                  # int64[dim] -> bytes
+    contribution = Contribution.sign(key, sealed, run=..., hospital="cleveland", base_version=0,
+                                     parameters=scheme.digest)
+    adder = scheme.adder();  adder.add(contribution.sealed);  total = adder.total()
+    opener = scheme.opener(Policy(Roster(run, public_keys), min_honest=3, c_assumed=1))
+    opener.open(total, contributions)                                 # -> int64[dim]
+
+A scheme is one module with one ``Scheme`` class and one line in ``SCHEMES``. All of them open to
+the same integers; they differ in who must be trusted (``Scheme.trust``, and THREATS.md beside this
+file).
+"""
+
+from importlib import import_module
+from typing import Any
+
+from aggregation.sealing import material
+from aggregation.sealing.contribution import Contribution
+from aggregation.sealing.envelope import Kind
+from aggregation.sealing.parameters import Parameters, largest_sum, wrap_probability
+from aggregation.sealing.policy import Enrolment, Opening, OpeningLog, Policy, Roster
+from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from privacy.errors import InvalidInputError
+
+__all__ = [
+    "SCHEMES",
+    "Adder",
+    "Contribution",
+    "Enrolment",
+    "Opener",
+    "Opening",
+    "OpeningLog",
+    "Parameters",
+    "Policy",
+    "Roster",
+    "Scheme",
+    "Sealer",
+    "largest_sum",
+    "load_adder",
+    "load_opener",
+    "load_sealer",
+    "make_scheme",
+    "wrap_probability",
+]
+
+# Imported when asked for: tenseal takes a while to load and `plain` needs none of it.
+SCHEMES: dict[str, str] = {
+    "plain": "aggregation.sealing.plain:Plain",
+    "bfv": "aggregation.sealing.bfv:Bfv",
+}
+
+
+def make_scheme(name: str, *, dim: int, contributors: int, bound: int, **options: Any) -> Scheme:
+    """Choose parameters and make the keys of one run.
+
+    Args:
+      name: One of ``SCHEMES``.
+      dim: Coordinates of a vector.
+      contributors: Most contributions that one opened sum may hold.
+      bound: Largest absolute coordinate of an opened sum, public (``largest_sum``).
+      options: The scheme's own.
+
+    Raises:
+      InvalidInputError: An unknown scheme, or no parameters hold such a sum.
+    """
+    scheme: Scheme = _class(name).make(dim=dim, contributors=contributors, bound=bound, **options)
+    return scheme
+
+
+def load_sealer(message: bytes, hospital: str) -> Sealer:
+    """Read what ``Sealer.to_bytes`` wrote."""
+    found = _class(material.scheme_of(message))
+    sealer: Sealer = found.load_sealer(*material.split(message, Kind.SEALER, found.label), hospital)
+    return sealer
+
+
+def load_adder(message: bytes) -> Adder:
+    """Read what ``Adder.to_bytes`` wrote."""
+    found = _class(material.scheme_of(message))
+    adder: Adder = found.load_adder(*material.split(message, Kind.ADDER, found.label))
+    return adder
+
+
+def load_opener(message: bytes, policy: Policy) -> Opener:
+    """Read what ``Opener.to_bytes`` wrote; an adder's or a sealer's bytes are refused."""
+    found = _class(material.scheme_of(message))
+    opener: Opener = found.load_opener(*material.split(message, Kind.OPENER, found.label), policy)
+    return opener
+
+
+def _class(name: str) -> Any:
+    if name not in SCHEMES:
+        raise InvalidInputError(f"Unknown scheme {name!r}; choose one of {', '.join(SCHEMES)}.")
+    module, _, attribute = SCHEMES[name].partition(":")
+    return getattr(import_module(module), attribute)

@@ -1,0 +1,406 @@
+r"""BFV under one public key (TenSEAL): exact sums; the *trusted opener*.
+
+Hospitals seal with a public key, the aggregator adds ciphertexts, one key holder opens sums.
+**Trust:** the opener sees every ciphertext and could open any of them; it is trusted not to. The
+aggregator, the network and any number of hospitals learn nothing from ciphertexts as long as it
+keeps the key apart.
+
+*Parameters.* Sets of the HE standard at 128 bits, from the run's public quantities; of those in
+which the sum fits with the margin below, the one with the fewest bytes. ``log q`` leaves out the
+special prime (SEAL keeps it for key switching).
+
+*Failure margin.* A fresh ciphertext's noise is sub-Gaussian with standard deviation at most
+:math:`3.2\sqrt{1 + 4N/3}` (error :math:`e_1 + e_2 s + e u` with ternary :math:`s, u`), a sum of n
+has :math:`\sqrt n` times that, and it opens exactly below :math:`q / 2t`. We demand
+
+.. math:: \frac{2^{\log q - \log t - 1}}{3.2\sqrt{1 + 4N/3}\,\sqrt n} \ge 13
+
+so that one coefficient fails with probability below 2e-37. SEAL switches the modulus after
+encrypting, which makes the noise smaller still. Weights are 1 (``Adder.add``).
+"""
+
+import math
+import struct
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from typing import Any
+
+import numpy as np
+import tenseal as ts
+from numpy.typing import NDArray
+
+from aggregation.sealing.contribution import Contribution
+from aggregation.sealing.lanes import Lanes
+from aggregation.sealing.parameters import Parameters
+from aggregation.sealing.policy import Policy
+from aggregation.sealing.primes import ring_prime_above
+from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.ledger import canonical
+
+__all__ = ["LEAST_MARGIN", "SETS", "Bfv", "Layout", "Ring", "failure_margin"]
+
+LEAST_MARGIN = 13.0
+"""Standard deviations between a sum's noise and a wrong opening."""
+
+_LABEL = f"bfv/tenseal-{version('tenseal')}"
+_NOISE_STD = 3.2  # SEAL's centred binomial error, and the HE standard's
+
+
+@dataclass(frozen=True)
+class Ring:
+    """One parameter set.
+
+    Attributes:
+      degree: N; also the number of slots.
+      chain: Bits of the coefficient primes, the special one last.
+      stored: Bytes that a serialised ciphertext is padded to. SEAL compresses, so that sizes vary
+        by some dozens of bytes with the randomness; padded, they say nothing.
+    """
+
+    degree: int
+    chain: tuple[int, ...]
+    stored: int
+
+    @property
+    def log_q(self) -> int:
+        """Bits of the modulus that ciphertexts live in."""
+        return sum(self.chain[:-1])
+
+
+SETS = (
+    Ring(4096, (54, 55), 62_464),
+    Ring(8192, (60, 60), 131_584),
+    Ring(8192, (60, 60, 60), 262_656),
+)
+
+_MOST_PLAIN_BITS = 59  # SEAL's plaintext moduli have at most 60
+_SEAL_HEADER = b"\x5e\xa1\x10\x04\x03\x02\x00\x00"  # magic, size 16, SEAL 4.3, zstd, reserved
+_LENGTH = struct.Struct("<I")
+_TENSEAL_ERRORS = (ValueError, RuntimeError, TypeError, IndexError, MemoryError, OverflowError)
+
+
+def failure_margin(ring: Ring, plain_modulus: int, contributors: int) -> float:
+    """Standard deviations between a sum's noise and a wrong opening (module docstring)."""
+    std = _NOISE_STD * math.sqrt(1 + 4 * ring.degree / 3) * math.sqrt(contributors)
+    return math.exp2(ring.log_q - math.log2(plain_modulus) - 1) / std
+
+
+@dataclass(frozen=True)
+class Layout:
+    """How one run's vectors lie in ciphertexts.
+
+    Attributes:
+      ring: The parameter set.
+      lanes: How integers lie in slots.
+      plain_modulus: The prime that slots are added modulo; no sum of slots reaches it.
+    """
+
+    ring: Ring
+    lanes: Lanes
+    plain_modulus: int
+
+    @classmethod
+    def fitting(cls, ring: Ring, *, dim: int, bits: int, contributors: int) -> "Layout | None":
+        """Return as many lanes as the margin allows, or None if not even one fits."""
+        for room in range(_MOST_PLAIN_BITS, bits - 1, -1):
+            if failure_margin(ring, 1 << room, contributors) < LEAST_MARGIN * 1.01:
+                continue  # the 1 % makes up for the prime's being a little above the power of two
+            lanes = Lanes.fitting(dim=dim, bits=bits, contributors=contributors, room=room)
+            if lanes is None:
+                return None
+            floor = 1 << (lanes.width * lanes.per_slot)
+            return cls(ring, lanes, ring_prime_above(ring.degree, floor))
+        return None
+
+    @property
+    def ciphertexts(self) -> int:
+        """Ciphertexts of one vector."""
+        return -(-self.lanes.slots // self.ring.degree)
+
+    @property
+    def size(self) -> int:
+        """Bytes of one sealed vector, without its frame."""
+        return self.ciphertexts * self.ring.stored
+
+
+class Bfv(Scheme):
+    """One key pair, one run.
+
+    Guarantees (each is a test in ``tests/aggregation/sealing/test_bfv.py``):
+      - opens to the same integers as ``plain``, bit for bit;
+      - the margin is at least ``LEAST_MARGIN``, or construction is refused;
+      - all updates of a run have one size, whatever they hold;
+      - no sealer and no adder holds the secret key.
+    """
+
+    label = _LABEL
+    trust = (
+        "The key holder is trusted not to open a single update; nobody else learns more than the "
+        "opened sums."
+    )
+
+    def __init__(self, parameters: Parameters, context: Any) -> None:
+        self.parameters = parameters
+        self._context = context
+        self._public = _serialise(context, public_key=True)
+
+    @classmethod
+    def make(cls, *, dim: int, contributors: int, bound: int, ring: Ring | None = None) -> "Bfv":
+        """Choose parameters and make the key pair, from the operating system's randomness.
+
+        Args:
+          dim: Coordinates of a vector.
+          contributors: Most contributions in one sum.
+          bound: Largest absolute coordinate of an opened sum.
+          ring: One of ``SETS``; None: the one with the fewest bytes.
+
+        Raises:
+          InvalidInputError: No set holds the sum with the margin.
+        """
+        bits = Parameters("bfv", dim, contributors, bound).bits
+        layouts = [
+            layout
+            for choice in (SETS if ring is None else (ring,))
+            if (layout := Layout.fitting(choice, dim=dim, bits=bits, contributors=contributors))
+        ]
+        if not layouts:
+            raise InvalidInputError(
+                f"No bfv parameters hold {contributors} contributions of {bits} bits with a margin "
+                "of "
+                f"{LEAST_MARGIN} standard deviations. Lower the bound (a smaller radius), or use "
+                "the scheme shares."
+            )
+        layout = min(layouts, key=lambda layout: layout.size)
+        context = ts.context(
+            ts.SCHEME_TYPE.BFV,
+            layout.ring.degree,
+            layout.plain_modulus,
+            list(layout.ring.chain),
+            n_threads=1,
+        )
+        settings = {
+            "library": _LABEL,
+            "degree": layout.ring.degree,
+            "chain": list(layout.ring.chain),
+            "plain_modulus": str(layout.plain_modulus),
+            "lanes": layout.lanes.per_slot,
+            "stored": layout.ring.stored,
+            "public_key": canonical.digest(_serialise(context, public_key=True)),
+        }
+        return cls(Parameters("bfv", dim, contributors, bound, settings), context)
+
+    @property
+    def margin(self) -> float:
+        """Standard deviations between a full sum's noise and a wrong opening."""
+        layout = _layout(self.parameters)
+        return failure_margin(layout.ring, layout.plain_modulus, self.parameters.contributors)
+
+    def sealer(self, hospital: str) -> Sealer:
+        """Return the role of one hospital: the public key."""
+        return self.load_sealer(self.parameters, self._public, hospital)
+
+    def adder(self) -> Adder:
+        """Return the aggregator's role: no key at all."""
+        return self.load_adder(self.parameters, _serialise(self._context))
+
+    def opener(self, policy: Policy) -> Opener:
+        """Return the role of the key holder."""
+        return _Opener(
+            self.parameters, policy, _Adder(self.parameters, self._context), self._context
+        )
+
+    @classmethod
+    def load_sealer(cls, parameters: Parameters, material: bytes, hospital: str) -> Sealer:
+        """Return a hospital's role from the public key that the parameters name."""
+        if canonical.digest(material) != parameters.settings.get("public_key"):
+            raise CorruptMessageError(
+                "The public key is not the one that the parameters name; somebody put another in "
+                "its "
+                "place. Take both from the plan again."
+            )
+        return _Sealer(parameters, hospital, _context(material), material)
+
+    @classmethod
+    def load_adder(cls, parameters: Parameters, material: bytes) -> Adder:
+        """Return the aggregator's role from its material."""
+        return _Adder(parameters, _context(material))
+
+    @classmethod
+    def load_opener(cls, parameters: Parameters, material: bytes, policy: Policy) -> Opener:
+        """Return the key holder's role from its material."""
+        context = _context(material)
+        if not context.is_private():
+            raise CorruptMessageError("This opener's material holds no secret key.")
+        return _Opener(parameters, policy, _Adder(parameters, context), context)
+
+
+class _Sealer(Sealer):
+    label = _LABEL
+
+    def __init__(self, parameters: Parameters, hospital: str, context: Any, public: bytes) -> None:
+        super().__init__(parameters, hospital)
+        self._context = context
+        self._public = public
+        self._layout = _layout(parameters)
+
+    def _seal(self, residues: NDArray[np.uint64]) -> bytes:
+        layout = self._layout
+        slots = np.zeros(layout.ciphertexts * layout.ring.degree, dtype=np.int64)
+        slots[: layout.lanes.slots] = layout.lanes.pack(residues).view(np.int64)
+        return b"".join(
+            _padded(ts.bfv_vector(self._context, part.tolist()).serialize(), layout.ring.stored)
+            for part in slots.reshape(-1, layout.ring.degree)
+        )
+
+    def _material(self) -> bytes:
+        return self._public
+
+
+class _Adder(Adder):
+    label = _LABEL
+
+    def __init__(self, parameters: Parameters, context: Any) -> None:
+        super().__init__(parameters)
+        self._context = context
+        self._layout = _layout(parameters)
+        self._sums: list[Any] = []
+
+    def parse(self, content: bytes) -> list[Any]:
+        """Return the ciphertexts of a content, each of the form that these parameters give.
+
+        Raises:
+          CorruptMessageError: Another number of them, or one is not a fresh ciphertext's form.
+        """
+        stored, count = self._layout.ring.stored, self._layout.ciphertexts
+        if len(content) != stored * count:
+            raise CorruptMessageError(
+                f"Expected {count} ciphertexts of {stored} bytes, got {len(content)} bytes."
+            )
+        parts = [content[i * stored : (i + 1) * stored] for i in range(count)]
+        return [_ciphertext(self._context, part, self._layout.ring.degree) for part in parts]
+
+    def _add(self, content: bytes) -> None:
+        vectors = self.parse(content)
+        if not self._sums:
+            self._sums = vectors
+        else:
+            for held, new in zip(self._sums, vectors, strict=True):
+                held.add_(new)
+
+    def _total(self) -> bytes:
+        return b"".join(_padded(v.serialize(), self._layout.ring.stored) for v in self._sums)
+
+    def _clear(self) -> None:
+        self._sums = []
+
+    def _largest(self) -> int:
+        return self._layout.size
+
+    def _material(self) -> bytes:
+        return _serialise(self._context)
+
+
+class _Opener(Opener):
+    def __init__(self, parameters: Parameters, policy: Policy, adder: _Adder, context: Any) -> None:
+        super().__init__(parameters, policy, adder)
+        self._parse = adder.parse
+        self._layout = _layout(parameters)
+        self._context = context
+
+    def _open(self, content: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
+        slots = np.array([v.decrypt() for v in self._parse(content)], dtype=np.int64).ravel()
+        sums = np.mod(slots, self._layout.plain_modulus)[: self._layout.lanes.slots]
+        return self._layout.lanes.unpack(sums.astype(np.uint64))
+
+    def _material(self) -> bytes:
+        return _serialise(self._context, public_key=True, secret_key=True)
+
+
+def _layout(parameters: Parameters) -> Layout:
+    """Read the layout back from the parameters, and check that the margin holds for them."""
+    settings = parameters.settings
+    if settings.get("library") != _LABEL:
+        raise CorruptMessageError(
+            f"The parameters are for {settings.get('library')!r}; this is {_LABEL!r}, and the two "
+            "do "
+            "not read each other. Install the release that the plan names."
+        )
+    for ring in SETS:
+        if [ring.degree, list(ring.chain)] == [settings.get("degree"), settings.get("chain")]:
+            layout = Layout.fitting(
+                ring,
+                dim=parameters.dim,
+                bits=parameters.bits,
+                contributors=parameters.contributors,
+            )
+            if layout is not None and settings.get("plain_modulus") == str(layout.plain_modulus):
+                return layout
+    raise CorruptMessageError(
+        "These bfv parameters follow from none of the sets that this program allows (128 bits, "
+        "margin "
+        f"at least {LEAST_MARGIN}). Don't seal under them."
+    )
+
+
+def _serialise(context: Any, *, public_key: bool = False, secret_key: bool = False) -> bytes:
+    content: bytes = context.serialize(
+        save_public_key=public_key,
+        save_secret_key=secret_key,
+        save_galois_keys=False,
+        save_relin_keys=False,
+    )
+    return content
+
+
+def _context(material: bytes) -> Any:
+    try:
+        return ts.context_from(material, n_threads=1)
+    except _TENSEAL_ERRORS as error:
+        raise CorruptMessageError(f"This key material can't be read: {error}.") from error
+
+
+def _padded(ciphertext: bytes, stored: int) -> bytes:
+    if len(ciphertext) + _LENGTH.size > stored:
+        raise CorruptMessageError(
+            f"A ciphertext serialised to {len(ciphertext)} bytes, beyond the {stored} that its set "
+            "allows; this TenSEAL writes another format than the one pinned."
+        )
+    return (_LENGTH.pack(len(ciphertext)) + ciphertext).ljust(stored, b"\0")
+
+
+def _ciphertext(context: Any, stored: bytes, degree: int) -> Any:
+    """Parse one padded ciphertext after its outer form was checked byte by byte."""
+    (length,) = _LENGTH.unpack_from(stored)
+    body, padding = stored[_LENGTH.size :][:length], stored[_LENGTH.size :][length:]
+    seal_at = body.find(_SEAL_HEADER)
+    blob = body[seal_at:] if seal_at >= 0 else b""
+    prefix = b"\n\x02" + _varint(degree) + b"\x12" + _varint(len(blob))
+    declared = int.from_bytes(blob[8:16], "little")
+    if length != len(body) or any(padding) or body != prefix + blob or declared != len(blob):
+        raise CorruptMessageError(
+            "A ciphertext does not have the form that SEAL 4.3 writes; it was not parsed."
+        )
+    try:
+        vector = ts.bfv_vector_from(context, body)
+        (inner,) = vector.ciphertext()
+        parms = context.seal_context().data.first_parms_id()
+        fresh = inner.size() == 2 and not inner.is_ntt_form() and inner.parms_id() == parms
+        readable = fresh and not inner.is_transparent()
+    except _TENSEAL_ERRORS as error:
+        raise CorruptMessageError(f"A ciphertext can't be read: {error}.") from error
+    if not readable:
+        raise CorruptMessageError(
+            "A ciphertext has another size, form or level than a freshly sealed one."
+        )
+    return vector
+
+
+def _varint(number: int) -> bytes:
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)

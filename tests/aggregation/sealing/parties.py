@@ -1,0 +1,66 @@
+"""A run in miniature: hospitals with keys, a policy, and sums of their updates."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregation.sealing import Contribution, OpeningLog, Policy, Roster, Scheme
+from privacy.ledger.keys import SigningKey
+
+RUN = "heart"
+
+
+@lru_cache(maxsize=256)
+def key_of(hospital: str) -> SigningKey:
+    return SigningKey.generate()
+
+
+@dataclass
+class Parties:
+    """The hospitals of one run, all under one scheme."""
+
+    scheme: Scheme
+    names: tuple[str, ...] = ("cleveland", "budapest", "zurich", "long beach")
+    run: str = RUN
+    _sealers: dict[str, Any] = field(default_factory=dict)
+
+    def policy(self, **changes: Any) -> Policy:
+        roster = Roster(self.run, {n: key_of(n).public for n in self.names})
+        rules: dict[str, Any] = {"min_honest": 1, "c_assumed": 0, "log": OpeningLog(), **changes}
+        return Policy(roster, **rules)
+
+    def seal(self, hospital: str, values: Sequence[int] | NDArray[np.int64]) -> bytes:
+        if hospital not in self._sealers:
+            self._sealers[hospital] = self.scheme.sealer(hospital)
+        sealed: bytes = self._sealers[hospital].seal(np.asarray(values, dtype=np.int64))
+        return sealed
+
+    def contribute(
+        self, hospital: str, values: Sequence[int] | NDArray[np.int64], **changes: Any
+    ) -> Contribution:
+        sealed = changes.pop("sealed", None) or self.seal(hospital, values)
+        signed: dict[str, Any] = {
+            "run": self.run,
+            "hospital": hospital,
+            "base_version": 0,
+            "parameters": self.scheme.digest,
+            **changes,
+        }
+        return Contribution.sign(key_of(hospital), sealed, **signed)
+
+    def total(self, contributions: Sequence[Contribution]) -> bytes:
+        adder = self.scheme.adder()
+        for contribution in contributions:
+            adder.add(contribution.sealed)
+        return adder.total()
+
+
+def wrapped(vectors: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
+    """The sum of the rows by Python's own integers, centred modulo 2^bits."""
+    half, full = 1 << (bits - 1), 1 << bits
+    sums = [(sum(int(v) for v in column) + half) % full - half for column in vectors.T]
+    return np.array(sums, dtype=np.int64)
