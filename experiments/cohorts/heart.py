@@ -94,12 +94,12 @@ _UCI = (
 #   age, trestbps: the centring and scaling of the PREVENT equations, (age - 55) / 10 and
 #     (SBP - 130) / 20: Khan et al. (2024), Circulation 149:430, Table S12.
 #   chol: 200 mg/dl is where "borderline high" begins and 40 mg/dl is how wide that class is:
-#     NCEP Adult Treatment Panel III (2002), Circulation 106:3143, Table II.2-4.
+#     NCEP Adult Treatment Panel III (2002), Circulation 106:3143.
 #   thalach: 140/min is 85 % of 220 - age at 55 years, the usual end of a test; 20/min is about
 #     twice the scatter of 10 to 12/min round the age line: Fletcher et al. (2013), Circulation
-#     128:873, section on heart rate response.
+#     128:873.
 #   oldpeak: 1 mm of ST depression makes a test positive: Gibbons et al. (1997), J Am Coll Cardiol
-#     30:260, section on ST-segment changes.
+#     30:260.
 #   ca: vessels coloured, 0 to 3: the middle of that scale, as 0 would call the unmeasured healthy.
 _NUMERIC = {
     "age": Column("age", 55.0, 10.0, low=18.0, high=100.0, step=1.0, binary=False),

@@ -1,0 +1,31 @@
+"""Figures that a clinician and an auditor accept, each with its interval."""
+
+from experiments.evaluation.acceptance import Check, acceptance
+from experiments.evaluation.calibration import Calibration, Reliability, calibration, reliability
+from experiments.evaluation.clinical import NetBenefit, net_benefit, sensitivity_at
+from experiments.evaluation.discrimination import auc, auc_difference, bootstrap_auc, delong
+from experiments.evaluation.scored import Estimate, Scored, join
+from experiments.evaluation.summary import Evaluation, Site, bands, evaluate
+
+__all__ = [
+    "Calibration",
+    "Check",
+    "Estimate",
+    "Evaluation",
+    "NetBenefit",
+    "Reliability",
+    "Scored",
+    "Site",
+    "acceptance",
+    "auc",
+    "auc_difference",
+    "bands",
+    "bootstrap_auc",
+    "calibration",
+    "delong",
+    "evaluate",
+    "join",
+    "net_benefit",
+    "reliability",
+    "sensitivity_at",
+]

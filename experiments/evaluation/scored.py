@@ -1,0 +1,107 @@
+"""What an evaluation starts from: the scored test patients of one hospital, and an estimate.
+
+All of this is computed from patients. Inside an experiment it is free; a figure that leaves a real
+hospital is a release, paid for in its ledger or marked as unprotected.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from privacy._validate import finite_array
+from privacy.errors import InvalidInputError
+
+__all__ = ["Estimate", "Scored", "join"]
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A value with an interval.
+
+    Attributes:
+      value: Point estimate.
+      lower: Lower end of the interval.
+      upper: Upper end.
+      method: How the interval came about.
+      confidence: Its nominal coverage.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    method: str
+    confidence: float = 0.95
+
+    @property
+    def half_width(self) -> float:
+        """Half the width of the interval, in units of the value."""
+        return (self.upper - self.lower) / 2
+
+
+@dataclass(frozen=True)
+class Scored:
+    """Test patients of one hospital.
+
+    Attributes:
+      scores: Log-odds of the outcome as the model gave them, ``[patients]``.
+      outcomes: 0 or 1, ``[patients]``.
+      folds: Which model scored each patient, ``[patients]``. Discrimination compares patients
+        scored by the same model only; one model: all 0.
+
+    Raises:
+      InvalidInputError: Lengths differ, a score is not finite, an outcome is not 0 or 1.
+    """
+
+    scores: Float[np.ndarray, "patients"]
+    outcomes: Int[np.ndarray, "outcomes"]
+    folds: Int[np.ndarray, "folds"] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+
+    def __post_init__(self) -> None:
+        if len(self.folds) == 0:
+            object.__setattr__(self, "folds", np.zeros(len(self.scores), dtype=np.int64))
+        if not len(self.scores) == len(self.outcomes) == len(self.folds):
+            raise InvalidInputError(
+                f"Expected as many scores as outcomes and folds, got {len(self.scores)}, "
+                f"{len(self.outcomes)} and {len(self.folds)}."
+            )
+        finite_array(scores=self.scores)
+        if not np.isin(self.outcomes, (0, 1)).all():
+            raise InvalidInputError(f"Expected outcomes in {{0, 1}}, got {set(self.outcomes)}.")
+
+    def __len__(self) -> int:
+        return len(self.scores)
+
+    @property
+    def positives(self) -> int:
+        """Patients with the outcome."""
+        return int(self.outcomes.sum())
+
+    @property
+    def negatives(self) -> int:
+        """Patients without it."""
+        return len(self) - self.positives
+
+    @property
+    def risks(self) -> Float[np.ndarray, "patients"]:
+        """Predicted probability of the outcome."""
+        return np.asarray(0.5 * (1 + np.tanh(0.5 * self.scores)))  # no overflow, unlike 1/(1+e^-s)
+
+    def shifted(self, intercept: float) -> "Scored":
+        """Return the same patients with the scores moved by an intercept."""
+        return Scored(self.scores + intercept, self.outcomes, self.folds)
+
+
+def join(*folds: Mapping[str, Scored]) -> dict[str, Scored]:
+    """Put the folds of a cross-validation together, numbering the models that scored."""
+    hospitals = list(dict.fromkeys(name for fold in folds for name in fold))
+    joined = {}
+    for name in hospitals:
+        parts = [(k, fold[name]) for k, fold in enumerate(folds) if name in fold]
+        joined[name] = Scored(
+            np.concatenate([part.scores for _, part in parts]),
+            np.concatenate([part.outcomes for _, part in parts]),
+            np.concatenate([np.full(len(part), k, dtype=np.int64) for k, part in parts]),
+        )
+    return joined

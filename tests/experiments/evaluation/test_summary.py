@@ -1,0 +1,139 @@
+"""The summary, the table of thresholds, and the known effect of hospital-local intercepts."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.linear_model import LogisticRegression
+
+from aggregation.correction import fit_intercept
+from experiments.cohorts import folds, load
+from experiments.evaluation import Scored, acceptance, auc, bands, evaluate, join
+from privacy.errors import InvalidInputError
+
+GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "cohorts_evaluation.json").read_text())
+
+
+def draw(seed: int, n: int, *, noise: float = 0.0) -> Scored:
+    rng = np.random.default_rng(seed)
+    scores = rng.normal(scale=1.5, size=n)
+    outcomes = (rng.random(n) < 1 / (1 + np.exp(-scores))).astype(np.int64)
+    return Scored(scores + noise * rng.normal(size=n), outcomes)
+
+
+def test_the_summary_is_json_without_nan_and_names_the_worst_of_the_large() -> None:
+    sites = {
+        "good": draw(0, 400),
+        "bad": draw(1, 400, noise=6.0),
+        "tiny": Scored(np.array([1.0, 0.0, 2.0]), np.array([0, 1, 0])),
+        "ill only": Scored(np.array([1.0]), np.array([1])),
+        "empty": Scored(np.empty(0), np.empty(0, dtype=np.int64)),
+    }
+    found = evaluate(sites, replicates=100)
+    assert found.worst == "bad"
+    assert list(found.sites) == ["good", "bad", "tiny", "ill only"]
+    assert found.sites["ill only"].auc is None
+    assert found.sites["tiny"].negatives == 2
+    text = json.dumps(found.to_json(), allow_nan=False)
+    assert json.loads(text)["release"] == "unprotected"
+    assert found.within_site_auc.value == auc(sites)
+
+
+def test_no_hospital_is_called_worst_on_few_patients() -> None:
+    assert evaluate({"a": draw(0, 60)}, replicates=10).worst is None
+
+
+def test_a_model_equal_to_its_rivals_passes() -> None:
+    sites = {"a": draw(0, 5_000), "b": draw(1, 5_000)}
+    table = acceptance(
+        sites, local=sites, pooled=sites, recalibrated=sites, unprotected=sites,
+        tiers={"a": "large", "b": "small"}, replicates=200,
+    )  # fmt: skip
+    assert len(table) == 2 * (2 + 4) + 2
+    assert {check.verdict for check in table} == {"pass"}
+
+
+def test_a_model_much_worse_fails_and_an_unclear_one_is_open() -> None:
+    sites, worse = {"a": draw(0, 900)}, {"a": draw(0, 900, noise=5.0)}
+    table = acceptance(worse, local=sites, pooled=sites, recalibrated=worse, replicates=200)
+    assert {c.verdict for c in table if c.rule.startswith("AUC")} == {"fail"}
+    slope = next(c for c in table if c.rule == "calibration slope")
+    assert slope.verdict == "fail"
+    assert slope.value is not None
+    assert slope.value < 0.8
+    small, other = {"a": draw(2, 160)}, {"a": draw(2, 160, noise=0.3)}
+    unclear = acceptance(other, local=small, pooled=small, recalibrated=small, replicates=200)
+    assert {c.verdict for c in unclear if c.rule.startswith("AUC")} == {"open"}
+
+
+def test_few_negatives_are_told_and_not_judged() -> None:
+    sites = {"swiss": Scored(np.linspace(-1, 1, 123), np.array([0] * 8 + [1] * 115))}
+    table = acceptance(sites, local=sites, pooled=sites, recalibrated=sites, replicates=20)
+    assert {check.verdict for check in table} == {"too few"}
+
+
+def test_a_gap_between_tiers_is_held_against_pooled_training() -> None:
+    ours = {"a": draw(0, 900), "b": draw(1, 900, noise=2.0)}
+    even = {"a": draw(0, 900), "b": draw(1, 900)}
+    tiers = {"a": "large", "b": "small"}
+    table = acceptance(ours, local=ours, pooled=even, recalibrated=ours, tiers=tiers, replicates=20)
+    gap = next(check for check in table if check.rule == "AUC gap between tiers")
+    assert gap.verdict == "fail"
+    assert gap.value == pytest.approx(auc({"a": ours["a"]}) - auc({"b": ours["b"]}))
+
+
+def test_missing_rivals_are_an_error() -> None:
+    with pytest.raises(InvalidInputError, match="local scores lack hospital 'a'"):
+        acceptance({"a": draw(0, 200)}, local={}, pooled={}, recalibrated={})
+
+
+@pytest.fixture(scope="module")
+def pooled() -> tuple[dict[str, Scored], dict[str, Scored]]:
+    """Cross-validated scores of pooled logistic regression, before and after local intercepts."""
+    cohort = load("heart")
+    plain, recalibrated = [], []
+    for fold in folds(cohort, count=5, seed=0):
+        x = np.concatenate([p.features for p in fold.train.values()])
+        y = np.concatenate([p.outcomes for p in fold.train.values()])
+        model = LogisticRegression(max_iter=2_000).fit(x, y)
+        scored, moved = {}, {}
+        for name, test in fold.test.items():
+            train = fold.train[name]
+            intercept = fit_intercept(model.decision_function(train.features), train.outcomes)
+            scored[name] = Scored(model.decision_function(test.features), test.outcomes)
+            moved[name] = scored[name].shifted(intercept)
+        plain.append(scored)
+        recalibrated.append(moved)
+    return join(*plain), join(*recalibrated)
+
+
+def test_local_intercepts_mend_prevalence_and_leave_the_ranking(
+    pooled: tuple[dict[str, Scored], dict[str, Scored]],
+) -> None:
+    before, after = (evaluate(sites, replicates=200) for sites in pooled)
+    known = GOLDEN["bias"]
+    assert after.within_site_auc.value == pytest.approx(before.within_site_auc.value, abs=1e-12)
+    assert before.within_site_auc.value == pytest.approx(known["within_site_auc"], abs=0.005)
+    assert before.pooled_brier == pytest.approx(known["pooled"]["brier"], abs=0.004)
+    assert after.pooled_brier == pytest.approx(known["local_intercept"]["brier"], abs=0.004)
+    assert before.sites["switzerland"].calibration.ece > 0.15
+    assert after.sites["switzerland"].calibration.ece <= 0.06
+
+
+def test_bands_count_every_patient_once_by_sex_and_by_age(
+    pooled: tuple[dict[str, Scored], dict[str, Scored]],
+) -> None:
+    cohort = load("heart")
+    tested = {
+        name: np.concatenate([f.test[name].ids for f in folds(cohort, count=5, seed=0)])
+        for name in cohort.hospitals
+    }
+    patients = {
+        name: p.take(np.searchsorted(p.ids, tested[name])) for name, p in cohort.hospitals.items()
+    }
+    found = bands(pooled[0], patients, cohort.schema)
+    for group in (("female", "male"), ("under 50", "50 to 64", "65 and over")):
+        assert sum(ill + well for _, ill, well in (found[g] for g in group)) == 920
+    assert found["female"][1:] == (50, 144)  # women of all four hospitals
+    assert all(value is not None and 0.7 < value < 1 for value, _, _ in found.values())
