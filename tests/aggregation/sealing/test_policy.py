@@ -1,0 +1,318 @@
+"""What an opener refuses, each with its reason, and what it writes down."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aggregation.sealing import (
+    Contribution,
+    Enrolment,
+    Opener,
+    OpeningLog,
+    Policy,
+    Roster,
+    make_scheme,
+)
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+from privacy.ledger.keys import SigningKey
+from tests.aggregation.sealing.parties import RUN, Parties, key_of
+
+
+@pytest.fixture(params=["plain", "bfv"])
+def parties(request: pytest.FixtureRequest) -> Parties:
+    return Parties(make_scheme(request.param, dim=3, contributors=6, bound=1000))
+
+
+def contributions(parties: Parties, names: tuple[str, ...] | None = None) -> list[Contribution]:
+    return [parties.contribute(n, [1, 2, 3]) for n in (names or parties.names)]
+
+
+def opener(parties: Parties, **rules: Any) -> Opener:
+    return parties.scheme.opener(parties.policy(**{"min_honest": 3, "c_assumed": 1, **rules}))
+
+
+def test_a_sum_of_enough_hospitals_is_opened_and_recorded(parties: Parties) -> None:
+    mine = contributions(parties)
+    policy = parties.policy(min_honest=3, c_assumed=1)
+    opened = parties.scheme.opener(policy).open(parties.total(mine), mine)
+    assert opened.tolist() == [4, 8, 12]
+    (entry,) = policy.log.openings
+    assert entry.hospitals == parties.names
+    assert entry.nonces == tuple(c.nonce for c in mine)
+    assert entry.ciphertexts == tuple(c.ciphertext for c in mine)
+    assert entry.parameters == parties.scheme.digest
+
+
+def test_a_single_ciphertext_passed_off_as_a_sum_is_refused(parties: Parties) -> None:
+    # Valid signatures of all four are attached; the "total" is one hospital's update alone.
+    mine = contributions(parties)
+    alone = parties.total(mine[:1])
+    role = opener(parties)
+    with pytest.raises(RefusedError, match="not the sum of the signed contributions"):
+        role.open(alone, mine)
+    assert len(role.policy.log) == 0
+
+
+def test_too_few_distinct_hospitals_are_refused(parties: Parties) -> None:
+    three = contributions(parties, parties.names[:3])
+    twice = [*three, parties.contribute(parties.names[0], [1, 2, 3])]
+    for few in (three, twice, three[:1], []):
+        with pytest.raises(RefusedError, match="distinct hospitals; 4 are needed"):
+            opener(parties).open(parties.total(few or three), few)
+
+
+def test_one_contribution_in_two_sums_is_refused(parties: Parties) -> None:
+    role = opener(parties, min_honest=2)
+    first = contributions(parties)
+    role.open(parties.total(first[:3]), first[:3])
+    overlapping = [first[0], *contributions(parties, parties.names[1:])]
+    with pytest.raises(RefusedError, match="in a sum opened before"):
+        role.open(parties.total(overlapping), overlapping)
+
+
+def test_a_replayed_sum_is_refused(parties: Parties) -> None:
+    role = opener(parties)
+    mine = contributions(parties)
+    total = parties.total(mine)
+    role.open(total, mine)
+    with pytest.raises(RefusedError, match="in a sum opened before"):
+        role.open(total, mine)
+
+
+def test_a_contribution_twice_in_one_sum_is_refused(parties: Parties) -> None:
+    mine = contributions(parties)
+    doubled = [*mine, mine[0]]
+    with pytest.raises(RefusedError, match="more than once"):
+        opener(parties).open(parties.total(doubled), doubled)
+
+
+def test_a_weight_at_the_server_is_refused_at_the_adder_and_at_the_opener(
+    parties: Parties,
+) -> None:
+    mine = contributions(parties)
+    adder = parties.scheme.adder()
+    with pytest.raises(RefusedError, match="only 1 is accepted"):
+        adder.add(mine[0].sealed, weight=4.0)
+    for contribution in [mine[0], *mine]:  # weight 2 by adding twice
+        adder.add(contribution.sealed)
+    with pytest.raises(RefusedError, match="weight 1"):
+        opener(parties).open(adder.total(), mine)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"weight": 4.0},
+        {"base_version": 7},
+        {"nonce": "00" * 16},
+        {"hospital": "zurich"},
+        {"ledger_head": "ab" * 32},
+        {"sealed": "of another hospital"},
+    ],
+)
+def test_a_changed_contribution_is_refused(parties: Parties, change: dict[str, Any]) -> None:
+    mine = [parties.contribute(n, [i, 2, 3]) for i, n in enumerate(parties.names)]
+    public = {**mine[0].public, **{k: v for k, v in change.items() if k != "sealed"}}
+    sealed = mine[1].sealed if "sealed" in change else mine[0].sealed
+    forged = [Contribution.from_message(sealed, public), *mine[1:]]
+    with pytest.raises(CorruptMessageError, match="does not fit its contribution"):
+        opener(parties).open(parties.total(forged), forged)
+
+
+def test_a_contribution_of_another_run_is_refused(parties: Parties) -> None:
+    mine = contributions(parties)
+    mine[0] = parties.contribute(parties.names[0], [1, 2, 3], run="another")
+    with pytest.raises(RefusedError, match="signed for run 'another'"):
+        opener(parties).open(parties.total(mine), mine)
+
+
+def test_a_contribution_under_another_key_is_refused(parties: Parties) -> None:
+    other = Parties(make_scheme(parties.scheme.parameters.scheme, dim=3, contributors=5, bound=99))
+    mine = contributions(parties)
+    foreign = [other.contribute(parties.names[0], [1, 2, 3]), *mine[1:]]
+    with pytest.raises(RefusedError, match="parameters or a key of another run"):
+        opener(parties).open(parties.total(mine), foreign)
+    with pytest.raises(CorruptMessageError, match="parameters or a key of another run"):
+        parties.total(foreign)
+    mislabelled = [
+        parties.contribute(parties.names[0], [], sealed=foreign[0].sealed),
+        *mine[1:],
+    ]
+    with pytest.raises(CorruptMessageError, match="parameters or a key of another run"):
+        opener(parties).open(parties.total(mine), mislabelled)
+
+
+def test_more_contributions_than_the_parameters_hold_are_refused(parties: Parties) -> None:
+    mine = [parties.contribute(parties.names[i % 4], [1, 2, 3]) for i in range(7)]
+    with pytest.raises(RefusedError, match="at most 6"):
+        opener(parties).open(b"", mine)
+    with pytest.raises(RefusedError, match="6 updates are in this sum"):
+        parties.total(mine)
+
+
+def test_a_refused_sum_can_be_opened_once_it_is_right(parties: Parties) -> None:
+    role = opener(parties)
+    mine = contributions(parties)
+    with pytest.raises(RefusedError):
+        role.open(parties.total(mine[:1]), mine)
+    assert role.open(parties.total(mine), mine).tolist() == [4, 8, 12]
+
+
+def test_a_key_is_rotated_after_its_openings(parties: Parties) -> None:
+    role = opener(parties, openings_per_key=1)
+    mine = contributions(parties)
+    role.open(parties.total(mine), mine)
+    again = contributions(parties)
+    with pytest.raises(RefusedError, match="Make a new key"):
+        role.open(parties.total(again), again)
+    fresh = Parties(make_scheme(parties.scheme.parameters.scheme, dim=3, contributors=7, bound=9))
+    anew = contributions(fresh)
+    rotated = fresh.scheme.opener(role.policy)  # the same policy: what it opened stays opened
+    assert rotated.open(fresh.total(anew), anew).tolist() == [4, 8, 12]
+
+
+def test_a_ledger_head_can_be_demanded(parties: Parties) -> None:
+    mine = contributions(parties)
+    with pytest.raises(RefusedError, match="names no ledger head"):
+        opener(parties, require_ledger_head=True).open(parties.total(mine), mine)
+    paid = [parties.contribute(n, [1, 2, 3], ledger_head="cd" * 32) for n in parties.names]
+    role = opener(parties, require_ledger_head=True)
+    assert role.open(parties.total(paid), paid).tolist() == [4, 8, 12]
+
+
+# Sybils
+
+
+def test_a_hospital_that_the_server_invented_is_refused(parties: Parties) -> None:
+    invented = [parties.contribute(f"sybil {i}", [0, 0, 0]) for i in range(3)]
+    mine = [parties.contribute(parties.names[0], [1, 2, 3]), *invented]
+    with pytest.raises(RefusedError, match="'sybil 0' is not enrolled"):
+        opener(parties).open(parties.total(mine), mine)
+
+
+def test_a_newcomer_needs_the_signatures_of_most_members(parties: Parties) -> None:
+    roster = parties.policy().roster
+    key = SigningKey.generate()
+    members = {n: key_of(n) for n in parties.names[:2]}
+    with pytest.raises(RefusedError, match="has 2 valid signatures of members; 3 of 4"):
+        roster.enrol(Enrolment.vouched(RUN, "lausanne", key.public, members))
+    imposters = {n: SigningKey.generate() for n in parties.names}
+    with pytest.raises(RefusedError, match="has 0 valid signatures"):
+        roster.enrol(Enrolment.vouched(RUN, "lausanne", key.public, imposters))
+    members = {n: key_of(n) for n in parties.names[:3]}
+    with pytest.raises(RefusedError, match="for run 'other'"):
+        roster.enrol(Enrolment.vouched("other", "lausanne", key.public, members))
+    roster.enrol(Enrolment.vouched(RUN, "lausanne", key.public, members))
+    assert roster.keys["lausanne"] == key.public
+
+
+def test_newcomers_do_not_vouch_a_majority_into_being() -> None:
+    # Two colluding members of four can't enrol anybody; the threshold grows with the roster.
+    names = ("a", "b", "c", "d")
+    roster = Roster(RUN, {n: key_of(n).public for n in names})
+    colluders = {n: key_of(n) for n in names[:2]}
+    with pytest.raises(RefusedError):
+        roster.enrol(Enrolment.vouched(RUN, "e", SigningKey.generate().public, colluders))
+    assert roster.vouchers == 3
+
+
+def test_a_rotated_key_counts_and_the_old_one_no_more(parties: Parties) -> None:
+    policy = parties.policy(min_honest=3, c_assumed=1)
+    name, new = parties.names[0], SigningKey.generate()
+    others = {n: key_of(n) for n in parties.names[1:]}
+    with pytest.raises(RefusedError, match="present key has not signed"):
+        policy.roster.enrol(Enrolment.vouched(RUN, name, new.public, others))
+    everyone = {n: key_of(n) for n in parties.names}
+    policy.roster.enrol(Enrolment.vouched(RUN, name, new.public, everyone))
+    role = parties.scheme.opener(policy)
+    old = contributions(parties)
+    with pytest.raises(CorruptMessageError, match=f"signature of '{name}'"):
+        role.open(parties.total(old), old)
+    sealed = parties.seal(name, [1, 2, 3])
+    fresh = Contribution.sign(
+        new, sealed, run=RUN, hospital=name, base_version=0, parameters=parties.scheme.digest
+    )
+    mine = [fresh, *old[1:]]
+    assert role.open(parties.total(mine), mine).tolist() == [4, 8, 12]
+
+
+def test_two_hospitals_may_not_share_a_key(parties: Parties) -> None:
+    roster = parties.policy().roster
+    taken = key_of(parties.names[0]).public
+    everyone = {n: key_of(n) for n in parties.names}
+    with pytest.raises(RefusedError, match="is in use"):
+        roster.enrol(Enrolment.vouched(RUN, "lausanne", taken, everyone))
+    with pytest.raises(InvalidInputError, match="Two founding hospitals"):
+        Roster(RUN, {"a": taken, "b": taken})
+    with pytest.raises(InvalidInputError, match="at least one"):
+        Roster(RUN, {})
+
+
+# The record
+
+
+def test_the_log_survives_a_restart_and_still_refuses_replays(
+    parties: Parties, tmp_path: Path
+) -> None:
+    path = tmp_path / "openings.jsonl"
+    mine = contributions(parties)
+    total = parties.total(mine)
+    opener(parties, log=OpeningLog(path)).open(total, mine)
+    restarted = OpeningLog(path)
+    assert len(restarted) == 1
+    with pytest.raises(RefusedError, match="in a sum opened before"):
+        opener(parties, log=restarted).open(total, mine)
+    again = contributions(parties)
+    opener(parties, log=restarted).open(parties.total(again), again)
+    assert [o.number for o in OpeningLog(path).openings] == [0, 1]
+
+
+@pytest.mark.parametrize("damage", ["remove", "change", "garble", "number"])
+def test_a_log_that_was_changed_is_refused(parties: Parties, tmp_path: Path, damage: str) -> None:
+    path = tmp_path / "openings.jsonl"
+    role = opener(parties, log=OpeningLog(path))
+    for _ in range(2):
+        mine = contributions(parties)
+        role.open(parties.total(mine), mine)
+    first, second = path.read_bytes().splitlines()
+    path.write_bytes(
+        {
+            "remove": second,
+            "change": first.replace(b"zurich", b"vienna") + b"\n" + second,
+            "garble": first[:-5] + b"\n" + second,
+            "number": b'{"number":0}\n' + second,
+        }[damage]
+    )
+    with pytest.raises(CorruptMessageError, match="opening log"):
+        OpeningLog(path)
+
+
+class _CrashError(Exception):
+    pass
+
+
+def test_an_opening_is_written_before_the_secret_is_used(
+    parties: Parties, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    role = opener(parties)
+    mine = contributions(parties)
+
+    def crash(*_: object) -> np.ndarray:
+        raise _CrashError
+
+    monkeypatch.setattr(role, "_open", crash)
+    with pytest.raises(_CrashError):
+        role.open(parties.total(mine), mine)
+    monkeypatch.undo()
+    with pytest.raises(RefusedError, match="in a sum opened before"):
+        role.open(parties.total(mine), mine)
+
+
+def test_a_policy_needs_sensible_rules(parties: Parties) -> None:
+    roster = Roster(RUN, {"a": key_of("a").public})
+    with pytest.raises(InvalidInputError, match="min_honest=0"):
+        Policy(roster, min_honest=0, c_assumed=0)
+    with pytest.raises(InvalidInputError, match="c_assumed=-1"):
+        Policy(roster, min_honest=1, c_assumed=-1)
