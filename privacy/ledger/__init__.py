@@ -1,0 +1,25 @@
+"""The budget ledger: what was released, who allowed it, and what anyone can check years later.
+
+Release nothing without an entry; store events, never just epsilon; let others counter-sign, so
+that nobody can rewrite the past alone.
+"""
+
+from privacy.ledger.accountant import Accountant, Cost
+from privacy.ledger.budget import Budget, Planned, Release
+from privacy.ledger.entries import Entry, Head
+from privacy.ledger.keys import SigningKey, load_trust, save_trust
+from privacy.ledger.ledger import Ledger
+
+__all__ = [
+    "Accountant",
+    "Budget",
+    "Cost",
+    "Entry",
+    "Head",
+    "Ledger",
+    "Planned",
+    "Release",
+    "SigningKey",
+    "load_trust",
+    "save_trust",
+]

@@ -1,0 +1,135 @@
+"""Where the ledger asks what events cost: one seam, two accountants, answers kept.
+
+The ledger stores events, never just epsilon. The accountant is called once a plan, not once a
+release, and equal questions are answered from memory.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
+
+from privacy.ledger.budget import Budget, DpEvent
+from privacy.ledger.canonical import decode, encode, from_number, to_number
+from privacy.ledger.renyi import best_order, epsilon_at, renyi
+
+__all__ = ["Accountant", "Certified", "Cost", "RenyiOnly", "composed", "event_json"]
+
+
+@dataclass(frozen=True)
+class Cost:
+    """An interval for an epsilon: ``lower <= true epsilon <= upper``.
+
+    Attributes:
+      lower: No smaller epsilon holds, as far as ``method`` can tell.
+      estimate: Best guess.
+      upper: Proved.
+      method: How ``upper`` was found.
+      versions: The accountant's version, and those of the libraries that it used.
+    """
+
+    lower: float
+    estimate: float
+    upper: float
+    method: str
+    versions: str
+
+    def to_json(self) -> dict[str, Any]:
+        """Return plain JSON."""
+        return {
+            "lower": from_number(self.lower),
+            "estimate": from_number(self.estimate),
+            "upper": from_number(self.upper),
+            "method": self.method,
+            "versions": self.versions,
+        }
+
+    @classmethod
+    def from_json(cls, fields: Mapping[str, Any]) -> "Cost":
+        """Read what ``to_json`` wrote."""
+        return cls(
+            to_number(fields["lower"]),
+            to_number(fields["estimate"]),
+            to_number(fields["upper"]),
+            str(fields["method"]),
+            str(fields["versions"]),
+        )
+
+
+@runtime_checkable
+class Accountant(Protocol):
+    """What a ledger needs to know about events, given as plain JSON."""
+
+    def epsilon(self, event: Mapping[str, Any], budget: Budget) -> Cost:
+        """Cost of the event at the budget's delta, under its relation."""
+
+    def divergence(self, event: Mapping[str, Any], order: int, budget: Budget) -> float:
+        """Upper bound on its Rényi divergence at an integer order; ``inf`` if none is proved."""
+
+
+class Certified:
+    """The project's accountant for epsilon, and its own Rényi sum for filters."""
+
+    def epsilon(self, event: Mapping[str, Any], budget: Budget) -> Cost:
+        """Interval from ``privacy.accounting``."""
+        return _epsilon(encode(event), budget.delta, budget.relation_name)
+
+    def divergence(self, event: Mapping[str, Any], order: int, budget: Budget) -> float:
+        """Bound from ``privacy.ledger.renyi``."""
+        return _divergence(encode(event), order, budget.relation_name)
+
+
+class RenyiOnly:
+    """The second road: nothing but Rényi divergences at the order of each budget."""
+
+    def epsilon(self, event: Mapping[str, Any], budget: Budget) -> Cost:
+        """Upper bound alone; below it nothing is claimed."""
+        order = best_order(budget)
+        upper = epsilon_at(self.divergence(event, order, budget), order, budget.delta)
+        return Cost(0.0, upper, upper, f"Rényi divergence at order {order}", "own")
+
+    def divergence(self, event: Mapping[str, Any], order: int, budget: Budget) -> float:
+        """Bound from ``privacy.ledger.renyi``."""
+        return _divergence(encode(event), order, budget.relation_name)
+
+
+def event_json(event: DpEvent) -> dict[str, Any]:
+    """Return an event as plain JSON; plain JSON passes through."""
+    if isinstance(event, dict):
+        return event
+    from privacy.accounting.events import to_json
+
+    return dict(to_json(event))
+
+
+def composed(parts: Sequence[tuple[Mapping[str, Any], int]]) -> dict[str, Any]:
+    """Return one event for several, each repeated, as plain JSON."""
+    events = [
+        dict(event)
+        if count == 1
+        else {"type": "SelfComposedDpEvent", "event": dict(event), "count": count}
+        for event, count in parts
+    ]
+    return events[0] if len(events) == 1 else {"type": "ComposedDpEvent", "events": events}
+
+
+@lru_cache(maxsize=512)
+def _epsilon(event: bytes, delta: float, relation: str) -> Cost:
+    import dp_accounting
+
+    from privacy.accounting.events import from_json
+
+    found = import_module("privacy.accounting").epsilon(
+        from_json(decode(event)),
+        delta=delta,
+        relation=dp_accounting.NeighboringRelation[relation],
+    )
+    return Cost(
+        float(found.lower), float(found.estimate), float(found.upper), found.method, found.versions
+    )
+
+
+@lru_cache(maxsize=4096)
+def _divergence(event: bytes, order: int, relation: str) -> float:
+    return renyi(decode(event), order, relation)

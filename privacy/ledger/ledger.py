@@ -1,0 +1,485 @@
+"""A hospital's append-only list of everything that left it, and the gate that it leaves through.
+
+>>> from dp_accounting import GaussianDpEvent
+>>> ledger = Ledger.in_memory(hospital="north", budget=Budget(epsilon=1.0))
+>>> step = GaussianDpEvent(40.0)
+>>> _ = ledger.declare([Planned("update", step, count=2)])
+>>> entry = ledger.spend(Release("update", step, round=0))
+>>> entry.sequence, entry.content["filter"]
+(2, 'planned')
+"""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NoReturn
+
+from privacy.errors import (
+    BudgetExceededError,
+    CorruptMessageError,
+    InvalidInputError,
+    RefusedError,
+)
+from privacy.ledger.accountant import Accountant, Certified, event_json
+from privacy.ledger.budget import Budget, Json, Planned, Release
+from privacy.ledger.canonical import digest, from_number
+from privacy.ledger.entries import GENESIS, Entry, Head, compose, parse
+from privacy.ledger.filter import Decision, Filter
+from privacy.ledger.keys import SigningKey
+from privacy.ledger.merkle import Frontier
+from privacy.ledger.store import FileStore, MemoryStore, Store, write_durably
+
+__all__ = ["Clock", "Ledger"]
+
+Clock = Callable[[], datetime]
+
+
+def _now() -> datetime:
+    return datetime.now(UTC)
+
+
+class Ledger:
+    """One hospital's ledger, open for writing.
+
+    Check, subtract, run: ``spend`` returns when its entry is durable, and only then may a
+    patient's record be read.
+
+    Guarantees (tests in ``tests/privacy/ledger/``):
+      - ``spend`` never lets the budgets be passed, whoever else writes to the same file;
+      - a refusal is recorded, and changes nothing else;
+      - nothing refunds: not an exception, not a crash between entry and bytes;
+      - the bytes attached to a release never change: after a crash the same are sent again;
+      - ``open`` gives the state that the ledger had when it was written.
+
+    Attributes:
+      hospital: Who keeps it.
+      key: The hospital's signing key.
+      accountant: Where events are priced.
+    """
+
+    def __init__(
+        self, store: Store, key: SigningKey, accountant: Accountant | None, clock: Clock
+    ) -> None:
+        self.hospital = ""
+        self.key = key
+        self.accountant = accountant or Certified()
+        self._store = store
+        self._clock = clock
+        self._tree = Frontier()
+        self._offset = 0
+        self._last = GENESIS
+        self._filters: dict[str, Filter] = {}
+        self._enrolled: dict[str, str] = {}
+        self._pending: dict[int, str] = {}
+        self.identity = ""
+
+    # -- making one ------------------------------------------------------------------------------
+
+    @classmethod
+    def create(
+        cls,
+        path: Path,
+        *,
+        hospital: str,
+        key: SigningKey,
+        budget: Budget | Sequence[Budget],
+        enrolled: Mapping[str, str] | None = None,
+        context: Mapping[str, Json] | None = None,
+        accountant: Accountant | None = None,
+        clock: Clock = _now,
+    ) -> "Ledger":
+        """Start a ledger in a new file.
+
+        Args:
+          path: The file, by custom ``ledgers/<hospital>.jsonl``.
+          hospital: Its name.
+          key: The hospital's signing key.
+          budget: One budget, or one for each unit.
+          enrolled: Public keys, by name, of the hospitals that may counter-sign.
+          context: Plain facts for the auditor: digests of code, data and protocol.
+          accountant: Where events are priced; the project's own by default.
+          clock: Source of the time.
+
+        Raises:
+          InvalidInputError: The file exists, or the arguments break a rule.
+          RefusedError: The disk can't be written.
+        """
+        ledger = cls(FileStore.create(path), key, accountant, clock)
+        ledger._start(hospital, budget, enrolled, context)
+        return ledger
+
+    @classmethod
+    def in_memory(
+        cls,
+        *,
+        hospital: str = "hospital",
+        budget: Budget | Sequence[Budget],
+        key: SigningKey | None = None,
+        enrolled: Mapping[str, str] | None = None,
+        context: Mapping[str, Json] | None = None,
+        accountant: Accountant | None = None,
+        clock: Clock = _now,
+    ) -> "Ledger":
+        """Start a ledger that nobody will ever verify: for experiments alone.
+
+        ``durable`` is False, and a real run refuses it.
+        """
+        ledger = cls(MemoryStore(), key or SigningKey.generate(), accountant, clock)
+        ledger._start(hospital, budget, enrolled, context)
+        return ledger
+
+    @classmethod
+    def open(
+        cls,
+        path: Path,
+        *,
+        key: SigningKey,
+        accountant: Accountant | None = None,
+        clock: Clock = _now,
+    ) -> "Ledger":
+        """Take up a ledger where it stopped; a line torn by a crash is set aside first.
+
+        Links and the last signature are checked, which covers every line; ``verify`` checks the
+        rest.
+
+        Raises:
+          InvalidInputError: No such file, or the key is not its hospital's.
+          CorruptMessageError: A whole line is not what was written.
+          RefusedError: The disk can't be written.
+        """
+        if not path.is_file():
+            raise InvalidInputError(f"There is no ledger at {path}.")
+        store = FileStore(path)
+        ledger = cls(store, key, accountant, clock)
+        with store.lock():
+            torn = store.torn()
+            ledger._catch_up()
+            if not ledger.identity:
+                raise CorruptMessageError(
+                    f"The ledger {path} has no whole line: its making was cut short and nothing "
+                    "was released. Remove it and create it anew."
+                )
+            if torn:
+                ledger._recover(store, torn)
+            ledger._seal_left_over()
+        return ledger
+
+    def _start(
+        self,
+        hospital: str,
+        budget: Budget | Sequence[Budget],
+        enrolled: Mapping[str, str] | None,
+        context: Mapping[str, Json] | None,
+    ) -> None:
+        budgets = [budget] if isinstance(budget, Budget) else list(budget)
+        if not hospital or not budgets or len({b.unit for b in budgets}) != len(budgets):
+            raise InvalidInputError(
+                "A ledger needs a hospital's name and at most one budget for each unit, got "
+                f"hospital={hospital!r} with budgets for {[b.unit for b in budgets]}."
+            )
+        self.hospital = hospital
+        filters = [Filter.fresh(b) for b in budgets]
+        with self._store.lock():
+            self._append(
+                "opening",
+                {
+                    "public_key": self.key.public,
+                    "budgets": [f.budget.to_json() | {"order": f.order} for f in filters],
+                    "enrolled": dict(enrolled or {}),
+                    "context": dict(context or {}),
+                },
+            )
+
+    # -- spending --------------------------------------------------------------------------------
+
+    def declare(
+        self,
+        schedule: Sequence[Planned],
+        *,
+        repeats: int = 1,
+        unit: str = "patient",
+        context: Mapping[str, Json] | None = None,
+    ) -> Entry:
+        """Fix a schedule beforehand: its total is checked once, its releases then follow freely.
+
+        Args:
+          schedule: The releases of one cycle, in order.
+          repeats: How many cycles (rounds).
+          unit: Whose coming or going its events hide.
+          context: Plain facts for the auditor: the run, digests of plan, data and code.
+
+        Raises:
+          BudgetExceededError: The total passes the budget; the refusal is recorded.
+          RefusedError: No budget for the unit, or the total can't be told; recorded likewise.
+        """
+        if not schedule or repeats < 1:
+            raise InvalidInputError("A plan needs at least one release and one repeat.")
+        steps = [
+            {"kind": step.kind, "event": event_json(step.event), "count": step.count}
+            for step in schedule
+        ]
+        content = {
+            "unit": unit,
+            "schedule": steps,
+            "repeats": repeats,
+            "context": dict(context or {}),
+        }
+        with self._store.lock():
+            self._catch_up()
+            decision = self._filter(unit, "plan", content).plan(steps, repeats, self.accountant)
+            if not decision.granted:
+                self._refuse("plan", content, decision)
+            return self._append("plan", content | dict(decision.record))
+
+    def spend(self, release: Release) -> Entry:
+        """Take a release from the budget, durably, before any patient's record is read.
+
+        Raises:
+          BudgetExceededError: The budget would be passed; the refusal is recorded.
+          RefusedError: No budget for the unit; the sampler that would run is not the one accounted
+            for; a seeded noise source in a durable ledger; a release that is called public
+            without a reason; or the disk refuses. Nothing may be read.
+        """
+        event = event_json(release.event)
+        content = release.to_json(event)
+        with self._store.lock():
+            self._catch_up()
+            book = self._filter(release.unit, "release", content)
+            decision = Decision(False, {}, self._objection(release))
+            if not decision.why:
+                decision = book.release(release.kind, event, self.accountant)
+            if decision.granted and decision.record["filter"] == "public" and not release.reason:
+                decision = Decision(
+                    False, {}, "a release that depends on no patient needs a reason"
+                )
+            if not decision.granted:
+                self._refuse("release", content, decision)
+            return self._append("release", content | dict(decision.record))
+
+    def _filter(self, unit: str, what: str, content: Mapping[str, Any]) -> Filter:
+        if unit not in self._filters:
+            why = f"this ledger holds no budget for the unit {unit!r}"
+            self._refuse(what, content, Decision(False, {}, why))
+        return self._filters[unit]
+
+    def _objection(self, release: Release) -> str:
+        if release.declared_sampler != release.actual_sampler:
+            return (
+                f"the declared sampler is {release.declared_sampler!r} but "
+                f"{release.actual_sampler!r} would run, and the account covers the declared one"
+            )
+        if release.clip_norm_source != "constant":
+            return (
+                f"the clip norm comes from {release.clip_norm_source!r}; only a constant bounds a "
+                "patient's influence"
+            )
+        if release.noise_source == "seeded" and self.durable:
+            return "noise from a seed protects nobody: whoever learns the seed subtracts it"
+        return ""
+
+    def _refuse(self, what: str, content: Mapping[str, Any], decision: Decision) -> NoReturn:
+        over = decision.asked > 0
+        record: dict[str, Any] = {"what": what, "request": content, "why": decision.why}
+        if over:
+            record |= {"spent": from_number(decision.spent), "asked": from_number(decision.asked)}
+        self._append("refusal", record)
+        message = (
+            f"The ledger of {self.hospital} refuses this {what}: {decision.why}. No record was "
+            "read; the refusal is recorded."
+        )
+        if over:
+            allowed = self._filters[content["unit"]].budget.epsilon
+            raise BudgetExceededError(
+                f"{message} Ask for less, or for more noise.",
+                spent=decision.spent,
+                asked=decision.asked,
+                allowed=allowed,
+            )
+        raise RefusedError(message)
+
+    # -- bytes beside their entry ----------------------------------------------------------------
+
+    def attach(self, entry: Entry, payload: bytes) -> Entry:
+        """Keep the bytes that a release became, so that a crash never makes a second noise.
+
+        The same bytes again are accepted and change nothing.
+
+        Returns:
+          The ``sealed`` entry.
+
+        Raises:
+          RefusedError: Other bytes were attached before, the entry is no release of this ledger,
+            or the disk refuses; the bytes must not be sent.
+        """
+        with self._store.lock():
+            self._catch_up()
+            kept = self._store.payload(entry.sequence)
+            if self._pending.get(entry.sequence) == entry.digest and kept in (None, payload):
+                if kept is None:
+                    self._store.keep_payload(entry.sequence, payload)
+                return self._append_sealed(entry.sequence, entry.digest, payload)
+            for other in self.entries():
+                if other.kind == "sealed" and other.content["entry"] == entry.digest:
+                    if other.content["digest"] == digest(payload):
+                        return other
+                    break
+        raise RefusedError(
+            f"Entry {entry.sequence} of {self.hospital}'s ledger is not a release that waits for "
+            "these bytes: it has its own, and a second noise would be a second release. Send what "
+            "payload() returns."
+        )
+
+    def payload(self, entry: Entry) -> bytes | None:
+        """The bytes attached to a release, to be sent again after a crash; None if there are none.
+
+        None after a crash means that the release is spent and lost: ask for a new one.
+        """
+        return self._store.payload(entry.sequence)
+
+    def pending(self) -> tuple[Entry, ...]:
+        """Releases that were spent and have no bytes: the process died in between."""
+        with self._store.lock():
+            self._catch_up()
+            wanted = dict(self._pending)
+        return tuple(e for e in self.entries() if e.sequence in wanted) if wanted else ()
+
+    def _append_sealed(self, sequence: int, of: str, payload: bytes) -> Entry:
+        content = {
+            "release": sequence,
+            "entry": of,
+            "bytes": len(payload),
+            "digest": digest(payload),
+        }
+        return self._append("sealed", content)
+
+    def _seal_left_over(self) -> None:
+        """Record bytes that were kept whole before a crash cut off their entry."""
+        for sequence, of in list(self._pending.items()):
+            payload = self._store.payload(sequence)
+            if payload is not None:
+                self._append_sealed(sequence, of, payload)
+
+    # -- telling ---------------------------------------------------------------------------------
+
+    @property
+    def durable(self) -> bool:
+        """Whether the ledger survives the process; a real run accepts no other."""
+        return self._store.durable
+
+    @property
+    def size(self) -> int:
+        """Number of entries."""
+        return self._tree.size
+
+    @property
+    def enrolled(self) -> Mapping[str, str]:
+        """Public keys of the hospitals that may counter-sign, by name."""
+        return dict(self._enrolled)
+
+    def entries(self) -> Iterator[Entry]:
+        """All entries in order, read from where they are kept."""
+        return (parse(line) for line in self._store.lines())
+
+    def head(self) -> Head:
+        """The signed head: what an upload carries, and what others counter-sign."""
+        with self._store.lock():
+            self._catch_up()
+            return self._head()
+
+    def _head(self) -> Head:
+        return Head.sign(
+            self.key, self.hospital, self.identity, self._tree.size, self._tree.root().hex()
+        )
+
+    def state(self, unit: str = "patient") -> Filter:
+        """The filter's state for a unit; read it, don't change it.
+
+        Raises:
+          InvalidInputError: No budget for that unit.
+        """
+        with self._store.lock():
+            self._catch_up()
+        if unit not in self._filters:
+            raise InvalidInputError(f"This ledger holds no budget for the unit {unit!r}.")
+        return self._filters[unit]
+
+    # -- the one way to change -------------------------------------------------------------------
+
+    def _append(self, kind: str, content: Mapping[str, Any]) -> Entry:
+        entry = compose(
+            self.key,
+            sequence=self._tree.size,
+            time=self._clock().astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+            hospital=self.hospital,
+            kind=kind,
+            content=content,
+            previous=self._last,
+        )
+        self._store.append(entry.line)
+        self._apply(entry)
+        return entry
+
+    def _catch_up(self) -> None:
+        """Take in what other handles have written since, checking their links and signature."""
+        if isinstance(self._store, FileStore):
+            if self._store.size == self._offset:
+                return
+            if self._store.size < self._offset:
+                raise CorruptMessageError(
+                    f"The ledger of {self.hospital} has lost entries that were durable: "
+                    f"{self._store.size} bytes of {self._offset} are left. Nothing is released; "
+                    "restore the file."
+                )
+        start = self._offset
+        newest = deque(self._store.lines(start), maxlen=1)
+        if not newest:
+            return
+        if not parse(newest[0]).signed_by(self.key.public):
+            raise InvalidInputError(
+                "The ledger's last entry is not signed by this key (public key "
+                f"{self.key.public[:16]}...). Use the key that it was opened with; if this is it, "
+                "run `inpatient ledger verify` on the file."
+            )
+        for line in self._store.lines(start):
+            self._apply(parse(line))
+
+    def _apply(self, entry: Entry) -> None:
+        if entry.sequence != self._tree.size or entry.previous != self._last:
+            raise CorruptMessageError(
+                f"Entry {entry.sequence} of {entry.hospital}'s ledger does not follow entry "
+                f"{self._tree.size - 1}; run `inpatient ledger verify` on it."
+            )
+        content = entry.content
+        match entry.kind:
+            case "opening":
+                self.hospital, self.identity = entry.hospital, entry.digest
+                self._enrolled = dict(content["enrolled"])
+                for fields in content["budgets"]:
+                    budget = Budget.from_json(fields)
+                    self._filters[budget.unit] = Filter(budget, fields["order"])
+            case "plan":
+                self._filters[content["unit"]].apply_plan(content)
+            case "release":
+                self._filters[content["unit"]].apply_release(content)
+                self._pending[entry.sequence] = entry.digest
+            case "sealed":
+                self._pending.pop(content["release"], None)
+        self._tree.append(entry.line)
+        self._offset += len(entry.line) + 1
+        self._last = entry.digest
+
+    def _recover(self, store: FileStore, torn: bytes) -> None:
+        """Set a torn line aside, cut it off, and say so in the ledger."""
+        aside = store.path.with_name(f"{store.path.name}.torn-{self._offset}")
+        try:
+            write_durably(aside, torn)
+            store.cut(self._offset)
+        except OSError as error:
+            raise RefusedError(
+                f"The torn last line of {store.path} can't be set aside: {error.strerror}. Make "
+                "its folder writable."
+            ) from error
+        content = {"bytes": len(torn), "digest": digest(torn), "moved_to": os.fspath(aside.name)}
+        self._append("recovered", content)
