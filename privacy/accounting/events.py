@@ -1,0 +1,255 @@
+"""What happened, as data: dp-accounting's events, a few of our own, and their JSON.
+
+An event holds what accounting needs and no cost; the cost is a function of it, recomputed later by
+anyone with a better accountant. Ledgers are read for decades: a name or a field's meaning below is
+never changed and never removed.
+
+>>> event = dp.SelfComposedDpEvent(DiscreteGaussianDpEvent(noise_multiplier=4.0, radius=100), 10)
+>>> to_json(event)["event"]
+{'type': 'DiscreteGaussianDpEvent', 'noise_multiplier': 4.0, 'radius': 100}
+>>> from_json(to_json(event)) == event
+True
+"""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import attr
+import numpy as np
+from dp_accounting import dp_event as dp
+
+from privacy.errors import InvalidInputError
+
+if TYPE_CHECKING:  # dp-accounting has no type hints, and an untyped base class hides mistakes
+
+    class DpEvent:
+        """Stands for dp_accounting.DpEvent while types are checked."""
+else:
+    from dp_accounting import DpEvent
+
+__all__ = [
+    "DiscreteGaussianDpEvent",
+    "DistributedDiscreteGaussianDpEvent",
+    "ShuffledBatchesDpEvent",
+    "SkellamDpEvent",
+    "check",
+    "from_json",
+    "to_json",
+]
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class DiscreteGaussianDpEvent(DpEvent):
+    """An integer vector sum plus discrete Gaussian noise, independent on every coordinate.
+
+    Attributes:
+      noise_multiplier: The parameter of the noise over ``radius``, unitless.
+      radius: L2 sensitivity of the sum when one unit comes or goes, in integer steps.
+    """
+
+    noise_multiplier: float
+    radius: int
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class DistributedDiscreteGaussianDpEvent(DpEvent):
+    """An integer vector sum plus discrete Gaussian shares of several contributors.
+
+    Attributes:
+      noise_multiplier: Standard deviation (the root of the sum of squared parameters) of the
+        honest contributors' noise over ``radius``, unitless.
+      radius: L2 sensitivity of the sum when one unit comes or goes, in integer steps.
+      dim: Coordinates of the sum.
+      contributors: Honest contributors, each with an equal share.
+    """
+
+    noise_multiplier: float
+    radius: int
+    dim: int
+    contributors: int
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class SkellamDpEvent(DpEvent):
+    """An integer vector sum plus Skellam noise, in one or in several shares: sums stay Skellam.
+
+    Attributes:
+      noise_multiplier: Standard deviation of all of the noise over ``radius``, unitless.
+      radius: L2 sensitivity of the sum when one unit comes or goes, in integer steps.
+      dim: Coordinates of the sum.
+    """
+
+    noise_multiplier: float
+    radius: int
+    dim: int
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class ShuffledBatchesDpEvent(DpEvent):
+    """One pass over the patients, shuffled and cut into batches; ``event`` once for each batch.
+
+    Every patient is in exactly one of the batches, of fixed size, in an order that nobody sees.
+
+    Attributes:
+      batches: Number of batches of the pass.
+      event: What is done to each batch.
+    """
+
+    batches: int
+    event: DpEvent
+
+
+Rule = Callable[[Any], bool]
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+
+
+def _is_whole(value: Any) -> bool:
+    return isinstance(value, int | np.integer) and not isinstance(value, bool)
+
+
+def _count(least: int) -> tuple[str, Rule]:
+    rule = f"a whole number from {least} to 2^53"
+    return rule, lambda v: _is_whole(v) and least <= v <= 2**53
+
+
+_NOISE = "> 0 and finite", lambda v: _is_number(v) and math.isfinite(v) and v > 0
+_PROB = "in [0, 1]", lambda v: _is_number(v) and 0 <= v <= 1
+_EVENT = "a DP event", lambda v: isinstance(v, dp.DpEvent)
+_EVENTS = (
+    "a list of DP events",
+    lambda v: isinstance(v, list | tuple) and all(isinstance(e, dp.DpEvent) for e in v),
+)
+
+# Every kind of event that is accounted for, and the rule of each of its fields.
+_KINDS: Mapping[type, Mapping[str, tuple[str, Rule]]] = {
+    dp.NoOpDpEvent: {},
+    dp.NonPrivateDpEvent: {},
+    dp.GaussianDpEvent: {"noise_multiplier": _NOISE},
+    dp.LaplaceDpEvent: {"noise_multiplier": _NOISE},
+    dp.DiscreteLaplaceDpEvent: {"noise_parameter": _NOISE, "sensitivity": _count(1)},
+    dp.RandomizedResponseDpEvent: {"noise_parameter": _PROB, "num_buckets": _count(1)},
+    dp.PoissonSampledDpEvent: {"sampling_probability": _PROB, "event": _EVENT},
+    dp.SampledWithoutReplacementDpEvent: {
+        "source_dataset_size": _count(1),
+        "sample_size": _count(0),
+        "event": _EVENT,
+    },
+    dp.TruncatedSubsampledGaussianDpEvent: {
+        "dataset_size": _count(1),
+        "sampling_probability": _PROB,
+        "truncated_batch_size": _count(1),
+        "noise_multiplier": _NOISE,
+    },
+    dp.SelfComposedDpEvent: {"event": _EVENT, "count": _count(0)},
+    dp.ComposedDpEvent: {"events": _EVENTS},
+    DiscreteGaussianDpEvent: {"noise_multiplier": _NOISE, "radius": _count(1)},
+    DistributedDiscreteGaussianDpEvent: {
+        "noise_multiplier": _NOISE,
+        "radius": _count(1),
+        "dim": _count(1),
+        "contributors": _count(1),
+    },
+    SkellamDpEvent: {"noise_multiplier": _NOISE, "radius": _count(1), "dim": _count(1)},
+    ShuffledBatchesDpEvent: {"batches": _count(1), "event": _EVENT},
+}
+_BY_NAME: Mapping[str, type] = {kind.__name__: kind for kind in _KINDS}
+
+
+def check(event: dp.DpEvent, *, path: str = "event") -> None:
+    """Refuse an event that can't be accounted for, anywhere in the tree.
+
+    Raises:
+      InvalidInputError: A kind that is not supported, or a field out of range; the message names
+        the subevent's path, the value and the rule.
+    """
+    rules = _KINDS.get(type(event))
+    if rules is None:
+        raise InvalidInputError(
+            f"{path} is a {type(event).__name__}, which is not accounted for. Supported: "
+            f"{', '.join(sorted(_BY_NAME))}."
+        )
+    for name, (rule, holds) in rules.items():
+        value = getattr(event, name)
+        if not holds(value):
+            raise InvalidInputError(
+                f"Expected {path}.{name}={value!r} {rule} ({type(event).__name__})."
+            )
+    if isinstance(event, dp.SampledWithoutReplacementDpEvent) and (
+        event.sample_size > event.source_dataset_size
+    ):
+        raise InvalidInputError(
+            f"Expected {path}.sample_size={event.sample_size} <= "
+            f"source_dataset_size={event.source_dataset_size}: none is drawn twice."
+        )
+    for step, child in _children(event):
+        check(child, path=f"{path}.{step}")
+
+
+def to_json(event: dp.DpEvent) -> dict[str, Any]:
+    """Return the event as plain JSON; ``from_json`` gives an equal event.
+
+    Raises:
+      InvalidInputError: The event can't be accounted for (see ``check``).
+    """
+    check(event)
+    return _plain(event)
+
+
+def from_json(content: Mapping[str, Any]) -> dp.DpEvent:
+    """Read what ``to_json`` wrote.
+
+    Raises:
+      InvalidInputError: An unknown type, a missing or unknown field, or a value out of range.
+    """
+    event = _build(content, "event")
+    check(event)
+    return event
+
+
+def _children(event: dp.DpEvent) -> list[tuple[str, dp.DpEvent]]:
+    if isinstance(event, dp.ComposedDpEvent):
+        return [(f"events[{i}]", child) for i, child in enumerate(event.events)]
+    child = getattr(event, "event", None)
+    return [] if child is None else [("event", child)]
+
+
+def _plain(event: dp.DpEvent) -> dict[str, Any]:
+    found: dict[str, Any] = {"type": type(event).__name__}
+    for name, (rule, _) in _KINDS[type(event)].items():
+        value = getattr(event, name)
+        if rule == _EVENT[0]:
+            found[name] = _plain(value)
+        elif rule == _EVENTS[0]:
+            found[name] = [_plain(child) for child in value]
+        else:
+            found[name] = int(value) if _is_whole(value) else float(value)
+    return found
+
+
+def _build(content: Any, path: str) -> dp.DpEvent:
+    if not isinstance(content, Mapping) or content.get("type") not in _BY_NAME:
+        got = content.get("type") if isinstance(content, Mapping) else content
+        raise InvalidInputError(
+            f"Expected {path}.type={got!r} to be one of {', '.join(sorted(_BY_NAME))}."
+        )
+    kind = _BY_NAME[content["type"]]
+    rules = _KINDS[kind]
+    if set(content) != {"type", *rules}:
+        raise InvalidInputError(
+            f"Expected {path} ({kind.__name__}) to have the fields {sorted(rules)}, got "
+            f"{sorted(set(content) - {'type'})}."
+        )
+    values: dict[str, Any] = {}
+    for name, (rule, _) in rules.items():
+        value = content[name]
+        if rule == _EVENT[0]:
+            values[name] = _build(value, f"{path}.{name}")
+        elif rule == _EVENTS[0] and isinstance(value, list):
+            values[name] = [_build(e, f"{path}.{name}[{i}]") for i, e in enumerate(value)]
+        else:
+            values[name] = value
+    return kind(**values)

@@ -1,0 +1,17 @@
+"""What stands between a patient and a release: clipping, exact integers, noise."""
+
+from privacy.mechanisms.article import article_noise, article_noise_std
+from privacy.mechanisms.clipping import BoundedIntegers, Clipped, clip, to_integers
+from privacy.mechanisms.noise import NoiseSource, OperatingSystem, Seeded
+
+__all__ = [
+    "BoundedIntegers",
+    "Clipped",
+    "NoiseSource",
+    "OperatingSystem",
+    "Seeded",
+    "article_noise",
+    "article_noise_std",
+    "clip",
+    "to_integers",
+]

@@ -1,0 +1,152 @@
+"""Distributions are tested with controls: the right parameter must pass, its neighbours must fail.
+
+The chi-squared tests of ``OperatingSystem`` draw anew every time; each fails by chance once in 1e9.
+"""
+
+import math
+
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+from scipy import stats
+
+from privacy.errors import InvalidInputError
+from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
+
+SOURCES = pytest.mark.parametrize("source", [OperatingSystem(), Seeded(5)], ids=["os", "seeded"])
+CHANCE = 1e-9
+
+
+def discrete_gaussian_masses(
+    std: float, reach: int
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    x = np.arange(-reach, reach + 1)
+    masses = np.exp(-(x**2) / (2 * std**2))
+    return x, masses / masses.sum()
+
+
+def p_value(draws: NDArray[np.int64], x: NDArray[np.int64], masses: NDArray[np.float64]) -> float:
+    """Chi-squared over cells of at least 20 expected draws; the tails are one cell each."""
+    order = np.flatnonzero(masses * len(draws) >= 20)
+    low, high = x[order[0]], x[order[-1]]
+    cells = np.clip(draws, low, high)
+    observed = np.array([(cells == v).sum() for v in x[order]])
+    expected = masses[order].copy()
+    expected[0] += masses[x < low].sum()
+    expected[-1] += masses[x > high].sum()
+    statistic = ((observed - expected * len(draws)) ** 2 / (expected * len(draws))).sum()
+    return float(stats.chi2.sf(statistic, len(order) - 1))
+
+
+@SOURCES
+@pytest.mark.parametrize("std", [0.5, 1.0, 2.5, 7.3])
+def test_discrete_gaussian_has_its_masses_and_no_others(source: NoiseSource, std: float) -> None:
+    draws = source.discrete_gaussian(std, 20_000)
+    assert draws.dtype == np.int64
+    reach = math.ceil(12 * std)
+    assert p_value(draws, *discrete_gaussian_masses(std, reach)) > CHANCE
+    for wrong in (std * 2 / 3, std * 3 / 2):
+        assert p_value(draws, *discrete_gaussian_masses(wrong, reach)) < CHANCE
+
+
+@SOURCES
+@pytest.mark.parametrize("std", [1e4, 1e7])
+def test_wide_discrete_gaussian_follows_the_normal_law(source: NoiseSource, std: float) -> None:
+    draws = source.discrete_gaussian(std, 20_000)
+    assert stats.kstest(draws / std, "norm").pvalue > CHANCE
+    for wrong in (0.8, 1.2):
+        assert stats.kstest(draws / std * wrong, "norm").pvalue < CHANCE
+    assert len(np.unique(draws % 7)) == 7  # every residue: no coarse grid
+
+
+@SOURCES
+def test_gaussian_follows_the_normal_law(source: NoiseSource) -> None:
+    draws = source.gaussian(2.5, 10_000)
+    assert stats.kstest(draws / 2.5, "norm").pvalue > CHANCE
+    for wrong in (0.8, 1.2):
+        assert stats.kstest(draws / 2.5 * wrong, "norm").pvalue < CHANCE
+    assert draws.dtype == np.float64
+
+
+@SOURCES
+@pytest.mark.parametrize("variance", [0.5, 6.0, 30.0, 400.0])
+def test_skellam_has_its_masses_and_no_others(source: NoiseSource, variance: float) -> None:
+    draws = source.skellam(variance, 50_000)
+    x = np.arange(-300, 301)
+
+    def masses(v: float) -> NDArray[np.float64]:
+        return np.asarray(stats.skellam.pmf(x, v / 2, v / 2), dtype=np.float64)
+
+    assert p_value(draws, x, masses(variance)) > CHANCE
+    for wrong in (variance * 0.8, variance * 1.25):
+        assert p_value(draws, x, masses(wrong)) < CHANCE
+
+
+@SOURCES
+def test_wide_skellam_follows_the_normal_law(source: NoiseSource) -> None:
+    draws = source.skellam(1e14, 20_000)
+    assert stats.kstest(draws / 1e7, "norm").pvalue > CHANCE
+    assert stats.kstest(draws / 1e7 * 1.2, "norm").pvalue < CHANCE
+
+
+@SOURCES
+def test_poisson_sampling_is_independent_with_its_probability(source: NoiseSource) -> None:
+    n = 200_000
+    for prob in (0.03, 0.5, 1 / 3):
+        taken = source.poisson_sample(prob, n)
+        assert taken.dtype == np.bool_
+        assert stats.binomtest(int(taken.sum()), n, prob).pvalue > CHANCE
+        assert stats.binomtest(int(taken.sum()), n, prob * 1.1).pvalue < CHANCE
+        pairs = int((taken[1:] & taken[:-1]).sum())
+        assert abs(pairs - n * prob**2) < 7 * math.sqrt(3 * n * prob**2)
+    assert source.poisson_sample(1.0, 1000).all()
+    assert not source.poisson_sample(0.0, 1000).any()
+    assert not source.poisson_sample(1e-30, 1000).any()
+
+
+def test_a_seed_repeats_and_the_operating_system_does_not() -> None:
+    def draw(source: NoiseSource) -> list[list[float]]:
+        return [
+            source.discrete_gaussian(1e6, 20).tolist(),
+            source.gaussian(1.0, 20).tolist(),
+            source.skellam(1e12, 20).tolist(),
+            source.poisson_sample(0.5, 200).tolist(),
+        ]
+
+    assert draw(Seeded(5)) == draw(Seeded(5))
+    assert draw(Seeded([5, 1])) == draw(Seeded([5, 1]))
+    different: list[NoiseSource] = [
+        Seeded(5),
+        Seeded(6),
+        Seeded([5, 1]),
+        OperatingSystem(),
+        OperatingSystem(),
+    ]
+    streams = [draw(source) for source in different]
+    for kind in range(4):
+        assert len({str(stream[kind]) for stream in streams}) == len(different)
+
+
+def test_only_the_operating_system_protects() -> None:
+    assert OperatingSystem().protects
+    assert not Seeded(1).protects
+
+
+@SOURCES
+def test_bad_parameters_are_refused(source: NoiseSource) -> None:
+    for std in (0.0, -1.0, math.nan, math.inf, 2.0**51):
+        with pytest.raises(InvalidInputError, match="std="):
+            source.discrete_gaussian(std, 3)
+        with pytest.raises(InvalidInputError, match="std="):
+            source.gaussian(std, 3)
+    for variance in (0.0, -1.0, math.nan, math.inf, 2.0**101):
+        with pytest.raises(InvalidInputError, match=r"variance=|std="):
+            source.skellam(variance, 3)
+    for prob in (-0.1, 1.1, math.nan):
+        with pytest.raises(InvalidInputError, match="prob="):
+            source.poisson_sample(prob, 3)
+    with pytest.raises(InvalidInputError, match="size=-1"):
+        source.discrete_gaussian(1.0, -1)
+    assert len(source.discrete_gaussian(1.0, 0)) == 0
+    with pytest.raises(InvalidInputError, match="seed="):
+        Seeded(-1)
