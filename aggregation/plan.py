@@ -71,7 +71,7 @@ class Plan:
     clip_norm: float | None
     radius: int
     noise_multiplier: float = 0.0
-    epsilon: float = math.inf
+    epsilon: float | None = None
     delta: float = 1e-5
     sampling_size: int | None = None
     colluders: int = 0
@@ -119,8 +119,8 @@ class Plan:
                 f"Noise {self.noise!r} needs a clip norm: without one no noise bounds a patient's "
                 "influence. Give clip_norm."
             )
-        if self.noise == "article" and not self.epsilon > 0:
-            raise InvalidInputError(f"Expected epsilon={self.epsilon} > 0.")
+        if self.noise == "article":
+            positive(epsilon=math.nan if self.epsilon is None else self.epsilon)
         if self.noise == "shared":
             natural(
                 colluders=self.colluders,
@@ -160,6 +160,11 @@ class Plan:
         if self.noise == "shared":
             return std / math.sqrt(len(self.hospitals) - self.colluders)
         return std if self.noise == "local" else 0.0
+
+    @property
+    def local_noises(self) -> int:
+        """How often a hospital adds its noise in a round."""
+        return 1 if self.unit == "hospital" else self.local_steps
 
     @property
     def batch_sizes(self) -> tuple[float, ...]:
@@ -207,7 +212,7 @@ class Plan:
             fields["declared_sizes"] = tuple(fields["declared_sizes"])
             return cls(**fields)
         except (ValueError, TypeError, KeyError) as error:
-            raise CorruptMessageError(f"These bytes are not a plan: {error}.") from error
+            raise CorruptMessageError(f"These bytes are not a plan: {error}") from error
 
     @property
     def digest(self) -> str:

@@ -1,0 +1,274 @@
+"""A federation in one process: the same roles as between machines, and every message kept.
+
+>>> outcome = Federation.simulated(plan, patients, seed=0).run()       # doctest: +SKIP
+>>> observe(outcome.transcript, "server_sealed")                       # doctest: +SKIP
+"""
+
+import json
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import cast
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from aggregation.aggregator import Aggregator
+from aggregation.hospital import Hospital
+from aggregation.patients import Patients
+from aggregation.plan import Plan
+from aggregation.sealing import (
+    Contribution,
+    OpeningLog,
+    Policy,
+    Roster,
+    Scheme,
+    largest_sum,
+    make_scheme,
+    wrap_probability,
+)
+from aggregation.transcript import AGGREGATOR, OPENER, Transcript
+from privacy.errors import InvalidInputError, RefusedError
+from privacy.ledger import Budget, Ledger, SigningKey
+from privacy.ledger.budget import Unit
+from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
+
+__all__ = ["Federation", "Outcome", "sealing_for"]
+
+_PLAIN_BOUND = 2**61 - 1  # what is not clipped has no bound; the widest modulus is taken
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a run leaves.
+
+    Attributes:
+      params: The final model.
+      models: All models, the first included; float64 ``[rounds + 1, dim]``.
+      transcript: Every message that crossed a wall.
+      drawn: Whose patients were drawn, by hospital and round: the truth, for scoring alone.
+    """
+
+    params: Float[np.ndarray, "dim"]
+    models: Float[np.ndarray, "versions dim"]
+    transcript: Transcript
+    drawn: Mapping[str, Mapping[int, tuple[Patients, ...]]]
+
+
+class Federation:
+    """Hospitals, an aggregator that can't open, an opener that opens only sums; synchronous.
+
+    Guarantees (each is a test in ``tests/aggregation/test_federation.py``):
+      - the same plan, patients and seed give the same transcript of models and opened sums, bit for
+        bit, whichever scheme seals;
+      - every byte that a hospital sends is the sealed form of a release in its ledger;
+      - ``real`` draws all noise and all samples from the operating system, keeps durable ledgers,
+        and accepts no plan that would show a share of noise in clear.
+    """
+
+    def __init__(
+        self, plan: Plan, hospitals: Mapping[str, Hospital], scheme: Scheme, policy: Policy
+    ) -> None:
+        self.plan = plan
+        self.transcript = Transcript()
+        self._hospitals = hospitals
+        self._scheme = scheme
+        self._opener = scheme.opener(policy)
+        self._aggregator = Aggregator(plan, scheme.adder())
+
+    @classmethod
+    def simulated(
+        cls, plan: Plan, patients: Mapping[str, Patients], *, seed: int | tuple[int, ...]
+    ) -> "Federation":
+        """Assemble a federation for an experiment: seeded noise, ledgers in memory.
+
+        Args:
+          plan: What to run.
+          patients: Patients by hospital, in the plan's order.
+          seed: The experiment's seed; each hospital draws from a stream of its own.
+        """
+        parts = (seed,) if isinstance(seed, int) else seed
+        keys = {name: SigningKey.generate() for name in plan.hospitals}
+
+        def source(name: str) -> NoiseSource:
+            return Seeded((*parts, plan.hospitals.index(name)))
+
+        def ledger(name: str) -> Ledger:
+            budget = Budget(epsilon=math.inf, delta=plan.delta, unit=cast(Unit, plan.unit))
+            return Ledger.in_memory(hospital=name, budget=budget, key=keys[name])
+
+        return cls._assemble(plan, patients, keys, ledger, source, OpeningLog())
+
+    @classmethod
+    def real(
+        cls, plan: Plan, patients: Mapping[str, Patients], *, out: Path, target_epsilon: float
+    ) -> "Federation":
+        """Assemble a federation that protects patients: system randomness, durable ledgers.
+
+        Writes ``ledgers/<hospital>.jsonl``, ``ledgers/trust.json`` (public keys), ``keys/`` (owner
+        only) and ``openings.jsonl`` into ``out``.
+
+        Raises:
+          RefusedError: The plan shows noise shares in clear, or has noise that protects nobody.
+          BudgetExceededError: The plan's total passes ``target_epsilon`` at some hospital.
+          InvalidInputError: ``out`` holds ledgers already.
+        """
+        if plan.noise not in ("local", "shared"):
+            raise RefusedError(
+                f"A real run needs noise that protects; the plan has {plan.noise!r}. Choose local "
+                "or shared."
+            )
+        if plan.noise == "shared" and plan.scheme == "plain":
+            raise RefusedError(
+                "Shared noise protects sums only, and the scheme 'plain' shows every update. "
+                "Choose bfv, shares or threshold."
+            )
+        if (out / "ledgers").exists():
+            raise InvalidInputError(
+                f"{out} holds the ledgers of an earlier run, and ledgers are never overwritten. "
+                "Choose another folder with --out."
+            )
+        keys = {n: SigningKey.create(out / "keys" / f"{n}.key") for n in plan.hospitals}
+        public = {name: key.public for name, key in keys.items()}
+        (out / "ledgers").mkdir(parents=True)
+
+        def ledger(name: str) -> Ledger:
+            return Ledger.create(
+                out / "ledgers" / f"{name}.jsonl",
+                hospital=name,
+                key=keys[name],
+                budget=Budget(epsilon=target_epsilon, delta=plan.delta, unit=cast(Unit, plan.unit)),
+                enrolled=public,
+                context={"run": plan.run, "plan": plan.digest},
+            )
+
+        log = OpeningLog(out / "openings.jsonl")
+        return cls._assemble(plan, patients, keys, ledger, lambda _: OperatingSystem(), log)
+
+    @classmethod
+    def _assemble(
+        cls,
+        plan: Plan,
+        patients: Mapping[str, Patients],
+        keys: Mapping[str, SigningKey],
+        ledger: Callable[[str], Ledger],
+        source: Callable[[str], NoiseSource],
+        log: OpeningLog,
+    ) -> "Federation":
+        if tuple(patients) != plan.hospitals:
+            raise InvalidInputError(
+                f"Expected patients of {plan.hospitals}, in that order; got {tuple(patients)}."
+            )
+        scheme = sealing_for(plan)
+        hospitals = {
+            name: Hospital(
+                name,
+                patients[name],
+                plan=plan,
+                sealer=scheme.sealer(name),
+                ledger=ledger(name),
+                key=keys[name],
+                source=source(name),
+            )
+            for name in plan.hospitals
+        }
+        policy = Policy(
+            Roster(plan.run, {name: key.public for name, key in keys.items()}),
+            min_honest=len(plan.hospitals) - plan.colluders,
+            c_assumed=plan.colluders,
+            log=log,
+            require_ledger_head=True,
+        )
+        return cls(plan, hospitals, scheme, policy)
+
+    def run(self, progress: Callable[[int], None] = lambda _: None) -> Outcome:
+        """Run all rounds; ``progress`` is called with the number of rounds done."""
+        plan, send = self.plan, self.transcript.send
+        for name, hospital in self._hospitals.items():
+            send(AGGREGATOR, name, "plan", plan.to_bytes(), round_=0)
+            hospital.join()
+        models = [self._aggregator.params]
+        for round_ in range(plan.rounds):
+            for name, hospital in self._hospitals.items():
+                sent = self._aggregator.params
+                send(AGGREGATOR, name, "model", sent.astype("<f8").tobytes(), round_=round_)
+                contribution = hospital.contribute(sent, round_=round_)
+                head = json.dumps(hospital.ledger.head().to_json())
+                public = contribution.public | {"head": head}
+                send(name, AGGREGATOR, "update", contribution.sealed, round_=round_, public=public)
+                self._aggregator.receive(contribution)
+            opened = self._open(round_)
+            for hospital in self._hospitals.values():
+                hospital.learn(opened)
+            self._aggregator.step(opened, self._scheme.adder())
+            models.append(self._aggregator.params)
+            progress(round_ + 1)
+        return Outcome(
+            plan.final_model(models),
+            np.stack(models),
+            self.transcript,
+            {name: hospital.drawn for name, hospital in self._hospitals.items()},
+        )
+
+    def _open(self, round_: int) -> Int[np.ndarray, "dim"]:
+        """Let the opener sum the signed ciphertexts again and open what it may."""
+        total, contributions = self._aggregator.total()
+        self._forward(contributions, round_)
+        self.transcript.send(AGGREGATOR, OPENER, "total", total, round_=round_)
+        opened = self._opener.open(total, contributions)
+        payload = opened.astype("<i8").tobytes()
+        for receiver in (AGGREGATOR, *self._hospitals):
+            self.transcript.send(OPENER, receiver, "opened", payload, round_=round_)
+        return opened
+
+    def _forward(self, contributions: tuple[Contribution, ...], round_: int) -> None:
+        for c in contributions:
+            self.transcript.send(
+                AGGREGATOR, OPENER, "contribution", c.sealed, round_=round_, public=c.public
+            )
+
+    def ledger(self, hospital: str) -> Ledger:
+        """The ledger of one hospital."""
+        return self._hospitals[hospital].ledger
+
+    def save(self, out: Path) -> None:
+        """Write ``transcript/`` into ``out``."""
+        self.transcript.save(out / "transcript")
+
+    def wrap_probability(self) -> float:
+        """Upper bound on the chance that any opened sum of the run wraps."""
+        plan = self.plan
+        if plan.clip_norm is None:
+            return 0.0
+        return wrap_probability(
+            self._scheme.parameters,
+            radius=plan.radius,
+            units=_units(plan),
+            noise_variance=len(plan.hospitals) * plan.share_std**2 * plan.local_noises,
+            rounds=plan.rounds,
+        )
+
+
+def sealing_for(plan: Plan) -> Scheme:
+    """Make the plan's sealing scheme, sized from public quantities alone."""
+    if plan.clip_norm is None:
+        bound = _PLAIN_BOUND
+    else:
+        bound = largest_sum(
+            radius=plan.radius,
+            units=_units(plan),
+            noise_variance=len(plan.hospitals) * plan.share_std**2 * plan.local_noises,
+            dim=plan.model.dim,
+            rounds=plan.rounds,
+        )
+    return make_scheme(
+        plan.scheme, dim=plan.model.dim, contributors=len(plan.hospitals), bound=bound
+    )
+
+
+def _units(plan: Plan) -> tuple[int, ...]:
+    """Bounded rows in each hospital's update: its patients at every local step, or itself."""
+    if plan.unit == "hospital":
+        return (1,) * len(plan.hospitals)
+    return tuple(n * plan.local_steps for n in plan.declared_sizes)

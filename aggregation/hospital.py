@@ -1,0 +1,180 @@
+"""A hospital: the only place where patients are read, and the gate that every release passes.
+
+    accept the model -> spend -> draw, clip, round, sum, noise -> seal -> attach -> sign -> send
+
+The ledger entry is durable before a patient's record is read; the sealed bytes are kept beside it,
+so that after a crash the same bytes go out and never a second noise.
+"""
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import cast
+
+import numpy as np
+from dp_accounting import NonPrivateDpEvent
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from aggregation.patients import Patients
+from aggregation.plan import Plan
+from aggregation.releases import round_event
+from aggregation.sealing import Contribution, Sealer
+from aggregation.update import draw_batches, noised_update
+from privacy.errors import InvalidInputError, RefusedError
+from privacy.ledger import Ledger, Planned, Release, SigningKey
+from privacy.ledger.budget import NoiseSource as NoiseName
+from privacy.ledger.budget import Unit
+from privacy.ledger.canonical import digest
+from privacy.mechanisms import NoiseSource
+
+__all__ = ["Hospital"]
+
+
+class Hospital:
+    """One hospital of a run.
+
+    Guarantees (each is a test in ``tests/aggregation/test_hospital.py``):
+      - nothing is computed from a patient before its release is in the ledger, durably;
+      - a refused release reads no patient and sends nothing;
+      - only a model that follows from the committed seed and the opened sums is trained on: any
+        other is refused, whoever else was sent the same;
+      - one update a round: a second request for the same round is refused.
+
+    Args:
+      name: As in the plan.
+      patients: The hospital's patients; at most the declared number.
+      plan: What all parties agreed on; ``join`` enters it into the ledger.
+      sealer: Seals updates; holds public material only.
+      ledger: The hospital's own ledger, with its budget.
+      key: Signs contributions.
+      source: Where noise and samples come from. In a real run the operating system.
+
+    Raises:
+      InvalidInputError: The hospital is not in the plan, has more patients than it declared, or
+        features that are not the model's.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        patients: Patients,
+        *,
+        plan: Plan,
+        sealer: Sealer,
+        ledger: Ledger,
+        key: SigningKey,
+        source: NoiseSource,
+    ) -> None:
+        if name not in plan.hospitals:
+            raise InvalidInputError(f"Hospital {name!r} is not in the plan {plan.hospitals}.")
+        declared = plan.declared_sizes[plan.hospitals.index(name)]
+        if len(patients) > declared:
+            raise InvalidInputError(
+                f"Hospital {name!r} has {len(patients)} patients but declared {declared}: the sum "
+                "could leave the range that sealing was sized for. Declare at least as many."
+            )
+        if patients.features.shape[1] != plan.model.features:
+            raise InvalidInputError(
+                f"Hospital {name!r} has {patients.features.shape[1]} features, the model expects "
+                f"{plan.model.features}."
+            )
+        self.name = name
+        self.plan = plan
+        self.ledger = ledger
+        self._patients = patients
+        self._sealer = sealer
+        self._key = key
+        self._source = source
+        self._expected = plan.first_model()
+        self._round = 0
+        self._drawn: dict[int, tuple[Patients, ...]] = {}
+
+    def join(self) -> None:
+        """Enter the plan into the ledger: its total is checked against the budget once.
+
+        Raises:
+          BudgetExceededError: The run would pass the budget; nothing was read.
+        """
+        event = round_event(self.plan, self.name)
+        self.ledger.declare(
+            [Planned("update", event)],
+            repeats=self.plan.rounds,
+            unit=cast(Unit, self.plan.unit),
+            context={"run": self.plan.run, "plan": self.plan.digest},
+        )
+
+    def contribute(self, params: Float[np.ndarray, "dim"], *, round_: int) -> Contribution:
+        """Return the hospital's signed, sealed update at a model.
+
+        Args:
+          params: The model that the aggregator sent.
+          round_: The round that it was sent for.
+
+        Raises:
+          RefusedError: The model is not the one that follows from the opened sums, or the round
+            was answered already.
+          BudgetExceededError: The ledger refuses; no patient was read.
+        """
+        self._accept(params, round_)
+        entry = self.ledger.spend(self._release(round_))
+        batches = draw_batches(self.plan, self.name, self._patients, self._source)
+        self._drawn[round_] = batches
+        integers = noised_update(self.plan, self.name, batches, params, self._source)
+        sealed = self._sealer.seal(integers)
+        self.ledger.attach(entry, sealed)
+        self._round = round_ + 1
+        return Contribution.sign(
+            self._key,
+            sealed,
+            run=self.plan.run,
+            hospital=self.name,
+            base_version=round_,
+            parameters=self._sealer.parameters.digest,
+            ledger_head=digest(self.ledger.head().note),
+        )
+
+    def learn(self, opened_sum: Int[np.ndarray, "dim"]) -> None:
+        """Take note of an opened sum: the next model has to follow from it."""
+        self._expected = self.plan.advance(self._expected, opened_sum)
+
+    @property
+    def drawn(self) -> Mapping[int, tuple[Patients, ...]]:
+        """Who was drawn, by round: the truth, known inside the hospital and to scoring."""
+        return MappingProxyType(self._drawn)
+
+    def _accept(self, params: NDArray[np.float64], round_: int) -> None:
+        if round_ != self._round:
+            raise RefusedError(
+                f"{self.name} is at round {self._round} and was asked for round {round_}: one "
+                "update a round, in order."
+            )
+        if not np.array_equal(params, self._expected):
+            raise RefusedError(
+                f"{self.name} refuses the model of round {round_}: it does not follow from the "
+                "committed seed and the opened sums. A server that chooses the model reads "
+                "patients through any encryption."
+            )
+
+    def _release(self, round_: int) -> Release:
+        plan = self.plan
+        event = round_event(plan, self.name)
+        sampler = "all" if plan.sampling_size is None else "poisson"
+        unprotected = isinstance(event, NonPrivateDpEvent)
+        return Release(
+            "update",
+            event,
+            round=round_,
+            unit=cast(Unit, plan.unit),
+            clip_norm=plan.clip_norm,
+            declared_sampler=sampler,
+            actual_sampler=sampler,
+            noise_source=cast(NoiseName, self._noise_name),
+            reason=f"the plan's noise is {plan.noise!r}: unprotected" if unprotected else "",
+            details={"plan": plan.digest},
+        )
+
+    @property
+    def _noise_name(self) -> str:
+        if self.plan.noise == "none":
+            return "none"
+        return "operating system" if self._source.protects else "seeded"

@@ -1,0 +1,51 @@
+"""The DP event of what a hospital sends, derived from the plan alone.
+
+Nobody types an event beside a mechanism: the ledger, the accountant and the auditor all derive it
+from the plan that the mechanism itself runs by.
+"""
+
+from dp_accounting import DpEvent, NonPrivateDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
+
+from aggregation.plan import Plan
+from privacy.accounting.events import (
+    DiscreteGaussianDpEvent,
+    DistributedDiscreteGaussianDpEvent,
+)
+
+__all__ = ["round_event", "run_event"]
+
+
+def round_event(plan: Plan, hospital: str) -> DpEvent:
+    """Return the event of one round of one hospital.
+
+    - No noise, or the article's (whose scale follows the data): unprotected.
+    - Shared noise, judged by the sum of the honest shares: distributed discrete Gaussian.
+    - Local noise: discrete Gaussian, once a local step when the patient is the unit.
+    - A sampled round: Poisson-sampled at the hospital's own probability.
+    """
+    if plan.noise in ("none", "article") or plan.noise_multiplier == 0:
+        return NonPrivateDpEvent()
+    event: DpEvent
+    if plan.noise == "shared":
+        event = DistributedDiscreteGaussianDpEvent(
+            noise_multiplier=plan.noise_multiplier,
+            radius=plan.radius,
+            dim=plan.model.dim,
+            contributors=len(plan.hospitals) - plan.colluders,
+        )
+    else:
+        event = DiscreteGaussianDpEvent(plan.noise_multiplier, plan.radius)
+    if plan.unit == "hospital":
+        return event
+    prob = plan.sampling_probs[plan.hospitals.index(hospital)]
+    if prob < 1:
+        event = PoissonSampledDpEvent(prob, event)
+    return event if plan.local_steps == 1 else SelfComposedDpEvent(event, plan.local_steps)
+
+
+def run_event(plan: Plan, hospital: str) -> DpEvent:
+    """Return the event of all rounds of one hospital: the run's budget, fixed beforehand."""
+    event = round_event(plan, hospital)
+    if isinstance(event, NonPrivateDpEvent):
+        return event
+    return SelfComposedDpEvent(event, plan.rounds)

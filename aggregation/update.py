@@ -1,0 +1,108 @@
+r"""What a hospital computes from its patients: one noised vector of integers.
+
+    per-patient gradients -> clip -> integers (norm at most D) -> sum -> + share of discrete noise
+
+The order is the proof: clipping and rounding act on each patient alone, so that adding or removing
+one patient moves the integer sum by at most :math:`D` in L2 norm, exactly; the noise is discrete
+and is added to integers, so that what is sent is what was proved (DESIGN decision 1).
+
+One-step uploads may share their noise between hospitals. After a local step one patient changes
+every other's gradient, so several steps pay the full noise at each step (the patient as the unit)
+or are clipped as a whole (the hospital as the unit).
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from aggregation.patients import Patients
+from aggregation.plan import Plan
+from privacy.mechanisms import NoiseSource, article_noise, clip, to_integers
+
+__all__ = ["draw_batches", "noised_update"]
+
+
+def draw_batches(
+    plan: Plan, hospital: str, patients: Patients, source: NoiseSource
+) -> tuple[Patients, ...]:
+    """Draw the patients of each local step of a round: all of them, or a Poisson sample."""
+    prob = plan.sampling_probs[plan.hospitals.index(hospital)]
+    if prob >= 1:
+        return (patients,) * plan.local_steps
+    return tuple(
+        patients.take(source.poisson_sample(prob, len(patients))) for _ in range(plan.local_steps)
+    )
+
+
+def noised_update(
+    plan: Plan,
+    hospital: str,
+    batches: Sequence[Patients],
+    params: Float[np.ndarray, "dim"],
+    source: NoiseSource,
+) -> Int[np.ndarray, "dim"]:
+    """Return the hospital's update of one round, in integer steps of ``plan.step``.
+
+    Guarantees (each is a test in ``tests/aggregation/test_update.py``):
+      - with one step and the patient as the unit, the un-noised updates of two cohorts that differ
+        by one added patient differ by at most ``plan.radius`` in L2 norm;
+      - with the hospital as the unit, any two updates differ by at most ``2 plan.radius``, and each
+        has norm at most ``plan.radius``;
+      - a hospital without patients sends pure noise, by the same law;
+      - with noise ``none``, all patients and one step, the update is the sum of all gradients to
+        within half an integer step a patient and coordinate.
+
+    Args:
+      plan: What was agreed.
+      hospital: Name of the hospital, as in the plan.
+      batches: The patients of each local step, from ``draw_batches``.
+      params: The model of the round.
+      source: Where the noise comes from.
+    """
+    batch_size = plan.batch_sizes[plan.hospitals.index(hospital)]
+    if plan.unit == "hospital":
+        total = _bounded_sum(plan, _walk_in_clear(plan, batches, params, batch_size)[None, :])
+        if plan.share_std > 0:
+            total = total + source.discrete_gaussian(plan.share_std, plan.model.dim)
+        return total
+    total = np.zeros(plan.model.dim, dtype=np.int64)
+    for batch in batches:
+        gradients = plan.model.per_patient_gradients(params, batch.features, batch.outcomes)
+        if plan.noise == "article" and plan.epsilon is not None:
+            noisy = article_noise(
+                gradients.sum(axis=0), epsilon=plan.epsilon, delta=plan.delta, source=source
+            )
+            step = np.rint(noisy / plan.step).astype(np.int64)
+        else:
+            step = _bounded_sum(plan, gradients)
+            if plan.share_std > 0:
+                step = step + source.discrete_gaussian(plan.share_std, plan.model.dim)
+        total += step
+        params = params - plan.learning_rate * plan.step / batch_size * step
+    return total
+
+
+def _walk_in_clear(
+    plan: Plan,
+    batches: Sequence[Patients],
+    params: NDArray[np.float64],
+    batch_size: float,
+) -> NDArray[np.float64]:
+    """Sum of the mean gradients of the local steps; only ever clipped and noised as a whole."""
+    walked = np.zeros(plan.model.dim)
+    for batch in batches:
+        gradients = plan.model.per_patient_gradients(params, batch.features, batch.outcomes)
+        mean = gradients.sum(axis=0) / batch_size
+        walked += mean
+        params = params - plan.learning_rate * mean
+    return walked
+
+
+def _bounded_sum(plan: Plan, rows: NDArray[np.float64]) -> NDArray[Any]:
+    """Clip each row, round it to integers of norm at most ``plan.radius``, and add the rows."""
+    if plan.clip_norm is None:
+        return np.asarray(np.rint(rows / plan.step).astype(np.int64).sum(axis=0))
+    return to_integers(clip(rows, clip_norm=plan.clip_norm), radius=plan.radius).sum()

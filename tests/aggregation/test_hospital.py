@@ -1,0 +1,140 @@
+"""The promises of ``aggregation.hospital``: the ledger first, the right model only."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aggregation.hospital import Hospital
+from aggregation.patients import Patients
+from aggregation.plan import Plan
+from aggregation.sealing import make_scheme
+from privacy.errors import BudgetExceededError, InvalidInputError, RefusedError
+from privacy.ledger import Budget, Ledger, SigningKey
+from privacy.mechanisms import Seeded
+from tests.aggregation.parts import patients, plan
+
+
+class Watched(Patients):
+    """Patients that tell when their features are read."""
+
+    reads = 0
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in {"features", "outcomes"}:
+            type(self).reads += 1
+        return super().__getattribute__(name)
+
+
+def hospital(
+    made: Plan, group: Patients | None = None, *, ledger: Ledger | None = None
+) -> Hospital:
+    key = SigningKey.generate()
+    scheme = make_scheme("plain", dim=made.model.dim, contributors=len(made.hospitals), bound=2**40)
+    budget = Budget(epsilon=math.inf, delta=made.delta)
+    return Hospital(
+        "north",
+        patients(0) if group is None else group,
+        plan=made,
+        sealer=scheme.sealer("north"),
+        ledger=ledger or Ledger.in_memory(hospital="north", budget=budget, key=key),
+        key=key,
+        source=Seeded(1),
+    )
+
+
+def test_a_release_is_in_the_ledger_before_a_patient_is_read() -> None:
+    made, order = plan(), []
+    group = patients(0)
+
+    class Spy(Ledger):
+        def spend(self, release: Any) -> Any:
+            entry = super().spend(release)
+            order.append(("entry", Watched.reads))
+            return entry
+
+    Watched.reads = 0
+    watched = Watched(group.features, group.outcomes)
+    ledger = Spy.in_memory(hospital="north", budget=Budget(epsilon=math.inf))
+    member = hospital(made, watched, ledger=ledger)
+    member.join()
+    before = Watched.reads
+    member.contribute(made.first_model(), round_=0)
+    assert order == [("entry", before)]
+    assert Watched.reads > before
+
+
+def test_a_refused_plan_and_a_refused_release_read_nobody() -> None:
+    made = plan()  # far more than a budget of epsilon .01 allows
+    group = patients(0)
+    watched = Watched(group.features, group.outcomes)
+    ledger = Ledger.in_memory(hospital="north", budget=Budget(epsilon=0.01))
+    member = hospital(made, watched, ledger=ledger)
+    Watched.reads = 0
+    with pytest.raises(BudgetExceededError):
+        member.join()
+    with pytest.raises(BudgetExceededError):
+        member.contribute(made.first_model(), round_=0)
+    assert Watched.reads == 0
+    assert [e.kind for e in ledger.entries()] == ["opening", "refusal", "refusal"]
+
+
+def test_the_sealed_bytes_are_kept_beside_their_entry() -> None:
+    made = plan()
+    member = hospital(made)
+    member.join()
+    sent = member.contribute(made.first_model(), round_=0)
+    kinds = [entry.kind for entry in member.ledger.entries()]
+    assert kinds == ["opening", "plan", "release", "sealed"]
+    kept = list(member.ledger.entries())[3].content
+    assert kept["digest"] == sent.ciphertext and kept["bytes"] == len(sent.sealed)
+    assert member.ledger.pending() == ()
+
+
+def test_only_the_model_that_follows_is_trained_on() -> None:
+    made = plan()
+    member = hospital(made)
+    member.join()
+    chosen = made.first_model()
+    chosen[0] += 1e-9
+    with pytest.raises(RefusedError, match="does not follow"):
+        member.contribute(chosen, round_=0)
+    assert [e.kind for e in member.ledger.entries()] == ["opening", "plan"]
+    member.contribute(made.first_model(), round_=0)
+    opened = np.arange(made.model.dim, dtype=np.int64)
+    member.learn(opened)
+    with pytest.raises(RefusedError, match="does not follow"):
+        member.contribute(made.first_model(), round_=1)
+    member.contribute(made.advance(made.first_model(), opened), round_=1)
+
+
+@pytest.mark.parametrize("asked", [0, 2])
+def test_one_update_a_round_in_order(asked: int) -> None:
+    made = plan()
+    member = hospital(made)
+    member.join()
+    member.contribute(made.first_model(), round_=0)
+    member.learn(np.zeros(made.model.dim, dtype=np.int64))
+    with pytest.raises(RefusedError, match="one update a round"):
+        member.contribute(made.first_model(), round_=asked)
+
+
+def test_what_does_not_fit_the_plan_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="declared 12"):
+        hospital(plan(), patients(0, 13))
+    with pytest.raises(InvalidInputError, match="4 features, the model expects 3"):
+        hospital(plan(), patients(0, 12, 4))
+    with pytest.raises(InvalidInputError, match="not in the plan"):
+        hospital(plan(hospitals=("a", "b", "c")))
+
+
+def test_the_contribution_names_the_ledger_head() -> None:
+    made = plan()
+    member = hospital(made)
+    member.join()
+    first = member.contribute(made.first_model(), round_=0)
+    member.learn(np.zeros(made.model.dim, dtype=np.int64))
+    second = member.contribute(made.first_model(), round_=1)
+    assert first.ledger_head is not None
+    assert first.ledger_head != second.ledger_head

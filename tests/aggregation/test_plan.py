@@ -1,0 +1,112 @@
+"""The promises of ``aggregation.plan``."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregation.plan import Plan
+from privacy.errors import CorruptMessageError, InvalidInputError
+from tests.aggregation.parts import clear, plan
+
+
+@given(
+    st.integers(1, 50),
+    st.floats(0.01, 10),
+    st.sampled_from(["local", "shared"]),
+    st.sampled_from([None, 3]),
+)
+def test_a_plan_survives_its_bytes(
+    rounds: int, multiplier: float, noise: str, sampling_size: int | None
+) -> None:
+    made = plan(
+        rounds=rounds, noise_multiplier=multiplier, noise=noise, sampling_size=sampling_size
+    )
+    assert Plan.from_bytes(made.to_bytes()) == made
+    assert Plan.from_bytes(made.to_bytes()).digest == made.digest
+    json.loads(made.to_bytes(), parse_constant=pytest.fail)  # no NaN, no Infinity
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"run": "another"},
+        {"rounds": 4},
+        {"learning_rate": 0.25},
+        {"radius": 2048},
+        {"noise_multiplier": 2.5},
+        {"delta": 1e-6},
+        {"sampling_size": 3},
+        {"colluders": 2},
+        {"model_seed": 1},
+        {"average_last": 2},
+        {"scheme": "bfv"},
+    ],
+    ids=lambda change: next(iter(change)),
+)
+def test_any_change_changes_the_digest(change: dict[str, object]) -> None:
+    assert plan(**change).digest != plan().digest
+
+
+@given(st.integers(2, 30), st.integers(1, 29), st.floats(0.1, 100))
+def test_honest_shares_make_up_all_of_the_noise(
+    hospitals: int, colluders: int, multiplier: float
+) -> None:
+    colluders = min(colluders, hospitals - 1)
+    made = plan(
+        hospitals=tuple(f"h{i}" for i in range(hospitals)),
+        declared_sizes=(12,) * hospitals,
+        colluders=colluders,
+        noise_multiplier=multiplier,
+    )
+    honest = hospitals - colluders
+    assert math.sqrt(honest) * made.share_std == pytest.approx(multiplier * made.radius)
+    alone = plan(noise="local", noise_multiplier=multiplier, colluders=0)
+    assert alone.share_std == pytest.approx(multiplier * alone.radius)
+
+
+def test_the_server_steps_along_the_mean() -> None:
+    made = clear(learning_rate=0.5)
+    params, total = np.zeros(made.model.dim), np.arange(made.model.dim, dtype=np.int64)
+    by_hand = [-0.5 * (i / 2**30) / 36 for i in range(made.model.dim)]
+    np.testing.assert_allclose(made.advance(params, total), by_hand, rtol=1e-14)
+
+
+def test_the_final_model_is_the_mean_of_the_last() -> None:
+    models = [np.full(2, float(v)) for v in (0, 1, 2, 6)]
+    assert clear(average_last=1).final_model(models).tolist() == [6, 6]
+    assert clear(average_last=3).final_model(models).tolist() == [3, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        ({"hospitals": ("a", "a"), "declared_sizes": (1, 1)}, "distinct hospitals"),
+        ({"declared_sizes": (12, 12)}, "one declared size a hospital"),
+        ({"declared_sizes": (12, 12, 0)}, "declared_size=0"),
+        ({"rounds": 0}, "rounds=0"),
+        ({"learning_rate": 0.0}, "learning_rate=0.0"),
+        ({"delta": 1.0}, "delta=1.0"),
+        ({"noise_multiplier": math.nan}, "noise_multiplier=nan"),
+        ({"noise": "loud"}, "Unknown noise 'loud'"),
+        ({"clip_norm": None}, "needs a clip norm"),
+        ({"colluders": 0}, "knows its own share"),
+        ({"colluders": 3}, "no honest share"),
+        ({"local_steps": 2}, "one-step uploads only"),
+        ({"sampling_size": 13}, "sampling_prob"),
+        ({"noise": "article", "clip_norm": None, "epsilon": 0.0}, "epsilon=0.0"),
+        ({"average_last": 4}, "average_last=4 <= rounds=3"),
+    ],
+)
+def test_what_cannot_be_run_is_refused(changes: dict[str, object], said: str) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        plan(**changes)
+
+
+@pytest.mark.parametrize("content", [b"", b"[]", b"{}", b'{"model": {}}', plan().to_bytes()[:-2]])
+def test_bytes_that_are_no_plan_are_refused(content: bytes) -> None:
+    with pytest.raises(CorruptMessageError, match="not a plan"):
+        Plan.from_bytes(content)

@@ -1,0 +1,126 @@
+"""The promises of ``aggregation.update``: sensitivity is exact, the gradient is kept."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from aggregation.patients import Patients
+from aggregation.plan import Plan
+from aggregation.update import draw_batches, noised_update
+from privacy.mechanisms import Seeded
+from tests.aggregation.parts import clear, patients, plan
+
+
+class Silent(Seeded):
+    """No noise at all: shows the sum that the noise is added to."""
+
+    def discrete_gaussian(self, std: float, size: int) -> np.ndarray:  # [size]
+        return np.zeros(size, dtype=np.int64)
+
+
+def bare(made: Plan, group: Patients, params: np.ndarray) -> np.ndarray:  # [dim]
+    batches = (group,) * made.local_steps
+    return noised_update(made, "north", batches, params, Silent(0))
+
+
+def extreme(seed: int, count: int, scale: float) -> Patients:
+    rng = np.random.default_rng(seed)
+    return Patients(scale * rng.normal(size=(count, 3)), rng.integers(0, 2, count))
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(0, 8),
+    st.sampled_from([1e-6, 1.0, 1e6]),
+    st.sampled_from([16, 400, 4096]),
+)
+def test_one_patient_moves_the_sum_by_at_most_the_radius(
+    seed: int, count: int, scale: float, radius: int
+) -> None:
+    made = plan(radius=radius)
+    group = extreme(seed, count + 1, scale)
+    params = np.random.default_rng(seed).normal(size=made.model.dim)
+    with_all = bare(made, group, params)
+    without = bare(made, group.take(np.arange(count)), params)
+    assert int(((with_all - without) ** 2).sum()) <= radius**2
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 4))
+def test_a_hospital_as_the_unit_is_bounded_as_a_whole(seed: int, steps: int) -> None:
+    made = plan(unit="hospital", local_steps=steps)
+    params = np.random.default_rng(seed).normal(size=made.model.dim)
+    group = extreme(seed, 9, 100.0)
+    assert int((bare(made, group, params) ** 2).sum()) <= made.radius**2
+
+
+def test_without_noise_the_update_is_the_sum_of_gradients() -> None:
+    made, group = clear(), patients(1)
+    params = np.random.default_rng(0).normal(size=made.model.dim)
+    gradients = made.model.per_patient_gradients(params, group.features, group.outcomes)
+    sent = bare(made, group, params)
+    assert np.abs(sent * made.step - gradients.sum(axis=0)).max() <= 0.5 * made.step * len(group)
+
+
+def test_several_local_steps_walk_as_gradient_descent_does() -> None:
+    made, group = clear(local_steps=3), patients(1)
+    params = np.random.default_rng(0).normal(size=made.model.dim)
+    walked, gradient_sum = params, np.zeros(made.model.dim)
+    for _ in range(3):
+        rows = made.model.per_patient_gradients(walked, group.features, group.outcomes)
+        gradient_sum += rows.sum(axis=0)
+        walked = walked - made.learning_rate * rows.sum(axis=0) / 12
+    sent = bare(made, group, params)
+    np.testing.assert_allclose(sent * made.step, gradient_sum, atol=1e-6)
+    one_hospital = params - made.learning_rate * made.step / 12 * sent
+    np.testing.assert_allclose(one_hospital, walked, atol=1e-6)
+
+
+def test_full_noise_is_added_at_every_local_step() -> None:
+    made = plan(noise="local", colluders=0, local_steps=4, noise_multiplier=50.0)
+    group, params = patients(1), np.zeros(made.model.dim)
+    draws = np.stack(
+        [noised_update(made, "north", (group,) * 4, params, Seeded(k)) for k in range(400)]
+    )
+    measured = draws.std(axis=0).mean() / (2.0 * made.share_std)  # sqrt of four steps
+    # 400 x 21 draws: the mean of the standard deviations errs by about 1 %.
+    assert measured == pytest.approx(1.0, abs=0.05)
+
+
+@pytest.mark.parametrize("noise", ["local", "shared"])
+def test_a_hospital_without_patients_sends_pure_noise(noise: str) -> None:
+    made = plan(noise=noise)
+    empty = patients(0, 0)
+    draws = np.stack(
+        [
+            noised_update(made, "north", (empty,), np.zeros(made.model.dim), Seeded(k))
+            for k in range(400)
+        ]
+    )
+    assert draws.std() == pytest.approx(made.share_std, rel=0.05)
+    assert abs(draws.mean()) < 5 * made.share_std / np.sqrt(draws.size)
+
+
+def test_the_articles_noise_follows_the_upload() -> None:
+    made = clear(noise="article", epsilon=1.0, radius=2**24)
+    quiet, loud = patients(1), Patients(30 * patients(1).features, patients(1).outcomes)
+    params = np.random.default_rng(0).normal(size=made.model.dim)
+
+    def spread(group: Patients) -> float:
+        draws = [noised_update(made, "north", (group,), params, Seeded(k)) for k in range(60)]
+        return float(np.std(np.stack(draws), axis=0).mean())
+
+    assert spread(loud) > 5 * spread(quiet)
+
+
+def test_poisson_samples_come_at_the_plans_rate_and_anew_each_step() -> None:
+    made = clear(sampling_size=3, local_steps=2)
+    source, group = Seeded(5), patients(1)
+    drawn = [draw_batches(made, "north", group, source) for _ in range(800)]
+    sizes = np.array([[len(batch) for batch in batches] for batches in drawn])
+    assert sizes.mean() == pytest.approx(3.0, abs=5 * 1.5 / np.sqrt(1600))
+    assert any(
+        not np.array_equal(a.ids, b.ids) for a, b in drawn
+    )  # the steps of a round draw apart
+    everyone = draw_batches(clear(), "north", group, source)
+    assert [len(b) for b in everyone] == [12]

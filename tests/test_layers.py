@@ -1,0 +1,60 @@
+"""The packages are layers: imports point downwards only, and light commands stay light."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+LAYERS = ("privacy", "aggregation", "attacks", "experiments", "paper")
+
+
+def imported_packages(source: str) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            found.add((node.module or "").split(".")[0])
+    return found
+
+
+def test_the_reader_of_imports_sees_late_and_early_ones() -> None:
+    source = "import attacks.views\ndef f():\n    from experiments import cli\n"
+    assert imported_packages(source) == {"attacks", "experiments"}
+
+
+@pytest.mark.parametrize("layer", LAYERS)
+def test_layers_import_only_downwards(layer: str) -> None:
+    above = set(LAYERS[LAYERS.index(layer) + 1 :])
+    files = sorted((ROOT / layer).rglob("*.py"))
+    assert files or layer == "paper"
+    upward = {
+        str(path.relative_to(ROOT)): sorted(imported_packages(path.read_text()) & above)
+        for path in files
+    }
+    assert {name: found for name, found in upward.items() if found} == {}
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "from experiments.cli import main; main(['--help'])",
+        "from experiments.cli import main; main(['ledger', 'verify', '--help'])",
+        "import privacy.ledger",
+        "import privacy.mechanisms",
+    ],
+)
+def test_light_commands_import_nothing_heavy(statement: str) -> None:
+    code = (
+        "import sys\n"
+        f"try:\n    {statement}\nexcept SystemExit:\n    pass\n"
+        "heavy = {'torch', 'opacus', 'tenseal'} & set(sys.modules)\n"
+        "print('heavy:', sorted(heavy))\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
+    )
+    assert done.stdout.splitlines()[-1] == "heavy: []"
