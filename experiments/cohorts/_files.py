@@ -32,19 +32,23 @@ def packaged(filename: str, *, sha256: str, otherwise: str = "") -> bytes:
     if spec is None or not spec.submodule_search_locations:
         raise InvalidInputError(f"The table {filename} is missing. {way_out}")
     path = Path(spec.submodule_search_locations[0]) / "data" / filename
-    content = read(path, way_out=way_out)
+    return read(path, sha256=sha256, way_out=way_out)
+
+
+def read(path: Path, *, way_out: str, sha256: str | None = None) -> bytes:
+    """Return a file's bytes.
+
+    Raises:
+      InvalidInputError: It can't be read, or its digest is not the expected one.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(f"Can't read {path}: {error.strerror}. {way_out}") from error
     found = hashlib.sha256(content).hexdigest()
-    if found != sha256:
+    if sha256 is not None and found != sha256:
         raise InvalidInputError(
             f"{path} is not the file that was expected: its {len(content)} bytes have SHA-256 "
             f"{found[:16]}..., expected {sha256[:16]}.... {way_out}"
         )
     return content
-
-
-def read(path: Path, *, way_out: str) -> bytes:
-    """Return a file's bytes, or an error that names the file and the way out."""
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(f"Can't read {path}: {error.strerror}. {way_out}") from error

@@ -6,7 +6,7 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 from jaxtyping import Int
@@ -26,14 +26,17 @@ class Cohort:
       name: What ``load`` was asked for.
       hospitals: Each hospital's patients, in the cohort's order.
       schema: What the columns mean; public constants only.
+      tiers: The tier of each hospital, where the cohort has tiers.
 
     Raises:
-      InvalidInputError: No hospital, or one whose columns are not the schema's.
+      InvalidInputError: No hospital, one whose columns are not the schema's, or one without tier
+        where others have one.
     """
 
     name: str
     hospitals: Mapping[str, Patients]
     schema: Schema
+    tiers: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.hospitals:
@@ -44,6 +47,9 @@ class Cohort:
                     f"Hospital {hospital!r} of cohort {self.name!r} has "
                     f"{patients.features.shape[1]} columns, the schema {len(self.schema)}."
                 )
+
+        if self.tiers and self.tiers.keys() != self.hospitals.keys():
+            raise InvalidInputError(f"Cohort {self.name!r} lacks the tier of some hospital.")
 
     @property
     def sizes(self) -> tuple[int, ...]:
