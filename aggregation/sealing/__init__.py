@@ -49,6 +49,7 @@ __all__ = [
 SCHEMES: dict[str, str] = {
     "plain": "aggregation.sealing.plain:Plain",
     "bfv": "aggregation.sealing.bfv:Bfv",
+    "shares": "aggregation.sealing.shares:Shares",
 }
 
 

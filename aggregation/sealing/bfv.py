@@ -309,8 +309,9 @@ class _Opener(Opener):
         self._layout = _layout(parameters)
         self._context = context
 
-    def _open(self, content: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
-        slots = np.array([v.decrypt() for v in self._parse(content)], dtype=np.int64).ravel()
+    def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
+        decrypted = [vector.decrypt() for vector in self._parse(self._content(total))]
+        slots = np.array(decrypted, dtype=np.int64).ravel()
         sums = np.mod(slots, self._layout.plain_modulus)[: self._layout.lanes.slots]
         return self._layout.lanes.unpack(sums.astype(np.uint64))
 

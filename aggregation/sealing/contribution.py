@@ -9,6 +9,7 @@ import hashlib
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 
 from privacy._validate import natural, positive
 from privacy.errors import CorruptMessageError
@@ -74,7 +75,7 @@ class Contribution:
         )
         return replace(unsigned, signature=key.sign(unsigned.statement))
 
-    @property
+    @cached_property
     def ciphertext(self) -> str:
         """SHA-256 of the sealed bytes, in hex."""
         return hashlib.sha256(self.sealed).hexdigest()

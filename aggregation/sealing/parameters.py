@@ -130,9 +130,16 @@ class Parameters:
         return np.right_shift((sums << left).view(np.int64), left.astype(np.int64))
 
     def to_words(self, residues: NDArray[np.uint64]) -> bytes:
-        """Write each residue in ``word`` little-endian bytes."""
-        raw = np.ascontiguousarray(residues, dtype="<u8").view(np.uint8).reshape(-1, 8)
-        return raw[:, : self.word].tobytes()
+        """Write residues in ``word`` bytes each, plane by plane.
+
+        The low 4 bytes of all residues come first, then the next 2, then the next 1, as far as
+        the word has them: strided copies of whole planes are many times faster than of odd words.
+        """
+        raw = np.ascontiguousarray(residues, dtype="<u8")
+        return b"".join(
+            raw.view(f"<u{size}")[start // size :: 8 // size].tobytes()
+            for start, size in _planes(self.word)
+        )
 
     def from_words(self, words: bytes) -> NDArray[np.uint64]:
         """Read what ``to_words`` wrote.
@@ -144,9 +151,11 @@ class Parameters:
             raise CorruptMessageError(
                 f"Expected {self.dim} words of {self.word} bytes, got {len(words)} bytes."
             )
-        raw = np.zeros((self.dim, 8), dtype=np.uint8)
-        raw[:, : self.word] = np.frombuffer(words, dtype=np.uint8).reshape(self.dim, self.word)
-        return raw.view("<u8")[:, 0].astype(np.uint64)
+        raw = np.zeros(self.dim, dtype="<u8")
+        for start, size in _planes(self.word):
+            plane = np.frombuffer(words, f"<u{size}", count=self.dim, offset=start * self.dim)
+            raw.view(f"<u{size}")[start // size :: 8 // size] = plane
+        return raw.astype(np.uint64, copy=False)
 
 
 def largest_sum(
@@ -198,3 +207,13 @@ def wrap_probability(
         return 0.0
     exponent = -(room**2) / (2 * noise_variance)
     return min(1.0, 2 * parameters.dim * rounds * math.exp(exponent))
+
+
+def _planes(word: int) -> list[tuple[int, int]]:
+    """Split a word of 1 to 8 bytes into aligned planes (first byte, bytes), largest first."""
+    planes, start = [], 0
+    for size in (8, 4, 2, 1):
+        if word - start >= size:
+            planes.append((start, size))
+            start += size
+    return planes

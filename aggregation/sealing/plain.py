@@ -2,8 +2,12 @@
 
 Whoever adds is trusted with all updates; so is whoever reads the line. It is the yardstick of the
 other schemes: the integers that they open to, their bytes and their time.
+
+An update is 16 fresh random bytes and the integers in words: two equal updates are two
+contributions, as under every other scheme, and a copy of one is not.
 """
 
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -17,13 +21,14 @@ from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
 __all__ = ["Plain"]
 
 _LABEL = "plain/1"
+_SALT = 16
 
 
 class _Sealer(Sealer):
     label = _LABEL
 
     def _seal(self, residues: NDArray[np.uint64]) -> bytes:
-        return self.parameters.to_words(residues)
+        return os.urandom(_SALT) + self.parameters.to_words(residues)
 
 
 class _Adder(Adder):
@@ -34,7 +39,7 @@ class _Adder(Adder):
         self._clear()
 
     def _add(self, content: bytes) -> None:
-        self._sums += self.parameters.from_words(content)
+        self._sums += self.parameters.from_words(content[_SALT:])
 
     def _total(self) -> bytes:
         return self.parameters.to_words(self._sums)
@@ -43,12 +48,12 @@ class _Adder(Adder):
         self._sums = np.zeros(self.parameters.dim, dtype=np.uint64)
 
     def _largest(self) -> int:
-        return self.parameters.dim * self.parameters.word
+        return _SALT + self.parameters.dim * self.parameters.word
 
 
 class _Opener(Opener):
-    def _open(self, content: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
-        return self.parameters.from_words(content)
+    def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
+        return self.parameters.from_words(self._content(total))
 
 
 class Plain(Scheme):

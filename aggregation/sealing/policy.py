@@ -183,6 +183,7 @@ class OpeningLog:
         self._path = path
         self._openings: list[Opening] = []
         self._spent: set[str] = set()
+        self._opened: set[str] = set()
         if path is not None and path.exists():
             for line in path.read_bytes().splitlines():
                 self._remember(_read(line, self._head, path))
@@ -202,6 +203,16 @@ class OpeningLog:
     def spent(self, nonces: Sequence[str]) -> tuple[str, ...]:
         """Return those of the nonces that an earlier opening holds."""
         return tuple(n for n in nonces if n in self._spent)
+
+    def opened(self, ciphertexts: Sequence[str]) -> tuple[str, ...]:
+        """Return those of the sealed updates, by digest, that an earlier opening holds."""
+        return tuple(c for c in ciphertexts if c in self._opened)
+
+    def fork(self, name: str) -> "OpeningLog":
+        """Return an empty log for another holder: beside this one on disk, or in memory."""
+        if self._path is None:
+            return OpeningLog()
+        return OpeningLog(self._path.with_name(f"{self._path.stem}-{name}{self._path.suffix}"))
 
     def append(self, contributions: Sequence[Contribution], total: str) -> Opening:
         """Write an opening down, durably, and return it."""
@@ -229,6 +240,7 @@ class OpeningLog:
     def _remember(self, opening: Opening) -> None:
         self._openings.append(opening)
         self._spent.update(opening.nonces)
+        self._opened.update(opening.ciphertexts)
 
 
 class Policy:
@@ -238,7 +250,8 @@ class Policy:
     only if
       - every contribution names this run, these parameters and an enrolled hospital, whose
         signature over the very bytes is valid;
-      - no contribution is in it twice, and none was in any sum opened before;
+      - no contribution is in it twice, and none was in any sum opened before, under its own
+        nonce or as a copy under another's name;
       - at least ``min_honest + c_assumed`` distinct hospitals contributed;
       - it holds no more contributions than the parameters were chosen for;
       - fewer than ``openings_per_key`` sums were opened under the key.
@@ -301,6 +314,7 @@ class Policy:
                 f"Contributions of {', '.join(names)} were in a sum opened before; the difference "
                 "of two sums would show the rest. Each contribution is opened once."
             )
+        self._check_copies(contributions)
         distinct = len({c.hospital for c in contributions})
         needed = self.min_honest + self.c_assumed
         if distinct < needed:
@@ -315,6 +329,27 @@ class Policy:
     def record(self, contributions: Sequence[Contribution], total: str) -> Opening:
         """Write the opening down; call it after ``check`` and before the secret is used."""
         return self.log.append(contributions, total)
+
+    def fork(self, name: str) -> "Policy":
+        """Return the same rules with a log of its own, for one of several holders."""
+        return Policy(
+            self.roster,
+            min_honest=self.min_honest,
+            c_assumed=self.c_assumed,
+            log=self.log.fork(name),
+            openings_per_key=self.openings_per_key,
+            require_ledger_head=self.require_ledger_head,
+        )
+
+    def _check_copies(self, contributions: Sequence[Contribution]) -> None:
+        bodies = [c.ciphertext for c in contributions]
+        opened = set(self.log.opened(bodies))
+        for contribution, body in zip(contributions, bodies, strict=True):
+            if bodies.count(body) > 1 or body in opened:
+                raise RefusedError(
+                    f"The sealed update of {contribution.hospital!r} is a copy of another: it "
+                    "would count twice, and its noise with it. Each hospital seals its own."
+                )
 
     def _check_one(self, contribution: Contribution, digest: str) -> None:
         name = contribution.hospital

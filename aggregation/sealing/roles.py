@@ -23,7 +23,7 @@ from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from privacy.errors import InvalidInputError, RefusedError
 
-__all__ = ["Adder", "Opener", "Scheme", "Sealer"]
+__all__ = ["Adder", "Opener", "Scheme", "Sealer", "require_sum"]
 
 
 class Sealer(ABC):
@@ -171,25 +171,10 @@ class Opener(ABC):
           CorruptMessageError: A contribution is damaged, forged or of another run.
         """
         self.policy.check(contributions, self.parameters)
-        again = self._sum(contributions)
-        if again != total:
-            raise RefusedError(
-                "The aggregator's total is not the sum of the signed contributions, each with "
-                "weight "
-                "1: something was added, left out, weighed or put in its place. It was not opened."
-            )
+        self._prepare()
+        require_sum(self._adder, total, contributions)
         self.policy.record(contributions, hashlib.sha256(total).hexdigest())
-        content = unwrap(
-            total, Kind.TOTAL, self._adder.label, self.parameters.digest, largest=len(total)
-        )
-        return self.parameters.centre(self._open(content, contributions))
-
-    def _sum(self, contributions: Sequence[Contribution]) -> bytes:
-        adder = self._adder
-        adder.clear()
-        for contribution in contributions:
-            adder.add(contribution.sealed)
-        return adder.total()
+        return self.parameters.centre(self._open(total, contributions))
 
     def to_bytes(self) -> bytes:
         """Return this role's material **with its secret**, to be read by ``load_opener``.
@@ -201,8 +186,17 @@ class Opener(ABC):
     def _material(self) -> bytes:
         return b""
 
+    def _prepare(self) -> None:
+        """Refuse what can't be opened now, before it is written down."""
+        return
+
+    def _content(self, total: bytes) -> bytes:
+        return unwrap(
+            total, Kind.TOTAL, self._adder.label, self.parameters.digest, largest=len(total)
+        )
+
     @abstractmethod
-    def _open(self, content: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
+    def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
         """Return the sums of residues, modulo ``2 ** bits`` or unreduced."""
 
 
@@ -250,3 +244,21 @@ class Scheme(ABC):
     @abstractmethod
     def load_opener(cls, parameters: Parameters, material: bytes, policy: Policy) -> Opener:
         """Return the opener's role from its material."""
+
+
+def require_sum(adder: Adder, total: bytes, contributions: Sequence[Contribution]) -> None:
+    """Add the signed ciphertexts again and demand that they give ``total``, byte for byte.
+
+    Raises:
+      RefusedError: They give another sum.
+      CorruptMessageError: One of them is not an update of this run.
+    """
+    adder.clear()
+    for contribution in contributions:
+        adder.add(contribution.sealed)
+    if adder.total() != total:
+        raise RefusedError(
+            "The aggregator's total is not the sum of the signed contributions, each with weight "
+            "1: "
+            "something was added, left out, weighed or put in its place. It was not opened."
+        )

@@ -1,0 +1,323 @@
+"""Several holders who open together, each of whom checks everything itself.
+
+An opening has two steps, so that no two quorums can be given overlapping sets of contributions:
+
+1. *commit*: each holder checks signatures, policy and sum on its own, writes the opening down and
+   signs exactly this set of ciphertexts;
+2. *answer*: only with valid commitments of ``threshold`` holders to the same set does it use its
+   secret.
+
+Two quorums of t among k share at least 2t - k holders. With more than ``corrupt`` of them, an
+honest one is in both, and it never commits to a contribution twice.
+"""
+
+import hashlib
+import os
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from aggregation.sealing.contribution import Contribution
+from aggregation.sealing.parameters import Parameters
+from aggregation.sealing.policy import Policy
+from aggregation.sealing.roles import Adder, require_sum
+from privacy._validate import natural
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+from privacy.ledger import canonical
+from privacy.ledger.keys import SigningKey, verifies
+
+__all__ = [
+    "Commitment",
+    "Holder",
+    "HolderPublic",
+    "HolderSecret",
+    "Quorum",
+    "quorum_settings",
+    "read_quorum",
+    "read_secrets",
+    "require_present",
+    "write_secrets",
+]
+
+
+@dataclass(frozen=True)
+class HolderPublic:
+    """A holder's public keys, in hex.
+
+    Attributes:
+      box: X25519: to send it something that it alone can read.
+      sign: Ed25519: to verify its commitments.
+    """
+
+    box: str
+    sign: str
+
+
+@dataclass(frozen=True)
+class HolderSecret:
+    """A holder's private keys, 32 bytes each; they never leave it.
+
+    Attributes:
+      box: X25519.
+      sign: Ed25519.
+    """
+
+    box: bytes = field(repr=False)
+    sign: bytes = field(repr=False)
+
+    @classmethod
+    def generate(cls) -> "HolderSecret":
+        """Draw both from the operating system."""
+        return cls(os.urandom(32), os.urandom(32))
+
+    @property
+    def key(self) -> SigningKey:
+        """What commitments are signed with."""
+        return SigningKey(Ed25519PrivateKey.from_private_bytes(self.sign))
+
+    @property
+    def public(self) -> HolderPublic:
+        """The public half."""
+        box = X25519PrivateKey.from_private_bytes(self.box).public_key()
+        return HolderPublic(box.public_bytes_raw().hex(), self.key.public)
+
+
+@dataclass(frozen=True)
+class Quorum:
+    """Who holds what, and how many are needed.
+
+    A secret is dealt in pieces, one for each set of ``threshold - 1`` holders; the members of that
+    set are those who do *not* get the piece. Any ``threshold`` holders then know every piece, and
+    ``threshold - 1`` of them lack one (replicated secret sharing, Ito, Saito and Nishizeki 1987).
+
+    Attributes:
+      names: The holders, in order.
+      threshold: Holders that open together.
+      corrupt: Holders that may break the protocol with the server.
+
+    Raises:
+      InvalidInputError: ``threshold <= corrupt`` (they could open alone) or
+        ``2 threshold <= holders + corrupt`` (two quorums without a common honest holder).
+    """
+
+    names: tuple[str, ...]
+    threshold: int
+    corrupt: int
+
+    def __post_init__(self) -> None:
+        k, t = len(self.names), self.threshold
+        natural(threshold=t, least=1)
+        natural(corrupt=self.corrupt)
+        if len(set(self.names)) != k or t > k:
+            raise InvalidInputError(f"Expected at least {t} distinct holders, got {self.names}.")
+        if t <= self.corrupt or 2 * t <= k + self.corrupt:
+            raise InvalidInputError(
+                f"{t} of {k} holders with {self.corrupt} corrupt is unsafe: expected threshold > "
+                "corrupt and 2 threshold > holders + corrupt, or two quorums could open "
+                f"overlapping sums. Raise the threshold to {(k + self.corrupt) // 2 + 1} or more."
+            )
+
+    @property
+    def pieces(self) -> tuple[tuple[str, ...], ...]:
+        """The sets of holders that lack each piece, in order."""
+        return tuple(combinations(self.names, self.threshold - 1))
+
+    def held_by(self, name: str) -> tuple[int, ...]:
+        """Return the numbers of the pieces that a holder has."""
+        return tuple(i for i, without in enumerate(self.pieces) if name not in without)
+
+    def assigned(self, name: str, present: Sequence[str]) -> tuple[int, ...]:
+        """Return the pieces that a holder answers for when ``present`` answer together.
+
+        Each piece is answered for by the first of the present that has it, so by exactly one.
+        """
+        order = [n for n in self.names if n in set(present)]
+        return tuple(
+            i
+            for i, without in enumerate(self.pieces)
+            if next((n for n in order if n not in without), None) == name
+        )
+
+
+@dataclass(frozen=True)
+class Commitment:
+    """A holder's signature under one opening.
+
+    Attributes:
+      holder: Who signed.
+      opening: SHA-256 over run, parameters, nonces, ciphertexts and total, in hex.
+      signature: Ed25519, in hex.
+    """
+
+    holder: str
+    opening: str
+    signature: str
+
+
+class Holder:
+    """One holder's half of an opening that needs no secret: its own policy, and its commitment.
+
+    Guarantees (each is a test in ``tests/aggregation/sealing/test_holders.py``):
+      - it commits to a set of contributions only if its own policy allows it and ``total`` is their
+        sum, and to each contribution once;
+      - it takes an opening for agreed only with commitments of ``threshold`` holders to the very
+        set that it committed to itself.
+
+    Args:
+      name: Its name in the quorum.
+      key: What it signs commitments with.
+      public: All holders' public keys.
+      quorum: Who holds what.
+      policy: Its own policy, with its own log.
+      adder: To add the signed ciphertexts again.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        key: SigningKey,
+        public: Mapping[str, HolderPublic],
+        quorum: Quorum,
+        policy: Policy,
+        adder: Adder,
+    ) -> None:
+        self.name = name
+        self.quorum = quorum
+        self.policy = policy
+        self._key = key
+        self._keys = {name: theirs.sign for name, theirs in public.items()}
+        self._adder = adder
+        self._committed: set[str] = set()
+
+    def commit(self, total: bytes, contributions: Sequence[Contribution]) -> Commitment:
+        """Check an opening, write it down, and sign it.
+
+        Raises:
+          RefusedError: As ``Opener.open``.
+          CorruptMessageError: As ``Opener.open``.
+        """
+        self.policy.check(contributions, self._adder.parameters)
+        require_sum(self._adder, total, contributions)
+        self._check_pieces(contributions)
+        self.policy.record(contributions, hashlib.sha256(total).hexdigest())
+        opening = _opening(self._adder.parameters, total, contributions)
+        self._committed.add(opening)
+        return Commitment(self.name, opening, self._key.sign(_statement(opening)))
+
+    def _check_pieces(self, contributions: Sequence[Contribution]) -> None:
+        """Refuse a contribution that this holder could not answer for."""
+
+    def agreed(
+        self,
+        total: bytes,
+        contributions: Sequence[Contribution],
+        commitments: Sequence[Commitment],
+    ) -> tuple[str, ...]:
+        """Return the names of those who committed to this opening, if they are enough.
+
+        Raises:
+          RefusedError: This holder did not commit to it, or too few others did.
+        """
+        opening = _opening(self._adder.parameters, total, contributions)
+        if opening not in self._committed:
+            raise RefusedError(
+                f"Holder {self.name!r} did not commit to this set of contributions, or to another "
+                "one with some of them; it answers for what it committed to alone."
+            )
+        names = {
+            c.holder
+            for c in commitments
+            if c.opening == opening
+            and c.holder in self._keys
+            and verifies(self._keys[c.holder], c.signature, _statement(opening))
+        }
+        if len(names) < self.quorum.threshold:
+            raise RefusedError(
+                f"{len(names)} holders committed to this opening; {self.quorum.threshold} of "
+                f"{len(self.quorum.names)} are needed before any of them answers."
+            )
+        return tuple(n for n in self.quorum.names if n in names)
+
+
+def quorum_settings(quorum: Quorum, public: Mapping[str, HolderPublic]) -> dict[str, Any]:
+    """Return a quorum and its public keys as settings of the parameters."""
+    return {
+        "holders": list(quorum.names),
+        "threshold": quorum.threshold,
+        "corrupt": quorum.corrupt,
+        "keys": {
+            name: {"box": public[name].box, "sign": public[name].sign} for name in quorum.names
+        },
+    }
+
+
+def read_quorum(parameters: Parameters, label: str) -> tuple[Quorum, dict[str, HolderPublic]]:
+    """Read what ``quorum_settings`` wrote.
+
+    Raises:
+      CorruptMessageError: Not such settings, an unsafe quorum, or of another version.
+    """
+    settings = parameters.settings
+    try:
+        if settings["library"] != label:
+            raise ValueError(f"made by {settings['library']!r}, not {label!r}")
+        quorum = Quorum(tuple(settings["holders"]), settings["threshold"], settings["corrupt"])
+        keys = {n: HolderPublic(**settings["keys"][n]) for n in quorum.names}
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptMessageError(f"These parameters name no safe quorum: {error}") from error
+    return quorum, keys
+
+
+def require_present(quorum: Quorum, present: Collection[str]) -> None:
+    """Refuse an opening that too few holders could answer, before anything is written down.
+
+    Raises:
+      RefusedError: Fewer than the threshold.
+    """
+    if len(present) < quorum.threshold:
+        raise RefusedError(
+            f"{len(present)} of {len(quorum.names)} holders are there; {quorum.threshold} are "
+            "needed "
+            "to open a sum. Nothing was opened; try again when they are back."
+        )
+
+
+def write_secrets(secrets: Mapping[str, HolderSecret]) -> bytes:
+    """Return all holders' secrets as bytes (in one process only)."""
+    return canonical.encode({n: [s.box.hex(), s.sign.hex()] for n, s in secrets.items()})
+
+
+def read_secrets(content: bytes, parameters: Parameters) -> dict[str, HolderSecret]:
+    """Read what ``write_secrets`` wrote.
+
+    Raises:
+      CorruptMessageError: Not the secrets of the holders that the parameters name.
+    """
+    try:
+        found = {
+            name: HolderSecret(bytes.fromhex(box), bytes.fromhex(sign))
+            for name, (box, sign) in canonical.decode(content).items()
+        }
+        keys = parameters.settings["keys"]
+        if any(keys[n] != {"box": s.public.box, "sign": s.public.sign} for n, s in found.items()):
+            raise ValueError("a secret does not belong to the public key of its holder")
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise CorruptMessageError(f"These are not the holders' secrets: {error}.") from error
+    return found
+
+
+def _opening(parameters: Parameters, total: bytes, contributions: Sequence[Contribution]) -> str:
+    content = {
+        "parameters": parameters.digest,
+        "total": hashlib.sha256(total).hexdigest(),
+        "contributions": [[c.nonce, c.ciphertext] for c in contributions],
+    }
+    return canonical.digest(canonical.encode(content))
+
+
+def _statement(opening: str) -> bytes:
+    return canonical.encode({"domain": "inpatient opening v1", "opening": opening})

@@ -1,0 +1,357 @@
+r"""Additive shares from seeds: the trustless choice, at the bytes of the integers themselves.
+
+A hospital draws one 32-byte seed for each piece of the quorum, sends the server its vector less all
+of the seeds' streams, and each holder the seeds of the pieces that it has, in a box that only it
+can open:
+
+.. math:: y = x - \sum_A \mathrm{PRG}(k_A) \pmod{2^w}, \qquad
+          \sum_i x_i = \sum_i y_i + \sum_A \sum_i \mathrm{PRG}(k_{A,i})
+
+The server adds the :math:`y_i`; a quorum of holders, each having checked the signed contributions
+itself, returns sums of streams. Any set of hospitals in any order can be summed, so that buffers
+and dropouts need no recovery.
+
+**Trust.** The server and ``threshold - 1`` holders together learn the opened sums and nothing else:
+they lack one piece, whose streams hide every update (AES-256 in counter mode under a key that is
+used once). ``holders - threshold`` lost holders don't stop the federation. The holders may be the
+hospitals themselves, who then need trust nobody else. A box is bound to its hospital's name: nobody
+can contribute a copy of another's update, nor a multiple of it, as homomorphic ciphertexts allow.
+
+A content is: ephemeral X25519 key 32 | one box a holder | masked vector in words.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from numpy.typing import NDArray
+
+from aggregation.sealing.contribution import Contribution
+from aggregation.sealing.envelope import Kind, unwrap, wrap
+from aggregation.sealing.holders import (
+    Commitment,
+    Holder,
+    HolderPublic,
+    HolderSecret,
+    Quorum,
+    quorum_settings,
+    read_quorum,
+    read_secrets,
+    require_present,
+    write_secrets,
+)
+from aggregation.sealing.parameters import Parameters
+from aggregation.sealing.policy import Policy
+from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from privacy.errors import CorruptMessageError
+
+__all__ = ["ShareHolder", "Shares", "SharesOpener", "combine", "stream"]
+
+_LABEL = "shares/1"
+_SEED = 32
+_KEY = 32
+_TAG = 16
+
+
+def stream(seed: bytes, dim: int, bits: int) -> NDArray[np.unsignedinteger[Any]]:
+    """Expand a seed to ``dim`` words: AES-256 in counter mode, counter from 0, little-endian.
+
+    Words are 32-bit where ``bits`` fit, else 64-bit; they count modulo ``2 ** bits``. A seed is
+    used for one contribution and one piece, so the counter never repeats under a key.
+    """
+    lane = _lane(bits)
+    zeros = bytes(dim * lane.itemsize)
+    keystream = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor().update(zeros)
+    return np.frombuffer(keystream, dtype=lane)
+
+
+class Shares(Scheme):
+    """A quorum of holders, one run.
+
+    Guarantees (each is a test in ``tests/aggregation/sealing/test_shares.py``):
+      - opens to the same integers as ``plain``, whichever quorum answers;
+      - an update is ``word`` bytes a coordinate and a constant (at most 1.1 times the integers in
+        clear from 10,000 coordinates on);
+      - all that the server and ``threshold - 1`` holders have is independent of an update but for
+        one piece's stream;
+      - a box opened under another hospital's name fails.
+    """
+
+    label = _LABEL
+    trust = (
+        "The server and fewer holders than the threshold, together, learn the opened sums alone; "
+        "enough holders together with the server could open an update."
+    )
+
+    def __init__(self, parameters: Parameters, secrets: Mapping[str, HolderSecret]) -> None:
+        self.parameters = parameters
+        self._secrets = dict(secrets)
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        dim: int,
+        contributors: int,
+        bound: int,
+        holders: Sequence[str] = ("holder 1", "holder 2", "holder 3", "holder 4"),
+        threshold: int = 3,
+        corrupt: int = 1,
+    ) -> "Shares":
+        """Agree on the quorum and make all holders' keys, in one process.
+
+        Between machines each holder runs ``HolderSecret.generate`` at home and publishes the public
+        half; ``public_parameters`` then makes the same parameters from these.
+
+        Raises:
+          InvalidInputError: The quorum is unsafe (``Quorum``).
+        """
+        quorum = Quorum(tuple(holders), threshold, corrupt)
+        secrets = {name: HolderSecret.generate() for name in quorum.names}
+        public = {name: secret.public for name, secret in secrets.items()}
+        return cls(
+            cls.public_parameters(quorum, public, dim=dim, contributors=contributors, bound=bound),
+            secrets,
+        )
+
+    @staticmethod
+    def public_parameters(
+        quorum: Quorum,
+        public: Mapping[str, HolderPublic],
+        *,
+        dim: int,
+        contributors: int,
+        bound: int,
+    ) -> Parameters:
+        """Return the run's parameters from the holders' public keys."""
+        settings = {"library": _LABEL, **quorum_settings(quorum, public)}
+        return Parameters("shares", dim, contributors, bound, settings)
+
+    def sealer(self, hospital: str) -> Sealer:
+        """Return the role of one hospital: the holders' public keys."""
+        return _Sealer(self.parameters, hospital)
+
+    def adder(self) -> Adder:
+        """Return the aggregator's role: no key at all."""
+        return _Adder(self.parameters)
+
+    def holder(self, name: str, policy: Policy) -> "ShareHolder":
+        """Return one holder, with a policy of its own."""
+        return ShareHolder(name, self._secrets[name], self.parameters, policy)
+
+    def opener(self, policy: Policy) -> "SharesOpener":
+        """Return all holders in one process, and what puts their answers together."""
+        return SharesOpener(self.parameters, policy, self._secrets)
+
+    @classmethod
+    def load_sealer(cls, parameters: Parameters, material: bytes, hospital: str) -> Sealer:
+        """Return a hospital's role; all that it needs is in the parameters."""
+        return _Sealer(parameters, hospital)
+
+    @classmethod
+    def load_adder(cls, parameters: Parameters, material: bytes) -> Adder:
+        """Return the aggregator's role; all that it needs is in the parameters."""
+        return _Adder(parameters)
+
+    @classmethod
+    def load_opener(cls, parameters: Parameters, material: bytes, policy: Policy) -> Opener:
+        """Return the holders from their secrets."""
+        return SharesOpener(parameters, policy, read_secrets(material, parameters))
+
+
+class _Sealer(Sealer):
+    label = _LABEL
+
+    def __init__(self, parameters: Parameters, hospital: str) -> None:
+        super().__init__(parameters, hospital)
+        self._quorum, self._public = read_quorum(parameters, _LABEL)
+
+    def _seal(self, residues: NDArray[np.uint64]) -> bytes:
+        pieces = len(self._quorum.pieces)
+        seeds = [os.urandom(_SEED) for _ in range(pieces)]
+        bits = self.parameters.bits
+        masked = residues.astype(_lane(bits))
+        for seed in seeds:
+            masked -= stream(seed, self.parameters.dim, bits)
+        ephemeral = X25519PrivateKey.generate()
+        sender = ephemeral.public_key().public_bytes_raw()
+        boxes = []
+        for name in self._quorum.names:
+            theirs = bytes.fromhex(self._public[name].box)
+            shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(theirs))
+            box = _box(shared, sender, theirs)
+            content = b"".join(seeds[i] for i in self._quorum.held_by(name))
+            boxes.append(box.encrypt(bytes(12), content, _bound(self.parameters, self.hospital)))
+        words = self.parameters.to_words(masked.astype(np.uint64) & _mask(bits))
+        return b"".join((sender, *boxes, words))
+
+
+class _Adder(Adder):
+    label = _LABEL
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
+        quorum, _ = read_quorum(parameters, _LABEL)
+        self._head = _head_size(quorum)
+        self._clear()
+
+    def _add(self, content: bytes) -> None:
+        self._sums += self.parameters.from_words(content[self._head :])
+
+    def _total(self) -> bytes:
+        return self.parameters.to_words(self._sums & _mask(self.parameters.bits))
+
+    def _clear(self) -> None:
+        self._sums = np.zeros(self.parameters.dim, dtype=np.uint64)
+
+    def _largest(self) -> int:
+        return self._head + self.parameters.dim * self.parameters.word
+
+
+class ShareHolder(Holder):
+    """One holder of seeds.
+
+    Args:
+      name: Its name in the quorum.
+      secret: Its keys.
+      parameters: The run's.
+      policy: Its own, with its own log.
+    """
+
+    def __init__(
+        self, name: str, secret: HolderSecret, parameters: Parameters, policy: Policy
+    ) -> None:
+        quorum, public = read_quorum(parameters, _LABEL)
+        adder = _Adder(parameters)
+        super().__init__(name, secret.key, public, quorum, policy, adder)
+        self._private = X25519PrivateKey.from_private_bytes(secret.box)
+        self._parameters = parameters
+        self._unframed = adder.open_frame
+
+    def answer(
+        self,
+        total: bytes,
+        contributions: Sequence[Contribution],
+        commitments: Sequence[Commitment],
+    ) -> bytes:
+        """Return the sum of this holder's share of the streams, in words.
+
+        Answering once more for the same contributions, with another quorum, is safe: the streams
+        are fixed, and only their sums over this one set ever leave.
+
+        Raises:
+          RefusedError: The opening is not agreed (``Holder.agreed``).
+        """
+        present = self.agreed(total, contributions, commitments)
+        mine = self.quorum.held_by(self.name)
+        wanted = [mine.index(piece) for piece in self.quorum.assigned(self.name, present)]
+        bits, dim = self._parameters.bits, self._parameters.dim
+        sums = np.zeros(dim, dtype=_lane(bits))
+        for contribution in contributions:
+            seeds = self._seeds(contribution)
+            for place in wanted:
+                sums += stream(seeds[place], dim, bits)
+        words = self._parameters.to_words(sums.astype(np.uint64) & _mask(bits))
+        return wrap(Kind.ANSWER, _LABEL, self._parameters.digest, words)
+
+    def _check_pieces(self, contributions: Sequence[Contribution]) -> None:
+        for contribution in contributions:
+            self._seeds(contribution)
+
+    def _seeds(self, contribution: Contribution) -> list[bytes]:
+        content = self._unframed(contribution.sealed)
+        sender, start = content[:_KEY], _KEY
+        for name in self.quorum.names:
+            size = _box_size(self.quorum, name)
+            if name == self.name:
+                break
+            start += size
+        ours = self._private.public_key().public_bytes_raw()
+        try:
+            shared = self._private.exchange(X25519PublicKey.from_public_bytes(sender))
+            opened = _box(shared, sender, ours).decrypt(
+                bytes(12),
+                content[start : start + size],
+                _bound(self._parameters, contribution.hospital),
+            )
+        except (InvalidTag, ValueError) as error:
+            raise CorruptMessageError(
+                f"The box of {contribution.hospital!r} for {self.name!r} does not open: it was "
+                "made "
+                "for another holder, run or hospital, or changed on the way."
+            ) from error
+        return [opened[i : i + _SEED] for i in range(0, len(opened), _SEED)]
+
+
+class SharesOpener(Opener):
+    """All holders in one process; remove one from ``holders`` to lose it.
+
+    Attributes:
+      holders: By name, each with its own policy and log.
+    """
+
+    def __init__(
+        self, parameters: Parameters, policy: Policy, secrets: Mapping[str, HolderSecret]
+    ) -> None:
+        super().__init__(parameters, policy, _Adder(parameters))
+        self._secrets = dict(secrets)
+        self.holders = {
+            name: ShareHolder(name, secret, parameters, policy.fork(name))
+            for name, secret in secrets.items()
+        }
+
+    def _prepare(self) -> None:
+        quorum, _ = read_quorum(self.parameters, _LABEL)
+        require_present(quorum, self.holders)
+
+    def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
+        holders = self.holders.values()
+        commitments = [holder.commit(total, contributions) for holder in holders]
+        answers = [holder.answer(total, contributions, commitments) for holder in holders]
+        return combine(self.parameters, self._content(total), answers)
+
+    def _material(self) -> bytes:
+        return write_secrets(self._secrets)
+
+
+def combine(parameters: Parameters, content: bytes, answers: Sequence[bytes]) -> NDArray[np.uint64]:
+    """Add a quorum's answers to the masked sum: the sums of residues, unreduced."""
+    sums = parameters.from_words(content)
+    largest = parameters.dim * parameters.word
+    for answer in answers:
+        words = unwrap(answer, Kind.ANSWER, _LABEL, parameters.digest, largest=largest)
+        sums = sums + parameters.from_words(words)
+    return sums
+
+
+def _lane(bits: int) -> np.dtype[Any]:
+    return np.dtype("<u4") if bits <= 32 else np.dtype("<u8")
+
+
+def _mask(bits: int) -> np.uint64:
+    return np.uint64((1 << bits) - 1)
+
+
+def _box_size(quorum: Quorum, name: str) -> int:
+    return _SEED * len(quorum.held_by(name)) + _TAG
+
+
+def _head_size(quorum: Quorum) -> int:
+    return _KEY + sum(_box_size(quorum, name) for name in quorum.names)
+
+
+def _bound(parameters: Parameters, hospital: str) -> bytes:
+    return bytes.fromhex(parameters.digest) + hospital.encode()
+
+
+def _box(shared: bytes, sender: bytes, receiver: bytes) -> ChaCha20Poly1305:
+    """Make the cipher of one box; its key is fresh, so that its nonce may be constant."""
+    info = b"inpatient shares box v1" + sender + receiver
+    return ChaCha20Poly1305(HKDF(SHA256(), _KEY, salt=None, info=info).derive(shared))

@@ -1,0 +1,122 @@
+"""Holders commit before they answer, so that no two quorums open overlapping sums."""
+
+from dataclasses import replace
+
+import pytest
+
+from aggregation.sealing import make_scheme
+from aggregation.sealing.holders import Commitment, HolderSecret, Quorum
+from aggregation.sealing.shares import ShareHolder, Shares
+from privacy.errors import InvalidInputError, RefusedError
+from tests.aggregation.sealing.parties import Parties
+
+
+def four() -> tuple[Parties, list[ShareHolder]]:
+    scheme = make_scheme("shares", dim=2, contributors=6, bound=1000)
+    assert isinstance(scheme, Shares)
+    parties = Parties(scheme)
+    policy = parties.policy(min_honest=2, c_assumed=1)
+    return parties, [scheme.holder(f"holder {i}", policy.fork(f"{i}")) for i in (1, 2, 3, 4)]
+
+
+def test_no_holder_answers_before_the_threshold_has_committed() -> None:
+    parties, holders = four()
+    mine = [parties.contribute(n, [1, 2]) for n in parties.names]
+    total = parties.total(mine)
+    two = [h.commit(total, mine) for h in holders[:2]]
+    with pytest.raises(RefusedError, match="2 holders committed to this opening; 3 of 4"):
+        holders[0].answer(total, mine, two)
+    with pytest.raises(RefusedError, match="2 holders committed"):  # the same one twice
+        holders[0].answer(total, mine, [*two, two[0]])
+    three = [*two, holders[2].commit(total, mine)]
+    assert holders[0].answer(total, mine, three)
+
+
+def test_a_forged_commitment_does_not_count() -> None:
+    parties, holders = four()
+    mine = [parties.contribute(n, [1, 2]) for n in parties.names]
+    total = parties.total(mine)
+    two = [h.commit(total, mine) for h in holders[:2]]
+    stranger = HolderSecret.generate().key
+    for forged in (
+        replace(two[0], holder="holder 3"),
+        Commitment("holder 3", two[0].opening, stranger.sign(b"anything")),
+        Commitment("holder 9", two[0].opening, two[0].signature),
+    ):
+        with pytest.raises(RefusedError, match="2 holders committed"):
+            holders[0].answer(total, mine, [*two, forged])
+
+
+def test_a_holder_answers_only_for_what_it_committed_to() -> None:
+    parties, holders = four()
+    mine = [parties.contribute(n, [1, 2]) for n in parties.names]
+    total = parties.total(mine)
+    three = [h.commit(total, mine) for h in holders[:3]]
+    with pytest.raises(RefusedError, match="'holder 4' did not commit"):
+        holders[3].answer(total, mine, three)
+    with pytest.raises(RefusedError, match="'holder 1' did not commit"):
+        holders[0].answer(parties.total(mine[:3]), mine[:3], three)
+
+
+def test_two_quorums_with_overlapping_sets_are_not_given_answers() -> None:
+    # A corrupt holder ("holder 4") signs whatever the server likes. The server gives one set to
+    # holders 1 and 2 and an overlapping one to holder 3.
+    parties, holders = four()
+    first = [parties.contribute(n, [1, 2]) for n in parties.names]
+    second = [*first[:2], parties.contribute("zurich", [3, 4])]
+    totals = parties.total(first), parties.total(second)
+    first_commitments = [h.commit(totals[0], first) for h in (holders[0], holders[1])]
+    second_commitments = [holders[2].commit(totals[1], second)]
+    corrupt = holders[3]
+    first_commitments.append(corrupt.commit(totals[0], first))
+    corrupt.policy = parties.policy(min_honest=1)  # it forgets what it opened
+    second_commitments.append(corrupt.commit(totals[1], second))
+    assert holders[0].answer(totals[0], first, first_commitments)
+    with pytest.raises(RefusedError, match="2 holders committed"):
+        holders[2].answer(totals[1], second, second_commitments)
+    for honest in holders[:2]:
+        with pytest.raises(RefusedError, match="in a sum opened before"):
+            honest.commit(totals[1], second)
+
+
+def test_each_holder_checks_the_sum_itself() -> None:
+    parties, holders = four()
+    mine = [parties.contribute(n, [1, 2]) for n in parties.names]
+    with pytest.raises(RefusedError, match="not the sum"):
+        holders[0].commit(parties.total(mine[:1]), mine)
+    with pytest.raises(RefusedError, match="distinct hospitals"):
+        holders[0].commit(parties.total(mine[:1]), mine[:1])
+
+
+@pytest.mark.parametrize(
+    ("holders", "threshold", "corrupt", "safe"),
+    [
+        (4, 3, 1, True),
+        (3, 2, 0, True),
+        (3, 3, 2, True),
+        (1, 1, 0, True),
+        (3, 2, 1, False),  # two quorums share one holder, and it is corrupt
+        (4, 2, 0, False),  # two disjoint quorums
+        (3, 1, 1, False),  # one corrupt holder opens alone
+        (2, 3, 0, False),
+    ],
+)
+def test_an_unsafe_quorum_is_refused(
+    holders: int, threshold: int, corrupt: int, safe: bool
+) -> None:
+    names = tuple(f"k{i}" for i in range(holders))
+    if safe:
+        assert Quorum(names, threshold, corrupt).threshold == threshold
+    else:
+        with pytest.raises(InvalidInputError):
+            Quorum(names, threshold, corrupt)
+    with pytest.raises(InvalidInputError, match="distinct"):
+        Quorum((*names, "k0"), threshold, corrupt)
+
+
+def test_each_piece_is_answered_for_exactly_once() -> None:
+    quorum = Quorum(("a", "b", "c", "d", "e"), 4, 1)
+    for present in (("a", "b", "c", "d"), ("e", "c", "b", "a"), quorum.names):
+        answered = [i for n in present for i in quorum.assigned(n, present)]
+        assert sorted(answered) == list(range(len(quorum.pieces)))
+        assert all(set(quorum.assigned(n, present)) <= set(quorum.held_by(n)) for n in present)

@@ -1,0 +1,140 @@
+"""Seeds and holders: exact for every quorum, cheap, and blind below the threshold."""
+
+from itertools import combinations
+
+import numpy as np
+import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregation.sealing import Contribution, load_adder, load_opener, load_sealer, make_scheme
+from aggregation.sealing.holders import Quorum
+from aggregation.sealing.shares import Shares, SharesOpener, stream
+from privacy.errors import CorruptMessageError, RefusedError
+from tests.aggregation.sealing.parties import Parties, key_of
+
+
+def made(dim: int = 3, bound: int = 1000, **options: object) -> Shares:
+    scheme = make_scheme("shares", dim=dim, contributors=6, bound=bound, **options)
+    assert isinstance(scheme, Shares)
+    return scheme
+
+
+@settings(max_examples=15)
+@given(
+    holders=st.integers(1, 5),
+    lost=st.integers(0, 4),
+    bits=st.sampled_from([8, 30, 32, 33, 60]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_every_quorum_opens_the_same_sum(holders: int, lost: int, bits: int, seed: int) -> None:
+    threshold = holders // 2 + 1
+    scheme = made(
+        dim=7,
+        bound=2**bits - 1,
+        holders=[f"k{i}" for i in range(holders)],
+        threshold=threshold,
+        corrupt=0,
+    )
+    parties = Parties(scheme)
+    rng = np.random.default_rng(seed)
+    vectors = rng.integers(-(2 ** (bits - 2)), 2 ** (bits - 2), (4, 7))
+    contributions = [parties.contribute(n, v) for n, v in zip(parties.names, vectors, strict=True)]
+    opener = scheme.opener(parties.policy())
+    for name in [f"k{i}" for i in rng.permutation(holders)[:lost]]:
+        opener.holders.pop(name)
+    total = parties.total(contributions)
+    if len(opener.holders) < threshold:
+        with pytest.raises(RefusedError, match="holders are there"):
+            opener.open(total, contributions)
+        assert len(opener.policy.log) == 0  # they can come back
+    else:
+        assert np.array_equal(opener.open(total, contributions), vectors.sum(axis=0))
+
+
+def test_the_stream_is_aes_in_counter_mode() -> None:
+    # NIST SP 800-38A, F.5.5 gives the block cipher; here: the keystream from counter 0.
+    seed = bytes(range(32))
+    block = Cipher(algorithms.AES(seed), modes.ECB()).encryptor()
+    counters = b"".join(i.to_bytes(16, "big") for i in range(2))
+    keystream = block.update(counters)
+    assert stream(seed, 8, 32).tobytes() == keystream
+    assert stream(seed, 4, 60).tobytes() == keystream
+
+
+@pytest.mark.parametrize("dim", [10_000, 100_000])
+def test_an_update_has_the_size_of_the_integers_in_clear(dim: int) -> None:
+    for bits in (20, 31, 39):
+        bound = 2**bits - 1
+        masked = made(dim, bound).sealer("zurich").seal(np.zeros(dim, dtype=np.int64))
+        clear = make_scheme("plain", dim=dim, contributors=6, bound=bound).sealer("zurich")
+        assert len(masked) <= 1.1 * len(clear.seal(np.zeros(dim, dtype=np.int64)))
+
+
+def test_fewer_than_the_threshold_lack_a_piece() -> None:
+    for holders in range(1, 6):
+        names = tuple(f"k{i}" for i in range(holders))
+        quorum = Quorum(names, holders // 2 + 1, 0)
+        everything = set(range(len(quorum.pieces)))
+        for size in range(holders + 1):
+            for some in combinations(names, size):
+                known = {i for n in some for i in quorum.held_by(n)}
+                assert (known == everything) == (size >= quorum.threshold)
+
+
+def test_without_one_piece_a_masked_vector_looks_random() -> None:
+    # All pieces but one are known to the colluders; what is left of a vector of zeros is that
+    # piece's stream, uniform on [0, 2^32): its mean over 200,000 words within 5 standard errors.
+    dim = 200_000
+    scheme = made(dim, 2**31 - 1)
+    parties = Parties(scheme)
+    contribution = parties.contribute("zurich", np.zeros(dim, dtype=np.int64))
+    holders = [scheme.holder(n, parties.policy()) for n in ("holder 1", "holder 2")]
+    known: dict[int, bytes] = {}
+    for holder in holders:
+        pieces = holder.quorum.held_by(holder.name)
+        known.update(zip(pieces, holder._seeds(contribution), strict=True))
+    assert len(known) == 5 < len(holders[0].quorum.pieces) == 6
+    adder = scheme.adder()
+    left = scheme.parameters.from_words(adder.open_frame(contribution.sealed)[adder._head :])  # type: ignore
+    for seed in known.values():
+        left = left + stream(seed, dim, 32)
+    uniform = (left & np.uint64(2**32 - 1)) / 2**32
+    assert abs(uniform.mean() - 0.5) < 5 * np.sqrt(1 / 12 / dim)
+    assert abs(np.mean(uniform**2) - 1 / 3) < 5 * np.sqrt(4 / 45 / dim)
+
+
+def test_a_copy_of_anothers_update_under_ones_own_name_is_refused() -> None:
+    scheme = made()
+    parties = Parties(scheme)
+    mine = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
+    copied = [*mine[:3], parties.contribute("long beach", [], sealed=mine[0].sealed)]
+    with pytest.raises(RefusedError, match="is a copy of another"):
+        scheme.opener(parties.policy()).open(parties.total(copied), copied)
+    without = copied[1:]  # even with the original left out: the box is bound to its hospital
+    with pytest.raises(CorruptMessageError, match="box of 'long beach'"):
+        scheme.opener(parties.policy()).open(parties.total(without), without)
+
+
+def test_roles_survive_serialising() -> None:
+    scheme = made()
+    parties = Parties(scheme)
+    sealer = load_sealer(scheme.sealer("zurich").to_bytes(), "zurich")
+    contribution = Contribution.sign(
+        key_of("zurich"),
+        sealer.seal(np.array([5, 6, 7])),
+        run=parties.run,
+        hospital="zurich",
+        base_version=0,
+        parameters=scheme.digest,
+    )
+    adder = load_adder(scheme.adder().to_bytes())
+    adder.add(contribution.sealed)
+    opener = load_opener(scheme.opener(parties.policy()).to_bytes(), parties.policy())
+    assert isinstance(opener, SharesOpener)
+    assert opener.open(adder.total(), [contribution]).tolist() == [5, 6, 7]
+    with pytest.raises(CorruptMessageError, match="expected"):
+        load_opener(scheme.adder().to_bytes(), parties.policy())
+    with pytest.raises(CorruptMessageError, match="does not belong"):
+        Shares.load_opener(made().parameters, opener._material(), parties.policy())
