@@ -9,6 +9,9 @@ from privacy.ledger.budget import Budget, Planned, Release
 from privacy.ledger.entries import Entry, Head
 from privacy.ledger.keys import SigningKey, load_trust, save_trust
 from privacy.ledger.ledger import Ledger
+from privacy.ledger.manifest import Manifest
+from privacy.ledger.verify import Verdict, verify
+from privacy.ledger.witness import close
 
 __all__ = [
     "Accountant",
@@ -17,9 +20,13 @@ __all__ = [
     "Entry",
     "Head",
     "Ledger",
+    "Manifest",
     "Planned",
     "Release",
     "SigningKey",
+    "Verdict",
+    "close",
     "load_trust",
     "save_trust",
+    "verify",
 ]

@@ -9,7 +9,6 @@
 (2, 'planned')
 """
 
-import os
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -29,7 +28,7 @@ from privacy.ledger.entries import GENESIS, Entry, Head, compose, parse
 from privacy.ledger.filter import Decision, Filter
 from privacy.ledger.keys import SigningKey
 from privacy.ledger.merkle import Frontier
-from privacy.ledger.store import FileStore, MemoryStore, Store, write_durably
+from privacy.ledger.store import FileStore, MemoryStore, Store
 
 __all__ = ["Clock", "Ledger"]
 
@@ -73,6 +72,7 @@ class Ledger:
         self._filters: dict[str, Filter] = {}
         self._enrolled: dict[str, str] = {}
         self._pending: dict[int, str] = {}
+        self._witnessed: dict[str, Head] = {}
         self.identity = ""
 
     # -- making one ------------------------------------------------------------------------------
@@ -378,6 +378,11 @@ class Ledger:
         """Public keys of the hospitals that may counter-sign, by name."""
         return dict(self._enrolled)
 
+    @property
+    def witnessed(self) -> Mapping[str, Head]:
+        """The newest head of each other hospital's ledger that was counter-signed here."""
+        return dict(self._witnessed)
+
     def entries(self) -> Iterator[Entry]:
         """All entries in order, read from where they are kept."""
         return (parse(line) for line in self._store.lines())
@@ -404,6 +409,14 @@ class Ledger:
         if unit not in self._filters:
             raise InvalidInputError(f"This ledger holds no budget for the unit {unit!r}.")
         return self._filters[unit]
+
+    def note(self, kind: str, content: Mapping[str, Any]) -> Entry:
+        """Record something that spends nothing: a checkpoint, or the counter-signing of one."""
+        if kind not in ("checkpoint", "witness", "countersigned"):
+            raise InvalidInputError(f"Entries of kind {kind!r} are not noted; they are earned.")
+        with self._store.lock():
+            self._catch_up()
+            return self._append(kind, content)
 
     # -- the one way to change -------------------------------------------------------------------
 
@@ -466,20 +479,14 @@ class Ledger:
                 self._pending[entry.sequence] = entry.digest
             case "sealed":
                 self._pending.pop(content["release"], None)
+            case "witness":
+                seen = Head.from_json(content["head"])
+                self._witnessed[seen.hospital] = seen
         self._tree.append(entry.line)
         self._offset += len(entry.line) + 1
         self._last = entry.digest
 
     def _recover(self, store: FileStore, torn: bytes) -> None:
         """Set a torn line aside, cut it off, and say so in the ledger."""
-        aside = store.path.with_name(f"{store.path.name}.torn-{self._offset}")
-        try:
-            write_durably(aside, torn)
-            store.cut(self._offset)
-        except OSError as error:
-            raise RefusedError(
-                f"The torn last line of {store.path} can't be set aside: {error.strerror}. Make "
-                "its folder writable."
-            ) from error
-        content = {"bytes": len(torn), "digest": digest(torn), "moved_to": os.fspath(aside.name)}
-        self._append("recovered", content)
+        content = {"bytes": len(torn), "digest": digest(torn)}
+        self._append("recovered", content | {"moved_to": store.set_aside(self._offset, torn)})

@@ -41,7 +41,11 @@ class Frontier:
 
     def append(self, content: bytes) -> None:
         """Add one entry."""
-        height, value = 0, leaf(content)
+        self.append_leaf(leaf(content))
+
+    def append_leaf(self, value: bytes) -> None:
+        """Add one entry by its leaf hash."""
+        height = 0
         while self._subtrees and self._subtrees[-1][0] == height:
             value = _node(self._subtrees.pop()[1], value)
             height += 1

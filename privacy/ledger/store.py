@@ -197,12 +197,25 @@ class FileStore:
                 end = start
         return tail.rpartition(b"\n")[2]
 
-    def cut(self, size: int) -> None:
-        """Drop everything from byte ``size`` on; only ever used on a torn line set aside."""
-        with self.path.open("r+b") as file:
-            file.truncate(size)
-            file.flush()
-            os.fsync(file.fileno())
+    def set_aside(self, size: int, torn: bytes) -> str:
+        """Copy a torn line to a file of its own, cut it off at byte ``size``, return that name.
+
+        Raises:
+          RefusedError: The disk refuses.
+        """
+        aside = self.path.with_name(f"{self.path.name}.torn-{size}")
+        try:
+            write_durably(aside, torn)
+            with self.path.open("r+b") as file:
+                file.truncate(size)
+                file.flush()
+                os.fsync(file.fileno())
+        except OSError as error:
+            raise RefusedError(
+                f"The torn last line of {self.path} can't be set aside: {error.strerror}. Make its "
+                "folder writable."
+            ) from error
+        return aside.name
 
     def keep_payload(self, sequence: int, payload: bytes) -> None:
         """Write the bytes of a release beside its entry, whole or not at all.

@@ -1,0 +1,399 @@
+"""Read one ledger as a stranger would: believe nothing that can be computed again.
+
+Every entry is parsed, its link and signature checked, and the filter walked anew with the reader's
+own accountants. Memory stays flat: entries are not kept, only 32 bytes each.
+"""
+
+import math
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from privacy.errors import CorruptMessageError, InpatientError
+from privacy.ledger.accountant import Accountant, Cost, composed
+from privacy.ledger.budget import Budget
+from privacy.ledger.canonical import digest, to_number
+from privacy.ledger.entries import GENESIS, Entry, Head, parse
+from privacy.ledger.filter import Filter
+from privacy.ledger.merkle import Frontier, leaf
+from privacy.ledger.renyi import best_order
+from privacy.ledger.store import payload_folder
+from privacy.ledger.witness import countersignature_holds
+
+__all__ = ["Claim", "Problem", "Reading", "Spent", "read", "roots_at"]
+
+_PLACE = {"filter", "plan", "position", "order"}
+_Part = tuple[Mapping[str, Any], int]
+_CLOSE = 1 + 1e-9  # two computations of one number on two machines
+
+
+@dataclass(frozen=True)
+class Problem:
+    """Why a ledger is not to be believed.
+
+    Attributes:
+      entry: Sequence of the entry at fault, None if it is the whole file.
+      reason: One sentence.
+    """
+
+    entry: int | None
+    reason: str
+
+
+@dataclass(frozen=True)
+class Claim:
+    """Somebody's signed word on what a ledger held when it had a certain size.
+
+    Attributes:
+      head: The head.
+      by: Who vouches for it: another hospital, or the receiver who kept it.
+    """
+
+    head: Head
+    by: str
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a unit's budget has seen, recomputed.
+
+    Attributes:
+      budget: What was allowed.
+      interval: By the project's accountant; None where nothing is promised.
+      second: Upper bound by Rényi divergence alone; ``inf`` if it has none.
+      rule: ``fixed schedule``, ``adaptive``, ``nothing spent`` or ``unlimited``.
+      releases: Accounted releases made.
+      left: Planned releases not made.
+      event: What was committed to, as plain JSON: the plans, and the unplanned releases.
+    """
+
+    budget: Budget
+    interval: Cost | None
+    second: float
+    rule: str
+    releases: int
+    left: int
+    event: Mapping[str, Any]
+
+
+@dataclass
+class Reading:
+    """What a ledger's file says, and what is wrong with it."""
+
+    path: Path
+    hospital: str = ""
+    identity: str = ""
+    public_key: str = ""
+    size: int = 0
+    enrolled: dict[str, str] = field(default_factory=dict)
+    context: dict[str, Any] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    spent: list[Spent] = field(default_factory=list)
+    vouched: list[Claim] = field(default_factory=list)
+    sealed: dict[str, tuple[int, int]] = field(default_factory=dict)
+    unsealed: int = 0
+    refusals: int = 0
+    last_release: int = -1
+    leaves: bytearray = field(default_factory=bytearray)
+
+
+class _Reader:
+    """The state of reading one file."""
+
+    def __init__(
+        self,
+        path: Path,
+        trusted: Mapping[str, str] | None,
+        wanted: frozenset[str],
+        accountants: tuple[Accountant, Accountant],
+    ) -> None:
+        self.out = Reading(path)
+        self._trusted = trusted
+        self._wanted = wanted
+        self._first, self._second = accountants
+        self._tree = Frontier()
+        self._previous = GENESIS
+        self._time = ""
+        self._backwards = 0
+        self._key = ""
+        self._filters: dict[str, Filter] = {}
+        self._adaptive: dict[str, list[_Part]] = {}
+        self._intervals: dict[str, Cost] = {}
+        self._open: dict[int, str] = {}
+        self._unprotected = 0
+
+    def take(self, line: bytes) -> None:
+        """Check one line and take it in; raises at the first thing that is wrong."""
+        entry = parse(line)
+        if entry.sequence != self.out.size:
+            raise CorruptMessageError(
+                f"it stands at place {self.out.size} but is numbered {entry.sequence}"
+            )
+        if entry.previous != self._previous:
+            raise CorruptMessageError("it is not linked to the entry before it")
+        if (entry.kind == "opening") != (entry.sequence == 0):
+            raise CorruptMessageError("a ledger has one opening, at its start")
+        if entry.sequence == 0:
+            self._opening(entry)
+        if entry.hospital != self.out.hospital:
+            raise CorruptMessageError(f"it belongs to {entry.hospital!r}")
+        if not entry.signed_by(self._key):
+            raise CorruptMessageError(f"its signature is not that of {self.out.hospital}'s key")
+        if entry.time < self._time:
+            self._backwards += 1
+        self._content(entry)
+        self._time, self._previous = entry.time, entry.digest
+        self._tree.append_leaf(hashed := leaf(line))
+        self.out.leaves += hashed
+        self.out.size += 1
+
+    def _opening(self, entry: Entry) -> None:
+        content, out = entry.content, self.out
+        out.hospital, out.identity = entry.hospital, entry.digest
+        out.public_key = self._key = content["public_key"]
+        out.enrolled, out.context = dict(content["enrolled"]), dict(content["context"])
+        if self._trusted is not None:
+            self._key = self._trusted.get(out.hospital, "")
+            if not self._key:
+                raise CorruptMessageError(f"no trusted key is known for {out.hospital!r}")
+            if self._key != out.public_key:
+                raise CorruptMessageError("it names another public key than the trusted one")
+            for name, public in out.enrolled.items():
+                if self._trusted.get(name, public) != public:
+                    raise CorruptMessageError(f"it enrols {name!r} with an untrusted key")
+        for fields in content["budgets"]:
+            budget = Budget.from_json(fields)
+            if fields["order"] != best_order(budget):
+                raise CorruptMessageError("its filter's order does not follow from its budget")
+            self._filters[budget.unit] = Filter.fresh(budget)
+            self._adaptive[budget.unit] = []
+
+    def _content(self, entry: Entry) -> None:
+        content = entry.content
+        match entry.kind:
+            case "plan":
+                self._plan(content)
+            case "release":
+                self._release(entry)
+            case "sealed":
+                self._sealed(content)
+            case "refusal":
+                self.out.refusals += 1
+            case "recovered":
+                self.out.notes.append(
+                    f"entry {entry.sequence}: a crash left {content['bytes']} bytes of a torn "
+                    f"line, kept in {content['moved_to']}"
+                )
+            case "checkpoint":
+                if content["size"] != entry.sequence or content["root"] != self._tree.root().hex():
+                    raise CorruptMessageError("its root is not that of the entries before it")
+            case "witness":
+                head = Head.from_json(content["head"])
+                self.out.vouched.append(Claim(head, self.out.hospital))
+            case "countersigned":
+                self._countersigned(content)
+
+    def _plan(self, content: Mapping[str, Any]) -> None:
+        book = self._filters[content["unit"]]
+        decision = book.plan(content["schedule"], content["repeats"], self._first)
+        if not decision.granted:
+            raise CorruptMessageError(f"it let a plan through, but {decision.why}")
+        if decision.record["filter"] != content["filter"]:
+            raise CorruptMessageError(
+                f"it was let through as {content['filter']!r} but {decision.record['filter']!r} "
+                "is the rule"
+            )
+        if content["filter"] == "fixed schedule":
+            self._compare(Cost.from_json(content["interval"]), decision.record["interval"])
+            self._intervals[content["unit"]] = Cost.from_json(decision.record["interval"])
+        self._divergence(content, decision.record)
+        book.apply_plan({**content, **decision.record})
+
+    def _release(self, entry: Entry) -> None:
+        content = entry.content
+        book = self._filters[content["unit"]]
+        decision = book.release(content["kind"], content["event"], self._first)
+        if not decision.granted:
+            raise CorruptMessageError(f"it let a release through, but {decision.why}")
+        rule = decision.record["filter"]
+        if any(content.get(name) != decision.record[name] for name in _PLACE & set(decision.record)):
+            raise CorruptMessageError(f"it was not let through by the rule, which is {rule!r}")
+        if rule == "public" and not content["reason"]:
+            raise CorruptMessageError("it is called public without a reason")
+        if book.budget.limited and rule != "public":
+            self._precautions(content)
+        self._divergence(content, decision.record)
+        book.apply_release({**content, **decision.record})
+        if rule == "adaptive":
+            self._adaptive[content["unit"]].append((content["event"], 1))
+        if not book.budget.limited and rule != "public":
+            self._unprotected += 1
+        self._open[entry.sequence] = entry.digest
+        self.out.last_release = entry.sequence
+
+    @staticmethod
+    def _precautions(content: Mapping[str, Any]) -> None:
+        if content["declared_sampler"] != content["actual_sampler"]:
+            raise CorruptMessageError("another sampler ran than the one accounted for")
+        if content["clip_norm_source"] != "constant":
+            raise CorruptMessageError("its clip norm does not come from a constant")
+        if content["noise_source"] != "operating system":
+            raise CorruptMessageError(
+                f"its noise comes from {content['noise_source']!r}, which protects nobody"
+            )
+
+    @staticmethod
+    def _divergence(content: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        if found["filter"] != "adaptive":
+            return
+        told, own = to_number(content["divergence"]), to_number(found["divergence"])
+        if not own <= told * _CLOSE:
+            raise CorruptMessageError(
+                f"its running divergence is told as {told:.6g} and computed as {own:.6g}"
+            )
+
+    @staticmethod
+    def _compare(told: Cost, own: Mapping[str, Any]) -> None:
+        found = Cost.from_json(own)
+        if not (told.lower <= found.upper * _CLOSE and found.lower <= told.upper * _CLOSE):
+            raise CorruptMessageError(
+                f"its epsilon is told as [{told.lower:.6g}, {told.upper:.6g}] and computed as "
+                f"[{found.lower:.6g}, {found.upper:.6g}]: the intervals do not meet"
+            )
+
+    def _sealed(self, content: Mapping[str, Any]) -> None:
+        sequence = content["release"]
+        if self._open.get(sequence) != content["entry"]:
+            raise CorruptMessageError("it seals no release that was waiting for its bytes")
+        del self._open[sequence]
+        if content["digest"] in self._wanted:
+            self.out.sealed[content["digest"]] = (sequence, content["bytes"])
+        kept = payload_folder(self.out.path) / f"{sequence:09d}.bin"
+        if kept.exists() and digest(kept.read_bytes()) != content["digest"]:
+            raise CorruptMessageError(f"the bytes kept in {kept.name} are not the ones it sealed")
+
+    def _countersigned(self, content: Mapping[str, Any]) -> None:
+        head = Head.from_json(content["head"])
+        if head.hospital != self.out.hospital or not content["signatures"]:
+            raise CorruptMessageError("it holds no counter-signature of this ledger")
+        for name, signature in content["signatures"].items():
+            key = (self._trusted or self.out.enrolled).get(name, "")
+            if name == self.out.hospital or not countersignature_holds(key, signature, head):
+                raise CorruptMessageError(f"the counter-signature of {name!r} does not hold")
+            self.out.vouched.append(Claim(head, name))
+
+    def finish(self) -> Reading:
+        """Close the account of every unit."""
+        out = self.out
+        out.unsealed = len(self._open)
+        if self._open:
+            out.notes.append(
+                f"{len(self._open)} releases are spent and no bytes are attached to them"
+            )
+        if self._backwards:
+            out.notes.append(f"the writer's clock went backwards {self._backwards} times")
+        if self._unprotected:
+            out.notes.append(
+                f"{self._unprotected} releases went out under a budget that promises nothing"
+            )
+        for unit, book in self._filters.items():
+            out.spent.append(self._account(unit, book))
+        return out
+
+    def _account(self, unit: str, book: Filter) -> Spent:
+        budget, adaptive = book.budget, self._adaptive[unit]
+        event = composed([*book.planned, *_gathered(adaptive)])
+        common = (book.releases, book.left, event)
+        if not budget.limited:
+            return Spent(budget, None, math.inf, "unlimited", *common)
+        if not book.planned and not adaptive:
+            nothing = Cost(0.0, 0.0, 0.0, "nothing was released", "")
+            return Spent(budget, nothing, 0.0, "nothing spent", *common)
+        second = self._second.epsilon(event, budget).upper
+        if book.adaptive:
+            interval = Cost(0.0, book.committed, book.committed, "Rényi filter", "")
+        else:
+            interval = self._intervals[unit]
+        if not interval.upper <= budget.epsilon * _CLOSE:
+            out_of = f"epsilon is {interval.upper:.6g} of {budget.epsilon:.6g} allowed"
+            self.out.problems.append(Problem(None, out_of))
+        if second < interval.lower:
+            self.out.problems.append(
+                Problem(
+                    None,
+                    f"two accountants contradict each other: at least {interval.lower:.6g} by "
+                    f"{interval.method}, at most {second:.6g} by Rényi divergence",
+                )
+            )
+        rule = "adaptive" if book.adaptive else "fixed schedule"
+        return Spent(budget, interval, second, rule, *common)
+
+
+def _gathered(
+    parts: Iterable[tuple[Mapping[str, Any], int]],
+) -> list[tuple[Mapping[str, Any], int]]:
+    """Join equal neighbours, so that a thousand like releases stay one event."""
+    joined: list[_Part] = []
+    for event, count in parts:
+        if joined and joined[-1][0] == event:
+            joined[-1] = (event, joined[-1][1] + count)
+        else:
+            joined.append((event, count))
+    return joined
+
+
+def read(
+    path: Path,
+    *,
+    trusted: Mapping[str, str] | None,
+    wanted: frozenset[str],
+    accountants: tuple[Accountant, Accountant],
+) -> Reading:
+    """Read one ledger to its end or to the first thing that is wrong.
+
+    Args:
+      path: The file.
+      trusted: Public keys by hospital, obtained apart; None: the ledger's own word.
+      wanted: Digests of payloads whose ``sealed`` entries are to be found.
+      accountants: Whose word counts, and the second that must not contradict it.
+    """
+    reader = _Reader(path, trusted, wanted, accountants)
+    out = reader.out
+    try:
+        for line in _whole_lines(path):
+            reader.take(line)
+    except (InpatientError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
+        reason = str(error) if isinstance(error, InpatientError) else f"it lacks {error}"
+        out.problems.append(Problem(out.size, reason.rstrip(".")))
+        return out
+    except OSError as error:
+        out.problems.append(Problem(None, f"it can't be read: {error.strerror}"))
+        return out
+    if not out.size:
+        out.problems.append(Problem(None, "it is empty"))
+        return out
+    return reader.finish()
+
+
+def _whole_lines(path: Path) -> Iterator[bytes]:
+    with path.open("rb") as file:
+        for line in file:
+            if not line.endswith(b"\n"):
+                raise CorruptMessageError(
+                    "the last line is torn; the hospital's next opening sets it aside"
+                )
+            yield line[:-1]
+
+
+def roots_at(leaves: bytes | bytearray, sizes: Iterable[int]) -> dict[int, str]:
+    """Merkle roots of the first ``size`` entries, for each size, from their leaf hashes."""
+    wanted, roots, tree = set(sizes), {}, Frontier()
+    if 0 in wanted:
+        roots[0] = tree.root().hex()
+    for start in range(0, len(leaves), 32):
+        tree.append_leaf(bytes(leaves[start : start + 32]))
+        if tree.size in wanted:
+            roots[tree.size] = tree.root().hex()
+    return roots

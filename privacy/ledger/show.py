@@ -1,0 +1,129 @@
+"""A ledger for human eyes; nothing is verified here."""
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.ledger.entries import Entry, parse
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+__all__ = ["describe", "event_words", "rows", "table"]
+
+
+def read_entries(path: Path) -> Iterator[Entry]:
+    """Entries of a ledger's file, in order.
+
+    Raises:
+      InvalidInputError: No such file.
+      CorruptMessageError: A line is not an entry.
+    """
+    if not path.is_file():
+        raise InvalidInputError(f"There is no ledger at {path}.")
+    with path.open("rb") as file:
+        for number, line in enumerate(file):
+            try:
+                yield parse(line.removesuffix(b"\n"))
+            except CorruptMessageError as error:
+                raise CorruptMessageError(f"{path}, line {number + 1}: {error}") from error
+
+
+def rows(path: Path) -> Iterator[dict[str, Any]]:
+    """Entries as plain JSON."""
+    for entry in read_entries(path):
+        yield {
+            "sequence": entry.sequence,
+            "time": entry.time,
+            "kind": entry.kind,
+            "content": entry.content,
+            "digest": entry.digest,
+        }
+
+
+def table(path: Path) -> "Table":
+    """A table, one row an entry."""
+    from rich.table import Table
+
+    found = Table(title=str(path), title_justify="left")
+    for heading in ("entry", "time (UTC)", "kind", "what", "digest"):
+        found.add_column(heading, overflow="fold")
+    for entry in read_entries(path):
+        found.add_row(
+            str(entry.sequence),
+            entry.time[:19].replace("T", " "),
+            entry.kind,
+            describe(entry),
+            entry.digest[:12],
+        )
+    return found
+
+
+def describe(entry: Entry) -> str:
+    """One entry in words."""
+    content = entry.content
+    match entry.kind:
+        case "opening":
+            allowed = ", ".join(
+                f"epsilon {b['epsilon']} at delta {b['delta']:g} for each {b['unit']}"
+                for b in content["budgets"]
+            )
+            return f"{entry.hospital} allows {allowed}"
+        case "plan":
+            steps = " then ".join(
+                f"{step['count'] * content['repeats']} x {step['kind']} ({event_words(step['event'])})"
+                for step in content["schedule"]
+            )
+            return f"{steps}: {content['filter']}{_epsilon(content)}"
+        case "release":
+            return (
+                f"{content['kind']} of round {content['round']} "
+                f"({event_words(content['event'])}): {content['filter']}{_epsilon(content)}"
+            )
+        case "sealed":
+            return f"{content['bytes']} bytes of release {content['release']}"
+        case "refusal":
+            return f"{content['what']} refused: {content['why']}"
+        case "recovered":
+            return f"{content['bytes']} bytes of a torn line kept in {content['moved_to']}"
+        case "checkpoint":
+            return f"the {content['size']} entries before, root {content['root'][:12]}"
+        case "witness":
+            head = content["head"]
+            return f"saw {head['hospital']} at {head['size']} entries"
+        case _:
+            head = content["head"]
+            return f"{head['size']} entries, by {', '.join(sorted(content['signatures']))}"
+
+
+def _epsilon(content: Mapping[str, Any]) -> str:
+    if "interval" in content:
+        return f", epsilon at most {content['interval']['upper']:.4g}"
+    if "epsilon" in content:
+        return f", epsilon at most {content['epsilon']:.4g} so far"
+    return ""
+
+
+def event_words(event: Mapping[str, Any]) -> str:
+    """An event in a few words, its numbers kept."""
+    name = str(event["type"]).removesuffix("DpEvent")
+    match name:
+        case "NonPrivate":
+            return "unprotected"
+        case "NoOp":
+            return "depends on no patient"
+        case "SelfComposed":
+            return f"{event['count']} x {event_words(event['event'])}"
+        case "Composed":
+            return " + ".join(event_words(inner) for inner in event["events"])
+        case "PoissonSampled":
+            return f"{event_words(event['event'])}, Poisson {event['sampling_probability']:.4g}"
+    numbers = ", ".join(
+        f"{key.replace('_', ' ')} {value:.6g}"
+        for key, value in event.items()
+        if isinstance(value, int | float)
+    )
+    spaced = "".join(f" {c}" if c.isupper() else c for c in name).strip()
+    words = spaced[:1] + spaced[1:].lower()
+    return f"{words}, {numbers}" if numbers else words

@@ -1,0 +1,305 @@
+"""A stranger's verdict: what was kept is believed, what was tampered with is found and named."""
+
+import json
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.ledger import Budget, Ledger, Manifest, Planned, Release, SigningKey, Verdict, close
+from privacy.ledger import verify as verify_
+from privacy.ledger.accountant import RenyiOnly
+from privacy.ledger.entries import Entry, compose, parse
+from tests.privacy.ledger.helpers import gaussian, ticking
+
+NAMES = ("north", "south", "west")
+STEP = gaussian(40.0)
+BOTH = (RenyiOnly(), RenyiOnly())
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A message, as a transcript has it."""
+
+    sequence: int
+    sender: str
+    receiver: str
+    kind: str
+    round: int
+    payload: bytes
+    public: dict[str, Any] = field(default_factory=dict)
+
+
+def verify(*paths: Path, trust: dict[str, str] | None) -> Verdict:
+    return verify_(paths, trust, accountants=BOTH)
+
+
+def run_federation(out: Path, rounds: int = 3) -> tuple[dict[str, str], dict[str, SigningKey]]:
+    """A small run as an upper layer would make it: ledgers, payloads, a manifest, an end."""
+    keys = {name: SigningKey.generate() for name in NAMES}
+    public = {name: key.public for name, key in keys.items()}
+    ledgers = {
+        name: Ledger.create(
+            out / "ledgers" / f"{name}.jsonl",
+            hospital=name,
+            key=keys[name],
+            budget=Budget(1.0),
+            enrolled=public,
+            accountant=RenyiOnly(),
+            clock=ticking(),
+        )
+        for name in NAMES
+    }
+    sent: list[Sent] = []
+    for ledger in ledgers.values():
+        ledger.declare([Planned("update", STEP, rounds)])
+    for round_ in range(rounds):
+        for name, ledger in ledgers.items():
+            entry = ledger.spend(Release("update", STEP, round=round_))
+            payload = f"sealed {name} {round_}".encode()
+            ledger.attach(entry, payload)
+            clear = {"run": "r", "weight": 1.0, "head": json.dumps(ledger.head().to_json())}
+            sent.append(Sent(len(sent), name, "aggregator", "update", round_, payload, clear))
+            sent.append(Sent(len(sent), "aggregator", name, "model", round_, b"model"))
+    close(list(ledgers.values()))
+    Manifest.of("r", sent, NAMES).save(out / "manifest.json")
+    return public, keys
+
+
+def failures(verdict: Verdict) -> list[str]:
+    return [str(finding) for finding in verdict.findings if finding.level == "FAIL"]
+
+
+def lines_of(path: Path) -> list[bytes]:
+    return path.read_bytes().splitlines(keepends=True)
+
+
+def forge(path: Path, key: SigningKey, sequence: int, **changes: Any) -> None:
+    """Rewrite one entry and re-sign everything after it, as only the hospital itself could."""
+    entries = [_parse(line) for line in lines_of(path)]
+    previous = entries[sequence].previous
+    written = [entry.line for entry in entries[:sequence]]
+    renamed: dict[str, str] = {}
+    for entry in entries[sequence:]:
+        content = dict(entry.content)
+        if content.get("entry") in renamed:
+            content["entry"] = renamed[content["entry"]]
+        content |= changes if entry.sequence == sequence else {}
+        again = compose(
+            key,
+            sequence=entry.sequence,
+            time=entry.time,
+            hospital=entry.hospital,
+            kind=entry.kind,
+            content=content,
+            previous=previous,
+        )
+        previous = renamed[entry.digest] = again.digest
+        written.append(again.line)
+    path.write_bytes(b"".join(line + b"\n" for line in written))
+
+
+def _parse(line: bytes) -> Entry:
+    return parse(line.removesuffix(b"\n"))
+
+
+def test_a_run_that_kept_its_budget_is_verified(tmp_path: Path) -> None:
+    trust, _ = run_federation(tmp_path)
+    verdict = verify(tmp_path, trust=trust)
+    assert failures(verdict) == []
+    assert verdict.status == 0
+    assert [f.level for f in verdict.findings] == ["OK"] * 4
+    assert "counter-signed by south, west" in str(verdict.findings[0])
+    assert verdict.flow is not None
+    assert verdict.flow.unaccounted == 0
+    assert "0 bytes of raw data" in str(verdict.findings[-1])
+
+
+def test_without_trusted_keys_the_verdict_is_unanchored(tmp_path: Path) -> None:
+    run_federation(tmp_path)
+    verdict = verify(tmp_path, trust=None)
+    assert verdict.status == 3
+    assert verdict.findings[-1].level == "UNANCHORED"
+
+
+def test_a_foreign_or_missing_trusted_key_fails(tmp_path: Path) -> None:
+    trust, _ = run_federation(tmp_path)
+    other = trust | {"north": SigningKey.generate().public}
+    assert any("another public key" in line for line in failures(verify(tmp_path, trust=other)))
+    del trust["north"]
+    assert any("no trusted key" in line for line in failures(verify(tmp_path, trust=trust)))
+
+
+def test_one_ledger_alone_is_verified_by_its_counter_signatures(tmp_path: Path) -> None:
+    trust, _ = run_federation(tmp_path)
+    verdict = verify(tmp_path / "ledgers" / "north.jsonl", trust=trust)
+    assert verdict.ok
+    assert verdict.flow is None
+    assert any("not measured" in str(finding) for finding in verdict.findings)
+
+
+@pytest.mark.parametrize("kept", range(8))
+def test_a_ledger_cut_before_its_last_witnessed_head_is_found(tmp_path: Path, kept: int) -> None:
+    trust, _ = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "south.jsonl"
+    path.write_bytes(b"".join(lines_of(path)[:kept]))
+    found = failures(verify(tmp_path, trust=trust))
+    assert any("south" in line for line in found)
+
+
+def test_a_full_rewrite_with_the_hospitals_own_key_is_found_by_the_others(tmp_path: Path) -> None:
+    trust, keys = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "south.jsonl"
+    forge(path, keys["south"], 2, requester="nobody")
+    found = failures(verify(tmp_path, trust=trust))
+    assert any("rewritten" in line or "its root is not" in line for line in found)
+
+
+def test_a_rewrite_that_drops_its_own_checkpoint_is_found_by_the_others(tmp_path: Path) -> None:
+    trust, keys = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "south.jsonl"
+    path.write_bytes(b"".join(lines_of(path)[:8]))
+    forge(path, keys["south"], 2, requester="nobody")
+    found = failures(verify(tmp_path, trust=trust))
+    assert any("rewritten" in line for line in found)
+    alone = failures(verify(tmp_path / "ledgers" / "south.jsonl", trust=trust))
+    assert alone == []  # alone, with its own key, nothing shows: that is what witnesses are for
+
+
+@pytest.mark.parametrize(
+    ("sequence", "change", "reason"),
+    [
+        (2, {"event": gaussian(10.0)}, "rule"),
+        (2, {"position": 2}, "rule"),
+        (2, {"filter": "public"}, "rule"),
+        (2, {"noise_source": "seeded"}, "protects nobody"),
+        (2, {"actual_sampler": "shuffled"}, "sampler"),
+        (2, {"clip_norm_source": "batch median"}, "constant"),
+        (1, {"filter": "adaptive"}, "rule"),
+        (1, {"repeats": 1000}, "epsilon would become"),
+        (3, {"digest": "0" * 64}, "bytes kept"),
+        (3, {"entry": "0" * 64}, "seals no release"),
+        (0, {"budgets": []}, "lacks"),
+    ],
+)
+def test_what_a_hospital_may_sign_but_not_do_is_found(
+    tmp_path: Path, sequence: int, change: dict[str, Any], reason: str
+) -> None:
+    trust, keys = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "north.jsonl"
+    forge(path, keys["north"], sequence, **change)
+    found = failures(verify(path, trust=trust))
+    assert any(reason in line for line in found), found
+
+
+def test_a_told_epsilon_that_is_not_the_events_is_found(tmp_path: Path) -> None:
+    trust, keys = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "north.jsonl"
+    told = {"lower": 0.0, "estimate": 0.001, "upper": 0.001, "method": "hope", "versions": ""}
+    path.write_bytes(b"".join(lines_of(path)[:8]))
+    forge(path, keys["north"], 1, interval=told)
+    # A lower bound of 0 meets any interval: what counts is the recomputed one, which is reported.
+    verdict = verify(path, trust=trust)
+    spent = verdict.readings[0].spent[0]
+    assert spent.interval is not None
+    assert spent.interval.upper > 0.001
+    assert spent.interval.method != "hope"
+
+
+def test_two_accountants_that_contradict_each_other_fail(tmp_path: Path) -> None:
+    class Certain(RenyiOnly):
+        def epsilon(self, event: Any, budget: Budget) -> Any:
+            found = super().epsilon(event, budget)
+            return replace(found, lower=0.99 * found.upper)
+
+    class Low(RenyiOnly):
+        def epsilon(self, event: Any, budget: Budget) -> Any:
+            return replace(super().epsilon(event, budget), upper=1e-6)
+
+    trust, _ = run_federation(tmp_path)
+    verdict = verify_([tmp_path], trust, accountants=(Certain(), Low()))
+    assert any("contradict" in line for line in failures(verdict))
+
+
+def test_a_planted_leak_is_found(tmp_path: Path) -> None:
+    trust, _ = run_federation(tmp_path)
+    manifest = tmp_path / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["messages"].append(
+        content["messages"][0] | {"sequence": 99, "bytes": 104, "digest": "ab" * 32, "head": None}
+    )
+    manifest.write_text(json.dumps(content))
+    verdict = verify(tmp_path, trust=trust)
+    assert any("message 99 of north" in line and "104 bytes" in line for line in failures(verdict))
+    assert verdict.flow is not None
+    assert verdict.flow.unaccounted == 104
+
+
+def test_a_leak_in_clear_beside_the_payload_is_found(tmp_path: Path) -> None:
+    trust, _ = run_federation(tmp_path)
+    manifest = tmp_path / "manifest.json"
+    content = json.loads(manifest.read_text())
+    content["messages"][0]["fields"]["mean_age"] = 15
+    manifest.write_text(json.dumps(content))
+    found = failures(verify(tmp_path, trust=trust))
+    assert any("'mean_age'" in line for line in found)
+
+
+@pytest.mark.parametrize("text", ["", "{}", '{"version":2,"evidence":"manifest"}', "[1]"])
+def test_a_broken_manifest_fails(tmp_path: Path, text: str) -> None:
+    trust, _ = run_federation(tmp_path)
+    (tmp_path / "manifest.json").write_text(text)
+    assert any("manifest" in line for line in failures(verify(tmp_path, trust=trust)))
+
+
+def test_a_second_ledger_of_one_hospital_fails(tmp_path: Path) -> None:
+    trust, _ = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "north.jsonl"
+    (tmp_path / "ledgers" / "zzz.jsonl").write_bytes(path.read_bytes())
+    assert any("second ledger" in line for line in failures(verify(tmp_path, trust=trust)))
+
+
+def test_releases_beyond_the_last_witnessed_head_are_noted(tmp_path: Path) -> None:
+    trust, keys = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "north.jsonl"
+    late = Ledger.open(path, key=keys["north"], accountant=RenyiOnly(), clock=ticking(1e6))
+    late.spend(Release("statistic", gaussian(200.0)))
+    verdict = verify(path, trust=trust)
+    assert verdict.ok
+    assert any("beyond the last witnessed head" in str(f) for f in verdict.findings)
+
+
+def test_a_clock_that_went_backwards_is_noted(tmp_path: Path) -> None:
+    key = SigningKey.generate()
+    ledger = Ledger.create(
+        tmp_path / "north.jsonl",
+        hospital="north",
+        key=key,
+        budget=Budget(1.0),
+        accountant=RenyiOnly(),
+        clock=ticking(-60.0),
+    )
+    ledger.spend(Release("update", STEP))
+    verdict = verify(tmp_path / "north.jsonl", trust={"north": key.public})
+    assert verdict.ok
+    assert any("backwards 1 times" in str(f) for f in verdict.findings)
+
+
+def test_nothing_to_verify_is_a_clear_error(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="holds no ledger"):
+        verify(tmp_path, trust=None)
+    with pytest.raises(InvalidInputError, match="nothing at"):
+        verify(tmp_path / "absent.jsonl", trust=None)
+
+
+def test_an_empty_ledger_fails(tmp_path: Path) -> None:
+    (tmp_path / "north.jsonl").write_bytes(b"")
+    assert failures(verify(tmp_path, trust={}))
+
+
+def test_a_manifest_of_another_form_is_not_read(tmp_path: Path) -> None:
+    (tmp_path / "manifest.json").write_text('{"version": 1, "evidence": "attacks"}')
+    with pytest.raises(CorruptMessageError):
+        Manifest.load(tmp_path / "manifest.json")
