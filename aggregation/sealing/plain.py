@@ -18,10 +18,20 @@ from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
 
-__all__ = ["Plain"]
+__all__ = ["Plain", "read_update"]
 
 _LABEL = "plain/1"
 _SALT = 16
+
+
+def read_update(parameters: Parameters, sealed: bytes) -> NDArray[np.int64]:
+    """Read one update, as everybody on the way can: ``int64[dim]``.
+
+    Raises:
+      CorruptMessageError: Not an update of this run, or of another scheme.
+    """
+    content = _Adder(parameters).open_frame(sealed)
+    return parameters.centre(parameters.from_words(content[_SALT:]))
 
 
 class _Sealer(Sealer):
