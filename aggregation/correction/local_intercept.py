@@ -26,10 +26,15 @@ b is fitted after the last round, when nothing more will be sent.
 import numpy as np
 from jaxtyping import Float, Int
 
+from aggregation.correction.contract import Contract
 from privacy._validate import finite_array, positive
 from privacy.errors import InvalidInputError
 
-__all__ = ["fit_intercept"]
+__all__ = ["LOCAL_INTERCEPT", "fit_intercept"]
+
+LOCAL_INTERCEPT = Contract(
+    "local intercept", "Steyerberg et al. (2004), Stat Med 23:2567, method 2", "none", "nothing"
+)
 
 
 def fit_intercept(
