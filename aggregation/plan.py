@@ -174,7 +174,7 @@ class Plan:
     @property
     def normaliser(self) -> float:
         """Expected number of units in a round's sum: what the server divides by."""
-        return len(self.hospitals) if self.unit == "hospital" else sum(self.batch_sizes)
+        return float(len(self.hospitals) if self.unit == "hospital" else sum(self.batch_sizes))
 
     def advance(
         self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "dim"]

@@ -1,0 +1,157 @@
+r"""Attack success, the only place where the truth is seen.
+
+A reconstruction is a set of records without order: each patient of the batch is assigned one of
+them so that the total error over mixed features is least (Hungarian algorithm), as TabLeak does
+(Vero et al. 2023, section 5.1). The same is done for what the prior alone would have guessed, with
+the same number of records, so that the number of guesses favours nobody.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Bool, Float
+from numpy.typing import NDArray
+from scipy.optimize import linear_sum_assignment
+
+from attacks.features import Feature, errors, features_of
+from attacks.priors import Prior
+from attacks.reconstruction import Reconstruction
+from privacy.errors import InvalidInputError
+
+__all__ = ["LEVELS", "Score", "baseline_accuracies", "lineup", "matched_accuracies", "score"]
+
+LEVELS = (1.0, 0.9, 0.8, 0.6)
+"""Shares of a patient's features that count as a match, for the exact-match rates."""
+
+
+@dataclass(frozen=True)
+class Score:
+    """How much of one batch was reconstructed.
+
+    Attributes:
+      accuracy: Share of each patient's features that its record has right; 0 where there are fewer
+        records than patients and it got none.
+      baseline: The same for the prior's guesses: the better of the medians and modes, and of
+        independent draws (their mean over draws).
+      certified: Certified records.
+      false_certificates: Certified records that are no patient of the batch, in all columns.
+    """
+
+    accuracy: Float[np.ndarray, "patients"]
+    baseline: Float[np.ndarray, "patients"]
+    certified: int
+    false_certificates: int
+
+    def exact(self, level: float = 1.0) -> Bool[np.ndarray, "patients"]:
+        """Patients with at least ``level`` of their features right."""
+        return np.asarray(self.accuracy >= level - 1e-9)
+
+    @property
+    def advantage(self) -> Float[np.ndarray, "patients"]:
+        """Accuracy over what guessing gives, patient by patient."""
+        return np.asarray(self.accuracy - self.baseline)
+
+
+def score(
+    reconstruction: Reconstruction,
+    truth: Float[np.ndarray, "patients features"],
+    prior: Prior,
+    rng: np.random.Generator,
+    *,
+    draws: int = 20,
+) -> Score:
+    """Score one batch against the truth.
+
+    Args:
+      reconstruction: What the attack returned.
+      truth: The batch's patients, standardised.
+      prior: The prior that the attack had; the baseline has no more and no less.
+      rng: Draws the baseline's guesses.
+      draws: Batches of guesses that the baseline is averaged over.
+
+    Raises:
+      InvalidInputError: No patient, or other columns than the prior's.
+    """
+    features = features_of(prior.schema)
+    if len(truth) == 0 or truth.shape[1] != len(prior.schema):
+        raise InvalidInputError(
+            f"Expected patients of {len(prior.schema)} columns, got shape {truth.shape}; skip "
+            "rounds in which nobody was drawn."
+        )
+    certified = reconstruction.records[reconstruction.certified]
+    gaps = np.abs(certified[:, None, :] - truth[None, :, :])
+    real = (gaps <= 1e-9).all(-1).any(1)  # floats of one grid value may differ in the last bit
+    return Score(
+        accuracy=matched_accuracies(reconstruction.records, truth, features),
+        baseline=baseline_accuracies(prior, truth, len(reconstruction), rng, draws=draws),
+        certified=len(certified),
+        false_certificates=int((~real).sum()),
+    )
+
+
+def matched_accuracies(
+    records: Float[np.ndarray, "records features"],
+    truth: Float[np.ndarray, "patients features"],
+    features: Sequence[Feature],
+) -> Float[np.ndarray, "patients"]:
+    """Return each patient's share of right features under the best assignment of records."""
+    accuracy = np.zeros(len(truth))
+    if len(records):
+        cost = errors(records, truth, tuple(features)).mean(-1)
+        rows, patients = linear_sum_assignment(cost)
+        accuracy[patients] = 1 - cost[rows, patients]
+    return accuracy
+
+
+def baseline_accuracies(
+    prior: Prior,
+    truth: Float[np.ndarray, "patients features"],
+    count: int,
+    rng: np.random.Generator,
+    *,
+    draws: int = 20,
+) -> Float[np.ndarray, "patients"]:
+    """Return what ``count`` guesses from the prior get right, patient by patient.
+
+    Two ways of guessing, the better on average over this batch: the medians and modes ``count``
+    times, or ``count`` independent draws.
+    """
+    features = features_of(prior.schema)
+    modes = matched_accuracies(prior.best_guesses(count), truth, features)
+    drawn = [matched_accuracies(prior.draw(count, rng), truth, features) for _ in range(draws)]
+    marginal: NDArray[np.float64] = np.mean(drawn, axis=0)
+    return modes if modes.mean() >= marginal.mean() else marginal
+
+
+def lineup(
+    reconstruction: Reconstruction,
+    candidates: Float[np.ndarray, "people features"],
+    rng: np.random.Generator,
+) -> int:
+    r"""Name the candidate nearest to any reconstructed record.
+
+    The line-up: a patient of the attacked batch (the target) and K - 1 people of the same hospital
+    and outcome drawn at random from the held-out fold, in random order. As the split into folds is
+    random within hospital and outcome, each of the K is equally likely to be the target given all
+    of them; whoever has not seen the release succeeds with probability exactly
+    :math:`\kappa = 1/K`, whatever the prior. Success is naming the target's *place*, and ties are
+    broken at random: people alike in all columns share their chance, so duplicates leave
+    :math:`\kappa` exact too.
+
+    Args:
+      reconstruction: What the attack returned; with no record at all the answer is drawn.
+      candidates: The K people, standardised; the attack does not know who the target is.
+      rng: Breaks ties.
+
+    Raises:
+      InvalidInputError: No candidate.
+    """
+    if len(candidates) == 0:
+        raise InvalidInputError("A line-up needs at least one candidate.")
+    if len(reconstruction) == 0:
+        return int(rng.integers(len(candidates)))
+    gaps = np.abs(reconstruction.records[:, None, :] - candidates[None, :, :])
+    distance = np.minimum(gaps, 1.0).mean(-1).min(axis=0)  # Gower's, in public deviations
+    nearest = np.flatnonzero(distance <= distance.min() + 1e-12)
+    return int(rng.choice(nearest))
