@@ -50,6 +50,7 @@ SCHEMES: dict[str, str] = {
     "plain": "aggregation.sealing.plain:Plain",
     "bfv": "aggregation.sealing.bfv:Bfv",
     "shares": "aggregation.sealing.shares:Shares",
+    "threshold": "aggregation.sealing.threshold:Threshold",
 }
 
 

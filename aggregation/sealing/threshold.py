@@ -1,0 +1,547 @@
+r"""Threshold RLWE, add-only: nobody ever holds the key, against parties that follow the protocol.
+
+*Keys.* For each piece A of the quorum a ternary :math:`s_A` is drawn by its holders, who publish
+:math:`b_A = -a s_A + e_A`, first as a hash and then in clear, so that nobody chooses a key after
+seeing the others' (a rogue key would open alone). The joint key is :math:`b = \sum_A b_A`, and its
+secret :math:`s = \sum_A s_A` never exists anywhere. The common :math:`a` is hashed out of the run's
+parameters.
+
+*Seal.* :math:`c_0 = b u + e_0 + Q m,\; c_1 = a u + e_1` with ternary u. *Add* ciphertexts.
+
+*Open.* Each holder of a quorum, having committed (``holders``), answers once with
+:math:`d = c_1 \sum_{A \text{ its}} s_A + f`, where f is uniform on :math:`[-2^k, 2^k)`; then
+:math:`c_0 + \sum d = Q m + e + \sum f`, read exactly (``rlwe``).
+
+**Security argument** (as in Mouchet et al. 2021, "Multiparty homomorphic encryption from RLWE",
+sections 4 and 5, restricted to addition):
+
+1. *Updates are hidden.* ``threshold - 1`` holders lack one :math:`s_A`; given all else, :math:`b`
+is an
+   RLWE sample under it, and a ciphertext under a pseudo-random b is pseudo-random. Ternary secret,
+   N and log q within 128 bits of the HE standard.
+2. *Answers tell the sum alone.* The honest answers can be simulated from the sum: what they add to
+it is
+   the noise e of the ciphertexts, a shift of f by at most |e| in each coefficient. The statistical
+   distance is :math:`\sum |e_i| / 2^{k+1}` over all coefficients of all openings; k makes it at
+   most :math:`2^{-40}` for ``openings`` openings, after which holders demand a new key. Two answers
+   to one opening would halve the protection: no holder answers twice, not even the same question.
+3. *Exactness.* :math:`|e| + |{\textstyle\sum} f| < Q/2`: the smudging is bounded by ``holders``
+times
+   :math:`2^k`, and the noise stays within 13 standard deviations of
+   :math:`3.24 \sqrt{n(1 + 4PN/3)}` for n contributions and P pieces.
+
+**Limits.** All of this is for contributions that are ciphertexts. A hospital that *makes up* a
+ciphertext :math:`(0, Q K)` puts :math:`K s` into the opened sum and reads the joint secret off it;
+with the server's ciphertexts it then opens updates (a test does it). Well-formedness would need a
+zero-knowledge proof a contribution. The same holds for every scheme of this kind, single-key BFV
+and CKKS included; the scheme ``shares`` with the hospitals as holders has no such weakness, and is
+the one to choose where a hospital may be malicious.
+"""
+
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregation.sealing.contribution import Contribution
+from aggregation.sealing.envelope import Kind, unwrap, wrap
+from aggregation.sealing.holders import (
+    Commitment,
+    Holder,
+    HolderSecret,
+    Quorum,
+    quorum_settings,
+    read_quorum,
+    read_secrets,
+    require_present,
+    write_secrets,
+)
+from aggregation.sealing.lanes import Lanes
+from aggregation.sealing.parameters import Parameters
+from aggregation.sealing.policy import Policy
+from aggregation.sealing.rlwe import NOISE_STD, Ring, noise, ternary
+from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from aggregation.sealing.shares import stream
+from privacy._validate import natural
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+from privacy.ledger import canonical
+
+__all__ = ["KeyHolder", "Layout", "Threshold", "ThresholdOpener", "joint_key"]
+
+Residues = NDArray[np.uint64]
+
+LEAST_MARGIN = 13.0
+SECURITY_BITS = 40
+"""Statistical distance of all openings under one key: 2 to minus this."""
+
+_LABEL = "threshold/1"
+_LARGEST_LOG_Q = {4096: 109, 8192: 218}  # 128 bits, ternary secret (HE standard 2018, Table 1)
+_MOST_LANE_BITS = 61
+_LEAST_PRIME_BITS = 22  # below, some lengths have no primes that fit the ring
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Ring, lanes and smudging of one run, from public quantities alone.
+
+    Attributes:
+      ring: The ring.
+      lanes: How integers lie in coefficients.
+      smudge_bits: k: an answer is hidden by noise uniform on [-2^k, 2^k).
+    """
+
+    ring: Ring
+    lanes: Lanes
+    smudge_bits: int
+
+    @property
+    def ciphertexts(self) -> int:
+        """Ciphertexts of one vector."""
+        return -(-self.lanes.slots // self.ring.degree)
+
+    @property
+    def half(self) -> int:
+        """Bytes of one of the two polynomials of all ciphertexts: 4 a residue."""
+        return 4 * len(self.ring.primes) * self.ciphertexts * self.ring.degree
+
+    @classmethod
+    @lru_cache(maxsize=64)
+    def smallest(
+        cls, *, dim: int, bits: int, contributors: int, quorum: Quorum, openings: int
+    ) -> "Layout":
+        """Return the layout with the fewest bytes.
+
+        Raises:
+          InvalidInputError: No ring of 128 bits holds such a sum.
+        """
+        found = []
+        for degree, log_q in _LARGEST_LOG_Q.items():
+            for room in range(bits, _MOST_LANE_BITS + 1):
+                lanes = Lanes.fitting(dim=dim, bits=bits, contributors=contributors, room=room)
+                if lanes is None or lanes.per_slot * lanes.width != room:
+                    continue
+                ciphertexts = -(-lanes.slots // degree)
+                std = noise_std(degree, contributors, len(quorum.pieces))
+                coefficients = degree * ciphertexts * openings
+                smudge = math.ceil(SECURITY_BITS + math.log2(coefficients * std)) - 1
+                largest = len(quorum.names) * 2.0**smudge + LEAST_MARGIN * std
+                ring = _ring(degree, room, math.ceil(math.log2(largest)) + 1)
+                if ring.log_q <= log_q:
+                    found.append(cls(ring, lanes, smudge))
+        if not found:
+            raise InvalidInputError(
+                f"No threshold parameters of 128 bits hold {contributors} contributions of {bits} "
+                f"bits over {openings} openings. Lower the bound (a smaller radius), or use shares."
+            )
+        return min(found, key=lambda layout: layout.half)
+
+
+def noise_std(degree: int, contributors: int, pieces: int) -> float:
+    """Standard deviation of a sum's noise before smudging (module docstring, 3)."""
+    return math.sqrt(NOISE_STD**2 * contributors * (1 + 4 * pieces * degree / 3))
+
+
+def joint_key(published: Sequence[Residues], commitments: Sequence[str], ring: Ring) -> Residues:
+    """Add the published pieces of the key, each of which was committed to beforehand.
+
+    Raises:
+      RefusedError: A piece is not the one whose hash came first: a rogue key.
+    """
+    total = np.zeros_like(published[0])
+    for number, (piece, commitment) in enumerate(zip(published, commitments, strict=True)):
+        if _digest(piece) != commitment:
+            raise RefusedError(
+                f"Piece {number} of the joint key is not the one that was committed to. Whoever "
+                "changed it could have made a key that opens alone; begin the key anew without "
+                "them."
+            )
+        total = ring.add(total, piece)
+    return total
+
+
+class Threshold(Scheme):
+    """A joint key, one run.
+
+    Guarantees (each is a test in ``tests/aggregation/sealing/test_threshold.py``):
+      - opens to the same integers as ``plain`` and ``bfv``, bit for bit, whichever quorum answers;
+      - ring and modulus have 128 bits by the HE standard's table, and the margin holds;
+      - a holder answers each opening once, and no more than ``openings`` in all;
+      - a published key piece that was not committed to is refused.
+    """
+
+    label = _LABEL
+    trust = (
+        "Fewer holders than the threshold, with the server, learn the opened sums alone, provided "
+        "that hospitals send real ciphertexts; a hospital that makes one up can learn the key."
+    )
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        public: bytes,
+        secrets: Mapping[str, HolderSecret],
+        pieces: Sequence[NDArray[np.int64]],
+    ) -> None:
+        self.parameters = parameters
+        self._public = public
+        self._secrets = dict(secrets)
+        self._pieces = tuple(pieces)
+
+    @classmethod
+    def make(
+        cls,
+        *,
+        dim: int,
+        contributors: int,
+        bound: int,
+        holders: Sequence[str] = ("holder 1", "holder 2", "holder 3", "holder 4"),
+        threshold: int = 3,
+        corrupt: int = 1,
+        openings: int = 1000,
+    ) -> "Threshold":
+        """Choose parameters and run the key generation, all holders in one process.
+
+        Raises:
+          InvalidInputError: An unsafe quorum, or no parameters hold such a sum.
+        """
+        quorum = Quorum(tuple(holders), threshold, corrupt)
+        natural(openings=openings, least=1)
+        layout = Layout.smallest(
+            dim=dim,
+            bits=Parameters("threshold", dim, contributors, bound).bits,
+            contributors=contributors,
+            quorum=quorum,
+            openings=openings,
+        )
+        ring = layout.ring
+        secrets = {name: HolderSecret.generate() for name in quorum.names}
+        settings: dict[str, Any] = {
+            "library": _LABEL,
+            "degree": ring.degree,
+            "primes": list(ring.primes),
+            "lanes": layout.lanes.per_slot,
+            "smudge_bits": layout.smudge_bits,
+            "openings": openings,
+            **quorum_settings(quorum, {n: s.public for n, s in secrets.items()}),
+        }
+        settings["seed"] = canonical.digest(canonical.encode(settings))
+        common = _common(ring, settings["seed"])
+        pieces = [ternary((ring.degree,)) for _ in quorum.pieces]
+        published = []
+        for piece in pieces:
+            masked = ring.multiply(common, ring.to_values(ring.residues(piece)))
+            error = ring.to_values(ring.residues(noise((ring.degree,))))
+            published.append(ring.subtract(error, masked))
+        commitments = [_digest(piece) for piece in published]  # exchanged before the pieces
+        public = _to_bytes(joint_key(published, commitments, ring))
+        settings["public_key"] = canonical.digest(public)
+        parameters = Parameters("threshold", dim, contributors, bound, settings)
+        return cls(parameters, public, secrets, pieces)
+
+    def sealer(self, hospital: str) -> Sealer:
+        """Return the role of one hospital: the joint public key."""
+        return _Sealer(self.parameters, hospital, self._public)
+
+    def adder(self) -> Adder:
+        """Return the aggregator's role: no key at all."""
+        return _Adder(self.parameters)
+
+    def holder(self, name: str, policy: Policy) -> "KeyHolder":
+        """Return one holder, with a policy of its own."""
+        return KeyHolder(name, self._secrets[name], self._pieces, self.parameters, policy)
+
+    def opener(self, policy: Policy) -> "ThresholdOpener":
+        """Return all holders in one process, and what puts their answers together."""
+        return ThresholdOpener(self.parameters, policy, self._secrets, self._pieces)
+
+    @classmethod
+    def load_sealer(cls, parameters: Parameters, material: bytes, hospital: str) -> Sealer:
+        """Return a hospital's role from the joint public key that the parameters name."""
+        return _Sealer(parameters, hospital, material)
+
+    @classmethod
+    def load_adder(cls, parameters: Parameters, material: bytes) -> Adder:
+        """Return the aggregator's role; all that it needs is in the parameters."""
+        return _Adder(parameters)
+
+    @classmethod
+    def load_opener(cls, parameters: Parameters, material: bytes, policy: Policy) -> Opener:
+        """Return the holders from their secrets."""
+        layout, quorum = _layout(parameters)
+        size = len(quorum.pieces) * layout.ring.degree
+        pieces = np.frombuffer(material[:size], dtype=np.int8).astype(np.int64)
+        if len(pieces) != size or np.abs(pieces).max() > 1:
+            raise CorruptMessageError("These are not the pieces of the joint secret.")
+        secrets = read_secrets(material[size:], parameters)
+        return ThresholdOpener(
+            parameters, policy, secrets, list(pieces.reshape(-1, layout.ring.degree))
+        )
+
+
+class _Sealer(Sealer):
+    label = _LABEL
+
+    def __init__(self, parameters: Parameters, hospital: str, public: bytes) -> None:
+        super().__init__(parameters, hospital)
+        if canonical.digest(public) != parameters.settings.get("public_key"):
+            raise CorruptMessageError(
+                "The joint public key is not the one that the parameters name; somebody put "
+                "another "
+                "in its place. Take both from the plan again."
+            )
+        self._layout, _ = _layout(parameters)
+        ring = self._layout.ring
+        self._public = public
+        self._key = _from_bytes(public, (ring.degree,), ring)
+        self._common = _common(ring, parameters.settings["seed"])
+
+    def _seal(self, residues: NDArray[np.uint64]) -> bytes:
+        layout, ring = self._layout, self._layout.ring
+        shape = (layout.ciphertexts, ring.degree)
+        slots = np.zeros(layout.ciphertexts * ring.degree, dtype=np.uint64)
+        slots[: layout.lanes.slots] = layout.lanes.pack(residues)
+        u = ring.to_values(ring.residues(ternary(shape)))
+        message = ring.add(ring.lift(slots.reshape(shape)), ring.residues(noise(shape)))
+        error = ring.to_values(ring.residues(noise(shape)))
+        first = ring.add(ring.multiply(self._key[:, None], u), ring.to_values(message))
+        second = ring.add(ring.multiply(self._common[:, None], u), error)
+        return _to_bytes(first) + _to_bytes(second)
+
+    def _material(self) -> bytes:
+        return self._public
+
+
+class _Adder(Adder):
+    label = _LABEL
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
+        self._layout, _ = _layout(parameters)
+        self._sums: tuple[Residues, Residues] | None = None
+
+    def parse(self, content: bytes) -> tuple[Residues, Residues]:
+        """Return both polynomials of a content.
+
+        Raises:
+          CorruptMessageError: Another size, or a residue not below its prime.
+        """
+        layout = self._layout
+        if len(content) != 2 * layout.half:
+            raise CorruptMessageError(
+                f"Expected {2 * layout.half} bytes of ciphertexts, got {len(content)}."
+            )
+        shape = (layout.ciphertexts, layout.ring.degree)
+        return (
+            _from_bytes(content[: layout.half], shape, layout.ring),
+            _from_bytes(content[layout.half :], shape, layout.ring),
+        )
+
+    def _add(self, content: bytes) -> None:
+        new, ring = self.parse(content), self._layout.ring
+        if self._sums is not None:
+            new = ring.add(self._sums[0], new[0]), ring.add(self._sums[1], new[1])
+        self._sums = new
+
+    def _total(self) -> bytes:
+        return b"".join(_to_bytes(half) for half in self._sums or ())
+
+    def _clear(self) -> None:
+        self._sums = None
+
+    def _largest(self) -> int:
+        return 2 * self._layout.half
+
+
+class KeyHolder(Holder):
+    """One holder of pieces of the joint key.
+
+    Args:
+      name: Its name in the quorum.
+      secret: Its own keys.
+      pieces: The ternary pieces; it keeps those that are its own.
+      parameters: The run's.
+      policy: Its own, with its own log.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        secret: HolderSecret,
+        pieces: Sequence[NDArray[np.int64]],
+        parameters: Parameters,
+        policy: Policy,
+    ) -> None:
+        quorum, public = read_quorum(parameters, _LABEL)
+        adder = _Adder(parameters)
+        super().__init__(name, secret.key, public, quorum, policy, adder)
+        self._layout, _ = _layout(parameters)
+        self._pieces = {i: pieces[i] for i in quorum.held_by(name)}
+        self._parameters = parameters
+        self._parse = adder.parse
+        self._answered: set[str] = set()
+
+    def answer(
+        self,
+        total: bytes,
+        contributions: Sequence[Contribution],
+        commitments: Sequence[Commitment],
+    ) -> bytes:
+        """Return this holder's smudged part of the decryption, once.
+
+        Raises:
+          RefusedError: The opening is not agreed, or was answered before.
+        """
+        present = self.agreed(total, contributions, commitments)
+        digest = hashlib.sha256(total).hexdigest()
+        if digest in self._answered:
+            raise RefusedError(
+                f"Holder {self.name!r} answered this opening before. A threshold opening is never "
+                "retried: the average of two answers shows more than one. Collect new "
+                "contributions."
+            )
+        self._answered.add(digest)
+        ring = self._layout.ring
+        content = unwrap(total, Kind.TOTAL, _LABEL, self._parameters.digest, largest=len(total))
+        _, second = self._parse(content)
+        share = np.zeros(ring.degree, dtype=np.int64)
+        for piece in self.quorum.assigned(self.name, present):
+            share += self._pieces[piece]
+        key = ring.to_values(ring.residues(share))
+        smudge = ring.smudge(second.shape[1:], self._layout.smudge_bits)
+        part = ring.add(ring.multiply(second, key[:, None]), ring.to_values(smudge))
+        return wrap(Kind.ANSWER, _LABEL, self._parameters.digest, _to_bytes(part))
+
+    def _check_pieces(self, contributions: Sequence[Contribution]) -> None:
+        allowed = int(self._parameters.settings["openings"])
+        opened = sum(o.parameters == self._parameters.digest for o in self.policy.log.openings)
+        if opened >= allowed:
+            raise RefusedError(
+                f"{opened} sums were opened under this joint key, as many as its smudging was "
+                "sized "
+                "for. Generate a new key."
+            )
+
+
+class ThresholdOpener(Opener):
+    """All holders in one process; remove one from ``holders`` to lose it.
+
+    Attributes:
+      holders: By name, each with its own policy and log.
+    """
+
+    def __init__(
+        self,
+        parameters: Parameters,
+        policy: Policy,
+        secrets: Mapping[str, HolderSecret],
+        pieces: Sequence[NDArray[np.int64]],
+    ) -> None:
+        adder = _Adder(parameters)
+        super().__init__(parameters, policy, adder)
+        self._layout, self._quorum = _layout(parameters)
+        self._parse = adder.parse
+        self._secrets = dict(secrets)
+        self._pieces = tuple(pieces)
+        self.holders = {
+            name: KeyHolder(name, secret, pieces, parameters, policy.fork(name))
+            for name, secret in secrets.items()
+        }
+
+    def _prepare(self) -> None:
+        require_present(self._quorum, self.holders)
+
+    def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
+        holders = self.holders.values()
+        commitments = [holder.commit(total, contributions) for holder in holders]
+        answers = [holder.answer(total, contributions, commitments) for holder in holders]
+        layout, ring = self._layout, self._layout.ring
+        phase, second = self._parse(self._content(total))
+        for answer in answers:
+            largest = layout.half
+            part = unwrap(answer, Kind.ANSWER, _LABEL, self.parameters.digest, largest=largest)
+            phase = ring.add(phase, _from_bytes(part, second.shape[1:], ring))
+        slots = ring.lower(ring.to_coefficients(phase)).ravel()
+        return layout.lanes.unpack(slots[: layout.lanes.slots])
+
+    def _material(self) -> bytes:
+        pieces = b"".join(piece.astype(np.int8).tobytes() for piece in self._pieces)
+        return pieces + write_secrets(self._secrets)
+
+
+def _layout(parameters: Parameters) -> tuple[Layout, Quorum]:
+    """Derive the layout again and demand that the parameters say the same."""
+    quorum, _ = read_quorum(parameters, _LABEL)
+    settings = parameters.settings
+    try:
+        layout = Layout.smallest(
+            dim=parameters.dim,
+            bits=parameters.bits,
+            contributors=parameters.contributors,
+            quorum=quorum,
+            openings=settings["openings"],
+        )
+        same = (
+            settings["degree"] == layout.ring.degree
+            and settings["primes"] == list(layout.ring.primes)
+            and settings["smudge_bits"] == layout.smudge_bits
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptMessageError(f"These are not threshold parameters: {error}") from error
+    if not same:
+        raise CorruptMessageError(
+            "These threshold parameters do not follow from the run's public quantities; their "
+            "margin "
+            "or their smudging may be too small. Don't seal under them."
+        )
+    return layout, quorum
+
+
+def _common(ring: Ring, seed: str) -> Residues:
+    """Hash out the common polynomial ``a``, in values: nobody chose it (bias below 2^-32)."""
+    words = stream(bytes.fromhex(seed), len(ring.primes) * ring.degree, 64)
+    moduli = np.array(ring.primes, dtype=np.uint64)[:, None]
+    return np.asarray(words.reshape(len(ring.primes), ring.degree) % moduli, dtype=np.uint64)
+
+
+def _ring(degree: int, plain: int, hidden: int) -> Ring:
+    """Return the ring of fewest primes with ``t >= 2 ** plain`` and ``Q >= 2 ** hidden``.
+
+    Primes of b bits that fit the ring may lie well below 2^b; bits are added until both hold.
+    """
+    more = [1, 1]
+    while True:
+        ring = Ring(degree, _split(plain + more[0]), _split(hidden + more[1]))
+        short = [ring.t < 1 << plain, ring.noise_modulus < 1 << hidden]
+        if not any(short):
+            return ring
+        more = [bits + lacking for bits, lacking in zip(more, short, strict=True)]
+
+
+def _split(total: int) -> tuple[int, ...]:
+    """Split bits evenly over the fewest primes of at most 31 bits."""
+    count = -(-total // 31)
+    return tuple(max((total + i) // count, _LEAST_PRIME_BITS) for i in range(count))
+
+
+def _to_bytes(residues: Residues) -> bytes:
+    return residues.astype("<u4").tobytes()
+
+
+def _from_bytes(content: bytes, shape: tuple[int, ...], ring: Ring) -> Residues:
+    flat = np.frombuffer(content, dtype="<u4").astype(np.uint64)
+    if flat.size != len(ring.primes) * math.prod(shape):
+        raise CorruptMessageError(f"A polynomial has {flat.size} residues; another run's, perhaps.")
+    residues = flat.reshape(len(ring.primes), *shape)
+    for row, prime in zip(residues, ring.primes, strict=True):
+        if row.max(initial=0) >= prime:
+            raise CorruptMessageError("A ciphertext holds a residue that is not below its prime.")
+    return residues
+
+
+def _digest(residues: Residues) -> str:
+    return canonical.digest(_to_bytes(residues))
