@@ -20,10 +20,8 @@ encrypting, which makes the noise smaller still. Weights are 1 (``Adder.add``).
 """
 
 import math
-import struct
 from collections.abc import Sequence
 from dataclasses import dataclass
-from importlib.metadata import version
 from typing import Any
 
 import numpy as np
@@ -36,6 +34,13 @@ from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.primes import ring_prime_above
 from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from aggregation.sealing.tenseal_io import (
+    VERSION,
+    pad,
+    read_ciphertext,
+    read_context,
+    write_context,
+)
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger import canonical
 
@@ -44,7 +49,7 @@ __all__ = ["LEAST_MARGIN", "SETS", "Bfv", "Layout", "Ring", "failure_margin"]
 LEAST_MARGIN = 13.0
 """Standard deviations between a sum's noise and a wrong opening."""
 
-_LABEL = f"bfv/tenseal-{version('tenseal')}"
+_LABEL = f"bfv/tenseal-{VERSION}"
 _NOISE_STD = 3.2  # SEAL's centred binomial error, and the HE standard's
 
 
@@ -76,9 +81,6 @@ SETS = (
 )
 
 _MOST_PLAIN_BITS = 59  # SEAL's plaintext moduli have at most 60
-_SEAL_HEADER = b"\x5e\xa1\x10\x04\x03\x02\x00\x00"  # magic, size 16, SEAL 4.3, zstd, reserved
-_LENGTH = struct.Struct("<I")
-_TENSEAL_ERRORS = (ValueError, RuntimeError, TypeError, IndexError, MemoryError, OverflowError)
 
 
 def failure_margin(ring: Ring, plain_modulus: int, contributors: int) -> float:
@@ -144,7 +146,7 @@ class Bfv(Scheme):
     def __init__(self, parameters: Parameters, context: Any) -> None:
         self.parameters = parameters
         self._context = context
-        self._public = _serialise(context, public_key=True)
+        self._public = write_context(context, public_key=True)
 
     @classmethod
     def make(cls, *, dim: int, contributors: int, bound: int, ring: Ring | None = None) -> "Bfv":
@@ -187,7 +189,7 @@ class Bfv(Scheme):
             "plain_modulus": str(layout.plain_modulus),
             "lanes": layout.lanes.per_slot,
             "stored": layout.ring.stored,
-            "public_key": canonical.digest(_serialise(context, public_key=True)),
+            "public_key": canonical.digest(write_context(context, public_key=True)),
         }
         return cls(Parameters("bfv", dim, contributors, bound, settings), context)
 
@@ -203,7 +205,7 @@ class Bfv(Scheme):
 
     def adder(self) -> Adder:
         """Return the aggregator's role: no key at all."""
-        return self.load_adder(self.parameters, _serialise(self._context))
+        return self.load_adder(self.parameters, write_context(self._context))
 
     def opener(self, policy: Policy) -> Opener:
         """Return the role of the key holder."""
@@ -220,17 +222,17 @@ class Bfv(Scheme):
                 "its "
                 "place. Take both from the plan again."
             )
-        return _Sealer(parameters, hospital, _context(material), material)
+        return _Sealer(parameters, hospital, read_context(material), material)
 
     @classmethod
     def load_adder(cls, parameters: Parameters, material: bytes) -> Adder:
         """Return the aggregator's role from its material."""
-        return _Adder(parameters, _context(material))
+        return _Adder(parameters, read_context(material))
 
     @classmethod
     def load_opener(cls, parameters: Parameters, material: bytes, policy: Policy) -> Opener:
         """Return the key holder's role from its material."""
-        context = _context(material)
+        context = read_context(material)
         if not context.is_private():
             raise CorruptMessageError("This opener's material holds no secret key.")
         return _Opener(parameters, policy, _Adder(parameters, context), context)
@@ -250,7 +252,7 @@ class _Sealer(Sealer):
         slots = np.zeros(layout.ciphertexts * layout.ring.degree, dtype=np.int64)
         slots[: layout.lanes.slots] = layout.lanes.pack(residues).view(np.int64)
         return b"".join(
-            _padded(ts.bfv_vector(self._context, part.tolist()).serialize(), layout.ring.stored)
+            pad(ts.bfv_vector(self._context, part.tolist()).serialize(), layout.ring.stored)
             for part in slots.reshape(-1, layout.ring.degree)
         )
 
@@ -279,7 +281,10 @@ class _Adder(Adder):
                 f"Expected {count} ciphertexts of {stored} bytes, got {len(content)} bytes."
             )
         parts = [content[i * stored : (i + 1) * stored] for i in range(count)]
-        return [_ciphertext(self._context, part, self._layout.ring.degree) for part in parts]
+        return [
+            read_ciphertext(self._context, part, slots=self._layout.ring.degree, scale=None)
+            for part in parts
+        ]
 
     def _add(self, content: bytes) -> None:
         vectors = self.parse(content)
@@ -290,7 +295,7 @@ class _Adder(Adder):
                 held.add_(new)
 
     def _total(self) -> bytes:
-        return b"".join(_padded(v.serialize(), self._layout.ring.stored) for v in self._sums)
+        return b"".join(pad(v.serialize(), self._layout.ring.stored) for v in self._sums)
 
     def _clear(self) -> None:
         self._sums = []
@@ -299,7 +304,7 @@ class _Adder(Adder):
         return self._layout.size
 
     def _material(self) -> bytes:
-        return _serialise(self._context)
+        return write_context(self._context)
 
 
 class _Opener(Opener):
@@ -316,7 +321,7 @@ class _Opener(Opener):
         return self._layout.lanes.unpack(sums.astype(np.uint64))
 
     def _material(self) -> bytes:
-        return _serialise(self._context, public_key=True, secret_key=True)
+        return write_context(self._context, public_key=True, secret_key=True)
 
 
 def _layout(parameters: Parameters) -> Layout:
@@ -343,65 +348,3 @@ def _layout(parameters: Parameters) -> Layout:
         "margin "
         f"at least {LEAST_MARGIN}). Don't seal under them."
     )
-
-
-def _serialise(context: Any, *, public_key: bool = False, secret_key: bool = False) -> bytes:
-    content: bytes = context.serialize(
-        save_public_key=public_key,
-        save_secret_key=secret_key,
-        save_galois_keys=False,
-        save_relin_keys=False,
-    )
-    return content
-
-
-def _context(material: bytes) -> Any:
-    try:
-        return ts.context_from(material, n_threads=1)
-    except _TENSEAL_ERRORS as error:
-        raise CorruptMessageError(f"This key material can't be read: {error}.") from error
-
-
-def _padded(ciphertext: bytes, stored: int) -> bytes:
-    if len(ciphertext) + _LENGTH.size > stored:
-        raise CorruptMessageError(
-            f"A ciphertext serialised to {len(ciphertext)} bytes, beyond the {stored} that its set "
-            "allows; this TenSEAL writes another format than the one pinned."
-        )
-    return (_LENGTH.pack(len(ciphertext)) + ciphertext).ljust(stored, b"\0")
-
-
-def _ciphertext(context: Any, stored: bytes, degree: int) -> Any:
-    """Parse one padded ciphertext after its outer form was checked byte by byte."""
-    (length,) = _LENGTH.unpack_from(stored)
-    body, padding = stored[_LENGTH.size :][:length], stored[_LENGTH.size :][length:]
-    seal_at = body.find(_SEAL_HEADER)
-    blob = body[seal_at:] if seal_at >= 0 else b""
-    prefix = b"\n\x02" + _varint(degree) + b"\x12" + _varint(len(blob))
-    declared = int.from_bytes(blob[8:16], "little")
-    if length != len(body) or any(padding) or body != prefix + blob or declared != len(blob):
-        raise CorruptMessageError(
-            "A ciphertext does not have the form that SEAL 4.3 writes; it was not parsed."
-        )
-    try:
-        vector = ts.bfv_vector_from(context, body)
-        (inner,) = vector.ciphertext()
-        parms = context.seal_context().data.first_parms_id()
-        fresh = inner.size() == 2 and not inner.is_ntt_form() and inner.parms_id() == parms
-        readable = fresh and not inner.is_transparent()
-    except _TENSEAL_ERRORS as error:
-        raise CorruptMessageError(f"A ciphertext can't be read: {error}.") from error
-    if not readable:
-        raise CorruptMessageError(
-            "A ciphertext has another size, form or level than a freshly sealed one."
-        )
-    return vector
-
-
-def _varint(number: int) -> bytes:
-    out = bytearray()
-    while number > 0x7F:
-        out.append(number & 0x7F | 0x80)
-        number >>= 7
-    out.append(number)
-    return bytes(out)

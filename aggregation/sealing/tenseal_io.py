@@ -1,0 +1,112 @@
+"""TenSEAL's bytes, checked before TenSEAL sees them.
+
+TenSEAL parses what it is given; what follows here is the form that its pinned version writes, byte
+by byte, so that damaged, foreign or oversized content never reaches its parser, and what does reach
+it is checked again afterwards: two polynomials, at the level and in the form of a fresh ciphertext.
+"""
+
+import struct
+from importlib.metadata import version
+from typing import Any
+
+import tenseal as ts
+
+from privacy.errors import CorruptMessageError
+
+__all__ = ["VERSION", "pad", "read_ciphertext", "read_context", "write_context"]
+
+VERSION = version("tenseal")
+
+_SEAL_HEADER = b"\x5e\xa1\x10\x04\x03\x02\x00\x00"  # magic, size 16, SEAL 4.3, zstd, reserved
+_LENGTH = struct.Struct("<I")
+_ERRORS = (ValueError, RuntimeError, TypeError, IndexError, MemoryError, OverflowError)
+
+
+def write_context(context: Any, *, public_key: bool = False, secret_key: bool = False) -> bytes:
+    """Serialise a context with the keys that are asked for, and no others."""
+    content: bytes = context.serialize(
+        save_public_key=public_key,
+        save_secret_key=secret_key,
+        save_galois_keys=False,
+        save_relin_keys=False,
+    )
+    return content
+
+
+def read_context(material: bytes) -> Any:
+    """Read what ``write_context`` wrote.
+
+    Raises:
+      CorruptMessageError: TenSEAL can't read it.
+    """
+    try:
+        return ts.context_from(material, n_threads=1)
+    except _ERRORS as error:
+        raise CorruptMessageError(f"This key material can't be read: {error}.") from error
+
+
+def pad(ciphertext: bytes, stored: int) -> bytes:
+    """Return length, ciphertext and zeros: ``stored`` bytes in all.
+
+    SEAL compresses, so that sizes vary by some dozens of bytes with the randomness; padded, they
+    say nothing.
+    """
+    if len(ciphertext) + _LENGTH.size > stored:
+        raise CorruptMessageError(
+            f"A ciphertext serialised to {len(ciphertext)} bytes, beyond the {stored} that its set "
+            "allows; this TenSEAL writes another format than the one pinned."
+        )
+    return (_LENGTH.pack(len(ciphertext)) + ciphertext).ljust(stored, b"\0")
+
+
+def read_ciphertext(context: Any, stored: bytes, *, slots: int, scale: float | None) -> Any:
+    """Parse one padded ciphertext after its outer form was checked byte by byte.
+
+    Args:
+      context: TenSEAL's, with or without keys.
+      stored: What ``pad`` made.
+      slots: Values that the vector declares.
+      scale: The scale that a CKKS vector declares; None for BFV.
+
+    Raises:
+      CorruptMessageError: Not the form that the pinned version writes for these parameters.
+    """
+    (length,) = _LENGTH.unpack_from(stored)
+    body, padding = stored[_LENGTH.size :][:length], stored[_LENGTH.size :][length:]
+    tail = b"" if scale is None else b"\x19" + struct.pack("<d", scale)
+    start = body.find(_SEAL_HEADER)
+    blob = body[start : len(body) - len(tail)] if start >= 0 else b""
+    form = b"\n\x02" + _varint(slots) + b"\x12" + _varint(len(blob)) + blob + tail
+    declared = int.from_bytes(blob[8:16], "little")
+    if length != len(body) or any(padding) or body != form or declared != len(blob):
+        raise CorruptMessageError(
+            "A ciphertext does not have the form that SEAL 4.3 writes; it was not parsed."
+        )
+    parse = ts.bfv_vector_from if scale is None else ts.ckks_vector_from
+    try:
+        vector = parse(context, body)
+        (inner,) = vector.ciphertext()
+        fresh = (
+            inner.size() == 2
+            and inner.is_ntt_form() == (scale is not None)
+            and inner.parms_id() == context.seal_context().data.first_parms_id()
+            and (scale is None or inner.scale == scale)
+            and not inner.is_transparent()
+        )
+    except _ERRORS as error:
+        raise CorruptMessageError(f"A ciphertext can't be read: {error}.") from error
+    if not fresh:
+        raise CorruptMessageError(
+            "A ciphertext has another size, form or level than a freshly sealed one."
+        )
+    return vector
+
+
+def _varint(number: int) -> bytes:
+    """Spell a number as protocol buffers do."""
+    out = bytearray()
+    while number > 0x7F:
+        out.append(number & 0x7F | 0x80)
+        number >>= 7
+    out.append(number)
+    return bytes(out)
