@@ -51,6 +51,7 @@ SCHEMES: dict[str, str] = {
     "bfv": "aggregation.sealing.bfv:Bfv",
     "shares": "aggregation.sealing.shares:Shares",
     "threshold": "aggregation.sealing.threshold:Threshold",
+    "ckks": "aggregation.sealing.ckks:Ckks",
 }
 
 
