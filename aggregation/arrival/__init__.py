@@ -1,0 +1,29 @@
+"""Asynchronous aggregation: who arrives when, what is opened together, what the server does.
+
+``simulate`` makes a schedule of events, deterministic and apart from all numbers; ``replay`` runs
+a rule along it. The rule by default is ``corrected``: FedBuff with weights that undo the pace,
+applied before the noise.
+"""
+
+from aggregation.arrival.leverage import leverage
+from aggregation.arrival.pace import Pace, planned_rates
+from aggregation.arrival.rules import Buffered, FedAsync, Memory, corrected, fedbuff, replay
+from aggregation.arrival.schedule import Arrival, Opening, Schedule, simulate
+from aggregation.arrival.trigger import Trigger
+
+__all__ = [
+    "Arrival",
+    "Buffered",
+    "FedAsync",
+    "Memory",
+    "Opening",
+    "Pace",
+    "Schedule",
+    "Trigger",
+    "corrected",
+    "fedbuff",
+    "leverage",
+    "planned_rates",
+    "replay",
+    "simulate",
+]
