@@ -14,6 +14,9 @@ adversary may choose: at most :math:`\sum_{ij} |P_{ij}|` over the uploads of its
 of :math:`C^2 / \sigma^2`, and at most their number times the largest eigenvalue of that block of P
 (Denisov et al. 2022, arXiv 2202.08312v2, section 3; adaptivity: Theorem 2.1 there).
 
+The same holds for plain sums in which a hospital appears twice: r of n shares cost r^2 / n, not
+r / n.
+
 This is exact accounting for *Gaussian* shares. For discrete shares it is an estimate, so Memory is
 not the default.
 """

@@ -87,6 +87,16 @@ class Schedule:
     lost: tuple[Arrival, ...]
 
     @property
+    def rates(self) -> dict[str, float]:
+        """Each hospital's fraction of all contributions that were opened.
+
+        Of a pilot schedule, made from the declared paces with another seed, it is public and fixed
+        beforehand: the planned rates of hospitals that wait.
+        """
+        names = [a.hospital for opening in self.openings for a in opening.arrivals]
+        return {name: names.count(name) / len(names) for name in sorted(set(names))}
+
+    @property
     def uploads(self) -> dict[str, int]:
         """Uploads sealed by each hospital: how often its budget was asked."""
         counts: dict[str, int] = {}
@@ -112,6 +122,7 @@ def simulate(
         not change it;
       - every arrival is in one opening at most, and its base version is not above the version that
         it is opened at;
+      - with ``waits``, no hospital is in one opening twice;
       - no hospital uploads more often than its limit; with a limit its uploads are spread over the
         horizon, so that the fast don't spend their budget early;
       - hospitals that never answer, or always, stall nothing that the trigger allows.
@@ -121,8 +132,9 @@ def simulate(
       trigger: When sums are opened.
       horizon: When to stop, in the paces' unit of time.
       seed: An experiment's seed; each hospital draws from a stream of its own.
-      waits: Whether a hospital waits for a new model after an upload (synchronous rounds), or takes
-        the current one again.
+      waits: Whether a hospital waits while its last upload is unopened. Then none is in one sum
+        twice, as shared noise demands: a patient in two of n shares moves the sum by twice the clip
+        norm, which no composition of single releases accounts for. Synchronous rounds wait too.
       limits: Largest number of uploads of a hospital, from its budget; None or absent: no limit.
 
     Raises:
@@ -164,6 +176,7 @@ class _Server:
         self.renewed = self.env.event()
 
     def receive(self, arrival: Arrival) -> None:
+        """Take an upload in; open the buffer if it is time."""
         self.buffer.append(arrival)
         if len(self.buffer) == 1 and not math.isinf(self.trigger.timeout):
             self.env.process(self._alarm(self.version))
@@ -210,7 +223,7 @@ class _Worker:
                 yield env.timeout(away)
                 there, away = next(presences)
                 leaves = env.now + there
-            base, started, renewed = server.version, env.now, server.renewed
+            base, started = server.version, env.now
             yield env.timeout(next(durations))
             sealed, current = env.now, server.version
             yield env.timeout(self.pace.upload)
@@ -225,5 +238,5 @@ class _Worker:
             if self.limit is not None:
                 spread = number * self.horizon / self.limit
                 yield env.timeout(max(0.0, spread - env.now))
-            if self.waits and not is_lost and server.version == base:
-                yield renewed
+            if self.waits and arrival in server.buffer:
+                yield server.renewed

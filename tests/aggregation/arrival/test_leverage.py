@@ -64,5 +64,10 @@ def test_the_cost_is_the_squared_distance_of_the_worst_patient() -> None:
     assert leverage(made)["a"] == pytest.approx(worst)
 
 
+def test_a_hospital_twice_in_one_sum_costs_the_square() -> None:
+    found = leverage(rounds("aabc"), memory=False)
+    assert found == pytest.approx({"a": 4 / 4, "b": 1 / 4, "c": 1 / 4})
+
+
 def test_a_lone_honest_hospital_pays_for_each_upload_in_full() -> None:
     assert leverage(rounds("ab", "ab"), colluders=("b",)) == pytest.approx({"a": 2.0})

@@ -79,6 +79,8 @@ def test_arrivals_enter_one_opening_at_most_and_never_come_from_the_future(
         for a in opening.arrivals:
             assert 0 <= a.base_version <= a.sealed_version <= opening.version
             assert a.started < a.sealed <= a.arrived <= opening.time
+        if waits:
+            assert len({a.hospital for a in opening.arrivals}) == len(opening.arrivals)
     assert made == simulate(paces, trigger, horizon=60.0, seed=seed, waits=waits)
 
 
@@ -110,7 +112,7 @@ def test_a_hospital_that_never_answers_stalls_a_synchronous_round_but_no_time_ou
     assert stalled.uploads["silent"] > 1  # lost uploads are paid for, too
     going = simulate(paces, Trigger(5, 3, timeout=8.0), horizon=100.0, seed=0, waits=True)
     assert len(going.openings) > 5
-    assert "time-out" in {o.reason for o in going.openings}
+    assert {o.reason for o in going.openings} == {"time-out"}
 
 
 def test_a_hospital_that_always_answers_opens_nothing_alone() -> None:
@@ -142,6 +144,15 @@ def test_observed_arrivals_follow_the_planned_rates() -> None:
     arrived = [a.hospital for o in made.openings for a in o.arrivals]
     for name, rate in planned_rates(paces).items():
         assert arrived.count(name) / len(arrived) == pytest.approx(rate, rel=0.06)
+
+
+def test_the_rates_of_a_pilot_foretell_those_of_a_run() -> None:
+    pilot, run = (
+        simulate(FOUR, Trigger(2, 2), horizon=2_000.0, seed=seed, waits=True) for seed in (1, 2)
+    )
+    assert sum(pilot.rates.values()) == pytest.approx(1.0)
+    for name, rate in pilot.rates.items():
+        assert run.rates[name] == pytest.approx(rate, rel=0.05)
 
 
 def test_impossible_simulations_are_refused() -> None:
