@@ -25,6 +25,7 @@ from privacy.errors import InvalidInputError
 __all__ = ["Prior"]
 
 _QUANTILES = np.linspace(0, 1, 101)
+_UNLIKE_FROM = 3  # guesses; below, equal ones match more (measured in test_priors.py)
 _SMOOTHING = 0.5  # Jeffreys: a level that the table happens to lack is not impossible
 
 
@@ -106,29 +107,52 @@ class Prior:
         return features_of(self.schema)
 
     def best_guesses(self, count: int) -> Float[np.ndarray, "count features"]:
-        """Return the same best guess ``count`` times: medians on the grid, and modes."""
+        """Return the guesses that match most of ``count`` unknown patients, with nothing seen.
+
+        One or two are best all the same (``modes``); more are best unlike each other
+        (``spread``), since each patient will be given the guess that suits it.
+        """
+        return self.modes(count) if count < _UNLIKE_FROM else self.spread(count)
+
+    def modes(self, count: int) -> Float[np.ndarray, "count features"]:
+        """Return medians on the grid, and modes, ``count`` times."""
         natural(count=count)
-        row = np.zeros(len(self.schema))
+        row = np.zeros((1, len(self.schema)))
         for f in self.features:
             if f.numeric:
-                row[f.columns[0]] = f.snap(np.array([self.quantiles[f.name][50]]))[0]
+                row[:, f.columns[0]] = f.snap(np.array([self.quantiles[f.name][50]]))
             else:
-                f.write(row[None, :], np.array([int(np.argmax(self.levels[f.name]))]))
+                f.write(row, np.array([int(np.argmax(self.levels[f.name]))]))
         return np.tile(row, (count, 1))
+
+    def spread(self, count: int) -> Float[np.ndarray, "count features"]:
+        """Return guesses that hold every level and quantile in its due share; always the same."""
+        natural(count=count)
+        rng = np.random.default_rng(0)  # shuffles the columns against each other, and no more
+        rows = np.zeros((count, len(self.schema)))
+        for f in self.features:
+            self._write(f, rows, (rng.permutation(count) + 0.5) / max(count, 1))
+        return rows
 
     def draw(self, count: int, rng: np.random.Generator) -> Float[np.ndarray, "count features"]:
         """Draw independent marginals."""
         natural(count=count)
         rows = np.zeros((count, len(self.schema)))
         for f in self.features:
-            if f.numeric:
-                u = rng.random(count)
-                drawn = np.interp(u, _QUANTILES, np.array(self.quantiles[f.name]))
-                rows[:, f.columns[0]] = f.snap(drawn)
-            else:
-                p = np.array(self.levels[f.name])
-                f.write(rows, rng.choice(len(p), size=count, p=p / p.sum()))
+            self._write(f, rows, rng.random(count))
         return rows
+
+    def _write(
+        self, feature: Feature, rows: NDArray[np.float64], shares: NDArray[np.float64]
+    ) -> None:
+        """Fill a feature's columns by inversion of its distribution at ``shares`` in [0, 1)."""
+        if feature.numeric:
+            values = np.interp(shares, _QUANTILES, np.array(self.quantiles[feature.name]))
+            rows[:, feature.columns[0]] = feature.snap(values)
+        else:
+            edges = np.cumsum(self.levels[feature.name])
+            codes = np.searchsorted(edges / edges[-1], shares, side="right")
+            feature.write(rows, codes.astype(np.int64))
 
     def scale(self, feature: Feature) -> tuple[float, float]:
         """Return centre and spread of a numeric feature: median and half the middle 68 %."""

@@ -6,7 +6,7 @@ them so that the total error over mixed features is least (Hungarian algorithm),
 the same number of records, so that the number of guesses favours nobody.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -32,20 +32,24 @@ class Score:
     Attributes:
       accuracy: Share of each patient's features that its record has right; 0 where there are fewer
         records than patients and it got none.
-      baseline: The same for the prior's guesses: the better of the medians and modes, and of
-        independent draws (their mean over draws).
+      baselines: The same for as many guesses from the prior, by the kind of guessing.
       certified: Certified records.
       false_certificates: Certified records that are no patient of the batch, in all columns.
     """
 
     accuracy: Float[np.ndarray, "patients"]
-    baseline: Float[np.ndarray, "patients"]
+    baselines: Mapping[str, NDArray[np.float64]]
     certified: int
     false_certificates: int
 
     def exact(self, level: float = 1.0) -> Bool[np.ndarray, "patients"]:
         """Patients with at least ``level`` of their features right."""
         return np.asarray(self.accuracy >= level - 1e-9)
+
+    @property
+    def baseline(self) -> Float[np.ndarray, "patients"]:
+        """What the prior's best guesses get right: chosen before the truth is seen."""
+        return self.baselines["best"]
 
     @property
     def advantage(self) -> Float[np.ndarray, "patients"]:
@@ -84,7 +88,7 @@ def score(
     real = (gaps <= 1e-9).all(-1).any(1)  # floats of one grid value may differ in the last bit
     return Score(
         accuracy=matched_accuracies(reconstruction.records, truth, features),
-        baseline=baseline_accuracies(prior, truth, len(reconstruction), rng, draws=draws),
+        baselines=baseline_accuracies(prior, truth, len(reconstruction), rng, draws=draws),
         certified=len(certified),
         false_certificates=int((~real).sum()),
     )
@@ -111,17 +115,20 @@ def baseline_accuracies(
     rng: np.random.Generator,
     *,
     draws: int = 20,
-) -> Float[np.ndarray, "patients"]:
-    """Return what ``count`` guesses from the prior get right, patient by patient.
+) -> dict[str, NDArray[np.float64]]:
+    """Return what ``count`` guesses from the prior get right, patient by patient, by their kind.
 
-    Two ways of guessing, the better on average over this batch: the medians and modes ``count``
-    times, or ``count`` independent draws.
+    ``best``: what the prior itself thinks best, and what an attack returns that found nothing.
+    ``modes``: medians and modes, ``count`` times. ``draws``: independent marginals, the mean over
+    ``draws`` batches of guesses.
     """
     features = features_of(prior.schema)
-    modes = matched_accuracies(prior.best_guesses(count), truth, features)
     drawn = [matched_accuracies(prior.draw(count, rng), truth, features) for _ in range(draws)]
-    marginal: NDArray[np.float64] = np.mean(drawn, axis=0)
-    return modes if modes.mean() >= marginal.mean() else marginal
+    return {
+        "best": matched_accuracies(prior.best_guesses(count), truth, features),
+        "modes": matched_accuracies(prior.modes(count), truth, features),
+        "draws": np.asarray(np.mean(drawn, axis=0)),
+    }
 
 
 def lineup(

@@ -110,6 +110,8 @@ class TabLeak:
         )
         best = int(np.argmin(losses))
         chosen = makeups[which[best]]
+        if gradient.noise_std > 0 and _drowned(plan, gradient, float(losses[best]), chosen, prior):
+            return guesses(prior, chosen.size)
         same = [i for i in np.argsort(losses, kind="stable") if which[i] == which[best]]
         pool = [valid[i] for i in same[: max(1, (len(same) + 1) // 2)]]
         return _combine(plan, gradient, chosen, pool, prior)
@@ -154,6 +156,16 @@ class TabLeak:
             decay.step()
         with torch.no_grad():
             return relaxation.to_numpy(relaxation.soften(*free)[0])
+
+
+def _drowned(plan: Plan, gradient: Gradient, loss: float, makeup: Batch, prior: Prior) -> bool:
+    """Whether the batch explains no more of the gradient than as many free numbers would of noise.
+
+    Each number that is fitted to pure noise gains one half of log-likelihood on average; twice that
+    is asked for (Akaike 1974).
+    """
+    blind = _misfit(plan, gradient, prior.best_guesses(makeup.size), makeup, prior)
+    return blind - loss < makeup.size * plan.model.features
 
 
 def _misfit(

@@ -4,6 +4,7 @@ import pytest
 from aggregation.patients import Patients
 from attacks.features import errors, features_of, project
 from attacks.priors import Prior
+from attacks.scoring import matched_accuracies
 from privacy.errors import InvalidInputError
 from tests.attacks.runs import PRIOR, SCHEMA, cohort
 
@@ -58,3 +59,17 @@ def test_errors_count_mixed_features() -> None:
     assert errors(guess, patient, features)[0, 0].tolist() == [
         True, False, True, False, False, False, False, False,
     ]  # fmt: skip
+
+
+@pytest.mark.parametrize(("count", "better"), [(1, "modes"), (2, "modes"), (8, "spread")])
+def test_the_best_guesses_are_the_better_of_two_ways(count: int, better: str) -> None:
+    pool = cohort(0, size=200)["north"].features
+    rng = np.random.default_rng(0)
+    batches = [pool[rng.choice(len(pool), count, replace=False)] for _ in range(100)]
+    ways = {"modes": PRIOR.modes(count), "spread": PRIOR.spread(count)}
+    matched = {
+        way: np.mean([matched_accuracies(g, b, PRIOR.features).mean() for b in batches])
+        for way, g in ways.items()
+    }
+    assert max(matched, key=lambda way: float(matched[way])) == better
+    np.testing.assert_array_equal(PRIOR.best_guesses(count), ways[better])
