@@ -30,7 +30,7 @@ from aggregation.sealing import (
 )
 from aggregation.transcript import AGGREGATOR, OPENER, Transcript
 from privacy.errors import InvalidInputError, RefusedError
-from privacy.ledger import Budget, Ledger, SigningKey
+from privacy.ledger import Budget, Ledger, Manifest, SigningKey, close, save_trust
 from privacy.ledger.budget import Unit
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 
@@ -106,8 +106,8 @@ class Federation:
     ) -> "Federation":
         """Assemble a federation that protects patients: system randomness, durable ledgers.
 
-        Writes ``ledgers/<hospital>.jsonl``, ``ledgers/trust.json`` (public keys), ``keys/`` (owner
-        only) and ``openings.jsonl`` into ``out``.
+        Writes ``ledgers/<hospital>.jsonl``, ``keys/`` (private, owner only), ``trust.json`` (the
+        public keys) and ``openings.jsonl`` into ``out``; ``save`` adds what was sent.
 
         Raises:
           RefusedError: The plan shows noise shares in clear, or has noise that protects nobody.
@@ -132,6 +132,7 @@ class Federation:
         keys = {n: SigningKey.create(out / "keys" / f"{n}.key") for n in plan.hospitals}
         public = {name: key.public for name, key in keys.items()}
         (out / "ledgers").mkdir(parents=True)
+        save_trust(out / "trust.json", public)
 
         def ledger(name: str) -> Ledger:
             return Ledger.create(
@@ -183,7 +184,10 @@ class Federation:
         return cls(plan, hospitals, scheme, policy)
 
     def run(self, progress: Callable[[int], None] = lambda _: None) -> Outcome:
-        """Run all rounds; ``progress`` is called with the number of rounds done."""
+        """Run all rounds; ``progress`` is called with the number of rounds done.
+
+        Durable ledgers end with a checkpoint that all other hospitals counter-sign.
+        """
         plan, send = self.plan, self.transcript.send
         for name, hospital in self._hospitals.items():
             send(AGGREGATOR, name, "plan", plan.to_bytes(), round_=0)
@@ -204,6 +208,9 @@ class Federation:
             self._aggregator.step(opened, self._scheme.adder())
             models.append(self._aggregator.params)
             progress(round_ + 1)
+        ledgers = [hospital.ledger for hospital in self._hospitals.values()]
+        if all(ledger.durable for ledger in ledgers):
+            close(ledgers)
         return Outcome(
             plan.final_model(models),
             np.stack(models),
@@ -233,8 +240,9 @@ class Federation:
         return self._hospitals[hospital].ledger
 
     def save(self, out: Path) -> None:
-        """Write ``transcript/`` into ``out``."""
+        """Write ``transcript/`` and ``manifest.json`` (what left each hospital) into ``out``."""
         self.transcript.save(out / "transcript")
+        Manifest.of(self.plan.run, self.transcript, self.plan.hospitals).save(out / "manifest.json")
 
     def wrap_probability(self) -> float:
         """Upper bound on the chance that any opened sum of the run wraps."""

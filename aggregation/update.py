@@ -24,6 +24,8 @@ from privacy.mechanisms import NoiseSource, article_noise, clip, to_integers
 
 __all__ = ["draw_batches", "noised_update"]
 
+_LARGEST = 2.0**52  # a sum of a thousand such integers stays inside int64
+
 
 def draw_batches(
     plan: Plan, hospital: str, patients: Patients, source: NoiseSource
@@ -75,7 +77,7 @@ def noised_update(
             noisy = article_noise(
                 gradients.sum(axis=0), epsilon=plan.epsilon, delta=plan.delta, source=source
             )
-            step = np.rint(noisy / plan.step).astype(np.int64)
+            step = _saturated(noisy / plan.step)
         else:
             step = _bounded_sum(plan, gradients)
             if plan.share_std > 0:
@@ -99,6 +101,11 @@ def _walk_in_clear(
         walked += mean
         params = params - plan.learning_rate * mean
     return walked
+
+
+def _saturated(steps: NDArray[np.float64]) -> NDArray[np.int64]:
+    """Round what is noised already; the article's noise feeds on itself and may leave int64."""
+    return np.rint(np.clip(steps, -_LARGEST, _LARGEST)).astype(np.int64)
 
 
 def _bounded_sum(plan: Plan, rows: NDArray[np.float64]) -> NDArray[Any]:

@@ -1,15 +1,58 @@
 """The command ``inpatient``.
 
 A command is a frozen dataclass with ``run() -> int`` in a module of its own under
-``experiments/commands``; it is registered by one line in ``COMMANDS``. Modules import nothing
-heavy at the top, so that ``--help`` answers at once.
+``experiments/commands``, registered by one line in ``COMMANDS``. These modules import nothing heavy
+at the top, so that ``--help`` answers at once.
 """
 
 import sys
 from collections.abc import Sequence
+from typing import Annotated, Any, Protocol, Union
 
-__all__ = ["main"]
+import tyro
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
+
+from experiments.commands.frontier import Demo, Frontier
+from experiments.commands.ledger import Ledger
+from privacy.errors import InpatientError
+
+__all__ = ["COMMANDS", "main"]
+
+
+class Command(Protocol):
+    """What every command offers."""
+
+    def run(self) -> int:
+        """Do the work and return the exit status."""
+        ...
+
+
+COMMANDS: dict[str, type[Command]] = {
+    "demo": Demo,
+    "frontier": Frontier,
+    "ledger": Ledger,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; a mistake of the user's is one paragraph and status 2."""
+    """Run one command; a mistake of the user's is one paragraph on stderr and status 2."""
+    # A union made at run time: one subcommand a registered class.
+    union: Any = Union[  # noqa: UP007
+        tuple(Annotated[kind, subcommand(name)] for name, kind in COMMANDS.items())
+    ]
+    command: Command = tyro.cli(
+        union,
+        prog="inpatient",
+        description="What a federation of hospitals gives away, and what it gains.",
+        args=arguments,
+        config=(OmitArgPrefixes, OmitSubcommandPrefixes),
+    )
+    try:
+        status = command.run()
+    except InpatientError as error:
+        print(f"inpatient: {error}", file=sys.stderr)
+        status = 2
+    except KeyboardInterrupt:
+        print("inpatient: interrupted; what was finished is kept.", file=sys.stderr)
+        status = 130
+    sys.exit(status)

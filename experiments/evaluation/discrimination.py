@@ -78,15 +78,27 @@ def delong(sites: Mapping[str, Scored], *, confidence: float = 0.95) -> Estimate
 
 
 def bootstrap_auc(
-    sites: Mapping[str, Scored], *, replicates: int = 1_000, seed: int = 0, confidence: float = 0.95
+    *repeats: Mapping[str, Scored],
+    replicates: int = 1_000,
+    seed: int = 0,
+    confidence: float = 0.95,
 ) -> Estimate:
     """Return the within-site AUC with a percentile interval, patients drawn within hospitals.
 
     A replicate in which no pair is left to compare is not counted.
+
+    Args:
+      repeats: One evaluation, or several cross-validations of the same patients in the same order:
+        their mean is taken, and a replicate draws the same patients in all of them, so that
+        repeating the cross-validation does not pass for more patients.
+      replicates: Draws of the bootstrap.
+      seed: An experiment's seed.
+      confidence: Nominal coverage.
     """
     unit_open(confidence=confidence)
-    draws = _aucs(sites, _Draws(replicates, seed))
-    return _percentile(auc(sites), draws, confidence)
+    drawn = _Draws(replicates, seed)
+    draws = np.mean([_aucs(sites, drawn) for sites in repeats], axis=0)
+    return _percentile(float(np.mean([auc(s) for s in repeats])), draws, confidence)
 
 
 def auc_difference(

@@ -160,3 +160,13 @@ def test_scores_are_finite_and_lengths_agree() -> None:
         Scored(np.array([np.nan]), np.array([1]))
     with pytest.raises(InvalidInputError, match="outcomes in"):
         Scored(np.array([0.0]), np.array([2]))
+
+
+def test_repeating_a_cross_validation_does_not_pass_for_more_patients() -> None:
+    sites = {"a": site(np.random.default_rng(0), 60), "b": site(np.random.default_rng(1), 40)}
+    once, thrice = bootstrap_auc(sites), bootstrap_auc(sites, sites, sites)
+    assert (thrice.lower, thrice.upper) == pytest.approx((once.lower, once.upper), abs=1e-12)
+    other = {name: Scored(-s.scores, s.outcomes) for name, s in sites.items()}
+    both = bootstrap_auc(sites, other)
+    assert both.value == pytest.approx(0.5)
+    assert both.half_width == pytest.approx(0.0, abs=1e-12)  # the same draws: mirrored exactly

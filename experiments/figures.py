@@ -1,0 +1,123 @@
+"""Figures: the same records give the same bytes.
+
+Colours are Okabe and Ito's, told apart by the colour-blind, and each line has a marker of its own,
+so that the figures read in grey too.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.record import Record
+
+__all__ = ["LABELS", "draw_frontier", "save"]
+
+LABELS = {
+    "none": "no protection",
+    "article": "the article's noise",
+    "local": "full noise at each hospital",
+    "sealed": "sealed sum, shared noise",
+}
+_LOOKS = {
+    "none": ("#000000", "X"),
+    "article": ("#D55E00", "s"),
+    "local": ("#E69F00", "^"),
+    "sealed": ("#0072B2", "o"),
+}
+_TITLES = {"full": "all patients in every round", "small": "about 8 patients a hospital"}
+
+
+def draw_frontier(records: Sequence[Record]) -> Figure:
+    """Risk against AUC, one panel a regime, one line a design, the proven bound drawn.
+
+    The risk is the worst over the attacks of a point: how often it picks the patient out of ten.
+    The AUC axis points to the right: better models. A tick above a point is its proven bound.
+    """
+    panels = [(r, m) for r, m in _panels(records) if _of(records, r, m)]
+    figure = Figure(figsize=(4.2 * max(len(panels), 1), 4.0), layout="constrained")
+    axes = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
+    for ax, (regime, model) in zip(axes, panels, strict=True):
+        _draw_panel(ax, _of(records, regime, model))
+        ax.set_title(f"{_TITLES[regime]} ({model})", fontsize=10)
+    axes[0].set_ylabel("patients picked out of ten (risk)")
+    handles: dict[str, Artist] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center", ncols=3, fontsize=8
+    )
+    return figure
+
+
+def save(figure: Figure, path: Path) -> tuple[Path, Path]:
+    """Write ``path`` as SVG and as PNG, without a date, and return both."""
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "inpatient"}):
+        svg, png = path.with_suffix(".svg"), path.with_suffix(".png")
+        figure.savefig(svg, metadata={"Date": None})
+        figure.savefig(png, dpi=160, metadata={"Software": None})
+    return svg, png
+
+
+def _panels(records: Sequence[Record]) -> list[tuple[str, str]]:
+    found = {(r.config["regime"], r.config["model"]) for r in records}
+    return sorted(found, key=lambda panel: (panel[0] != "full", panel[1]))
+
+
+def _of(records: Sequence[Record], regime: str, model: str) -> list[Record]:
+    return [r for r in records if (r.config["regime"], r.config["model"]) == (regime, model)]
+
+
+def _draw_panel(ax: Axes, records: Sequence[Record]) -> None:
+    for design, (colour, marker) in _LOOKS.items():
+        points = [r for r in records if r.config["design"] == design]
+        points.sort(key=lambda r: _infinite_last(r.config["epsilon"]))
+        if not points:
+            continue
+        auc = [p.metrics["auc_within"] for p in points]
+        risk = [p.metrics["risk"] for p in points]
+        x, y = [a["value"] for a in auc], [r["value"] for r in risk]
+        ax.errorbar(
+            x,
+            y,
+            xerr=[[a["value"] - a["lower"] for a in auc], [a["upper"] - a["value"] for a in auc]],
+            yerr=[[r["value"] - r["lower"] for r in risk], [r["upper"] - r["value"] for r in risk]],
+            color=colour,
+            marker=marker,
+            markersize=6,
+            linewidth=1.2,
+            elinewidth=0.6,
+            label=LABELS[design],
+        )
+        for point, px, py in zip(points, x, y, strict=True):
+            ax.annotate(
+                _epsilon_label(point.config),
+                (px, py),
+                textcoords="offset points",
+                xytext=(5, 5),
+                fontsize=7,
+                color=colour,
+            )
+            bound = point.metrics["bound"]
+            if bound is not None:
+                ax.plot([px], [bound], marker="_", markersize=12, color=colour)
+    ax.plot([], [], marker="_", markersize=12, linestyle="", color="#555555", label="proven bound")
+    ax.axhline(0.1, color="#555555", linestyle=":", linewidth=1, label="guessing")
+    ax.set_ylim(0, 1.04)
+    ax.set_xlabel("within-site AUC")
+    ax.grid(alpha=0.25, linewidth=0.5)
+
+
+def _infinite_last(epsilon: float | None) -> float:
+    return float("inf") if epsilon is None else epsilon
+
+
+def _epsilon_label(config: Mapping[str, Any]) -> str:
+    if config["design"] == "none":
+        return ""
+    return "ε = ∞" if config["epsilon"] is None else f"ε = {config['epsilon']:g}"
