@@ -1,0 +1,158 @@
+"""The true asynchronous run: private, sealed, and the same integers whichever scheme seals."""
+
+import dataclasses
+import math
+
+import numpy as np
+import pytest
+from dp_accounting import NeighboringRelation, NonPrivateDpEvent, SelfComposedDpEvent
+from numpy.typing import NDArray
+
+from aggregation.arrival import Arrival, Buffered, Pace, Trigger, corrected, replay, simulate
+from aggregation.arrival.sealed import SealedRun, run_sealed
+from aggregation.arrival.spending import allowed_uploads, upload_event
+from aggregation.models import Model
+from aggregation.patients import Patients
+from aggregation.plan import Plan
+from privacy.accounting import epsilon
+from privacy.errors import BudgetExceededError, InvalidInputError
+from privacy.mechanisms import clip
+
+NAMES = ("a", "b", "c", "d")
+PACES = {name: Pace(d) for name, d in zip(NAMES, (1.0, 1.5, 4.0, 3.0), strict=True)}
+TRIGGER = Trigger(count=3, distinct=3)
+SCHEDULE = simulate(PACES, TRIGGER, horizon=15.0, seed=0, waits=True)
+PILOT = simulate(PACES, TRIGGER, horizon=500.0, seed=1, waits=True).rates
+RULE = corrected(dict.fromkeys(NAMES, 1.0), PILOT)
+
+
+def patients(seed: int, n: int) -> Patients:
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n, 3))
+    return Patients(features, (features[:, 0] + rng.normal(size=n) > 0).astype(np.int64))
+
+
+PATIENTS = {name: patients(k, 20 + 5 * k) for k, name in enumerate(NAMES)}
+PLAN = Plan(
+    run="asynchronous",
+    model=Model("logistic", features=3),
+    hospitals=NAMES,
+    declared_sizes=tuple(len(p) for p in PATIENTS.values()),
+    rounds=1,
+    learning_rate=2.0,
+    noise="shared",
+    scheme="plain",
+    clip_norm=1.0,
+    radius=1_000,
+    noise_multiplier=4.0,
+    colluders=1,
+)
+QUIET = dataclasses.replace(PLAN, noise="none", noise_multiplier=0.0, colluders=0)
+
+
+def run(plan: Plan, **options: float) -> SealedRun:
+    return run_sealed(plan, TRIGGER, SCHEDULE, RULE, PATIENTS, seed=5, **options)
+
+
+def test_without_noise_it_is_the_replay_to_within_rounding() -> None:
+    def update(arrival: Arrival, w: NDArray[np.float64]) -> NDArray[np.float64]:
+        p = PATIENTS[arrival.hospital]
+        rows = PLAN.model.per_patient_gradients(w, p.features, p.outcomes)
+        total = clip(rows, clip_norm=1.0).values.sum(axis=0)
+        return np.asarray(-2.0 * total / sum(PLAN.declared_sizes))
+
+    replayed = replay(SCHEDULE, PLAN.first_model(), update, RULE)
+    found = run(QUIET).models
+    assert len(found) == len(SCHEDULE.openings) + 1 > 4
+    np.testing.assert_allclose(found, replayed, atol=5e-3)
+    assert np.abs(found[-1]).max() > 0.1
+
+
+def test_every_scheme_opens_to_the_same_integers() -> None:
+    plain = run(PLAN)
+    for scheme in ("shares", "bfv"):
+        sealed = run(dataclasses.replace(PLAN, scheme=scheme))
+        assert np.array_equal(sealed.opened, plain.opened)
+        assert np.array_equal(sealed.models, plain.models)
+
+
+def test_every_upload_is_a_release_of_its_own_weight() -> None:
+    found = run(PLAN)
+    for name, ledger in found.ledgers.items():
+        releases = [e for e in ledger.entries() if e.kind == "release"]
+        uploads = [a for o in SCHEDULE.openings for a in o.arrivals if a.hospital == name]
+        assert len(releases) == len(uploads)
+    assert RULE.shares is not None
+    weights = {m.sender: m.public["weight"] for m in found.transcript.select(kind="update")}
+    assert weights == pytest.approx(RULE.shares, abs=1e-3)
+    for name, weight in RULE.shares.items():
+        event = upload_event(PLAN, TRIGGER, weight=weight)
+        assert event.radius == math.floor(weight * 1_000), name
+        assert event.noise_multiplier * event.radius == pytest.approx(4_000)
+        assert event.contributors == 2  # three in the smallest sum, one of them colluding
+
+
+def test_a_lighter_upload_costs_less_so_that_the_fast_do_not_overspend() -> None:
+    relation = NeighboringRelation.ADD_OR_REMOVE_ONE
+    assert RULE.shares is not None
+    spent = {}
+    for name, weight in RULE.shares.items():
+        event = upload_event(PLAN, TRIGGER, weight=weight)
+        count = sum(a.hospital == name for o in SCHEDULE.openings for a in o.arrivals)
+        spent[name] = epsilon(
+            SelfComposedDpEvent(event, count), delta=1e-5, relation=relation
+        ).upper
+    assert spent["a"] < spent["c"]  # a uploads three times as often
+
+
+def test_the_transcript_is_in_order_of_time_and_complete() -> None:
+    found = run(PLAN)
+    times = [m.time for m in found.transcript]
+    assert times == sorted(times)
+    arrivals = sum(len(o.arrivals) for o in SCHEDULE.openings)
+    assert len(found.transcript.select(kind="update")) == arrivals
+    assert len(found.transcript.select(kind="model")) == arrivals
+    assert len(found.transcript.select(kind="total")) == len(SCHEDULE.openings)
+    assert len(found.transcript.select(kind="opened")) == 5 * len(SCHEDULE.openings)
+
+
+def test_uploads_within_the_limit_fit_the_budget_and_one_more_does_not() -> None:
+    event = upload_event(PLAN, TRIGGER)
+    limit = allowed_uploads(event, target_epsilon=2.0, delta=1e-5)
+    relation = NeighboringRelation.ADD_OR_REMOVE_ONE
+
+    def upper(count: int) -> float:
+        return epsilon(SelfComposedDpEvent(event, count), delta=1e-5, relation=relation).upper
+
+    assert upper(limit) <= 2.0 < upper(limit + 1)
+    assert allowed_uploads(event, target_epsilon=0.01, delta=1e-5) == 0
+
+
+def test_a_budget_that_is_passed_stops_the_run_before_the_patients_are_read(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def read(*_: object) -> None:
+        raise AssertionError("a patient was read")
+
+    monkeypatch.setattr(Model, "per_patient_gradients", read)
+    with pytest.raises(BudgetExceededError):
+        run(PLAN, target_epsilon=0.05)
+
+
+def test_unprotected_runs_say_so_in_the_ledger() -> None:
+    assert isinstance(upload_event(QUIET, TRIGGER), NonPrivateDpEvent)
+    ledger = run(QUIET).ledgers["a"]
+    (first, *_) = [e for e in ledger.entries() if e.kind == "release"]
+    assert "unprotected" in str(first.content)
+
+
+def test_what_is_not_covered_is_refused() -> None:
+    twice = simulate(PACES, Trigger(5, 3), horizon=20.0, seed=0)
+    with pytest.raises(InvalidInputError, match="twice in the sum"):
+        run_sealed(PLAN, Trigger(5, 3), twice, RULE, PATIENTS, seed=0)
+    with pytest.raises(InvalidInputError, match="noise='local'"):
+        run(dataclasses.replace(PLAN, noise="local", colluders=0))
+    with pytest.raises(InvalidInputError, match="local_steps=1"):
+        run(dataclasses.replace(QUIET, local_steps=2))
+    with pytest.raises(InvalidInputError, match="drops the stale"):
+        run_sealed(PLAN, TRIGGER, SCHEDULE, Buffered(oldest=1), PATIENTS, seed=0)
