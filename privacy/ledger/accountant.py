@@ -7,14 +7,13 @@ release, and equal questions are answered from memory.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
-from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
 from privacy.ledger.budget import Budget, DpEvent
 from privacy.ledger.canonical import decode, encode, from_number, to_number
-from privacy.ledger.renyi import best_order, epsilon_at, renyi
+from privacy.ledger.renyi import best_order, delta_at, epsilon_at, renyi
 
-__all__ = ["Accountant", "Certified", "Cost", "RenyiOnly", "composed", "event_json"]
+__all__ = ["Accountant", "Assessor", "Certified", "Cost", "RenyiOnly", "composed", "event_json"]
 
 
 @dataclass(frozen=True)
@@ -68,6 +67,17 @@ class Accountant(Protocol):
         """Upper bound on its Rényi divergence at an integer order; ``inf`` if none is proved."""
 
 
+@runtime_checkable
+class Assessor(Accountant, Protocol):
+    """What an auditor's page asks beyond that; nothing of it decides what may be spent."""
+
+    def delta(self, event: Mapping[str, Any], epsilon: float, budget: Budget) -> float:
+        """Upper bound on delta at an epsilon."""
+
+    def success(self, event: Mapping[str, Any], prior: float, budget: Budget) -> float | None:
+        """Upper bound on reconstruction where ``prior`` succeeds without the release, or None."""
+
+
 class Certified:
     """The project's accountant for epsilon, and its own Rényi sum for filters."""
 
@@ -78,6 +88,20 @@ class Certified:
     def divergence(self, event: Mapping[str, Any], order: int, budget: Budget) -> float:
         """Bound from ``privacy.ledger.renyi``."""
         return _divergence(encode(event), order, budget.relation_name)
+
+    def delta(self, event: Mapping[str, Any], epsilon: float, budget: Budget) -> float:
+        """Upper end of the interval from ``privacy.accounting``."""
+        from privacy.accounting import delta
+
+        relation = _relation(budget.relation_name)
+        return delta(_typed(event), epsilon=epsilon, relation=relation).upper
+
+    def success(self, event: Mapping[str, Any], prior: float, budget: Budget) -> float | None:
+        """Bound from ``privacy.reconstruction``."""
+        from privacy.reconstruction import success_bound
+
+        relation = _relation(budget.relation_name)
+        return success_bound(_typed(event), prior_success=prior, relation=relation)
 
 
 class RenyiOnly:
@@ -92,6 +116,14 @@ class RenyiOnly:
     def divergence(self, event: Mapping[str, Any], order: int, budget: Budget) -> float:
         """Bound from ``privacy.ledger.renyi``."""
         return _divergence(encode(event), order, budget.relation_name)
+
+    def delta(self, event: Mapping[str, Any], epsilon: float, budget: Budget) -> float:
+        """Bound from ``privacy.ledger.renyi``."""
+        return delta_at(event, epsilon, budget.relation_name)
+
+    def success(self, event: Mapping[str, Any], prior: float, budget: Budget) -> float | None:
+        """None: it has no bound on reconstruction."""
+        return None
 
 
 def event_json(event: DpEvent) -> dict[str, Any]:
@@ -116,20 +148,25 @@ def composed(parts: Sequence[tuple[Mapping[str, Any], int]]) -> dict[str, Any]:
 
 @lru_cache(maxsize=512)
 def _epsilon(event: bytes, delta: float, relation: str) -> Cost:
-    import dp_accounting
+    from privacy.accounting import epsilon
 
-    from privacy.accounting.events import from_json
-
-    found = import_module("privacy.accounting").epsilon(
-        from_json(decode(event)),
-        delta=delta,
-        relation=dp_accounting.NeighboringRelation[relation],
-    )
-    return Cost(
-        float(found.lower), float(found.estimate), float(found.upper), found.method, found.versions
-    )
+    found = epsilon(_typed(decode(event)), delta=delta, relation=_relation(relation))
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(found.versions.items()))
+    return Cost(found.lower, found.estimate, found.upper, found.method, versions)
 
 
 @lru_cache(maxsize=4096)
 def _divergence(event: bytes, order: int, relation: str) -> float:
     return renyi(decode(event), order, relation)
+
+
+def _typed(event: Mapping[str, Any]) -> DpEvent:
+    from privacy.accounting.events import from_json
+
+    return from_json(event)
+
+
+def _relation(name: str) -> Any:
+    from dp_accounting import NeighboringRelation
+
+    return NeighboringRelation[name]

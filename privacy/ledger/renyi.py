@@ -30,7 +30,7 @@ from typing import Any
 
 from privacy.ledger.budget import Budget
 
-__all__ = ["allowance", "best_order", "epsilon_at", "renyi"]
+__all__ = ["allowance", "best_order", "delta_at", "epsilon_at", "renyi"]
 
 _ORDERS: tuple[int, ...] = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)
 _SLACK = 1 + 1e-12  # floating-point error, against us
@@ -41,6 +41,17 @@ def epsilon_at(divergence: float, order: int, delta: float) -> float:
     alpha = order
     gain = math.log1p(-1 / alpha) - (math.log(delta) + math.log(alpha)) / (alpha - 1)
     return max(0.0, (divergence + gain) * _SLACK)
+
+
+def delta_at(event: Mapping[str, Any], epsilon: float, relation: str) -> float:
+    """Delta that divergences prove at an epsilon, the best order taken ([2], Proposition 12)."""
+    best = 0.0  # log of delta = 1
+    for alpha in _ORDERS:
+        divergence = renyi(event, alpha, relation)
+        if math.isfinite(divergence):
+            gain = (alpha - 1) * (divergence - epsilon + math.log1p(-1 / alpha)) - math.log(alpha)
+            best = min(best, gain)
+    return min(1.0, math.exp(best) * _SLACK)
 
 
 def allowance(budget: Budget, order: int) -> float:

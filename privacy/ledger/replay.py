@@ -218,7 +218,9 @@ class _Reader:
         if not decision.granted:
             raise CorruptMessageError(f"it let a release through, but {decision.why}")
         rule = decision.record["filter"]
-        if any(content.get(name) != decision.record[name] for name in _PLACE & set(decision.record)):
+        if any(
+            content.get(name) != decision.record[name] for name in _PLACE & set(decision.record)
+        ):
             raise CorruptMessageError(f"it was not let through by the rule, which is {rule!r}")
         if rule == "public" and not content["reason"]:
             raise CorruptMessageError("it is called public without a reason")

@@ -71,8 +71,9 @@ def describe(entry: Entry) -> str:
             )
             return f"{entry.hospital} allows {allowed}"
         case "plan":
+            laps = content["repeats"]
             steps = " then ".join(
-                f"{step['count'] * content['repeats']} x {step['kind']} ({event_words(step['event'])})"
+                f"{step['count'] * laps} x {step['kind']} ({event_words(step['event'])})"
                 for step in content["schedule"]
             )
             return f"{steps}: {content['filter']}{_epsilon(content)}"

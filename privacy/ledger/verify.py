@@ -8,6 +8,7 @@ Without trusted keys, obtained apart from the files, a forger could have signed 
 verdict is then ``UNANCHORED``.
 """
 
+import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,7 +18,9 @@ from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger.accountant import Accountant, Certified, RenyiOnly
 from privacy.ledger.canonical import from_number
 from privacy.ledger.manifest import Manifest
+from privacy.ledger.prove import check_proof
 from privacy.ledger.replay import Claim, Problem, Reading, Spent, read, roots_at
+from privacy.ledger.show import describe
 
 __all__ = ["Finding", "Flow", "Verdict", "verify"]
 
@@ -122,6 +125,7 @@ class _Case:
 
     ledgers: list[tuple[str, Path]] = field(default_factory=list)
     manifests: list[tuple[str, Path]] = field(default_factory=list)
+    proofs: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
 
 
 def verify(
@@ -133,7 +137,7 @@ def verify(
     """Check ledgers alone and against each other, and what left against what they hold.
 
     Args:
-      paths: Ledgers (``*.jsonl``), manifests (``*.json``), or folders of runs.
+      paths: Ledgers (``*.jsonl``), manifests and proofs (``*.json``), or folders of runs.
       trust: Public keys by hospital, obtained apart from the files.
       accountants: The one whose upper bound counts, and a second that must not contradict it.
 
@@ -181,7 +185,9 @@ def verify(
         if flows
         else None
     )
-    if not case.manifests:
+    for name, proof in case.proofs:
+        findings.append(_proved(name, proof, trust or {}))
+    if case.ledgers and not case.manifests:
         findings.append(
             Finding("NOTE", "manifest", "none was given: outbound bytes are not measured")
         )
@@ -212,13 +218,38 @@ def _gather(paths: Sequence[Path]) -> _Case:
                 case.manifests.append(("manifest.json", path / "manifest.json"))
         elif not path.is_file():
             raise InvalidInputError(f"There is nothing at {path}.")
+        elif (proof := _proof(path)) is not None:
+            case.proofs.append((path.name, proof))
         elif path.suffix == ".json":
             case.manifests.append((path.name, path))
         else:
             case.ledgers.append((path.name, path))
-    if not case.ledgers:
+    if not case.ledgers and not case.proofs:
         raise InvalidInputError("A manifest alone proves nothing; give the ledgers with it.")
     return case
+
+
+def _proof(path: Path) -> Mapping[str, Any] | None:
+    """The proof in a file; None if it holds something else."""
+    if path.suffix != ".json":
+        return None
+    try:
+        content = json.loads(path.read_bytes())
+    except ValueError:
+        return None
+    return content if isinstance(content, dict) and "proof" in content else None
+
+
+def _proved(name: str, proof: Mapping[str, Any], trust: Mapping[str, str]) -> Finding:
+    try:
+        head, signers, entry = check_proof(proof, trust)
+    except CorruptMessageError as error:
+        return Finding("FAIL", name, str(error))
+    by = ", ".join(sorted(signers))
+    state = f"the ledger of {head.hospital} at {head.size} entries, counter-signed by {by}"
+    if entry is None:
+        return Finding("OK", name, f"{state}, begins with the {proof['since']} entries of before")
+    return Finding("OK", name, f"stands in {state}: {describe(entry)}", entry.sequence)
 
 
 def _against_claims(reading: Reading, claims: Iterable[Claim], keys: Mapping[str, str]) -> None:

@@ -1,0 +1,155 @@
+"""``inpatient ledger``: read, verify, prove, report and export what a hospital released."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
+
+__all__ = ["Export", "Ledger", "Prove", "Report", "Show", "Verify"]
+
+
+@dataclass(frozen=True)
+class Verify:
+    """Check ledgers, and what left the hospitals against them; offline, from files and public keys.
+
+    Prints one line a finding. Exit status 0: verified; 1: something failed; 3: nothing failed, but
+    without trusted keys nothing anchors it.
+    """
+
+    paths: Positional[tuple[Path, ...]]
+    """Ledgers (*.jsonl), manifests (*.json), or folders of runs."""
+    trust: Path | None = None
+    """Public keys of the hospitals, obtained apart from the files."""
+    json: bool = False
+    """Print the verdict as JSON."""
+
+    def run(self) -> int:
+        """Verify and print."""
+        from privacy.ledger import load_trust, verify
+
+        verdict = verify(self.paths, load_trust(self.trust) if self.trust else None)
+        if self.json:
+            print_json(verdict.to_json())
+        else:
+            for finding in verdict.findings:
+                print(finding)
+        return verdict.status
+
+
+@dataclass(frozen=True)
+class Show:
+    """Print a ledger as a table."""
+
+    path: Positional[Path]
+    """The ledger (*.jsonl)."""
+    json: bool = False
+    """Print one JSON object a line instead."""
+
+    def run(self) -> int:
+        """Print; nothing is verified."""
+        from privacy.ledger.show import rows, table
+
+        if self.json:
+            for row in rows(self.path):
+                print_json(row)
+        else:
+            from rich.console import Console
+
+            Console().print(table(self.path))
+            print("Nothing was verified here: that is `inpatient ledger verify`.")
+        return 0
+
+
+@dataclass(frozen=True)
+class Prove:
+    """Print a proof that an entry stands in a ledger, without showing any other entry.
+
+    With --since: a proof that the ledger still begins with its first entries.
+    """
+
+    path: Positional[Path]
+    """The ledger (*.jsonl)."""
+    entry: int | None = None
+    """Number of the entry, from 0."""
+    since: int | None = None
+    """Size of an earlier state of the ledger."""
+    size: int | None = None
+    """Size of the state that the proof is for; by default the last counter-signed one."""
+
+    def run(self) -> int:
+        """Print the proof as JSON."""
+        from privacy.ledger.prove import prove
+
+        print_json(prove(self.path, entry=self.entry, since=self.since, size=self.size))
+        return 0
+
+
+@dataclass(frozen=True)
+class Report:
+    """Write the auditor's page, in English and in Chinese, from a run's folder."""
+
+    path: Positional[Path]
+    """Folder of a run, with ledgers/, and what else there is: manifest.json, evidence/."""
+    trust: Path | None = None
+    """Public keys of the hospitals, obtained apart from the files."""
+    out: Path | None = None
+    """Where report.en.html and report.zh.html go; by default the run's folder."""
+
+    def run(self) -> int:
+        """Verify, write both pages, print where they are."""
+        from privacy.ledger import load_trust
+        from privacy.report import write_report
+
+        trust = load_trust(self.trust) if self.trust else None
+        verdict, pages = write_report(self.path, trust=trust, out=self.out or self.path)
+        for page in pages:
+            print(page)
+        return verdict.status
+
+
+@dataclass(frozen=True)
+class Export:
+    """Print a ledger as an entry of the OpenDP deployments registry (YAML)."""
+
+    path: Positional[Path]
+    """Folder of a run, or a ledger (*.jsonl)."""
+    registry: bool = False
+    """The registry's form; the only one so far, and to be asked for by name."""
+
+    def run(self) -> int:
+        """Print the YAML."""
+        from privacy.errors import InvalidInputError
+        from privacy.ledger.registry import deployment
+
+        if not self.registry:
+            raise InvalidInputError("Say what to export to: --registry is the only form so far.")
+        print(deployment(self.path), end="")
+        return 0
+
+
+@dataclass(frozen=True)
+class Ledger:
+    """What was released, who allowed it, and what anyone can check years later."""
+
+    action: Annotated[
+        Annotated[Verify, subcommand("verify")]
+        | Annotated[Show, subcommand("show")]
+        | Annotated[Prove, subcommand("prove")]
+        | Annotated[Report, subcommand("report")]
+        | Annotated[Export, subcommand("export")],
+        arg(name=""),
+        OmitArgPrefixes,
+        OmitSubcommandPrefixes,
+    ]
+
+    def run(self) -> int:
+        """Run the chosen action."""
+        return self.action.run()
+
+
+def print_json(value: object) -> None:
+    """Print one JSON value."""
+    import json
+
+    print(json.dumps(value, ensure_ascii=False))

@@ -1,0 +1,312 @@
+"""Everything that the page says, as data without a language: gathered once, shown twice."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from privacy.ledger.accountant import Assessor, Cost, composed
+from privacy.ledger.budget import Budget
+from privacy.ledger.canonical import digest
+from privacy.ledger.entries import Entry
+from privacy.ledger.renyi import delta_at
+from privacy.ledger.replay import Reading, Spent, roots_at
+from privacy.ledger.show import read_entries
+from privacy.ledger.verify import Verdict
+from privacy.report.evidence import Evidence
+from privacy.report.numbers import gaussian_mu
+
+__all__ = ["CurvePoint", "Facts", "LedgerRow", "SpentRow", "gather"]
+
+PRIOR = 0.1  # the guess before the release that the first sentence starts from
+_POINTS = 13
+
+
+@dataclass(frozen=True)
+class SpentRow:
+    """One budget of one hospital."""
+
+    hospital: str
+    budget: Budget
+    interval: Cost | None
+    second: float
+    rule: str
+    releases: int
+    left: int
+
+    @property
+    def share(self) -> float:
+        """Spent over allowed, in [0, 1]; 0 where nothing is promised."""
+        if self.interval is None:
+            return 0.0
+        return min(1.0, self.interval.upper / self.budget.epsilon)
+
+
+@dataclass(frozen=True)
+class LedgerRow:
+    """A run of like entries of one ledger.
+
+    Attributes:
+      hospital: Whose.
+      first: Sequence of the first entry.
+      last: Sequence of the last.
+      kind: Kind of entry.
+      word: Kind of release, or what was refused.
+      event: The event, as plain JSON, if there is one.
+      count: How many releases.
+      rounds: First and last round, if it is a release.
+      rule: By which it was let through.
+      interval: What the accountant says of it, for a plan.
+      epsilon: Epsilon so far, for an adaptive release.
+      text: A free remark from the ledger, such as a refusal's reason.
+    """
+
+    hospital: str
+    first: int
+    last: int
+    kind: str
+    word: str = ""
+    event: Mapping[str, Any] | None = None
+    count: int = 1
+    rounds: tuple[int, int] | None = None
+    rule: str = ""
+    interval: Cost | None = None
+    epsilon: float | None = None
+    text: str = ""
+
+
+@dataclass(frozen=True)
+class CurvePoint:
+    """Delta at one epsilon, by both accountants."""
+
+    epsilon: float
+    certified: float
+    renyi: float
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What both pages are made from.
+
+    Attributes:
+      run: Name of the run, empty if the ledgers don't say.
+      verdict: What verification found.
+      evidence: What was measured.
+      spent: One row a hospital and unit.
+      worst: The row with the largest epsilon; None if no ledger could be read.
+      rows: The ledger table.
+      curve: Delta against epsilon for the worst row; empty if nothing is promised.
+      mu: The Gaussian with the worst row's (epsilon, delta), None if there is none.
+      success: Bound on reconstruction at ``PRIOR``, None if there is none.
+      honest: Hospitals that must keep their noise shares to themselves; None if none must.
+      sampled: Whether patients are drawn at random.
+      unprotected: Number of releases that nothing bounds.
+      rounds: Number of rounds.
+      files: Digest of every ledger's file, by name.
+      roots: Size and root of every ledger.
+      versions: Accountants and libraries.
+      context: Plain facts from the ledgers' first entries.
+    """
+
+    run: str
+    verdict: Verdict
+    evidence: Evidence
+    spent: tuple[SpentRow, ...]
+    worst: SpentRow | None
+    rows: tuple[LedgerRow, ...]
+    curve: tuple[CurvePoint, ...]
+    mu: float | None
+    success: float | None
+    honest: int | None
+    sampled: bool
+    unprotected: int
+    rounds: int
+    files: Mapping[str, str]
+    roots: Mapping[str, tuple[int, str]]
+    versions: tuple[str, ...]
+    context: Mapping[str, str]
+
+    @property
+    def promised(self) -> bool:
+        """Whether a guarantee exists, and was verified."""
+        return (
+            self.verdict.ok
+            and bool(self.spent)
+            and self.unprotected == 0
+            and all(row.interval is not None for row in self.spent)
+        )
+
+    @property
+    def hospitals(self) -> tuple[str, ...]:
+        """Their names, in order."""
+        return tuple(dict.fromkeys(row.hospital for row in self.spent))
+
+
+def gather(verdict: Verdict, evidence: Evidence, assessor: Assessor) -> Facts:
+    """Collect the page's facts from a verdict and the evidence beside it."""
+    readings = [reading for reading in verdict.readings if reading.hospital]
+    pairs = [(reading, spent) for reading in readings for spent in reading.spent]
+    spent = tuple(_spent_row(reading, each) for reading, each in pairs)
+    limited = [(row, each) for row, (_, each) in zip(spent, pairs, strict=True) if row.interval]
+    worst, most = max(limited, key=_upper, default=(spent[0] if spent else None, None))
+    rows = tuple(row for reading in readings for row in _ledger_rows(reading))
+    released = [row for row in rows if row.kind == "release"]
+    events = [each.event for _, each in pairs]
+    context: dict[str, str] = {}
+    for reading in readings:
+        context |= {name: str(value) for name, value in reading.context.items()}
+    return Facts(
+        run=context.get("run", ""),
+        verdict=verdict,
+        evidence=evidence,
+        spent=spent,
+        worst=worst,
+        rows=rows,
+        curve=_curve(most, assessor) if most else (),
+        mu=_mu(worst),
+        success=_success(most, assessor) if most else None,
+        honest=min(_honest(events), default=None),
+        sampled=any(_holds(event, "PoissonSampledDpEvent") for event in events),
+        unprotected=sum(
+            row.count for row in released if row.event and _holds(row.event, "NonPrivateDpEvent")
+        ),
+        rounds=max((row.rounds[1] + 1 for row in released if row.rounds), default=0),
+        files={r.path.name: digest(r.path.read_bytes()) for r in readings},
+        roots={r.hospital: (r.size, _root(r)) for r in readings},
+        versions=tuple(sorted({row.interval.versions for row in spent if row.interval} - {""})),
+        context=context,
+    )
+
+
+def _upper(pair: tuple[SpentRow, Spent]) -> float:
+    interval = pair[0].interval
+    return interval.upper if interval else 0.0
+
+
+def _spent_row(reading: Reading, spent: Spent) -> SpentRow:
+    return SpentRow(
+        reading.hospital,
+        spent.budget,
+        spent.interval,
+        spent.second,
+        spent.rule,
+        spent.releases,
+        spent.left,
+    )
+
+
+def _root(reading: Reading) -> str:
+    return roots_at(reading.leaves, [reading.size])[reading.size]
+
+
+def _mu(worst: SpentRow | None) -> float | None:
+    if worst is None or worst.interval is None or not math.isfinite(worst.interval.upper):
+        return None
+    if worst.interval.upper == 0:
+        return 0.0
+    return gaussian_mu(worst.interval.upper, worst.budget.delta)
+
+
+def _success(spent: Spent, assessor: Assessor) -> float | None:
+    """Bound on reconstruction, where there is something to bound."""
+    if spent.interval is None or not 0 < spent.interval.upper < math.inf:
+        return None
+    return assessor.success(spent.event, PRIOR, spent.budget)
+
+
+def _curve(spent: Spent, assessor: Assessor) -> tuple[CurvePoint, ...]:
+    if spent.interval is None or not 0 < spent.interval.upper < math.inf:
+        return ()
+    top = 2 * max(spent.interval.upper, spent.budget.epsilon)
+    return tuple(
+        CurvePoint(
+            epsilon := top * number / (_POINTS - 1),
+            assessor.delta(spent.event, epsilon, spent.budget),
+            delta_at(spent.event, epsilon, spent.budget.relation_name),
+        )
+        for number in range(_POINTS)
+    )
+
+
+def _children(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    inner = event.get("event")
+    return [*event.get("events", []), *([inner] if isinstance(inner, Mapping) else [])]
+
+
+def _holds(event: Mapping[str, Any], name: str) -> bool:
+    return event["type"] == name or any(_holds(inner, name) for inner in _children(event))
+
+
+def _honest(events: list[Mapping[str, Any]]) -> list[int]:
+    """Contributors of every shared noise in the events."""
+    found = []
+    for event in events:
+        if event["type"] == "DistributedDiscreteGaussianDpEvent":
+            found.append(int(event["contributors"]))
+        found += _honest(_children(event))
+    return found
+
+
+def _ledger_rows(reading: Reading) -> list[LedgerRow]:
+    """Table rows: like releases in a row become one."""
+    if reading.problems:
+        return []
+    rows: list[LedgerRow] = []
+    for entry in read_entries(reading.path):
+        if entry.kind == "sealed":
+            continue
+        row = _row(reading.hospital, entry)
+        joined = _join(rows[-1], row) if rows else None
+        if joined:
+            rows[-1] = joined
+        else:
+            rows.append(row)
+    return rows
+
+
+def _join(one: LedgerRow, other: LedgerRow) -> LedgerRow | None:
+    like = ("hospital", "kind", "word", "event", "rule", "text")
+    if one.kind in ("opening", "plan") or any(getattr(one, n) != getattr(other, n) for n in like):
+        return None
+    rounds = None
+    if one.rounds and other.rounds:
+        rounds = (min(one.rounds[0], other.rounds[0]), max(one.rounds[1], other.rounds[1]))
+    return replace(other, first=one.first, count=one.count + 1, rounds=rounds)
+
+
+def _row(hospital: str, entry: Entry) -> LedgerRow:
+    content, at = entry.content, entry.sequence
+    match entry.kind:
+        case "plan":
+            steps = content["schedule"]
+            event = composed([(step["event"], step["count"]) for step in steps])
+            return LedgerRow(
+                hospital,
+                at,
+                at,
+                "plan",
+                ", ".join(dict.fromkeys(step["kind"] for step in steps)),
+                event,
+                content["repeats"] * sum(step["count"] for step in steps),
+                rule=content["filter"],
+                interval=Cost.from_json(content["interval"]) if "interval" in content else None,
+                epsilon=content.get("epsilon"),
+            )
+        case "release":
+            return LedgerRow(
+                hospital,
+                at,
+                at,
+                "release",
+                content["kind"],
+                content["event"],
+                1,
+                (content["round"], content["round"]),
+                content["filter"],
+                None,
+                content.get("epsilon"),
+                content["reason"],
+            )
+        case "refusal":
+            return LedgerRow(hospital, at, at, "refusal", content["what"], text=str(content["why"]))
+    return LedgerRow(hospital, at, at, entry.kind)

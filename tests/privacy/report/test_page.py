@@ -1,0 +1,242 @@
+"""The page: the same numbers in both languages, nothing from outside, nothing invented."""
+
+import math
+import re
+from collections.abc import Mapping
+from html.parser import HTMLParser
+from pathlib import Path
+from string import Formatter
+from typing import Any
+
+import pytest
+
+from privacy.ledger import Budget, Ledger, Planned, Release, SigningKey
+from privacy.ledger.accountant import RenyiOnly
+from privacy.report import AttackResult, AuditResult, save_evidence, write_report
+from privacy.report.page import ASSUMPTIONS, LANGUAGES, SECTIONS, strings
+from tests.privacy.ledger.helpers import gaussian, ticking
+from tests.privacy.ledger.test_verify import run_federation
+
+ROOT = Path(__file__).resolve().parents[3]
+VOID = {"meta", "link", "br", "img", "hr", "input", "rect", "line", "path", "polyline"}
+
+
+class Bound(RenyiOnly):
+    """A second road that also has a reconstruction bound."""
+
+    def success(self, event: Mapping[str, Any], prior: float, budget: Budget) -> float | None:
+        return 0.1554
+
+
+class Outline(HTMLParser):
+    """Collects what a screen reader would."""
+
+    def __init__(self, page: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.open: list[str] = []
+        self.text: list[str] = []
+        self.unbalanced = 0
+        self.feed(page)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag: str) -> None:
+        if not self.open or self.open.pop() != tag:
+            self.unbalanced += 1
+
+    def handle_data(self, data: str) -> None:
+        if "style" not in self.open:
+            self.text.append(data)
+
+    def count(self, tag: str) -> int:
+        return sum(found == tag for found, _ in self.tags)
+
+
+def pages(out: Path, trust: dict[str, str] | None) -> dict[str, str]:
+    _, written = write_report(out, trust=trust, out=out, assessor=Bound())
+    assert [path.name for path in written] == ["report.en.html", "report.zh.html"]
+    return {path.name.split(".")[1]: path.read_text(encoding="utf-8") for path in written}
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    out = tmp_path_factory.mktemp("full")
+    trust, _ = run_federation(out)
+    attack = AttackResult("server_sealed", "inversion", 200, 0.11, 0.07, 0.16, 0.95, 0.10, 0.155)
+    save_evidence(out / "evidence" / "attacks.json", [attack])
+    audit = AuditResult("one-run", 1000, 900, 470, 0.04, 5.8, 0.95, 1e-5)
+    save_evidence(out / "evidence" / "audit.json", [audit])
+    return pages(out, trust)
+
+
+def test_both_languages_have_the_same_strings_with_the_same_places() -> None:
+    tables = [strings(language) for language in LANGUAGES]
+    assert set(tables[0]) == set(tables[1])
+    for key, text in tables[0].items():
+        places = [{name for _, name, _, _ in Formatter().parse(t[key]) if name} for t in tables]
+        assert places[0] == places[1], key
+        assert text.strip()
+
+
+def test_both_languages_hold_the_same_numbers(full: dict[str, str]) -> None:
+    found = []
+    for language in LANGUAGES:
+        text = " ".join(Outline(full[language]).text)
+        numbers = re.findall(r"\d[\d.,e%-]*", text.replace(" %", "%"))
+        found.append(sorted(number.rstrip(".,") for number in numbers))
+    assert found[0] == found[1]
+    assert len(found[0]) > 100
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_no_script_no_outside_address_and_small(full: dict[str, str], language: str) -> None:
+    page = full[language]
+    assert len(page.encode()) < 200_000
+    outline = Outline(page)
+    assert outline.count("script") == 0
+    links = [v for _, attrs in outline.tags for n, v in attrs.items() if n in ("href", "src")]
+    other = f"report.{LANGUAGES[1 - LANGUAGES.index(language)]}.html"
+    assert other in links
+    assert all(link == other or (link or "").startswith("#") for link in links)
+    assert not re.search(r"https?:|url\(|@import", page)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_outline_is_sound(full: dict[str, str], language: str) -> None:
+    outline = Outline(full[language])
+    assert outline.unbalanced == 0
+    assert outline.open == []
+    assert outline.count("h1") == 1
+    assert ("html", {"lang": strings(language)["lang"]}) in outline.tags
+    assert [a["id"] for tag, a in outline.tags if tag == "section"] == list(SECTIONS)
+    assert outline.count("table") == outline.count("caption")
+    assert all("scope" in attrs for tag, attrs in outline.tags if tag == "th")
+    identities = [attrs["id"] for _, attrs in outline.tags if "id" in attrs]
+    assert len(identities) == len(set(identities))
+    images = [attrs for tag, attrs in outline.tags if tag == "svg"]
+    assert len(images) == 4
+    for image in images:
+        assert image["role"] == "img"
+        assert set((image["aria-labelledby"] or "").split()) <= set(identities)
+
+
+def test_the_sentence_names_who_against_whom_how_much_and_what(full: dict[str, str]) -> None:
+    sentence = full["en"].split('class="lead">')[1].split("</p>")[0]
+    assert "north, south and west" in sentence
+    assert "every single upload" in sentence
+    assert re.search(r"ε = 0\.\d+ at δ = 1e-5", sentence)
+    assert "all 3 releases" in sentence
+    assert "right with at most 15.6 %" in full["en"]
+    assert "至多为 15.6 %" in full["zh"]
+
+
+def test_measured_stands_beside_proven(full: dict[str, str]) -> None:
+    assert "11.0 % (7.0 % to 16.0 % at 95 %; 200 targets)" in full["en"]
+    assert "15.5 %" in full["en"]
+    assert "0.04 (95 %)" in full["en"]
+
+
+def test_without_evidence_the_page_says_not_measured(tmp_path: Path) -> None:
+    trust, _ = run_federation(tmp_path)
+    (tmp_path / "manifest.json").unlink()
+    page = pages(tmp_path, trust)["en"]
+    assert page.count("Not measured.") == 2
+    assert "no manifest was given" in page
+
+
+def test_without_trusted_keys_the_page_says_so(tmp_path: Path) -> None:
+    run_federation(tmp_path)
+    page = pages(tmp_path, None)["en"]
+    assert 'class="verdict unanchored"' in page
+
+
+def test_a_tampered_run_gets_no_guarantee(tmp_path: Path) -> None:
+    trust, _ = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "north.jsonl"
+    path.write_bytes(path.read_bytes().replace(b'"round":1', b'"round":7', 1))
+    page = pages(tmp_path, trust)
+    assert 'class="verdict fail"' in page["en"]
+    assert "There is no guarantee: the ledgers failed" in page["en"]
+    assert "没有任何保证" in page["zh"]
+    assert "signature" in page["en"]
+
+
+def test_an_unprotected_run_says_aloud_that_no_guarantee_exists(tmp_path: Path) -> None:
+    key = SigningKey.generate()
+    ledger = Ledger.create(
+        tmp_path / "ledgers" / "north.jsonl",
+        hospital="north",
+        key=key,
+        budget=Budget(math.inf),
+        clock=ticking(),
+    )
+    unprotected = {"type": "NonPrivateDpEvent"}
+    ledger.declare([Planned("update", unprotected, 2)])
+    for round_ in range(2):
+        ledger.spend(Release("update", unprotected, round=round_, noise_source="none"))
+    page = pages(tmp_path, {"north": key.public})["en"]
+    assert "There is no guarantee: at least one release of north" in page
+    assert "2 releases that went out without any protection" in page
+
+
+def test_an_attack_above_its_bound_is_called_a_falsification(tmp_path: Path) -> None:
+    trust, _ = run_federation(tmp_path)
+    won = AttackResult("informed", "likelihood", 500, 0.6, 0.55, 0.65, 0.95, 0.10, 0.155)
+    save_evidence(tmp_path / "evidence" / "a.json", [won])
+    assert "the guarantee is falsified" in pages(tmp_path, trust)["en"]
+
+
+def test_text_from_ledgers_and_evidence_is_escaped(tmp_path: Path) -> None:
+    key = SigningKey.generate()
+    name = "<script>alert(1)</script>"
+    ledger = Ledger.create(
+        tmp_path / "ledgers" / "x.jsonl",
+        hospital=name,
+        key=key,
+        budget=Budget(1.0),
+        accountant=RenyiOnly(),
+        clock=ticking(),
+    )
+    ledger.spend(Release("<b>", gaussian(40.0)))
+    result = AttackResult("<i>", "<u>", 1, 0.0, 0.0, 1.0, 0.95, 0.1)
+    save_evidence(tmp_path / "evidence" / "a.json", [result])
+    for page in pages(tmp_path, {name: key.public}).values():
+        assert "<script" not in page
+        assert "<b>" not in page
+        assert "<i>" not in page
+        assert "<u>" not in page
+
+
+def test_a_page_of_many_like_releases_stays_small(tmp_path: Path) -> None:
+    trust, _ = run_federation(tmp_path, rounds=60)
+    sizes = [len(page) for page in pages(tmp_path, trust).values()]
+    assert max(sizes) < 40_000
+
+
+def test_the_tests_that_cover_the_assumptions_exist() -> None:
+    for key, tests in ASSUMPTIONS:
+        assert key in strings("en")
+        for test in tests:
+            assert (ROOT / test).exists(), test
+
+
+def test_an_event_that_the_page_does_not_know_is_shown_as_it_stands(tmp_path: Path) -> None:
+    key = SigningKey.generate()
+    ledger = Ledger.create(
+        tmp_path / "ledgers" / "north.jsonl",
+        hospital="north",
+        key=key,
+        budget=Budget(math.inf),
+        clock=ticking(),
+    )
+    ledger.spend(Release("update", {"type": "LaplaceDpEvent", "noise_multiplier": 2.5}))
+    page = pages(tmp_path, {"north": key.public})["en"]
+    assert "LaplaceDpEvent" in page
+    assert "2.5" in page
