@@ -51,6 +51,7 @@ SCHEMES: dict[str, str] = {
     "bfv": "aggregation.sealing.bfv:Bfv",
     "shares": "aggregation.sealing.shares:Shares",
     "threshold": "aggregation.sealing.threshold:Threshold",
+    "pairwise": "aggregation.sealing.pairwise:Pairwise",
     "ckks": "aggregation.sealing.ckks:Ckks",
 }
 

@@ -212,7 +212,9 @@ class _Opener(Opener):
         approximate = np.concatenate([np.asarray(v.decrypt()) for v in vectors])
         steps = approximate[: self.parameters.dim] * _unit(self.parameters)
         grid = _grid(self.parameters)
-        return self.parameters.residues(np.rint(steps / grid).astype(np.int64) * grid)
+        # A made-up ciphertext decrypts to anything, so that the modulus comes before the integers.
+        rounded = np.fmod(np.rint(steps / grid) * grid, 2.0**self.parameters.bits)
+        return self.parameters.residues(rounded.astype(np.int64))
 
     def _material(self) -> bytes:
         return write_context(self._context, public_key=True, secret_key=True)

@@ -1,0 +1,349 @@
+r"""Pairwise masks with dropout recovery, as a baseline; synchronous rounds only.
+
+After Bonawitz et al. 2017 (Practical Secure Aggregation), with 256-bit keys throughout:
+
+.. math:: y_i = x_i + \mathrm{PRG}(b_{i,r}) + \sum_{j > i} \mathrm{PRG}(k_{ij,r})
+                - \sum_{j < i} \mathrm{PRG}(k_{ij,r}) \pmod{2^w}
+
+where :math:`k_{ij,r}` and :math:`b_{i,r}` are derived for round r from a key agreed by i and j and
+from one that i alone has. In the sum of all, pairs cancel. To open a sum, each contributor, having
+committed to the set with a majority of the others (``holders``), reveals its :math:`b_{i,r}` and,
+for each seat that dropped out before sending, :math:`k_{ij,r}`; never both of one hospital.
+
+**Trust.** The server and fewer than half of the hospitals learn the sum of the others alone.
+**Limits.** Masks cancel within one round of one cohort: buffers of updates from different rounds
+can't be summed (the adder refuses them). A hospital that sends and is gone before it answers stops
+that opening; the round is run again. Work grows with the square of the cohort. A sealer holds its
+hospital's own mask keys, which open nobody else's update.
+
+A content is: seat 2 | round 4 | masked vector in words. Hospitals take seats in the order in which
+their sealers are made.
+"""
+
+import struct
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+from numpy.typing import NDArray
+
+from aggregation.sealing.contribution import Contribution
+from aggregation.sealing.envelope import Kind, unwrap, wrap
+from aggregation.sealing.holders import (
+    Commitment,
+    Holder,
+    HolderSecret,
+    Quorum,
+    quorum_settings,
+    read_quorum,
+    read_secrets,
+    write_secrets,
+)
+from aggregation.sealing.parameters import Parameters
+from aggregation.sealing.policy import Policy
+from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from aggregation.sealing.shares import stream
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+
+__all__ = ["MaskHolder", "Pairwise", "PairwiseOpener", "PairwiseSealer"]
+
+_LABEL = "pairwise/1"
+_HEAD = struct.Struct("<HI")
+_ROUND = struct.Struct("<I")
+_SEED = 32
+
+
+class Pairwise(Scheme):
+    """One cohort, one run.
+
+    Guarantees (each is a test in ``tests/aggregation/sealing/test_pairwise.py``):
+      - opens to the same integers as ``plain``, whoever dropped out before sending;
+      - updates of two rounds are never summed, and no round is sealed twice;
+      - no hospital reveals its own mask and a pair's mask of the same other hospital.
+    """
+
+    label = _LABEL
+    trust = (
+        "The server and fewer than half of the hospitals learn the sum of the others alone; every "
+        "contributor must stay until it has answered."
+    )
+
+    def __init__(self, parameters: Parameters, secrets: Mapping[str, HolderSecret]) -> None:
+        self.parameters = parameters
+        self._secrets = dict(secrets)
+        self._seats: dict[str, int] = {}
+
+    @classmethod
+    def make(cls, *, dim: int, contributors: int, bound: int) -> "Pairwise":
+        """Make all hospitals' keys, in one process; each makes its own between machines."""
+        names = tuple(str(seat) for seat in range(contributors))
+        quorum = Quorum(names, contributors // 2 + 1, 0)
+        secrets = {name: HolderSecret.generate() for name in names}
+        public = {name: secret.public for name, secret in secrets.items()}
+        settings = {"library": _LABEL, **quorum_settings(quorum, public)}
+        return cls(Parameters("pairwise", dim, contributors, bound, settings), secrets)
+
+    def sealer(self, hospital: str) -> "PairwiseSealer":
+        """Return the role of one hospital, which takes the next seat.
+
+        Raises:
+          InvalidInputError: All seats are taken.
+        """
+        seat = self._seats.setdefault(hospital, len(self._seats))
+        if seat >= self.parameters.contributors:
+            raise InvalidInputError(
+                f"All {self.parameters.contributors} seats are taken; {hospital!r} has none. Make "
+                "the scheme for more contributors."
+            )
+        return PairwiseSealer(self.parameters, hospital, seat, self._secrets[str(seat)].box)
+
+    def adder(self) -> Adder:
+        """Return the aggregator's role: no key at all."""
+        return _Adder(self.parameters)
+
+    def opener(self, policy: Policy) -> "PairwiseOpener":
+        """Return all hospitals' answering halves in one process."""
+        return PairwiseOpener(self.parameters, policy, self._secrets)
+
+    @classmethod
+    def load_sealer(cls, parameters: Parameters, material: bytes, hospital: str) -> Sealer:
+        """Return a hospital's role from its material: round, seat and its own key."""
+        if len(material) != _HEAD.size + _SEED:
+            raise CorruptMessageError("This is not the material of a pairwise sealer.")
+        seat, round_ = _HEAD.unpack_from(material)
+        return PairwiseSealer(parameters, hospital, seat, material[_HEAD.size :], round_)
+
+    @classmethod
+    def load_adder(cls, parameters: Parameters, material: bytes) -> Adder:
+        """Return the aggregator's role; all that it needs is in the parameters."""
+        return _Adder(parameters)
+
+    @classmethod
+    def load_opener(cls, parameters: Parameters, material: bytes, policy: Policy) -> Opener:
+        """Return the hospitals' answering halves from their secrets."""
+        return PairwiseOpener(parameters, policy, read_secrets(material, parameters))
+
+
+class PairwiseSealer(Sealer):
+    """Masks one hospital's vectors.
+
+    Attributes:
+      round: The round of the next seal; set it higher after rounds that the hospital missed.
+    """
+
+    label = _LABEL
+
+    def __init__(
+        self, parameters: Parameters, hospital: str, seat: int, secret: bytes, round_: int = 0
+    ) -> None:
+        super().__init__(parameters, hospital)
+        self.round = round_
+        self._seat = seat
+        self._secret = secret
+        self._masks = _Masks(parameters, seat, secret)
+        self._sealed = round_ - 1
+
+    def _seal(self, residues: NDArray[np.uint64]) -> bytes:
+        if self.round <= self._sealed:
+            raise RefusedError(
+                f"{self.hospital!r} has sealed an update for round {self._sealed}; a second one "
+                f"for round {self.round} under the same masks would show their difference."
+            )
+        masked = residues + self._masks.own(self.round)
+        for seat in range(self.parameters.contributors):
+            if seat != self._seat:
+                masked = masked + self._masks.signed_pair(seat, self.round)
+        head = _HEAD.pack(self._seat, self.round)
+        self._sealed, self.round = self.round, self.round + 1
+        return head + self.parameters.to_words(_reduced(masked, self.parameters))
+
+    def _material(self) -> bytes:
+        return _HEAD.pack(self._seat, self.round) + self._secret
+
+
+class _Adder(Adder):
+    label = _LABEL
+
+    def __init__(self, parameters: Parameters) -> None:
+        super().__init__(parameters)
+        self._sums = np.zeros(parameters.dim, dtype=np.uint64)
+        self._round: int | None = None
+        self._seats: set[int] = set()
+
+    def _add(self, content: bytes) -> None:
+        seat, round_ = _head(content, self.parameters)
+        if self._round not in (None, round_):
+            raise RefusedError(
+                f"An update of round {round_} was to be added to a sum of round {self._round}: "
+                "pairwise masks cancel within one round only. Use bfv, shares or threshold where "
+                "updates of different rounds meet."
+            )
+        if seat in self._seats:
+            raise CorruptMessageError(f"Seat {seat} has sent two updates in round {round_}.")
+        self._sums = self._sums + self.parameters.from_words(content[_HEAD.size :])
+        self._round = round_
+        self._seats.add(seat)
+
+    def _total(self) -> bytes:
+        words = self.parameters.to_words(_reduced(self._sums, self.parameters))
+        return _ROUND.pack(self._round or 0) + words
+
+    def _clear(self) -> None:
+        self._sums = np.zeros(self.parameters.dim, dtype=np.uint64)
+        self._round = None
+        self._seats = set()
+
+    def _largest(self) -> int:
+        return _HEAD.size + self.parameters.dim * self.parameters.word
+
+
+class MaskHolder(Holder):
+    """One hospital's answering half: reveals mask seeds of an agreed opening.
+
+    Args:
+      seat: The hospital's seat.
+      secret: Its keys.
+      parameters: The run's.
+      policy: Its own, with its own log.
+    """
+
+    def __init__(
+        self, seat: int, secret: HolderSecret, parameters: Parameters, policy: Policy
+    ) -> None:
+        quorum, public = read_quorum(parameters, _LABEL)
+        adder = _Adder(parameters)
+        super().__init__(str(seat), secret.key, public, quorum, policy, adder)
+        self._seat = seat
+        self._parameters = parameters
+        self._masks = _Masks(parameters, seat, secret.box)
+        self._answered: dict[int, frozenset[int]] = {}
+
+    def answer(
+        self,
+        total: bytes,
+        contributions: Sequence[Contribution],
+        commitments: Sequence[Commitment],
+    ) -> bytes:
+        """Return this seat's own seed, and those of its pairs with seats that dropped out.
+
+        Raises:
+          RefusedError: The opening is not agreed, or another set was answered in its round.
+        """
+        self.agreed(total, contributions, commitments)
+        seats, round_ = _seats(contributions, self._adder, self._parameters)
+        if self._seat not in seats:
+            raise RefusedError(
+                f"Seat {self.name} is not in this sum; its own mask, beside its pairs' masks from "
+                "the others, would bare an update of its that came late."
+            )
+        if self._answered.setdefault(round_, seats) != seats:
+            raise RefusedError(
+                f"Seat {self.name} has answered for another set in round {round_}; a second answer "
+                "could bare a hospital that is in one and not in the other."
+            )
+        dropped = sorted(set(range(self._parameters.contributors)) - seats)
+        pairs = [self._masks.pair_seed(seat, round_) for seat in dropped]
+        content = b"".join([self._masks.own_seed(round_), *pairs])
+        return wrap(Kind.ANSWER, _LABEL, self._parameters.digest, content)
+
+
+class PairwiseOpener(Opener):
+    """All hospitals' answering halves in one process.
+
+    Attributes:
+      holders: By seat, each with its own policy and log.
+    """
+
+    def __init__(
+        self, parameters: Parameters, policy: Policy, secrets: Mapping[str, HolderSecret]
+    ) -> None:
+        super().__init__(parameters, policy, _Adder(parameters))
+        self._secrets = dict(secrets)
+        self.holders = {
+            int(name): MaskHolder(int(name), secret, parameters, policy.fork(name))
+            for name, secret in secrets.items()
+        }
+
+    def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
+        parameters = self.parameters
+        seats, _ = _seats(contributions, self._adder, parameters)
+        dropped = sorted(set(range(parameters.contributors)) - seats)
+        commitments = [holder.commit(total, contributions) for holder in self.holders.values()]
+        sums = parameters.from_words(self._content(total)[_ROUND.size :])
+        largest = _SEED * (1 + len(dropped))
+        for seat in sorted(seats):
+            answer = self.holders[seat].answer(total, contributions, commitments)
+            content = unwrap(answer, Kind.ANSWER, _LABEL, parameters.digest, largest=largest)
+            seeds = [content[i : i + _SEED] for i in range(0, len(content), _SEED)]
+            sums = sums - _expand(seeds[0], parameters)
+            for other, seed in zip(dropped, seeds[1:], strict=True):
+                sums = sums - _signed(_expand(seed, parameters), seat, other)
+        return sums
+
+    def _material(self) -> bytes:
+        return write_secrets(self._secrets)
+
+
+class _Masks:
+    """The seeds of one seat: its own, and those that it shares with every other."""
+
+    def __init__(self, parameters: Parameters, seat: int, secret: bytes) -> None:
+        _, self._public = read_quorum(parameters, _LABEL)
+        self._parameters = parameters
+        self._seat = seat
+        self._own = secret
+        self._private = X25519PrivateKey.from_private_bytes(secret)
+        self._agreed: dict[int, bytes] = {}
+
+    def own_seed(self, round_: int) -> bytes:
+        return _derive(self._own, b"self", round_)
+
+    def pair_seed(self, seat: int, round_: int) -> bytes:
+        if seat not in self._agreed:
+            theirs = bytes.fromhex(self._public[str(seat)].box)
+            shared = self._private.exchange(X25519PublicKey.from_public_bytes(theirs))
+            self._agreed[seat] = shared
+        return _derive(self._agreed[seat], b"pair", round_)
+
+    def own(self, round_: int) -> NDArray[Any]:
+        return _expand(self.own_seed(round_), self._parameters)
+
+    def signed_pair(self, seat: int, round_: int) -> NDArray[Any]:
+        return _signed(_expand(self.pair_seed(seat, round_), self._parameters), self._seat, seat)
+
+
+def _derive(key: bytes, kind: bytes, round_: int) -> bytes:
+    info = b"inpatient pairwise v1 " + kind + _ROUND.pack(round_)
+    return HKDF(SHA256(), _SEED, salt=None, info=info).derive(key)
+
+
+def _expand(seed: bytes, parameters: Parameters) -> NDArray[np.uint64]:
+    return stream(seed, parameters.dim, parameters.bits).astype(np.uint64)
+
+
+def _signed(mask: NDArray[np.uint64], seat: int, other: int) -> NDArray[np.uint64]:
+    """Add at the lower seat of a pair, subtract at the higher (modulo 2^64)."""
+    return mask if seat < other else np.uint64(0) - mask
+
+
+def _reduced(sums: NDArray[np.uint64], parameters: Parameters) -> NDArray[np.uint64]:
+    return sums & np.uint64((1 << parameters.bits) - 1)
+
+
+def _head(content: bytes, parameters: Parameters) -> tuple[int, int]:
+    if len(content) < _HEAD.size:
+        raise CorruptMessageError("A masked update is too short to name its seat and round.")
+    seat, round_ = _HEAD.unpack_from(content)
+    if seat >= parameters.contributors:
+        raise CorruptMessageError(f"A masked update names seat {seat}, which this run has not.")
+    return seat, round_
+
+
+def _seats(
+    contributions: Sequence[Contribution], adder: Adder, parameters: Parameters
+) -> tuple[frozenset[int], int]:
+    heads = [_head(adder.open_frame(c.sealed), parameters) for c in contributions]
+    return frozenset(seat for seat, _ in heads), heads[0][1]

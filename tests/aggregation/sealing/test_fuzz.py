@@ -1,0 +1,133 @@
+"""Whatever bytes arrive, at whichever role: refused, no crash, and no wrong sum."""
+
+import hashlib
+import os
+from functools import lru_cache
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from aggregation.sealing import (
+    SCHEMES,
+    Scheme,
+    load_adder,
+    load_opener,
+    load_sealer,
+    make_scheme,
+)
+from aggregation.sealing.envelope import Kind, wrap
+from privacy.errors import InpatientError
+from tests.aggregation.sealing.parties import Parties
+
+EXAMPLES = 40
+
+
+@lru_cache(maxsize=8)
+def scheme_and_update(name: str) -> tuple[Scheme, bytes]:
+    scheme = make_scheme(name, dim=3, contributors=4, bound=1000)
+    return scheme, scheme.sealer("zurich").seal(np.array([1, 2, 3]))
+
+
+@st.composite
+def damages(draw: st.DrawFn, size: int) -> list[tuple[int, int]]:
+    places = st.integers(0, min(size, 400) - 1) | st.integers(0, size - 1)
+    return draw(st.lists(st.tuples(places, st.integers(1, 255)), min_size=1, max_size=4))
+
+
+def damaged(content: bytes, changes: list[tuple[int, int]]) -> bytes:
+    out = bytearray(content)
+    for place, flip in changes:
+        out[place] ^= flip
+    return bytes(out)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@settings(max_examples=EXAMPLES)
+@given(data=st.data())
+def test_damaged_messages_are_refused(name: str, data: st.DataObject) -> None:
+    scheme, sealed = scheme_and_update(name)
+    changed = damaged(sealed, data.draw(damages(len(sealed))))
+    cut = changed[: data.draw(st.integers(0, len(changed)))]
+    for wrong in (changed, cut, sealed + b"\0", b"", os.urandom(50)):
+        if wrong == sealed:
+            continue
+        adder = scheme.adder()
+        with pytest.raises(InpatientError):
+            adder.add(wrong)
+        assert adder.count == 0
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@settings(max_examples=EXAMPLES, suppress_health_check=[HealthCheck.too_slow])
+@given(data=st.data())
+def test_contents_that_a_hospital_made_up_do_not_crash_anybody(
+    name: str, data: st.DataObject
+) -> None:
+    # The frame is right and the signature valid: a malicious hospital framed it. It may send any
+    # vector, so an opening is allowed; a crash, or another exception than ours, is not.
+    scheme, sealed = scheme_and_update(name)
+    adder = scheme.adder()
+    content = adder.open_frame(sealed)
+    made_up = data.draw(
+        damages(len(content)).map(lambda changes: damaged(content, changes))
+        | st.binary(max_size=200)
+        | st.integers(0, len(content)).map(lambda n: content[:n])
+        | st.just(bytes(len(content)))
+        | st.just(b"\xff" * len(content))
+    )
+    framed = wrap(Kind.UPDATE, scheme.label, scheme.digest, made_up)
+    parties = Parties(scheme, ("zurich",))
+    try:
+        adder.add(framed)
+        total = adder.total()
+        contribution = parties.contribute("zurich", [], sealed=framed)
+        opened = scheme.opener(parties.policy()).open(total, [contribution])
+    except InpatientError:
+        return
+    assert opened.shape == (3,)
+    assert opened.dtype == np.int64
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_damaged_totals_are_refused(name: str, data: st.DataObject) -> None:
+    scheme, sealed = scheme_and_update(name)
+    parties = Parties(scheme, ("zurich",))
+    contribution = parties.contribute("zurich", [], sealed=sealed)
+    total = parties.total([contribution])
+    changed = damaged(total, data.draw(damages(len(total))))
+    if hashlib.sha256(changed).digest() != hashlib.sha256(total).digest():
+        with pytest.raises(InpatientError):
+            scheme.opener(parties.policy()).open(changed, [contribution])
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+@settings(max_examples=20)
+@given(data=st.data())
+def test_damaged_roles_are_refused(name: str, data: st.DataObject) -> None:
+    scheme, _ = scheme_and_update(name)
+    policy = Parties(scheme).policy()
+    # Not a new sealer: a cohort of pairwise masks has no seat to spare.
+    for role in (scheme.adder(), scheme.opener(policy)):
+        content = role.to_bytes()
+        changed = damaged(content, data.draw(damages(len(content))))
+        if changed == content:
+            continue
+        with pytest.raises(InpatientError):
+            load_adder(changed)
+        with pytest.raises(InpatientError):
+            load_opener(changed, policy)
+        with pytest.raises(InpatientError):
+            load_sealer(changed, "zurich")
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_a_seal_under_another_runs_key_is_refused(name: str) -> None:
+    ours, _ = scheme_and_update(name)
+    other = make_scheme(name, dim=3, contributors=4, bound=999)
+    foreign = other.sealer("zurich").seal(np.array([1, 2, 3]))
+    with pytest.raises(InpatientError, match="key of another run"):
+        ours.adder().add(foreign)

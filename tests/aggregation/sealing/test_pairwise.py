@@ -1,0 +1,130 @@
+"""Masks that cancel: whoever drops out, and within one round only."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregation.sealing import load_adder, load_opener, load_sealer, make_scheme
+from aggregation.sealing.pairwise import Pairwise
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+from tests.aggregation.sealing.parties import Parties
+
+
+def made(dim: int = 3, contributors: int = 4, bound: int = 1000) -> Pairwise:
+    scheme = make_scheme("pairwise", dim=dim, contributors=contributors, bound=bound)
+    assert isinstance(scheme, Pairwise)
+    return scheme
+
+
+@settings(max_examples=15)
+@given(
+    contributors=st.integers(1, 6),
+    dropped=st.integers(0, 5),
+    bits=st.sampled_from([8, 31, 32, 60]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_whoever_drops_out_before_sending_the_rest_is_summed(
+    contributors: int, dropped: int, bits: int, seed: int
+) -> None:
+    names = tuple(f"h{i}" for i in range(contributors))
+    parties = Parties(made(7, contributors, 2**bits - 1), names)
+    for name in names:  # seats in order, whoever sends first
+        parties._sealers[name] = parties.scheme.sealer(name)
+    rng = np.random.default_rng(seed)
+    opener = parties.scheme.opener(parties.policy())
+    for round_ in range(2):
+        present = [
+            names[i] for i in rng.permutation(contributors)[min(dropped, contributors - 1) :]
+        ]
+        vectors = rng.integers(-(2 ** (bits - 3)), 2 ** (bits - 3), (len(present), 7))
+        mine = []
+        for name, vector in zip(present, vectors, strict=True):
+            parties._sealers[name].round = round_
+            mine.append(parties.contribute(name, vector))
+        opened = opener.open(parties.total(mine), mine)
+        assert np.array_equal(opened, vectors.sum(axis=0))
+
+
+def test_updates_of_two_rounds_are_not_summed() -> None:
+    parties = Parties(made())
+    first = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
+    second = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
+    with pytest.raises(RefusedError, match="round 1 was to be added to a sum of round 0"):
+        parties.total([*first[:2], *second[2:]])
+
+
+def test_no_round_is_sealed_twice() -> None:
+    sealer = made().sealer("zurich")
+    sealer.seal(np.array([1, 2, 3]))
+    sealer.round = 0
+    with pytest.raises(RefusedError, match="would show their difference"):
+        sealer.seal(np.array([1, 2, 4]))
+
+
+def test_a_server_that_tells_two_stories_gets_one_set_of_answers() -> None:
+    # It wants "zurich"'s own mask (as a contributor) and its pairs' masks (as a dropout).
+    scheme = made()
+    parties = Parties(scheme)
+    mine = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
+    opener = scheme.opener(parties.policy())
+    with_zurich, without = mine, [c for c in mine if c.hospital != "zurich"]
+    totals = parties.total(with_zurich), parties.total(without)
+    holders = list(opener.holders.values())
+    truth = [h.commit(totals[0], with_zurich) for h in holders[:2]]
+    lie = [h.commit(totals[1], without) for h in holders[2:]]
+    for holder, commitments in ((holders[0], truth), (holders[2], lie)):
+        total, story = (totals[0], with_zurich) if holder is holders[0] else (totals[1], without)
+        with pytest.raises(RefusedError, match="2 holders committed to this opening; 3 of 4"):
+            holder.answer(total, story, commitments)
+
+
+def test_a_hospital_that_is_not_in_the_sum_reveals_nothing() -> None:
+    scheme = made()
+    parties = Parties(scheme)
+    late = parties.contribute("cleveland", [1, 2, 3])
+    mine = [parties.contribute(n, [1, 2, 3]) for n in parties.names[1:]]
+    total = parties.total(mine)
+    holders = scheme.opener(parties.policy()).holders
+    commitments = [h.commit(total, mine) for h in holders.values()]
+    with pytest.raises(RefusedError, match="Seat 0 is not in this sum"):
+        holders[0].answer(total, mine, commitments)
+    assert holders[1].answer(total, mine, commitments)
+    with pytest.raises(RefusedError, match="did not commit"):
+        holders[1].answer(parties.total([late, *mine]), [late, *mine], commitments)
+
+
+def test_a_masked_update_looks_random() -> None:
+    dim = 200_000
+    scheme = made(dim, 2, 2**31 - 1)
+    content = scheme.adder().open_frame(scheme.sealer("a").seal(np.zeros(dim, dtype=np.int64)))
+    uniform = scheme.parameters.from_words(content[6:]) / 2**32
+    assert abs(uniform.mean() - 0.5) < 5 * np.sqrt(1 / 12 / dim)
+
+
+def test_seats_are_bounded_and_an_update_names_a_true_one() -> None:
+    scheme = made(contributors=2)
+    parties = Parties(scheme, ("a", "b"))
+    one = parties.contribute("a", [1, 2, 3])
+    parties.contribute("b", [1, 2, 3])
+    with pytest.raises(InvalidInputError, match="All 2 seats are taken"):
+        scheme.sealer("c")
+    with pytest.raises(CorruptMessageError, match="Seat 0 has sent two updates"):
+        parties.total([one, one])
+
+
+def test_roles_survive_serialising_and_an_adder_is_no_opener() -> None:
+    scheme = made(contributors=2)
+    parties = Parties(scheme, ("a", "b"))
+    for name in parties.names:
+        parties._sealers[name] = load_sealer(scheme.sealer(name).to_bytes(), name)
+    mine = [parties.contribute(n, [5, -6, 7]) for n in parties.names]
+    adder = load_adder(scheme.adder().to_bytes())
+    for contribution in mine:
+        adder.add(contribution.sealed)
+    opener = load_opener(scheme.opener(parties.policy()).to_bytes(), parties.policy())
+    assert opener.open(adder.total(), mine).tolist() == [10, -12, 14]
+    with pytest.raises(CorruptMessageError, match="expected"):
+        load_opener(adder.to_bytes(), parties.policy())
+    with pytest.raises(CorruptMessageError, match="not the material"):
+        Pairwise.load_sealer(scheme.parameters, b"short", "a")
