@@ -20,6 +20,7 @@ from aggregation.correction.importance import IMPORTANCE
 from aggregation.correction.local_intercept import LOCAL_INTERCEPT, fit_intercept
 from aggregation.correction.local_recalibration import LOCAL_RECALIBRATION, recalibrate
 from aggregation.correction.logit_adjustment import LOGIT_ADJUSTMENT
+from aggregation.correction.poor_labels import BOUNDED_INFLUENCE
 from aggregation.correction.qffl import QFFL
 from aggregation.correction.scaffold import SCAFFOLD
 from aggregation.correction.server_optimizers import SERVER_OPTIMIZERS
@@ -39,6 +40,7 @@ RULES: Mapping[str, Contract] = {
         AGNOSTIC,
         IMPORTANCE,
         LOGIT_ADJUSTMENT,
+        BOUNDED_INFLUENCE,
         SERVER_OPTIMIZERS,
         LOCAL_INTERCEPT,
         LOCAL_RECALIBRATION,

@@ -16,6 +16,7 @@ from aggregation.correction.importance import (
     weighted_clipped_sum,
 )
 from aggregation.correction.logit_adjustment import adjusted
+from aggregation.correction.poor_labels import bounded_influence_sum
 from privacy.errors import InvalidInputError
 
 Array = NDArray[np.float64]
@@ -24,7 +25,7 @@ Rule = Callable[[Array, Labels, Array], Array]
 
 
 def gradients(features: Array, outcomes: Labels, scores: Array) -> Array:
-    risks = 1 / (1 + np.exp(-scores))
+    risks = 0.5 * (1 + np.tanh(0.5 * scores))
     return np.asarray((risks - outcomes)[:, None] * features)
 
 
@@ -48,6 +49,12 @@ def logit_adjustment(features: Array, outcomes: Labels, w: Array) -> Array:
     return fedavg.clipped_sum(gradients(features, outcomes, scores), clip_norm=1.0)
 
 
+def bounded_influence(features: Array, outcomes: Labels, w: Array) -> Array:
+    risks = 0.5 * (1 + np.tanh(0.5 * features @ w))
+    rows = gradients(features, outcomes, features @ w)
+    return bounded_influence_sum(rows, risks, outcomes, exponent=0.7, clip_norm=1.0)
+
+
 def agnostic(features: Array, outcomes: Labels, w: Array) -> Array:
     return 0.6 * fedsgd(features, outcomes, w)
 
@@ -65,6 +72,7 @@ def agnostic_loss(features: Array, outcomes: Labels, w: Array) -> Array:
         importance_by_label,
         importance_by_covariates,
         logit_adjustment,
+        bounded_influence,
         agnostic,
         agnostic_loss,
     ],
@@ -128,7 +136,7 @@ def test_a_bounded_update_has_the_clip_norm_at_most_and_small_ones_stay(
 
 
 def test_every_rule_says_what_crosses_and_whom_it_protects() -> None:
-    assert len(RULES) == 14
+    assert len(RULES) == 15
     for name, rule in RULES.items():
         assert rule.name == name
         assert rule.source
@@ -139,6 +147,7 @@ def test_every_rule_says_what_crosses_and_whom_it_protects() -> None:
         "agnostic",
         "importance",
         "logit adjustment",
+        "bounded influence",
     }
 
 
