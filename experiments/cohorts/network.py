@@ -19,14 +19,14 @@ draw from one population, at 1 the differences are as above.
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
 from aggregation.patients import Column, Patients, Schema
-from experiments.cohorts.cohort import Cohort
+from experiments.cohorts.cohort import Cohort, Fold
 from experiments.cohorts.prevent import log_odds
 from privacy._validate import fraction, natural
 
@@ -119,6 +119,7 @@ class Network:
     Guarantees (each is a test in ``tests/experiments/cohorts/test_network.py``):
       - hospital i is the same, bit for bit, whatever the number of hospitals;
       - memory grows with a block, not with the number of hospitals;
+      - another ``draw`` has the same hospitals (tiers, sizes, effects) and other patients;
       - at ``heterogeneity`` 0 the hospitals of both tiers draw from one population;
       - ``bayes_auc`` is beaten by no score, to within sampling error.
 
@@ -127,6 +128,8 @@ class Network:
       heterogeneity: In [0, 1].
       seed: An experiment's seed.
       tier3_fraction: Fraction of hospitals that are tier 3, spread evenly.
+      draw: Which draw of patients: small clinics see too few events for a cross-validation, so
+        models are tested on the next draw of the same hospitals' patients.
 
     Raises:
       InvalidInputError: No hospital, or a fraction outside [0, 1].
@@ -136,10 +139,12 @@ class Network:
     heterogeneity: float = 1.0
     seed: int = 0
     tier3_fraction: float = 0.1
+    draw: int = 0
 
     def __post_init__(self) -> None:
         natural(hospitals=self.hospitals, least=1)
         natural(seed=self.seed)
+        natural(draw=self.draw)
         fraction(heterogeneity=self.heterogeneity)
         fraction(tier3_fraction=self.tier3_fraction)
 
@@ -156,6 +161,11 @@ class Network:
                 hospitals[hospital] = block.patients(place)
                 tiers[hospital] = tier
         return Cohort(name, hospitals, SCHEMA, tiers)
+
+    def fold(self) -> Fold:
+        """Train on this draw of patients, test on the next one of the same hospitals."""
+        later = replace(self, draw=self.draw + 1)
+        return Fold(train=self.cohort().hospitals, test=later.cohort().hospitals)
 
     def bayes_auc(self) -> float:
         r"""Return the within-site AUC of the true risks for the recorded outcomes.
@@ -183,6 +193,7 @@ class Network:
         sizes = np.rint(np.exp(log_size + _SIZE_SD * rng.normal(size=BLOCK))).astype(np.int64)
         offsets = np.concatenate([[0], np.cumsum(sizes)])
         effect = self.heterogeneity * _HOSPITAL_SD * rng.normal(size=BLOCK)
+        rng = np.random.default_rng([self.seed, first, self.draw])  # from here on: patients
         tier3 = np.repeat(is_tier3, sizes)
         values = self._covariates(tier3, rng)
         logits = _true_logits(values) + self._mixed("severity", tier3) + np.repeat(effect, sizes)

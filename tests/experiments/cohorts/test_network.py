@@ -81,6 +81,22 @@ def test_a_hospital_is_the_same_whatever_the_number_of_hospitals() -> None:
     assert np.array_equal(late.patients(4).features, later.patients(4).features)
 
 
+def test_another_draw_has_the_same_hospitals_and_other_patients() -> None:
+    fold = Network(hospitals=12, seed=6).fold()
+    assert list(fold.train) == list(fold.test)
+    for name, patients in fold.train.items():
+        assert len(patients) == len(fold.test[name])
+        assert not np.array_equal(patients.features, fold.test[name].features)
+    one, two = (whole(Network(hospitals=BLOCK, seed=6, draw=draw)) for draw in (0, 1))
+    # The hospitals' effects persist: mean true risks of the two draws go together.
+    risks = [
+        np.add.reduceat(block.risks, block.offsets[:-1]) / np.diff(block.offsets)
+        for block in (one, two)
+    ]
+    first, second = (risk - risk.mean() for risk in risks)
+    assert first @ second > 0.8 * np.linalg.norm(first) * np.linalg.norm(second)
+
+
 def test_memory_does_not_grow_with_the_number_of_hospitals() -> None:
     def peak(hospitals: int) -> int:
         tracemalloc.start()
