@@ -56,7 +56,8 @@ def leverage(
 ) -> dict[str, float]:
     """Return each honest hospital's squared sensitivity, in units of (clip norm / share std)^2.
 
-    A hospital whose m uploads were each opened once, among n honest shares, would have m / n.
+    A hospital whose m uploads were each opened once, among n honest shares, would have m / n. An
+    upload of weight a before the noise counts a^2 times.
 
     Args:
       schedule: What is opened together.

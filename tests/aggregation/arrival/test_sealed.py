@@ -146,6 +146,13 @@ def test_unprotected_runs_say_so_in_the_ledger() -> None:
     assert "unprotected" in str(first.content)
 
 
+def test_a_hospital_without_patients_sends_noise_and_counts_as_any_other() -> None:
+    empty = {**PATIENTS, "b": Patients(np.empty((0, 3)), np.empty(0, dtype=np.int64))}
+    found = run_sealed(PLAN, TRIGGER, SCHEDULE, RULE, empty, seed=5)
+    assert np.isfinite(found.models).all()
+    assert len(found.transcript.select(kind="update", sender="b")) > 0
+
+
 def test_what_is_not_covered_is_refused() -> None:
     twice = simulate(PACES, Trigger(5, 3), horizon=20.0, seed=0)
     with pytest.raises(InvalidInputError, match="twice in the sum"):

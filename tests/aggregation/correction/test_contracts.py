@@ -18,6 +18,7 @@ from aggregation.correction.importance import (
 from aggregation.correction.logit_adjustment import adjusted
 from aggregation.correction.poor_labels import bounded_influence_sum
 from privacy.errors import InvalidInputError
+from privacy.mechanisms import clip, to_integers
 
 Array = NDArray[np.float64]
 Labels = NDArray[np.int64]
@@ -133,6 +134,29 @@ def test_a_bounded_update_has_the_clip_norm_at_most_and_small_ones_stay(
         assert np.array_equal(kept, update)
     else:
         np.testing.assert_allclose(kept / np.linalg.norm(kept), update / np.linalg.norm(update))
+
+
+@settings(max_examples=30)
+@given(seed=st.integers(0, 10_000), patients=st.integers(0, 20), cut=st.integers(0, 20))
+def test_splitting_a_hospital_in_two_gives_the_same_integers(
+    seed: int, patients: int, cut: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = 3 * rng.normal(size=(patients, 4))
+
+    def integers(part: Array) -> Labels:
+        return to_integers(clip(part, clip_norm=1.0), radius=1_000).sum()
+
+    assert np.array_equal(integers(rows), integers(rows[:cut]) + integers(rows[cut:]))
+
+
+@pytest.mark.parametrize("patients", [0, 1])
+@pytest.mark.parametrize("rule", [fedsgd, importance_by_label, bounded_influence, logit_adjustment])
+def test_hospitals_without_patients_or_with_one_are_defined(rule: Rule, patients: int) -> None:
+    found = rule(np.ones((patients, 3)), np.ones(patients, dtype=np.int64), np.zeros(3))
+    assert found.shape == (3,)
+    assert np.linalg.norm(found) <= 1.0 + 1e-12
+    assert found.any() == bool(patients)
 
 
 def test_every_rule_says_what_crosses_and_whom_it_protects() -> None:
