@@ -64,6 +64,8 @@ Name = Literal[
 ]
 Place = tuple[int, str]  # round and hospital
 
+Sums = TypeVar("Sums", bound="GradientView")
+
 
 @dataclass(frozen=True)
 class Knowledge:
@@ -230,7 +232,7 @@ class GradientView(Observation):
 
     gradients: tuple[Gradient, ...]
 
-    def only(self, *, round_: int | None = None, hospital: str | None = None) -> "GradientView":
+    def only(self: Sums, *, round_: int | None = None, hospital: str | None = None) -> Sums:
         """Narrow the view to one round, or to the sums in which one hospital took part."""
         kept = tuple(
             g

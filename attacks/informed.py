@@ -1,0 +1,234 @@
+r"""A7: the informed adversary, who knows all patients but one and the model of every round.
+
+It subtracts the known patients' clipped gradients from each release; what is left is the target's
+gradient and the noise. From a finite pool of candidates the best guess is exact:
+
+.. math:: \arg\max_z \sum_t \frac{\langle g_t(z), r_t\rangle - \lVert g_t(z)\rVert^2 / 2}{s_t^2}
+          + \log \pi(z),
+
+the maximum of the posterior under Gaussian noise of deviation :math:`s_t`, and under one discrete
+Gaussian too (residuals are integers, and its normaliser does not depend on an integer shift). It is
+the attack that meets the bound of reconstruction robustness from below (Balle, Cherubin, Hayes
+2022; Hayes, Mahloujifar, Balle 2023, section 4).
+
+Without a pool, the target is a free patient: least squares over the noise's variance with clipping
+inside the graph, minus the log-prior. The cosine would throw the magnitude away.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from aggregation.patients import Patients
+from aggregation.plan import Plan
+from attacks.features import project
+from attacks.priors import Prior
+from attacks.reconstruction import Reconstruction
+from attacks.relaxation import Relaxation
+from attacks.replay import integer_rows
+from attacks.surrogate import BatchGradient
+from attacks.views import Gradient, InformedView, Observation, require
+from privacy._validate import natural, positive
+from privacy.errors import InvalidInputError, RefusedError
+
+__all__ = ["InformedPool", "InformedSearch", "log_posterior", "residuals"]
+
+
+@dataclass(frozen=True)
+class InformedPool:
+    """Name the target among a finite pool of people.
+
+    Guarantees (each is a test in ``tests/attacks/test_informed.py``):
+      - two antipodal candidates at q = 1 are told apart as often as the proven bound allows;
+      - orthogonal candidates are named as often as theory says is optimal;
+      - a certificate is never given.
+
+    Attributes:
+      pool: Who the target may be, with outcomes.
+      log_prior: Log-probability of each candidate; None: all alike.
+    """
+
+    name: ClassVar[str] = "informed_pool"
+    needs: ClassVar[type[InformedView]] = InformedView
+
+    pool: Patients
+    log_prior: Float[np.ndarray, "candidates"] | None = None
+
+    def __post_init__(self) -> None:
+        natural(pool=len(self.pool), least=1)
+        if self.log_prior is not None and len(self.log_prior) != len(self.pool):
+            raise InvalidInputError(
+                f"Expected one log_prior a candidate: {len(self.pool)}, got {len(self.log_prior)}."
+            )
+
+    def posterior(self, observation: Observation) -> Float[np.ndarray, "candidates"]:
+        """Return the probability of each candidate, given the releases.
+
+        Raises:
+          RefusedError: The adversary is not informed, or the plan's releases are no plain sums.
+        """
+        view = require(observation, InformedView, self.name)
+        seen = residuals(view)
+        rows = np.stack(
+            [
+                integer_rows(view.plan, g.params, self.pool.features, self.pool.outcomes)
+                for g in view.gradients
+            ]
+        )
+        stds = np.array([g.noise_std for g in view.gradients])
+        logs = log_posterior(rows, seen[None], stds, self.log_prior)[0]
+        weights = np.exp(logs - logs.max())
+        return np.asarray(weights / weights.sum())
+
+    def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
+        """Return the candidates, likeliest first, each with its posterior probability."""
+        posterior = self.posterior(observation)
+        order = np.argsort(-posterior, kind="stable")
+        return Reconstruction(
+            self.pool.features[order],
+            np.minimum(posterior[order], 1.0),
+            np.zeros(len(order), dtype=np.bool_),
+        )
+
+
+@dataclass(frozen=True)
+class InformedSearch:
+    """Search for the target among all patients that the schema allows.
+
+    Guarantees (each is a test in ``tests/attacks/test_informed.py``):
+      - without noise, and clipped or not, the target is found exactly in most cases;
+      - with noise that drowns it, the answer is the prior's mode.
+
+    Attributes:
+      restarts: Starts for each outcome.
+      iterations: Steps of each.
+      rate: First step of the signed Adam; it falls to a tenth.
+      seed: Draws the starts.
+    """
+
+    name: ClassVar[str] = "informed_search"
+    needs: ClassVar[type[InformedView]] = InformedView
+
+    restarts: int = 8
+    iterations: int = 300
+    rate: float = 0.06
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        natural(restarts=self.restarts, least=1)
+        natural(iterations=self.iterations, least=1)
+        positive(rate=self.rate)
+
+    def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
+        """Return the best patient of either outcome, the likelier first.
+
+        Raises:
+          RefusedError: The adversary is not informed, or the plan's releases are no plain sums.
+        """
+        view = require(observation, InformedView, self.name)
+        plan = view.plan
+        seen = residuals(view)
+        # Rounding is the smallest noise: half a step a coordinate, uniform.
+        stds = np.sqrt(np.array([g.noise_std for g in view.gradients]) ** 2 + 1 / 12)
+        relaxation = Relaxation.of(prior, torch.float64)
+        y = torch.arange(2, dtype=torch.float64).repeat(self.restarts)[:, None]
+        numbers, logits = relaxation.start(len(y), 1, np.random.default_rng(self.seed))
+        free = [numbers.requires_grad_(True), logits.requires_grad_(True)]
+        optimiser = torch.optim.Adam(free, lr=self.rate)
+        decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, total_iters=self.iterations)
+        forwards = [
+            BatchGradient.at(plan.model, g.params, plan.clip_norm, torch.float64)
+            for g in view.gradients
+        ]
+        targets = torch.tensor(seen * plan.step)
+        scales = torch.tensor(stds * plan.step)
+        for _ in range(self.iterations):
+            optimiser.zero_grad(set_to_none=True)
+            x, shares = relaxation.soften(*free)
+            loss = relaxation.negative_log_prior(x, shares).sum(1)
+            for forward, target, scale in zip(forwards, targets, scales, strict=True):
+                gap = forward(x, y, torch.ones_like(y)) - target
+                loss = loss + gap.square().sum(1) / (2 * scale**2)
+            torch.autograd.backward(loss.sum())
+            for tensor in free:
+                if tensor.grad is not None:
+                    tensor.grad.sign_()
+            optimiser.step()
+            decay.step()
+        with torch.no_grad():
+            soft, shares = relaxation.soften(*free)
+            doubt = relaxation.negative_log_prior(soft, shares).sum(1).numpy()
+        people = project(relaxation.to_numpy(soft)[:, 0], prior.features)
+        outcomes = y[:, 0].to(torch.int64).numpy()
+        rows = np.stack([integer_rows(plan, g.params, people, outcomes) for g in view.gradients])
+        rate = np.where(outcomes == 1, prior.outcome_rate, 1 - prior.outcome_rate)
+        logs = log_posterior(rows, seen[None], stds, np.log(rate) - doubt)[0]
+        best = [int(np.flatnonzero(outcomes == k)[np.argmax(logs[outcomes == k])]) for k in (0, 1)]
+        best.sort(key=lambda i: -logs[i])
+        weights = np.exp(logs[best] - logs[best[0]])
+        return Reconstruction(
+            people[best], weights / weights.sum(), np.zeros(len(best), dtype=np.bool_)
+        )
+
+
+def residuals(view: InformedView) -> Int[np.ndarray, "rounds dim"]:
+    """Subtract what the known patients sent from every release; exact integers.
+
+    Raises:
+      RefusedError: Several local steps, the hospital as the unit, or sampled rounds: there the
+        known patients' part is not known to the last integer. Or several sums of one round: the
+        target is in one of them only.
+    """
+    plan = view.plan
+    if plan.local_steps > 1 or plan.unit != "patient" or plan.sampling_size is not None:
+        raise RefusedError(
+            "The informed adversary subtracts what the known patients sent; that is exact for "
+            "one-step sums over all patients only. Use a plan without sampling and local steps."
+        )
+    rounds = [g.round for g in view.gradients]
+    if len(set(rounds)) != len(rounds):
+        raise RefusedError(
+            "The view holds several sums of one round, and the target is in one of them. Narrow it "
+            "with view.only(hospital=...)."
+        )
+    return np.stack([g.integers - _known(plan, g, view) for g in view.gradients])
+
+
+def _known(plan: Plan, gradient: Gradient, view: InformedView) -> NDArray[np.int64]:
+    total = np.zeros(plan.model.dim, dtype=np.int64)
+    for hospital in gradient.hospitals:
+        patients = view.knowledge.patients.get(hospital)
+        if patients is not None and len(patients):
+            rows = integer_rows(plan, gradient.params, patients.features, patients.outcomes)
+            total += rows.sum(axis=0)
+    return total
+
+
+def log_posterior(
+    rows: Int[np.ndarray, "rounds candidates dim"],
+    seen: Int[np.ndarray, "trials rounds dim"],
+    stds: Float[np.ndarray, "rounds"],
+    log_prior: Float[np.ndarray, "candidates"] | None = None,
+) -> Float[np.ndarray, "trials candidates"]:
+    """Return the log-posterior of each candidate, up to a constant, for many releases at once.
+
+    Args:
+      rows: What each candidate would add in each round, in integer steps.
+      seen: The releases less the known patients.
+      stds: Noise of each round, in integer steps; 0 is taken as rounding alone.
+      log_prior: Log-probability of each candidate; None: all alike.
+    """
+    total = (
+        np.zeros((len(seen), rows.shape[1]))
+        if log_prior is None
+        else np.tile(log_prior, (len(seen), 1))
+    )
+    for t, std in enumerate(stds):
+        g = rows[t].astype(np.float64)
+        variance = max(float(std) ** 2, 1 / 12)
+        total += (seen[:, t].astype(np.float64) @ g.T - 0.5 * (g * g).sum(1)) / variance
+    return total
