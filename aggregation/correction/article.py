@@ -26,7 +26,7 @@ __all__ = ["ARTICLE", "step", "weights"]
 ARTICLE = Contract(
     "article",
     "the article, 'Medical-grade bias correction'; the formula is a reading of it",
-    "none",
+    "unprotected",
     "the update, the number of patients and the means of all features, all in clear",
 )
 

@@ -32,13 +32,14 @@ class Contract:
         local steps, or several hospital-wide statistics; the whole vector is clipped by
         ``bounded``, and replacing a hospital's cohort moves the sum by twice the clip norm at most.
         (Or each local step pays full noise for the patient as the unit.) ``none``: nothing leaves.
+        ``unprotected``: no sensitivity can be stated.
       crosses: What leaves the hospital, in words.
       extra: Coordinates sent beyond the model's.
     """
 
     name: str
     source: str
-    unit: Literal["patient", "hospital", "none"]
+    unit: Literal["patient", "hospital", "none", "unprotected"]
     crosses: str
     extra: int = 0
 

@@ -165,7 +165,8 @@ def test_every_rule_says_what_crosses_and_whom_it_protects() -> None:
         assert rule.name == name
         assert rule.source
         assert rule.crosses
-        assert rule.unit in ("patient", "hospital", "none")
+        assert (rule.unit == "unprotected") == (name == "article")
+        assert (rule.unit == "none") == rule.crosses.startswith("nothing")
     assert {n for n, r in RULES.items() if r.unit == "patient"} == {
         "fedsgd",
         "agnostic",
