@@ -1,0 +1,361 @@
+r"""From an event tree to profiles that bound it from above, or from below.
+
+Discrete Gaussians become continuous ones with a slack (``privacy.accounting.discrete``), sampling
+is pushed onto profiles, compositions become counts, and all Gaussians that are not sampled become
+one. What only concentrated DP can bound is kept beside it: each release is also
+:math:`(\rho, \xi)`-zCDP, :math:`D_\alpha \le \rho\alpha + \xi`, which ignores sampling.
+
+Bounds from below keep only releases that a real pair of data sets attains; leaving out a release
+is post-processing, so the bound stays true.
+"""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from dp_accounting import NeighboringRelation as Relation
+from dp_accounting import dp_event as dp
+from scipy.special import bdtrc, log_ndtr
+
+from privacy.accounting import profiles
+from privacy.accounting.composition import Part
+from privacy.accounting.discrete import concentrated_rho, sandwich
+from privacy.accounting.events import (
+    DiscreteGaussianDpEvent,
+    DistributedDiscreteGaussianDpEvent,
+    ShuffledBatchesDpEvent,
+    SkellamDpEvent,
+)
+from privacy.accounting.nested import Composed
+from privacy.errors import InvalidInputError
+
+__all__ = ["Lowered", "lower"]
+
+Side = Literal["above", "below"]
+
+
+@dataclass(frozen=True)
+class Lowered:
+    """An event tree as profiles.
+
+    Attributes:
+      parts: Profiles and how many such releases; at most one unsampled Gaussian, of count 1.
+      slack: kappa: logarithm of the factor by which real probabilities may differ.
+      rho: Concentrated DP of the whole, sampling ignored (with ``xi``); infinite where none holds.
+      xi: See ``rho``.
+      narrow: Whether some noise is too narrow, or has no profile: then only ``rho`` bounds it.
+      unbounded: Whether a release is not private at all.
+    """
+
+    parts: tuple[Part, ...] = ()
+    slack: float = 0.0
+    rho: float = 0.0
+    xi: float = 0.0
+    narrow: bool = False
+    unbounded: bool = False
+
+    @property
+    def mu(self) -> float | None:
+        """The mu of the whole where it is one Gaussian (or nothing), else None."""
+        if not self.parts:
+            return 0.0
+        only = self.parts[0][0]
+        return only.mu if len(self.parts) == 1 and isinstance(only, profiles.Gaussian) else None
+
+    @property
+    def count(self) -> int:
+        """Number of releases that are composed."""
+        return sum(n for _, n in self.parts)
+
+
+def lower(event: dp.DpEvent, relation: Relation, side: Side, *, path: str = "event") -> Lowered:
+    """Turn a checked event tree into profiles.
+
+    Raises:
+      InvalidInputError: A release has no sound bound under this relation; the message names it.
+    """
+    match event:
+        case dp.NoOpDpEvent():
+            return Lowered()
+        case dp.NonPrivateDpEvent():
+            return Lowered(unbounded=True, rho=math.inf)
+        case dp.SelfComposedDpEvent():
+            inner = lower(event.event, relation, side, path=f"{path}.event")
+            return _repeat(inner, event.count)
+        case dp.ComposedDpEvent():
+            return _merge(
+                lower(e, relation, side, path=f"{path}.events[{i}]")
+                for i, e in enumerate(event.events)
+            )
+        case dp.PoissonSampledDpEvent():
+            return _poisson(event, relation, side, path)
+        case dp.SampledWithoutReplacementDpEvent():
+            return _fixed_size(event, relation, side, path)
+        case ShuffledBatchesDpEvent():
+            return _shuffled(event, relation, side, path)
+        case dp.TruncatedSubsampledGaussianDpEvent():
+            return _truncated(event, relation, side, path)
+        case _:
+            return _leaf(event, relation, side, path)
+
+
+def _leaf(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Lowered:
+    """One release without sampling."""
+    # Replacing a patient removes one vector and adds another: twice the distance.
+    factor = 2 if relation is Relation.REPLACE_ONE else 1
+    match event:
+        case dp.GaussianDpEvent():
+            mu = factor / event.noise_multiplier
+            return _one(profiles.Gaussian(mu), rho=mu**2 / 2)
+        case DiscreteGaussianDpEvent():
+            return _discrete(event, factor, side, factor * event.radius**2, contributors=1)
+        case DistributedDiscreteGaussianDpEvent():
+            touched = min(event.dim, factor * event.radius**2)
+            return _discrete(event, factor, side, touched, contributors=event.contributors)
+        case SkellamDpEvent():
+            return _skellam(event, factor, side)
+        case dp.LaplaceDpEvent():
+            shift = factor / event.noise_multiplier
+            return _one(profiles.Laplace(shift), rho=shift**2 / 2)  # Bun, Steinke 2016, Prop. 1.4
+        case dp.DiscreteLaplaceDpEvent():
+            shift = factor * event.sensitivity
+            rho = (event.noise_parameter * shift) ** 2 / 2
+            return _one(profiles.DiscreteLaplace(event.noise_parameter, shift), rho=rho)
+        case dp.RandomizedResponseDpEvent():
+            return _randomised_response(event, relation, path)
+        case _:
+            raise InvalidInputError(f"{path} is a {type(event).__name__}, which has no bound here.")
+
+
+def _discrete(
+    event: DiscreteGaussianDpEvent | DistributedDiscreteGaussianDpEvent,
+    factor: int,
+    side: Side,
+    coordinates: int,
+    *,
+    contributors: int,
+) -> Lowered:
+    std = float(event.noise_multiplier) * event.radius
+    radius = factor * event.radius
+    found = sandwich(std=std, radius=radius, coordinates=coordinates, contributors=contributors)
+    rho = concentrated_rho(
+        std=std, radius=radius, coordinates=coordinates, contributors=contributors
+    )
+    if side == "below":
+        weak = found.mu_below == 0
+        return (
+            Lowered()
+            if weak
+            else _one(profiles.Gaussian(found.mu_below), slack=found.slack_below, rho=rho)
+        )
+    if math.isinf(found.mu_above):
+        return Lowered(rho=rho, narrow=True)
+    return _one(profiles.Gaussian(found.mu_above), slack=found.slack_above, rho=rho)
+
+
+def _skellam(event: SkellamDpEvent, factor: int, side: Side) -> Lowered:
+    r"""Agarwal, Kairouz, Liu 2021, Theorem 3.5: whole :math:`\alpha`, variance :math:`v`.
+
+    :math:`D_\alpha \le \frac{\alpha D^2}{2v} + \min\{\frac{(2\alpha-1)D^2+6D_1}{4v^2},
+    \frac{3D_1}{2v}\}`, with L1 distance :math:`D_1 \le \min(\sqrt d D, D^2)`.
+    """
+    if side == "below":
+        return Lowered()
+    d2 = factor * event.radius
+    d1 = min(math.sqrt(event.dim) * d2, d2**2)
+    v = (event.noise_multiplier * event.radius) ** 2
+    first = d2**2 / (2 * v) + d2**2 / (2 * v**2), (6 * d1 - d2**2) / (4 * v**2)
+    second = d2**2 / (2 * v), 3 * d1 / (2 * v)
+    typical = 16  # either holds for every alpha; take what is smaller at an ordinary one
+    rho, xi = min(first, second, key=lambda bound: bound[0] * typical + bound[1])
+    return Lowered(rho=rho, xi=max(xi, 0.0), narrow=True)
+
+
+def _randomised_response(
+    event: dp.RandomizedResponseDpEvent, relation: Relation, path: str
+) -> Lowered:
+    p, k = event.noise_parameter, event.num_buckets
+    if k == 1 or p == 1:
+        return Lowered()
+    if p == 0:
+        return Lowered(unbounded=True, rho=math.inf)
+    if relation is Relation.ADD_OR_REMOVE_ONE:
+        raise InvalidInputError(
+            f"{path} is randomised response, which every patient answers: account for it under "
+            "REPLACE_ONE or REPLACE_SPECIAL, not ADD_OR_REMOVE_ONE."
+        )
+    own, other = 1 - p * (k - 1) / k, p / k
+    if relation is Relation.REPLACE_ONE:
+        masses = (own, other), (other, own), ((k - 2) * other, (k - 2) * other)
+    else:
+        masses = (own, 1 / k), ((k - 1) * other, (k - 1) / k), (0.0, 0.0)
+    largest = max(abs(math.log(a / b)) for a, b in masses if a > 0)
+    return _one(profiles.Finite(masses), rho=largest**2 / 2)
+
+
+def _poisson(event: dp.PoissonSampledDpEvent, relation: Relation, side: Side, path: str) -> Lowered:
+    q = float(event.sampling_probability)
+    inner = lower(event.event, relation, side, path=f"{path}.event")
+    if q == 0 or (not inner.parts and not inner.narrow and not inner.unbounded):
+        return Lowered()
+    if q == 1 or inner.unbounded or inner.narrow:
+        return inner  # a mixture over samples is no worse than its worst member
+    profile, n = inner.parts[0]
+    single = len(inner.parts) == 1 and n == 1
+    if relation is Relation.REPLACE_ONE:
+        if single and isinstance(profile, profiles.Gaussian):
+            return _sampled(inner, profiles.SampledGaussianReplace(q, profile.mu / 2))
+        if single and isinstance(profile, profiles.SampledGaussianReplace):
+            joint = profiles.SampledGaussianReplace(q * profile.prob, profile.mu)
+            return _sampled(inner, joint)
+        if side == "below":
+            return Lowered()
+        additive = (profiles.Gaussian, profiles.Laplace, profiles.DiscreteLaplace)
+        if not all(isinstance(p, additive) for p, _ in inner.parts):
+            raise InvalidInputError(
+                f"{path} samples a {type(event.event).__name__}, for which no sound bound is known "
+                "under REPLACE_ONE. Account for it under ADD_OR_REMOVE_ONE, or sample once."
+            )
+        return _sampled(inner, profiles.SampledReplace(q, profile if single else _nest(inner)))
+    if relation is Relation.REPLACE_SPECIAL and _answers(event.event):
+        raise InvalidInputError(
+            f"{path} samples randomised response: an answer that was not sampled is missing, not "
+            "special. Account for it without the sampling."
+        )
+    if single and isinstance(profile, profiles.Sampled):
+        return _sampled(inner, profiles.Sampled(q * profile.prob, profile.inner))
+    if single:
+        return _sampled(inner, profiles.Sampled(q, profile))
+    if side == "below":
+        return Lowered()
+    return _sampled(inner, profiles.Sampled(q, _nest(inner)))
+
+
+def _fixed_size(
+    event: dp.SampledWithoutReplacementDpEvent, relation: Relation, side: Side, path: str
+) -> Lowered:
+    if relation is not Relation.REPLACE_ONE:
+        raise InvalidInputError(
+            f"{path} draws samples of a fixed size: a patient's coming or going changes who else "
+            "is drawn. Account for it under REPLACE_ONE."
+        )
+    q = event.sample_size / event.source_dataset_size
+    inner = lower(event.event, relation, side, path=f"{path}.event")
+    if q == 0 or (not inner.parts and not inner.narrow and not inner.unbounded):
+        return Lowered()
+    if q == 1 or inner.unbounded or inner.narrow:
+        return inner
+    if side == "below":
+        return Lowered()
+    profile, n = inner.parts[0]
+    single = len(inner.parts) == 1 and n == 1
+    return _sampled(inner, profiles.SampledReplace(q, profile if single else _nest(inner)))
+
+
+def _shuffled(event: ShuffledBatchesDpEvent, relation: Relation, side: Side, path: str) -> Lowered:
+    """Given the order, a patient takes part in one batch: the pass costs one of its events.
+
+    From below: all other patients pull one way, so that the largest batch total gives the patient
+    away (Chua et al. 2024, "How private are DP-SGD implementations?", Section 4). The total is
+    binned, which is post-processing; without the patient it is shifted by one sensitivity less.
+    """
+    if relation is Relation.ADD_OR_REMOVE_ONE:
+        raise InvalidInputError(
+            f"{path} shuffles patients into batches: a patient's coming or going moves the others. "
+            "Account for it under REPLACE_SPECIAL or REPLACE_ONE."
+        )
+    inner = lower(event.event, relation, side, path=f"{path}.event")
+    if side == "above" or event.batches == 1:
+        return inner
+    mu = inner.mu
+    if not mu or relation is not Relation.REPLACE_SPECIAL or inner.slack > 0:
+        return Lowered()
+    edges = np.linspace(-10.0, 10.0 + 2 * mu, 400)
+    others = (event.batches - 1) * log_ndtr(edges)
+    with_, without = (-np.expm1(log_ndtr(edges - k * mu) + others) for k in (2, 1))  # P(max >= C)
+    p, q = (-np.diff(above, prepend=1.0, append=0.0) for above in (with_, without))
+    masses = tuple((float(a), float(b)) for a, b in zip(p, q, strict=True) if a > 0 and b > 0)
+    return _one(profiles.Finite(masses), rho=inner.rho)
+
+
+def _truncated(
+    event: dp.TruncatedSubsampledGaussianDpEvent, relation: Relation, side: Side, path: str
+) -> Lowered:
+    """Bound it as dp-accounting does (Ganesh et al. 2025, arXiv 2508.15089, Section 4)."""
+    if relation is Relation.REPLACE_ONE:
+        raise InvalidInputError(
+            f"{path} truncates its batches: it has a bound under ADD_OR_REMOVE_ONE and "
+            "REPLACE_SPECIAL only."
+        )
+    q, mu = float(event.sampling_probability), 1 / event.noise_multiplier
+    if q == 0 or side == "below":
+        return Lowered()
+    n, most = event.dataset_size, event.truncated_batch_size
+    full = float(bdtrc(most - 1, n - 1, q))  # the batch is cut, given that the patient is drawn
+    plain = profiles.Sampled(q, profiles.Gaussian(mu)) if q < 1 else profiles.Gaussian(mu)
+    if full == 0:
+        return _one(plain, rho=mu**2 / 2)
+    kept = min(1.0, float(bdtrc(most, n, q)) * most / full / n)
+    cut = profiles.SampledGaussianReplace(kept, 2 * mu)
+    # A cut batch may exchange the patient for another: twice the distance.
+    return _one(profiles.Mixture(((full, cut), (1 - full, plain))), rho=2 * mu**2)
+
+
+def _answers(event: dp.DpEvent) -> bool:
+    if isinstance(event, dp.RandomizedResponseDpEvent):
+        return True
+    if isinstance(event, dp.ComposedDpEvent):
+        return any(_answers(e) for e in event.events)
+    child = getattr(event, "event", None)
+    return child is not None and _answers(child)
+
+
+def _one(profile: profiles.Profile, *, rho: float, slack: float = 0.0) -> Lowered:
+    return Lowered(parts=((profile, 1),), rho=rho, slack=slack)
+
+
+def _sampled(inner: Lowered, profile: profiles.Profile) -> Lowered:
+    return Lowered(parts=((profile, 1),), slack=inner.slack, rho=inner.rho, xi=inner.xi)
+
+
+def _nest(inner: Lowered) -> Composed:
+    return Composed(inner.parts)
+
+
+def _repeat(inner: Lowered, times: int) -> Lowered:
+    if times == 0:
+        return Lowered()
+    parts: list[Part] = []
+    for profile, n in inner.parts:
+        if isinstance(profile, profiles.Gaussian):
+            parts.append((profiles.Gaussian(profile.mu * math.sqrt(times)), 1))
+        else:
+            parts.append((profile, n * times))
+    return Lowered(
+        tuple(parts),
+        slack=inner.slack * times,
+        rho=inner.rho * times,
+        xi=inner.xi * times,
+        narrow=inner.narrow,
+        unbounded=inner.unbounded,
+    )
+
+
+def _merge(found: Iterable[Lowered]) -> Lowered:
+    counts: dict[profiles.Profile, int] = {}
+    squares, slack, rho, xi, narrow, unbounded = 0.0, 0.0, 0.0, 0.0, False, False
+    for one in found:
+        for profile, n in one.parts:
+            if isinstance(profile, profiles.Gaussian):
+                squares += profile.mu**2 * n
+            else:
+                counts[profile] = counts.get(profile, 0) + n
+        slack += one.slack
+        rho += one.rho
+        xi += one.xi
+        narrow |= one.narrow
+        unbounded |= one.unbounded
+    parts: list[Part] = [(profiles.Gaussian(math.sqrt(squares)), 1)] if squares > 0 else []
+    return Lowered((*parts, *counts.items()), slack, rho, xi, narrow, unbounded)

@@ -1,0 +1,207 @@
+r"""Privacy profiles: delta as a function of epsilon, in both directions, for one release.
+
+A profile is what the pair of output distributions (with the patient: P, without: Q) can tell:
+:math:`\delta_{remove}(\varepsilon) = \sup_S P(S) - e^\varepsilon Q(S)` and ``add`` with P and Q
+exchanged, for every real epsilon. A *dominating* profile lies nowhere below; a composition of
+dominating pairs dominates the composition (Zhu, Dong and Wang 2022, Theorem 10).
+
+Profiles are data (frozen, hashable) with one method, ``deltas(epsilons) -> (remove, add)``.
+"""
+
+import math
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.special import ndtr
+
+from privacy.accounting.gaussian import gaussian_deltas
+
+__all__ = [
+    "Deltas",
+    "DiscreteLaplace",
+    "Finite",
+    "Gaussian",
+    "Laplace",
+    "Mixture",
+    "Profile",
+    "Sampled",
+    "SampledGaussianReplace",
+    "SampledReplace",
+]
+
+Deltas = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+
+@runtime_checkable
+class Profile(Protocol):
+    """One release's profile in both directions."""
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """Delta at each epsilon (any order and sign) when a patient is removed, and added."""
+        ...
+
+
+@dataclass(frozen=True)
+class Gaussian:
+    """A shift of ``mu`` standard deviations; both directions are alike."""
+
+    mu: float
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """See ``Profile``."""
+        both = gaussian_deltas(epsilons, self.mu)
+        return both, both
+
+
+@dataclass(frozen=True)
+class Laplace:
+    """A shift of ``shift`` scales of a Laplace variable; both directions are alike."""
+
+    shift: float
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """See ``Profile``."""
+        inside = -np.expm1((np.minimum(epsilons, self.shift) - self.shift) / 2)
+        both = np.where(epsilons > -self.shift, inside, -np.expm1(np.minimum(epsilons, 0.0)))
+        return both, both
+
+
+@dataclass(frozen=True)
+class DiscreteLaplace:
+    """A shift of ``shift`` steps of a discrete Laplace variable, mass ~ e^(-parameter |x|)."""
+
+    parameter: float
+    shift: int
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """See ``Profile``; the loss at x is parameter (|x - shift| - |x|), falling in x."""
+        a, d = self.parameter, self.shift
+        largest = a * d
+        t = np.ceil(d / 2 - np.clip(epsilons, -largest, largest) / (2 * a)) - 1
+        both = self._below(t) - np.exp(np.minimum(epsilons, largest)) * self._below(t - d)
+        both = np.where(epsilons >= largest, 0.0, np.maximum(both, 0.0))
+        both = np.where(epsilons <= -largest, -np.expm1(np.minimum(epsilons, 0.0)), both)
+        return both, both
+
+    def _below(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P(X <= t)."""
+        a = self.parameter
+        tail = np.exp(-a * np.where(t < 0, -t, t + 1)) / (1 + math.exp(-a))
+        return np.where(t < 0, tail, 1 - tail)
+
+
+@dataclass(frozen=True)
+class Finite:
+    """Finitely many outcomes, as randomised response has.
+
+    Attributes:
+      masses: What P and Q give to each outcome.
+    """
+
+    masses: tuple[tuple[float, float], ...]
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """See ``Profile``."""
+        grow = np.exp(np.minimum(epsilons, 700.0))
+        remove, add = np.zeros_like(epsilons), np.zeros_like(epsilons)
+        for p, q in self.masses:
+            remove += np.maximum(p - grow * q, 0.0)
+            add += np.maximum(q - grow * p, 0.0)
+        return remove, add
+
+
+@dataclass(frozen=True)
+class Sampled:
+    r"""``inner`` on a Poisson sample, when one patient comes or goes.
+
+    The pair is :math:`(1-q)Q + qP` against Q (Zhu, Dong and Wang 2022, Theorem 11); its profiles
+    follow from the inner ones by solving for the inner epsilon. Exact where the inner one is.
+    """
+
+    prob: float
+    inner: Profile
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """See ``Profile``."""
+        q = self.prob
+        e = np.minimum(epsilons, 700.0)
+        # remove: q [P - (e^eps - 1 + q)/q Q]; below log(1 - q) every outcome counts.
+        odds = np.expm1(e) / q + 1
+        possible = odds > 0
+        inside = np.log(np.where(possible, odds, 1.0))
+        remove = np.where(possible, q * self.inner.deltas(inside)[0], -np.expm1(e))
+        # add: c [Q - e^eps q / c P] with c = 1 - (1 - q) e^eps; nothing where c <= 0.
+        c = q - (1 - q) * np.expm1(e)
+        some = c > 0
+        ratio = np.where(some, e + math.log(q) - np.log(np.where(some, c, 1.0)), 0.0)
+        add = np.where(some, c * self.inner.deltas(ratio)[1], 0.0)
+        return np.maximum(remove, 0.0), np.maximum(add, 0.0)
+
+
+@dataclass(frozen=True)
+class SampledReplace:
+    r"""A sample of ``inner`` when one patient is replaced; dominating, seldom exact.
+
+    For :math:`\varepsilon \ge 0`, :math:`\delta(\varepsilon) \le q\,\delta_{inner}(\log(1 +
+    (e^\varepsilon - 1)/q))` (Balle, Barthe and Gaboardi 2018, Theorems 8 and 9 with advanced joint
+    convexity), for Poisson samples and for samples of a fixed size; below 0 by symmetry. ``inner``
+    must dominate both the replacing and, for Poisson samples, the removing of a patient.
+    """
+
+    prob: float
+    inner: Profile
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """See ``Profile``."""
+        positive = np.abs(np.minimum(epsilons, 700.0))
+        remove, add = self.inner.deltas(np.log1p(np.expm1(positive) / self.prob))
+        upper = self.prob * np.maximum(remove, add)
+        mirrored = -np.expm1(-positive) + np.exp(-positive) * upper
+        both = np.where(epsilons >= 0, upper, mirrored)
+        return both, both
+
+
+@dataclass(frozen=True)
+class SampledGaussianReplace:
+    r"""A Gaussian on a Poisson sample when one patient is replaced by its opposite.
+
+    The pair :math:`(1-q)N(0,1) + qN(\pm\mu,1)` (Zhu, Dong and Wang 2022, Section 4): the loss
+    rises with x, and where it equals epsilon, :math:`y = e^{\mu x}` solves
+    :math:`a y^2 - (1-q)(e^\varepsilon - 1) y - a e^\varepsilon = 0`, :math:`a = q e^{-\mu^2/2}`.
+    """
+
+    prob: float
+    mu: float
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """See ``Profile``."""
+        q, mu = self.prob, self.mu
+        e = np.abs(np.minimum(epsilons, 700.0))
+        a = q * math.exp(-(mu**2) / 2)
+        b = -(1 - q) * np.expm1(-e)  # the middle coefficient, like the last, over e^eps
+        root = np.sqrt(b**2 + 4 * a**2 * np.exp(-e))
+        x = (e + np.log((b + root) / 2) - math.log(q) + mu**2 / 2) / mu
+        upper = (1 - q) * ndtr(-x) + q * ndtr(mu - x)
+        lower = (1 - q) * ndtr(-x) + q * ndtr(-mu - x)
+        tail = np.maximum(upper - np.exp(e) * lower, 0.0)
+        mirrored = -np.expm1(-e) + np.exp(-e) * tail
+        both = np.where(epsilons >= 0, tail, mirrored)
+        return both, both
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Which of several releases took place is drawn by weight, and told."""
+
+    parts: tuple[tuple[float, Profile], ...]
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """See ``Profile``."""
+        remove, add = np.zeros_like(epsilons), np.zeros_like(epsilons)
+        for weight, part in self.parts:
+            one, other = part.deltas(epsilons)
+            remove += weight * one
+            add += weight * other
+        return remove, add

@@ -1,0 +1,57 @@
+"""The closed form against mpmath at 50 digits, dp-accounting, and its own inverse."""
+
+import mpmath
+import numpy as np
+import pytest
+from dp_accounting import get_epsilon_gaussian
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privacy.accounting.gaussian import (
+    gaussian_delta,
+    gaussian_deltas,
+    gaussian_epsilon,
+    gaussian_mu,
+    gaussian_tradeoff,
+)
+
+mus = st.floats(1e-3, 60)
+deltas = st.floats(1e-14, 0.4)
+
+
+def exact_delta(mu: float, epsilon: float) -> mpmath.mpf:
+    with mpmath.workdps(50):
+        m, e = mpmath.mpf(mu), mpmath.mpf(epsilon)
+        return mpmath.ncdf(-e / m + m / 2) - mpmath.exp(e) * mpmath.ncdf(-e / m - m / 2)
+
+
+@given(mus, st.floats(-5, 200))
+def test_delta_is_the_formula_at_fifty_digits(mu: float, epsilon: float) -> None:
+    truth = exact_delta(mu, epsilon)
+    found = gaussian_deltas(np.array([epsilon]), mu)[0]
+    assert abs(found - truth) <= 1e-9 * truth + 1e-17
+
+
+@given(mus, deltas)
+def test_epsilon_inverts_delta_from_above(mu: float, delta: float) -> None:
+    epsilon = gaussian_epsilon(mu=mu, delta=delta)
+    assert gaussian_delta(mu=mu, epsilon=epsilon) <= delta
+    if epsilon > 0:
+        assert gaussian_delta(mu=mu, epsilon=epsilon * (1 - 1e-6)) > delta
+        assert epsilon == pytest.approx(get_epsilon_gaussian(1 / mu, delta), rel=1e-6, abs=1e-6)
+
+
+@given(st.floats(0, 50), st.floats(1e-10, 0.4))
+def test_mu_is_the_largest_that_keeps_the_promise(epsilon: float, delta: float) -> None:
+    mu = gaussian_mu(epsilon=epsilon, delta=delta)
+    assert gaussian_delta(mu=mu, epsilon=epsilon) <= delta
+    assert gaussian_delta(mu=mu * (1 + 1e-6), epsilon=epsilon) > delta
+
+
+@given(mus, st.floats(1e-6, 1 - 1e-6))
+def test_tradeoff_touches_every_epsilon_delta_line_from_above(mu: float, alpha: float) -> None:
+    beta = gaussian_tradeoff(mu, alpha)
+    for epsilon in (0.0, 0.5, 1.0, 4.0):
+        delta = gaussian_delta(mu=mu, epsilon=epsilon)
+        assert beta >= 1 - delta - np.exp(epsilon) * alpha - 1e-12
+        assert beta >= np.exp(-epsilon) * (1 - delta - alpha) - 1e-12

@@ -1,0 +1,151 @@
+"""Each profile against dp-accounting's own, against brute force, and for the shape it must have."""
+
+import math
+
+import numpy as np
+import pytest
+from dp_accounting.pld import privacy_loss_mechanism as library
+from hypothesis import given
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from privacy.accounting.composition import compose
+from privacy.accounting.nested import Composed
+from privacy.accounting.profiles import (
+    DiscreteLaplace,
+    Finite,
+    Gaussian,
+    Laplace,
+    Mixture,
+    Profile,
+    Sampled,
+    SampledGaussianReplace,
+    SampledReplace,
+)
+
+GRID = np.linspace(-7, 7, 57)
+Adjacency = library.AdjacencyType
+probs = st.floats(1e-4, 1 - 1e-4)
+
+
+def theirs(loss: library.MonotonePrivacyLoss) -> NDArray[np.float64]:
+    return np.asarray(loss.get_delta_for_epsilon(list(GRID)), dtype=np.float64)
+
+
+@given(st.floats(0.3, 50), probs)
+def test_sampled_gaussian_is_dp_accountings(std: float, prob: float) -> None:
+    remove, add = Sampled(prob, Gaussian(1 / std)).deltas(GRID)
+    for found, adjacency in ((remove, Adjacency.REMOVE), (add, Adjacency.ADD)):
+        loss = library.GaussianPrivacyLoss(std, sampling_prob=prob, adjacency_type=adjacency)
+        np.testing.assert_allclose(found, theirs(loss), rtol=1e-6, atol=1e-14)
+    loss = library.GaussianPrivacyLoss(std, sampling_prob=prob, adjacency_type=Adjacency.REPLACE)
+    replace = SampledGaussianReplace(prob, 1 / std).deltas(GRID)[0]
+    np.testing.assert_allclose(replace, theirs(loss), rtol=1e-6, atol=1e-14)
+
+
+@given(st.floats(0.05, 20), probs)
+def test_laplace_is_dp_accountings(scale: float, prob: float) -> None:
+    loss = library.LaplacePrivacyLoss(scale)
+    np.testing.assert_allclose(Laplace(1 / scale).deltas(GRID)[0], theirs(loss), atol=1e-14)
+    remove, add = Sampled(prob, Laplace(1 / scale)).deltas(GRID)
+    for found, adjacency in ((remove, Adjacency.REMOVE), (add, Adjacency.ADD)):
+        sampled = library.LaplacePrivacyLoss(scale, sampling_prob=prob, adjacency_type=adjacency)
+        np.testing.assert_allclose(found, theirs(sampled), atol=1e-13)
+
+
+@given(st.floats(0.01, 3), st.integers(1, 9), st.floats(-8, 8))
+def test_discrete_laplace_is_the_sum_over_integers(a: float, shift: int, epsilon: float) -> None:
+    x = np.arange(-4000, 4001)
+    p = np.exp(-a * np.abs(x)) * math.tanh(a / 2)
+    q = np.exp(-a * np.abs(x - shift)) * math.tanh(a / 2)
+    truth = np.maximum(p - math.exp(epsilon) * q, 0).sum()
+    found = DiscreteLaplace(a, shift).deltas(np.array([epsilon]))[0][0]
+    assert found == pytest.approx(truth, abs=1e-9)
+
+
+def test_sampled_replace_bounds_a_brute_force_pair() -> None:
+    """Three outcomes; the sample holds the patient, or its replacement, or neither."""
+    rng = np.random.default_rng(4)
+    e = np.linspace(-3, 3, 25)
+    for _ in range(200):
+        with_, other, without = rng.dirichlet([1, 1, 1], 3)
+        q = rng.uniform(0.05, 0.95)
+
+        def hockey(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+            return np.asarray(np.maximum(a - np.exp(e)[:, None] * b, 0).sum(axis=1))
+
+        truth = hockey(q * with_ + (1 - q) * without, q * other + (1 - q) * without)
+
+        class Inner:
+            """Dominates replacing and removing, by taking the larger."""
+
+            def deltas(
+                self,
+                epsilons: NDArray[np.float64],
+                pairs: tuple[NDArray[np.float64], ...] = (with_, other, without),
+            ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+                best = np.zeros_like(epsilons)
+                for a in pairs:
+                    for b in pairs:
+                        grow = np.exp(epsilons)[:, None]
+                        best = np.maximum(best, np.maximum(a - grow * b, 0).sum(axis=1))
+                return best, best
+
+        assert (SampledReplace(q, Inner()).deltas(e)[0] >= truth - 1e-12).all()
+
+
+ALL: list[Profile] = [
+    Gaussian(0.7),
+    Laplace(1.3),
+    DiscreteLaplace(0.4, 3),
+    Finite(((0.7, 0.2), (0.3, 0.8))),
+    Sampled(0.2, Gaussian(1.5)),
+    Sampled(0.3, Sampled(0.5, Laplace(2.0))),
+    SampledGaussianReplace(0.3, 1.0),
+    SampledReplace(0.2, Gaussian(1.0)),
+    Mixture(((0.3, Gaussian(2.0)), (0.7, Sampled(0.1, Gaussian(1.0))))),
+    Composed(((Sampled(0.2, Gaussian(1.0)), 5),)),
+]
+
+
+@pytest.mark.parametrize("profile", ALL, ids=lambda p: type(p).__name__)
+def test_a_profile_is_convex_in_the_odds_and_between_its_trivial_bounds(profile: Profile) -> None:
+    odds = np.linspace(1e-3, 30, 4000)
+    for deltas in profile.deltas(np.log(odds)):
+        assert (deltas <= 1 + 1e-12).all()
+        assert (deltas >= np.maximum(1 - odds, 0) - 1e-12).all()
+        assert (np.diff(deltas) <= 1e-12).all()
+        assert (np.diff(deltas, 2) >= -1e-9).all()
+
+
+@pytest.mark.parametrize("profile", ALL[:6], ids=lambda p: type(p).__name__)
+def test_add_is_the_mirror_of_remove(profile: Profile) -> None:
+    """H(Q, P) at e is 1 - exp(e) + exp(e) H(P, Q) at -e, for every pair."""
+    remove, _ = profile.deltas(-GRID)
+    _, add = profile.deltas(GRID)
+    np.testing.assert_allclose(add, 1 - np.exp(GRID) + np.exp(GRID) * remove, atol=1e-10)
+
+
+def test_a_nested_composition_equals_the_direct_one() -> None:
+    """Sampling a composition of Gaussians: through the inner grid, and in closed form."""
+    direct = Sampled(0.1, Gaussian(10**0.5))
+    inner = Composed(((Sampled(1.0, Gaussian(1.0)), 10),))
+    e = np.linspace(-1, 20, 200)
+    for ours, truth in zip(Sampled(0.1, inner).deltas(e), direct.deltas(e), strict=True):
+        assert (ours >= truth - 1e-12).all()
+        np.testing.assert_allclose(ours, truth, rtol=2e-3, atol=1e-7)
+
+
+def test_composition_brackets_the_library_and_itself() -> None:
+    parts = ((Sampled(0.05, Gaussian(0.8)), 40), (Laplace(0.1), 3), (Gaussian(0.2), 1))
+    coarse = compose(parts, step=2e-3, delta=1e-6)
+    fine = compose(parts, step=1e-4, delta=1e-6)
+    assert coarse is not None
+    assert fine is not None
+    for delta in (1e-3, 1e-6):
+        assert coarse.lower_epsilon(delta) <= fine.lower_epsilon(delta)
+        assert fine.lower_epsilon(delta) <= fine.upper_epsilon(delta)
+        assert fine.upper_epsilon(delta) <= coarse.upper_epsilon(delta)
+    for epsilon in (0.1, 1.0):
+        assert coarse.lower_delta(epsilon) <= fine.upper_delta(epsilon)
+        assert fine.lower_delta(epsilon) <= coarse.upper_delta(epsilon)

@@ -1,0 +1,24 @@
+"""The examples in the documentation give what they say."""
+
+import doctest
+import importlib
+
+import pytest
+
+MODULES = [
+    "privacy._validate",
+    "privacy.accounting",
+    "privacy.accounting.events",
+    "privacy.accounting.gaussian",
+    "privacy.calibration",
+    "privacy.mechanisms.clipping",
+    "privacy.mechanisms.noise",
+    "privacy.reconstruction",
+]
+
+
+@pytest.mark.parametrize("name", MODULES)
+def test_examples(name: str) -> None:
+    outcome = doctest.testmod(importlib.import_module(name))
+    assert outcome.attempted > 0
+    assert outcome.failed == 0

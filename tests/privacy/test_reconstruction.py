@@ -1,0 +1,179 @@
+"""The bound against closed forms, riskcal, a two-sample Monte Carlo, and a real attack."""
+
+import math
+
+import dp_accounting as dp
+import numpy as np
+import pytest
+from dp_accounting import NeighboringRelation as Relation
+from dp_accounting.pld import privacy_loss_distribution
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from riskcal.analysis import get_beta_from_pld
+from scipy.special import ndtr, ndtri
+from scipy.stats import beta as beta_law
+
+from privacy.accounting.events import (
+    DiscreteGaussianDpEvent,
+    DistributedDiscreteGaussianDpEvent,
+    SkellamDpEvent,
+)
+from privacy.calibration import noise_multiplier
+from privacy.errors import InvalidInputError
+from privacy.reconstruction import success_bound, success_curve, unbiased_attacker_error
+from tests.privacy.golden import golden
+
+GOLDEN = golden("reconstruction")
+ADD, REPLACE = Relation.ADD_OR_REMOVE_ONE, Relation.REPLACE_ONE
+priors = st.floats(1e-4, 0.9)
+
+
+def sampled(multiplier: float, prob: float, n: int) -> dp.DpEvent:
+    one = dp.PoissonSampledDpEvent(prob, dp.GaussianDpEvent(multiplier))
+    return dp.SelfComposedDpEvent(one, n)
+
+
+def full_batch(multiplier: float, n: int) -> dp.DpEvent:
+    return dp.SelfComposedDpEvent(dp.GaussianDpEvent(multiplier), n)
+
+
+def test_published_values() -> None:
+    for target, value in GOLDEN["full_batch"].items():
+        z = noise_multiplier(
+            dp.GaussianDpEvent, target_epsilon=float(target), delta=1e-5, relation=ADD
+        )
+        found = success_bound(dp.GaussianDpEvent(z), prior_success=0.1, relation=ADD)
+        assert found == pytest.approx(value, abs=6e-5)
+    for n, value in golden("accounting")["article"]["success_at_prior_0.1"].items():
+        found = success_bound(full_batch(4.8448, int(n)), prior_success=0.1, relation=ADD)
+        assert found == pytest.approx(value, abs=6e-4)
+
+
+@pytest.mark.parametrize("prob", GOLDEN["epsilon_4_rounds_100"])
+def test_equal_epsilon_is_not_equal_reconstruction(prob: str) -> None:
+    z = noise_multiplier(
+        lambda z: sampled(z, float(prob), 100), target_epsilon=4.0, delta=1e-5, relation=ADD
+    )
+    found = success_bound(sampled(z, float(prob), 100), prior_success=0.1, relation=ADD)
+    assert found == pytest.approx(GOLDEN["epsilon_4_rounds_100"][prob], abs=1e-3)
+
+
+@given(st.floats(0.3, 50), st.integers(1, 1000), priors, st.sampled_from([ADD, REPLACE]))
+def test_full_batch_is_the_closed_form(
+    multiplier: float, n: int, prior: float, relation: Relation
+) -> None:
+    mu = math.sqrt(n) / multiplier * (2 if relation is REPLACE else 1)
+    found = success_bound(full_batch(multiplier, n), prior_success=prior, relation=relation)
+    assert found == pytest.approx(ndtr(ndtri(prior) + mu), rel=1e-8)
+    assert prior <= found <= 1
+
+
+@settings(max_examples=8)
+@given(st.floats(0.7, 10), st.floats(0.01, 0.5), st.integers(2, 100), st.floats(0.01, 0.5))
+def test_riskcal_agrees(multiplier: float, prob: float, n: int, prior: float) -> None:
+    pld = privacy_loss_distribution.from_gaussian_mechanism(
+        multiplier, sampling_prob=prob, value_discretization_interval=1e-3
+    ).self_compose(n)
+    theirs = 1 - float(get_beta_from_pld(pld, prior))  # the worse of both directions
+    found = success_bound(sampled(multiplier, prob, n), prior_success=prior, relation=ADD)
+    assert found <= theirs + 2e-3
+    assert found == pytest.approx(theirs, abs=0.02)
+
+
+def test_two_sample_monte_carlo_lies_within_its_confidence() -> None:
+    """Threshold from one sample without the patient, power from another with it."""
+    multiplier, prob, n, prior, draws = 1.0, 0.2, 20, 0.1, 400_000
+    rng = np.random.default_rng(11)
+
+    def losses(with_patient: bool) -> np.ndarray:
+        total = np.zeros(draws)
+        for _ in range(n):
+            x = rng.normal(size=draws)
+            if with_patient:
+                x += (rng.random(draws) < prob) / multiplier
+            total += np.log1p(prob * np.expm1(x / multiplier - 0.5 / multiplier**2))
+        return total
+
+    without, with_ = np.sort(losses(False)), losses(True)
+    bound = success_bound(sampled(multiplier, prob, n), prior_success=prior, relation=ADD)
+    # Thresholds whose exceedance without the patient is certainly below, and above, the prior.
+    spread = 5 * math.sqrt(prior * (1 - prior) / draws)
+    for level, above in ((prior - spread, False), (prior + spread, True)):
+        hits = int((with_ > without[int(draws * (1 - level))]).sum())
+        low = beta_law.ppf(1e-6, hits, draws - hits + 1)
+        high = beta_law.ppf(1 - 1e-6, hits + 1, draws - hits)
+        assert (bound <= high + 2e-3) if above else (bound >= low)
+
+
+def test_the_best_attack_meets_the_bound_and_none_passes_it() -> None:
+    """Ten candidates in orthogonal directions, a Gaussian release: the likeliest is guessed."""
+    rng = np.random.default_rng(5)
+    candidates, trials = 10, 40_000
+    for multiplier in (0.7, 1.5, 4.0):
+        target = rng.integers(candidates, size=trials)
+        release = rng.normal(size=(trials, candidates)) * multiplier
+        release[np.arange(trials), target] += 1.0
+        success = (release.argmax(axis=1) == target).mean()
+        event = dp.GaussianDpEvent(multiplier)
+        bound = success_bound(event, prior_success=1 / candidates, relation=ADD)
+        noise = 4 * math.sqrt(0.25 / trials)
+        assert success <= bound + noise
+        assert success >= 1 / candidates + 0.5 * (bound - 1 / candidates) - noise
+
+
+@settings(max_examples=10)
+@given(st.floats(0.6, 10), st.floats(0.02, 1.0), st.integers(1, 60))
+def test_more_of_anything_bad_is_never_less_risk(multiplier: float, prob: float, n: int) -> None:
+    kappas = [0.01, 0.1, 0.5]
+    curve = success_curve(sampled(multiplier, prob, n), prior_successes=kappas, relation=ADD)
+    assert curve == sorted(curve)
+    assert all(k <= g <= 1 for k, g in zip(kappas, curve, strict=True))
+    for worse in (
+        sampled(multiplier * 0.8, prob, n),
+        sampled(multiplier, min(1.0, prob * 1.3), n),
+        sampled(multiplier, prob, n + 5),
+    ):
+        worst = success_curve(worse, prior_successes=kappas, relation=ADD)
+        # A composed bound is an upper one, up to .2 % above the truth.
+        assert all(a <= b * 1.002 for a, b in zip(curve, worst, strict=True))
+
+
+def test_discrete_noise_is_bounded_too() -> None:
+    gaussian = success_bound(full_batch(10.0, 100), prior_success=0.1, relation=ADD)
+    wide = DistributedDiscreteGaussianDpEvent(10.0, 1000, 19, 3)
+    found = success_bound(dp.SelfComposedDpEvent(wide, 100), prior_success=0.1, relation=ADD)
+    assert gaussian <= found <= gaussian * (1 + 1e-6)
+    narrow = success_bound(DiscreteGaussianDpEvent(1.0, 1), prior_success=0.1, relation=ADD)
+    x = np.arange(-40, 41)
+    p = np.exp(-(x**2) / 2)
+    p /= p.sum()
+    # Best test at level .1 between N_Z(1) and its shift by one, randomised at the threshold.
+    q_tail = np.cumsum(p[::-1])[::-1]
+    at = int(np.argmax(q_tail <= 0.1))
+    share = (0.1 - q_tail[at]) / p[at - 1]
+    power = q_tail[at - 1] + share * p[at - 2]
+    assert power <= narrow <= 1
+    skellam = success_bound(SkellamDpEvent(3.0, 100, 5), prior_success=0.1, relation=ADD)
+    assert success_bound(dp.GaussianDpEvent(3.0), prior_success=0.1, relation=ADD) < skellam < 0.5
+
+
+def test_nothing_released_and_everything_released() -> None:
+    assert success_bound(dp.NoOpDpEvent(), prior_success=0.1, relation=ADD) == 0.1
+    assert success_bound(dp.NonPrivateDpEvent(), prior_success=0.1, relation=ADD) == 1.0
+    for bad in (0.0, 1.0, math.nan):
+        with pytest.raises(InvalidInputError, match="prior_success"):
+            success_bound(dp.NoOpDpEvent(), prior_success=bad, relation=ADD)
+
+
+def test_least_squares_meets_the_fisher_bound() -> None:
+    rng = np.random.default_rng(8)
+    jacobian = np.linalg.qr(rng.normal(size=(12, 4)))[0] * 3.0
+    std, releases = 0.5, 7
+    bound = unbiased_attacker_error(jacobian, std=std, releases=releases)
+    noise = rng.normal(size=(20_000, releases, 12)).mean(axis=1) * std
+    error = noise @ np.linalg.pinv(jacobian).T
+    assert (error**2).mean() == pytest.approx(bound, rel=0.05)
+    assert unbiased_attacker_error(np.zeros((2, 3)), std=1.0) == math.inf
+    skewed = jacobian * np.array([1.0, 2.0, 3.0, 4.0])
+    error = noise @ np.linalg.pinv(skewed).T
+    assert (error**2).mean() > unbiased_attacker_error(skewed, std=std, releases=releases)
