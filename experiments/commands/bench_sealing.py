@@ -1,0 +1,64 @@
+"""``inpatient bench sealing``: what sealing costs, beside the field's packages, in one run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["BenchSealing"]
+
+
+@dataclass(frozen=True)
+class BenchSealing:
+    """Bytes, time and error of every scheme, beside NVFLARE, Flower and Paillier."""
+
+    sizes: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
+    """Values of a vector; all are measured for the first number of hospitals."""
+    hospitals: tuple[int, ...] = (4, 50, 400)
+    """Hospitals that a sum may hold; all are measured at 100,000 values, or the largest size."""
+    repeats: int = 5
+    """Timings of which the median is taken."""
+    ours: bool = False
+    """Leave the other packages out, in an environment that lacks them."""
+    out: Path = Path("results/bench")
+    """Folder for sealing.json and the figure."""
+    json: bool = False
+    """Print the rows as JSON instead of a table."""
+
+    def run(self) -> int:
+        """Measure, write, print."""
+        import json
+
+        from rich.console import Console
+
+        from experiments.benchmarks.sealing import draw, measure
+        from experiments.benchmarks.tables import sealing_tables
+        from experiments.figures import save
+        from privacy.errors import InvalidInputError
+
+        if not self.sizes or not self.hospitals:
+            raise InvalidInputError("Give at least one of --sizes and one of --hospitals.")
+        at = 100_000 if 100_000 in self.sizes else max(self.sizes)
+        points = [(size, self.hospitals[0]) for size in self.sizes]
+        points += [(at, hospitals) for hospitals in self.hospitals[1:]]
+        console = Console(stderr=True)
+        with console.status("measuring") as status:
+            benchmark = measure(
+                points, peers=not self.ours, repeats=self.repeats, progress=status.update
+            )
+        try:
+            self.out.mkdir(parents=True, exist_ok=True)
+            content = json.dumps(benchmark.to_json(), indent=2)
+            partial = self.out / "sealing.json.tmp"
+            partial.write_text(content + "\n")
+            partial.replace(self.out / "sealing.json")
+            figures = save(draw(benchmark, self.hospitals[0]), self.out / "sealing")
+        except OSError as error:
+            raise InvalidInputError(
+                f"{self.out} can't be written: {error.strerror}. Choose another folder with --out."
+            ) from error
+        if self.json:
+            print(content)
+        else:
+            for table in sealing_tables(benchmark):
+                Console().print(table)
+            print(f"Figure: {figures[1]}")
+        return 0
