@@ -11,7 +11,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from privacy.ledger.budget import Budget, DpEvent
 from privacy.ledger.canonical import decode, encode, from_number, to_number
-from privacy.ledger.renyi import best_order, delta_at, epsilon_at, renyi
+from privacy.ledger.renyi import delta_at, epsilon_of, renyi
 
 __all__ = ["Accountant", "Assessor", "Certified", "Cost", "RenyiOnly", "composed", "event_json"]
 
@@ -105,12 +105,11 @@ class Certified:
 
 
 class RenyiOnly:
-    """The second road: nothing but Rényi divergences at the order of each budget."""
+    """The second road: nothing but Rényi divergences."""
 
     def epsilon(self, event: Mapping[str, Any], budget: Budget) -> Cost:
         """Upper bound alone; below it nothing is claimed."""
-        order = best_order(budget)
-        upper = epsilon_at(self.divergence(event, order, budget), order, budget.delta)
+        upper, order = _second(encode(event), budget.delta, budget.relation_name)
         return Cost(0.0, upper, upper, f"Rényi divergence at order {order}", "own")
 
     def divergence(self, event: Mapping[str, Any], order: int, budget: Budget) -> float:
@@ -153,6 +152,11 @@ def _epsilon(event: bytes, delta: float, relation: str) -> Cost:
     found = epsilon(_typed(decode(event)), delta=delta, relation=_relation(relation))
     versions = ", ".join(f"{name} {version}" for name, version in sorted(found.versions.items()))
     return Cost(found.lower, found.estimate, found.upper, found.method, versions)
+
+
+@lru_cache(maxsize=512)
+def _second(event: bytes, delta: float, relation: str) -> tuple[float, int]:
+    return epsilon_of(decode(event), delta, relation)
 
 
 @lru_cache(maxsize=4096)

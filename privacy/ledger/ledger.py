@@ -154,15 +154,12 @@ class Ledger:
         store = FileStore(path)
         ledger = cls(store, key, accountant, clock)
         with store.lock():
-            torn = store.torn()
             ledger._catch_up()
             if not ledger.identity:
                 raise CorruptMessageError(
                     f"The ledger {path} has no whole line: its making was cut short and nothing "
                     "was released. Remove it and create it anew."
                 )
-            if torn:
-                ledger._recover(store, torn)
             ledger._seal_left_over()
         return ledger
 
@@ -435,27 +432,33 @@ class Ledger:
         return entry
 
     def _catch_up(self) -> None:
-        """Take in what other handles have written since, checking their links and signature."""
-        if isinstance(self._store, FileStore):
-            if self._store.size == self._offset:
-                return
-            if self._store.size < self._offset:
-                raise CorruptMessageError(
-                    f"The ledger of {self.hospital} has lost entries that were durable: "
-                    f"{self._store.size} bytes of {self._offset} are left. Nothing is released; "
-                    "restore the file."
-                )
-        start = self._offset
-        newest = deque(self._store.lines(start), maxlen=1)
-        if not newest:
+        """Take in what other handles have written since, checking their links and signature.
+
+        The lock is held: what then follows the last whole line is what a dead writer left.
+        """
+        store = self._store
+        if not isinstance(store, FileStore):
             return
-        if not parse(newest[0]).signed_by(self.key.public):
+        if store.size < self._offset:
+            raise CorruptMessageError(
+                f"The ledger of {self.hospital} has lost entries that were durable: {store.size} "
+                f"bytes of {self._offset} are left. Nothing is released; restore the file."
+            )
+        if store.size > self._offset:
+            self._take_in(store)
+        if store.size > self._offset and self.identity:
+            self._recover(store, store.torn())
+
+    def _take_in(self, store: FileStore) -> None:
+        start = self._offset
+        newest = deque(store.lines(start), maxlen=1)
+        if newest and not parse(newest[0]).signed_by(self.key.public):
             raise InvalidInputError(
                 "The ledger's last entry is not signed by this key (public key "
                 f"{self.key.public[:16]}...). Use the key that it was opened with; if this is it, "
                 "run `inpatient ledger verify` on the file."
             )
-        for line in self._store.lines(start):
+        for line in store.lines(start):
             self._apply(parse(line))
 
     def _apply(self, entry: Entry) -> None:

@@ -146,11 +146,6 @@ def _yaml(value: dict[str, Any], indent: str = "") -> list[str]:
 
 def _scalar(value: Any) -> str:
     if isinstance(value, float):
-        return f"{value:.10f}".rstrip("0").rstrip(".") if value >= 1e-4 else _small(value)
+        text = repr(value)  # YAML 1.1 takes 1e-05 for a word, 1.0e-05 for a number
+        return text if "." in text else text.replace("e", ".0e")
     return json.dumps(value, ensure_ascii=False)
-
-
-def _small(value: float) -> str:
-    """A float that YAML 1.1 readers take for one: they need a point in the mantissa."""
-    mantissa, exponent = f"{value:e}".split("e")
-    return f"{mantissa}e{exponent}"

@@ -30,7 +30,7 @@ from typing import Any
 
 from privacy.ledger.budget import Budget
 
-__all__ = ["allowance", "best_order", "delta_at", "epsilon_at", "renyi"]
+__all__ = ["allowance", "best_order", "delta_at", "epsilon_at", "epsilon_of", "renyi"]
 
 _ORDERS: tuple[int, ...] = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)
 _SLACK = 1 + 1e-12  # floating-point error, against us
@@ -41,6 +41,11 @@ def epsilon_at(divergence: float, order: int, delta: float) -> float:
     alpha = order
     gain = math.log1p(-1 / alpha) - (math.log(delta) + math.log(alpha)) / (alpha - 1)
     return max(0.0, (divergence + gain) * _SLACK)
+
+
+def epsilon_of(event: Mapping[str, Any], delta: float, relation: str) -> tuple[float, int]:
+    """Epsilon that divergences prove for an event fixed beforehand, and the best order."""
+    return min((epsilon_at(renyi(event, k, relation), k, delta), k) for k in _ORDERS)
 
 
 def delta_at(event: Mapping[str, Any], epsilon: float, relation: str) -> float:

@@ -47,15 +47,14 @@ def table(path: Path) -> "Table":
     from rich.table import Table
 
     found = Table(title=str(path), title_justify="left")
-    for heading in ("entry", "time (UTC)", "kind", "what", "digest"):
-        found.add_column(heading, overflow="fold")
+    for heading in ("entry", "time (UTC)", "kind", "what"):
+        found.add_column(heading, no_wrap=heading != "what", overflow="fold")
     for entry in read_entries(path):
         found.add_row(
             str(entry.sequence),
             entry.time[:19].replace("T", " "),
             entry.kind,
             describe(entry),
-            entry.digest[:12],
         )
     return found
 

@@ -9,6 +9,7 @@ verdict is then ``UNANCHORED``.
 """
 
 import json
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -312,7 +313,7 @@ def _told(spent: Spent) -> str:
     budget = spent.budget
     if spent.interval is None:
         return f"{spent.releases} releases for each {budget.unit} without any promise"
-    second = f", {spent.second:.4g} by Rényi divergence" if spent.second < float("inf") else ""
+    second = f"; second accountant: at most {spent.second:.4g}" if spent.second < math.inf else ""
     return (
         f"epsilon {spent.interval.upper:.4g} of {budget.epsilon:.4g} for each {budget.unit} at "
         f"delta {budget.delta:g} ({spent.rule}; {spent.interval.method}{second}); "

@@ -131,7 +131,7 @@ def test_the_sentence_names_who_against_whom_how_much_and_what(full: dict[str, s
     sentence = full["en"].split('class="lead">')[1].split("</p>")[0]
     assert "north, south and west" in sentence
     assert "every single upload" in sentence
-    assert re.search(r"ε = 0\.\d+ at δ = 1e-5", sentence)
+    assert re.search(r"ε = 0\.\d+ at δ = 1e-5", sentence.replace("\xa0", " "))
     assert "all 3 releases" in sentence
     assert "right with at most 15.6 %" in full["en"]
     assert "至多为 15.6 %" in full["zh"]

@@ -1,0 +1,172 @@
+"""The filter against an account of its own, and the Rényi road against closed forms."""
+
+import math
+from typing import Any
+
+import pytest
+from dp_accounting import (
+    GaussianDpEvent,
+    NeighboringRelation,
+    PoissonSampledDpEvent,
+    SelfComposedDpEvent,
+)
+from dp_accounting.rdp import RdpAccountant
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from privacy.errors import CorruptMessageError
+from privacy.ledger import Budget
+from privacy.ledger.accountant import Certified, RenyiOnly, composed
+from privacy.ledger.filter import Filter
+from privacy.ledger.renyi import allowance, best_order, delta_at, epsilon_at, epsilon_of, renyi
+from tests.privacy.ledger.helpers import gaussian
+
+ADD, REPLACE = "ADD_OR_REMOVE_ONE", "REPLACE_ONE"
+SECOND = RenyiOnly()
+
+
+def walk(book: Filter, requests: list[tuple[str, dict[str, Any]]]) -> list[bool]:
+    """Decide and apply, as a ledger does."""
+    granted = []
+    for kind, event in requests:
+        decision = book.release(kind, event, SECOND)
+        granted.append(decision.granted)
+        if decision.granted:
+            book.apply_release({"kind": kind, "event": event, **decision.record})
+    return granted
+
+
+@given(
+    st.floats(0.3, 8.0),
+    st.lists(st.tuples(st.sampled_from("ab"), st.floats(1.0, 60.0)), max_size=30),
+)
+def test_what_is_granted_never_passes_the_budget(
+    epsilon: float, requests: list[tuple[str, float]]
+) -> None:
+    book = Filter.fresh(Budget(epsilon))
+    events = [(kind, gaussian(scale)) for kind, scale in requests]
+    granted = walk(book, events)
+    # Composed Gaussians are one Gaussian of mu^2 = sum 1 / sigma^2; its exact epsilon is within.
+    mu = math.sqrt(sum(1 / scale**2 for (_, scale), g in zip(requests, granted, strict=True) if g))
+    if mu:
+        exact = Certified().epsilon(gaussian(1 / mu), Budget(epsilon)).upper
+        assert exact <= epsilon
+    assert book.committed <= epsilon
+
+
+@given(st.lists(st.floats(5.0, 60.0), max_size=12))
+def test_replaying_the_entries_gives_the_same_state(scales: list[float]) -> None:
+    live, again = Filter.fresh(Budget(1.0)), Filter.fresh(Budget(1.0))
+    schedule = [{"kind": "a", "event": gaussian(40.0), "count": 3}]
+    decision = live.plan(schedule, 2, SECOND)
+    entries: list[dict[str, Any]] = [{"schedule": schedule, "repeats": 2, **decision.record}]
+    live.apply_plan(entries[0])
+    for number, scale in enumerate(scales):
+        event = gaussian(40.0) if number % 2 else gaussian(scale)
+        decided = live.release("a", event, SECOND)
+        if decided.granted:
+            entries.append({"kind": "a", "event": event, **decided.record})
+            live.apply_release(entries[-1])
+    again.apply_plan(entries[0])
+    for entry in entries[1:]:
+        again.apply_release(entry)
+    assert again == live
+
+
+def test_a_refusal_changes_nothing() -> None:
+    book = Filter.fresh(Budget(1.0))
+    before = repr(book)
+    assert not book.release("a", gaussian(0.1), SECOND).granted
+    assert not book.plan([{"kind": "a", "event": gaussian(0.1), "count": 1}], 1, SECOND).granted
+    assert repr(book) == before
+
+
+def test_a_false_place_in_a_plan_is_refused_on_replay() -> None:
+    book = Filter.fresh(Budget(1.0))
+    schedule = [{"kind": "a", "event": gaussian(40.0), "count": 2}]
+    book.apply_plan({"schedule": schedule, "repeats": 1, "filter": "unlimited"})
+    place = {"kind": "a", "event": gaussian(40.0), "filter": "planned", "plan": 0}
+    for position in (1, 2, -1):
+        with pytest.raises(CorruptMessageError, match="not its own"):
+            book.apply_release({**place, "position": position})
+    with pytest.raises(CorruptMessageError, match="not its own"):
+        book.apply_release({**place, "plan": 7, "position": 0})
+
+
+@pytest.mark.parametrize("epsilon", [0.1, 1.0, 4.0, 20.0])
+def test_the_allowance_is_where_epsilon_meets_the_budget(epsilon: float) -> None:
+    budget = Budget(epsilon)
+    order = best_order(budget)
+    room = allowance(budget, order)
+    assert epsilon_at(room, order, budget.delta) <= epsilon * (1 + 1e-9)
+    assert epsilon_at(room * (1 + 1e-6), order, budget.delta) > epsilon
+
+
+@given(st.floats(0.5, 50.0), st.integers(1, 500), st.sampled_from([ADD, REPLACE]))
+@settings(max_examples=40)
+def test_the_renyi_road_is_an_upper_bound_of_the_closed_form(
+    scale: float, count: int, relation: str
+) -> None:
+    event = composed([(gaussian(scale), count)])
+    budget = Budget(1.0, relation=relation)
+    exact = Certified().epsilon(event, budget)
+    upper, _ = epsilon_of(event, 1e-5, relation)
+    assert upper >= exact.lower
+    assert exact.upper > 10 or upper <= 1.2 * exact.upper + 0.2
+    assert delta_at(event, exact.lower, relation) >= 1e-5 * (1 - 1e-6)
+
+
+@pytest.mark.parametrize(("scale", "prob"), [(1.0, 0.01), (2.0, 0.1), (0.8, 0.5)])
+def test_sampled_gaussians_agree_with_another_implementation(scale: float, prob: float) -> None:
+    other = RdpAccountant([8.0], NeighboringRelation.ADD_OR_REMOVE_ONE)
+    other.compose(SelfComposedDpEvent(PoissonSampledDpEvent(prob, GaussianDpEvent(scale)), 7))
+    theirs = math.log(1 - 1 / 8) - (math.log(1e-5) + math.log(8)) / 7
+    event = {
+        "type": "PoissonSampledDpEvent",
+        "sampling_probability": prob,
+        "event": gaussian(scale),
+    }
+    ours = renyi(composed([(event, 7)]), 8, ADD)
+    assert other.get_epsilon(1e-5) == pytest.approx(max(0.0, ours + theirs), rel=1e-6)
+
+
+def test_discrete_noise_costs_no_less_than_continuous_and_shares_no_less_than_a_whole() -> None:
+    whole = {"type": "DiscreteGaussianDpEvent", "noise_multiplier": 4.0, "radius": 100}
+    for contributors in (1, 3, 50):
+        shares = {
+            "type": "DistributedDiscreteGaussianDpEvent",
+            "noise_multiplier": 4.0,
+            "radius": 2,
+            "dim": 14,
+            "contributors": contributors,
+        }
+        assert renyi(shares, 10, ADD) >= renyi(whole, 10, ADD) == renyi(gaussian(4.0), 10, ADD)
+        wide = shares | {"radius": 1000}
+        assert renyi(wide, 10, ADD) == pytest.approx(renyi(whole, 10, ADD), rel=1e-9)
+
+
+def test_sampling_discrete_noise_pays_for_the_general_theorem_and_still_amplifies() -> None:
+    inner = {"type": "DiscreteGaussianDpEvent", "noise_multiplier": 4.0, "radius": 100}
+    event = {"type": "PoissonSampledDpEvent", "sampling_probability": 0.05}
+    discrete = renyi(event | {"event": inner}, 8, ADD)
+    continuous = renyi(event | {"event": gaussian(4.0)}, 8, ADD)
+    assert continuous < discrete < renyi(inner, 8, ADD)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "NonPrivateDpEvent"},
+        {"type": "LaplaceDpEvent", "noise_multiplier": 1.0},
+        gaussian(0.0),
+        {"type": "PoissonSampledDpEvent", "sampling_probability": 0.1, "event": gaussian(0.0)},
+    ],
+)
+def test_what_has_no_proof_here_is_infinite(event: dict[str, Any]) -> None:
+    assert renyi(event, 4, ADD) == math.inf
+    assert not Filter.fresh(Budget(100.0)).release("a", event, SECOND).granted
+
+
+def test_sampling_under_replacement_is_not_claimed() -> None:
+    event = {"type": "PoissonSampledDpEvent", "sampling_probability": 0.1, "event": gaussian(9.0)}
+    assert renyi(event, 4, REPLACE) == math.inf
