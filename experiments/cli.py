@@ -14,6 +14,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
 from experiments.commands.frontier import Demo, Frontier
 from experiments.commands.ledger import Ledger
+from experiments.commands.tune import Tune
 from privacy.errors import InpatientError
 
 __all__ = ["COMMANDS", "main"]
@@ -31,6 +32,7 @@ COMMANDS: dict[str, type[Command]] = {
     "demo": Demo,
     "frontier": Frontier,
     "ledger": Ledger,
+    "tune": Tune,
 }
 
 

@@ -125,7 +125,7 @@ def findings(records: Sequence[Record], figure: Path, pages: Sequence[Path]) -> 
         "What four hospitals can't show: sealing lets hospitals share one noise, which gains as "
         f"the square root of their number. Here it gained {gain:+.3f} of AUC over full noise at "
         f"each hospital, {told} the half-width of the interval ({max(widths):.3f}); Switzerland "
-        "has 8 patients without disease, so it is never ranked on. TabLeak ran with few restarts, so "
+        "has 8 patients without disease, so it is never ranked on. TabLeak ran reduced, so the "
         "measured risks are what a hurried attacker gets, not a bound; the bound is the bound.\n\n"
         f"Figure: {figure} (and .png). Auditor's page: {', '.join(str(p) for p in pages)}.\n"
         "The public keys in trust.json come from the same folder here; an auditor gets them apart."

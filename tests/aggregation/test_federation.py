@@ -55,11 +55,11 @@ def test_the_noise_of_the_sum_is_the_plans() -> None:
     noisy = np.stack(
         [
             np.frombuffer(said(run(made, seed).transcript, "opened")[0], dtype="<i8")
-            for seed in range(60)
+            for seed in range(40)
         ]
     )
     expected = np.sqrt(3 / 2) * 40.0 * made.radius
-    # 60 x 21 values: the standard deviation errs by about 2 %.
+    # 40 x 21 values: the standard deviation errs by 2.5 %; four of them.
     assert noisy.std(axis=0, ddof=1).mean() == pytest.approx(expected, rel=0.1)
 
 

@@ -53,9 +53,15 @@ def test_a_sealed_server_sees_sums_alone() -> None:
         observe(done.transcript, "server_plain")
 
 
-def test_a_server_of_clear_uploads_is_no_sealed_server() -> None:
-    with pytest.raises(RefusedError, match="not sealed"):
-        observe(run().transcript, "server_sealed")
+def test_plain_may_stand_in_for_sealing_and_shows_a_sealed_server_the_same() -> None:
+    sealed, plain = (run(**(SEALED | {"scheme": scheme})) for scheme in ("bfv", "plain"))
+    for ours, theirs in zip(
+        sealed.view("server_sealed").gradients,
+        plain.view("server_sealed").gradients,
+        strict=True,
+    ):
+        assert ours.hospitals == theirs.hospitals == sealed.plan.hospitals
+        np.testing.assert_array_equal(ours.integers, theirs.integers)
 
 
 def test_nothing_but_messages_and_declared_knowledge_is_read() -> None:

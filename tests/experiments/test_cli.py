@@ -1,0 +1,67 @@
+"""The command line: fast help, one paragraph and status 2 for a user's mistake."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from experiments.cli import COMMANDS, main
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def run(*arguments: str, capsys: pytest.CaptureFixture[str]) -> tuple[int, str, str]:
+    with pytest.raises(SystemExit) as stopped:
+        main(arguments)
+    said = capsys.readouterr()
+    code = stopped.value.code
+    return code if isinstance(code, int) else 1, said.out, said.err
+
+
+def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run("--help", capsys=capsys)
+    assert status == 0
+    for name in COMMANDS:
+        assert name in out
+
+
+@pytest.mark.parametrize("command", sorted(COMMANDS))
+def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, out, _ = run(command, "--help", capsys=capsys)
+    assert status == 0 and f"inpatient {command}" in out
+
+
+def one_paragraph(text: str) -> bool:
+    return text.startswith("inpatient: ") and text.count("\n") == 1 and "Traceback" not in text
+
+
+def test_a_folder_that_cannot_be_written_is_a_paragraph(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    out = str(tmp_path / "file" / "out")
+    status, _, err = run("frontier", "--quick", "--out", out, capsys=capsys)
+    assert status == 2 and one_paragraph(err) and "--out" in err
+    assert (tmp_path / "file").read_text() == ""
+
+
+def test_a_missing_table_is_a_paragraph(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    status, _, err = run(
+        "frontier", "--quick", "--out", str(tmp_path / "out"), "--data-dir", str(tmp_path),
+        "--jobs", "1", capsys=capsys,
+    )  # fmt: skip
+    assert status == 2 and one_paragraph(err) and "processed.cleveland.data" in err
+    assert list((tmp_path / "out" / "records").iterdir()) == []
+
+
+def test_the_installed_command_answers() -> None:
+    done = subprocess.run(
+        [Path(sys.executable).parent / "inpatient", "frontier", "--epsilon", "nonsense"],
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
