@@ -65,7 +65,8 @@ def infer_batches(
     expected = expected_patients(plan, gradient)
     sampled = plan.sampling_size is not None
     spread = 4 * np.sqrt(expected) if sampled else 0.0
-    sizes = np.arange(max(1, int(expected - spread)), int(expected + spread) + 1)
+    least = 1 if sampled else expected  # of what is left of a sample, few may be left
+    sizes = np.arange(least, int(expected + spread) + 1)
     counts = np.arange(sizes[-1] + 1)
     pairs = np.stack(np.meshgrid(counts, counts), axis=-1).reshape(-1, 2)
     total = pairs.sum(axis=1)

@@ -37,7 +37,17 @@ from attacks.replay import integer_rows
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import finite_array
 
-__all__ = ["ClosedForm", "Found", "first_layer", "peel"]
+__all__ = [
+    "ClosedForm",
+    "Found",
+    "distinguishable",
+    "expected_patients",
+    "first_layer",
+    "nothing_found",
+    "outer_weights",
+    "peel",
+    "readable",
+]
 
 _BITS = 24.0  # of coincidence that a certificate by rule 2 needs
 _PEEL_BITS = 6.0  # a weaker candidate is not subtracted: it would poison what follows
@@ -125,8 +135,8 @@ def peel(plan: Plan, gradient: Gradient, prior: Prior) -> Found:
     labels = np.zeros(0, dtype=np.int64)
     bits = np.zeros(0)
     residual = gradient.integers.copy()
-    if plan.noise != "none" or plan.local_steps > 1 or plan.unit == "hospital":
-        return Found(records, labels, bits, np.zeros(0, dtype=np.bool_), residual, False)
+    if not readable(plan):
+        return nothing_found(plan, residual)
     while residual.any():
         x, y, b, rows = _candidates(plan, params, residual, prior.features)
         good = np.flatnonzero(b >= _PEEL_BITS)
@@ -145,8 +155,20 @@ def peel(plan: Plan, gradient: Gradient, prior: Prior) -> Found:
     certified = bits >= _BITS
     if complete:
         rows = integer_rows(plan, params, records, labels)
-        certified |= _distinguishable(plan, rows, prior.features)
+        certified |= distinguishable(plan, rows, prior.features)
     return Found(records, labels, bits, certified, residual, complete)
+
+
+def readable(plan: Plan) -> bool:
+    """Whether a gradient is an exact sum of per-patient integers: no noise, one step."""
+    return plan.noise == "none" and plan.local_steps == 1 and plan.unit == "patient"
+
+
+def nothing_found(plan: Plan, residual: NDArray[np.int64]) -> Found:
+    """Return that everything is left to explain."""
+    none = np.zeros(0)
+    records = np.zeros((0, plan.model.features))
+    return Found(records, none.astype(np.int64), none, none.astype(np.bool_), residual, False)
 
 
 def _candidates(
@@ -193,7 +215,7 @@ def _bits(
         return 0.0
     loudest = np.abs(seen_b[alone]).max()
     # p - y lies anywhere in (-1, 1): so many integers could have stood where one of two had to.
-    reach = np.abs(_outer(plan, params)[alone]).max() / plan.step
+    reach = np.abs(outer_weights(plan, params)[alone]).max() / plan.step
     equation = np.log2(max(1.0, min(reach, plan.radius) / 2))
     rounding = 0.5 if plan.clip_norm is None else 1.0
     numeric = [
@@ -205,14 +227,14 @@ def _bits(
     return float(equation + min(numeric, default=0.0))
 
 
-def _outer(plan: Plan, params: NDArray[np.float64]) -> NDArray[np.float64]:
+def outer_weights(plan: Plan, params: NDArray[np.float64]) -> NDArray[np.float64]:
     """What multiplies p - y in each unit's bias gradient: the second layer's weights."""
     if plan.model.kind == "logistic":
         return np.ones(1)
     return params[-plan.model.width - 1 : -1]
 
 
-def _distinguishable(
+def distinguishable(
     plan: Plan, rows: NDArray[np.int64], features: tuple[Feature, ...]
 ) -> NDArray[np.bool_]:
     """Which records' integers would change if any number moved to the next grid value."""

@@ -1,0 +1,116 @@
+import dataclasses
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aggregation.models import Model
+from attacks.scoring import score
+from attacks.spear import Spear, unmix
+from privacy.errors import InvalidInputError
+from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
+from tests.attacks.test_closed_form import batch_view
+
+
+@pytest.mark.parametrize(
+    ("size", "clip_norm", "radius"), [(8, None, 2**24), (10, None, 2**24), (8, 1.0, 2**14)]
+)
+def test_small_batches_are_unmixed_whole(size: int, clip_norm: float | None, radius: int) -> None:
+    solved = solvable = 0
+    for seed in range(10):
+        people = cohort(seed)["north"]
+        chosen = people.take(np.random.default_rng(seed).choice(len(people), size, replace=False))
+        rank = np.linalg.matrix_rank(np.column_stack([chosen.features, np.ones(size)]))
+        view = batch_view(chosen, clip_norm=clip_norm, radius=radius, seed=seed)
+        found = Spear().reconstruct(view, PRIOR)
+        scored = score(found, chosen.features, PRIOR, np.random.default_rng(0), draws=1)
+        assert scored.false_certificates == 0
+        solved += int(scored.exact().all() and found.certified.all())
+        solvable += int(rank == size)
+    assert solvable >= 8
+    assert solved >= 0.8 * solvable
+
+
+def test_dependent_patients_are_not_unmixed_and_not_invented() -> None:
+    people = cohort(3)["south"].take(np.arange(6))
+    twice = people.take(np.array([0, 1, 2, 3, 4, 5, 5]))
+    found = Spear().reconstruct(batch_view(twice), PRIOR)
+    assert not found.certified.any()
+    assert len(found) == 8
+
+
+def test_what_is_left_after_others_is_unmixed_too() -> None:
+    people = cohort(3)["south"].take(np.arange(9))
+    view = batch_view(people)
+    some = batch_view(people.take(np.arange(4))).gradients[0].integers
+    left = view.gradients[0].integers - some
+    found = unmix(view.plan, view.gradients[0], left, PRIOR)
+    assert found.complete
+    assert sorted(map(tuple, found.records)) == sorted(map(tuple, people.features[4:]))
+    np.testing.assert_array_equal(np.sort(found.labels), np.sort(people.outcomes[4:]))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"noise": "local", "clip_norm": 1.0, "radius": 4096, "noise_multiplier": 0.01},
+        {"model": Model("logistic", len(SCHEMA))},
+        {"local_steps": 2},
+        {"sampling_size": None},
+    ],
+    ids=["noise", "logistic", "local steps", "full batch"],
+)
+def test_what_it_cannot_unmix_gives_guesses(fields: dict[str, Any]) -> None:
+    view = run(**fields).view("server_plain")
+    found = Spear().reconstruct(view, PRIOR)
+    assert not found.certified.any()
+    assert not found.confidence.any()
+    assert len(found) > 0
+
+
+def test_too_large_a_rank_is_left_alone() -> None:
+    view = batch_view(cohort(1)["east"].take(np.arange(9)))
+    assert not Spear(most=5).reconstruct(view, PRIOR).certified.any()
+    with pytest.raises(InvalidInputError, match="most"):
+        Spear(most=0)
+
+
+def test_a_dead_layer_gives_guesses() -> None:
+    view = batch_view(cohort(1)["east"].take(np.arange(5)))
+    gradient = view.gradients[0]
+    dead = dataclasses.replace(gradient, integers=np.zeros_like(gradient.integers))
+    found = Spear().reconstruct(dataclasses.replace(view, gradients=(dead,)), PRIOR)
+    assert not found.certified.any()
+
+
+def false_certificates(trials: int, seed: int) -> tuple[int, int]:
+    rng = np.random.default_rng(seed)
+    certified = false = 0
+    for trial in range(trials):
+        people = cohort(int(rng.integers(50)))["west"]
+        chosen = people.take(rng.choice(len(people), int(rng.integers(2, 11)), replace=False))
+        coarse = bool(rng.random() < 0.5)
+        view = batch_view(
+            chosen,
+            width=int(rng.choice([30, 64, 100])),
+            clip_norm=1.0 if coarse else None,
+            radius=int(2 ** rng.integers(9, 14)) if coarse else 2**24,
+            seed=trial,
+        )
+        scored = score(Spear().reconstruct(view, PRIOR), chosen.features, PRIOR, rng, draws=1)
+        certified += scored.certified
+        false += scored.false_certificates
+    return certified, false
+
+
+def test_no_certificate_is_false() -> None:
+    certified, false = false_certificates(60, seed=4)
+    assert false == 0
+    assert certified > 100
+
+
+@pytest.mark.nightly
+def test_no_certificate_is_false_in_three_hundred_batches() -> None:
+    certified, false = false_certificates(300, seed=5)
+    assert false == 0
+    assert certified > 500
