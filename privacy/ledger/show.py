@@ -5,7 +5,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.ledger.canonical import to_number
 from privacy.ledger.entries import Entry, parse
+from privacy.ledger.rounding import up
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -99,9 +101,9 @@ def describe(entry: Entry) -> str:
 
 def _epsilon(content: Mapping[str, Any]) -> str:
     if "interval" in content:
-        return f", epsilon at most {content['interval']['upper']:.4g}"
+        return f", epsilon at most {up(to_number(content['interval']['upper']))}"
     if "epsilon" in content:
-        return f", epsilon at most {content['epsilon']:.4g} so far"
+        return f", epsilon at most {up(to_number(content['epsilon']))} so far"
     return ""
 
 

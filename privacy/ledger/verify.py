@@ -21,6 +21,7 @@ from privacy.ledger.canonical import from_number
 from privacy.ledger.manifest import Manifest
 from privacy.ledger.prove import check_proof
 from privacy.ledger.replay import Claim, Problem, Reading, Spent, read, roots_at
+from privacy.ledger.rounding import up
 from privacy.ledger.show import describe
 
 __all__ = ["Finding", "Flow", "Verdict", "verify"]
@@ -313,9 +314,9 @@ def _told(spent: Spent) -> str:
     budget = spent.budget
     if spent.interval is None:
         return f"{spent.releases} releases for each {budget.unit} without any promise"
-    second = f"; second accountant: at most {spent.second:.4g}" if spent.second < math.inf else ""
+    second = f"; second accountant: at most {up(spent.second)}" if spent.second < math.inf else ""
     return (
-        f"epsilon {spent.interval.upper:.4g} of {budget.epsilon:.4g} for each {budget.unit} at "
+        f"epsilon {up(spent.interval.upper)} of {budget.epsilon:g} for each {budget.unit} at "
         f"delta {budget.delta:g} ({spent.rule}; {spent.interval.method}{second}); "
         f"{spent.releases} releases, {spent.left} planned and not made"
     )

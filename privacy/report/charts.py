@@ -66,8 +66,10 @@ def curve(
     middle = (_TOP + foot) / 2
     turned = f'transform="rotate(-90 16 {middle:.1f})"'
     parts.append(_text("axis", 16.0, middle, words["y"], "middle", turned))
-    parts.append(_line("renyi", [(x(p.epsilon), y(p.renyi)) for p in points]))
-    parts.append(_line("certified", [(x(p.epsilon), y(p.certified)) for p in points]))
+    parts.append(_line("renyi", [(x(p.epsilon), y(p.renyi)) for p in points if p.renyi >= floor]))
+    parts.append(
+        _line("certified", [(x(p.epsilon), y(p.certified)) for p in points if p.certified >= floor])
+    )
     a, b = x(epsilon), y(delta)
     parts.append(f'<path class="here" d="M{a - 6:.1f} {b:.1f}h12M{a:.1f} {b - 6:.1f}v12"/>')
     parts.append(_text("note", a + 10, b - 8, words["here"]))

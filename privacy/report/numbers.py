@@ -1,25 +1,12 @@
-"""Numbers as a reader meets them: rounded against us, never towards a better claim.
+"""Fractions, deltas and the mu of a guarantee, as a reader meets them: bounds are rounded up.
 
->>> up(0.99812), up(12.3456), down(0.99819), percent_up(0.15541)
-('0.9982', '12.35', '0.9981', '15.6 %')
+>>> percent(0.15541), percent_up(0.15541), power(1e-5)
+('15.5 %', '15.6 %', '1e-5')
 """
 
 import math
-from decimal import ROUND_CEILING, ROUND_FLOOR, Context, Decimal
 
-__all__ = ["down", "gaussian_mu", "percent", "percent_up", "power", "up"]
-
-_DIGITS = 4
-
-
-def up(value: float) -> str:
-    """Four significant digits, rounded up."""
-    return _rounded(value, ROUND_CEILING)
-
-
-def down(value: float) -> str:
-    """Four significant digits, rounded down."""
-    return _rounded(value, ROUND_FLOOR)
+__all__ = ["gaussian_mu", "percent", "percent_up", "power"]
 
 
 def percent(value: float) -> str:
@@ -39,15 +26,6 @@ def power(value: float) -> str:
     mantissa, exponent = f"{value:.2e}".split("e")
     mantissa = mantissa.rstrip("0").rstrip(".")
     return f"{mantissa}e{int(exponent)}"
-
-
-def _rounded(value: float, how: str) -> str:
-    if math.isinf(value):
-        return "∞" if value > 0 else "-∞"
-    if value == 0:
-        return "0"
-    exact = Context(prec=_DIGITS, rounding=how).create_decimal(Decimal(repr(value)))
-    return f"{exact:f}".rstrip("0").rstrip(".") if "." in f"{exact:f}" else f"{exact:f}"
 
 
 def gaussian_mu(epsilon: float, delta: float) -> float:

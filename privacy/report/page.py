@@ -9,11 +9,12 @@ from typing import Any
 
 from privacy.errors import InvalidInputError
 from privacy.ledger.accountant import Assessor, Certified, RenyiOnly
+from privacy.ledger.rounding import down, up
 from privacy.ledger.verify import Verdict, verify
 from privacy.report.charts import bar, curve
 from privacy.report.evidence import load_evidence
 from privacy.report.facts import PRIOR, Facts, LedgerRow, SpentRow, gather
-from privacy.report.numbers import down, percent, percent_up, power, up
+from privacy.report.numbers import percent, percent_up, power
 
 __all__ = ["ASSUMPTIONS", "LANGUAGES", "SECTIONS", "render", "strings", "write_report"]
 

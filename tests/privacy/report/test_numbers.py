@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from privacy.report.numbers import down, gaussian_mu, percent_up, power, up
+from privacy.ledger.rounding import down, up
+from privacy.report.numbers import gaussian_mu, percent_up, power
 
 
 @given(st.floats(1e-9, 1e9))
