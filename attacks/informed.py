@@ -15,7 +15,7 @@ Without a pool, the target is a free patient: least squares over the noise's var
 inside the graph, minus the log-prior. The cosine would throw the magnitude away.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from attacks.closed_form import peel
 from attacks.features import project
 from attacks.priors import Prior
-from attacks.reconstruction import Reconstruction
+from attacks.reconstruction import Reconstruction, guesses
 from attacks.relaxation import Relaxation
 from attacks.replay import integer_rows
 from attacks.surrogate import BatchGradient
@@ -35,7 +36,7 @@ from attacks.views import Gradient, InformedView, Observation, require
 from privacy._validate import natural, positive
 from privacy.errors import InvalidInputError, RefusedError
 
-__all__ = ["InformedPool", "InformedSearch", "log_posterior", "residuals"]
+__all__ = ["InformedExact", "InformedPool", "InformedSearch", "log_posterior", "residuals"]
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,38 @@ class InformedPool:
             np.minimum(posterior[order], 1.0),
             np.zeros(len(order), dtype=np.bool_),
         )
+
+
+@dataclass(frozen=True)
+class InformedExact:
+    r"""Read the target off the residual, in closed form (A10).
+
+    The residual of one patient is :math:`s (p - y) (x, 1)` in a linear or logistic model: divided
+    by its last entry it is the patient, at any model (Balle, Cherubin, Hayes 2022, section 3, do
+    it at an optimum, where the residual is minus the known gradients). A perceptron's active units
+    say the same.
+
+    Guarantees (each is a test in ``tests/attacks/test_informed.py``):
+      - without noise the target is recovered and certified, in logistic models and perceptrons;
+      - with noise nothing is certified.
+    """
+
+    name: ClassVar[str] = "informed_exact"
+    needs: ClassVar[type[InformedView]] = InformedView
+
+    def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
+        """Return the target, or the prior's mode.
+
+        Raises:
+          RefusedError: The adversary is not informed, or the plan's releases are no plain sums.
+        """
+        view = require(observation, InformedView, self.name)
+        for gradient, left in zip(view.gradients, residuals(view), strict=True):
+            found = peel(view.plan, replace(gradient, integers=left), prior)
+            if found.complete and len(found.records) == 1:
+                sure = found.certified.astype(np.float64)
+                return Reconstruction(found.records, sure, found.certified)
+        return guesses(prior, 1)
 
 
 @dataclass(frozen=True)

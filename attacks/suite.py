@@ -1,14 +1,17 @@
 """The attacks by name, for commands and experiments. A new attack is one module and one line here.
 
 >>> sorted(ATTACKS)[:3]
-['cascade', 'closed_form', 'spear']
+['cascade', 'closed_form', 'dlg']
 """
 
 from collections.abc import Callable, Mapping
-from typing import ClassVar, Protocol, runtime_checkable
+from functools import partial
+from typing import Protocol, runtime_checkable
 
 from attacks.cascade import Cascade
 from attacks.closed_form import ClosedForm
+from attacks.informed import InformedExact, InformedSearch
+from attacks.inversion import Inversion
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction
 from attacks.spear import Spear
@@ -23,7 +26,10 @@ __all__ = ["ATTACKS", "Attack", "make_attack", "reconstruct"]
 class Attack(Protocol):
     """What every attack that reconstructs patients offers."""
 
-    name: ClassVar[str]
+    @property
+    def name(self) -> str:
+        """What it is called, in commands and records."""
+        ...
 
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Return records, the attack's confidence in each, and which are certified."""
@@ -32,6 +38,11 @@ class Attack(Protocol):
 
 ATTACKS: Mapping[str, Callable[[], Attack]] = {
     "closed_form": ClosedForm,
+    "dlg": partial(Inversion, name="dlg"),
+    "idlg": partial(Inversion, name="idlg"),
+    "ig": partial(Inversion, name="ig"),
+    "informed_exact": InformedExact,
+    "informed_search": InformedSearch,
     "spear": Spear,
     "tableak": TabLeak,
     "cascade": Cascade,

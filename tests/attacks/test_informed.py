@@ -11,7 +11,7 @@ from scipy import integrate, stats
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
-from attacks.informed import InformedPool, InformedSearch, log_posterior, residuals
+from attacks.informed import InformedExact, InformedPool, InformedSearch, log_posterior, residuals
 from attacks.intervals import clopper_pearson
 from attacks.replay import integer_rows
 from attacks.views import (
@@ -182,3 +182,16 @@ def test_what_is_not_known_to_the_last_integer_is_refused() -> None:
         InformedPool(antipodal()).posterior(observe(run().transcript, "server_plain"))
     with pytest.raises(InvalidInputError, match="one log_prior"):
         InformedPool(antipodal(), log_prior=np.zeros(3))
+
+
+@pytest.mark.parametrize("model", [Model("logistic", 11), Model("mlp", 11, 40)], ids=str)
+def test_without_noise_the_target_is_read_off_and_certified(model: Model) -> None:
+    for row in range(4):
+        view, target = lone_target(row, model=model, clip_norm=1.0, radius=2**20)
+        found = InformedExact().reconstruct(view, PRIOR)
+        np.testing.assert_allclose(found.records, target.features, atol=1e-9)
+        assert found.certified.all()
+    noised, _ = lone_target(
+        0, model=model, clip_norm=1.0, radius=4096, noise="local", noise_multiplier=0.1
+    )
+    assert not InformedExact().reconstruct(noised, PRIOR).certified.any()
