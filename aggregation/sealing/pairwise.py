@@ -267,6 +267,16 @@ class PairwiseOpener(Opener):
             for name, secret in secrets.items()
         }
 
+    def _prepare(self, contributions: Sequence[Contribution]) -> None:
+        seats, _ = _seats(contributions, self._adder, self.parameters)
+        gone = sorted(seats - set(self.holders))
+        if gone:
+            raise RefusedError(
+                f"Seats {', '.join(map(str, gone))} have sent and are gone: without their own "
+                "masks "
+                "this sum can't be opened. Run the round again."
+            )
+
     def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
         parameters = self.parameters
         seats, _ = _seats(contributions, self._adder, parameters)

@@ -171,7 +171,7 @@ class Opener(ABC):
           CorruptMessageError: A contribution is damaged, forged or of another run.
         """
         self.policy.check(contributions, self.parameters)
-        self._prepare()
+        self._prepare(contributions)
         require_sum(self._adder, total, contributions)
         self.policy.record(contributions, hashlib.sha256(total).hexdigest())
         return self.parameters.centre(self._open(total, contributions))
@@ -186,7 +186,7 @@ class Opener(ABC):
     def _material(self) -> bytes:
         return b""
 
-    def _prepare(self) -> None:
+    def _prepare(self, contributions: Sequence[Contribution]) -> None:
         """Refuse what can't be opened now, before it is written down."""
         return
 

@@ -307,7 +307,7 @@ class SharesOpener(Opener):
             for name, secret in secrets.items()
         }
 
-    def _prepare(self) -> None:
+    def _prepare(self, contributions: Sequence[Contribution]) -> None:
         quorum, _ = read_quorum(self.parameters, _LABEL)
         require_present(quorum, self.holders)
 

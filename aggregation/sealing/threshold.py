@@ -452,7 +452,7 @@ class ThresholdOpener(Opener):
             for name, secret in secrets.items()
         }
 
-    def _prepare(self) -> None:
+    def _prepare(self, contributions: Sequence[Contribution]) -> None:
         require_present(self._quorum, self.holders)
 
     def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:

@@ -8,7 +8,7 @@ import tenseal as ts
 from numpy.typing import NDArray
 
 from aggregation.sealing import make_scheme
-from aggregation.sealing.ckks import CHAIN, DEGREE, SCALE, Ckks
+from aggregation.sealing.ckks import CHAIN, DEGREE, SCALE, Ckks, _Opener
 from attacks.ckks_key_recovery import DecryptedSum, _decode, _encode, from_tenseal, recover_key
 from privacy.errors import InvalidInputError
 from tests.aggregation.sealing.parties import Parties
@@ -64,7 +64,8 @@ def test_our_opener_gives_out_nothing_that_the_attack_can_use() -> None:
         mine = [parties.contribute(n, v) for n, v in zip(parties.names, vectors, strict=True)]
         total = parties.total(mine)
         opened = opener.open(total, mine)
-        (vector,) = opener._parse(opener._content(total))  # type: ignore[attr-defined]
+        assert isinstance(opener, _Opener)
+        (vector,) = opener._parse(opener._content(total))
         rounded.append(seen(vector, opened / 2.0 ** (scheme.parameters.bits - 1)))
         raw.append(seen(vector, np.array(vector.decrypt())))
     assert recover_key(rounded) is None

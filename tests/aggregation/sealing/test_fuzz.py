@@ -21,7 +21,7 @@ from aggregation.sealing.envelope import Kind, wrap
 from privacy.errors import InpatientError
 from tests.aggregation.sealing.parties import Parties
 
-EXAMPLES = 40
+EXAMPLES = 25
 
 
 @lru_cache(maxsize=8)

@@ -96,8 +96,8 @@ def test_without_one_piece_a_masked_vector_looks_random() -> None:
         pieces = holder.quorum.held_by(holder.name)
         known.update(zip(pieces, holder._seeds(contribution), strict=True))
     assert len(known) == 5 < len(holders[0].quorum.pieces) == 6
-    adder = scheme.adder()
-    left = scheme.parameters.from_words(adder.open_frame(contribution.sealed)[adder._head :])  # type: ignore
+    content = scheme.adder().open_frame(contribution.sealed)
+    left = scheme.parameters.from_words(content[-dim * scheme.parameters.word :])
     for seed in known.values():
         left = left + stream(seed, dim, 32)
     uniform = (left & np.uint64(2**32 - 1)) / 2**32

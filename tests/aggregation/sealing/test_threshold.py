@@ -16,6 +16,7 @@ from aggregation.sealing.threshold import (
     Layout,
     Threshold,
     ThresholdOpener,
+    _Adder,
     _common,
     _digest,
     _from_bytes,
@@ -65,8 +66,7 @@ def test_the_noise_of_a_sum_is_what_the_formula_says() -> None:
     )
     layout, quorum = _layout(scheme.parameters)
     ring = layout.ring
-    adder = scheme.adder()
-    first, second = adder.parse(total[-2 * layout.half :])  # type: ignore[attr-defined]
+    first, second = _Adder(scheme.parameters).parse(total[-2 * layout.half :])
     secret = ring.to_values(ring.residues(np.sum(scheme._pieces, axis=0)))
     phase = ring.to_coefficients(ring.add(first, ring.multiply(second, secret[:, None])))
     modulus, rest = ring.primes[-1], phase[-1].astype(np.int64).ravel()
