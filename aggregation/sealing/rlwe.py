@@ -12,7 +12,7 @@ Polynomials are ``uint64[primes, ..., N]`` residues, in coefficients or at the r
 
 import os
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -181,26 +181,9 @@ class Ring:
         offset = np.array([(1 << bits) % p for p in self.primes], dtype=np.uint64)
         return _fold(out + (moduli - offset.reshape(moduli.shape)), moduli)
 
-    @cached_property
+    @property
     def _powers(self) -> tuple[tuple[Residues, Residues], ...]:
-        """Powers of a 2N-th root of 1 and of its inverse, bit-reversed, for each prime."""
-        bits = self.degree.bit_length() - 1
-        order = np.array([int(f"{i:0{bits}b}"[::-1], 2) for i in range(self.degree)])
-        tables = []
-        for p in self.primes:
-            root = next(
-                r
-                for g in range(2, p)
-                if pow(r := pow(g, (p - 1) // (2 * self.degree), p), self.degree, p) == p - 1
-            )
-            both = []
-            for base in (root, pow(root, -1, p)):
-                table = np.ones(self.degree, dtype=np.uint64)
-                for i in range(1, self.degree):
-                    table[i] = int(table[i - 1]) * base % p
-                both.append(table[order])
-            tables.append((both[0], both[1]))
-        return tuple(tables)
+        return tuple(_root_powers(self.degree, p) for p in self.primes)
 
 
 def ternary(shape: tuple[int, ...]) -> NDArray[np.int64]:
@@ -275,3 +258,23 @@ def _above_half(digits: list[Residues], primes: tuple[int, ...]) -> NDArray[np.b
         half = np.uint64((p - 1) // 2)
         above = (digit > half) | ((digit == half) & above)
     return above
+
+
+@lru_cache(maxsize=64)
+def _root_powers(degree: int, prime: int) -> tuple[Residues, Residues]:
+    """Return powers of a 2N-th root of 1 and of its inverse modulo a prime, bit-reversed."""
+    bits = degree.bit_length() - 1
+    order = np.array([int(f"{i:0{bits}b}"[::-1], 2) for i in range(degree)])
+    exponent = (prime - 1) // (2 * degree)
+    root = next(
+        found
+        for g in range(2, prime)
+        if pow(found := pow(g, exponent, prime), degree, prime) == prime - 1
+    )
+    tables = []
+    for base in (root, pow(root, -1, prime)):
+        powers = [1]
+        for _ in range(degree - 1):
+            powers.append(powers[-1] * base % prime)
+        tables.append(np.array(powers, dtype=np.uint64)[order])
+    return tables[0], tables[1]

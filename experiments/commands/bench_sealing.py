@@ -2,6 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
 
 __all__ = ["BenchSealing"]
 
@@ -10,6 +13,8 @@ __all__ = ["BenchSealing"]
 class BenchSealing:
     """Bytes, time and error of every scheme, beside NVFLARE, Flower and Paillier."""
 
+    what: Positional[Literal["sealing"]] = "sealing"
+    """What is measured; sealing is the only benchmark so far."""
     sizes: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     """Values of a vector; all are measured for the first number of hospitals."""
     hospitals: tuple[int, ...] = (4, 50, 400)
