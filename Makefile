@@ -6,7 +6,7 @@ OUT ?= results/demo
 PACKAGES := privacy aggregation attacks experiments paper tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format lock paper clean
+.PHONY: help setup demo test test-browser audit lint format lock paper clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -30,6 +30,19 @@ demo: setup ## four real hospitals: figure, table, verified report (about 3 minu
 test: setup ## all tests that need Python alone
 	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q
 
+test-browser: setup ## the auditor's page in headless Chromium (Debian: chromium fonts-noto-cjk)
+	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q -m browser
+
+# For somebody who only verifies: a small environment of its own, without torch.
+.venv-audit/.ready: requirements-audit.lock
+	@test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
+	@.venv-audit/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-audit.lock
+	@touch $@
+
+audit: .venv-audit/.ready ## verify LEDGER=folder-or-file [TRUST=keys.json], nothing else installed
+	@test -n "$(LEDGER)" || { echo "Say what to verify: make audit LEDGER=results/demo TRUST=trust.json"; exit 2; }
+	@.venv-audit/bin/python -c "from experiments.cli import main; main()" ledger verify $(LEDGER) $(if $(TRUST),--trust $(TRUST))
+
 lint: setup ## ruff and mypy --strict
 	@$(BIN)/ruff check $(PACKAGES)
 	@$(BIN)/ruff format --check $(PACKAGES)
@@ -42,9 +55,11 @@ format: setup ## let ruff mend what it can
 lock: setup ## resolve requirements.lock anew (only here is uv used)
 	@$(BIN)/uv pip compile -q pyproject.toml --extra test --universal --generate-hashes \
 	  --constraint torch.txt --no-emit-package torch --no-header --no-annotate -o requirements.lock
+	@$(BIN)/uv pip compile -q requirements-audit.in --universal --python-version 3.11 --generate-hashes \
+	  --constraint requirements.lock --no-header --no-annotate -o requirements-audit.lock
 
 paper: setup ## paper/paper.pdf from the committed records
 	@$(BIN)/inpatient paper
 
 clean: ## remove the environment and the results
-	rm -rf $(VENV) results
+	rm -rf $(VENV) .venv-audit results
