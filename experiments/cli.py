@@ -12,8 +12,10 @@ from typing import Annotated, Any, Protocol, Union
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
+from experiments.commands.attack import Attack
 from experiments.commands.frontier import Demo, Frontier
 from experiments.commands.ledger import Ledger
+from experiments.commands.paper import Paper
 from experiments.commands.tune import Tune
 from privacy.errors import InpatientError
 
@@ -29,9 +31,11 @@ class Command(Protocol):
 
 
 COMMANDS: dict[str, type[Command]] = {
+    "attack": Attack,
     "demo": Demo,
     "frontier": Frontier,
     "ledger": Ledger,
+    "paper": Paper,
     "tune": Tune,
 }
 

@@ -3,6 +3,7 @@
 Every point is a record; a second run into the same folder computes only what is missing.
 """
 
+import math
 import time
 from collections.abc import Iterator, Sequence
 from itertools import product
@@ -13,12 +14,15 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
+from experiments.design import DESIGNS
 from experiments.figures import draw_frontier, save
 from experiments.lineups import Settings
 from experiments.points import Part, Point, measure, summarise
 from experiments.record import Record, read_records, stamp, writable_folder, write_json
+from experiments.settings import REGIMES
+from privacy.errors import InvalidInputError
 
-__all__ = ["LEGEND", "draw", "full_grid", "quick_grid", "run", "tables"]
+__all__ = ["LEGEND", "chosen_grid", "draw", "full_grid", "quick_grid", "run", "tables"]
 
 EPSILONS = (0.1, 0.3, 1.0, 3.0, 10.0, None)
 _CHEAP = Settings(("closed_form",))
@@ -60,6 +64,33 @@ def full_grid(seed: int = 0) -> list[Point]:
             for design, e in product(("local", "sealed"), EPSILONS)
         ]
     return points
+
+
+def chosen_grid(
+    designs: Sequence[str], epsilons: Sequence[float], regime: str, model: str, seed: int = 0
+) -> list[Point]:
+    """The points of some designs at some epsilons (``inf``: no noise), with the demo's attacks.
+
+    Raises:
+      InvalidInputError: An unknown design, regime or model, or an epsilon that is not above 0.
+    """
+    for name, value, known in (
+        *(("design", design, DESIGNS) for design in designs),
+        ("regime", regime, REGIMES),
+        ("model", model, ("logistic", "mlp")),
+    ):
+        if value not in known:
+            raise InvalidInputError(f"Unknown {name} {value!r}; choose one of {', '.join(known)}.")
+    for epsilon in epsilons:
+        if not epsilon > 0:
+            raise InvalidInputError(f"Expected epsilon={epsilon} > 0. Use inf for no noise.")
+    attacks = _REDUCED if (regime, model) == ("small", "mlp") else _CHEAP
+    points = [
+        Point(design, None if epsilon == math.inf else epsilon, regime, model, attacks, (seed,))
+        for design in designs
+        for epsilon in ((math.inf,) if design == "none" else epsilons)
+    ]
+    return list(dict.fromkeys(points))
 
 
 def run(

@@ -35,16 +35,12 @@ _TRAIN = 0.8  # of a hospital's patients, as in a fold
 
 def candidates(regime: str, model: str) -> list[Setting]:
     """The settings that are tried; the second half of the models is averaged."""
-    if regime == "full":
-        rounds, sampling_size = (20, 40, 80), None
-        steps = ((1.0, 1.0), (2.0, 1.0), (4.0, 1.0), (2.0, 0.5), (4.0, 0.5), (8.0, 0.5))
-    else:
-        rounds, sampling_size = (50, 100, 200), 8
-        steps = ((0.125, 1.0), (0.25, 1.0), (0.5, 1.0), (0.25, 0.5), (0.5, 0.5), (1.0, 0.5))
-    if model == "mlp":
-        rounds = rounds[:2]  # longer runs only added noise for the smaller model
+    rounds = (20, 40, 80) if regime == "full" else (50, 100, 200)
+    sampling_size = None if regime == "full" else 8
+    scale = 1.0 if regime == "full" else 0.125
+    steps = ((1, 1.0), (2, 1.0), (4, 1.0), (2, 0.5), (4, 0.5), (8, 0.5))  # rate and clip norm
     return [
-        Setting(count, rate, clip_norm, count // 2, sampling_size)
+        Setting(count, scale * rate, clip_norm, count // 2, sampling_size)
         for count, (rate, clip_norm) in product(rounds, steps)
     ]
 

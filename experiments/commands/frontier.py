@@ -1,5 +1,6 @@
 """``inpatient frontier`` and ``inpatient demo``: reconstruction risk against AUC."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,6 +15,14 @@ class Frontier:
     """Folder for records and figures; what is there already is not computed again."""
     quick: bool = False
     """The demo's ten points instead of the whole grid."""
+    designs: tuple[str, ...] = ()
+    """Only these designs: none, article, local, sealed; at --epsilons, in --regime, --model."""
+    epsilons: tuple[float, ...] = (1.0, math.inf)
+    """The epsilons of the chosen designs; inf is no noise."""
+    regime: str = "small"
+    """Of the chosen designs: full (all patients in every round) or small (about 8 a hospital)."""
+    model: str = "mlp"
+    """Of the chosen designs: logistic or mlp."""
     seed: int = 0
     """The experiment's seed: folds, batches, line-ups; never a patient's protection."""
     jobs: int = -1
@@ -32,7 +41,12 @@ class Frontier:
 
         from experiments import frontier
 
-        points = (frontier.quick_grid if self.quick else frontier.full_grid)(self.seed)
+        if self.designs:
+            points = frontier.chosen_grid(
+                self.designs, self.epsilons, self.regime, self.model, self.seed
+            )
+        else:
+            points = (frontier.quick_grid if self.quick else frontier.full_grid)(self.seed)
         console = Console(stderr=self.json)
         records = frontier.run(
             self.out, points, jobs=self.jobs, data_dir=self.data_dir, console=console

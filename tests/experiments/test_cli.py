@@ -55,6 +55,25 @@ def test_a_missing_table_is_a_paragraph(tmp_path: Path, capsys: pytest.CaptureFi
     assert list((tmp_path / "out" / "records").iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--designs", "magic"), "Unknown design 'magic'; choose one of none"),
+        (("--designs", "sealed", "--epsilons", "0"), "epsilon=0.0 > 0"),
+        (("--designs", "sealed", "--epsilons", "-1"), "epsilon=-1.0 > 0"),
+        (("--designs", "sealed", "--regime", "tiny"), "Unknown regime 'tiny'"),
+        (("--designs", "sealed", "--model", "forest"), "Unknown model 'forest'"),
+    ],
+)
+def test_what_can_not_be_run_is_a_paragraph(
+    arguments: tuple[str, ...], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "out"
+    status, _, err = run("frontier", *arguments, "--out", str(out), capsys=capsys)
+    assert status == 2 and one_paragraph(err) and said in err
+    assert not out.exists()
+
+
 def test_the_installed_command_answers() -> None:
     done = subprocess.run(
         [Path(sys.executable).parent / "inpatient", "frontier", "--epsilon", "nonsense"],

@@ -1,0 +1,21 @@
+"""``inpatient paper``: the paper from its committed records."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Paper"]
+
+
+@dataclass(frozen=True)
+class Paper:
+    """Rebuild the paper's numbers, figure and PDF, and the README's table, from paper/records."""
+
+    root: Path = Path()
+    """The checkout, with its ``paper`` folder."""
+
+    def run(self) -> int:
+        """Build, and say where the PDF is."""
+        from experiments.paper import build
+
+        print(f"Wrote {build(self.root)}.")
+        return 0

@@ -1,0 +1,87 @@
+"""The paper and the README say what the committed records say, and the README's code runs."""
+
+import json
+import re
+import shutil
+from pathlib import Path
+
+import pytest
+
+from experiments.cli import COMMANDS
+from experiments.paper import build, numbers, published, readme_table
+from experiments.record import read_records
+from experiments.settings import SETTINGS, Setting
+from privacy.errors import InvalidInputError
+
+ROOT = Path(__file__).resolve().parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def test_the_numbers_are_the_records() -> None:
+    made = numbers(published(ROOT / "paper"))
+    assert json.loads((ROOT / "paper" / "numbers.json").read_text()) == made
+    assert readme_table(made) in README
+
+
+def test_the_paper_types_no_number_of_a_result() -> None:
+    text = (ROOT / "paper" / "paper.typ").read_text()
+    made = json.loads((ROOT / "paper" / "numbers.json").read_text())
+    for row in made["rows"]:
+        for name in ("auc", "bound", "targets"):
+            if row[name] not in ("none", "∞"):
+                assert row[name] not in text
+
+
+def test_the_paper_builds_from_its_records(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "paper", tmp_path / "paper")
+    shutil.copy(ROOT / "README.md", tmp_path)
+    for made in ("numbers.json", "paper.pdf"):
+        (tmp_path / "paper" / made).unlink(missing_ok=True)
+    pdf = build(tmp_path).read_bytes()
+    assert pdf.startswith(b"%PDF")
+    assert b"pdfuaid" in pdf  # it declares PDF/UA, which the compiler has enforced
+    again = (tmp_path / "paper" / "figures" / "frontier.svg").read_bytes()
+    assert again == (ROOT / "paper" / "figures" / "frontier.svg").read_bytes()
+    assert (tmp_path / "README.md").read_text() == README
+
+
+def test_a_missing_record_is_named(tmp_path: Path) -> None:
+    (tmp_path / "records").mkdir()
+    with pytest.raises(InvalidInputError, match="inpatient frontier --quick --out"):
+        published(tmp_path)
+
+
+def test_a_bound_in_print_is_never_below_the_bound() -> None:
+    records = published(ROOT / "paper")
+    for record, row in zip(records, numbers(records)["rows"], strict=True):
+        if record.metrics["bound"] is not None:
+            assert float(row["bound"]) >= record.metrics["bound"] - 1e-9
+
+
+def test_no_measured_risk_is_above_its_proven_bound() -> None:
+    """Success above the bound would be a bug in the bound, the accounting or the mechanism."""
+    for record in published(ROOT / "paper"):
+        bound = record.metrics["bound"]
+        for found in record.metrics["risks"].values():
+            assert bound is None or found["lower"] <= bound
+
+
+def test_the_settings_are_what_the_search_chose() -> None:
+    records = read_records(ROOT / "paper" / "tuning")
+    best = {
+        (r.config["regime"], r.config["model"]): Setting(**r.metrics["scores"][0]["setting"])
+        for r in records
+    }
+    assert best == dict(SETTINGS)
+
+
+def test_the_readme_names_the_two_commands_and_real_ones() -> None:
+    assert "make demo" in README and "make test" in README
+    assert set(re.findall(r"inpatient ([a-z]+)", README)) <= set(COMMANDS)
+
+
+def test_the_readmes_code_runs() -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
+    scope: dict[str, object] = {}
+    exec(block, scope)
+    assert scope["view"] is not None
