@@ -48,10 +48,20 @@ def epsilon_of(event: Mapping[str, Any], delta: float, relation: str) -> tuple[f
     return min((epsilon_at(renyi(event, k, relation), k, delta), k) for k in _ORDERS)
 
 
-def delta_at(event: Mapping[str, Any], epsilon: float, relation: str) -> float:
-    """Delta that divergences prove at an epsilon, the best order taken ([2], Proposition 12)."""
+def delta_at(
+    event: Mapping[str, Any], epsilon: float, relation: str, order: int | None = None
+) -> float:
+    """Delta that divergences prove at an epsilon ([2], Proposition 12).
+
+    Args:
+      event: As plain JSON.
+      epsilon: At least 0.
+      relation: Name of the neighbouring relation.
+      order: The preset order of an adaptive filter; None takes the best, which an event that was
+        fixed beforehand allows.
+    """
     best = 0.0  # log of delta = 1
-    for alpha in _ORDERS:
+    for alpha in _ORDERS if order is None else (order,):
         divergence = renyi(event, alpha, relation)
         if math.isfinite(divergence):
             gain = (alpha - 1) * (divergence - epsilon + math.log1p(-1 / alpha)) - math.log(alpha)

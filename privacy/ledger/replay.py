@@ -17,7 +17,7 @@ from privacy.ledger.canonical import digest, to_number
 from privacy.ledger.entries import GENESIS, Entry, Head, parse
 from privacy.ledger.filter import Filter
 from privacy.ledger.merkle import Frontier, leaf
-from privacy.ledger.renyi import best_order
+from privacy.ledger.renyi import best_order, epsilon_at
 from privacy.ledger.store import payload_folder
 from privacy.ledger.witness import countersignature_holds
 
@@ -281,7 +281,13 @@ class _Reader:
         if head.hospital != self.out.hospital or not content["signatures"]:
             raise CorruptMessageError("it holds no counter-signature of this ledger")
         for name, signature in content["signatures"].items():
-            key = (self._trusted or self.out.enrolled).get(name, "")
+            keys = self.out.enrolled if self._trusted is None else self._trusted
+            key = keys.get(name, "")
+            if not key:
+                self.out.notes.append(
+                    f"{name}'s counter-signature can't be checked: no trusted key is known for it"
+                )
+                continue
             if name == self.out.hospital or not countersignature_holds(key, signature, head):
                 raise CorruptMessageError(f"the counter-signature of {name!r} does not hold")
             self.out.vouched.append(Claim(head, name))
@@ -313,15 +319,15 @@ class _Reader:
         if not book.planned and not adaptive:
             nothing = Cost(0.0, 0.0, 0.0, "nothing was released", "")
             return Spent(budget, nothing, 0.0, "nothing spent", *common)
-        second = self._second.epsilon(event, budget).upper
         if book.adaptive:
-            interval = Cost(0.0, book.committed, book.committed, "Rényi filter", "")
+            interval, second = self._filtered(book, event)
         else:
             interval = self._intervals[unit]
+            second = self._second.epsilon(event, budget).upper
         if not interval.upper <= budget.epsilon * _CLOSE:
             out_of = f"epsilon is {interval.upper:.6g} of {budget.epsilon:.6g} allowed"
             self.out.problems.append(Problem(None, out_of))
-        if second < interval.lower:
+        if second * _CLOSE < interval.lower:
             self.out.problems.append(
                 Problem(
                     None,
@@ -331,6 +337,23 @@ class _Reader:
             )
         rule = "adaptive" if book.adaptive else "fixed schedule"
         return Spent(budget, interval, second, rule, *common)
+
+    def _filtered(self, book: Filter, event: Mapping[str, Any]) -> tuple[Cost, float]:
+        """The filter's own bound, and the same divergences added up at once.
+
+        Upper bounds for events fixed beforehand do not hold for events chosen on the way. Their
+        lower ends do, and neither of the two may lie below them.
+        """
+        budget = book.budget
+        try:
+            fixed = self._first.epsilon(event, budget)
+        except InpatientError:
+            fixed = Cost(0.0, 0.0, 0.0, "", "")
+        told = f"Rényi filter at order {book.order}"
+        upper = book.committed
+        interval = Cost(min(fixed.lower, upper), upper, upper, told, fixed.versions)
+        at_once = self._second.divergence(event, book.order, budget)
+        return interval, epsilon_at(at_once, book.order, budget.delta)
 
 
 def _gathered(

@@ -26,6 +26,7 @@ from privacy.ledger.show import describe
 
 __all__ = ["Finding", "Flow", "Verdict", "verify"]
 
+_SHOWN = 8  # leaks named one by one; the rest are counted
 Level = Literal["OK", "FAIL", "NOTE", "UNANCHORED"]
 
 
@@ -260,37 +261,33 @@ def _against_claims(reading: Reading, claims: Iterable[Claim], keys: Mapping[str
         return
     mine = [claim for claim in claims if claim.head.hospital == reading.hospital]
     roots = roots_at(reading.leaves, (claim.head.size for claim in mine))
-    broken = bool(reading.problems)
+    wrong: dict[str, list[str]] = {}
     covered = 0
     for claim in mine:
         head = claim.head
         if not head.signed_by(keys.get(reading.hospital, "")):
-            reading.problems.append(
-                Problem(None, f"{claim.by} holds a head that is not signed by its key")
+            wrong.setdefault("unsigned", []).append(
+                f"{claim.by} holds a head that is not signed by its key"
             )
         elif head.ledger != reading.identity:
-            reading.problems.append(
-                Problem(None, f"{claim.by} saw another ledger of {reading.hospital}")
+            wrong.setdefault("other", []).append(
+                f"{claim.by} saw another ledger of {reading.hospital}"
             )
         elif head.size > reading.size:
-            if not broken:
-                reading.problems.append(
-                    Problem(
-                        None,
-                        f"it is cut off: {claim.by} saw {head.size} entries, {reading.size} are "
-                        "left",
-                    )
-                )
+            wrong.setdefault("cut", []).append(
+                f"it is cut off: {claim.by} saw {head.size} entries, {reading.size} are left"
+            )
         elif roots[head.size] != head.root:
-            reading.problems.append(
-                Problem(
-                    None,
-                    f"it was rewritten: its first {head.size} entries are not those that "
-                    f"{claim.by} saw",
-                )
+            wrong.setdefault("rewritten", []).append(
+                f"it was rewritten: its first {head.size} entries are not those that {claim.by} saw"
             )
         else:
             covered = max(covered, head.size)
+    if reading.problems:  # what follows the first wrong entry was not read, so it is not missing
+        wrong.pop("cut", None)
+    for reasons in wrong.values():
+        more = f" (and {len(reasons) - 1} more heads say so)" if len(reasons) > 1 else ""
+        reading.problems.append(Problem(None, reasons[0] + more))
     if reading.last_release >= covered:
         reading.notes.append(
             f"the entries from {covered} on are beyond the last witnessed head: cutting them off "
@@ -333,19 +330,26 @@ def _doubles(subjects: Sequence[str], readings: Sequence[Reading]) -> list[Findi
     return found
 
 
+def _why(reading: Reading | None) -> str:
+    if reading is None:
+        return "no ledger of that hospital was given"
+    return "its ledger fails" if reading.problems else "no entry has it"
+
+
 def _flow(
     name: str, manifest: Manifest, readings: Sequence[Reading], findings: list[Finding]
 ) -> Flow:
     """Match every outbound byte to an entry; what does not match is a leak."""
     ledgers = {reading.hospital: reading for reading in readings}
     accounted = unaccounted = 0
+    leaks: list[Finding] = []
     for m in manifest.messages:
         reading = ledgers.get(m.sender)
         entry = reading.sealed.get(m.digest) if reading else None
         if m.bytes and (entry is None or entry[1] != m.bytes):
             unaccounted += m.bytes
-            why = "no ledger of that hospital was given" if reading is None else "no entry has it"
-            findings.append(
+            why = _why(reading)
+            leaks.append(
                 Finding(
                     "FAIL",
                     name,
@@ -356,7 +360,7 @@ def _flow(
         else:
             accounted += m.bytes
         for field_, size in m.unaccounted_fields.items():
-            findings.append(
+            leaks.append(
                 Finding(
                     "FAIL",
                     name,
@@ -367,6 +371,9 @@ def _flow(
         extra = sum(m.unaccounted_fields.values())
         unaccounted += extra
         accounted += sum(m.fields.values()) - extra
+    findings += leaks[:_SHOWN]
+    if len(leaks) > _SHOWN:
+        findings.append(Finding("FAIL", name, f"and {len(leaks) - _SHOWN} more of the kind"))
     if not unaccounted:
         findings.append(
             Finding(

@@ -9,7 +9,7 @@ from privacy.ledger.accountant import Assessor, Cost, composed
 from privacy.ledger.budget import Budget
 from privacy.ledger.canonical import digest
 from privacy.ledger.entries import Entry
-from privacy.ledger.renyi import delta_at
+from privacy.ledger.renyi import best_order, delta_at
 from privacy.ledger.replay import Reading, Spent, roots_at
 from privacy.ledger.show import read_entries
 from privacy.ledger.verify import Verdict
@@ -211,21 +211,25 @@ def _success(spent: Spent, assessor: Assessor) -> float | None:
     """Bound on reconstruction, where there is something to bound."""
     if spent.interval is None or not 0 < spent.interval.upper < math.inf:
         return None
+    if spent.rule == "adaptive":  # (epsilon, delta) alone holds then: kappa e^epsilon + delta
+        return min(1.0, PRIOR * math.exp(spent.interval.upper) + spent.budget.delta)
     return assessor.success(spent.event, PRIOR, spent.budget)
 
 
 def _curve(spent: Spent, assessor: Assessor) -> tuple[CurvePoint, ...]:
     if spent.interval is None or not 0 < spent.interval.upper < math.inf:
         return ()
-    top = 2 * max(spent.interval.upper, spent.budget.epsilon)
-    return tuple(
-        CurvePoint(
-            epsilon := top * number / (_POINTS - 1),
-            assessor.delta(spent.event, epsilon, spent.budget),
-            delta_at(spent.event, epsilon, spent.budget.relation_name),
-        )
-        for number in range(_POINTS)
-    )
+    event, budget = spent.event, spent.budget
+    adaptive = spent.rule == "adaptive"
+    order = best_order(budget) if adaptive else None
+    top = 2 * max(spent.interval.upper, budget.epsilon)
+    points = []
+    for number in range(_POINTS):
+        epsilon = top * number / (_POINTS - 1)
+        second = delta_at(event, epsilon, budget.relation_name, order)
+        certified = second if adaptive else assessor.delta(event, epsilon, budget)
+        points.append(CurvePoint(epsilon, certified, second))
+    return tuple(points)
 
 
 def _children(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:

@@ -8,7 +8,17 @@ from typing import Any
 import pytest
 
 from privacy.errors import CorruptMessageError, InvalidInputError
-from privacy.ledger import Budget, Ledger, Manifest, Planned, Release, SigningKey, Verdict, close
+from privacy.ledger import (
+    Budget,
+    Ledger,
+    Manifest,
+    Planned,
+    Release,
+    SigningKey,
+    Verdict,
+    close,
+    load_trust,
+)
 from privacy.ledger import verify as verify_
 from privacy.ledger.accountant import RenyiOnly
 from privacy.ledger.entries import Entry, compose, parse
@@ -303,3 +313,47 @@ def test_a_manifest_of_another_form_is_not_read(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_text('{"version": 1, "evidence": "attacks"}')
     with pytest.raises(CorruptMessageError):
         Manifest.load(tmp_path / "manifest.json")
+
+
+GOLDEN = Path(__file__).parents[2] / "golden" / "ledger"
+
+
+def test_a_ledger_of_version_1_stays_readable_and_means_the_same() -> None:
+    trust = load_trust(GOLDEN / "trust.json")
+    verdict = verify_([GOLDEN], trust)
+    assert failures(verdict) == []
+    for reading in verdict.readings:
+        (spent,) = reading.spent
+        assert reading.size == 15
+        assert reading.refusals == 1
+        assert (spent.rule, spent.releases, spent.left) == ("adaptive", 5, 0)
+        assert spent.interval is not None
+        assert spent.interval.upper == pytest.approx(1.021032, rel=1e-5)
+        assert spent.second == pytest.approx(spent.interval.upper)
+        assert spent.interval.lower > 0.3
+
+
+def test_an_adaptive_ledger_is_not_credited_with_a_bound_for_fixed_events(tmp_path: Path) -> None:
+    key = SigningKey.generate()
+    ledger = Ledger.create(
+        tmp_path / "north.jsonl",
+        hospital="north",
+        key=key,
+        budget=Budget(2.0),
+        accountant=RenyiOnly(),
+        clock=ticking(),
+    )
+    ledger.spend(Release("update", STEP))
+    (spent,) = verify(tmp_path / "north.jsonl", trust={"north": key.public}).readings[0].spent
+    fixed = RenyiOnly().epsilon(STEP, Budget(2.0)).upper
+    assert spent.interval is not None
+    assert spent.interval.upper == pytest.approx(spent.second)
+    assert spent.second > 2 * fixed
+
+
+def test_a_counter_signer_without_a_trusted_key_is_noted_and_not_believed(tmp_path: Path) -> None:
+    trust, _ = run_federation(tmp_path)
+    verdict = verify(tmp_path / "ledgers" / "north.jsonl", trust={"north": trust["north"]})
+    assert verdict.ok
+    assert sum("can't be checked" in str(finding) for finding in verdict.findings) == 2
+    assert any("beyond the last witnessed head" in str(f) for f in verdict.findings)
