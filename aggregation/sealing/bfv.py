@@ -77,7 +77,6 @@ class Ring:
 SETS = (
     Ring(4096, (54, 55), 62_464),
     Ring(8192, (60, 60), 131_584),
-    Ring(8192, (60, 60, 60), 262_656),
 )
 
 _MOST_PLAIN_BITS = 59  # SEAL's plaintext moduli have at most 60
@@ -106,7 +105,7 @@ class Layout:
     @classmethod
     def fitting(cls, ring: Ring, *, dim: int, bits: int, contributors: int) -> "Layout | None":
         """Return as many lanes as the margin allows, or None if not even one fits."""
-        for room in range(_MOST_PLAIN_BITS, bits - 1, -1):
+        for room in range(_MOST_PLAIN_BITS, 0, -1):
             if failure_margin(ring, 1 << room, contributors) < LEAST_MARGIN * 1.01:
                 continue  # the 1 % makes up for the prime's being a little above the power of two
             lanes = Lanes.fitting(dim=dim, bits=bits, contributors=contributors, room=room)
@@ -188,6 +187,7 @@ class Bfv(Scheme):
             "chain": list(layout.ring.chain),
             "plain_modulus": str(layout.plain_modulus),
             "lanes": layout.lanes.per_slot,
+            "limbs": layout.lanes.limbs,
             "stored": layout.ring.stored,
             "public_key": canonical.digest(write_context(context, public_key=True)),
         }
@@ -252,7 +252,7 @@ class _Sealer(Sealer):
         slots = np.zeros(layout.ciphertexts * layout.ring.degree, dtype=np.int64)
         slots[: layout.lanes.slots] = layout.lanes.pack(residues).view(np.int64)
         return b"".join(
-            pad(ts.bfv_vector(self._context, part.tolist()).serialize(), layout.ring.stored)
+            pad(_encrypt(self._context, part.tolist()), layout.ring.stored)
             for part in slots.reshape(-1, layout.ring.degree)
         )
 
@@ -322,6 +322,12 @@ class _Opener(Opener):
 
     def _material(self) -> bytes:
         return write_context(self._context, public_key=True, secret_key=True)
+
+
+def _encrypt(context: Any, slots: list[int]) -> bytes:
+    """Encrypt and serialise, without the copies that ``ts.bfv_vector`` makes of its input."""
+    ciphertext: bytes = ts._ts_cpp.BFVVector(context.data, slots).serialize()
+    return ciphertext
 
 
 def _layout(parameters: Parameters) -> Layout:

@@ -121,7 +121,7 @@ class Layout:
         """
         found = []
         for degree, log_q in _LARGEST_LOG_Q.items():
-            for room in range(bits, _MOST_LANE_BITS + 1):
+            for room in range(1, _MOST_LANE_BITS + 1):
                 lanes = Lanes.fitting(dim=dim, bits=bits, contributors=contributors, room=room)
                 if lanes is None or lanes.per_slot * lanes.width != room:
                     continue
@@ -225,6 +225,7 @@ class Threshold(Scheme):
             "degree": ring.degree,
             "primes": list(ring.primes),
             "lanes": layout.lanes.per_slot,
+            "limbs": layout.lanes.limbs,
             "smudge_bits": layout.smudge_bits,
             "openings": openings,
             **quorum_settings(quorum, {n: s.public for n, s in secrets.items()}),

@@ -1,6 +1,6 @@
 """What sealing costs: our schemes beside the field's, in bytes and in time, in one run.
 
-One vector of values in [-0.1, 0.1] a hospital. Our schemes seal it as integers of step 2^-28
+One vector of values in [-0.1, 0.1] a hospital. Our schemes seal it as integers of step 2^-26
 (errors below NVFLARE's own), sized for the stated number of hospitals. A few hospitals are really
 sealed and opened; parameters, guard bits and masks are those of all of them. Ratios are to NVFLARE:
 below 1 is less.
@@ -36,7 +36,7 @@ from privacy.ledger.keys import SigningKey
 __all__ = ["OURS", "Benchmark", "Row", "draw", "measure"]
 
 OURS = ("plain", "shares", "bfv", "threshold", "pairwise", "ckks")
-STEP = 2.0**-28
+STEP = 2.0**-26
 REACH = 0.1
 SEALED = 3
 _BASE = "nvflare"

@@ -32,7 +32,7 @@ def test_every_set_has_128_bits_by_the_standards_table(ring: Ring) -> None:
 
 @given(
     dim=st.integers(1, 10**6),
-    bits=st.integers(2, 56),
+    bits=st.integers(2, 62),
     contributors=st.integers(1, 1000),
     ring=st.sampled_from(SETS),
 )
@@ -45,7 +45,9 @@ def test_a_layout_keeps_the_margin_and_holds_the_sum(
     assert failure_margin(ring, layout.plain_modulus, contributors) >= LEAST_MARGIN
     assert is_prime(layout.plain_modulus)
     assert layout.plain_modulus % (2 * ring.degree) == 1
-    assert contributors * (2**bits - 1) < 2**layout.lanes.width
+    assert contributors * (2**layout.lanes.limb_bits - 1) < 2**layout.lanes.width
+    assert layout.lanes.limbs * layout.lanes.limb_bits >= bits
+    assert layout.lanes.slots * layout.lanes.per_slot >= dim * layout.lanes.limbs
     assert 2 ** (layout.lanes.width * layout.lanes.per_slot) < layout.plain_modulus
 
 
@@ -58,9 +60,9 @@ def test_the_margin_is_the_published_arithmetic() -> None:
 
 def test_a_sum_that_no_set_holds_with_the_margin_is_refused() -> None:
     with pytest.raises(InvalidInputError, match=r"13\.0 standard deviations"):
-        make_scheme("bfv", dim=10, contributors=4, bound=2**59)
+        make_scheme("bfv", dim=10, contributors=10**9, bound=100)
     with pytest.raises(InvalidInputError, match="No bfv parameters"):
-        Bfv.make(dim=10, contributors=50, bound=2**40, ring=SETS[0])
+        Bfv.make(dim=10, contributors=10**6, bound=2**55, ring=SETS[0])
 
 
 def test_parameters_that_someone_edited_below_the_margin_are_refused() -> None:
@@ -91,7 +93,7 @@ def test_the_smallest_set_is_chosen() -> None:
 
     assert chain(19, 10**6) == [54, 55]
     assert chain(100_000, 2**40) == [60, 60]
-    assert chain(10, 2**50) == [60, 60, 60]
+    assert chain(10, 2**60) == [54, 55]
 
 
 def test_all_updates_of_a_run_have_one_size() -> None:
@@ -154,7 +156,7 @@ def test_lanes_never_run_into_one_another(
 ) -> None:
     lanes = Lanes.fitting(dim=dim, bits=bits, contributors=contributors, room=room)
     if lanes is None:
-        assert bits + (contributors - 1).bit_length() > room
+        assert -(-bits // min(3, bits)) + (contributors - 1).bit_length() > room
         return
     rng = np.random.default_rng(seed)
     vectors = rng.integers(0, 2**bits, (contributors, dim), dtype=np.uint64)
