@@ -1,0 +1,64 @@
+"""Events follow from the plan alone, and say what the mechanism does."""
+
+import pytest
+from dp_accounting import NonPrivateDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
+
+from aggregation.plan import Plan
+from aggregation.releases import round_event, run_event
+from experiments.design import RELATION
+from privacy.accounting import epsilon
+from privacy.accounting.events import (
+    DiscreteGaussianDpEvent,
+    DistributedDiscreteGaussianDpEvent,
+    from_json,
+    to_json,
+)
+from tests.aggregation.parts import clear, plan
+
+
+def test_shared_noise_is_judged_by_the_honest_shares() -> None:
+    made = plan(colluders=1, noise_multiplier=5.0)
+    expected = DistributedDiscreteGaussianDpEvent(
+        noise_multiplier=5.0, radius=1024, dim=made.model.dim, contributors=2
+    )
+    assert round_event(made, "north") == expected
+    assert run_event(made, "north") == SelfComposedDpEvent(expected, 3)
+
+
+@pytest.mark.parametrize("made", [clear(), clear(noise="article", epsilon=1.0)])
+def test_what_is_not_protected_says_so(made: Plan) -> None:
+    assert round_event(made, "north") == NonPrivateDpEvent()
+    assert run_event(made, "north") == NonPrivateDpEvent()
+
+
+def test_each_hospital_is_sampled_at_its_own_probability() -> None:
+    made = plan(sampling_size=3, declared_sizes=(12, 6, 24))
+    probs = []
+    for name in made.hospitals:
+        event = round_event(made, name)
+        assert isinstance(event, PoissonSampledDpEvent)
+        probs.append(event.sampling_probability)
+    assert probs == [0.25, 0.5, 0.125]
+
+
+def test_local_steps_pay_the_full_noise_at_each_step() -> None:
+    made = plan(noise="local", colluders=0, local_steps=4, sampling_size=3)
+    event = round_event(made, "north")
+    inner = PoissonSampledDpEvent(0.25, DiscreteGaussianDpEvent(2.0, 1024))
+    assert event == SelfComposedDpEvent(inner, 4)
+    one = plan(noise="local", colluders=0, sampling_size=3)
+    spent = [
+        epsilon(run_event(p, "north"), delta=1e-5, relation=RELATION).upper for p in (one, made)
+    ]
+    assert spent[1] > 1.5 * spent[0]
+
+
+def test_a_hospital_as_the_unit_gains_nothing_from_sampling_its_patients() -> None:
+    made = plan(unit="hospital", local_steps=4, sampling_size=3)
+    assert isinstance(round_event(made, "north"), DistributedDiscreteGaussianDpEvent)
+
+
+def test_events_survive_the_ledger() -> None:
+    made = plan(sampling_size=3)
+    event = run_event(made, "east")
+    assert from_json(to_json(event)) == event
