@@ -13,7 +13,16 @@ from privacy.ledger.budget import Budget, DpEvent
 from privacy.ledger.canonical import decode, encode, from_number, to_number
 from privacy.ledger.renyi import delta_at, epsilon_of, renyi
 
-__all__ = ["Accountant", "Assessor", "Certified", "Cost", "RenyiOnly", "composed", "event_json"]
+__all__ = [
+    "Accountant",
+    "Assessor",
+    "Certified",
+    "Cost",
+    "RenyiOnly",
+    "composed",
+    "event_json",
+    "mentions",
+]
 
 
 @dataclass(frozen=True)
@@ -143,6 +152,13 @@ def composed(parts: Sequence[tuple[Mapping[str, Any], int]]) -> dict[str, Any]:
         for event, count in parts
     ]
     return events[0] if len(events) == 1 else {"type": "ComposedDpEvent", "events": events}
+
+
+def mentions(event: Mapping[str, Any], name: str) -> bool:
+    """Whether an event of that type stands anywhere in this one."""
+    inner = event.get("event")
+    children = [*event.get("events", []), *([inner] if isinstance(inner, Mapping) else [])]
+    return bool(event["type"] == name) or any(mentions(child, name) for child in children)
 
 
 @lru_cache(maxsize=512)

@@ -14,7 +14,7 @@ from privacy._validate import natural, positive, unit_open
 from privacy.errors import InvalidInputError
 from privacy.ledger.canonical import from_number, to_number
 
-__all__ = ["Budget", "DpEvent", "Json", "NoiseSource", "Planned", "Release", "Unit"]
+__all__ = ["Budget", "DpEvent", "Json", "NoiseSource", "Planned", "Release", "Unit", "objection"]
 
 # A dp_accounting.DpEvent, named without importing that package.
 DpEvent = Any
@@ -157,3 +157,31 @@ class Planned:
 
     def __post_init__(self) -> None:
         natural(count=self.count, least=1)
+
+
+def objection(content: Mapping[str, Any], *, sampled: bool, protected: bool) -> str:
+    """Why a release must not go ahead whatever it costs; empty if nothing speaks against it.
+
+    Args:
+      content: The release as plain JSON.
+      sampled: Whether its event claims Poisson sampling.
+      protected: Whether its event claims any protection.
+    """
+    declared, actual = content["declared_sampler"], content["actual_sampler"]
+    if declared != actual:
+        return (
+            f"the declared sampler is {declared!r} but {actual!r} would run, and the account "
+            "covers the declared one"
+        )
+    if sampled and "poisson" not in actual:
+        return f"its event claims Poisson sampling, but the sampler is {actual!r}"
+    if content["clip_norm_source"] != "constant":
+        return (
+            f"the clip norm comes from {content['clip_norm_source']!r}; only a constant bounds a "
+            "patient's influence"
+        )
+    if protected and content["noise_source"] == "none":
+        return "its event claims protection, but no noise is added"
+    if protected and content["noise_source"] == "seeded":
+        return "noise from a seed protects nobody: whoever learns the seed subtracts it"
+    return ""

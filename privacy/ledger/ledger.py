@@ -21,8 +21,8 @@ from privacy.errors import (
     InvalidInputError,
     RefusedError,
 )
-from privacy.ledger.accountant import Accountant, Certified, event_json
-from privacy.ledger.budget import Budget, Json, Planned, Release
+from privacy.ledger.accountant import Accountant, Certified, event_json, mentions
+from privacy.ledger.budget import Budget, Json, Planned, Release, objection
 from privacy.ledger.canonical import digest, from_number
 from privacy.ledger.entries import GENESIS, Entry, Head, compose, parse
 from privacy.ledger.filter import Decision, Filter
@@ -236,15 +236,15 @@ class Ledger:
         Raises:
           BudgetExceededError: The budget would be passed; the refusal is recorded.
           RefusedError: No budget for the unit; the sampler that would run is not the one accounted
-            for; a seeded noise source in a durable ledger; a release that is called public
-            without a reason; or the disk refuses. Nothing may be read.
+            for; a clip norm that follows the data; no noise, or seeded noise in a durable ledger;
+            a release called public without a reason; or the disk refuses. Nothing may be read.
         """
         event = event_json(release.event)
         content = release.to_json(event)
         with self._store.lock():
             self._catch_up()
             book = self._filter(release.unit, "release", content)
-            decision = Decision(False, {}, self._objection(release))
+            decision = Decision(False, {}, self._objection(content))
             if not decision.why:
                 decision = book.release(release.kind, event, self.accountant)
             if decision.granted and decision.record["filter"] == "public" and not release.reason:
@@ -261,20 +261,15 @@ class Ledger:
             self._refuse(what, content, Decision(False, {}, why))
         return self._filters[unit]
 
-    def _objection(self, release: Release) -> str:
-        if release.declared_sampler != release.actual_sampler:
-            return (
-                f"the declared sampler is {release.declared_sampler!r} but "
-                f"{release.actual_sampler!r} would run, and the account covers the declared one"
-            )
-        if release.clip_norm_source != "constant":
-            return (
-                f"the clip norm comes from {release.clip_norm_source!r}; only a constant bounds a "
-                "patient's influence"
-            )
-        if release.noise_source == "seeded" and self.durable:
-            return "noise from a seed protects nobody: whoever learns the seed subtracts it"
-        return ""
+    def _objection(self, content: Mapping[str, Any]) -> str:
+        event = content["event"]
+        if not self.durable and content["noise_source"] == "seeded":
+            content = {**content, "noise_source": "operating system"}  # an experiment may
+        return objection(
+            content,
+            sampled=mentions(event, "PoissonSampledDpEvent"),
+            protected=event["type"] not in ("NonPrivateDpEvent", "NoOpDpEvent"),
+        )
 
     def _refuse(self, what: str, content: Mapping[str, Any], decision: Decision) -> NoReturn:
         over = decision.asked > 0

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from privacy.errors import CorruptMessageError, InpatientError
-from privacy.ledger.accountant import Accountant, Cost, composed
-from privacy.ledger.budget import Budget
+from privacy.ledger.accountant import Accountant, Cost, composed, mentions
+from privacy.ledger.budget import Budget, objection
 from privacy.ledger.canonical import digest, to_number
 from privacy.ledger.entries import GENESIS, Entry, Head, parse
 from privacy.ledger.filter import Filter
@@ -93,6 +93,7 @@ class Reading:
     spent: list[Spent] = field(default_factory=list)
     vouched: list[Claim] = field(default_factory=list)
     sealed: dict[str, tuple[int, int]] = field(default_factory=dict)
+    payloads: int = 0
     unsealed: int = 0
     refusals: int = 0
     last_release: int = -1
@@ -237,14 +238,11 @@ class _Reader:
 
     @staticmethod
     def _precautions(content: Mapping[str, Any]) -> None:
-        if content["declared_sampler"] != content["actual_sampler"]:
-            raise CorruptMessageError("another sampler ran than the one accounted for")
-        if content["clip_norm_source"] != "constant":
-            raise CorruptMessageError("its clip norm does not come from a constant")
-        if content["noise_source"] != "operating system":
-            raise CorruptMessageError(
-                f"its noise comes from {content['noise_source']!r}, which protects nobody"
-            )
+        why = objection(
+            content, sampled=mentions(content["event"], "PoissonSampledDpEvent"), protected=True
+        )
+        if why:
+            raise CorruptMessageError(f"it let a release through, but {why}")
 
     @staticmethod
     def _divergence(content: Mapping[str, Any], found: Mapping[str, Any]) -> None:
@@ -270,6 +268,7 @@ class _Reader:
         if self._open.get(sequence) != content["entry"]:
             raise CorruptMessageError("it seals no release that was waiting for its bytes")
         del self._open[sequence]
+        self.out.payloads += 1
         if content["digest"] in self._wanted:
             self.out.sealed[content["digest"]] = (sequence, content["bytes"])
         kept = payload_folder(self.out.path) / f"{sequence:09d}.bin"

@@ -374,6 +374,11 @@ def _flow(
     findings += leaks[:_SHOWN]
     if len(leaks) > _SHOWN:
         findings.append(Finding("FAIL", name, f"and {len(leaks) - _SHOWN} more of the kind"))
+    for reading in readings:
+        unsent = reading.payloads - len(reading.sealed)
+        if unsent and not reading.problems:
+            told = f"{unsent} sealed releases of {reading.hospital} are not among its messages"
+            findings.append(Finding("NOTE", name, told))
     if not unaccounted:
         findings.append(
             Finding(

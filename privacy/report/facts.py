@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from privacy.ledger.accountant import Assessor, Cost, composed
+from privacy.ledger.accountant import Assessor, Cost, composed, mentions
 from privacy.ledger.budget import Budget
 from privacy.ledger.canonical import digest
 from privacy.ledger.entries import Entry
@@ -166,9 +166,9 @@ def gather(verdict: Verdict, evidence: Evidence, assessor: Assessor) -> Facts:
         mu=_mu(worst),
         success=_success(most, assessor) if most else None,
         honest=min(_honest(events), default=None),
-        sampled=any(_holds(event, "PoissonSampledDpEvent") for event in events),
+        sampled=any(mentions(event, "PoissonSampledDpEvent") for event in events),
         unprotected=sum(
-            row.count for row in released if row.event and _holds(row.event, "NonPrivateDpEvent")
+            row.count for row in released if row.event and mentions(row.event, "NonPrivateDpEvent")
         ),
         rounds=max((row.rounds[1] + 1 for row in released if row.rounds), default=0),
         files={r.path.name: digest(r.path.read_bytes()) for r in readings},
@@ -232,22 +232,15 @@ def _curve(spent: Spent, assessor: Assessor) -> tuple[CurvePoint, ...]:
     return tuple(points)
 
 
-def _children(event: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    inner = event.get("event")
-    return [*event.get("events", []), *([inner] if isinstance(inner, Mapping) else [])]
-
-
-def _holds(event: Mapping[str, Any], name: str) -> bool:
-    return event["type"] == name or any(_holds(inner, name) for inner in _children(event))
-
-
 def _honest(events: list[Mapping[str, Any]]) -> list[int]:
     """Contributors of every shared noise in the events."""
     found = []
     for event in events:
         if event["type"] == "DistributedDiscreteGaussianDpEvent":
             found.append(int(event["contributors"]))
-        found += _honest(_children(event))
+        found += _honest(event.get("events", []))
+        if "event" in event:
+            found += _honest([event["event"]])
     return found
 
 

@@ -160,6 +160,20 @@ def test_the_sampler_that_runs_is_the_sampler_that_is_accounted() -> None:
     assert kinds(ledger) == ["opening", "refusal"]
 
 
+def test_an_event_that_claims_sampling_needs_a_sampler_that_samples() -> None:
+    ledger = Ledger.in_memory(budget=Budget(1.0), accountant=RenyiOnly())
+    event = {"type": "PoissonSampledDpEvent", "sampling_probability": 0.1, "event": STEP}
+    with pytest.raises(RefusedError, match="claims Poisson sampling"):
+        ledger.spend(Release("update", event, declared_sampler="all", actual_sampler="all"))
+    ledger.spend(Release("update", event, declared_sampler="poisson", actual_sampler="poisson"))
+
+
+def test_an_event_that_claims_noise_needs_noise() -> None:
+    ledger = Ledger.in_memory(budget=Budget(1.0), accountant=RenyiOnly())
+    with pytest.raises(RefusedError, match="no noise is added"):
+        ledger.spend(Release("update", STEP, noise_source="none"))
+
+
 def test_a_clip_norm_that_follows_the_data_is_refused() -> None:
     ledger = Ledger.in_memory(budget=Budget(1.0))
     with pytest.raises(RefusedError, match="median of the batch"):

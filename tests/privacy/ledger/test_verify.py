@@ -186,6 +186,7 @@ def test_a_rewrite_that_drops_its_own_checkpoint_is_found_by_the_others(tmp_path
         (2, {"filter": "public"}, "rule"),
         (2, {"noise_source": "seeded"}, "protects nobody"),
         (2, {"actual_sampler": "shuffled"}, "sampler"),
+        (2, {"noise_source": "none"}, "no noise is added"),
         (2, {"clip_norm_source": "batch median"}, "constant"),
         (1, {"filter": "adaptive"}, "rule"),
         (1, {"repeats": 1000}, "epsilon would become"),
@@ -245,6 +246,17 @@ def test_a_planted_leak_is_found(tmp_path: Path) -> None:
     assert any("message 99 of north" in line and "104 bytes" in line for line in failures(verdict))
     assert verdict.flow is not None
     assert verdict.flow.unaccounted == 104
+
+
+def test_a_message_that_was_left_out_of_the_manifest_is_noted(tmp_path: Path) -> None:
+    trust, _ = run_federation(tmp_path)
+    manifest = tmp_path / "manifest.json"
+    content = json.loads(manifest.read_text())
+    del content["messages"][0]
+    manifest.write_text(json.dumps(content))
+    verdict = verify(tmp_path, trust=trust)
+    assert verdict.ok
+    assert any("1 sealed releases of north are not among" in str(f) for f in verdict.findings)
 
 
 def test_a_leak_in_clear_beside_the_payload_is_found(tmp_path: Path) -> None:
