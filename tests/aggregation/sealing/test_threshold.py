@@ -192,4 +192,4 @@ def test_edited_parameters_and_residues_out_of_range_are_refused() -> None:
     with pytest.raises(CorruptMessageError, match="not below its prime"):
         _from_bytes(_to_bytes(wrong), (16,), ring)
     with pytest.raises(InvalidInputError, match="No threshold parameters"):
-        Layout.smallest(dim=3, bits=60, contributors=9, quorum=FOUR, openings=2**120)
+        Layout.smallest(dim=3, bits=60, contributors=9, quorum=FOUR, openings=2**200)
