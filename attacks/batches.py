@@ -19,7 +19,7 @@ from attacks.priors import Prior
 from attacks.replay import integer_rows
 from attacks.views import Gradient
 
-__all__ = ["Batch", "infer_batches", "rank_of_first_layer"]
+__all__ = ["Batch", "infer_batches", "last_bias_moments", "rank_of_first_layer"]
 
 _DRAWS = 256
 
@@ -76,7 +76,7 @@ def infer_batches(
     score += _log_rank(plan, gradient, well + ill)
     rate = prior.outcome_rate
     score += _log_choose(well + ill, ill) + ill * np.log(rate) + well * np.log1p(-rate)
-    (m0, v0), (m1, v1) = _last_bias(plan, gradient, prior, rng)
+    (m0, v0), (m1, v1) = last_bias_moments(plan, gradient, prior, rng)
     seen = float(gradient.integers[-1])
     variance = well * v0 + ill * v1 + (well + ill) / 12 + gradient.noise_std**2 + 1e-9
     score += -0.5 * ((seen - well * m0 - ill * m1) ** 2 / variance + np.log(variance))
@@ -107,7 +107,7 @@ def _log_rank(plan: Plan, gradient: Gradient, sizes: NDArray[np.int64]) -> NDArr
     return np.where(missed < 0, -20.0, -2.5 * missed.astype(float))
 
 
-def _last_bias(
+def last_bias_moments(
     plan: Plan, gradient: Gradient, prior: Prior, rng: np.random.Generator
 ) -> tuple[tuple[float, float], tuple[float, float]]:
     """Mean and variance of one patient's entry in the last bias, by outcome, in integer steps."""
