@@ -22,6 +22,7 @@ from privacy.accounting.discrete import zcdp_delta, zcdp_epsilon
 from privacy.accounting.events import check
 from privacy.accounting.lowering import Lowered, lower
 from privacy.accounting.roads import (
+    MANY,
     exact_delta,
     exact_epsilon,
     grid_for_delta,
@@ -86,7 +87,8 @@ def epsilon(
     dominating = _upper_epsilon(above, delta, width)
     concentrated = _concentrated(above, delta)
     bounds = [(dominating, *_told(above)), (concentrated, *_CONCENTRATED)]
-    if dominating <= concentrated and dominating - low > width * dominating + 1e-3:
+    wide = dominating <= concentrated and dominating - low > width * dominating + 1e-3
+    if wide and len(above.parts) <= MANY:
         bounds.append((renyi_epsilon(above.parts, delta), *_RENYI))
     upper, method, why = min(bounds)
     return _interval(low, upper, upper, method, why)

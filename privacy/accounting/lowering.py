@@ -20,6 +20,7 @@ from dp_accounting import dp_event as dp
 from scipy.special import bdtrc, log_ndtr
 
 from privacy.accounting import profiles
+from privacy.accounting.classes import in_classes
 from privacy.accounting.composition import Part
 from privacy.accounting.discrete import concentrated_rho, sandwich
 from privacy.accounting.events import (
@@ -82,13 +83,13 @@ def lower(event: dp.DpEvent, relation: Relation, side: Side, *, path: str = "eve
         case dp.NonPrivateDpEvent():
             return Lowered(unbounded=True, rho=math.inf)
         case dp.SelfComposedDpEvent():
-            inner = lower(event.event, relation, side, path=f"{path}.event")
-            return _repeat(inner, event.count)
+            return _repeat(lower(event.event, relation, side, path=f"{path}.event"), event.count)
         case dp.ComposedDpEvent():
-            return _merge(
+            found = (
                 lower(e, relation, side, path=f"{path}.events[{i}]")
                 for i, e in enumerate(event.events)
             )
+            return _merge(found, side)
         case dp.PoissonSampledDpEvent():
             return _poisson(event, relation, side, path)
         case dp.SampledWithoutReplacementDpEvent():
@@ -343,7 +344,7 @@ def _repeat(inner: Lowered, times: int) -> Lowered:
     )
 
 
-def _merge(found: Iterable[Lowered]) -> Lowered:
+def _merge(found: Iterable[Lowered], side: Side) -> Lowered:
     counts: dict[profiles.Profile, int] = {}
     squares, slack, rho, xi, narrow, unbounded = 0.0, 0.0, 0.0, 0.0, False, False
     for one in found:
@@ -358,4 +359,5 @@ def _merge(found: Iterable[Lowered]) -> Lowered:
         narrow |= one.narrow
         unbounded |= one.unbounded
     parts: list[Part] = [(profiles.Gaussian(math.sqrt(squares)), 1)] if squares > 0 else []
-    return Lowered((*parts, *counts.items()), slack, rho, xi, narrow, unbounded)
+    few = in_classes(tuple(counts.items()), side)
+    return Lowered((*parts, *few), slack, rho, xi, narrow, unbounded)

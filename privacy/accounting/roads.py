@@ -12,9 +12,17 @@ from privacy.accounting._search import bisect_up
 from privacy.accounting.composition import Composition, Part, compose
 from privacy.accounting.profiles import Gaussian, Profile, Sampled
 
-__all__ = ["exact_delta", "exact_epsilon", "grid_for_delta", "grid_for_epsilon", "renyi_epsilon"]
+__all__ = [
+    "MANY",
+    "exact_delta",
+    "exact_epsilon",
+    "grid_for_delta",
+    "grid_for_epsilon",
+    "renyi_epsilon",
+]
 
 _REFINEMENTS = 6
+MANY = 32  # different releases: their classes are coarser than any grid
 
 
 def exact_delta(profile: Profile, epsilon: float) -> float:
@@ -91,12 +99,12 @@ def _refine(
     parts: tuple[Part, ...], delta: float, wanted: Callable[[Composition], float], *, first: float
 ) -> Composition:
     """Shrink the grid's step until ``wanted``, a ratio that grows as the step shrinks, is 1."""
-    step = first
+    step = first if len(parts) <= MANY else 6 * first
     found = compose(parts, step=step, delta=delta)
     while found is None:  # enormous losses: start coarser
         step *= 10
         found = compose(parts, step=step, delta=delta)
-    for _ in range(_REFINEMENTS):
+    for _ in range(_REFINEMENTS if len(parts) <= MANY else 1):
         ratio = wanted(found)
         if ratio >= 1:
             break
