@@ -20,16 +20,17 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from aggregation.plan import Plan
 from attacks.batches import Batch, infer_batches
-from attacks.features import errors, project
+from attacks.closed_form import distinguishable, readable
+from attacks.features import project
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction, guesses, join
 from attacks.relaxation import Relaxation
 from attacks.replay import integer_rows
+from attacks.search import agreement, align, match, median
 from attacks.surrogate import BatchGradient
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import natural, positive
@@ -132,30 +133,18 @@ class TabLeak:
         for row, m in enumerate(makeups):
             present[row, : m.size] = 1
             labels[row, : m.size] = torch.tensor(m.labels, dtype=target.dtype)
-        numbers, logits = relaxation.start(len(makeups), most, rng)
-        free = [numbers.requires_grad_(True), logits.requires_grad_(True)]
-        optimiser = torch.optim.Adam(free, lr=self.rate)
-        decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, total_iters=self.iterations)
-        variance = plan.step**2 * (gradient.noise_std**2 + most / 12)
-        norm = target.norm()
-        for _ in range(self.iterations):
-            optimiser.zero_grad(set_to_none=True)
-            x, shares = relaxation.soften(*free)
-            seen = forward(x, labels, present)
-            if gradient.noise_std > 0:
-                likelihood = (seen - target).square().sum(1) / (2 * variance)
-                doubt = (relaxation.negative_log_prior(x, shares) * present).sum(1)
-                loss = likelihood + doubt
-            else:
-                loss = 1 - (seen @ target) / (seen.norm(dim=1) * norm + 1e-30)
-            torch.autograd.backward(loss.sum())
-            for tensor in free:
-                if tensor.grad is not None:
-                    tensor.grad.sign_()
-            optimiser.step()
-            decay.step()
-        with torch.no_grad():
-            return relaxation.to_numpy(relaxation.soften(*free)[0])
+        noise = plan.step**2 * (gradient.noise_std**2 + most / 12)
+        return match(
+            forward,
+            target,
+            relaxation,
+            labels,
+            present,
+            rng,
+            iterations=self.iterations,
+            rate=self.rate,
+            variance=noise if gradient.noise_std > 0 else 0.0,
+        )
 
 
 def _drowned(plan: Plan, gradient: Gradient, loss: float, makeup: Batch, prior: Prior) -> bool:
@@ -190,30 +179,16 @@ def _combine(
     prior: Prior,
 ) -> Reconstruction:
     """Align the pool to its best batch, take medians and modes; prefer what replays better."""
-    best = pool[0]
-    labels = makeup.labels
-    aligned = [best]
-    for other in pool[1:]:
-        cost = errors(other, best, prior.features).mean(-1).T.astype(float)
-        cost += 10 * (labels[:, None] != labels[None, :])
-        aligned.append(other[linear_sum_assignment(cost)[1]])
-    stack = np.stack(aligned)
-    voted = project(np.median(stack, axis=0), prior.features)
-    if _misfit(plan, gradient, best, makeup, prior) <= _misfit(
-        plan, gradient, voted, makeup, prior
-    ):
+    best, labels = pool[0], makeup.labels
+    aligned = align(pool, labels, prior.features)
+    voted = median(aligned, prior.features)
+    loss = _misfit(plan, gradient, voted, makeup, prior)
+    if _misfit(plan, gradient, best, makeup, prior) <= loss:
         voted = best
-    agree = np.stack(
-        [~np.diagonal(errors(rows, voted, prior.features), axis1=0, axis2=1).T for rows in aligned]
-    ).mean(axis=0)
-    replay = integer_rows(plan, gradient.params, voted, labels).sum(axis=0)
-    exact = (
-        plan.noise == "none"
-        and plan.local_steps == 1
-        and plan.unit == "patient"
-        and np.array_equal(replay, gradient.integers)
-    )
-    certified = np.full(len(voted), exact)
+    agree = agreement(aligned, voted, prior.features)
+    rows = integer_rows(plan, gradient.params, voted, labels)
+    exact = readable(plan) and np.array_equal(rows.sum(axis=0), gradient.integers)
+    certified = distinguishable(plan, rows, prior.features) & exact
     confidence = np.where(certified, 1.0, agree.prod(axis=1))
     order = np.argsort(-confidence, kind="stable")
     return Reconstruction(voted[order], confidence[order], certified[order])

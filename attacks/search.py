@@ -1,0 +1,101 @@
+"""The search that TabLeak and its replication share: match a gradient, align restarts, vote."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+from attacks.features import Feature, errors, project
+from attacks.relaxation import Relaxation
+
+__all__ = ["agreement", "align", "match", "median"]
+
+Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
+
+
+def match(
+    forward: Forward,
+    target: Float[Tensor, "dim"],
+    relaxation: Relaxation,
+    labels: Float[Tensor, "restarts patients"],
+    present: Float[Tensor, "restarts patients"],
+    rng: np.random.Generator,
+    *,
+    iterations: int,
+    rate: float,
+    variance: float = 0.0,
+) -> Float[np.ndarray, "restarts patients features"]:
+    """Move guessed batches until their gradient looks like ``target``; return soft patients.
+
+    Signed Adam (Vero et al. 2023, section 5): only the sign of the loss's gradient counts, so that
+    restarts stay independent of each other though their losses are added.
+
+    Args:
+      forward: Guessed patients, outcomes and presence to gradients ``[restarts, dim]``.
+      target: The gradient that was seen, in units of the parameters.
+      relaxation: From free numbers to soft patients.
+      labels: Outcome of each guessed patient.
+      present: 1 for a patient, 0 for padding.
+      rng: Draws the starts.
+      iterations: Steps.
+      rate: First step, in the free numbers; it falls to a tenth.
+      variance: Of the noise on each coordinate, in squared units of the parameters. 0: the loss is
+        one minus the cosine; else the negative log-posterior.
+    """
+    numbers, logits = relaxation.start(labels.shape[0], labels.shape[1], rng)
+    free = [numbers.requires_grad_(True), logits.requires_grad_(True)]
+    optimiser = torch.optim.Adam(free, lr=rate)
+    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, total_iters=iterations)
+    for _ in range(iterations):
+        optimiser.zero_grad(set_to_none=True)
+        x, shares = relaxation.soften(*free)
+        seen = forward(x, labels, present)
+        if variance > 0:
+            likelihood = (seen - target).square().sum(1) / (2 * variance)
+            loss = likelihood + (relaxation.negative_log_prior(x, shares) * present).sum(1)
+        else:
+            loss = 1 - torch.cosine_similarity(seen, target[None], dim=1, eps=1e-30)
+        torch.autograd.backward(loss.sum())
+        for tensor in free:
+            if tensor.grad is not None:
+                tensor.grad.sign_()
+        optimiser.step()
+        decay.step()
+    with torch.no_grad():
+        return relaxation.to_numpy(relaxation.soften(*free)[0])
+
+
+def align(
+    pool: Sequence[Float[np.ndarray, "patients features"]],
+    labels: Int[np.ndarray, "patients"],
+    features: tuple[Feature, ...],
+) -> Float[np.ndarray, "restarts patients features"]:
+    """Align every batch of a pool to its first, patient by patient (Hungarian, within outcomes)."""
+    best = pool[0]
+    aligned = [best]
+    for other in pool[1:]:
+        cost = errors(other, best, features).mean(-1).T.astype(np.float64)
+        cost += 10.0 * (labels[:, None] != labels[None, :])
+        aligned.append(other[linear_sum_assignment(cost)[1]])
+    return np.stack(aligned)
+
+
+def agreement(
+    aligned: Float[np.ndarray, "restarts patients features"],
+    records: Float[np.ndarray, "patients features"],
+    features: tuple[Feature, ...],
+) -> Float[np.ndarray, "patients mixed"]:
+    """Share of aligned batches that have each feature of each record right."""
+    patients = np.arange(len(records))
+    right = [~errors(rows, records, features)[patients, patients] for rows in aligned]
+    return np.asarray(np.mean(right, axis=0))
+
+
+def median(
+    aligned: Float[np.ndarray, "restarts patients features"], features: tuple[Feature, ...]
+) -> Float[np.ndarray, "patients features"]:
+    """Elementwise median, made valid: the majority's level, the median number."""
+    return project(np.median(aligned, axis=0), features)
