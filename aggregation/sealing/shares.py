@@ -22,6 +22,7 @@ A content is: ephemeral X25519 key 32 | one box a holder | masked vector in word
 
 import os
 from collections.abc import Mapping, Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -67,7 +68,7 @@ def stream(seed: bytes, dim: int, bits: int) -> NDArray[np.unsignedinteger[Any]]
     used for one contribution and one piece, so the counter never repeats under a key.
     """
     lane = _lane(bits)
-    zeros = bytes(dim * lane.itemsize)
+    zeros = _zeros(dim * lane.itemsize)
     keystream = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor().update(zeros)
     return np.frombuffer(keystream, dtype=lane)
 
@@ -329,6 +330,12 @@ def combine(parameters: Parameters, content: bytes, answers: Sequence[bytes]) ->
         words = unwrap(answer, Kind.ANSWER, _LABEL, parameters.digest, largest=largest)
         sums = sums + parameters.from_words(words)
     return sums
+
+
+@lru_cache(maxsize=4)
+def _zeros(size: int) -> bytes:
+    """Keep what the cipher runs over; making it anew costs as much as the cipher itself."""
+    return bytes(size)
 
 
 def _lane(bits: int) -> np.dtype[Any]:
