@@ -4,7 +4,9 @@ A prior is made from the schema alone (public clinical constants), from a public
 either and the patients that the position itself holds. No attack ever computes a statistic from the
 patients that it attacks.
 
->>> schema = Schema((Column("age", 55, 10, 18, 100, binary=False), Column("sex")), "disease")
+>>> from aggregation.patients import Column
+>>> age = Column("age", 55.0, 10.0, 18.0, 100.0, binary=False)
+>>> schema = Schema((age, Column("sex")), "disease")
 >>> prior = Prior.from_schema(schema)
 >>> prior.best_guesses(2).tolist()
 [[0.0, 0.0], [0.0, 0.0]]
