@@ -1,0 +1,140 @@
+"""Null calibration, published ceilings, and audits of a mechanism whose epsilon is known."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.stats import binom, binomtest
+
+from privacy.accounting.gaussian import gaussian_mu
+from privacy.auditing import audit, ceiling, epsilon_lower_bound, gaussian_lower_bound
+from privacy.errors import InvalidInputError
+from tests.privacy.golden import golden
+
+GOLDEN = golden("auditing")
+
+
+def test_published_ceilings() -> None:
+    for n, value in GOLDEN["ceilings"]["values"].items():
+        assert ceiling(int(n), delta=0.0, confidence=0.95) == pytest.approx(value, abs=6e-4)
+
+
+def naive_chance(r: int, v: int, m: int, epsilon: float, delta: float) -> float:
+    """The theorem, term by term."""
+    p = math.exp(epsilon) / (1 + math.exp(epsilon))
+    beta = [binom.sf(v - i - 1, r, p) for i in range(m + 1)]
+    return float(beta[0] + 2 * m * delta * max((beta[i] - beta[0]) / i for i in range(1, m + 1)))
+
+
+@settings(max_examples=50)
+@given(st.integers(1, 60), st.data(), st.sampled_from([0.0, 1e-5, 1e-3]))
+def test_bound_is_the_root_of_the_theorem(r: int, data: st.DataObject, delta: float) -> None:
+    v = data.draw(st.integers(0, r))
+    m = data.draw(st.integers(r, 90))
+    found = epsilon_lower_bound(r, v, m, delta=delta, confidence=0.95)
+    if found > 0:
+        assert naive_chance(r, v, m, found, delta) <= 0.05 * (1 + 1e-6)
+    assert naive_chance(r, v, m, found * (1 + 1e-6) + 1e-6, delta) >= 0.05 * (1 - 1e-4)
+
+
+def test_chance_level_guesses_show_nothing_in_95_of_100() -> None:
+    rng = np.random.default_rng(7)
+    for confidence in (0.95, 0.8):
+        right = rng.binomial(500, 0.5, 4000)
+        values, times = np.unique(right, return_counts=True)
+        alarms = sum(
+            n
+            for v, n in zip(values, times, strict=True)
+            if epsilon_lower_bound(500, int(v), 500, delta=1e-5, confidence=confidence) > 0
+        )
+        assert binomtest(alarms, 4000, 1 - confidence, alternative="greater").pvalue > 1e-6
+        alarms = sum(
+            n
+            for v, n in zip(values, times, strict=True)
+            if gaussian_lower_bound(500, int(v), 500, delta=1e-5, confidence=confidence) > 0
+        )
+        assert binomtest(alarms, 4000, 1 - confidence, alternative="greater").pvalue > 1e-6
+
+
+def test_randomised_response_is_not_accused_of_more_than_it_has() -> None:
+    """The mechanism that meets the theorem: the bound passes epsilon in at most 1 of 20 runs."""
+    rng = np.random.default_rng(9)
+    epsilon, m = 1.5, 300
+    p = math.exp(epsilon) / (1 + math.exp(epsilon))
+    values, back = np.unique(rng.binomial(m, p, 4000), return_inverse=True)
+    bounds = np.array(
+        [epsilon_lower_bound(m, int(v), m, delta=0.0, confidence=0.95) for v in values]
+    )[back]
+    accused = int((bounds > epsilon).sum())
+    assert binomtest(accused, 4000, 0.05, alternative="greater").pvalue > 1e-6
+    assert np.median(bounds) > 1.1  # and it sees most of it
+
+
+def gaussian_guesses(epsilon: float, canaries: int, seed: int) -> list[tuple[int, int]]:
+    """Orthogonal canaries under the Gaussian mechanism; the surest guesses, several counts."""
+    rng = np.random.default_rng(seed)
+    mu = gaussian_mu(epsilon=epsilon, delta=1e-5)
+    coins = rng.random(canaries) < 0.5
+    scores = rng.normal(size=canaries) + mu * (coins - 0.5)
+    sure = np.argsort(-np.abs(scores))
+    right = (scores[sure] > 0) == coins[sure]
+    counts = np.unique(np.geomspace(20, canaries, 25).astype(int))
+    return [(int(r), int(right[:r].sum())) for r in counts]
+
+
+@pytest.mark.parametrize("row", GOLDEN["one_run"]["rows"], ids=str)
+def test_audits_of_the_gaussian_mechanism(row: list[float]) -> None:
+    """The number of guesses is chosen among 25: each gets a 25th of the error allowed.
+
+    The published medians of five choose among other numbers of guesses; medians of five of this
+    choice scatter by some .3 themselves.
+    """
+    epsilon, canaries, steinke, mahloujifar = row
+    m = int(canaries)
+    ours, sharper = [], []
+    for seed in range(5):
+        tried = gaussian_guesses(float(epsilon), m, seed)
+        confidence = 1 - 0.05 / len(tried)
+        ours.append(
+            max(epsilon_lower_bound(r, v, m, delta=1e-5, confidence=confidence) for r, v in tried)
+        )
+        sharper.append(
+            max(gaussian_lower_bound(r, v, m, delta=1e-5, confidence=confidence) for r, v in tried)
+        )
+    assert np.median(ours) == pytest.approx(steinke, abs=0.6)
+    assert np.median(sharper) == pytest.approx(mahloujifar, abs=0.6)
+    assert all(a <= b + 0.02 for a, b in zip(ours, sharper, strict=True))
+    assert max(ours + sharper) <= epsilon
+
+
+@given(st.integers(2, 300), st.data())
+def test_more_right_guesses_never_lower_it(r: int, data: st.DataObject) -> None:
+    v = data.draw(st.integers(0, r - 1))
+    m = data.draw(st.integers(r, 400))
+
+    def bound(v: int, m: int, delta: float) -> float:
+        return epsilon_lower_bound(r, v, m, delta=delta, confidence=0.95)
+
+    assert bound(v, m, 1e-6) <= bound(v + 1, m, 1e-6) + 1e-9
+    assert bound(v, m, 1e-4) <= bound(v, m, 1e-6) + 1e-9
+    assert bound(v, m + 100, 1e-4) <= bound(v, m, 1e-4) + 1e-9
+
+
+def test_a_report_says_falsified_or_how_far_it_could_see() -> None:
+    found = audit(1000, 1000, 1000, claimed=1.0, delta=0.0)
+    assert found.falsified
+    assert str(found) == "falsified: epsilon >= 5.81, claimed 1"
+    found = audit(100, 52, 100, claimed=1.0, delta=0.0)
+    assert not found.falsified
+    assert str(found) == "not falsified, with power to see epsilon >= 3.49 at most"
+
+
+def test_impossible_counts_are_refused() -> None:
+    for r, v, m in ((3, 4, 5), (6, 2, 5), (-1, 0, 5)):
+        with pytest.raises(InvalidInputError):
+            epsilon_lower_bound(r, v, m, delta=0.0, confidence=0.95)
+    for confidence in (0.0, 1.0, math.nan):
+        with pytest.raises(InvalidInputError, match="confidence"):
+            epsilon_lower_bound(2, 1, 3, delta=0.0, confidence=confidence)
