@@ -41,8 +41,6 @@ the one to choose where a hospital may be malicious.
 import hashlib
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -61,89 +59,21 @@ from aggregation.sealing.holders import (
     require_present,
     write_secrets,
 )
-from aggregation.sealing.lanes import Lanes
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
-from aggregation.sealing.rlwe import NOISE_STD, Ring, noise, ternary
+from aggregation.sealing.rlwe import Ring, noise, ternary
 from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
 from aggregation.sealing.shares import stream
+from aggregation.sealing.threshold_layout import LABEL, Layout, read_layout
 from privacy._validate import natural
-from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger import canonical
 
-__all__ = ["KeyHolder", "Layout", "Threshold", "ThresholdOpener", "joint_key"]
+__all__ = ["KeyHolder", "Threshold", "ThresholdOpener", "joint_key"]
 
 Residues = NDArray[np.uint64]
 
-LEAST_MARGIN = 13.0
-SECURITY_BITS = 40
-"""Statistical distance of all openings under one key: 2 to minus this."""
-
-_LABEL = "threshold/1"
-_LARGEST_LOG_Q = {4096: 109, 8192: 218}  # 128 bits, ternary secret (HE standard 2018, Table 1)
-_MOST_LANE_BITS = 61
-_LEAST_PRIME_BITS = 22  # below, some lengths have no primes that fit the ring
-
-
-@dataclass(frozen=True)
-class Layout:
-    """Ring, lanes and smudging of one run, from public quantities alone.
-
-    Attributes:
-      ring: The ring.
-      lanes: How integers lie in coefficients.
-      smudge_bits: k: an answer is hidden by noise uniform on [-2^k, 2^k).
-    """
-
-    ring: Ring
-    lanes: Lanes
-    smudge_bits: int
-
-    @property
-    def ciphertexts(self) -> int:
-        """Ciphertexts of one vector."""
-        return -(-self.lanes.slots // self.ring.degree)
-
-    @property
-    def half(self) -> int:
-        """Bytes of one of the two polynomials of all ciphertexts: 4 a residue."""
-        return 4 * len(self.ring.primes) * self.ciphertexts * self.ring.degree
-
-    @classmethod
-    @lru_cache(maxsize=64)
-    def smallest(
-        cls, *, dim: int, bits: int, contributors: int, quorum: Quorum, openings: int
-    ) -> "Layout":
-        """Return the layout with the fewest bytes.
-
-        Raises:
-          InvalidInputError: No ring of 128 bits holds such a sum.
-        """
-        found = []
-        for degree, log_q in _LARGEST_LOG_Q.items():
-            for room in range(1, _MOST_LANE_BITS + 1):
-                lanes = Lanes.fitting(dim=dim, bits=bits, contributors=contributors, room=room)
-                if lanes is None or lanes.per_slot * lanes.width != room:
-                    continue
-                ciphertexts = -(-lanes.slots // degree)
-                std = noise_std(degree, contributors, len(quorum.pieces))
-                coefficients = degree * ciphertexts * openings
-                smudge = math.ceil(SECURITY_BITS + math.log2(coefficients * std)) - 1
-                largest = len(quorum.names) * 2.0**smudge + LEAST_MARGIN * std
-                ring = _ring(degree, room, math.ceil(math.log2(largest)) + 1)
-                if ring.log_q <= log_q:
-                    found.append(cls(ring, lanes, smudge))
-        if not found:
-            raise InvalidInputError(
-                f"No threshold parameters of 128 bits hold {contributors} contributions of {bits} "
-                f"bits over {openings} openings. Lower the bound (a smaller radius), or use shares."
-            )
-        return min(found, key=lambda layout: layout.half)
-
-
-def noise_std(degree: int, contributors: int, pieces: int) -> float:
-    """Standard deviation of a sum's noise before smudging (module docstring, 3)."""
-    return math.sqrt(NOISE_STD**2 * contributors * (1 + 4 * pieces * degree / 3))
+_LABEL = LABEL
 
 
 def joint_key(published: Sequence[Residues], commitments: Sequence[str], ring: Ring) -> Residues:
@@ -273,7 +203,7 @@ class Threshold(Scheme):
     @classmethod
     def load_opener(cls, parameters: Parameters, material: bytes, policy: Policy) -> Opener:
         """Return the holders from their secrets."""
-        layout, quorum = _layout(parameters)
+        layout, quorum = read_layout(parameters)
         size = len(quorum.pieces) * layout.ring.degree
         pieces = np.frombuffer(material[:size], dtype=np.int8).astype(np.int64)
         if len(pieces) != size or np.abs(pieces).max() > 1:
@@ -295,7 +225,7 @@ class _Sealer(Sealer):
                 "another "
                 "in its place. Take both from the plan again."
             )
-        self._layout, _ = _layout(parameters)
+        self._layout, _ = read_layout(parameters)
         ring = self._layout.ring
         self._public = public
         self._key = _from_bytes(public, (ring.degree,), ring)
@@ -322,7 +252,7 @@ class _Adder(Adder):
 
     def __init__(self, parameters: Parameters) -> None:
         super().__init__(parameters)
-        self._layout, _ = _layout(parameters)
+        self._layout, _ = read_layout(parameters)
         self._sums: tuple[Residues, Residues] | None = None
 
     def parse(self, content: bytes) -> tuple[Residues, Residues]:
@@ -380,7 +310,7 @@ class KeyHolder(Holder):
         quorum, public = read_quorum(parameters, _LABEL)
         adder = _Adder(parameters)
         super().__init__(name, secret.key, public, quorum, policy, adder)
-        self._layout, _ = _layout(parameters)
+        self._layout, _ = read_layout(parameters)
         self._pieces = {i: pieces[i] for i in quorum.held_by(name)}
         self._parameters = parameters
         self._parse = adder.parse
@@ -444,7 +374,7 @@ class ThresholdOpener(Opener):
     ) -> None:
         adder = _Adder(parameters)
         super().__init__(parameters, policy, adder)
-        self._layout, self._quorum = _layout(parameters)
+        self._layout, self._quorum = read_layout(parameters)
         self._parse = adder.parse
         self._secrets = dict(secrets)
         self._pieces = tuple(pieces)
@@ -474,59 +404,11 @@ class ThresholdOpener(Opener):
         return pieces + write_secrets(self._secrets)
 
 
-def _layout(parameters: Parameters) -> tuple[Layout, Quorum]:
-    """Derive the layout again and demand that the parameters say the same."""
-    quorum, _ = read_quorum(parameters, _LABEL)
-    settings = parameters.settings
-    try:
-        layout = Layout.smallest(
-            dim=parameters.dim,
-            bits=parameters.bits,
-            contributors=parameters.contributors,
-            quorum=quorum,
-            openings=settings["openings"],
-        )
-        same = (
-            settings["degree"] == layout.ring.degree
-            and settings["primes"] == list(layout.ring.primes)
-            and settings["smudge_bits"] == layout.smudge_bits
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptMessageError(f"These are not threshold parameters: {error}") from error
-    if not same:
-        raise CorruptMessageError(
-            "These threshold parameters do not follow from the run's public quantities; their "
-            "margin "
-            "or their smudging may be too small. Don't seal under them."
-        )
-    return layout, quorum
-
-
 def _common(ring: Ring, seed: str) -> Residues:
     """Hash out the common polynomial ``a``, in values: nobody chose it (bias below 2^-32)."""
     words = stream(bytes.fromhex(seed), len(ring.primes) * ring.degree, 64)
     moduli = np.array(ring.primes, dtype=np.uint64)[:, None]
     return np.asarray(words.reshape(len(ring.primes), ring.degree) % moduli, dtype=np.uint64)
-
-
-def _ring(degree: int, plain: int, hidden: int) -> Ring:
-    """Return the ring of fewest primes with ``t >= 2 ** plain`` and ``Q >= 2 ** hidden``.
-
-    Primes of b bits that fit the ring may lie well below 2^b; bits are added until both hold.
-    """
-    more = [1, 1]
-    while True:
-        ring = Ring(degree, _split(plain + more[0]), _split(hidden + more[1]))
-        short = [ring.t < 1 << plain, ring.noise_modulus < 1 << hidden]
-        if not any(short):
-            return ring
-        more = [bits + lacking for bits, lacking in zip(more, short, strict=True)]
-
-
-def _split(total: int) -> tuple[int, ...]:
-    """Split bits evenly over the fewest primes of at most 31 bits."""
-    count = -(-total // 31)
-    return tuple(max((total + i) // count, _LEAST_PRIME_BITS) for i in range(count))
 
 
 def _to_bytes(residues: Residues) -> bytes:

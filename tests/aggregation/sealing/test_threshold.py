@@ -12,18 +12,16 @@ from aggregation.sealing.envelope import Kind, wrap
 from aggregation.sealing.holders import Quorum
 from aggregation.sealing.rlwe import NOISE_STD, Ring
 from aggregation.sealing.threshold import (
-    LEAST_MARGIN,
-    Layout,
     Threshold,
     ThresholdOpener,
     _Adder,
     _common,
     _digest,
     _from_bytes,
-    _layout,
     _to_bytes,
     joint_key,
 )
+from aggregation.sealing.threshold_layout import LEAST_MARGIN, Layout, read_layout
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from tests.aggregation.sealing.parties import Parties
 
@@ -64,7 +62,7 @@ def test_the_noise_of_a_sum_is_what_the_formula_says() -> None:
     total = parties.total(
         [parties.contribute(n, np.zeros(3000, dtype=np.int64)) for n in parties.names]
     )
-    layout, quorum = _layout(scheme.parameters)
+    layout, quorum = read_layout(scheme.parameters)
     ring = layout.ring
     first, second = _Adder(scheme.parameters).parse(total[-2 * layout.half :])
     secret = ring.to_values(ring.residues(np.sum(scheme._pieces, axis=0)))
@@ -134,7 +132,7 @@ def test_a_made_up_ciphertext_reads_the_joint_secret_off_the_opened_sum() -> Non
     # it needs nothing but its own place in the run, and "shares" gives it no such handle.
     scheme = made(dim=4096, bound=2**20)
     parties = Parties(scheme)
-    layout, _ = _layout(scheme.parameters)
+    layout, _ = read_layout(scheme.parameters)
     ring, k = layout.ring, 1 << 14
     pieces = len(scheme._pieces)
     multiple = np.zeros((layout.ciphertexts, ring.degree), dtype=np.uint64)
@@ -172,7 +170,7 @@ def test_roles_survive_serialising_and_an_adder_is_no_opener() -> None:
 
 def test_the_common_polynomial_is_hashed_out_of_the_parameters() -> None:
     scheme = made()
-    ring = _layout(scheme.parameters)[0].ring
+    ring = read_layout(scheme.parameters)[0].ring
     seed = scheme.parameters.settings["seed"]
     common = _common(ring, seed)
     assert np.array_equal(common, _common(ring, seed))
