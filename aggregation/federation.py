@@ -102,12 +102,19 @@ class Federation:
 
     @classmethod
     def real(
-        cls, plan: Plan, patients: Mapping[str, Patients], *, out: Path, target_epsilon: float
+        cls,
+        plan: Plan,
+        patients: Mapping[str, Patients],
+        *,
+        out: Path,
+        target_epsilon: float,
+        context: Mapping[str, str] | None = None,
     ) -> "Federation":
         """Assemble a federation that protects patients: system randomness, durable ledgers.
 
         Writes ``ledgers/<hospital>.jsonl``, ``keys/`` (private, owner only), ``trust.json`` (the
-        public keys) and ``openings.jsonl`` into ``out``; ``save`` adds what was sent.
+        public keys) and ``openings.jsonl`` into ``out``; ``save`` adds what was sent. ``context``
+        goes into each ledger for the auditor: the code's ``commit``, say.
 
         Raises:
           RefusedError: The plan shows noise shares in clear, or has noise that protects nobody.
@@ -141,7 +148,7 @@ class Federation:
                 key=keys[name],
                 budget=Budget(epsilon=target_epsilon, delta=plan.delta, unit=cast(Unit, plan.unit)),
                 enrolled=public,
-                context={"run": plan.run, "plan": plan.digest},
+                context={"run": plan.run, "plan": plan.digest, **(context or {})},
             )
 
         log = OpeningLog(out / "openings.jsonl")

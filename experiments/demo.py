@@ -16,7 +16,7 @@ from aggregation.models import Model
 from experiments import frontier
 from experiments.cohorts import Cohort, load
 from experiments.design import make_plan
-from experiments.record import Record, writable_folder
+from experiments.record import Record, stamp, writable_folder
 from experiments.settings import SETTINGS
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust
@@ -68,7 +68,13 @@ def deploy(out: Path, cohort: Cohort, console: Console) -> None:
         setting=SETTINGS["full", "logistic"],
         patients=cohort.hospitals,
     )
-    federation = Federation.real(plan, cohort.hospitals, out=out, target_epsilon=EPSILON)
+    federation = Federation.real(
+        plan,
+        cohort.hospitals,
+        out=out,
+        target_epsilon=EPSILON,
+        context={"commit": stamp()["commit"]},
+    )
     with console.status("training") as status:
         federation.run(lambda done: status.update(f"round {done} of {plan.rounds}"))
     federation.save(out)
