@@ -1,0 +1,227 @@
+"""``inpatient account``: what releases cost, by every accountant side by side."""
+
+import math
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from dp_accounting import NeighboringRelation
+
+    from privacy.accounting import Interval
+
+__all__ = ["Account", "Answer"]
+
+
+@dataclass(frozen=True)
+class Answer:
+    """One accountant's epsilon and what is known about it.
+
+    Attributes:
+      accountant: Its name, with its library.
+      epsilon: Its answer; None where it gives none.
+      verdict: ``certified``; ``not a bound`` (below the certified lower end); ``unfounded`` (no
+        proof, here by chance not below it); ``loose``; ``agrees``; or ``no answer``.
+      note: Why, in one sentence; empty where there is nothing to say.
+    """
+
+    accountant: str
+    epsilon: float | None
+    verdict: str
+    note: str
+
+
+@dataclass(frozen=True)
+class Account:
+    """What T releases of sampled, noised sums cost a patient, and what an attacker gains.
+
+    The interval is certified; every other accountant's answer stands beside it, with a warning
+    where it is known, or found here, to be wrong.
+    """
+
+    noise_multiplier: float
+    """Standard deviation of all of the noise over the sensitivity, unitless."""
+    sampling_prob: float = 1.0
+    """Probability with which a patient takes part in a round (Poisson sampling)."""
+    rounds: int = 1
+    """Number of releases."""
+    delta: float = 1e-5
+    """The delta of (epsilon, delta)."""
+    relation: Literal["add-or-remove-one", "replace-one"] = "add-or-remove-one"
+    """What one patient's change is."""
+    prior_success: float = 0.1
+    """How often a guess without the releases is right: what reconstruction is measured against."""
+    json: bool = False
+    """Print JSON instead of tables."""
+
+    def run(self) -> int:
+        """Account and print."""
+        found = self.report()
+        if self.json:
+            import json
+
+            print(json.dumps(found, indent=2, sort_keys=True, allow_nan=False))
+        else:
+            _print(found)
+        return 0
+
+    def report(self) -> dict[str, Any]:
+        """Return everything that is printed, as plain JSON (infinite values as null).
+
+        Raises:
+          InvalidInputError: A parameter is out of range.
+        """
+        from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
+        from dp_accounting import NeighboringRelation as Relation
+
+        from privacy._validate import natural
+        from privacy.accounting import epsilon
+        from privacy.accounting.tradeoff import attack_risks, bayes_success
+        from privacy.reconstruction import success_bound
+
+        natural(rounds=self.rounds, least=1)
+        relation = Relation[self.relation.replace("-", "_").upper()]
+        one = PoissonSampledDpEvent(self.sampling_prob, GaussianDpEvent(self.noise_multiplier))
+        event = SelfComposedDpEvent(one, self.rounds)
+        interval = epsilon(event, delta=self.delta, relation=relation)
+        risks = attack_risks(event, relation=relation)
+        success = success_bound(event, prior_success=self.prior_success, relation=relation)
+        return {
+            "config": {k: v for k, v in asdict(self).items() if k != "json"},
+            "interval": {k: _finite(v) for k, v in asdict(interval).items()},
+            "accountants": [asdict(a) for a in self._answers(interval, relation)],
+            "risks": {
+                "reconstruction_success": success,
+                "prior_success": self.prior_success,
+                "membership_advantage": risks.advantage,
+                "membership_success_even_odds": bayes_success(event, prior=0.5, relation=relation),
+                "mu_worst": _finite(risks.worst_mu),
+                "mu_fitted": risks.fitted_mu,
+            },
+        }
+
+    def _answers(self, interval: "Interval", relation: "NeighboringRelation") -> list[Answer]:
+        answers = [
+            Answer("certified upper end", _finite(interval.upper), "certified", interval.why),
+            Answer("certified lower end", _finite(interval.lower), "certified", ""),
+        ]
+        for name, (ask, warning) in self._others(relation).items():
+            answers.append(_judge(name, ask, interval, warning))
+        return answers
+
+    def _others(
+        self, relation: "NeighboringRelation"
+    ) -> dict[str, tuple[Callable[[], float | None], str]]:
+        """Name, how to ask, and the standing warning of every other accountant."""
+        add_or_remove = self.relation == "add-or-remove-one"
+
+        def library(kind: Literal["pld", "rdp"]) -> float | None:
+            from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
+            from dp_accounting.pld import PLDAccountant
+            from dp_accounting.rdp import RdpAccountant
+
+            # Its grid at its default step would take gigabytes where losses are this large.
+            if kind == "pld" and math.sqrt(self.rounds) / self.noise_multiplier > 100:
+                return None
+            accountant = PLDAccountant(relation) if kind == "pld" else RdpAccountant(None, relation)
+            gaussian = GaussianDpEvent(self.noise_multiplier)
+            event = (
+                gaussian
+                if self.sampling_prob == 1
+                else PoissonSampledDpEvent(self.sampling_prob, gaussian)
+            )
+            if not accountant.supports(event):
+                return None
+            accountant.compose(event, self.rounds)
+            return float(accountant.get_epsilon(self.delta))
+
+        def opacus(kind: Literal["RDPAccountant", "PRVAccountant", "GaussianAccountant"]) -> float:
+            import warnings
+
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                from opacus import accountants
+
+                accountant = getattr(accountants, kind)()
+                accountant.history = [(self.noise_multiplier, self.sampling_prob, self.rounds)]
+                return float(accountant.get_epsilon(delta=self.delta))
+
+        def classic() -> float:
+            scale = 1 if add_or_remove else 2
+            return scale * math.sqrt(2 * math.log(1.25 / self.delta)) / self.noise_multiplier
+
+        rdp_warning = (
+            ""
+            if add_or_remove
+            else "dp-accounting 0.6.0 under-counts Gaussians here: the distance doubles."
+        )
+        found: dict[str, tuple[Callable[[], float | None], str]] = {
+            "dp-accounting PLD": (lambda: library("pld"), ""),
+            "dp-accounting RDP": (lambda: library("rdp"), rdp_warning),
+        }
+        if add_or_remove:  # all that Opacus knows
+            found |= {
+                "Opacus PRV": (lambda: opacus("PRVAccountant"), ""),
+                "Opacus RDP": (lambda: opacus("RDPAccountant"), ""),
+                "Opacus GDP": (
+                    lambda: opacus("GaussianAccountant"),
+                    "A central limit, not a bound: never use it for a guarantee.",
+                ),
+            }
+        found["classic formula, one release"] = (
+            classic,
+            "sqrt(2 ln(1.25/delta))/sigma is proved below epsilon 1 only and counts no rounds.",
+        )
+        return found
+
+
+def _judge(
+    name: str, ask: Callable[[], float | None], interval: "Interval", warning: str
+) -> Answer:
+    try:
+        answer = ask()
+    except (ArithmeticError, RuntimeError, ValueError, MemoryError) as error:
+        return Answer(
+            name, None, "no answer", f"It raised {type(error).__name__}. {warning}".strip()
+        )
+    if answer is None or not math.isfinite(answer):
+        said = "It gives no finite epsilon here." if answer is not None else "Not applicable here."
+        return Answer(name, None, "no answer", f"{said} {warning}".strip())
+    if answer < interval.lower * (1 - 1e-9):
+        below = f"Below the certified lower end ({interval.lower:.4g})."
+        return Answer(name, answer, "not a bound", f"{below} {warning}".strip())
+    if warning:
+        return Answer(name, answer, "unfounded", warning)
+    return Answer(name, answer, "loose" if answer > 1.05 * interval.upper else "agrees", "")
+
+
+def _finite(value: Any) -> Any:
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _print(found: dict[str, Any]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console()
+    config, risks = found["config"], found["risks"]
+    table = Table(
+        title=f"epsilon at delta = {config['delta']:g}: sigma {config['noise_multiplier']:g}, "
+        f"q {config['sampling_prob']:g}, T {config['rounds']}, {config['relation']}"
+    )
+    for column in ("accountant", "epsilon", "verdict", "note"):
+        table.add_column(column, justify="right" if column == "epsilon" else "left")
+    for answer in found["accountants"]:
+        value = "-" if answer["epsilon"] is None else f"{answer['epsilon']:.4g}"
+        row = answer["accountant"], value, answer["verdict"], answer["note"]
+        table.add_row(*row, style="bold red" if answer["verdict"] == "not a bound" else None)
+    console.print(table)
+    mu = "infinite" if risks["mu_worst"] is None else f"{risks['mu_worst']:.3f}"
+    console.print(
+        f"Reconstruction: at most {risks['reconstruction_success']:.1%} of the time, where "
+        f"guessing succeeds {risks['prior_success']:.1%}. Membership: advantage at most "
+        f"{risks['membership_advantage']:.3f}, right at most "
+        f"{risks['membership_success_even_odds']:.1%} of the time at even odds. Gaussian DP: mu at "
+        f"most {mu}, nearest {risks['mu_fitted']:.3f}.",
+        soft_wrap=True,
+    )

@@ -1,0 +1,63 @@
+import json
+
+import pytest
+
+from experiments.commands.account import Account
+from privacy.errors import InvalidInputError
+from tests.privacy.golden import golden
+
+
+@pytest.mark.parametrize("row", golden("accounting")["grid"]["rows"][:1], ids=str)
+def test_every_accountant_side_by_side(
+    row: list[float], capsys: pytest.CaptureFixture[str]
+) -> None:
+    noise_multiplier, prob, rounds, pld, _, gdp_clt = row
+    command = Account(noise_multiplier, prob, int(rounds), json=True)
+    assert command.run() == 0
+    found = json.loads(capsys.readouterr().out)
+    answers = {a["accountant"]: a for a in found["accountants"]}
+    assert answers["dp-accounting PLD"]["epsilon"] == pytest.approx(pld, abs=1e-3)
+    assert answers["dp-accounting PLD"]["verdict"] == "agrees"
+    assert answers["dp-accounting RDP"]["verdict"] == "loose"
+    assert answers["Opacus GDP"]["epsilon"] == pytest.approx(gdp_clt, abs=1e-3)
+    assert answers["Opacus GDP"]["verdict"] == "not a bound"
+    assert "never use it" in answers["Opacus GDP"]["note"]
+    interval = found["interval"]
+    assert interval["lower"] <= interval["estimate"] <= interval["upper"]
+    risks = found["risks"]
+    assert 0.1 <= risks["reconstruction_success"] < 0.2
+    assert risks["membership_success_even_odds"] == pytest.approx(
+        0.5 + risks["membership_advantage"] / 2, rel=1e-6
+    )
+
+
+def test_replacing_a_patient_shows_the_librarys_under_count(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert Account(1.0, rounds=10, relation="replace-one").run() == 0
+    out = capsys.readouterr().out
+    assert "46.21" in out
+    found = Account(1.0, rounds=10, relation="replace-one").report()
+    rdp = next(a for a in found["accountants"] if a["accountant"] == "dp-accounting RDP")
+    assert rdp["verdict"] == "not a bound"
+    assert rdp["epsilon"] == pytest.approx(19.05, abs=0.01)
+
+
+def test_the_classic_formula_counts_no_rounds() -> None:
+    found = Account(4.8448, rounds=100).report()
+    classic = next(a for a in found["accountants"] if a["accountant"].startswith("classic"))
+    assert classic["epsilon"] == pytest.approx(1.0, abs=1e-4)
+    assert classic["verdict"] == "not a bound"
+    sampled = Account(0.6, 0.01, 100).report()["accountants"]
+    assert next(a for a in sampled if a["accountant"].startswith("classic"))["verdict"] == (
+        "unfounded"
+    )
+
+
+def test_bad_parameters_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="noise_multiplier"):
+        Account(0.0).report()
+    with pytest.raises(InvalidInputError, match="sampling_prob"):
+        Account(1.0, sampling_prob=1.5).report()
+    with pytest.raises(InvalidInputError, match="rounds"):
+        Account(1.0, rounds=0).report()
