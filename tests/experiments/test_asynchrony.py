@@ -1,0 +1,76 @@
+"""The comparison of asynchronous rules: the published order, true budgets, resumable, drawn."""
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from experiments import asynchrony
+from experiments.commands.asynchrony import Asynchrony
+from experiments.figures import save
+from experiments.learning_figures import draw_asynchrony
+from experiments.paced import Point, follow
+from privacy.errors import InvalidInputError
+
+
+def measured(cohort: str, *rules: str) -> dict[str, dict[str, Any]]:
+    return {p.rule: asynchrony.measure(p) for p in asynchrony.grid(cohorts=(cohort,), rules=rules)}
+
+
+def test_on_the_heart_hospitals_the_order_is_the_published_one() -> None:
+    found = measured(
+        "heart", "synchronous", "fastest half", "fedasync", "fedbuff", "corrected", "memory"
+    )
+    needed = {r: m["reached"]["time"] if m["reached"] else None for r, m in found.items()}
+    assert needed["synchronous"] is not None
+    for rule in ("corrected", "memory"):
+        assert needed[rule] is not None and needed[rule] <= 0.6 * needed["synchronous"]
+    for rule in ("fastest half", "fedasync", "fedbuff"):  # they converge elsewhere
+        assert needed[rule] is None
+    assert found["memory"]["leverage_over_assumed"] > 1.2  # what naive accounting misses
+
+
+def test_on_a_network_corrected_and_memory_beat_waiting_for_all() -> None:
+    found = measured("network", "synchronous", "corrected", "memory")
+    whole = found["synchronous"]["reached"]["time"]
+    for rule in ("corrected", "memory"):
+        assert found[rule]["reached"]["time"] <= 0.6 * whole
+        assert found[rule]["final_gap"] < found["synchronous"]["final_gap"]
+
+
+def test_true_runs_keep_every_budget_and_the_fast_are_throttled() -> None:
+    point = Point("heart", "sealed corrected", horizon=40.0, folds=2, uploads=6)
+    found = asynchrony.measure(point)
+    assert found["epsilons"] is not None and set(found["epsilons"]) == {
+        "cleveland",
+        "hungary",
+        "switzerland",
+        "va",
+    }
+    assert all(0 < spent <= point.epsilon for spent in found["epsilons"].values())
+    assert found["bytes"][-1] > 0
+    cohort, split = point.split()
+    again = [follow(point, cohort, split[0], 0) for _ in range(2)]
+    assert (again[0].models == again[1].models).all()
+
+
+def test_a_second_run_computes_nothing_and_figures_are_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    points = [
+        dataclasses.replace(p, horizon=30.0, folds=2)
+        for p in asynchrony.grid(cohorts=("heart",), rules=("synchronous", "ca2fl"))
+    ]
+    first = asynchrony.run(tmp_path, points)
+    monkeypatch.setattr("experiments.asynchrony.measure", pytest.fail)
+    again = asynchrony.run(tmp_path, points)
+    assert [r.name for r in again] == [r.name for r in first]
+    one, two = (save(draw_asynchrony(first), tmp_path / name)[0].read_bytes() for name in "ab")
+    assert one == two and b"ca2fl" in one
+    assert asynchrony.tables(first)[0].row_count == 2
+
+
+def test_impossible_requests_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="Expected cohorts"):
+        Asynchrony(out=tmp_path, cohorts=()).run()

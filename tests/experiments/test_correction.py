@@ -1,0 +1,106 @@
+"""The comparison of correction rules: what the records say, resumable, drawn."""
+
+import dataclasses
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aggregation.patients import Patients
+from experiments import correction
+from experiments.cohorts import folds, load
+from experiments.commands.correction import Correction
+from experiments.correction import Point
+from experiments.figures import save
+from experiments.learning_figures import draw_calibration, draw_correction
+from experiments.logistic import Problem
+from experiments.training import TRAINERS, Steps
+from privacy.errors import InvalidInputError
+
+
+def identical(hospitals: int = 3) -> Problem:
+    """The same patients at every hospital."""
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(60, 2))
+    y = (x[:, 0] + rng.logistic(size=60) > 0).astype(np.int64)
+    return Problem({str(k): Patients(x, y) for k in range(hospitals)})
+
+
+def heart() -> Problem:
+    return Problem(folds(load("heart"), count=5, seed=0)[0].train)
+
+
+def test_the_optimum_is_one() -> None:
+    problem = heart()
+    slope = sum(p * problem.gradient(n, problem.optimum) for n, p in problem.shares.items())
+    assert np.abs(slope).max() < 1e-10
+
+
+@pytest.mark.parametrize("rule", sorted(TRAINERS))
+def test_at_identical_hospitals_every_rule_is_pooled_training(rule: str) -> None:
+    problem = identical()
+    steps = Steps(rounds=400, local=3, learning_rate=0.5)
+    if rule == "local":
+        problem = Problem(problem.patients, ridge=1e-9)  # its ridge is a hospital's, not of all
+    for params in TRAINERS[rule](problem, steps).values():
+        assert problem.gap(params) < (1e-4 if rule == "fedadam" else 1e-6)
+
+
+def test_drift_correctors_come_nearer_to_pooled_training_than_fedavg() -> None:
+    problem, steps = heart(), Steps()
+    gaps = {
+        rule: problem.gap(TRAINERS[rule](problem, steps)["va"])
+        for rule in ("fedavg", "scaffold", "feddyn")
+    }
+    assert gaps["scaffold"] < gaps["fedavg"] / 2
+    assert gaps["feddyn"] < gaps["fedavg"] / 2
+
+
+def test_local_intercepts_leave_the_ranking_and_mend_switzerland() -> None:
+    """The published table: within .879 +- .005, Brier .118 +- .005, Swiss ECE <= .06."""
+    found = correction.measure(Point("heart", "fedavg", seeds=(0, 1)))
+    plain, own = found["as_trained"], found["local_intercept"]
+    assert abs(plain["auc_within"]["value"] - 0.879) <= 0.005
+    assert own["auc_within"]["value"] == pytest.approx(plain["auc_within"]["value"], abs=1e-9)
+    assert abs(own["brier"] - 0.118) <= 0.005
+    assert own["groups"]["switzerland"]["ece"] <= 0.06
+    assert plain["groups"]["switzerland"]["ece"] >= 0.12
+    assert plain["groups"]["switzerland"]["in_the_large"] > 0.5
+
+
+def test_a_second_run_computes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    points = correction.grid(cohorts=("heart",), rules=("pooled", "local"))
+    first = correction.run(tmp_path, points)
+    monkeypatch.setattr("experiments.correction.measure", pytest.fail)
+    assert [r.name for r in correction.run(tmp_path, points)] == [r.name for r in first]
+
+
+def test_a_small_network_is_told_by_tier_and_drawn_the_same_each_time(tmp_path: Path) -> None:
+    points = [
+        dataclasses.replace(Point("network", rule), hospitals=8, steps=Steps(rounds=20))
+        for rule in ("fedavg", "fedsgd")
+    ]
+    records = correction.run(tmp_path, points)
+    groups = records[0].metrics["as_trained"]["groups"]
+    assert {g: f["hospitals"] for g, f in groups.items()} == {"clinic": 6, "tier3": 2}
+    for draw in (draw_correction, draw_calibration):
+        one, two = (save(draw(records), tmp_path / name)[0].read_bytes() for name in "ab")
+        assert one == two and b"tier3" in one + b"tier3" * (draw is draw_correction)
+    assert correction.tables(records)[0].row_count == 2
+    assert correction.verdicts(records) == []
+
+
+def test_the_sealed_model_is_held_against_the_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
+    brief = dataclasses.replace(correction.SETTINGS["full", "logistic"], rounds=3, average_last=1)
+    monkeypatch.setattr("experiments.correction.SETTINGS", {("full", "logistic"): brief})
+    found = correction.measure(Point("heart", "sealed", folds=2))["acceptance"]
+    asked = {(c["rule"], c["where"]): c["verdict"] for c in found}
+    assert asked["AUC not below local", "switzerland"] == "too few"
+    assert asked["AUC not below unprotected", "all"] in ("pass", "open", "fail")
+
+
+def test_impossible_requests_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="Expected cohorts"):
+        Correction(out=tmp_path, cohorts=("mars",)).run()
+    with pytest.raises(InvalidInputError, match=r"Hospitals \['a'\] have no patients"):
+        Problem({"a": Patients(np.zeros((0, 2)), np.zeros(0, dtype=np.int64))})
