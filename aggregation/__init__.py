@@ -1,12 +1,20 @@
-"""Hospitals, the aggregator between them, sealed sums and the transcript of what crossed a wall."""
+"""Hospitals, the aggregator between them, sealed sums and the transcript of what crossed a wall.
 
-from aggregation.aggregator import Aggregator
-from aggregation.federation import Federation, Outcome
-from aggregation.hospital import Hospital
-from aggregation.models import Model
-from aggregation.patients import Column, Patients, Schema
-from aggregation.plan import Plan
-from aggregation.transcript import Message, Transcript
+The names below are imported when they are first used: whoever only reads a cohort or a transcript
+does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from aggregation.aggregator import Aggregator
+    from aggregation.federation import Federation, Outcome
+    from aggregation.hospital import Hospital
+    from aggregation.models import Model
+    from aggregation.patients import Column, Patients, Schema
+    from aggregation.plan import Plan
+    from aggregation.transcript import Message, Transcript
 
 __all__ = [
     "Aggregator",
@@ -21,3 +29,20 @@ __all__ = [
     "Schema",
     "Transcript",
 ]
+
+_MODULES = {
+    "aggregator": ("Aggregator",),
+    "federation": ("Federation", "Outcome"),
+    "hospital": ("Hospital",),
+    "models": ("Model",),
+    "patients": ("Column", "Patients", "Schema"),
+    "plan": ("Plan",),
+    "transcript": ("Message", "Transcript"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

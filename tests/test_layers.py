@@ -58,3 +58,13 @@ def test_light_commands_import_nothing_heavy(statement: str) -> None:
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True
     )
     assert done.stdout.splitlines()[-1] == "heavy: []"
+
+
+def test_every_public_name_of_aggregation_is_there() -> None:
+    import aggregation
+
+    assert {name for name in aggregation.__all__ if getattr(aggregation, name)} == set(
+        aggregation.__all__
+    )
+    with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
+        _ = aggregation.Nothing
