@@ -1,0 +1,1 @@
+"""Published results again, with our code: the number, ours, the interval, why they differ."""
