@@ -8,8 +8,10 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from attacks.active import Imprint
 from attacks.cascade import Cascade
 from attacks.closed_form import ClosedForm
+from attacks.fedavg import FedAvgInversion
 from attacks.informed import InformedExact, InformedSearch
 from attacks.inversion import Inversion
 from attacks.priors import Prior
@@ -53,6 +55,8 @@ ATTACKS: Mapping[str, Callable[[Effort], Attack]] = {
     "dlg": lambda e: Inversion("dlg", e.restarts, e.iterations, seed=e.seed),
     "idlg": lambda e: Inversion("idlg", e.restarts, e.iterations, seed=e.seed),
     "ig": lambda e: Inversion("ig", e.restarts, e.iterations, seed=e.seed),
+    "fedavg": lambda e: FedAvgInversion(e.restarts, e.iterations, seed=e.seed),
+    "imprint": lambda _: Imprint(),
     "informed_exact": lambda _: InformedExact(),
     "informed_search": lambda e: InformedSearch(e.restarts, e.iterations, seed=e.seed),
 }
