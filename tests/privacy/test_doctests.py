@@ -14,6 +14,7 @@ MODULES = [
     "privacy.auditing.distinguish",
     "privacy.auditing.one_run",
     "privacy.calibration",
+    "privacy.mechanisms.additive",
     "privacy.mechanisms.clipping",
     "privacy.mechanisms.noise",
     "privacy.reconstruction",
