@@ -30,7 +30,8 @@ COHORTS = ("heart", "network")
 LEGEND = (
     "time: when the excess loss over pooled training is at most 0.005 nats and stays there, in "
     "units of the fastest hospital's mean duration; kB: all uploads until then, before sealing; "
-    "gap, AUC: at the end; eps: least and most of any hospital, upper end; without: nothing is protected."
+    "gap, AUC: at the end; eps: least and most of any hospital, upper end; without: nothing "
+    "is protected."
 )
 MOMENTS = 61  # when a run is looked at, evenly spaced
 

@@ -1,0 +1,296 @@
+"""One-step rounds over tens of thousands of hospitals: the same integers, many hospitals at once.
+
+A ``Federation`` holds an object, a ledger and a key for each hospital; here a block of hospitals is
+computed in one go, and what is kept of it is its integer sum. Sums are those that every sealing
+scheme opens to. For experiments: nothing is sealed, signed or written.
+
+>>> fleet = Fleet.simulated(plan, lambda: network.blocks(), seed=0)    # doctest: +SKIP
+>>> params, patients = fleet.advance(plan.first_model())              # doctest: +SKIP
+"""
+
+import math
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from itertools import islice
+from time import perf_counter
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from dp_accounting import DpEvent, NeighboringRelation, NonPrivateDpEvent
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+
+from aggregation.plan import Plan
+from aggregation.releases import round_event, run_event
+from privacy._validate import natural
+from privacy.accounting import epsilon
+from privacy.errors import InvalidInputError, RefusedError
+from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded, clip, to_integers
+
+__all__ = ["Fleet", "HospitalBlock", "Phases"]
+
+_ROWS = 1024  # patients clipped and rounded at once: their arrays stay in the processor's cache
+
+
+@runtime_checkable
+class HospitalBlock(Protocol):
+    """Neighbouring hospitals, their patients one hospital after the other."""
+
+    @property
+    def offsets(self) -> Int[np.ndarray, "ends"]:
+        """Where each hospital's patients begin, and the end."""
+        ...
+
+    @property
+    def features(self) -> Float[np.ndarray, "patients features"]:
+        """Standardised features."""
+        ...
+
+    @property
+    def outcomes(self) -> Int[np.ndarray, "patients"]:
+        """0 or 1."""
+        ...
+
+
+@dataclass
+class Phases:
+    """Where the time of a round goes, in seconds of all threads together.
+
+    Attributes:
+      read: Making or reading the patients.
+      gradients: One row a patient.
+      clip: To the clip norm.
+      integers: Rounding, repairing and checking.
+      sums: Sums of each hospital.
+      noise: Samples and shares of noise.
+    """
+
+    read: float = 0.0
+    gradients: float = 0.0
+    clip: float = 0.0
+    integers: float = 0.0
+    sums: float = 0.0
+    noise: float = 0.0
+
+    def add_up(self, other: "Phases") -> None:
+        """Add the seconds of another part of the work."""
+        for name, seconds in asdict(other).items():
+            setattr(self, name, getattr(self, name) + seconds)
+
+
+class Fleet:
+    """All hospitals of a plan, computed a block at a time.
+
+    Guarantees (each is a test in ``tests/aggregation/test_vectorised.py``):
+      - every hospital's update, event and draw of noise is that of a ``Hospital`` in
+        ``Federation.simulated`` with the same plan, patients and seed, bit for bit;
+      - the block's size and the number of threads change nothing that is seeded;
+      - the patients held at a time are those of ``threads`` + 1 blocks, whatever the number of
+        hospitals; seeded noise keeps one stream (about 1 kB) a hospital besides;
+      - a plan whose total passes the budget is refused before a patient is read.
+
+    Args:
+      plan: One step a round, the patient as the unit, clipped; noise none, local or shared.
+      blocks: Gives the hospitals in the plan's order, anew for each round.
+      source: Of each hospital, by number; None: the operating system for all.
+      target_epsilon: Budget of each hospital.
+      threads: Blocks that are computed at the same time.
+
+    Raises:
+      InvalidInputError: A plan that this path does not cover.
+      RefusedError: The plan's total passes the budget.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        blocks: Callable[[], Iterable[HospitalBlock]],
+        *,
+        source: Callable[[int], NoiseSource] | None = None,
+        target_epsilon: float = math.inf,
+        threads: int = 1,
+    ) -> None:
+        natural(threads=threads, least=1)
+        if (
+            plan.unit != "patient"
+            or plan.local_steps != 1
+            or plan.clip_norm is None
+            or plan.noise == "article"
+        ):
+            raise InvalidInputError(
+                "A fleet takes one clipped step a round with the patient as the unit and noise "
+                f"none, local or shared; the plan has unit={plan.unit!r}, "
+                f"local_steps={plan.local_steps}, clip_norm={plan.clip_norm}, "
+                f"noise={plan.noise!r}. Use Federation."
+            )
+        self.plan = plan
+        self.phases = Phases()
+        self._blocks = blocks
+        self._threads = threads
+        self._clip_norm = plan.clip_norm
+        self._probs = plan.sampling_probs  # worked out by the plan each time: kept
+        self._shared = None if source else OperatingSystem()
+        self._sources = [source(k) for k in range(len(plan.hospitals))] if source else []
+        self._events: dict[float, DpEvent] = {}
+        self.spent = self._afford(target_epsilon)
+
+    @classmethod
+    def simulated(
+        cls,
+        plan: Plan,
+        blocks: Callable[[], Iterable[HospitalBlock]],
+        *,
+        seed: int | tuple[int, ...],
+        threads: int = 1,
+    ) -> "Fleet":
+        """Return a fleet that draws what ``Federation.simulated`` with this seed draws."""
+        parts = (seed,) if isinstance(seed, int) else seed
+        return cls(plan, blocks, source=lambda k: Seeded((*parts, k)), threads=threads)
+
+    def event(self, hospital: int) -> DpEvent:
+        """The event of one round of one hospital, by its number."""
+        prob = self._probs[hospital]
+        if prob not in self._events:
+            self._events[prob] = round_event(self.plan, self.plan.hospitals[hospital])
+        return self._events[prob]
+
+    def advance(self, params: Float[np.ndarray, "dim"]) -> tuple[Float[np.ndarray, "dim"], int]:
+        """Run one round; return the next model and how many patients took part."""
+        total = np.zeros(self.plan.model.dim, dtype=np.int64)
+        patients = 0
+        for updates, took_part in self._updates(params):
+            total += updates.sum(axis=0)
+            patients += took_part
+        return self.plan.advance(params, total), patients
+
+    def updates(self, params: Float[np.ndarray, "dim"]) -> Iterator[Int[np.ndarray, "block dim"]]:
+        """Yield each block's noised updates of one round, one row a hospital, in order."""
+        for updates, _ in self._updates(params):
+            yield updates
+
+    def _updates(self, params: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.int64], int]]:
+        first = 0
+
+        def numbered() -> Iterator[tuple[int, HospitalBlock]]:
+            nonlocal first
+            start = perf_counter()
+            for block in self._blocks():
+                self.phases.read += perf_counter() - start
+                yield first, block
+                first += len(block.offsets) - 1
+                start = perf_counter()
+
+        source = numbered()
+        with ThreadPoolExecutor(self._threads) as pool:
+            waiting = [
+                pool.submit(self._compute, params, *b) for b in islice(source, self._threads)
+            ]
+            while waiting:
+                done = waiting.pop(0)
+                following = islice(source, 1)
+                waiting += [pool.submit(self._compute, params, *block) for block in following]
+                updates, took_part, phases = done.result()
+                self.phases.add_up(phases)
+                yield updates, took_part
+        if first != len(self.plan.hospitals):
+            raise InvalidInputError(
+                f"The blocks hold {first} hospitals, the plan {len(self.plan.hospitals)}."
+            )
+
+    def _compute(
+        self, params: NDArray[np.float64], first: int, block: HospitalBlock
+    ) -> tuple[NDArray[np.int64], int, Phases]:
+        phases = Phases()
+        features, outcomes, offsets = block.features, block.outcomes, block.offsets
+        count, dim = len(offsets) - 1, self.plan.model.dim
+        self._check_sizes(first, offsets)
+        if self.plan.sampling_size is not None:
+            start = perf_counter()
+            taken = self._sample(first, offsets)
+            features, outcomes = features[taken], outcomes[taken]
+            offsets = np.concatenate([[0], np.cumsum(taken)])[offsets]
+            phases.noise += perf_counter() - start
+        rows = self._bounded_rows(params, features, outcomes, phases)
+        start = perf_counter()
+        updates = np.zeros((count, dim), dtype=np.int64)
+        full = np.diff(offsets) > 0
+        if full.any():
+            updates[full] = np.add.reduceat(rows, offsets[:-1][full], axis=0)
+        phases.sums += perf_counter() - start
+        if self.plan.share_std > 0:
+            start = perf_counter()
+            updates += self._noise(first, count)
+            phases.noise += perf_counter() - start
+        return updates, len(outcomes), phases
+
+    def _bounded_rows(
+        self,
+        params: NDArray[np.float64],
+        features: NDArray[np.float64],
+        outcomes: NDArray[np.int64],
+        phases: Phases,
+    ) -> NDArray[np.int64]:
+        """Every patient's bounded integers: rows depend on themselves alone, so any cut will do."""
+        rows = np.empty((len(outcomes), self.plan.model.dim), dtype=np.int64)
+        for low in range(0, len(outcomes), _ROWS):
+            part = slice(low, low + _ROWS)
+            begin = perf_counter()
+            gradients = self.plan.model.per_patient_gradients(
+                params, features[part], outcomes[part]
+            )
+            gradients_done = perf_counter()
+            clipped = clip(gradients, clip_norm=self._clip_norm)
+            clip_done = perf_counter()
+            rows[part] = to_integers(clipped, radius=self.plan.radius).values
+            phases.gradients += gradients_done - begin
+            phases.clip += clip_done - gradients_done
+            phases.integers += perf_counter() - clip_done
+        return rows
+
+    def _source(self, hospital: int) -> NoiseSource:
+        return self._shared or self._sources[hospital]
+
+    def _sample(self, first: int, offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+        return np.concatenate(
+            [
+                np.ones(size, dtype=np.bool_)
+                if self._probs[first + k] >= 1
+                else self._source(first + k).poisson_sample(self._probs[first + k], int(size))
+                for k, size in enumerate(np.diff(offsets))
+            ]
+        )
+
+    def _noise(self, first: int, count: int) -> NDArray[np.int64]:
+        """One share a hospital; shares of the operating system are independent in any case."""
+        std, dim = self.plan.share_std, self.plan.model.dim
+        if self._shared is not None:
+            return self._shared.discrete_gaussian(std, count * dim).reshape(count, dim)
+        return np.stack(
+            [self._sources[first + k].discrete_gaussian(std, dim) for k in range(count)]
+        )
+
+    def _check_sizes(self, first: int, offsets: NDArray[np.int64]) -> None:
+        declared = np.array(self.plan.declared_sizes[first : first + len(offsets) - 1])
+        sizes = np.diff(offsets)
+        if len(declared) < len(sizes) or (sizes > declared).any():
+            raise InvalidInputError(
+                f"Among hospitals {first} to {first + len(sizes) - 1} one has more patients than "
+                "it declared, or is not in the plan. Declare at least as many."
+            )
+
+    def _afford(self, target_epsilon: float) -> float:
+        """Return the certified epsilon of the run where it is largest; inf: unprotected."""
+        worst = int(np.argmax(self._probs))  # all else is equal: who is drawn most often
+        event = run_event(self.plan, self.plan.hospitals[worst])
+        if isinstance(event, NonPrivateDpEvent):
+            spent = math.inf
+        else:
+            relation = NeighboringRelation.ADD_OR_REMOVE_ONE
+            spent = epsilon(event, delta=self.plan.delta, relation=relation).upper
+        if spent > target_epsilon:
+            raise RefusedError(
+                f"The run would cost epsilon {spent:.4g} of {target_epsilon:g} allowed at delta "
+                f"{self.plan.delta:g}; no patient was read. Use more noise or fewer rounds."
+            )
+        return spent
