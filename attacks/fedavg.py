@@ -56,12 +56,13 @@ class Walk:
         for s in range(self.steps):
             size = x.shape[1] if self.shared else x.shape[1] // self.steps
             part = slice(0, size) if self.shared else slice(s * size, (s + 1) * size)
-            gradient = self._gradient(params, x[:, part], y[:, part], present[:, part])
+            gradient = self.gradient(params, x[:, part], y[:, part], present[:, part])
             total = total + gradient
             params = params - self.step * gradient
         return total
 
-    def _gradient(self, params: Tensor, x: Tensor, y: Tensor, present: Tensor) -> Tensor:
+    def gradient(self, params: Tensor, x: Tensor, y: Tensor, present: Tensor) -> Tensor:
+        """Clipped gradients of one step, at parameters ``[restarts, dim]`` of their own."""
         h, f = self.model.width, self.model.features
         w1, b1, w2, b2 = torch.split(params, [h * f, h, h, 1], dim=1)
         w1 = w1.reshape(-1, h, f)
@@ -176,7 +177,7 @@ class FedAvgInversion:
                 for x in (np.stack(valid), blind[None])
             )
         best = int(found.argmin())
-        # Numbers fitted to pure noise gain one half of log-likelihood each; twice that is asked for.
+        # A number fitted to pure noise gains one half of log-likelihood; twice that is asked for.
         drowned = float(guessed[0] - found[best]) < 2 * variance * people * plan.model.features
         return blind if drowned else valid[best]
 
