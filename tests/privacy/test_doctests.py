@@ -11,6 +11,7 @@ MODULES = [
     "privacy.accounting.events",
     "privacy.accounting.gaussian",
     "privacy.accounting.tradeoff",
+    "privacy.accounting.units",
     "privacy.auditing.distinguish",
     "privacy.auditing.one_run",
     "privacy.calibration",

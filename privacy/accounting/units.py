@@ -1,0 +1,145 @@
+r"""Whose coming or going is hidden, and how often they take part: from arrangements to events.
+
+Each function turns an arrangement into an event that ``epsilon`` accounts for; none is an
+accountant of its own.
+
+>>> opened = np.array([[1.0, 0.0], [-1.0, 1.0]])  # the second sum takes the first upload back
+>>> round(memory_event(opened, owners=("a", "a"), noise_multiplier=2.0).noise_multiplier, 3)
+1.414
+"""
+
+import math
+from collections.abc import Hashable, Sequence
+
+import attr
+import numpy as np
+from dp_accounting import dp_event as dp
+from jaxtyping import Float
+
+from privacy._validate import finite_array, fraction, natural, positive
+from privacy.accounting.events import (
+    DiscreteGaussianDpEvent,
+    DistributedDiscreteGaussianDpEvent,
+    SkellamDpEvent,
+)
+from privacy.errors import InvalidInputError
+
+__all__ = ["bounded_participation", "hospital_rounds", "in_several_hospitals", "memory_event"]
+
+
+def hospital_rounds(step: dp.DpEvent, *, prob: float, steps: int, rounds: int) -> dp.DpEvent:
+    """Return the event of rounds in which a hospital is drawn with ``prob`` and takes local steps.
+
+    The draw covers the whole round: the steps are composed first and sampled together. Sampling
+    each step with the product of the rates is wrong by far (2.86 for a truth of 13.80).
+
+    Args:
+      step: One local step, with its own sampling of patients if there is one.
+      prob: Probability that the hospital is drawn; the draw stays secret.
+      steps: Local steps of a drawn hospital.
+      rounds: Number of rounds, each with a fresh draw.
+    """
+    fraction(prob=prob)
+    natural(steps=steps, least=1)
+    natural(rounds=rounds, least=1)
+    together = dp.SelfComposedDpEvent(step, steps)
+    return dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(prob, together), rounds)
+
+
+def bounded_participation(event: dp.DpEvent, *, most: int) -> dp.DpEvent:
+    """Return the event for a unit that takes part in at most ``most`` releases, at its own times.
+
+    Self-timed arrivals amplify nothing: only the bound on their number counts (and must be kept).
+    """
+    natural(most=most, least=1)
+    return dp.SelfComposedDpEvent(event, most)
+
+
+def in_several_hospitals(event: dp.DpEvent, *, hospitals: int) -> dp.DpEvent:
+    """Return the event for a patient whose records lie in up to ``hospitals`` of them.
+
+    In one sum such a patient moves the result by up to that many clip norms: the sensitivity is
+    multiplied, which is worse than composing as often. Sampling is left out: the hospitals draw
+    independently, and a patient's records may all be drawn.
+
+    Raises:
+      InvalidInputError: The event holds something that is not noise added to a sum.
+    """
+    natural(hospitals=hospitals, least=1)
+    match event:
+        case dp.NoOpDpEvent() | dp.NonPrivateDpEvent():
+            return event
+        case dp.SelfComposedDpEvent():
+            return dp.SelfComposedDpEvent(
+                in_several_hospitals(event.event, hospitals=hospitals), event.count
+            )
+        case dp.ComposedDpEvent():
+            return dp.ComposedDpEvent(
+                [in_several_hospitals(e, hospitals=hospitals) for e in event.events]
+            )
+        case dp.PoissonSampledDpEvent():
+            if hospitals > 1:
+                return in_several_hospitals(event.event, hospitals=hospitals)
+            return event
+        case dp.GaussianDpEvent() | dp.LaplaceDpEvent():
+            return attr.evolve(event, noise_multiplier=event.noise_multiplier / hospitals)
+        case DiscreteGaussianDpEvent() | DistributedDiscreteGaussianDpEvent() | SkellamDpEvent():
+            return attr.evolve(
+                event,
+                noise_multiplier=event.noise_multiplier / hospitals,
+                radius=event.radius * hospitals,
+            )
+        case _:
+            raise InvalidInputError(
+                f"A {type(event).__name__} is not noise added to a sum: what a patient in "
+                f"{hospitals} hospitals does to it is not known."
+            )
+
+
+def memory_event(
+    openings: Float[np.ndarray, "openings uploads"],
+    *,
+    owners: Sequence[Hashable],
+    noise_multiplier: float,
+    unit: Hashable | None = None,
+) -> dp.GaussianDpEvent:
+    r"""Return one Gaussian event for several sums that share uploads, and so share their noise.
+
+    Upload j is :math:`x_j + z_j` with fresh noise; opening t shows :math:`\sum_j A_{tj}(x_j +
+    z_j)`. All openings together are a Gaussian with covariance :math:`\sigma^2 A A^\top`, and
+    neighbours whose uploads differ by :math:`\delta_j` are :math:`\sum_{ij} P_{ij} \langle\delta_i,
+    \delta_j\rangle / \sigma^2` apart (squared Mahalanobis distance), with :math:`P = A^\top (A
+    A^\top)^+ A` the projector on A's rows. The unit may move all uploads of its owner, each by one
+    clip norm in a direction that the adversary provoked: the worst case is at most the smaller of
+    :math:`\sum |P_{ij}|` and the largest eigenvalue times the number of uploads, over the owner's
+    block (Denisov, McMahan, Rush, Smith and Thakurta 2022, arXiv 2202.08312v2, Section 3).
+    Openings may be chosen adaptively (Theorem 2.1 there).
+
+    Exact for continuous Gaussian noise; for discrete noise an estimate.
+
+    Args:
+      openings: A, one row an opened sum, one column an upload.
+      owners: Whose upload each column is.
+      noise_multiplier: Standard deviation of *one upload's* noise over the clip norm.
+      unit: The owner whose worst case is wanted; None: the worst over all owners.
+
+    Raises:
+      InvalidInputError: ``owners`` does not fit the columns, or a value is NaN or infinite.
+    """
+    positive(noise_multiplier=noise_multiplier)
+    finite_array(openings=openings)
+    if len(owners) != openings.shape[1]:
+        raise InvalidInputError(
+            f"Expected one owner an upload: {openings.shape[1]} columns, {len(owners)} owners."
+        )
+    projector = np.linalg.pinv(openings) @ openings
+    worst = 0.0
+    for owner in dict.fromkeys(owners) if unit is None else (unit,):
+        own = [j for j, other in enumerate(owners) if other == owner]
+        block = projector[np.ix_(own, own)]
+        largest = float(np.linalg.eigvalsh((block + block.T) / 2)[-1]) if own else 0.0
+        worst = max(worst, min(float(np.abs(block).sum()), len(own) * largest))
+    if worst == 0:
+        raise InvalidInputError("No opening shows an upload of that owner: there is no event.")
+    # Rounding goes against us: the pseudo-inverse is good to about 1e-12.
+    return dp.GaussianDpEvent(noise_multiplier / math.sqrt(worst * (1 + 1e-9)))

@@ -1,0 +1,123 @@
+"""Arrangements against brute force: covariances of small traces, worst directions by search."""
+
+import dp_accounting as dp
+import numpy as np
+import pytest
+from dp_accounting import NeighboringRelation as Relation
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privacy.accounting import epsilon
+from privacy.accounting.events import DistributedDiscreteGaussianDpEvent
+from privacy.accounting.units import (
+    bounded_participation,
+    hospital_rounds,
+    in_several_hospitals,
+    memory_event,
+)
+from privacy.errors import InvalidInputError
+from privacy.testing.strategies import arrivals
+from tests.privacy.golden import golden
+
+ADD = Relation.ADD_OR_REMOVE_ONE
+
+
+def test_a_hospital_drawn_once_per_round() -> None:
+    values = golden("accounting")["hospital_rounds"]
+    event = hospital_rounds(dp.GaussianDpEvent(1.0), prob=0.1, steps=10, rounds=1)
+    found = epsilon(event, delta=1e-5, relation=ADD)
+    assert found.upper == pytest.approx(values["truth"], abs=6e-3)
+    twice = hospital_rounds(dp.GaussianDpEvent(1.0), prob=0.1, steps=10, rounds=2)
+    assert epsilon(twice, delta=1e-5, relation=ADD).lower > found.upper
+
+
+def test_bounded_participation_amplifies_nothing() -> None:
+    event = bounded_participation(dp.GaussianDpEvent(5.0), most=9)
+    direct = dp.GaussianDpEvent(5.0 / 3)
+    found = epsilon(event, delta=1e-5, relation=ADD)
+    assert found.upper == pytest.approx(epsilon(direct, delta=1e-5, relation=ADD).upper, rel=1e-7)
+
+
+def test_a_patient_in_two_hospitals_counts_twice_in_a_sum() -> None:
+    share = DistributedDiscreteGaussianDpEvent(4.0, 1000, 19, 3)
+    event = dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(0.1, share), 5)
+    worse = in_several_hospitals(event, hospitals=2)
+    assert worse == dp.SelfComposedDpEvent(DistributedDiscreteGaussianDpEvent(2.0, 2000, 19, 3), 5)
+    assert in_several_hospitals(event, hospitals=1) == event
+    mixed = dp.ComposedDpEvent([dp.GaussianDpEvent(4.0), dp.LaplaceDpEvent(6.0), dp.NoOpDpEvent()])
+    assert in_several_hospitals(mixed, hospitals=2) == dp.ComposedDpEvent(
+        [dp.GaussianDpEvent(2.0), dp.LaplaceDpEvent(3.0), dp.NoOpDpEvent()]
+    )
+    with pytest.raises(InvalidInputError, match="RandomizedResponse"):
+        in_several_hospitals(dp.dp_event.RandomizedResponseDpEvent(0.5, 2), hospitals=2)
+
+
+def squared_distance(openings: np.ndarray, moved: np.ndarray) -> float:
+    """Mahalanobis, by the covariance of what is seen: noise of standard deviation 1."""
+    seen = openings @ moved
+    covariance = openings @ openings.T
+    return float(np.einsum("td,ts,sd->", seen, np.linalg.pinv(covariance), seen))
+
+
+@given(arrivals(contributors=4, openings=5, most=2), st.integers(0, 2**32 - 1))
+def test_no_direction_passes_the_leverage(who: np.ndarray, seed: int) -> None:
+    """Uploads appear in up to two sums each; an owner's patients are moved in random directions."""
+    openings = who.astype(np.float64)
+    rng = np.random.default_rng(seed)
+    owners = ("a", "a", "b", "b")
+    for unit in ("a", "b"):
+        own = [j for j, owner in enumerate(owners) if owner == unit]
+        if not openings[:, own].any():
+            with pytest.raises(InvalidInputError, match="no event"):
+                memory_event(openings, owners=owners, noise_multiplier=1.0, unit=unit)
+            continue
+        event = memory_event(openings, owners=owners, noise_multiplier=1.0, unit=unit)
+        allowed = 1 / event.noise_multiplier**2
+        best = 0.0
+        for _ in range(30):
+            moved = np.zeros((4, 3))
+            directions = rng.normal(size=(len(own), 3))
+            moved[own] = directions / np.linalg.norm(directions, axis=1, keepdims=True)
+            best = max(best, squared_distance(openings, moved))
+        for signs in ((1, 1), (1, -1)):  # aligned and opposed: the extremes for two uploads
+            moved = np.zeros((4, 3))
+            moved[own, 0] = signs
+            best = max(best, squared_distance(openings, moved))
+        assert best <= allowed * (1 + 1e-9)
+        assert best >= allowed * (1 - 1e-6)  # two uploads: the bound is attained
+
+
+def test_memory_and_repetition_cost_what_the_projector_says() -> None:
+    """Golden arithmetic: one sum of n shares costs 1/n; a hospital r times in it, r^2 / n."""
+    for n, r in ((4, 1), (4, 2), (6, 3)):
+        openings = np.ones((1, n))
+        owners = tuple("a" if j < r else f"b{j}" for j in range(n))
+        event = memory_event(openings, owners=owners, noise_multiplier=2.0, unit="a")
+        assert event.noise_multiplier == pytest.approx(2.0 * (n / r**2) ** 0.5, rel=1e-8)
+    # The worst owner is taken when none is named.
+    assert memory_event(np.ones((1, 4)), owners=("a", "a", "b", "c"), noise_multiplier=2.0) == (
+        memory_event(np.ones((1, 4)), owners=("a", "a", "b", "c"), noise_multiplier=2.0, unit="a")
+    )
+
+
+def test_simulated_openings_have_the_distance_that_is_accounted() -> None:
+    """The likelihood ratio of simulated memory openings has variance mu squared."""
+    rng = np.random.default_rng(2)
+    openings = np.array([[1.0, 1.0, 0.0], [-1.0, 0.0, 1.0]])
+    owners = ("a", "b", "a")
+    event = memory_event(openings, owners=owners, noise_multiplier=1.5, unit="a")
+    block = (np.linalg.pinv(openings) @ openings)[np.ix_([0, 2], [0, 2])]
+    moved = np.array([1.0, 0.0, np.sign(block[0, 1]) or 1.0])
+    noise = rng.normal(scale=1.5, size=(200_000, 3)) @ openings.T
+    covariance = 1.5**2 * openings @ openings.T
+    ratio = noise @ np.linalg.solve(covariance, openings @ moved)
+    assert ratio.var() == pytest.approx(1 / event.noise_multiplier**2, rel=0.02)
+
+
+def test_bad_arrangements_are_refused() -> None:
+    with pytest.raises(InvalidInputError, match="one owner an upload"):
+        memory_event(np.ones((1, 3)), owners=("a",), noise_multiplier=1.0)
+    with pytest.raises(InvalidInputError, match="prob="):
+        hospital_rounds(dp.GaussianDpEvent(1.0), prob=1.2, steps=1, rounds=1)
+    with pytest.raises(InvalidInputError, match="most="):
+        bounded_participation(dp.GaussianDpEvent(1.0), most=0)
