@@ -8,7 +8,7 @@ noise and one colluder, averaged over studies. So no heart patient is looked at,
 no release.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import product
 from typing import Any
@@ -25,7 +25,7 @@ from experiments.cohorts import load
 from experiments.design import make_plan
 from experiments.evaluation import Scored, auc
 from experiments.record import Record, stamp
-from experiments.settings import REGIMES, WIDTH, Setting
+from experiments.settings import WIDTH, Setting
 
 __all__ = ["candidates", "score", "search", "simulated_study"]
 
@@ -63,10 +63,9 @@ def simulated_study(
     return train, test
 
 
-def search(*, studies: int = 12, jobs: int = -1) -> list[Record]:
-    """Score every candidate of every regime and model; the best comes first in each record."""
+def search(panels: Sequence[tuple[str, str]], *, studies: int = 8, jobs: int = -1) -> list[Record]:
+    """Score every candidate of some regimes and models; the best comes first in each record."""
     schema = load("heart").schema
-    panels = list(product(REGIMES, ("logistic", "mlp")))
     tried = [(panel, setting) for panel in panels for setting in candidates(*panel)]
     scores = Parallel(jobs)(
         delayed(score)(setting, model, schema, studies=studies) for (_, model), setting in tried

@@ -11,19 +11,33 @@ class Tune:
     """Search training settings on simulated patients; the best of each regime and model."""
 
     out: Path = Path("results/tuning")
-    """Folder for the records."""
-    studies: int = 12
+    """Folder for the records, one a regime and model."""
+    regimes: tuple[str, ...] = ("full", "small")
+    """Which of full (all patients in every round) and small (about 8 a hospital)."""
+    models: tuple[str, ...] = ("logistic", "mlp")
+    """Which of logistic and mlp."""
+    studies: int = 8
     """Simulated studies that each setting is averaged over."""
     jobs: int = -1
     """Worker processes; -1 takes every core."""
 
     def run(self) -> int:
-        """Search (about 15 minutes on two cores) and write one record a regime and model."""
-        from experiments.record import writable_folder
-        from experiments.tuning import search
+        """Search (some 15 minutes on two cores for all) and write one record a pair."""
+        from itertools import product
 
-        folder = writable_folder(self.out / "records")
-        for record in search(studies=self.studies, jobs=self.jobs):
+        from experiments.record import writable_folder
+        from experiments.settings import SETTINGS
+        from experiments.tuning import search
+        from privacy.errors import InvalidInputError
+
+        panels = list(product(self.regimes, self.models))
+        for panel in panels:
+            if panel not in SETTINGS:
+                raise InvalidInputError(
+                    f"Unknown regime or model {panel}; choose full or small, and logistic or mlp."
+                )
+        folder = writable_folder(self.out)
+        for record in search(panels, studies=self.studies, jobs=self.jobs):
             best = record.metrics["scores"][0]
             record.write(folder)
             print(

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import COMMANDS
+from experiments.frontier import quick_grid
 from experiments.paper import build, numbers, published, readme_table
 from experiments.record import read_records
 from experiments.settings import SETTINGS, Setting
@@ -72,7 +73,8 @@ def test_the_settings_are_what_the_search_chose() -> None:
         (r.config["regime"], r.config["model"]): Setting(**r.metrics["scores"][0]["setting"])
         for r in records
     }
-    assert best == dict(SETTINGS)
+    assert best == {panel: SETTINGS[panel] for panel in best}
+    assert {(point.regime, point.model) for point in quick_grid()} <= set(best)
 
 
 def test_the_readme_names_the_two_commands_and_real_ones() -> None:
