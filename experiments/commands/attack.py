@@ -23,7 +23,8 @@ class Attack:
     """
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """closed_form, spear, tableak, cascade, dlg, idlg, ig, informed_exact or informed_search."""
+    """closed_form, spear, tableak, cascade, dlg, idlg, ig, fedavg, imprint, informed_exact or
+    informed_search."""
     view: str = "server_plain"
     """The adversary: server_plain, server_sealed, key_holder, longitudinal or informed."""
     design: str = "none"
