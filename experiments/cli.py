@@ -15,6 +15,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 from experiments.commands.account import Account
 from experiments.commands.asynchrony import Asynchrony
 from experiments.commands.attack import Attack
+from experiments.commands.bench import Bench
 from experiments.commands.correction import Correction
 from experiments.commands.frontier import Demo, Frontier
 from experiments.commands.ledger import Ledger
@@ -35,6 +36,7 @@ class Command(Protocol):
 
 COMMANDS: dict[str, type[Command]] = {
     "asynchrony": Asynchrony,
+    "bench": Bench,
     "correction": Correction,
     "account": Account,
     "attack": Attack,

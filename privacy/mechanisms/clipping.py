@@ -119,11 +119,12 @@ def clip(updates: Float[np.ndarray, "patients dim"], *, clip_norm: float) -> Cli
     """
     positive(clip_norm=clip_norm)
     finite_array(updates=updates, hint="Reject such a patient's update before clipping.")
-    long = updates[_norms(updates) > clip_norm]
+    too_long = _norms(updates) > clip_norm
+    long = updates[too_long]
     values = updates.copy()
     # Two divisions by modest numbers: a huge row's norm may overflow, its shape does not.
     shape = long / np.abs(long).max(axis=1, keepdims=True, initial=0.0)
-    values[_norms(updates) > clip_norm] = shape / _norms(shape)[:, None] * clip_norm
+    values[too_long] = shape / _norms(shape)[:, None] * clip_norm
     return Clipped(values, clip_norm)
 
 

@@ -1,0 +1,82 @@
+"""``inpatient bench``: what sealing costs, and what a round of many hospitals costs."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, arg, subcommand
+
+from experiments.commands.bench_sealing import BenchSealing
+
+__all__ = ["Bench", "BenchFederation"]
+
+
+@dataclass(frozen=True)
+class BenchFederation:
+    """A round of tens of thousands of hospitals, exact noise included: seconds and memory."""
+
+    hospitals: int = 36_000
+    """Hospitals, of median 200 patients."""
+    rounds: int = 1
+    """Rounds, timed one by one."""
+    threads: int = 2
+    """Blocks of hospitals computed at the same time."""
+    seed: int = 0
+    """Of the simulated patients; the noise is the operating system's."""
+    out: Path = Path("results/bench")
+    """Folder for federation.json."""
+    json: bool = False
+    """Print the rows as JSON instead of a table."""
+
+    def run(self) -> int:
+        """Measure, write, print."""
+        import json
+
+        from rich.console import Console
+        from rich.table import Table
+
+        from experiments.benchmarks.federation import measure
+        from experiments.record import writable_folder, write_json
+
+        folder = writable_folder(self.out)
+        with Console(stderr=True).status("measuring") as status:
+            found = measure(
+                self.hospitals,
+                rounds=self.rounds,
+                threads=self.threads,
+                seed=self.seed,
+                progress=status.update,
+            )
+        write_json(folder / "federation.json", found.to_json())
+        if self.json:
+            print(json.dumps(found.to_json()))
+            return 0
+        (row,) = found.rows
+        table = Table(title=f"{row.size:,} hospitals, {found.patients:,} patients")
+        table.add_column("of a round")
+        table.add_column("", justify="right")
+        table.add_row("seconds", f"{row.seconds:.1f}")
+        table.add_row("MB of updates before sealing", f"{row.bytes / 1e6:.1f}")
+        table.add_row("MB of memory at most", f"{found.peak_bytes / 1e6:.0f}")
+        table.add_row("epsilon of the run", f"{found.epsilon:.4f}")
+        for name, seconds in found.phases.items():
+            table.add_row(f"  {name}, seconds of all threads", f"{seconds:.1f}")
+        Console().print(table)
+        return 0
+
+
+@dataclass(frozen=True)
+class Bench:
+    """Speed and size, beside the field's packages where they are installed."""
+
+    what: Annotated[
+        Annotated[BenchSealing, subcommand("sealing")]
+        | Annotated[BenchFederation, subcommand("federation")],
+        arg(name=""),
+        OmitArgPrefixes,
+        OmitSubcommandPrefixes,
+    ]
+
+    def run(self) -> int:
+        """Run the chosen benchmark."""
+        return self.what.run()
