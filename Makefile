@@ -6,7 +6,7 @@ OUT ?= results/demo
 PACKAGES := privacy aggregation attacks experiments paper tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser nightly audit lint format lock paper clean
+.PHONY: help setup demo test test-browser nightly audit bench lint format lock paper clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
@@ -46,6 +46,17 @@ audit: .venv-audit/.ready ## verify LEDGER=folder-or-file [TRUST=keys.json], not
 	@test -n "$(LEDGER)" || { echo "Say what to verify: make audit LEDGER=results/demo TRUST=trust.json"; exit 2; }
 	@.venv-audit/bin/python -c "from experiments.cli import main; main()" ledger verify $(LEDGER) $(if $(TRUST),--trust $(TRUST))
 
+# Our code beside its peers, in an environment of their own; an absent peer is an error.
+.venv-bench/.ready: requirements-bench.lock torch.txt pyproject.toml
+	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
+	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check --no-deps -r torch.txt
+	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-bench.lock
+	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
+	@touch $@
+
+bench: .venv-bench/.ready ## sealing beside NVFLARE, Flower and Paillier, as ratios in one run
+	@.venv-bench/bin/inpatient bench sealing
+
 lint: setup ## ruff and mypy --strict
 	@$(BIN)/ruff check $(PACKAGES)
 	@$(BIN)/ruff format --check $(PACKAGES)
@@ -65,4 +76,4 @@ paper: setup ## paper/paper.pdf from the committed records
 	@$(BIN)/inpatient paper
 
 clean: ## remove the environment and the results
-	rm -rf $(VENV) .venv-audit results
+	rm -rf $(VENV) .venv-audit .venv-bench results
