@@ -1,8 +1,8 @@
 r"""The models that hospitals train together: logistic regression and a one-layer perceptron.
 
 A model is data (its kind and sizes); its parameters are one flat float64 vector, in the order of
-``layout``. Training sums *per-patient* gradients, so these are computed for all patients at once
-(``torch.func.vmap``) and never through a mean that would hide one patient's share.
+``layout``. Training sums *per-patient* gradients, each by arithmetic along its patient's row alone
+(``aggregation.gradients``); what attacks and evaluation differentiate is written in torch.
 
 >>> model = Model("logistic", features=3)
 >>> model.dim, model.layout
@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.func import grad, vmap
 
+from aggregation.gradients import logistic_gradients, perceptron_gradients
 from privacy._validate import natural
 from privacy.errors import InvalidInputError
 
@@ -35,8 +35,9 @@ class Model:
     b_2`. The loss of a patient is :math:`\log(1 + e^{f(x)}) - y f(x)` (binary cross-entropy).
 
     Guarantees (each is a test in ``tests/aggregation/test_models.py``):
-      - ``per_patient_gradients`` equals Opacus's per-sample gradients to 1e-10;
-      - row i depends on patient i alone;
+      - ``per_patient_gradients`` equals Opacus's per-sample gradients, and those of
+        ``torch.func``, to 1e-10;
+      - row i depends on patient i alone, to the last bit;
       - everything is float64, and the same bits in, the same bits out.
 
     Attributes:
@@ -131,16 +132,9 @@ class Model:
         outcomes: Int[np.ndarray, "patients"],
     ) -> Float[np.ndarray, "patients dim"]:
         """Gradient of each patient's loss at ``params``, one row a patient."""
-        if len(outcomes) == 0:
-            return np.zeros((0, self.dim))
         if self.kind == "logistic":
-            return _logistic_gradients(params, features, outcomes)
-        rows = vmap(grad(self.loss), in_dims=(None, 0, 0))(
-            torch.tensor(params, dtype=torch.float64),
-            torch.tensor(features, dtype=torch.float64),
-            torch.tensor(outcomes, dtype=torch.float64),
-        )
-        return np.asarray(rows.numpy())
+            return logistic_gradients(params, features, outcomes)
+        return perceptron_gradients(params, features, outcomes, width=self.width)
 
     def scores(
         self, params: Float[np.ndarray, "dim"], features: Float[np.ndarray, "patients features"]
@@ -152,21 +146,3 @@ class Model:
                 torch.tensor(features, dtype=torch.float64),
             )
         return np.asarray(logits.numpy())
-
-
-def _logistic_gradients(
-    params: Float[np.ndarray, "dim"],
-    features: Float[np.ndarray, "patients features"],
-    outcomes: Int[np.ndarray, "patients"],
-) -> Float[np.ndarray, "patients dim"]:
-    r"""The rows :math:`(p_i - y_i) (x_i, 1)`, each by arithmetic along the row alone.
-
-    A matrix product would add in an order that follows the number of rows: another patient's coming
-    could then change this one's last bit, and with it, at times, an integer.
-    """
-    products = np.ascontiguousarray(features) * params[:-1]
-    residuals = 0.5 * (1 + np.tanh(0.5 * (products.sum(axis=1) + params[-1]))) - outcomes
-    rows = np.empty((len(outcomes), len(params)))
-    np.multiply(features, residuals[:, None], out=rows[:, :-1])
-    rows[:, -1] = residuals
-    return rows

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from opacus.grad_sample import GradSampleModule
+from torch.func import grad, vmap
 
 from aggregation.models import Model
 from privacy.errors import InvalidInputError
@@ -73,16 +74,43 @@ def test_gradients_equal_finite_differences(model: Model) -> None:
     np.testing.assert_allclose(ours[0], slopes, atol=1e-7)
 
 
-@given(st.integers(1, 6), st.integers(0, 2**32 - 1), st.sampled_from(MODELS))
-def test_a_row_depends_on_its_patient_alone(patients: int, seed: int, model: Model) -> None:
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.kind)
+def test_per_patient_gradients_equal_automatic_differentiation(model: Model) -> None:
+    rng = np.random.default_rng(2)
+    params = rng.normal(size=model.dim)
+    x, y = rng.normal(size=(40, 5)), rng.integers(0, 2, 40)
+    rows = vmap(grad(model.loss), in_dims=(None, 0, 0))(
+        torch.tensor(params), torch.tensor(x), torch.tensor(y).double()
+    )
+    ours = model.per_patient_gradients(params, x, y)
+    np.testing.assert_allclose(ours, rows.numpy(), atol=1e-10, rtol=0)
+
+
+WIDE = [*MODELS, Model("mlp", 18, 64), Model("logistic", 18)]
+
+
+@given(st.integers(1, 300), st.integers(0, 2**32 - 1), st.sampled_from(WIDE))
+def test_a_row_depends_on_its_patient_alone_to_the_last_bit(
+    patients: int, seed: int, model: Model
+) -> None:
     rng = np.random.default_rng(seed)
     params = rng.normal(size=model.dim)
-    x, y = rng.normal(size=(patients, 5)), rng.integers(0, 2, patients)
+    x, y = rng.normal(size=(patients, model.features)), rng.integers(0, 2, patients)
     together = model.per_patient_gradients(params, x, y)
     assert together.dtype == np.float64 and together.shape == (patients, model.dim)
-    for i in range(patients):
-        alone = model.per_patient_gradients(params, x[i : i + 1], y[i : i + 1])[0]
-        np.testing.assert_allclose(together[i], alone, atol=1e-13)
+    some = np.sort(rng.permutation(patients)[: rng.integers(1, patients + 1)])
+    fewer = model.per_patient_gradients(params, x[some], y[some])
+    assert fewer.tobytes() == together[some].tobytes()
+    strided = model.per_patient_gradients(params, np.asfortranarray(x), y)
+    assert strided.tobytes() == together.tobytes()
+
+
+def test_a_large_batch_is_cut_into_blocks_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, rng = Model("mlp", 5, 7), np.random.default_rng(4)
+    params, x, y = rng.normal(size=model.dim), rng.normal(size=(50, 5)), rng.integers(0, 2, 50)
+    whole = model.per_patient_gradients(params, x, y)
+    monkeypatch.setattr("aggregation.gradients._BLOCK", 100)
+    assert model.per_patient_gradients(params, x, y).tobytes() == whole.tobytes()
 
 
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.kind)
