@@ -81,11 +81,16 @@ def parts(point: Point) -> list[Part]:
 
 
 def test_the_federation_learns_and_privacy_costs_little() -> None:
-    """Within-site AUC .875 to .885 undefended; at most .015 less at epsilon 1, sealed."""
+    """Within-site AUC .875 to .885 undefended; at most .015 less at epsilon 1, sealed.
+
+    The means over three cross-validations; one alone errs by about .004 from the noise.
+    """
     values = {}
     for design, epsilon in (("none", None), ("sealed", 1.0)):
-        point = Point(design, epsilon, "full", "logistic", CHEAP, scheme="plain")
-        values[design] = auc(_by_patient(parts(point)))
+        point = Point(design, epsilon, "full", "logistic", CHEAP, (0, 1, 2), scheme="plain")
+        done = parts(point)
+        repeats = [_by_patient([p for p in done if p.seed == seed]) for seed in point.seeds]
+        values[design] = np.mean([auc(sites) for sites in repeats])
     assert 0.875 <= values["none"] <= 0.885
     assert values["none"] - values["sealed"] <= 0.015
 
