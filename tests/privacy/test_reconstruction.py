@@ -68,6 +68,18 @@ def test_full_batch_is_the_closed_form(
     assert prior <= found <= 1
 
 
+@given(st.floats(0.3, 20), st.floats(0.01, 0.99), priors)
+def test_one_sampled_release_is_the_closed_form(
+    multiplier: float, prob: float, prior: float
+) -> None:
+    """Neyman and Pearson: the best test is a threshold, and a patient not drawn is guessed."""
+    event = dp.PoissonSampledDpEvent(prob, dp.GaussianDpEvent(multiplier))
+    truth = (1 - prob) * prior + prob * ndtr(ndtri(prior) + 1 / multiplier)
+    found = success_bound(event, prior_success=prior, relation=ADD)
+    assert found == pytest.approx(truth, rel=1e-6)
+    assert found >= truth * (1 - 1e-12)
+
+
 @settings(max_examples=8)
 @given(st.floats(0.7, 10), st.floats(0.01, 0.5), st.integers(2, 100), st.floats(0.01, 0.5))
 def test_riskcal_agrees(multiplier: float, prob: float, n: int, prior: float) -> None:

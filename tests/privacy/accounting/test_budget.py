@@ -36,6 +36,18 @@ def test_curve_brackets_every_round_and_never_falls(event: dp.DpEvent, rounds: i
         assert high[n - 1] <= found.upper * 1.05 + 1e-3
 
 
+def test_without_sampling_every_round_is_the_single_answer() -> None:
+    for event in (
+        dp.GaussianDpEvent(3.0),
+        DistributedDiscreteGaussianDpEvent(22.0, 1, 1, 400),  # narrow shares: a slack to be seen
+    ):
+        low, high = budget_curve(event, rounds=100, delta=1e-5, relation=ADD)
+        for n in (1, 10, 100):
+            found = epsilon(dp.SelfComposedDpEvent(event, n), delta=1e-5, relation=ADD)
+            assert low[n - 1] == pytest.approx(found.lower, rel=1e-7)
+            assert high[n - 1] == pytest.approx(found.upper, rel=1e-7)
+
+
 def test_many_different_releases_are_bracketed_by_classes() -> None:
     schedule = [
         dp.PoissonSampledDpEvent(0.01, dp.GaussianDpEvent(2.0 * 0.999**k)) for k in range(150)

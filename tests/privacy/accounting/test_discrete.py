@@ -76,6 +76,21 @@ def test_narrow_shares_are_not_sandwiched() -> None:
     assert concentrated_rho(std=0.4 * 3**0.5, radius=1, coordinates=1, contributors=3) == math.inf
 
 
+def test_slack_covers_how_far_a_sum_of_shares_is_from_one_draw() -> None:
+    for share, contributors in ((0.75, 2), (0.8, 2), (0.8, 3)):
+        one = masses(share, 40)
+        total = one
+        for _ in range(contributors - 1):
+            total = np.convolve(total, one)
+        std = share * math.sqrt(contributors)
+        middle = len(total) // 2
+        near = slice(middle - math.ceil(4 * std), middle + math.ceil(4 * std) + 1)
+        ratio = np.abs(np.log(total[near] / masses(std, middle)[near])).max()
+        bound = sandwich(std=std, radius=1, coordinates=1, contributors=contributors)
+        assert ratio <= bound.slack_below
+        assert bound.slack_below < 100 * ratio
+
+
 def test_share_bound_grows_with_the_number_of_shares() -> None:
     slacks = [
         sandwich(std=1.1 * n**0.5, radius=1, coordinates=1, contributors=n).slack_below

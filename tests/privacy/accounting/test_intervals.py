@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from privacy.accounting import delta, epsilon
+from privacy.accounting.discrete import sandwich
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
@@ -168,6 +169,35 @@ def test_sampled_discrete_noise_is_as_good_as_sampled_gaussian(
     assert found.upper == pytest.approx(truth.upper, rel=1e-3)
     assert found.lower <= truth.upper
     assert truth.lower <= found.upper
+
+
+def test_the_slack_of_every_release_is_paid_for() -> None:
+    """Narrow shares, many rounds: kappa is large enough to be seen in epsilon."""
+    event, rounds = DistributedDiscreteGaussianDpEvent(22.0, 1, 1, 400), 100
+    bound = sandwich(std=22.0, radius=1, coordinates=1, contributors=400)
+    kappa = bound.slack_above * rounds
+    assert 1e-3 < kappa < 0.1
+    found = epsilon(dp.SelfComposedDpEvent(event, rounds), delta=1e-5, relation=ADD)
+    mu = math.sqrt(rounds) * bound.mu_above
+    assert found.method == "closed form"
+    assert found.upper == pytest.approx(
+        gaussian_epsilon(mu=mu, delta=1e-5 * math.exp(-kappa)) + 2 * kappa, rel=1e-8
+    )
+    mu = math.sqrt(rounds) * bound.mu_below
+    kappa = bound.slack_below * rounds
+    assert found.lower == pytest.approx(
+        gaussian_epsilon(mu=mu, delta=1e-5 * math.exp(kappa)) - 2 * kappa, rel=1e-8
+    )
+
+
+def test_samples_of_samples_multiply() -> None:
+    for relation in (ADD, REPLACE):
+        twice = dp.PoissonSampledDpEvent(
+            0.5, dp.PoissonSampledDpEvent(0.2, dp.GaussianDpEvent(1.0))
+        )
+        once = dp.PoissonSampledDpEvent(0.1, dp.GaussianDpEvent(1.0))
+        found, truth = (epsilon(e, delta=1e-5, relation=relation) for e in (twice, once))
+        assert found.upper == pytest.approx(truth.upper, rel=1e-9)
 
 
 def test_narrow_discrete_noise_keeps_a_certified_upper_end() -> None:
