@@ -14,6 +14,7 @@ from experiments.correction import Point
 from experiments.figures import save
 from experiments.learning_figures import draw_calibration, draw_correction
 from experiments.logistic import Problem
+from experiments.settings import SETTINGS
 from experiments.training import TRAINERS, Steps
 from privacy.errors import InvalidInputError
 
@@ -92,7 +93,7 @@ def test_a_small_network_is_told_by_tier_and_drawn_the_same_each_time(tmp_path: 
 
 
 def test_the_sealed_model_is_held_against_the_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
-    brief = dataclasses.replace(correction.SETTINGS["full", "logistic"], rounds=3, average_last=1)
+    brief = dataclasses.replace(SETTINGS["full", "logistic"], rounds=3, average_last=1)
     monkeypatch.setattr("experiments.correction.SETTINGS", {("full", "logistic"): brief})
     found = correction.measure(Point("heart", "sealed", folds=2))["acceptance"]
     asked = {(c["rule"], c["where"]): c["verdict"] for c in found}

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -50,7 +51,7 @@ PLAN = Plan(
 QUIET = dataclasses.replace(PLAN, noise="none", noise_multiplier=0.0, colluders=0)
 
 
-def run(plan: Plan, **options: float) -> SealedRun:
+def run(plan: Plan, **options: Any) -> SealedRun:
     return run_sealed(plan, TRIGGER, SCHEDULE, RULE, PATIENTS, seed=5, **options)
 
 
