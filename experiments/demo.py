@@ -80,7 +80,7 @@ def deploy(out: Path, cohort: Cohort, console: Console) -> None:
     federation.save(out)
     console.print(
         f"{plan.rounds} rounds; an opened sum wrapped with probability at most "
-        f"{federation.wrap_probability():.1g}."
+        f"{max(federation.wrap_probability(), 1e-300):.0e}."
     )
 
 
