@@ -49,7 +49,7 @@ def test_the_untouched_run_is_verified(run: Run) -> None:
 
 
 @given(st.data())
-@settings(max_examples=300)
+@settings(max_examples=1_000)
 def test_every_single_byte_change_is_detected(run: Run, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(run.original) - 1))
     value = data.draw(st.integers(0, 255).filter(lambda v: v != run.original[place]))
@@ -57,7 +57,7 @@ def test_every_single_byte_change_is_detected(run: Run, data: st.DataObject) -> 
 
 
 @given(st.data())
-@settings(max_examples=100)
+@settings(max_examples=500)
 def test_every_removed_or_added_byte_is_detected(run: Run, data: st.DataObject) -> None:
     place = data.draw(st.integers(0, len(run.original) - 1))
     added = data.draw(st.binary(max_size=3))
@@ -66,7 +66,7 @@ def test_every_removed_or_added_byte_is_detected(run: Run, data: st.DataObject) 
 
 
 @given(st.data())
-@settings(max_examples=100)
+@settings(max_examples=500)
 def test_every_reorder_splice_and_double_is_detected(run: Run, data: st.DataObject) -> None:
     lines = run.original.splitlines(keepends=True)
     other = (run.out / "ledgers" / "north.jsonl").read_bytes().splitlines(keepends=True)
@@ -89,7 +89,7 @@ def test_every_reorder_splice_and_double_is_detected(run: Run, data: st.DataObje
 
 
 @given(st.data())
-@settings(max_examples=100)
+@settings(max_examples=500)
 def test_every_cut_before_the_witnessed_head_is_detected(run: Run, data: st.DataObject) -> None:
     end = sum(len(line) for line in run.original.splitlines(keepends=True)[:COVERED])
     assert run.detects(run.original[: data.draw(st.integers(0, end - 1))])
