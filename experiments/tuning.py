@@ -4,8 +4,8 @@ Simulated studies have what is public of the heart study (four hospitals of its 
 and nothing else: features are drawn independently from the schema's public constants, a study's
 coefficients with deviation .8, each hospital's prevalence by a shift of the logit with deviation 1.
 A setting is judged by the within-site AUC on fresh simulated patients, at epsilon 1 with shared
-noise and one colluder, averaged over studies. So no heart patient is looked at, and the choice is
-no release.
+noise and one colluder, averaged over studies. The search reads no heart
+patient; ``experiments.settings`` says what was known of them when it was designed.
 """
 
 from collections.abc import Mapping, Sequence

@@ -59,7 +59,7 @@ def test_undefended_the_attack_wins() -> None:
 
 
 def test_sealed_at_epsilon_1_the_same_attack_is_equivalent_to_guessing() -> None:
-    """Two one-sided tests at 5 %; margin set before any run: half of what guessing gives."""
+    """Two one-sided tests at 5 %; the margin is half of what guessing gives."""
     shown = first_rounds("sealed", 1.0, range(3))
     gaps = np.array([one.named - 1 / LINEUP for one in shown])
     batches = np.unique([one.batch for one in shown], return_inverse=True)[1].astype(np.int64)
