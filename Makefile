@@ -28,7 +28,7 @@ demo: setup ## four real hospitals: figure, table, verified report (about 3 minu
 	@$(BIN)/inpatient demo --out $(OUT)
 
 test: setup ## all tests that need Python alone
-	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q
+	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q -n auto --dist worksteal
 
 test-browser: setup ## the auditor's page in headless Chromium (Debian: chromium fonts-noto-cjk)
 	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q -m browser
