@@ -122,22 +122,23 @@ class Parameters:
 
     def residues(self, values: NDArray[np.int64]) -> NDArray[np.uint64]:
         """Map integers to [0, 2^bits)."""
-        return values.astype(np.uint64) & np.uint64((1 << self.bits) - 1)
+        return values.view(np.uint64) & np.uint64((1 << self.bits) - 1)
 
     def centre(self, sums: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Map sums of residues, modulo 2^bits, to [-2^(bits-1), 2^(bits-1))."""
         left = np.uint64(64 - self.bits)
         return np.right_shift((sums << left).view(np.int64), left.astype(np.int64))
 
-    def to_words(self, residues: NDArray[np.uint64]) -> bytes:
-        """Write residues in ``word`` bytes each, plane by plane.
+    def to_words(self, residues: NDArray[np.unsignedinteger[Any]]) -> bytes:
+        """Write residues, of 64 bits or, where they fit, of 32, in ``word`` bytes each, by planes.
 
         The low 4 bytes of all residues come first, then the next 2, then the next 1, as far as
         the word has them: strided copies of whole planes are many times faster than of odd words.
         """
-        raw = np.ascontiguousarray(residues, dtype="<u8")
+        wide = residues.itemsize
+        raw = np.ascontiguousarray(residues, dtype=f"<u{wide}")
         return b"".join(
-            raw.view(f"<u{size}")[start // size :: 8 // size].tobytes()
+            raw.view(f"<u{size}")[start // size :: wide // size].tobytes()
             for start, size in _planes(self.word)
         )
 
