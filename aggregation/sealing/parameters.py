@@ -199,15 +199,19 @@ def wrap_probability(
     units: Sequence[int],
     noise_variance: float,
     rounds: int,
+    dim: int | None = None,
 ) -> float:
-    """Return an upper bound on the chance that a run's sums wrap anywhere (``largest_sum``)."""
+    """Return an upper bound on the chance that a run's sums wrap anywhere (``largest_sum``).
+
+    ``dim`` counts the coordinates with such noise; None: all of them.
+    """
     room = 2 ** (parameters.bits - 1) - 1 - radius * sum(units)
     if room < 0:
         return 1.0
     if noise_variance == 0:
         return 0.0
     exponent = -(room**2) / (2 * noise_variance)
-    return min(1.0, 2 * parameters.dim * rounds * math.exp(exponent))
+    return min(1.0, 2 * (dim or parameters.dim) * rounds * math.exp(exponent))
 
 
 def _planes(word: int) -> list[tuple[int, int]]:
