@@ -11,15 +11,15 @@ from types import MappingProxyType
 from typing import cast
 
 import numpy as np
-from dp_accounting import NonPrivateDpEvent
+from dp_accounting import DpEvent, NonPrivateDpEvent
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.patients import Patients
 from aggregation.plan import Plan
-from aggregation.releases import round_event
+from aggregation.releases import round_event, scalar_event
 from aggregation.sealing import Contribution, Sealer
-from aggregation.update import draw_batches, noised_update
+from aggregation.update import draw_batches, noised_scalars, noised_update
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Ledger, Planned, Release, SigningKey
 from privacy.ledger.budget import NoiseSource as NoiseName
@@ -95,9 +95,8 @@ class Hospital:
         Raises:
           BudgetExceededError: The run would pass the budget; nothing was read.
         """
-        event = round_event(self.plan, self.name)
         self.ledger.declare(
-            [Planned("update", event)],
+            [Planned(kind, event) for kind, event, _ in self._events()],
             repeats=self.plan.rounds,
             unit=cast(Unit, self.plan.unit),
             context={"run": self.plan.run, "plan": self.plan.digest},
@@ -116,12 +115,14 @@ class Hospital:
           BudgetExceededError: The ledger refuses; no patient was read.
         """
         self._accept(params, round_)
-        entry = self.ledger.spend(self._release(round_))
+        entries = [self.ledger.spend(release) for release in self._releases(round_)]
         batches = draw_batches(self.plan, self.name, self._patients, self._source)
         self._drawn[round_] = batches
         integers = noised_update(self.plan, self.name, batches, params, self._source)
-        sealed = self._sealer.seal(integers)
-        self.ledger.attach(entry, sealed)
+        scalars = noised_scalars(self.plan, self.name, self._patients, params, self._source)
+        sealed = self._sealer.seal(np.concatenate([integers, scalars]))
+        for entry in entries:
+            self.ledger.attach(entry, sealed)
         self._round = round_ + 1
         return Contribution.sign(
             self._key,
@@ -133,7 +134,7 @@ class Hospital:
             ledger_head=digest(self.ledger.head().note),
         )
 
-    def learn(self, opened_sum: Int[np.ndarray, "dim"]) -> None:
+    def learn(self, opened_sum: Int[np.ndarray, "slots"]) -> None:
         """Take note of an opened sum: the next model has to follow from it."""
         self._expected = self.plan.advance(self._expected, opened_sum)
 
@@ -155,23 +156,34 @@ class Hospital:
                 "patients through any encryption."
             )
 
-    def _release(self, round_: int) -> Release:
+    def _events(self) -> list[tuple[str, DpEvent, float | None]]:
+        """Kind, event and clip norm of the update and of each scalar that travels with it."""
         plan = self.plan
-        event = round_event(plan, self.name)
+        beside = [
+            (f"scalar {group.name}", scalar_event(plan, group, self.name), group.clip_norm)
+            for group in plan.scalars
+        ]
+        return [("update", round_event(plan, self.name), plan.clip_norm), *beside]
+
+    def _releases(self, round_: int) -> list[Release]:
+        plan = self.plan
         sampler = "all" if plan.sampling_size is None else "poisson"
-        unprotected = isinstance(event, NonPrivateDpEvent)
-        return Release(
-            "update",
-            event,
-            round=round_,
-            unit=cast(Unit, plan.unit),
-            clip_norm=plan.clip_norm,
-            declared_sampler=sampler,
-            actual_sampler=sampler,
-            noise_source=cast(NoiseName, self._noise_name),
-            reason=f"the plan's noise is {plan.noise!r}: unprotected" if unprotected else "",
-            details={"plan": plan.digest},
-        )
+        unprotected = f"the plan's noise is {plan.noise!r}: unprotected"
+        return [
+            Release(
+                kind,
+                event,
+                round=round_,
+                unit=cast(Unit, plan.unit),
+                clip_norm=clip_norm,
+                declared_sampler=sampler,
+                actual_sampler=sampler,
+                noise_source=cast(NoiseName, self._noise_name),
+                reason=unprotected if isinstance(event, NonPrivateDpEvent) else "",
+                details={"plan": plan.digest},
+            )
+            for kind, event, clip_norm in self._events()
+        ]
 
     @property
     def _noise_name(self) -> str:

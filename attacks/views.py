@@ -359,7 +359,7 @@ def _opened_sums(plan: Plan, transcript: Transcript, knowledge: Knowledge) -> tu
     sums = []
     for opened in transcript.select(kind="opened", receiver=AGGREGATOR):
         parts = transcript.select(kind="update", receiver=AGGREGATOR, round_=opened.round)
-        integers = read_opened(opened.payload, plan.model.dim)
+        integers = read_opened(opened.payload, plan)
         sums.append(_gradient(plan, parts, models, knowledge, integers, opened.round))
     return tuple(sums)
 
@@ -444,5 +444,5 @@ def _final_model(plan: Plan, transcript: Transcript) -> NDArray[np.float64]:
         raise CorruptMessageError("The transcript holds no model. Use the folder of a whole run.")
     models = [by_round[round_] for round_ in sorted(by_round)]
     for message in transcript.select(kind="opened", receiver=AGGREGATOR, round_=max(by_round)):
-        models.append(plan.advance(models[-1], read_opened(message.payload, plan.model.dim)))
+        models.append(plan.advance(models[-1], read_opened(message.payload, plan)))
     return plan.final_model(models)

@@ -4,22 +4,20 @@ Every point is a record; a second run into the same folder computes only what is
 """
 
 import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-from joblib import Parallel, delayed
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from experiments.design import DESIGNS
 from experiments.figures import draw_frontier, save
 from experiments.lineups import Settings
-from experiments.points import Part, Point, measure, summarise
-from experiments.record import Record, read_records, stamp, writable_folder, write_json
+from experiments.points import Point
+from experiments.record import Record, writable_folder
 from experiments.settings import REGIMES
+from experiments.sweep import sweep
 from privacy.errors import InvalidInputError
 
 __all__ = ["LEGEND", "chosen_grid", "draw", "full_grid", "quick_grid", "run", "tables"]
@@ -101,62 +99,12 @@ def run(
     points: Sequence[Point],
     *,
     jobs: int = -1,
+    backend: str = "joblib",
     data_dir: Path | None = None,
     console: Console | None = None,
 ) -> list[Record]:
-    """Compute the points that have no record in ``out`` yet; return all of them, in order.
-
-    Durations go to ``out/timings.json``, beside the records. Any number of workers gives the same
-    records, byte for byte.
-    """
-    console = console or Console()
-    folder = writable_folder(out / "records")
-    done = {record.name: record for record in read_records(folder)}
-    names = [Record(point.config, {}, {}).name for point in points]
-    missing = [p for p, name in zip(points, names, strict=True) if name not in done]
-    if len(missing) < len(points):
-        console.print(f"{len(points) - len(missing)} of {len(points)} points are there already.")
-    stamped, timings = stamp(), {}
-    for point, parts, seconds in _measured(missing, jobs, data_dir, console):
-        record = Record(point.config, summarise(point, parts), stamped)
-        record.write(folder)
-        done[record.name] = record
-        timings[record.name] = {"label": point.label, "cpu_seconds": round(seconds, 2)}
-    if timings:
-        write_json(out / "timings.json", timings)
-    return [done[name] for name in names]
-
-
-def _measured(
-    points: Sequence[Point], jobs: int, data_dir: Path | None, console: Console
-) -> Iterator[tuple[Point, list[Part], float]]:
-    """Yield each point when the last of its folds is in."""
-    if not points:
-        return
-    units = [(p, s, f) for p in points for s, f in product(p.seeds, range(p.folds))]
-    waiting: dict[Point, list[Part]] = {p: [] for p in points}
-    spent = dict.fromkeys(points, 0.0)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task("federations", total=len(units))
-        results = Parallel(jobs, return_as="generator_unordered")(
-            delayed(_one)(point, seed, fold, data_dir) for point, seed, fold in units
-        )
-        for point, part, seconds in results:
-            waiting[point].append(part)
-            spent[point] += seconds
-            progress.update(task, advance=1, description=point.label)
-            if len(waiting[point]) == len(point.seeds) * point.folds:
-                yield point, waiting.pop(point), spent[point]
-
-
-def _one(point: Point, seed: int, fold: int, data_dir: Path | None) -> tuple[Point, Part, float]:
-    import torch
-
-    torch.set_num_threads(1)  # one worker a core: more threads only fight
-    start = time.process_time()
-    part = measure(point, seed, fold, data_dir)
-    return point, part, time.process_time() - start
+    """Compute the points that have no record in ``out`` yet; return all of them, in order."""
+    return sweep(out, points, jobs=jobs, backend=backend, data_dir=data_dir, console=console)
 
 
 def draw(out: Path, records: Sequence[Record]) -> tuple[Path, Path]:

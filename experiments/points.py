@@ -8,6 +8,7 @@ risk of its training patients (``experiments.lineups``).
 import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -91,6 +92,19 @@ class Point:
     def adversary(self) -> Name:
         """Who attacks: the curious server, who sees updates or sums by the design."""
         return "server_sealed" if self.design == "sealed" else "server_plain"
+
+    @property
+    def units(self) -> list[tuple[int, int]]:
+        """Seed and fold of each federation."""
+        return list(product(self.seeds, range(self.folds)))
+
+    def measure(self, unit: tuple[int, int], data_dir: Path | None = None) -> "Part":
+        """Run one fold of one seed."""
+        return measure(self, *unit, data_dir)
+
+    def summarise(self, parts: list["Part"]) -> dict[str, Any]:
+        """The record's metrics."""
+        return summarise(self, parts)
 
     def plan(self, patients: Mapping[str, Patients], *, seed: int, fold: int) -> Plan:
         """The plan of one fold."""

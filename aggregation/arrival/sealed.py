@@ -6,10 +6,11 @@ and seals; the opener opens a sum once the trigger has fired. Nothing here is a 
 run: it is one.
 
 Shares are sized for the smallest sum ever opened, less colluders, and no hospital may be in a sum
-twice (see ``simulate(waits=True)``).
+more often than the trigger's ``repeats`` (1: see ``simulate(waits=True)``).
 """
 
 import math
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -93,16 +94,17 @@ def run_sealed(
 
     Raises:
       InvalidInputError: A plan or a rule that this path does not cover, or a schedule in which a
-        hospital is in one sum twice.
+        hospital is in one sum more often than the trigger allows.
       BudgetExceededError: An upload would pass a hospital's budget.
     """
-    _check(plan, schedule, rule)
+    _check(plan, trigger, schedule, rule)
     keys = {name: SigningKey.generate() for name in plan.hospitals}
     scheme = _scheme(plan, trigger, schedule)
     policy = Policy(
         Roster(plan.run, {name: key.public for name, key in keys.items()}),
         min_honest=trigger.distinct - plan.colluders,
         c_assumed=plan.colluders,
+        repeats=trigger.repeats,
         require_ledger_head=True,
     )
     hospitals = {
@@ -274,7 +276,7 @@ def _scheme(plan: Plan, trigger: Trigger, schedule: Schedule) -> Scheme:
         variance = contributors * share**2
     bound = largest_sum(
         radius=plan.radius,
-        units=plan.declared_sizes,
+        units=[trigger.repeats * n for n in plan.declared_sizes],
         noise_variance=variance,
         dim=plan.model.dim,
         rounds=max(1, len(schedule.openings)),
@@ -282,7 +284,7 @@ def _scheme(plan: Plan, trigger: Trigger, schedule: Schedule) -> Scheme:
     return make_scheme(plan.scheme, dim=plan.model.dim, contributors=contributors, bound=bound)
 
 
-def _check(plan: Plan, schedule: Schedule, rule: Buffered) -> None:
+def _check(plan: Plan, trigger: Trigger, schedule: Schedule, rule: Buffered) -> None:
     if plan.clip_norm is None or plan.noise not in ("none", "shared"):
         raise InvalidInputError(
             f"An asynchronous sealed run needs a clip norm and noise none or shared; the plan has "
@@ -299,8 +301,10 @@ def _check(plan: Plan, schedule: Schedule, rule: Buffered) -> None:
         )
     for opening in schedule.openings:
         names = [arrival.hospital for arrival in opening.arrivals]
-        if len(set(names)) < len(names):
+        most = max(Counter(names).values())
+        if most > trigger.repeats:
             raise InvalidInputError(
-                f"A hospital is twice in the sum opened at {opening.time:g}: its patients would "
-                "move it by twice the clip norm. Make the schedule with waits=True."
+                f"A hospital is {most} times in the sum opened at {opening.time:g}, and the "
+                f"trigger's noise is sized for {trigger.repeats}: its patients would move the sum "
+                "too far. Make the schedule with waits=True, or raise the trigger's repeats."
             )

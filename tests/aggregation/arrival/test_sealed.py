@@ -156,8 +156,11 @@ def test_a_hospital_without_patients_sends_noise_and_counts_as_any_other() -> No
 
 def test_what_is_not_covered_is_refused() -> None:
     twice = simulate(PACES, Trigger(5, 3), horizon=20.0, seed=0)
-    with pytest.raises(InvalidInputError, match="twice in the sum"):
+    with pytest.raises(InvalidInputError, match=r"times in the sum .* sized for 1"):
         run_sealed(PLAN, Trigger(5, 3), twice, RULE, PATIENTS, seed=0)
+    often = Trigger(5, 3, repeats=5)  # what the noise is sized for, the openers allow
+    done = run_sealed(PLAN, often, twice, RULE, PATIENTS, seed=0)
+    assert len(done.opened) == len(twice.openings)
     with pytest.raises(InvalidInputError, match="noise='local'"):
         run(dataclasses.replace(PLAN, noise="local", colluders=0))
     with pytest.raises(InvalidInputError, match="local_steps=1"):

@@ -34,6 +34,15 @@ def test_shares_are_sized_for_the_smallest_sum_less_colluders() -> None:
         trigger.share_std(6.0, colluders=5)
 
 
+def test_noise_grows_with_the_repeats_that_a_sum_may_hold() -> None:
+    twice = Trigger(count=10, distinct=5, repeats=2)
+    assert twice.share_std(6.0, colluders=1) == 6.0
+    # Twice the sensitivity under twice the noise of the four honest shares.
+    assert math.sqrt((5 - 1) * 6.0**2) / 2 == pytest.approx(6.0)
+    with pytest.raises(InvalidInputError, match="repeats=0"):
+        Trigger(count=2, distinct=2, repeats=0)
+
+
 def test_synchronous_means_all_of_them_once() -> None:
     trigger = Trigger.synchronous(3)
     assert not trigger.fires(["a", "b", "b"])
