@@ -20,7 +20,16 @@ from experiments.settings import REGIMES
 from experiments.sweep import sweep
 from privacy.errors import InvalidInputError
 
-__all__ = ["LEGEND", "chosen_grid", "draw", "full_grid", "quick_grid", "run", "tables"]
+__all__ = [
+    "LEGEND",
+    "chosen_grid",
+    "command_of",
+    "draw",
+    "full_grid",
+    "quick_grid",
+    "run",
+    "tables",
+]
 
 EPSILONS = (0.1, 0.3, 1.0, 3.0, 10.0, None)
 _CHEAP = Settings(("closed_form",))
@@ -92,6 +101,33 @@ def chosen_grid(
         for epsilon in ((math.inf,) if design == "none" else epsilons)
     ]
     return list(dict.fromkeys(points))
+
+
+def command_of(record: Record) -> str:
+    """Return the command that makes this very point, among others where it makes a grid."""
+    config = record.config
+    seed = config["seeds"][0]
+    tail = f" --seed {seed}" if seed else ""
+    chosen = chosen_grid(
+        (config["design"],),
+        (math.inf if config["epsilon"] is None else config["epsilon"],),
+        config["regime"],
+        config["model"],
+        seed,
+    )
+    if record.name in _names(chosen):
+        strength = "inf" if config["epsilon"] is None else f"{config['epsilon']:g}"
+        return (
+            f"inpatient frontier --designs {config['design']} --epsilons {strength} "
+            f"--regime {config['regime']} --model {config['model']}{tail}"
+        )
+    return (
+        f"inpatient frontier{' --quick' if record.name in _names(quick_grid(seed)) else ''}{tail}"
+    )
+
+
+def _names(points: Sequence[Point]) -> set[str]:
+    return {Record(point.config, {}, {}).name for point in points}
 
 
 def run(
