@@ -1,21 +1,8 @@
-r"""What it costs that Memory opens each noised update twice: a matrix mechanism.
+"""What it costs that Memory opens each noised update twice: the schedule as a matrix of openings.
 
-Upload j is :math:`u_j = x_j + z_j` with the share's noise z of standard deviation
-:math:`\sigma`; opening t shows :math:`y_t = \sum_j A_{tj} u_j`, where A is +1 at the upload's own
-opening and -1 where the same hospital's next one replaces it. Colluders know their noise and their
-patients: their columns are removed. For Gaussian noise the squared distance between neighbouring
-outputs is
-
-.. math:: \frac{1}{\sigma^2} \sum_{ij} P_{ij} \langle \delta_i, \delta_j \rangle,
-   \qquad P = A^\top (A A^\top)^+ A,
-
-with :math:`\delta_j` what a patient adds to upload j, norm at most C, whose directions the
-adversary may choose: at most :math:`\sum_{ij} |P_{ij}|` over the uploads of its hospital, in units
-of :math:`C^2 / \sigma^2`, and at most their number times the largest eigenvalue of that block of P
-(Denisov et al. 2022, arXiv 2202.08312v2, section 3; adaptivity: Theorem 2.1 there).
-
-The same holds for plain sums in which a hospital appears twice: r of n shares cost r^2 / n, not
-r / n.
+The accounting itself is ``privacy.accounting.units.leverage``; here a schedule becomes its matrix
+A, +1 at an upload's own opening and -1 where the same hospital's next one replaces it. Colluders
+know their noise and their patients: their columns are removed.
 
 This is exact accounting for *Gaussian* shares. For discrete shares it is an estimate, so Memory is
 not the default.
@@ -27,6 +14,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aggregation.arrival.schedule import Schedule
+from privacy.accounting import units
 
 __all__ = ["leverage", "opening_matrix"]
 
@@ -66,12 +54,5 @@ def leverage(
     """
     matrix, owners = opening_matrix(schedule, memory=memory)
     honest = [j for j, owner in enumerate(owners) if owner not in colluders]
-    kept = matrix[:, honest]
-    projector = np.linalg.pinv(kept) @ kept
-    found = {}
-    for name in dict.fromkeys(owners[j] for j in honest):
-        own = [i for i, j in enumerate(honest) if owners[j] == name]
-        block = projector[np.ix_(own, own)]
-        largest = float(np.linalg.eigvalsh((block + block.T) / 2)[-1])
-        found[name] = min(float(np.abs(block).sum()), len(own) * largest)
-    return found
+    found = units.leverage(matrix[:, honest], owners=[owners[j] for j in honest])
+    return {str(name): squared for name, squared in found.items()}

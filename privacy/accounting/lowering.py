@@ -20,21 +20,23 @@ from dp_accounting import dp_event as dp
 from scipy.special import bdtrc, log_ndtr
 
 from privacy.accounting import profiles
-from privacy.accounting.classes import in_classes
-from privacy.accounting.composition import Part
+from privacy.accounting.composition import Part, Parts
 from privacy.accounting.discrete import concentrated_rho, sandwich
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
+    LinearOpeningsDpEvent,
     ShuffledBatchesDpEvent,
     SkellamDpEvent,
 )
+from privacy.accounting.linear import certified
 from privacy.accounting.nested import Composed
 from privacy.errors import InvalidInputError
 
 __all__ = ["Lowered", "lower"]
 
 Side = Literal["above", "below"]
+_WIDEST = 8.0
 
 
 @dataclass(frozen=True)
@@ -50,7 +52,7 @@ class Lowered:
       unbounded: Whether a release is not private at all.
     """
 
-    parts: tuple[Part, ...] = ()
+    parts: Parts = ()
     slack: float = 0.0
     rho: float = 0.0
     xi: float = 0.0
@@ -63,7 +65,9 @@ class Lowered:
         if not self.parts:
             return 0.0
         only = self.parts[0][0]
-        return only.mu if len(self.parts) == 1 and isinstance(only, profiles.Gaussian) else None
+        return (
+            float(only.mu) if len(self.parts) == 1 and isinstance(only, profiles.Gaussian) else None
+        )
 
     @property
     def count(self) -> int:
@@ -89,7 +93,7 @@ def lower(event: dp.DpEvent, relation: Relation, side: Side, *, path: str = "eve
                 lower(e, relation, side, path=f"{path}.events[{i}]")
                 for i, e in enumerate(event.events)
             )
-            return _merge(found, side)
+            return _merge(found)
         case dp.PoissonSampledDpEvent():
             return _poisson(event, relation, side, path)
         case dp.SampledWithoutReplacementDpEvent():
@@ -115,6 +119,8 @@ def _leaf(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Lower
         case DistributedDiscreteGaussianDpEvent():
             touched = min(event.dim, factor * event.radius**2)
             return _discrete(event, factor, side, touched, contributors=event.contributors)
+        case LinearOpeningsDpEvent():
+            return _linear(event, factor, side)
         case SkellamDpEvent():
             return _skellam(event, factor, side)
         case dp.LaplaceDpEvent():
@@ -154,6 +160,16 @@ def _discrete(
     if math.isinf(found.mu_above):
         return Lowered(rho=rho, narrow=True)
     return _one(profiles.Gaussian(found.mu_above), slack=found.slack_above, rho=rho)
+
+
+def _linear(event: LinearOpeningsDpEvent, factor: int, side: Side) -> Lowered:
+    """Part of a Gaussian; with P <= e^k P' and Q >= e^-k Q', divergences rise by at most 3 k."""
+    if side == "below":
+        return Lowered()
+    mu, slack = certified(event, factor=factor)
+    if math.isinf(mu):
+        return Lowered(rho=math.inf, narrow=True)
+    return Lowered(((profiles.Gaussian(mu), 1),), slack=slack, rho=mu**2 / 2, xi=3 * slack)
 
 
 def _skellam(event: SkellamDpEvent, factor: int, side: Side) -> Lowered:
@@ -201,7 +217,7 @@ def _poisson(event: dp.PoissonSampledDpEvent, relation: Relation, side: Side, pa
     inner = lower(event.event, relation, side, path=f"{path}.event")
     if q == 0 or (not inner.parts and not inner.narrow and not inner.unbounded):
         return Lowered()
-    if q == 1 or inner.unbounded or inner.narrow:
+    if q == 1 or inner.unbounded or inner.narrow or _opened_together(event.event):
         return inner  # a mixture over samples is no worse than its worst member
     profile, n = inner.parts[0]
     single = len(inner.parts) == 1 and n == 1
@@ -246,7 +262,7 @@ def _fixed_size(
     inner = lower(event.event, relation, side, path=f"{path}.event")
     if q == 0 or (not inner.parts and not inner.narrow and not inner.unbounded):
         return Lowered()
-    if q == 1 or inner.unbounded or inner.narrow:
+    if q == 1 or inner.unbounded or inner.narrow or _opened_together(event.event):
         return inner
     if side == "below":
         return Lowered()
@@ -305,12 +321,21 @@ def _truncated(
 
 
 def _answers(event: dp.DpEvent) -> bool:
-    if isinstance(event, dp.RandomizedResponseDpEvent):
+    return _contains(event, dp.RandomizedResponseDpEvent)
+
+
+def _opened_together(event: dp.DpEvent) -> bool:
+    """Whether it is part of a cost that is only known as a whole: no sampling amplifies a part."""
+    return _contains(event, LinearOpeningsDpEvent)
+
+
+def _contains(event: dp.DpEvent, kind: type[dp.DpEvent]) -> bool:
+    if isinstance(event, kind):
         return True
     if isinstance(event, dp.ComposedDpEvent):
-        return any(_answers(e) for e in event.events)
+        return any(_contains(e, kind) for e in event.events)
     child = getattr(event, "event", None)
-    return child is not None and _answers(child)
+    return child is not None and _contains(child, kind)
 
 
 def _one(profile: profiles.Profile, *, rho: float, slack: float = 0.0) -> Lowered:
@@ -331,7 +356,7 @@ def _repeat(inner: Lowered, times: int) -> Lowered:
     parts: list[Part] = []
     for profile, n in inner.parts:
         if isinstance(profile, profiles.Gaussian):
-            parts.append((profiles.Gaussian(profile.mu * math.sqrt(times)), 1))
+            parts.append((profiles.Gaussian(float(profile.mu) * math.sqrt(times)), 1))
         else:
             parts.append((profile, n * times))
     return Lowered(
@@ -344,13 +369,13 @@ def _repeat(inner: Lowered, times: int) -> Lowered:
     )
 
 
-def _merge(found: Iterable[Lowered], side: Side) -> Lowered:
+def _merge(found: Iterable[Lowered]) -> Lowered:
     counts: dict[profiles.Profile, int] = {}
     squares, slack, rho, xi, narrow, unbounded = 0.0, 0.0, 0.0, 0.0, False, False
     for one in found:
         for profile, n in one.parts:
             if isinstance(profile, profiles.Gaussian):
-                squares += profile.mu**2 * n
+                squares += float(profile.mu) ** 2 * n
             else:
                 counts[profile] = counts.get(profile, 0) + n
         slack += one.slack
@@ -358,6 +383,8 @@ def _merge(found: Iterable[Lowered], side: Side) -> Lowered:
         xi += one.xi
         narrow |= one.narrow
         unbounded |= one.unbounded
-    parts: list[Part] = [(profiles.Gaussian(math.sqrt(squares)), 1)] if squares > 0 else []
-    few = in_classes(tuple(counts.items()), side)
-    return Lowered((*parts, *few), slack, rho, xi, narrow, unbounded)
+    # Beside others a wide Gaussian goes on a grid: as several narrow ones, whose losses are floats.
+    several = max(1, math.ceil(squares / _WIDEST**2)) if counts else 1
+    each = profiles.Gaussian(math.sqrt(squares / several))
+    parts: list[Part] = [(each, several)] if squares > 0 else []
+    return Lowered((*parts, *counts.items()), slack, rho, xi, narrow, unbounded)

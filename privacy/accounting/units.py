@@ -24,7 +24,13 @@ from privacy.accounting.events import (
 )
 from privacy.errors import InvalidInputError
 
-__all__ = ["bounded_participation", "hospital_rounds", "in_several_hospitals", "memory_event"]
+__all__ = [
+    "bounded_participation",
+    "hospital_rounds",
+    "in_several_hospitals",
+    "leverage",
+    "memory_event",
+]
 
 
 def hospital_rounds(step: dp.DpEvent, *, prob: float, steps: int, rounds: int) -> dp.DpEvent:
@@ -103,7 +109,33 @@ def memory_event(
     noise_multiplier: float,
     unit: Hashable | None = None,
 ) -> dp.GaussianDpEvent:
-    r"""Return one Gaussian event for several sums that share uploads, and so share their noise.
+    """Return one Gaussian event for several sums that share uploads, and so share their noise.
+
+    Exact for continuous Gaussian noise; for discrete noise an estimate. See ``leverage``.
+
+    Args:
+      openings: A, one row an opened sum, one column an upload.
+      owners: Whose upload each column is.
+      noise_multiplier: Standard deviation of *one upload's* noise over the clip norm.
+      unit: The owner whose worst case is wanted; None: the worst over all owners.
+
+    Raises:
+      InvalidInputError: ``owners`` does not fit the columns, no opening shows an upload of the
+        owner, or a value is NaN or infinite.
+    """
+    positive(noise_multiplier=noise_multiplier)
+    found = leverage(openings, owners=owners)
+    worst = max(found.values(), default=0.0) if unit is None else found.get(unit, 0.0)
+    if worst == 0:
+        raise InvalidInputError("No opening shows an upload of that owner: there is no event.")
+    # Rounding goes against us: the pseudo-inverse is good to about 1e-12.
+    return dp.GaussianDpEvent(noise_multiplier / math.sqrt(worst * (1 + 1e-9)))
+
+
+def leverage(
+    openings: Float[np.ndarray, "openings uploads"], *, owners: Sequence[Hashable]
+) -> dict[Hashable, float]:
+    r"""Return each owner's squared sensitivity, in units of (clip norm / one upload's noise)^2.
 
     Upload j is :math:`x_j + z_j` with fresh noise; opening t shows :math:`\sum_j A_{tj}(x_j +
     z_j)`. All openings together are a Gaussian with covariance :math:`\sigma^2 A A^\top`, and
@@ -115,31 +147,26 @@ def memory_event(
     block (Denisov, McMahan, Rush, Smith and Thakurta 2022, arXiv 2202.08312v2, Section 3).
     Openings may be chosen adaptively (Theorem 2.1 there).
 
-    Exact for continuous Gaussian noise; for discrete noise an estimate.
+    A plain sum is the simplest case: an owner with r of its n uploads has r^2 / n, not r / n.
 
     Args:
-      openings: A, one row an opened sum, one column an upload.
+      openings: A, one row an opened sum, one column an upload; what the adversary knows of (its
+        own uploads) has no column.
       owners: Whose upload each column is.
-      noise_multiplier: Standard deviation of *one upload's* noise over the clip norm.
-      unit: The owner whose worst case is wanted; None: the worst over all owners.
 
     Raises:
       InvalidInputError: ``owners`` does not fit the columns, or a value is NaN or infinite.
     """
-    positive(noise_multiplier=noise_multiplier)
     finite_array(openings=openings)
     if len(owners) != openings.shape[1]:
         raise InvalidInputError(
             f"Expected one owner an upload: {openings.shape[1]} columns, {len(owners)} owners."
         )
     projector = np.linalg.pinv(openings) @ openings
-    worst = 0.0
-    for owner in dict.fromkeys(owners) if unit is None else (unit,):
+    found: dict[Hashable, float] = {}
+    for owner in dict.fromkeys(owners):
         own = [j for j, other in enumerate(owners) if other == owner]
         block = projector[np.ix_(own, own)]
-        largest = float(np.linalg.eigvalsh((block + block.T) / 2)[-1]) if own else 0.0
-        worst = max(worst, min(float(np.abs(block).sum()), len(own) * largest))
-    if worst == 0:
-        raise InvalidInputError("No opening shows an upload of that owner: there is no event.")
-    # Rounding goes against us: the pseudo-inverse is good to about 1e-12.
-    return dp.GaussianDpEvent(noise_multiplier / math.sqrt(worst * (1 + 1e-9)))
+        largest = float(np.linalg.eigvalsh((block + block.T) / 2)[-1])
+        found[owner] = min(float(np.abs(block).sum()), len(own) * largest)
+    return found
