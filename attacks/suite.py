@@ -11,12 +11,15 @@ from typing import Protocol, runtime_checkable
 from attacks.active import Imprint
 from attacks.cascade import Cascade
 from attacks.closed_form import ClosedForm
+from attacks.disaggregation import Disaggregation
 from attacks.fedavg import FedAvgInversion
 from attacks.informed import InformedExact, InformedSearch
 from attacks.inversion import Inversion
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction
 from attacks.spear import Spear
+from attacks.sratta import Sratta
+from attacks.stale import StaleInversion
 from attacks.tableak import TabLeak
 from attacks.views import Observation
 from privacy.errors import InvalidInputError
@@ -57,6 +60,9 @@ ATTACKS: Mapping[str, Callable[[Effort], Attack]] = {
     "ig": lambda e: Inversion("ig", e.restarts, e.iterations, seed=e.seed),
     "fedavg": lambda e: FedAvgInversion(e.restarts, e.iterations, seed=e.seed),
     "imprint": lambda _: Imprint(),
+    "sratta": lambda _: Sratta(),
+    "disaggregation": lambda _: Disaggregation(),
+    "stale": lambda e: StaleInversion(e.restarts, e.iterations, seed=e.seed),
     "informed_exact": lambda _: InformedExact(),
     "informed_search": lambda e: InformedSearch(e.restarts, e.iterations, seed=e.seed),
 }

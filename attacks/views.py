@@ -144,11 +144,19 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Contribution:
-    """One hospital's part in a sum, at the model that it was given."""
+    """One hospital's part in a sum, at the model that it was given.
+
+    Attributes:
+      hospital: Its name.
+      params: The model that it was given, of the last round or an older one.
+      labels: Outcomes of its batch, if they are declared.
+      weight: What it multiplied its patients' gradients by before the noise, as it signed.
+    """
 
     hospital: str
     params: Float[np.ndarray, "dim"]
     labels: Int[np.ndarray, "patients"] | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -178,13 +186,15 @@ class Gradient:
         """The one model of all contributors.
 
         Raises:
-          RefusedError: They were given different models.
+          RefusedError: They were given different models, or weighed their patients.
         """
         first = self.contributions[0].params
-        if any(not np.array_equal(c.params, first) for c in self.contributions[1:]):
+        mixed = any(not np.array_equal(c.params, first) for c in self.contributions[1:])
+        if mixed or any(c.weight != 1 for c in self.contributions):
             raise RefusedError(
-                f"The sum of round {self.round} mixes gradients at different models; an attack on "
-                "one model can't read it. Use an attack on stale mixtures."
+                f"The sum of round {self.round} mixes gradients at different models, or of "
+                "different weights; an attack on one model can't read it. Use an attack on stale "
+                "mixtures ('stale')."
             )
         return first
 
@@ -357,11 +367,25 @@ def _single_updates(
 def _opened_sums(plan: Plan, transcript: Transcript, knowledge: Knowledge) -> tuple[Gradient, ...]:
     models = _models(transcript)
     sums = []
-    for opened in transcript.select(kind="opened", receiver=AGGREGATOR):
-        parts = transcript.select(kind="update", receiver=AGGREGATOR, round_=opened.round)
-        integers = read_opened(opened.payload, plan.model.dim)
-        sums.append(_gradient(plan, parts, models, knowledge, integers, opened.round))
-    return tuple(sums)
+    waiting: list[Message] = []  # a server opens all that it holds: what came since the last sum
+    for m in transcript:
+        if m.receiver == AGGREGATOR and m.kind == "update":
+            waiting.append(m)
+        elif m.receiver == AGGREGATOR and m.kind == "opened":
+            integers = read_opened(m.payload, plan.model.dim)
+            sums.append(_gradient(plan, tuple(waiting), models, knowledge, integers, m.round))
+            waiting = []
+    return tuple(_with_shares(plan, transcript, g) for g in sums)
+
+
+def _with_shares(plan: Plan, transcript: Transcript, gradient: Gradient) -> Gradient:
+    """Size the noise by the smallest sum ever opened, where the run opens sums of few."""
+    distinct = next(iter(transcript)).public.get("distinct")
+    if plan.noise != "shared" or not isinstance(distinct, int):
+        return gradient
+    share = plan.noise_multiplier * plan.radius / float(np.sqrt(distinct - plan.colluders))
+    noise = share * float(np.sqrt(len(gradient.contributions)))
+    return replace(gradient, noise_std=noise)
 
 
 def _gradient(
@@ -387,7 +411,9 @@ def _gradient(
                 "though it answered it. Use the transcript of a whole run."
             )
         labels = knowledge.labels.get((part.round, part.sender))
-        contributions.append(Contribution(part.sender, models[place], labels))
+        weight = part.public.get("weight", 1.0)
+        known = float(weight) if isinstance(weight, int | float) else 1.0
+        contributions.append(Contribution(part.sender, models[place], labels, known))
     if not contributions:
         raise CorruptMessageError(f"The opened sum of round {round_} has no update before it.")
     return Gradient(round_, tuple(contributions), integers, _noise_std(plan, integers, len(parts)))
@@ -424,7 +450,11 @@ def _without(
         raise RefusedError(
             f"Every contributor of round {gradient.round} colludes: no patient is left to attack."
         )
-    return Gradient(gradient.round, left, integers, _noise_std(plan, integers, len(left)))
+    share = gradient.noise_std / float(np.sqrt(len(gradient.contributions)))
+    noise = share * float(np.sqrt(len(left)))
+    if plan.noise == "article":
+        noise = _noise_std(plan, integers, len(left))
+    return Gradient(gradient.round, left, integers, noise)
 
 
 def _models(transcript: Transcript) -> dict[Place, NDArray[np.float64]]:
