@@ -17,6 +17,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 from numpy.typing import NDArray
+from scipy.stats import binom
 from torch import Tensor
 
 from aggregation.plan import Plan
@@ -33,6 +34,8 @@ from privacy._validate import natural, positive
 from privacy.errors import RefusedError
 
 __all__ = ["Mixture", "StaleInversion"]
+
+_DRAWS = 4096  # of counts of the ill, from the prior
 
 
 @dataclass(frozen=True)
@@ -115,16 +118,18 @@ class StaleInversion:
     def _attack(
         self, plan: Plan, gradient: Gradient, prior: Prior, rng: np.random.Generator
     ) -> NDArray[np.float64]:
-        labels = _labels(plan, gradient, prior, rng)
+        makeups = _makeups(plan, gradient, prior, rng, most=max(1, self.restarts // 2))
+        which = np.arange(self.restarts) % len(makeups)
         mixture = Mixture(
             tuple(
                 BatchGradient.at(plan.model, c.params, plan.clip_norm, torch.float64)
                 for c in gradient.contributions
             ),
             tuple(c.weight for c in gradient.contributions),
-            tuple(len(part) for part in labels),
+            tuple(len(part) for part in makeups[0]),
         )
-        y = torch.tensor(np.concatenate(labels), dtype=torch.float64).expand(self.restarts, -1)
+        labels = np.stack([np.concatenate(makeups[i]) for i in which]).astype(np.float64)
+        y = torch.tensor(labels)
         people, present = y.shape[1], torch.ones_like(y)
         target = torch.tensor(gradient.integers * plan.step)
         variance = plan.step**2 * (gradient.noise_std**2 + people / 12)
@@ -137,33 +142,47 @@ class StaleInversion:
         blind = prior.best_guesses(people)
         with torch.no_grad():
             found, guessed = (
-                (mixture(torch.tensor(x), y[: len(x)], present[: len(x)]) - target).square().sum(1)
-                for x in (valid, blind[None])
+                (mixture(torch.tensor(x), y, present) - target).square().sum(1)
+                for x in (valid, np.repeat(blind[None], self.restarts, axis=0))
             )
         best = int(found.argmin())
         # A number fitted to pure noise gains one half of log-likelihood; twice that is asked for.
-        drowned = float(guessed[0] - found[best]) < 2 * variance * people * plan.model.features
+        drowned = float(guessed.min() - found[best]) < 2 * variance * people * plan.model.features
         return blind if noisy and drowned else valid[best]
 
 
-def _labels(
-    plan: Plan, gradient: Gradient, prior: Prior, rng: np.random.Generator
-) -> list[NDArray[np.int64]]:
-    """Outcomes of each contributor: declared, or at the one rate that the last bias shows."""
+def _makeups(
+    plan: Plan, gradient: Gradient, prior: Prior, rng: np.random.Generator, *, most: int
+) -> list[list[NDArray[np.int64]]]:
+    """Outcomes of each contributor: declared, or the likeliest counts by the sum's last bias."""
     parts = gradient.contributions
     sizes = [_size(plan, gradient, c) for c in parts]
-    well, gap = 0.0, 0.0
-    for c, size in zip(parts, sizes, strict=True):
+    if all(c.labels is not None for c in parts):
+        return [[c.labels for c in parts if c.labels is not None]]
+    moments = []
+    for c in parts:
         alone = Gradient(gradient.round, (c,), gradient.integers, gradient.noise_std)
-        (m0, _), (m1, _) = last_bias_moments(plan, alone, prior, rng)
-        well += c.weight * size * m0
-        gap += c.weight * size * (m1 - m0)
-    rate = float(np.clip((gradient.integers[-1] - well) / gap, 0, 1)) if gap else 0.5
+        moments.append(last_bias_moments(plan, alone, prior, rng))
+    ill = np.stack([rng.binomial(n, prior.outcome_rate, _DRAWS) for n in sizes], axis=1)
+    for k, c in enumerate(parts):
+        if c.labels is not None:
+            ill[:, k] = c.labels.sum()
+    ill = np.unique(ill, axis=0)
+    mean, variance = np.zeros(len(ill)), np.full(len(ill), gradient.noise_std**2 + 1.0)
+    score = np.zeros(len(ill))
+    for k, ((m0, v0), (m1, v1)) in enumerate(moments):
+        a, n, i = parts[k].weight, sizes[k], ill[:, k]
+        mean += a * ((n - i) * m0 + i * m1)
+        variance += a**2 * ((n - i) * v0 + i * v1)
+        score += binom.logpmf(i, n, prior.outcome_rate)
+    score -= 0.5 * ((gradient.integers[-1] - mean) ** 2 / variance + np.log(variance))
+    best = np.argsort(-score, kind="stable")[:most]
     return [
-        c.labels
-        if c.labels is not None
-        else np.repeat(np.array([0, 1]), [n - round(n * rate), round(n * rate)])
-        for c, n in zip(parts, sizes, strict=True)
+        [
+            c.labels if c.labels is not None else np.repeat(np.array([0, 1]), [n - i, i])
+            for c, n, i in zip(parts, sizes, ill[row], strict=True)
+        ]
+        for row in best
     ]
 
 

@@ -17,15 +17,15 @@ from attacks.views import GradientView, observe, require
 from privacy.errors import RefusedError
 from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
 
-PEOPLE = {name: p.take(np.arange(3)) for name, p in cohort(4).items()}
+PEOPLE = {name: p.take(np.arange(2)) for name, p in cohort(4).items()}
 TRIGGER = Trigger(count=2, distinct=2)
 PACES = {n: Pace(d) for n, d in zip(PEOPLE, (1.0, 1.3, 2.2, 3.1), strict=True)}
 SCHEDULE = simulate(PACES, TRIGGER, horizon=8.0, seed=1, waits=True)
 PLAN = dataclasses.replace(
-    run().plan, hospitals=tuple(PEOPLE), declared_sizes=(3,) * 4, sampling_size=None,
+    run().plan, hospitals=tuple(PEOPLE), declared_sizes=(2,) * 4, sampling_size=None,
     clip_norm=1.0, radius=2**20, learning_rate=1.0, model=Model("mlp", len(SCHEMA), 64),
 )  # fmt: skip
-ATTACK = StaleInversion(restarts=4, iterations=250)
+ATTACK = StaleInversion(restarts=12, iterations=250)
 
 
 @cache
@@ -70,7 +70,7 @@ def test_the_mixture_is_what_the_hospitals_updates_sum_to() -> None:
                 BatchGradient.at(PLAN.model, c.params, 1.0, torch.float64) for c in g.contributions
             ),
             tuple(c.weight for c in g.contributions),
-            (3,) * len(g.contributions),
+            (2,) * len(g.contributions),
         )
         x = np.concatenate([PEOPLE[n].features for n in g.hospitals])
         y = torch.tensor(np.concatenate([PEOPLE[n].outcomes for n in g.hospitals]))[None].double()
@@ -80,7 +80,7 @@ def test_the_mixture_is_what_the_hospitals_updates_sum_to() -> None:
 
 def advantage(view: GradientView) -> list[float]:
     gained = []
-    for g in stale(view).gradients:
+    for g in stale(view).gradients[:4]:
         found = ATTACK.reconstruct(dataclasses.replace(view, gradients=(g,)), PRIOR)
         assert not found.certified.any()
         truth = np.concatenate([PEOPLE[n].features for n in g.hospitals])
