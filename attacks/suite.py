@@ -13,10 +13,12 @@ from attacks.cascade import Cascade
 from attacks.closed_form import ClosedForm
 from attacks.disaggregation import Disaggregation
 from attacks.fedavg import FedAvgInversion
+from attacks.fishing import Fishing
 from attacks.informed import InformedExact, InformedSearch
 from attacks.inversion import Inversion
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction
+from attacks.row_space import RowSpace
 from attacks.spear import Spear
 from attacks.sratta import Sratta
 from attacks.stale import StaleInversion
@@ -60,6 +62,8 @@ ATTACKS: Mapping[str, Callable[[Effort], Attack]] = {
     "ig": lambda e: Inversion("ig", e.restarts, e.iterations, seed=e.seed),
     "fedavg": lambda e: FedAvgInversion(e.restarts, e.iterations, seed=e.seed),
     "imprint": lambda _: Imprint(),
+    "fishing": lambda _: Fishing(),
+    "row_space": lambda _: RowSpace(),
     "sratta": lambda _: Sratta(),
     "disaggregation": lambda _: Disaggregation(),
     "stale": lambda e: StaleInversion(e.restarts, e.iterations, seed=e.seed),
