@@ -1,6 +1,6 @@
 r"""Membership of the public model in *one run*: no shadow model is trained.
 
-LiRA trains shadows to learn what a stranger's loss looks like. Here the strangers do: people of whom
+LiRA trains shadows to learn what a stranger's loss looks like. Here strangers say it: people of whom
 the adversary knows that they took no part. A regression of the model's log-odds of the true outcome
 on the strangers' records says what it would give each person as a stranger, and how widely that
 spreads; who stands above is called a member (after the quantile regression of Bertran et al. 2023,
