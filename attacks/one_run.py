@@ -1,7 +1,7 @@
 r"""Membership of the public model in *one run*: no shadow model is trained.
 
-LiRA trains shadows to learn what a stranger's loss looks like. Here strangers say it: people of whom
-the adversary knows that they took no part. A regression of the model's log-odds of the true outcome
+LiRA trains shadows to learn what a stranger's loss looks like. Strangers say it here: people of
+whom the adversary knows that they took no part. A regression of the model's log-odds of the outcome
 on the strangers' records says what it would give each person as a stranger, and how widely that
 spreads; who stands above is called a member (after the quantile regression of Bertran et al. 2023,
 *Scalable Membership Inference Attacks via Quantile Regression*, Algorithm 1, with a normal fit).

@@ -1,11 +1,14 @@
 r"""Property inference: which share of a hospital's patients are women, or smokers, from its sum.
 
 Shadow hospitals are put together from public patients, each with a share of its own of those who
-have the property; their sums at the very model, with the noise of the plan, teach a ridge regression
+have the property; their sums at the very model, with the noise of the plan, teach a regression
 to read the share off a sum (Ateniese et al. 2015; Ganju et al. 2018, *Property Inference Attacks on
 Fully Connected Neural Networks*, section 3, whose shadow models these shadow sums replace: a sum of
 gradients needs no training). Noise for patients makes the estimate wider; it does not protect a
 statement about all of them, and the stated error says how much it tells.
+
+A sum shows men who are well *less* men who are ill. It is as good as the public patients are: where
+illness has another relation to the property than theirs, the stated error is too small.
 
 Cost: one gradient a public patient and model; a second.
 """
@@ -119,10 +122,8 @@ def _read(
     truth = rng.uniform(0.05, 0.95, shadows)
     sums = np.empty((shadows, len(basis)))
     for i, share in enumerate(truth):
-        # Shadow hospitals differ in how ill they are, too: the property is not read off that.
-        tilt = np.where(public.outcomes == 1, *rng.dirichlet((2.0, 2.0)))
-        chance = tilt * np.where(has, share / (tilt * has).sum(), (1 - share) / (tilt * ~has).sum())
-        sums[i] = rows[rng.choice(len(rows), size, p=chance / chance.sum())].sum(axis=0)
+        chance = np.where(has, share / has.sum(), (1 - share) / (~has).sum())
+        sums[i] = rows[rng.choice(len(rows), size, p=chance)].sum(axis=0)
     sums += rng.normal(0.0, max(gradient.noise_std, 1.0), sums.shape)
     centre, scale = sums.mean(axis=0), sums.std(axis=0)
     design, own = (sums - centre) / scale, (seen - centre) / scale

@@ -47,6 +47,11 @@ class Attack(Protocol):
         """What it is called, in commands and records."""
         ...
 
+    @property
+    def needs(self) -> type[Observation]:
+        """The view that it needs; it is refused any other."""
+        ...
+
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Return records, the attack's confidence in each, and which are certified."""
         ...

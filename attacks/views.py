@@ -19,6 +19,7 @@ public          the final model
 [1] Bonawitz et al. (2017), *Practical Secure Aggregation*, section 2: what a server may see.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar, get_args
@@ -31,6 +32,7 @@ from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.transcript import AGGREGATOR, Message, Transcript
 from attacks.opening import plain_reader, read_opened
+from privacy._validate import finite_array
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 
 __all__ = [
@@ -277,7 +279,10 @@ def require(observation: Observation, kind: type[View], attack: str) -> View:
     """Return the observation if it is of the kind that an attack needs.
 
     Raises:
-      RefusedError: The adversary does not see what the attack needs.
+      RefusedError: The adversary does not see what the attack needs, or sees sums in which nobody
+        left a trace (a batch of zero, a layer that is dead).
+      InvalidInputError: A sum or a model is of the wrong shape or type, holds NaN, or the plan's
+        model is unknown.
     """
     if not isinstance(observation, kind):
         raise RefusedError(
@@ -285,7 +290,33 @@ def require(observation: Observation, kind: type[View], attack: str) -> View:
             f"{observation.adversary!r} sees a {type(observation).__name__}. Choose an adversary "
             "that sees more, or an attack that needs less."
         )
+    if isinstance(observation, GradientView):
+        _check_sums(observation)
     return observation
+
+
+def _check_sums(view: GradientView) -> None:
+    model = view.plan.model
+    if model.kind not in ("logistic", "mlp"):
+        raise InvalidInputError(
+            f"Unknown model {model.kind!r}: attacks know the gradients of logistic and mlp (ReLU)."
+        )
+    for g in view.gradients:
+        for part in g.contributions:
+            finite_array(params=part.params, hint=f"The model sent to {part.hospital} is broken.")
+        finite_array(integers=g.integers, hint=f"The sum of round {g.round} is broken.")
+        shapes = {g.integers.shape, *(c.params.shape for c in g.contributions)}
+        if shapes != {(model.dim,)} or g.integers.dtype.kind != "i":
+            raise InvalidInputError(
+                f"Expected {model.dim} integers and as many parameters in round {g.round}, got "
+                f"{g.integers.dtype} and shapes {sorted(shapes)}. Use one run's plan and messages."
+            )
+    first = sum(math.prod(shape) for _, shape in model.layout[:2])
+    if view.gradients and not any(g.integers[:first].any() for g in view.gradients):
+        raise RefusedError(
+            "Nobody left a trace in the first layer of any sum: the batch is empty, or the layer "
+            "is dead. There is nothing to reconstruct."
+        )
 
 
 def observe(transcript: Transcript, adversary: Adversary | Name) -> Observation:
