@@ -212,7 +212,7 @@ def _single(plan: Plan, shown: NDArray[np.float64]) -> NDArray[np.bool_]:
 def _crowded(plan: Plan, shown: NDArray[np.float64]) -> NDArray[np.bool_]:
     """Which slabs hold somebody and fail the test."""
     loud = np.abs(shown).max(axis=(0, 2)) > 8 * _rounding(plan)
-    return loud & ~_single(plan, shown)
+    return np.asarray(loud & ~_single(plan, shown))
 
 
 def _recut(plan: Plan, asked: list[Gradient], cuts: NDArray[np.float64]) -> NDArray[np.float64]:

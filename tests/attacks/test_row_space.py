@@ -1,3 +1,5 @@
+from typing import Any
+
 import numpy as np
 import pytest
 
@@ -8,7 +10,7 @@ from privacy.errors import RefusedError
 from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
 
 PEOPLE = {name: p.take(np.arange(4)) for name, p in cohort(6).items()}
-LOGISTIC = {
+LOGISTIC: dict[str, Any] = {
     "patients": PEOPLE, "model": Model("logistic", len(SCHEMA)), "sampling_size": None,
     "rounds": 12, "learning_rate": 4.0, "radius": 2**30,
 }  # fmt: skip
