@@ -45,11 +45,11 @@ from experiments.logistic import Problem
 from privacy.accounting import epsilon as epsilon_of
 from privacy.calibration import noise_multiplier
 
-__all__ = ["RULES_COMPARED", "Followed", "Point", "follow", "schedule_of"]
+__all__ = ["OWN_BUDGET", "RULES_COMPARED", "Followed", "Point", "follow", "schedule_of"]
 
 HEART_DURATIONS = (1.0, 1.5, 6.0, 4.0)
 TIER_DURATIONS = {"tier3": 1.0, "clinic": 6.0}
-_OWN_BUDGET = ("sealed synchronous", "sealed corrected", "sealed memory")
+OWN_BUDGET = ("sealed synchronous", "sealed corrected", "sealed memory")
 RULES_COMPARED = (
     "synchronous",
     "fastest half",
@@ -59,7 +59,7 @@ RULES_COMPARED = (
     "corrected",
     "ca2fl",
     "memory",
-    *_OWN_BUDGET,
+    *OWN_BUDGET,
 )
 
 Vector = NDArray[np.float64]
@@ -165,7 +165,7 @@ def follow(point: Point, cohort: Cohort, fold: Fold, number: int) -> Followed:
       fold: One of its folds.
       number: Which of them.
     """
-    if point.rule in _OWN_BUDGET:
+    if point.rule in OWN_BUDGET:
         return _follow_sealed(point, cohort, fold, number)
     problem = Problem(fold.train, point.ridge)
     schedule = schedule_of(point, cohort)
@@ -243,7 +243,9 @@ def _arrivals(schedule: Schedule) -> Vector:
 
 def _follow_sealed(point: Point, cohort: Cohort, fold: Fold, number: int) -> Followed:
     """A true run: every upload spent, clipped, noised and summed; budgets throttle hospitals."""
-    ones = dict.fromkeys(cohort.hospitals, 1.0)  # sums have each hospital's patients in them already
+    ones = dict.fromkeys(
+        cohort.hospitals, 1.0
+    )  # sums have each hospital's patients in them already
     rule: Buffered | Memory
     if point.rule == "sealed memory":
         rule = Memory(rate=point.sealed_server_rate, shares=ones)
@@ -271,7 +273,7 @@ def _follow_sealed(point: Point, cohort: Cohort, fold: Fold, number: int) -> Fol
 
 
 def _averaged(models: Vector, part: float) -> Vector:
-    """Each model as the mean of the last part of those before it: post-processing of what opened."""
+    """Each model as the mean of the last part of those so far: post-processing of sums."""
     sums = np.cumsum(models, axis=0)
     found = models.copy()
     for k in range(1, len(models)):
@@ -304,9 +306,7 @@ def _memory_plan(
         scaled = attr.evolve(event, noise_multiplier=event.noise_multiplier * multiplier)
         return SelfComposedDpEvent(scaled, totals[worst].count)
 
-    least = noise_multiplier(
-        event_at, target_epsilon=point.epsilon, delta=DELTA, relation=RELATION
-    )
+    least = noise_multiplier(event_at, target_epsilon=point.epsilon, delta=DELTA, relation=RELATION)
     return _plan(point, least, patients, number)
 
 

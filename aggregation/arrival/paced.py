@@ -83,9 +83,7 @@ class Paced:
         return self.rule.step(params, moved, self.schedule.openings[version], params)
 
 
-def memory_events(
-    plan: Plan, schedule: Schedule, rule: Buffered | Memory
-) -> dict[str, DpEvent]:
+def memory_events(plan: Plan, schedule: Schedule, rule: Buffered | Memory) -> dict[str, DpEvent]:
     """Return each hospital's event of one upload when memories are held: its part of the whole.
 
     The cost of all openings is spread evenly over the uploads that the schedule has, for the worst

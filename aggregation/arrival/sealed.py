@@ -1,8 +1,8 @@
 r"""An asynchronous run as it really happens: ledgers, discrete noise and sealed sums.
 
-It follows a schedule. Each upload is that of a ``Hospital`` like any other: spend, read, clip, weigh,
-round, add the share of noise, seal, sign; the opener opens a sum once the trigger has fired. Nothing
-here is a model of a private run: it is one.
+It follows a schedule. Each upload is that of a ``Hospital`` like any other: spend, read, clip,
+weigh, round, add the share of noise, seal, sign; the opener opens a sum once the trigger has fired.
+Nothing here is a model of a private run: it is one.
 
 Shares are sized for the smallest sum ever opened, less colluders, and no hospital may be in a sum
 twice (see ``simulate(waits=True)``).
@@ -214,7 +214,8 @@ def _scheme(plan: Plan, schedule: Schedule, *, memory: bool) -> Scheme:
 def _check(plan: Plan, schedule: Schedule, rule: Buffered | Memory) -> None:
     if isinstance(rule, FedAsync):
         raise InvalidInputError(
-            "FedAsync opens every update alone; no sealing can help. Choose a buffered rule or Memory."
+            "FedAsync opens every update alone, and no sealing can help. Choose a buffered rule or "
+            "Memory."
         )
     if plan.clip_norm is None or plan.noise not in ("none", "shared"):
         raise InvalidInputError(

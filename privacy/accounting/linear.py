@@ -133,7 +133,9 @@ def coset_spread(openings: Float[np.ndarray, "openings uploads"]) -> float:
         raise InvalidInputError("Expected whole numbers: sums of integers with weights 1 and -1.")
     shown = openings != 0
     first = np.where(shown.any(axis=0), shown.argmax(axis=0), -1)
-    again = np.array([np.append(np.flatnonzero(column)[1:], len(openings))[0] for column in shown.T])
+    again = np.array(
+        [np.append(np.flatnonzero(column)[1:], len(openings))[0] for column in shown.T]
+    )
     pivots = []
     for t in range(len(openings)):
         fresh = np.flatnonzero((first == t) & (openings[t] == 1))

@@ -120,7 +120,9 @@ def test_the_bound_holds_for_the_exact_discrete_law_also_when_moves_follow_what_
     assert exact_delta(AGAIN, 3.0, at, moves) <= bound
 
 
-def test_the_bound_is_tight_up_to_the_narrower_noise_and_counting_each_opening_once_is_not() -> None:
+def test_the_bound_is_tight_up_to_the_narrower_noise_and_counting_each_opening_once_is_not() -> (
+    None
+):
     worst = max(
         exact_delta(AGAIN, 3.0, 0.3, always(first, second))
         for first, second in product((1, -1), repeat=2)
