@@ -45,7 +45,15 @@ from experiments.logistic import Problem
 from privacy.accounting import epsilon as epsilon_of
 from privacy.calibration import noise_multiplier
 
-__all__ = ["OWN_BUDGET", "RULES_COMPARED", "Followed", "Point", "follow", "schedule_of"]
+__all__ = [
+    "OWN_BUDGET",
+    "RULES_COMPARED",
+    "SEALED_SETTINGS",
+    "Followed",
+    "Point",
+    "follow",
+    "schedule_of",
+]
 
 HEART_DURATIONS = (1.0, 1.5, 6.0, 4.0)
 TIER_DURATIONS = {"tier3": 1.0, "clinic": 6.0}
@@ -61,6 +69,13 @@ RULES_COMPARED = (
     "memory",
     *OWN_BUDGET,
 )
+
+# Chosen on simulated studies alone (``experiments.paced_tuning``), never on the heart patients.
+SEALED_SETTINGS: Mapping[str, Mapping[str, Any]] = {
+    "sealed synchronous": {"uploads": 30, "sealed_rate": 4.0},
+    "sealed corrected": {"uploads": 30, "sealed_rate": 1.0, "buffer": 3},
+    "sealed memory": {"uploads": 30, "sealed_rate": 4.0, "buffer": 3},
+}
 
 Vector = NDArray[np.float64]
 
@@ -102,8 +117,8 @@ class Point:
     seed: int = 0
     folds: int = 5
     epsilon: float = 1.0
-    uploads: int = 40
-    clip_norm: float = 0.5
+    uploads: int = 30
+    clip_norm: float = 1.0
     hospitals: int = 40
     code_version: int = 2
 
