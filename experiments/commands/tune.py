@@ -19,7 +19,7 @@ class Tune:
     studies: int = 8
     """Simulated studies that each setting is averaged over."""
     paced: bool = False
-    """Search the sealed runs of ``inpatient asynchrony`` instead; regimes and models don't count."""
+    """Search the sealed runs of ``inpatient asynchrony`` instead."""
     jobs: int = -1
     """Worker processes; -1 takes every core."""
 
