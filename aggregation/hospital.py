@@ -11,15 +11,16 @@ from types import MappingProxyType
 from typing import cast
 
 import numpy as np
-from dp_accounting import NonPrivateDpEvent
+from dp_accounting import DpEvent, NonPrivateDpEvent
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.course import Course, Rounds
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from aggregation.releases import scalar_event
 from aggregation.sealing import Contribution, Sealer
-from aggregation.update import draw_batches, noised_update
+from aggregation.update import draw_batches, noised_scalars, noised_update
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Ledger, Planned, Release, SigningKey
 from privacy.ledger.budget import NoiseSource as NoiseName
@@ -98,6 +99,7 @@ class Hospital:
         self._held = np.zeros(plan.model.dim, dtype=np.int64)
         self._sent: NDArray[np.int64] | None = None  # the noised update that waits to be opened
         self._drawn: dict[int, tuple[Patients, ...]] = {}
+        self._told: dict[int, NDArray[np.int64]] = {}
 
     def join(self) -> None:
         """Enter the plan into the ledger: its total is checked against the budget once.
@@ -110,7 +112,7 @@ class Hospital:
             return
         weight = self._course.weight(self.name)
         self.ledger.declare(
-            [Planned("update", self._course.event(self.name, weight))],
+            [Planned(kind, event) for kind, event, _ in self._events(weight)],
             repeats=uploads,
             unit=cast(Unit, self.plan.unit),
             context={"run": self.plan.run, "plan": self.plan.digest},
@@ -133,12 +135,16 @@ class Hospital:
         """
         self._accept(params, round_)
         plan = self.plan
-        entry = self.ledger.spend(self._release(round_, weight))
+        entries = [self.ledger.spend(release) for release in self._releases(round_, weight)]
         batches = draw_batches(plan, self.name, self._patients, self._source)
         self._drawn[round_] = batches
         integers = noised_update(plan, self.name, batches, params, self._source, weight=weight)
-        sealed = self._sealer.seal(integers - self._held)
-        self.ledger.attach(entry, sealed)
+        if not self._source.protects:
+            self._told[round_] = integers
+        scalars = noised_scalars(plan, self.name, self._patients, params, self._source)
+        sealed = self._sealer.seal(np.concatenate([integers - self._held, scalars]))
+        for entry in entries:
+            self.ledger.attach(entry, sealed)
         self._sent = integers
         self._last = round_
         self._models = {v: model for v, model in self._models.items() if v > round_}
@@ -153,7 +159,7 @@ class Hospital:
             ledger_head=digest(self.ledger.head().note),
         )
 
-    def learn(self, opened_sum: Int[np.ndarray, "dim"]) -> None:
+    def learn(self, opened_sum: Int[np.ndarray, "slots"]) -> None:
         """Take note of an opened sum: the next model has to follow from it."""
         newest = self._course.advance(self._newest, opened_sum, self._version)
         if self.name in self._course.contributors(self._version) and self._sent is not None:
@@ -169,6 +175,14 @@ class Hospital:
         """Who was drawn, by round: the truth, known inside the hospital and to scoring."""
         return MappingProxyType(self._drawn)
 
+    @property
+    def sent(self) -> Mapping[int, Int[np.ndarray, "dim"]]:
+        """Its noised update, by round: what it could tell if it colluded.
+
+        Kept in simulations alone.
+        """
+        return MappingProxyType(self._told)
+
     def _accept(self, params: NDArray[np.float64], round_: int) -> None:
         if not self._last < round_ <= self._version:
             raise RefusedError(
@@ -182,24 +196,36 @@ class Hospital:
                 "patients through any encryption."
             )
 
-    def _release(self, round_: int, weight: float) -> Release:
+    def _events(self, weight: float) -> list[tuple[str, DpEvent, float | None]]:
+        """Kind, event and clip norm of the update and of each scalar that travels with it."""
         plan = self.plan
-        event = self._course.event(self.name, weight)
         radius = plan.radius_of(weight)
+        clip_norm = plan.clip_norm if radius == plan.radius else plan.step * radius
+        beside = [
+            (f"scalar {group.name}", scalar_event(plan, group, self.name), group.clip_norm)
+            for group in plan.scalars
+        ]
+        return [("update", self._course.event(self.name, weight), clip_norm), *beside]
+
+    def _releases(self, round_: int, weight: float) -> list[Release]:
+        plan = self.plan
         sampler = "all" if plan.sampling_size is None else "poisson"
-        unprotected = isinstance(event, NonPrivateDpEvent)
-        return Release(
-            "update",
-            event,
-            round=round_,
-            unit=cast(Unit, plan.unit),
-            clip_norm=plan.clip_norm if radius == plan.radius else plan.step * radius,
-            declared_sampler=sampler,
-            actual_sampler=sampler,
-            noise_source=cast(NoiseName, self._noise_name),
-            reason=f"the plan's noise is {plan.noise!r}: unprotected" if unprotected else "",
-            details={"plan": plan.digest},
-        )
+        unprotected = f"the plan's noise is {plan.noise!r}: unprotected"
+        return [
+            Release(
+                kind,
+                event,
+                round=round_,
+                unit=cast(Unit, plan.unit),
+                clip_norm=clip_norm,
+                declared_sampler=sampler,
+                actual_sampler=sampler,
+                noise_source=cast(NoiseName, self._noise_name),
+                reason=unprotected if isinstance(event, NonPrivateDpEvent) else "",
+                details={"plan": plan.digest},
+            )
+            for kind, event, clip_norm in self._events(weight)
+        ]
 
     @property
     def _noise_name(self) -> str:

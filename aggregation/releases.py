@@ -4,15 +4,22 @@ Nobody types an event beside a mechanism: the ledger, the accountant and the aud
 from the plan that the mechanism itself runs by.
 """
 
-from dp_accounting import DpEvent, NonPrivateDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
+from dp_accounting import (
+    ComposedDpEvent,
+    DpEvent,
+    NonPrivateDpEvent,
+    PoissonSampledDpEvent,
+    SelfComposedDpEvent,
+)
 
 from aggregation.plan import Plan
+from aggregation.sealing.slots import SlotGroup
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
 )
 
-__all__ = ["round_event", "run_event"]
+__all__ = ["round_event", "run_event", "scalar_event"]
 
 
 def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
@@ -48,9 +55,21 @@ def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
     return event if plan.local_steps == 1 else SelfComposedDpEvent(event, plan.local_steps)
 
 
+def scalar_event(plan: Plan, scalar: SlotGroup, hospital: str) -> DpEvent:
+    """Return the event of one scalar in one round of one hospital, from a sample of its own."""
+    event = scalar.event(plan.noise_shares)
+    prob = plan.sampling_probs[plan.hospitals.index(hospital)]
+    if plan.unit == "hospital" or prob >= 1 or isinstance(event, NonPrivateDpEvent):
+        return event
+    return PoissonSampledDpEvent(prob, event)
+
+
 def run_event(plan: Plan, hospital: str) -> DpEvent:
     """Return the event of all rounds of one hospital: the run's budget, fixed beforehand."""
     event = round_event(plan, hospital)
     if isinstance(event, NonPrivateDpEvent):
         return event
+    if plan.scalars:
+        beside = [scalar_event(plan, scalar, hospital) for scalar in plan.scalars]
+        event = ComposedDpEvent([event, *beside])
     return SelfComposedDpEvent(event, plan.rounds)

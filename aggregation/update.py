@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from aggregation.statistics import STATISTICS
 from privacy.mechanisms import NoiseSource, article_noise, clip, to_integers
 
-__all__ = ["draw_batches", "noised_update"]
+__all__ = ["draw_batches", "noised_scalars", "noised_update"]
 
 _LARGEST = 2.0**52  # a sum of a thousand such integers stays inside int64
 
@@ -91,6 +92,40 @@ def noised_update(
         total += step
         params = params - plan.learning_rate * plan.step / batch_size * step
     return total
+
+
+def noised_scalars(
+    plan: Plan,
+    hospital: str,
+    patients: Patients,
+    params: Float[np.ndarray, "dim"],
+    source: NoiseSource,
+) -> Int[np.ndarray, "scalars"]:
+    """Return the hospital's share of the plan's scalars in one round, in integer steps of each.
+
+    Guarantees (each is a test in ``tests/aggregation/test_scalars.py``):
+      - adding or removing one patient moves each scalar by at most its ``radius``;
+      - each scalar has noise of its own and, under Poisson sampling, a sample of its own, so that
+        its event is composed with the update's.
+
+    Args:
+      plan: What was agreed.
+      hospital: Name of the hospital, as in the plan.
+      patients: All of the hospital's patients.
+      params: The model of the round.
+      source: Where samples and noise come from.
+    """
+    prob = plan.sampling_probs[plan.hospitals.index(hospital)]
+    found = []
+    for group in plan.scalars:
+        drawn = patients
+        if prob < 1:
+            drawn = patients.take(source.poisson_sample(prob, len(patients)))
+        rows = STATISTICS[group.name](plan.model, params, drawn)[:, None]
+        if plan.unit == "hospital":
+            rows = rows.mean(axis=0, keepdims=True) if len(rows) else np.zeros((1, 1))
+        found.append(group.integers(rows, honest=plan.noise_shares, source=source))
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
 
 def _walk_in_clear(

@@ -30,7 +30,7 @@ from privacy.accounting.composition import gridded_delta
 from privacy.accounting.discrete import zcdp_delta
 from privacy.accounting.events import check
 from privacy.accounting.lowering import Lowered, lower
-from privacy.accounting.roads import grid_for_epsilon
+from privacy.accounting.roads import quick_grid
 
 __all__ = ["success_bound", "success_curve", "unbiased_attacker_error"]
 
@@ -122,7 +122,9 @@ def _dominated(above: Lowered, kappa: float) -> float:
         def delta(e: float) -> float:
             return float(profile.deltas(np.array([e]))[0][0])
     else:
-        grid = grid_for_epsilon(above.parts, 1e-5, 0.01, both_ends=False)
+        grid = quick_grid(above.parts, 1e-5)
+        if grid is None:
+            return 1.0
 
         def delta(e: float) -> float:
             return gridded_delta(grid.remove, e) + grid.floating

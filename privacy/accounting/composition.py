@@ -1,44 +1,38 @@
-r"""Composing profiles with dp-accounting's privacy loss distributions, certified on both sides.
+r"""Composing profiles on a grid of privacy losses, certified on both sides.
 
-Each profile is put on a grid of privacy losses by dp-accounting's connect-the-dots constructor
-(Doroshenko, Ghazi, Kamath, Kumar and Manurangsi 2022) and composed by its FFT: an upper bound.
+Each profile is gridded from above, or from below (``grids``). One kind of release is composed with
+itself by dp-accounting; different ones are composed together by ``convolution``; dp-accounting's
+distribution answers for epsilon and delta. An upper bound stays one under composition because
+dominating pairs compose (Zhu, Dong and Wang 2022, Theorem 10), a lower bound because
+post-processing does.
 
-**The lower bound comes from the same object.** Connecting the dots splits an outcome of loss l
-between the two grid points around it, a fraction :math:`\lambda` of its P-mass to the upper one,
-so that Q's mass is kept too. The true pair is post-processing of the gridded one, and the gridded
-loss L' given the true loss L takes two values a step h apart: L' - L is at most
-:math:`h(\lambda-\theta) \le h^2/8` in the mean (:math:`\theta = l/h` above the lower point) and
-sub-Gaussian with variance proxy :math:`h^2/4` around it (Hoeffding's lemma). Over n releases
-L' - L exceeds :math:`c = n h^2/8 + h\sqrt{n \ln(1/\eta)/2}` with probability at most
-:math:`\eta` under P, hence
-
-.. math:: \delta(\varepsilon) \ge \delta'(\varepsilon + c) - \eta .
-
-The mass that the grid cuts off at its ends is taken off too. The upper bound's own error is of
-second order in h: it adds at most :math:`n h^2/4` to the variance of the loss.
-
-Floating point: an FFT of probabilities errs by about 1e-16 a release in total mass; ``_FLOAT`` a
-release is added to delta above and taken off below, so that bounds stay true down to a delta of
+Floating point: a transform of probabilities errs by about 1e-16 a release in total mass; ``_FLOAT``
+a release is added to delta above and taken off below, so that bounds stay true down to a delta of
 about 1e-12 (above it they only grow wide).
 """
 
 import math
-from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cached_property
+from functools import lru_cache
 
 import numpy as np
 from dp_accounting.pld import pld_pmf
+from numpy.typing import NDArray
 
+from privacy.accounting import grids
 from privacy.accounting._search import bisect_up
-from privacy.accounting.profiles import Profile
+from privacy.accounting.convolution import Weighted, convolve
+from privacy.accounting.profiles import Attained, Profile, kind, stacked
 
-__all__ = ["Composition", "Part", "compose", "gridded_delta"]
+__all__ = ["Composition", "Part", "Parts", "compose", "compose_below", "gridded_delta", "spread"]
 
 Part = tuple[Profile, int]  # a profile, and how many such releases
+Parts = tuple[Part, ...]
+Stack = tuple[Profile, NDArray[np.int64], tuple[float, float]]
 
 _FLOAT = 2e-16
 _LARGEST_GRID = 2**24  # points of a composed distribution: about half a gigabyte while it is made
+_ROWS = 128  # profiles gridded together
 
 
 @dataclass(frozen=True)
@@ -50,7 +44,7 @@ class Composition:
       add: The same when one is added; the same object where both are alike.
       step: The grid's step h.
       count: Number of releases n.
-      cut: Bound on the P-mass that the grid's ends moved, all releases together.
+      cut: Mass that lies outside of the grid, all releases together.
     """
 
     remove: pld_pmf.PLDPmf
@@ -64,54 +58,45 @@ class Composition:
         """Points of the grid."""
         return max(int(self.remove.size), int(self.add.size))
 
-    @cached_property
+    @property
     def floating(self) -> float:
         """What floating point may have changed in a delta."""
         return _FLOAT * (self.count + 50)
 
     def upper_epsilon(self, delta: float) -> float:
-        """Return an epsilon that is enough for ``delta``."""
+        """Return an epsilon that is enough for ``delta``, where this was composed from above."""
         least = delta - self.floating
         if least <= 0:
             return math.inf
         return max(_epsilon(side, least) for side in self._sides)
 
     def lower_epsilon(self, delta: float) -> float:
-        """Return an epsilon that every correct answer is at least."""
-        eta = delta * 1e-3
-        most = delta + eta + self._lost
-        shift = self._shift(eta)
+        """Return an epsilon that no correct answer is below, where composed from below."""
+        most = delta + self._lost
         found = max(_epsilon(side, min(most, 1.0)) for side in self._sides)
-        return max(0.0, found - shift) if math.isfinite(found) else 0.0
+        return found if math.isfinite(found) else 0.0
 
     def upper_delta(self, epsilon: float) -> float:
-        """Return a delta that is enough for ``epsilon`` (of any sign)."""
+        """Return a delta that is enough for ``epsilon`` (of any sign), where from above."""
         return min(1.0, max(gridded_delta(side, epsilon) for side in self._sides) + self.floating)
 
     def lower_delta(self, epsilon: float) -> float:
-        """Return a delta that every correct answer is at least, for ``epsilon`` >= 0."""
-        best = 0.0
-        for log_eta in range(-36, -3, 2):
-            shift = self._shift(math.exp(log_eta))
-            found = max(gridded_delta(side, epsilon + shift) for side in self._sides)
-            best = max(best, found - math.exp(log_eta) - self._lost)
-        return best
+        """Return a delta that no correct answer is below, where composed from below."""
+        found = max(gridded_delta(side, epsilon) for side in self._sides)
+        return max(0.0, found - self._lost)
+
+    @property
+    def _lost(self) -> float:
+        # The mass outside wraps around into the grid, and is also counted as an infinite loss.
+        return 2 * self.cut + self.floating
 
     @property
     def _sides(self) -> tuple[pld_pmf.PLDPmf, ...]:
         return (self.remove,) if self.remove is self.add else (self.remove, self.add)
 
-    def _shift(self, eta: float) -> float:
-        h, n = self.step, self.count
-        return n * h**2 / 8 + h * math.sqrt(n * math.log(1 / eta) / 2)
 
-    @property
-    def _lost(self) -> float:
-        return 2 * self.cut + self.floating
-
-
-def compose(parts: tuple[Part, ...], *, step: float, delta: float) -> Composition | None:
-    """Compose the releases on a grid of the given step.
+def compose(parts: Parts, *, step: float, delta: float) -> Composition | None:
+    """Compose dominating profiles, from above.
 
     Args:
       parts: Profiles with their counts; at least one.
@@ -123,31 +108,97 @@ def compose(parts: tuple[Part, ...], *, step: float, delta: float) -> Compositio
       The composition, or None where the grid would take too much memory.
     """
     count = sum(n for _, n in parts)
-    cut_each = delta * 1e-4 / (2 * count)
-    removes, adds = [], []
-    for profile, n in parts:
-        gridded = _grid(profile, step, cut_each)
-        if gridded is None:
+    cut = delta * 1e-4
+    removes: list[Weighted] = []
+    adds: list[Weighted] = []
+    alike = True
+    for profile, counts, high in _stacks(parts, cut / (2 * count)):
+        if (high[0] + high[1]) / step * len(counts) > _LARGEST_GRID:
             return None
-        alike = gridded[0] is gridded[1]
-        if n > 1:
-            if max(side.size for side in gridded) * math.sqrt(n) > _LARGEST_GRID:
-                return None
-            sides = [side.self_compose(n, cut_each * n) for side in gridded[: 2 - alike]]
-            gridded = sides[0], sides[-1]
-        removes.append(gridded[0])
-        adds.append(gridded[1])
-    alike = all(r is a for r, a in zip(removes, adds, strict=True))
-    remove = _together(removes, cut_each)
-    add = remove if alike else _together(adds, cut_each)
-    if remove is None or add is None:
-        return None
-    return Composition(remove, add, step, count, cut=delta * 1e-4 * 2)
+        removes.append((grids.above(profile, 0, step=step, low=-high[1], high=high[0]), counts))
+        both = profile.deltas(np.ones(1))
+        if both[0] is both[1]:
+            adds.append(removes[-1])
+        else:
+            alike = False
+            adds.append((grids.above(profile, 1, step=step, low=-high[0], high=high[1]), counts))
+    remove = _together(removes, step, cut)
+    add = remove if alike else _together(adds, step, cut)
+    return None if remove is None or add is None else Composition(remove, add, step, count, cut)
+
+
+def compose_below(parts: Parts, *, step: float, delta: float) -> Composition | None:
+    """Compose attained profiles, from below; arguments and result as ``compose``."""
+    count = sum(n for _, n in parts)
+    cut = delta * 1e-4
+    removes: list[Weighted] = []
+    adds: list[Weighted] = []
+    for profile, counts, high in _stacks(parts, cut / (2 * count)):
+        if not isinstance(profile, Attained):
+            raise TypeError(f"{profile} is not attained: nothing is known from below.")
+        if (high[0] + high[1]) / step * len(counts) > _LARGEST_GRID:
+            return None
+        merged = grids.below(profile, step=step, low=-high[1], high=high[0])
+        removes.append((merged[0], counts))
+        adds.append((merged[1], counts))
+    remove, add = _together(removes, step, cut), _together(adds, step, cut)
+    return None if remove is None or add is None else Composition(remove, add, step, count, cut)
+
+
+def spread(parts: Parts) -> float:
+    """Return about the standard deviation of one release's loss, the root mean square of all."""
+    count = sum(n for _, n in parts)
+    total = 0.0
+    for profile, counts, high in _stacks(parts, 1e-9 / count):
+        total += float(counts @ grids.typical_square(profile, high[0]))
+    return math.sqrt(total / count)
 
 
 def gridded_delta(side: pld_pmf.PLDPmf, epsilon: float) -> float:
     """Return the delta of a gridded pair in one direction, for any real epsilon."""
     return max(0.0, float(side.get_delta_for_epsilon(epsilon)))
+
+
+@lru_cache(maxsize=4)
+def _stacks(parts: Parts, cut: float) -> tuple[Stack, ...]:
+    """Return profiles of one kind together, with their counts and the ends of their losses.
+
+    Profiles whose losses reach about as far are put together, so that no grid is far too long.
+    """
+    found: list[Stack] = []
+    kinds: dict[object, list[Part]] = {}
+    for profile, n in parts:
+        kinds.setdefault(kind(profile), []).append((profile, n))
+    for members in kinds.values():
+        profiles = [profile for profile, _ in members]
+        counts = np.array([n for _, n in members], dtype=np.int64)
+        remove, add = grids.loss_ends(stacked(profiles), cut)
+        order = np.argsort(remove, kind="stable")
+        for at in range(0, len(order), _ROWS):
+            rows = order[at : at + _ROWS]
+            ends = float(remove[rows].max()), float(add[rows].max())
+            found.append((stacked([profiles[i] for i in rows]), counts[rows], ends))
+    return tuple(found)
+
+
+def _together(pieces: list[Weighted], step: float, cut: float) -> pld_pmf.PLDPmf | None:
+    """Compose rows on one grid; where there is only one, the library does."""
+    grid, counts = pieces[0]
+    if len(pieces) == 1 and len(counts) == 1:
+        n = int(counts[0])
+        single = pld_pmf.DensePLDPmf(
+            step, grid.first, grid.masses[0], float(grid.infinite[0]), pessimistic_estimate=True
+        )
+        if n == 1:
+            return single
+        return None if single.size * math.sqrt(n) > _LARGEST_GRID else single.self_compose(n, cut)
+    found = convolve(pieces, cut=cut, largest=_LARGEST_GRID)
+    if found is None:
+        return None
+    finite = sum(float(n @ np.log1p(-np.minimum(g.infinite, 0.5))) for g, n in pieces)
+    return pld_pmf.DensePLDPmf(
+        step, found[0], found[1], cut - math.expm1(finite), pessimistic_estimate=True
+    )
 
 
 def _epsilon(side: pld_pmf.PLDPmf, delta: float) -> float:
@@ -161,59 +212,3 @@ def _epsilon(side: pld_pmf.PLDPmf, delta: float) -> float:
     while gridded_delta(side, high) > delta:
         high *= 2
     return bisect_up(lambda e: gridded_delta(side, e) <= delta, 0.0, high)
-
-
-def _together(sides: list[pld_pmf.PLDPmf], cut: float) -> pld_pmf.PLDPmf | None:
-    """Convolve all, always the two smallest next, so that the work stays near-linear."""
-    queue = sorted((side.to_dense_pmf() for side in sides), key=lambda s: s.size)
-    while len(queue) > 1:
-        merged = queue[0].compose(queue[1], tail_mass_truncation=cut)
-        if merged.size > _LARGEST_GRID:
-            return None
-        queue = sorted([merged, *queue[2:]], key=lambda s: s.size)
-    return queue[0]
-
-
-def _grid(
-    profile: Profile, step: float, cut: float
-) -> tuple[pld_pmf.PLDPmf, pld_pmf.PLDPmf] | None:
-    """Put a profile on the grid, its two ends where P-masses of at most ``cut`` lie beyond."""
-    sides: list[pld_pmf.PLDPmf] = []
-    for direction in (0, 1):
-        low, high = _ends(profile, direction, step, cut)
-        first, last = math.floor(low / step), math.ceil(high / step)
-        if last - first > _LARGEST_GRID:
-            return None
-        both = profile.deltas(np.arange(first, last + 1, dtype=np.float64) * step)
-        deltas = np.minimum.accumulate(np.clip(both[direction], 0.0, 1.0))
-        sides.append(
-            pld_pmf.create_pmf_pessimistic_connect_dots_fixed_gap(step, first, last, deltas)
-        )
-        if both[0] is both[1]:
-            return sides[0], sides[0]
-    return sides[0], sides[1]
-
-
-def _ends(profile: Profile, direction: int, step: float, cut: float) -> tuple[float, float]:
-    """Return losses that at most ``cut`` of the P-mass lies below, and above."""
-
-    def at(e: float) -> float:
-        return float(profile.deltas(np.array([e]))[direction][0])
-
-    def little_below(e: float) -> bool:
-        # delta(-e) - (1 - exp(-e)) is the integral of exp(-e) q - p over losses below -e; where the
-        # loss is below -1.1 e, the integrand is at least expm1(e / 10) p.
-        return at(-e) + math.expm1(-e) <= cut * math.expm1(e / 10)
-
-    # Above the upper end a mass of delta goes to infinity.
-    return -1.1 * _first(little_below, step), _first(lambda e: at(e) <= cut, step)
-
-
-def _first(holds: Callable[[float], bool], least: float) -> float:
-    """Return a point, at least ``least``, where ``holds``; by doubling and bisection."""
-    high = least
-    while not holds(high):
-        if high > 1e5:
-            return high
-        high *= 2
-    return high if high == least else bisect_up(holds, high / 2, high, tolerance=1e-3)

@@ -28,9 +28,14 @@ __all__ = [
 ]
 
 
-def gaussian_deltas(epsilons: NDArray[np.float64], mu: float) -> NDArray[np.float64]:
-    """The profile at many epsilons, of any sign; float64, relative error about 1e-9 or 1e-17."""
-    if mu == 0:
+def gaussian_deltas(
+    epsilons: NDArray[np.float64], mu: float | NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """The profile at many epsilons, of any sign; float64, relative error about 1e-9 or 1e-17.
+
+    ``mu`` may be an array, none of it 0: they are broadcast together.
+    """
+    if isinstance(mu, float | int) and mu == 0:
         return np.maximum(-np.expm1(np.minimum(epsilons, 0.0)), 0.0)
     # For a negative epsilon use delta(e) = 1 - e^e + e^e delta(-e): no cancellation near 1.
     positive = np.abs(epsilons)

@@ -20,8 +20,7 @@ from dp_accounting import dp_event as dp
 from scipy.special import bdtrc, log_ndtr
 
 from privacy.accounting import profiles
-from privacy.accounting.classes import in_classes
-from privacy.accounting.composition import Part
+from privacy.accounting.composition import Part, Parts
 from privacy.accounting.discrete import concentrated_rho, sandwich
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
@@ -37,6 +36,7 @@ from privacy.errors import InvalidInputError
 __all__ = ["Lowered", "lower"]
 
 Side = Literal["above", "below"]
+_WIDEST = 8.0
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Lowered:
       unbounded: Whether a release is not private at all.
     """
 
-    parts: tuple[Part, ...] = ()
+    parts: Parts = ()
     slack: float = 0.0
     rho: float = 0.0
     xi: float = 0.0
@@ -65,7 +65,9 @@ class Lowered:
         if not self.parts:
             return 0.0
         only = self.parts[0][0]
-        return only.mu if len(self.parts) == 1 and isinstance(only, profiles.Gaussian) else None
+        return (
+            float(only.mu) if len(self.parts) == 1 and isinstance(only, profiles.Gaussian) else None
+        )
 
     @property
     def count(self) -> int:
@@ -91,7 +93,7 @@ def lower(event: dp.DpEvent, relation: Relation, side: Side, *, path: str = "eve
                 lower(e, relation, side, path=f"{path}.events[{i}]")
                 for i, e in enumerate(event.events)
             )
-            return _merge(found, side)
+            return _merge(found)
         case dp.PoissonSampledDpEvent():
             return _poisson(event, relation, side, path)
         case dp.SampledWithoutReplacementDpEvent():
@@ -354,7 +356,7 @@ def _repeat(inner: Lowered, times: int) -> Lowered:
     parts: list[Part] = []
     for profile, n in inner.parts:
         if isinstance(profile, profiles.Gaussian):
-            parts.append((profiles.Gaussian(profile.mu * math.sqrt(times)), 1))
+            parts.append((profiles.Gaussian(float(profile.mu) * math.sqrt(times)), 1))
         else:
             parts.append((profile, n * times))
     return Lowered(
@@ -367,13 +369,13 @@ def _repeat(inner: Lowered, times: int) -> Lowered:
     )
 
 
-def _merge(found: Iterable[Lowered], side: Side) -> Lowered:
+def _merge(found: Iterable[Lowered]) -> Lowered:
     counts: dict[profiles.Profile, int] = {}
     squares, slack, rho, xi, narrow, unbounded = 0.0, 0.0, 0.0, 0.0, False, False
     for one in found:
         for profile, n in one.parts:
             if isinstance(profile, profiles.Gaussian):
-                squares += profile.mu**2 * n
+                squares += float(profile.mu) ** 2 * n
             else:
                 counts[profile] = counts.get(profile, 0) + n
         slack += one.slack
@@ -381,6 +383,8 @@ def _merge(found: Iterable[Lowered], side: Side) -> Lowered:
         xi += one.xi
         narrow |= one.narrow
         unbounded |= one.unbounded
-    parts: list[Part] = [(profiles.Gaussian(math.sqrt(squares)), 1)] if squares > 0 else []
-    few = in_classes(tuple(counts.items()), side)
-    return Lowered((*parts, *few), slack, rho, xi, narrow, unbounded)
+    # Beside others a wide Gaussian goes on a grid: as several narrow ones, whose losses are floats.
+    several = max(1, math.ceil(squares / _WIDEST**2)) if counts else 1
+    each = profiles.Gaussian(math.sqrt(squares / several))
+    parts: list[Part] = [(each, several)] if squares > 0 else []
+    return Lowered((*parts, *counts.items()), slack, rho, xi, narrow, unbounded)

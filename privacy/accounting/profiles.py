@@ -5,12 +5,17 @@ A profile is what the pair of output distributions (with the patient: P, without
 exchanged, for every real epsilon. A *dominating* profile lies nowhere below; a composition of
 dominating pairs dominates the composition (Zhu, Dong and Wang 2022, Theorem 10).
 
-Profiles are data (frozen, hashable) with one method, ``deltas(epsilons) -> (remove, add)``.
+Profiles are data (frozen, hashable) with one method, ``deltas(epsilons) -> (remove, add)``. An
+*attained* profile belongs to a real pair of data sets and also tells ``tail``, which a lower bound
+needs. Where a field is a ``Column``, one profile may stand for many of its kind: an array
+``[profiles, 1]`` in place of a number gives an array ``[profiles, epsilons]`` (``stacked``).
 """
 
-import math
+import dataclasses
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from functools import cache
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +24,8 @@ from scipy.special import ndtr
 from privacy.accounting.gaussian import gaussian_deltas
 
 __all__ = [
+    "Attained",
+    "Column",
     "Deltas",
     "DiscreteLaplace",
     "Finite",
@@ -29,8 +36,11 @@ __all__ = [
     "Sampled",
     "SampledGaussianReplace",
     "SampledReplace",
+    "kind",
+    "stacked",
 ]
 
+Column = int | float | NDArray[np.float64]  # one number, or one a profile: ``[profiles, 1]``
 Deltas = tuple[NDArray[np.float64], NDArray[np.float64]]
 
 
@@ -43,23 +53,36 @@ class Profile(Protocol):
         ...
 
 
+@runtime_checkable
+class Attained(Profile, Protocol):
+    """A profile that a pair of data sets attains."""
+
+    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Q(loss > epsilon) when a patient is removed: minus the slope of delta by e^epsilon."""
+        ...
+
+
 @dataclass(frozen=True)
 class Gaussian:
     """A shift of ``mu`` standard deviations; both directions are alike."""
 
-    mu: float
+    mu: Column
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """See ``Profile``."""
         both = gaussian_deltas(epsilons, self.mu)
         return both, both
 
+    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See ``Attained``."""
+        return np.asarray(ndtr(-epsilons / self.mu - self.mu / 2))
+
 
 @dataclass(frozen=True)
 class Laplace:
     """A shift of ``shift`` scales of a Laplace variable; both directions are alike."""
 
-    shift: float
+    shift: Column
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """See ``Profile``."""
@@ -67,13 +90,19 @@ class Laplace:
         both = np.where(epsilons > -self.shift, inside, -np.expm1(np.minimum(epsilons, 0.0)))
         return both, both
 
+    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See ``Attained``; the loss at x is abs(x) - abs(x - shift)."""
+        inside = np.exp(-(np.maximum(epsilons, -self.shift) + self.shift) / 2) / 2
+        below = np.where(epsilons < -self.shift, 1.0, inside)
+        return np.where(epsilons < self.shift, below, 0.0)
+
 
 @dataclass(frozen=True)
 class DiscreteLaplace:
     """A shift of ``shift`` steps of a discrete Laplace variable, mass ~ e^(-parameter |x|)."""
 
-    parameter: float
-    shift: int
+    parameter: Column
+    shift: Column
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """See ``Profile``; the loss at x is parameter (|x - shift| - |x|), falling in x."""
@@ -85,10 +114,18 @@ class DiscreteLaplace:
         both = np.where(epsilons <= -largest, -np.expm1(np.minimum(epsilons, 0.0)), both)
         return both, both
 
+    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See ``Attained``."""
+        a, d = self.parameter, self.shift
+        largest = a * d
+        t = np.ceil(d / 2 - np.clip(epsilons, -largest, largest) / (2 * a)) - 1
+        inside = np.where(epsilons < -largest, 1.0, self._below(t - d))
+        return np.where(epsilons >= largest, 0.0, inside)
+
     def _below(self, t: NDArray[np.float64]) -> NDArray[np.float64]:
         """P(X <= t)."""
         a = self.parameter
-        tail = np.exp(-a * np.where(t < 0, -t, t + 1)) / (1 + math.exp(-a))
+        tail = np.exp(-a * np.where(t < 0, -t, t + 1)) / (1 + np.exp(-a))
         return np.where(t < 0, tail, 1 - tail)
 
 
@@ -111,6 +148,14 @@ class Finite:
             add += np.maximum(q - grow * p, 0.0)
         return remove, add
 
+    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See ``Attained``."""
+        grow = np.exp(np.minimum(epsilons, 700.0))
+        found = np.zeros_like(epsilons)
+        for p, q in self.masses:
+            found += np.where(p > grow * q, q, 0.0)
+        return found
+
 
 @dataclass(frozen=True)
 class Sampled:
@@ -120,7 +165,7 @@ class Sampled:
     follow from the inner ones by solving for the inner epsilon. Exact where the inner one is.
     """
 
-    prob: float
+    prob: Column
     inner: Profile
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
@@ -135,9 +180,18 @@ class Sampled:
         # add: c [Q - e^eps q / c P] with c = 1 - (1 - q) e^eps; nothing where c <= 0.
         c = q - (1 - q) * np.expm1(e)
         some = c > 0
-        ratio = np.where(some, e + math.log(q) - np.log(np.where(some, c, 1.0)), 0.0)
+        ratio = np.where(some, e + np.log(q) - np.log(np.where(some, c, 1.0)), 0.0)
         add = np.where(some, c * self.inner.deltas(ratio)[1], 0.0)
         return np.maximum(remove, 0.0), np.maximum(add, 0.0)
+
+    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See ``Attained``; Q is the inner one's, and so are the outcomes above a loss."""
+        if not isinstance(self.inner, Attained):
+            raise TypeError(f"{self.inner} is not attained: nothing is known from below.")
+        odds = np.expm1(np.minimum(epsilons, 700.0)) / self.prob + 1
+        possible = odds > 0
+        inside = self.inner.tail(np.log(np.where(possible, odds, 1.0)))
+        return np.where(possible, inside, 1.0)
 
 
 @dataclass(frozen=True)
@@ -150,7 +204,7 @@ class SampledReplace:
     must dominate both the replacing and, for Poisson samples, the removing of a patient.
     """
 
-    prob: float
+    prob: Column
     inner: Profile
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
@@ -172,23 +226,32 @@ class SampledGaussianReplace:
     :math:`a y^2 - (1-q)(e^\varepsilon - 1) y - a e^\varepsilon = 0`, :math:`a = q e^{-\mu^2/2}`.
     """
 
-    prob: float
-    mu: float
+    prob: Column
+    mu: Column
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """See ``Profile``."""
-        q, mu = self.prob, self.mu
         e = np.abs(np.minimum(epsilons, 700.0))
-        a = q * math.exp(-(mu**2) / 2)
-        b = -(1 - q) * np.expm1(-e)  # the middle coefficient, like the last, over e^eps
-        root = np.sqrt(b**2 + 4 * a**2 * np.exp(-e))
-        x = (e + np.log((b + root) / 2) - math.log(q) + mu**2 / 2) / mu
-        upper = (1 - q) * ndtr(-x) + q * ndtr(mu - x)
-        lower = (1 - q) * ndtr(-x) + q * ndtr(-mu - x)
+        upper, lower = self._above(e)
         tail = np.maximum(upper - np.exp(e) * lower, 0.0)
         mirrored = -np.expm1(-e) + np.exp(-e) * tail
         both = np.where(epsilons >= 0, tail, mirrored)
         return both, both
+
+    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See ``Attained``; below 0 by symmetry."""
+        upper, lower = self._above(np.abs(np.minimum(epsilons, 700.0)))
+        return np.where(epsilons >= 0, lower, 1 - upper)
+
+    def _above(self, e: NDArray[np.float64]) -> Deltas:
+        """P and Q of a loss above e >= 0."""
+        q, mu = self.prob, self.mu
+        a = q * np.exp(-(mu**2) / 2)
+        b = -(1 - q) * np.expm1(-e)  # the middle coefficient, like the last, over e^eps
+        root = np.sqrt(b**2 + 4 * a**2 * np.exp(-e))
+        x = (e + np.log((b + root) / 2) - np.log(q) + mu**2 / 2) / mu
+        rest = (1 - q) * ndtr(-x)
+        return rest + q * ndtr(mu - x), rest + q * ndtr(-mu - x)
 
 
 @dataclass(frozen=True)
@@ -205,3 +268,29 @@ class Mixture:
             remove += weight * one
             add += weight * other
         return remove, add
+
+
+def kind(profile: Profile) -> Any:
+    """Return what profiles that can be ``stacked`` together have in common."""
+    values = [getattr(profile, name) for name in _names(type(profile))]
+    if any(isinstance(value, tuple) for value in values):
+        return profile
+    return (type(profile), *(kind(v) for v in values if not isinstance(v, float | int)))
+
+
+def stacked(profiles: Sequence[Profile]) -> Profile:
+    """Return one profile, of columns, that stands for many of one ``kind``."""
+    first = profiles[0]
+    if len(profiles) == 1:
+        return first
+    columns: list[Any] = []
+    for name in _names(type(first)):
+        values = [getattr(profile, name) for profile in profiles]
+        plain = isinstance(values[0], float | int)
+        columns.append(np.array(values, dtype=np.float64)[:, None] if plain else stacked(values))
+    return type(first)(*columns)
+
+
+@cache
+def _names(of: Any) -> tuple[str, ...]:
+    return tuple(f.name for f in dataclasses.fields(of))

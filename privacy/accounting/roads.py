@@ -1,28 +1,70 @@
-"""The two numerical roads to a profile's epsilon and delta: exact inversion, and a refined grid."""
+"""The numerical roads to epsilon and delta: exact inversion of one release, and refined grids."""
 
 import math
-from collections.abc import Callable
+from dataclasses import dataclass
 from functools import lru_cache
+from typing import Literal
 
 import numpy as np
 from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
 from dp_accounting.rdp import RdpAccountant
 
 from privacy.accounting._search import bisect_up
-from privacy.accounting.composition import Composition, Part, compose
+from privacy.accounting.composition import Composition, Parts, compose, compose_below, spread
 from privacy.accounting.profiles import Gaussian, Profile, Sampled
 
 __all__ = [
     "MANY",
+    "Gap",
     "exact_delta",
     "exact_epsilon",
-    "grid_for_delta",
-    "grid_for_epsilon",
+    "grids",
+    "quick_grid",
     "renyi_epsilon",
 ]
 
+MANY = 32  # different releases: a Renyi bound of each would take long
 _REFINEMENTS = 6
-MANY = 32  # different releases: their classes are coarser than any grid
+_QUICK = 0.08  # a step's share of one release's typical loss
+
+
+@dataclass(frozen=True)
+class Gap:
+    """How wide an interval may be, and at which epsilon or delta.
+
+    Attributes:
+      quantity: What the interval is of.
+      above: The delta (for an epsilon), or the epsilon, that the upper end is read at.
+      below: The same for the lower end.
+      width: How wide it may be, as a fraction of its upper end.
+      floor: How wide it may be besides.
+    """
+
+    quantity: Literal["epsilon", "delta"]
+    above: float
+    below: float
+    width: float
+    floor: float
+
+    def share(self, releases: int) -> float:
+        """Return a step, as a share of a typical loss, that is fine enough for so many kinds.
+
+        A tenth of the width for few; most of it for many, where each point of the grid is dear.
+        """
+        finer = 1.0 if self.quantity == "epsilon" else 0.4  # delta changes faster
+        return min(0.35, (0.8 if releases <= MANY else 1.8) * finer * math.sqrt(self.width))
+
+    def over(self, upper: Composition, lower: Composition) -> float:
+        """Return the interval's width over what is allowed."""
+        if self.quantity == "epsilon":
+            high, low = upper.upper_epsilon(self.above), lower.lower_epsilon(self.below)
+        else:
+            high, low = upper.upper_delta(self.above), lower.lower_delta(self.below)
+        return (
+            min((high - low) / (self.width * high + self.floor), 100.0)
+            if high < math.inf
+            else 100.0
+        )
 
 
 def exact_delta(profile: Profile, epsilon: float) -> float:
@@ -43,45 +85,51 @@ def exact_epsilon(profile: Profile, delta: float) -> float:
     return bisect_up(lambda e: exact_delta(profile, e) <= delta, 0.0, high)
 
 
+@lru_cache(maxsize=1024)
+def quick_grid(parts: Parts, delta: float) -> Composition | None:
+    """Return a composition from above whose epsilon at ``delta`` is about .2 % from the truth.
+
+    None where its grid would take too much memory.
+    """
+    return compose(parts, step=_step(parts, _QUICK), delta=delta)
+
+
 @lru_cache(maxsize=256)
-def grid_for_epsilon(
-    parts: tuple[Part, ...], delta: float, width: float, *, both_ends: bool = True
-) -> Composition:
-    """Return a composition fine enough for epsilon at ``delta``.
+def grids(
+    above: Parts, below: Parts, delta: float, gap: Gap
+) -> tuple[Composition | None, Composition | None]:
+    """Return compositions from above and from below, fine enough for ``gap``.
+
+    The step is halved and more while it helps: the width falls with its square.
 
     Args:
-      parts: What is composed.
-      delta: Where epsilon is wanted.
-      width: Fraction of epsilon that its interval may measure (+ 5e-4), memory permitting.
-      both_ends: Whether the lower end counts too; if not, the grid is far coarser and the upper
-        end is still about ``width`` / 10 from the truth.
+      above: What dominates; at least one release.
+      below: What is attained; may be empty: then nothing is known from below.
+      delta: The ends of the grid are cut where they hold less than a ten thousandth of it.
+      gap: Of two compositions, how wide the interval is between them over how wide it may be.
     """
-    root = math.sqrt(sum(n for _, n in parts))
-
-    def wanted(found: Composition) -> float:
-        upper = found.upper_epsilon(delta)
-        if not math.isfinite(upper):
-            return math.inf
-        if not both_ends:
-            return (3 * width * upper + 1e-5) / (root * found.step)
-        return (width * upper + 5e-4) / max(upper - found.lower_epsilon(delta), 1e-300)
-
-    return _refine(parts, delta, wanted, first=0.015 / root)
-
-
-@lru_cache(maxsize=256)
-def grid_for_delta(parts: tuple[Part, ...], epsilon: float, width: float) -> Composition:
-    """Return a composition fine enough for delta at ``epsilon``: ``width`` of delta, + 1e-12."""
-    root = math.sqrt(sum(n for _, n in parts))
-
-    def wanted(found: Composition) -> float:
-        upper = found.upper_delta(epsilon)
-        return (width * upper + 1e-12) / max(upper - found.lower_delta(epsilon), 1e-300)
-
-    return _refine(parts, 1e-8, wanted, first=0.002 / root)
+    step = _step(above, gap.share(len(above)))
+    upper = compose(above, step=step, delta=delta)
+    lower = compose_below(below, step=step, delta=delta) if below else None
+    if upper is None or lower is None:
+        return upper, lower
+    over = gap.over(upper, lower)
+    for _ in range(_REFINEMENTS):
+        if over <= 1:
+            break
+        step *= min(0.7, max(0.9 / math.sqrt(over), 0.1))
+        finer = compose(above, step=step, delta=delta), compose_below(below, step=step, delta=delta)
+        if finer[0] is None or finer[1] is None:
+            break
+        left = gap.over(finer[0], finer[1])
+        upper, lower = finer[0], finer[1]
+        if left > 0.8 * over:
+            break  # what is left is not the grid's
+        over = left
+    return upper, lower
 
 
-def renyi_epsilon(parts: tuple[Part, ...], delta: float) -> float:
+def renyi_epsilon(parts: Parts, delta: float) -> float:
     """Return dp-accounting's Renyi bound where all parts are (sampled) Gaussians, else infinity."""
     accountant = RdpAccountant()
     for profile, n in parts:
@@ -95,22 +143,10 @@ def renyi_epsilon(parts: tuple[Part, ...], delta: float) -> float:
     return float(accountant.get_epsilon(delta))
 
 
-def _refine(
-    parts: tuple[Part, ...], delta: float, wanted: Callable[[Composition], float], *, first: float
-) -> Composition:
-    """Shrink the grid's step until ``wanted``, a ratio that grows as the step shrinks, is 1."""
-    step = first if len(parts) <= MANY else 6 * first
-    found = compose(parts, step=step, delta=delta)
-    while found is None:  # enormous losses: start coarser
-        step *= 10
-        found = compose(parts, step=step, delta=delta)
-    for _ in range(_REFINEMENTS if len(parts) <= MANY else 1):
-        ratio = wanted(found)
-        if ratio >= 1:
-            break
-        step *= min(0.5, max(0.9 * ratio, 0.02))
-        finer = compose(parts, step=step, delta=delta)
-        if finer is None:
-            break
-        found = finer
-    return found
+def _step(parts: Parts, share: float) -> float:
+    """Return a step: a share of one release's typical loss.
+
+    The grid adds about h^2/6 to the variance of each release's loss, so share^2/6 of all of it,
+    whatever the number of releases: half of that to epsilon.
+    """
+    return share * spread(parts)

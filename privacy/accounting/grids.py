@@ -1,0 +1,178 @@
+r"""One release's privacy loss on a grid of losses, from above and from below.
+
+Both rest on one picture: delta as a function of :math:`\alpha = e^\varepsilon` is convex, and a
+convex function that bends at grid points only belongs to a loss that lies on the grid.
+
+**From above**, connect the dots (Doroshenko, Ghazi, Kamath, Kumar and Manurangsi 2022, Section 4):
+the chords between the curve's values at the grid points lie above it. It is the loss with each
+outcome split between its two neighbours on the grid: the variance grows by at most
+:math:`h^2/4` a release, :math:`h^2/6` on average.
+
+**From below**, merge the bins. The tangents at the *half* grid points lie below the curve; they are
+what is left of the pair when all outcomes within half a step of a grid point are merged into one
+(post-processing), and they meet near the grid points, not at them. At each grid point take the
+lower of the two tangents beside it: then every chord lies below the tangent between its ends, so
+below the curve. The greatest convex function through or under these points is a dominated pair on
+the grid; it keeps all of the mass, so it serves both directions, and its variance falls by about
+:math:`h^2/12` a release.
+
+Both errors are of second order in h and never a shift: the composed interval's width falls with
+:math:`h^2`, whatever the number of releases.
+"""
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.optimize import isotonic_regression
+
+from privacy.accounting.profiles import Attained, Profile
+
+__all__ = ["Grid", "above", "below", "loss_ends", "typical_square"]
+
+Floats = NDArray[np.float64]
+_LARGEST_LOSS = 690.0  # e to it is a float; bins beyond are merged, which is sound
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Losses of one profile, or of each of many, at multiples of a step.
+
+    Attributes:
+      first: The lowest loss, in steps.
+      masses: P's mass at each loss, ``[profiles, losses]``.
+      infinite: P's mass at an infinite loss, ``[profiles]``.
+    """
+
+    first: int
+    masses: Floats
+    infinite: Floats
+
+
+def above(profile: Profile, direction: int, *, step: float, low: float, high: float) -> Grid:
+    """Connect the dots, in one direction (0: a patient is removed, 1: added).
+
+    Args:
+      profile: One, or many stacked.
+      direction: Which of the profile's deltas.
+      step: The grid's step h.
+      low: Losses below are moved up to it.
+      high: Losses above are moved to infinity.
+    """
+    first, last = math.floor(low / step), math.ceil(high / step)
+    deltas = np.atleast_2d(profile.deltas(np.arange(first, last + 1) * step)[direction])
+    deltas = np.minimum.accumulate(np.clip(deltas, 0.0, 1.0), axis=1)
+    # A chord's slope by alpha, times alpha at its upper end: Algorithm 1 of the paper.
+    falls = np.diff(deltas, axis=1) / math.expm1(-step)
+    masses = np.empty_like(deltas)
+    masses[:, 0] = 1 - deltas[:, 0]
+    masses[:, 1:] = falls
+    masses[:, :-1] -= falls * math.exp(-step)
+    return Grid(first, np.maximum(masses, 0.0), deltas[:, -1])
+
+
+def below(profile: Attained, *, step: float, low: float, high: float) -> tuple[Grid, Grid]:
+    """Merge the bins: one dominated pair, when a patient is removed and when one is added.
+
+    Args:
+      profile: One, or many stacked.
+      step: The grid's step h.
+      low: Losses below are merged into one (when a patient is removed).
+      high: Losses above are merged into one.
+    """
+    first = math.floor(max(min(low, 0.0), -_LARGEST_LOSS) / step) - 1
+    last = math.ceil(min(max(high, 0.0), _LARGEST_LOSS) / step) + 1
+    alphas = np.exp(np.arange(first, last + 1) * step)
+    halves = (np.arange(first, last) + 0.5) * step
+    tails = np.clip(np.atleast_2d(profile.tail(halves)), 0.0, 1.0)  # Q's mass above each
+    under, over = _powers(profile, halves, tails)  # P's mass below each, and above
+    # The lowest atom holds all below it, the highest all above: each where such a merged mass, from
+    # there on, has a loss that the atoms inside can make up for.
+    lowest = len(halves) - _first((under - alphas[:-1] * (1 - tails) > 0)[:, ::-1])
+    highest = _first(over - alphas[1:] * tails < 0)
+    at = np.arange(len(halves))
+    before, after = at < lowest[:, None], at >= highest[:, None]
+    tails = np.where(after, 0.0, np.where(before, 1.0, tails))
+    under = np.where(after, 1.0, np.where(before, 0.0, under))
+    over = np.where(after, 0.0, np.where(before, 1.0, over))
+    # How far each merged bin's mass lies above its grid point: neighbours on either side settle it.
+    zero = -first
+    bins = np.diff(under, axis=1, prepend=0.0, append=1.0)
+    bins[:, zero:] = -_steps(over)[:, zero:]
+    bins[:, zero] = 1 - under[:, zero - 1] - over[:, zero]
+    excess = bins + alphas * _steps(tails)
+    settled = np.maximum(-excess[:, :-1], 0.0) - np.maximum(excess[:, 1:], 0.0)
+    slopes = tails - settled / np.diff(alphas)
+    for row in np.flatnonzero((np.diff(slopes, axis=1) > _NOISE).any(axis=1)):
+        inside = slice(lowest[row], highest[row])
+        slopes[row, inside] = isotonic_regression(
+            slopes[row, inside], weights=np.diff(alphas)[inside], increasing=False
+        ).x
+    slopes = np.minimum.accumulate(slopes, axis=1)
+    others = np.maximum(-_steps(slopes), 0.0)  # Q's masses
+    # Too coarse a grid: tell nothing, which is always true.
+    bad = (lowest >= highest) | (slopes.max(axis=1) > 1 + _NOISE) | (slopes.min(axis=1) < -_NOISE)
+    others[bad] = np.arange(first, last + 1) == 0
+    none = np.zeros(len(others))
+    return Grid(first, alphas * others, none), Grid(-last, others[:, ::-1], none)
+
+
+_NOISE = 1e-15
+
+
+def _powers(profile: Attained, halves: Floats, tails: Floats) -> tuple[Floats, Floats]:
+    """Return P's mass below and above each loss, the smaller of the two to its last digits."""
+    negative = halves < 0
+    deltas = np.atleast_2d(profile.deltas(halves[~negative])[0])
+    over = deltas + np.exp(halves[~negative]) * tails[:, ~negative]
+    deltas = np.atleast_2d(profile.deltas(-halves[negative])[1])
+    under = np.exp(halves[negative]) * np.maximum(1 - tails[:, negative] - deltas, 0.0)
+    over = np.minimum(over, 1.0)
+    return np.hstack([under, 1 - over]), np.hstack([1 - under, over])
+
+
+def loss_ends(profile: Profile, cut: float) -> tuple[Floats, Floats]:
+    """Return losses where delta is at most ``cut``: when a patient is removed, and when added."""
+    found = []
+    for direction in (0, 1):
+
+        def enough(e: Floats, direction: int = direction) -> NDArray[np.bool_]:
+            deltas = np.atleast_2d(profile.deltas(e[:, None] if e.size > 1 else e)[direction])
+            return np.asarray(deltas[:, 0] <= cut)
+
+        found.append(_smallest(enough, len(np.atleast_2d(profile.deltas(np.zeros(1))[0]))))
+    return found[0], found[1]
+
+
+def typical_square(profile: Profile, high: float) -> Floats:
+    r"""Return twice the Kullback-Leibler divergence, about the loss's variance, ``[profiles]``.
+
+    :math:`KL(P\|Q) = \int_0^\infty \delta_{remove}(e) + e^{-e} \delta_{add}(e)\, de`; beyond ``high``
+    nothing is expected.
+    """
+    e = high * np.append(0.0, np.geomspace(1e-5, 1.0, 80))
+    remove, add = profile.deltas(e)
+    density = np.atleast_2d(remove + np.exp(-e) * add)
+    return np.asarray((density[:, 1:] + density[:, :-1]) @ np.diff(e))
+
+
+def _smallest(enough: Callable[[Floats], NDArray[np.bool_]], size: int) -> Floats:
+    """Return, for each of ``size`` rows, the smallest loss that is enough, from above."""
+    low, high = np.full(size, 1e-9), np.full(size, 1e5)
+    for _ in range(12):  # to 1 % in the logarithm
+        middle = np.sqrt(low * high)
+        holds = enough(middle)
+        low, high = np.where(holds, low, middle), np.where(holds, middle, high)
+    return high
+
+
+def _first(holds: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """Return each row's first place that holds; its length where none does."""
+    return np.where(holds.any(axis=1), holds.argmax(axis=1), holds.shape[1])
+
+
+def _steps(tails: Floats) -> Floats:
+    """Return the differences of tails that start at 1 and end at 0."""
+    return np.diff(tails, axis=1, prepend=1.0, append=0.0)
