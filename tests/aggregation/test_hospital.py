@@ -177,7 +177,12 @@ def test_a_held_memory_is_taken_back_only_once_an_opened_sum_held_it(
     member.join()
     sent: list[Any] = []
     seal = member._sealer.seal
-    monkeypatch.setattr(member._sealer, "seal", lambda v: (sent.append(v), seal(v))[1])
+
+    def recorded(values: Any) -> bytes:
+        sent.append(values)
+        return seal(values)
+
+    monkeypatch.setattr(member._sealer, "seal", recorded)
     zeros = np.zeros(made.model.dim, dtype=np.int64)
     for version in range(3):
         member.contribute(made.first_model(), round_=version)
