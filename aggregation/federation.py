@@ -49,12 +49,15 @@ class Outcome:
       models: All models, the first included; float64 ``[rounds + 1, dim]``.
       transcript: Every message that crossed a wall.
       drawn: Whose patients were drawn, by hospital and round: the truth, for scoring alone.
+      sent: What each hospital sealed, by hospital and round: known to itself, and to those whom it
+        colludes with.
     """
 
     params: Float[np.ndarray, "dim"]
     models: Float[np.ndarray, "versions dim"]
     transcript: Transcript
     drawn: Mapping[str, Mapping[int, tuple[Patients, ...]]]
+    sent: Mapping[str, Mapping[int, Int[np.ndarray, "dim"]]]
 
 
 class Federation:
@@ -224,6 +227,7 @@ class Federation:
             np.stack(models),
             self.transcript,
             {name: hospital.drawn for name, hospital in self._hospitals.items()},
+            {name: hospital.sent for name, hospital in self._hospitals.items()},
         )
 
     def _open(self, round_: int) -> Int[np.ndarray, "slots"]:
