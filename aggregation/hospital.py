@@ -120,9 +120,9 @@ class Hospital:
         batches = draw_batches(self.plan, self.name, self._patients, self._source)
         self._drawn[round_] = batches
         integers = noised_update(self.plan, self.name, batches, params, self._source)
-        scalars = noised_scalars(self.plan, self.name, self._patients, params, self._source)
         if not self._source.protects:
             self._sent[round_] = integers
+        scalars = noised_scalars(self.plan, self.name, self._patients, params, self._source)
         sealed = self._sealer.seal(np.concatenate([integers, scalars]))
         for entry in entries:
             self.ledger.attach(entry, sealed)
