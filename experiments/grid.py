@@ -19,10 +19,20 @@ from typing import Any
 from experiments.design import CEILING, DESIGNS, FLOOR
 from experiments.lineups import Settings
 from experiments.points import KEY_HOLDER, Point
+from experiments.record import Record, config_hash
 from experiments.settings import REGIMES, SETTINGS, Setting
 from privacy.errors import InvalidInputError
 
-__all__ = ["EPSILONS", "GROUPS", "chosen_grid", "full_grid", "group", "quick_grid"]
+__all__ = [
+    "EPSILONS",
+    "GROUPS",
+    "cells",
+    "chosen_grid",
+    "command_of",
+    "full_grid",
+    "group",
+    "quick_grid",
+]
 
 EPSILONS = (0.1, 0.3, 1.0, 3.0, 10.0, None)
 _FINITE = tuple(e for e in EPSILONS if e is not None)
@@ -214,3 +224,39 @@ def chosen_grid(
         for epsilon in ((math.inf,) if design == "none" else epsilons)
     ]
     return list(dict.fromkeys(points))
+
+
+def cells(names: Sequence[str], seed: int = 0) -> list[Point]:
+    """Return points of the published grid by their records' names.
+
+    Raises:
+      InvalidInputError: A name that no point of the grid has.
+    """
+    known = {config_hash(point.config): point for point in full_grid(seed)}
+    for name in names:
+        if name not in known:
+            raise InvalidInputError(
+                f"No cell {name!r} in the grid of seed {seed}; `inpatient results` lists those that "
+                "were published."
+            )
+    return [known[name] for name in names]
+
+
+def command_of(record: Record) -> str:
+    """Return the command that makes this very point."""
+    config = record.config
+    seed = config["seeds"][0]
+    tail = f" --seed {seed}" if seed else ""
+    if record.name in _names(full_grid(seed)):
+        return f"inpatient frontier --cells {record.name}{tail}"
+    if record.name in _names(quick_grid(seed)):
+        return f"inpatient frontier --quick{tail}"
+    strength = "inf" if config["epsilon"] is None else f"{config['epsilon']:g}"
+    return (
+        f"inpatient frontier --designs {config['design']} --epsilons {strength} "
+        f"--regime {config['regime']} --model {config['model']}{tail}"
+    )
+
+
+def _names(points: Sequence[Point]) -> set[str]:
+    return {config_hash(point.config) for point in points}

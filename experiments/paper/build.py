@@ -12,6 +12,7 @@ import typst
 
 from experiments.figures import draw_frontier, save
 from experiments.paper.numbers import numbers, published
+from experiments.paper.page import write_page
 from experiments.paper.readme import fill
 from experiments.record import write_json
 from privacy.errors import InvalidInputError
@@ -20,7 +21,7 @@ __all__ = ["build"]
 
 
 def build(root: Path) -> Path:
-    """Rebuild numbers, figures, READMEs and ``paper.pdf`` (PDF/UA-1) from the records.
+    """Rebuild numbers, figures, page, READMEs and ``paper.pdf`` (PDF/UA-1) from the records.
 
     Raises:
       InvalidInputError: A record is missing, a README lost a mark, or the paper does not compile.
@@ -31,6 +32,7 @@ def build(root: Path) -> Path:
     write_json(paper / "numbers.json", found)
     (paper / "figures").mkdir(exist_ok=True)
     save(draw_frontier(records), paper / "figures" / "frontier")
+    write_page(paper / "frontier.html", records)
     fill(root, found)
     return compile_pdf(paper)
 
