@@ -74,3 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("inpatient: interrupted; what was finished is kept.", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()
