@@ -22,12 +22,16 @@ LABELS = {
     "article": "the article's noise",
     "local": "full noise at each hospital",
     "sealed": "sealed sum, shared noise",
+    "pooled": "all patients in one place",
+    "local only": "each hospital alone",
 }
 LOOKS = {
     "none": ("#000000", "X"),
     "article": ("#D55E00", "s"),
     "local": ("#E69F00", "^"),
     "sealed": ("#0072B2", "o"),
+    "pooled": ("#009E73", "D"),
+    "local only": ("#CC79A7", "v"),
 }
 TITLES = {"full": "all patients in every round", "small": "about 8 patients a hospital"}
 

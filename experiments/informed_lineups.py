@@ -39,12 +39,14 @@ class Group:
       target: The target's place among the patients of the hospital's first batch.
       people: ``[people, features]``, standardised, the target first.
       outcome: That of all ten.
+      traits: Of the target, for scoring alone.
     """
 
     hospital: str
     target: int
     people: Float[np.ndarray, "people features"]
     outcome: int
+    traits: tuple[str, ...] = ()
 
 
 def name_targets(

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from aggregation.federation import Outcome
 from aggregation.patients import Schema
 from attacks import ClosedForm, Prior, TabLeak, lineup, observe
+from attacks.fedavg import FedAvgInversion
 from attacks.intervals import success_rate
 from attacks.selection import worst_attack
 from attacks.views import GradientView, Name, require
@@ -27,10 +28,11 @@ from experiments.cohorts import Fold
 from experiments.informed_lineups import Group, name_targets
 from privacy.errors import InvalidInputError
 
-__all__ = ["LINEUP", "LineUp", "Settings", "attack_round", "risk", "worst_risk"]
+__all__ = ["LINEUP", "LineUp", "Settings", "attack_round", "risk", "traits_of", "worst_risk"]
 
 INFORMED = "informed"
 LINEUP = 10
+_RARE = 0.05  # of a hospital's patients
 TARGETS = 8  # patients of a hospital that stand in a line-up, per fold
 
 
@@ -39,8 +41,8 @@ class Settings:
     """Which attacks are tried, and how hard.
 
     Attributes:
-      attacks: ``closed_form``, ``tableak`` and ``informed``.
-      restarts: Restarts of TabLeak.
+      attacks: ``closed_form``, ``tableak``, ``fedavg`` (several local steps) and ``informed``.
+      restarts: Restarts of those that search.
       iterations: Iterations of each.
     """
 
@@ -48,19 +50,19 @@ class Settings:
     restarts: int = 30
     iterations: int = 1500
 
-    def make(self, seed: int) -> tuple[ClosedForm | TabLeak, ...]:
+    def make(self, seed: int) -> tuple[ClosedForm | TabLeak | FedAvgInversion, ...]:
         """Make those that reconstruct records anew; whatever they draw follows from the seed."""
-        kinds = {"closed_form": ClosedForm(), "tableak": None}
+        kinds = {
+            "closed_form": ClosedForm(),
+            "tableak": TabLeak(self.restarts, self.iterations, seed=seed),
+            "fedavg": FedAvgInversion(self.restarts, self.iterations, seed=seed),
+        }
         unknown = set(self.attacks) - {*kinds, INFORMED}
         if unknown:
             raise InvalidInputError(
                 f"Unknown attacks {sorted(unknown)}; choose of {[*kinds, INFORMED]}."
             )
-        return tuple(
-            kinds[name] or TabLeak(self.restarts, self.iterations, seed=seed)
-            for name in self.attacks
-            if name != INFORMED
-        )
+        return tuple(kinds[name] for name in self.attacks if name != INFORMED)
 
 
 @dataclass(frozen=True)
@@ -73,12 +75,14 @@ class LineUp:
         hospital; the fold alone where only sums are seen.
       named: Whether it named the target.
       exact: Whether a reconstructed record is the target in every feature.
+      traits: What may put the target at more risk than others (``traits_of``).
     """
 
     attack: str
     batch: str
     named: bool
     exact: bool
+    traits: tuple[str, ...] = ()
 
 
 def attack_round(
@@ -119,14 +123,18 @@ def attack_round(
             for group in groups:  # the target stands first; the attack does not know
                 same = np.isclose(found.records, group.people[0], atol=1e-6).all(axis=1)
                 named = lineup(found, group.people, rng) == 0
-                shown.append(LineUp(attack.name, batch(name), named, bool(same.any())))
+                shown.append(
+                    LineUp(attack.name, batch(name), named, bool(same.any()), group.traits)
+                )
     everybody = [group for groups in people.values() for group in groups]
     if INFORMED in settings.attacks and everybody:
         for group, place in zip(
             everybody, name_targets(view, outcome, everybody, rng), strict=True
         ):
             same = np.isclose(group.people[place], group.people[0], atol=1e-6).all()
-            shown.append(LineUp(INFORMED, batch(group.hospital), bool(place == 0), bool(same)))
+            shown.append(
+                LineUp(INFORMED, batch(group.hospital), bool(place == 0), bool(same), group.traits)
+            )
     return tuple(shown)
 
 
@@ -137,14 +145,40 @@ def _people(hospital: str, outcome: Outcome, split: Fold, rng: np.random.Generat
     (the well of a hospital where nearly all are ill) has no line-up.
     """
     batch, held_out = outcome.drawn[hospital][0][0], split.test[hospital]
+    traits = traits_of(batch.features, hospital, split)
     groups = []
     for row in rng.permutation(len(batch))[:TARGETS]:
         alike = np.flatnonzero(held_out.outcomes == batch.outcomes[row])
         if len(alike) >= LINEUP - 1:
             others = rng.choice(alike, LINEUP - 1, replace=False)
             people = np.vstack([batch.features[row], held_out.features[others]])
-            groups.append(Group(hospital, int(row), people, int(batch.outcomes[row])))
+            label = int(batch.outcomes[row])
+            groups.append(Group(hospital, int(row), people, label, traits[row]))
     return groups
+
+
+def traits_of(features: NDArray[np.float64], hospital: str, split: Fold) -> list[tuple[str, ...]]:
+    """Say of each patient what may put it at more risk than others.
+
+    - ``rare``: has a binary feature of a value that fewer than 5 % of the hospital's patients have;
+    - ``outlying``: farther from the hospital's mean than 80 % of its patients, columns in units of
+      their standard deviation;
+    - ``small hospital``: treated where the fewest are.
+    """
+    own = split.train[hospital].features
+    centre, spread = own.mean(axis=0), np.maximum(own.std(axis=0), 1e-9)
+    limit = np.quantile((((own - centre) / spread) ** 2).sum(axis=1), 0.8)
+    far = (((features - centre) / spread) ** 2).sum(axis=1) > limit
+    binary = np.isin(own, (0.0, 1.0)).all(axis=0)
+    share = np.where(features == 1.0, centre, 1 - centre)
+    rare = ((share < _RARE) & binary).any(axis=1)
+    small = len(own) == min(len(p) for p in split.train.values())
+    return [
+        tuple(
+            name for name, held in (("rare", r), ("outlying", f), ("small hospital", small)) if held
+        )
+        for r, f in zip(rare, far, strict=True)
+    ]
 
 
 def risk(lineups: Sequence[LineUp], attack: str) -> dict[str, Any]:
