@@ -12,7 +12,7 @@ An audit of hospital size can falsify a claim but never confirm a small one: ``a
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -36,6 +36,7 @@ _LARGEST = 60.0
 _THRESHOLDS = 16
 
 
+@runtime_checkable
 class LowerBound(Protocol):
     """A bound from counts of guesses."""
 
