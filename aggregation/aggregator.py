@@ -63,11 +63,11 @@ class Aggregator:
         """The sealed sum and the signed contributions that it is made of, for the opener."""
         return self._adder.total(), tuple(self._contributions.values())
 
-    def step(self, opened_sum: Int[np.ndarray, "dim"], adder: Adder) -> None:
+    def step(self, opened_sum: Int[np.ndarray, "slots"], adder: Adder) -> None:
         """Step the model by an opened sum and start the next round with an empty adder."""
-        if opened_sum.shape != self.params.shape:
+        if opened_sum.shape != (self.plan.dim,):
             raise CorruptMessageError(
-                f"Expected an opened sum of {len(self.params)} values, got {opened_sum.shape}."
+                f"Expected an opened sum of {self.plan.dim} values, got {opened_sum.shape}."
             )
         self.params = self.plan.advance(self.params, opened_sum)
         self.round += 1

@@ -7,9 +7,9 @@
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -36,6 +36,7 @@ from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 
 __all__ = ["Federation", "Outcome", "sealing_for"]
 
+_WRAP_PROBABILITY = 1e-6  # of a run
 _PLAIN_BOUND = 2**61 - 1  # what is not clipped has no bound; the widest modulus is taken
 
 
@@ -48,12 +49,15 @@ class Outcome:
       models: All models, the first included; float64 ``[rounds + 1, dim]``.
       transcript: Every message that crossed a wall.
       drawn: Whose patients were drawn, by hospital and round: the truth, for scoring alone.
+      sent: What each hospital sealed, by hospital and round: known to itself, and to those whom it
+        colludes with.
     """
 
     params: Float[np.ndarray, "dim"]
     models: Float[np.ndarray, "versions dim"]
     transcript: Transcript
     drawn: Mapping[str, Mapping[int, tuple[Patients, ...]]]
+    sent: Mapping[str, Mapping[int, Int[np.ndarray, "dim"]]]
 
 
 class Federation:
@@ -223,9 +227,10 @@ class Federation:
             np.stack(models),
             self.transcript,
             {name: hospital.drawn for name, hospital in self._hospitals.items()},
+            {name: hospital.sent for name, hospital in self._hospitals.items()},
         )
 
-    def _open(self, round_: int) -> Int[np.ndarray, "dim"]:
+    def _open(self, round_: int) -> Int[np.ndarray, "slots"]:
         """Let the opener sum the signed ciphertexts again and open what it may."""
         total, contributions = self._aggregator.total()
         self._forward(contributions, round_)
@@ -253,15 +258,12 @@ class Federation:
 
     def wrap_probability(self) -> float:
         """Upper bound on the chance that any opened sum of the run wraps."""
-        plan = self.plan
-        if plan.clip_norm is None:
+        if self.plan.clip_norm is None:
             return 0.0
-        return wrap_probability(
-            self._scheme.parameters,
-            radius=plan.radius,
-            units=_units(plan),
-            noise_variance=len(plan.hospitals) * plan.share_std**2 * plan.local_noises,
-            rounds=plan.rounds,
+        parameters, rounds = self._scheme.parameters, self.plan.rounds
+        return sum(
+            wrap_probability(parameters, rounds=rounds, **asdict(part))
+            for part in _parts(self.plan)
         )
 
 
@@ -270,20 +272,47 @@ def sealing_for(plan: Plan) -> Scheme:
     if plan.clip_norm is None:
         bound = _PLAIN_BOUND
     else:
-        bound = largest_sum(
-            radius=plan.radius,
-            units=_units(plan),
-            noise_variance=len(plan.hospitals) * plan.share_std**2 * plan.local_noises,
-            dim=plan.model.dim,
-            rounds=plan.rounds,
+        parts = _parts(plan)
+        chance = _WRAP_PROBABILITY / len(parts)
+        bound = max(
+            largest_sum(rounds=plan.rounds, wrap_probability=chance, **asdict(part))
+            for part in parts
         )
+    options: dict[str, Any] = {}
+    if plan.scheme in ("shares", "threshold"):
+        options = _quorum(plan.hospitals, plan.colluders)
+    if plan.scheme == "threshold":
+        options["openings"] = plan.rounds
     return make_scheme(
-        plan.scheme, dim=plan.model.dim, contributors=len(plan.hospitals), bound=bound
+        plan.scheme, dim=plan.dim, contributors=len(plan.hospitals), bound=bound, **options
     )
 
 
-def _units(plan: Plan) -> tuple[int, ...]:
-    """Bounded rows in each hospital's update: its patients at every local step, or itself."""
-    if plan.unit == "hospital":
-        return (1,) * len(plan.hospitals)
-    return tuple(n * plan.local_steps for n in plan.declared_sizes)
+def _quorum(hospitals: tuple[str, ...], colluders: int) -> dict[str, Any]:
+    """Hospitals as holders: as few as let one be lost, and none trusts anybody but most of them."""
+    holders = hospitals[: colluders + 3]
+    threshold = (len(holders) + colluders) // 2 + 1
+    return {"holders": holders, "threshold": threshold, "corrupt": colluders}
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What bounds some coordinates of an opened sum (``largest_sum``)."""
+
+    radius: int
+    units: tuple[int, ...]
+    noise_variance: float
+    dim: int
+
+
+def _parts(plan: Plan) -> list[_Part]:
+    """The update and each scalar; units are bounded rows: patients at every local step, or one."""
+    shares, whole = len(plan.hospitals), plan.unit == "hospital"
+    ones = (1,) * shares
+    units = ones if whole else tuple(n * plan.local_steps for n in plan.declared_sizes)
+    variance = shares * plan.share_std**2 * plan.local_noises
+    update = _Part(plan.radius, units, variance, plan.model.dim)
+    once = ones if whole else plan.declared_sizes
+    return [update] + [
+        _Part(s.radius, once, shares * s.share_std(plan.noise_shares) ** 2, 1) for s in plan.scalars
+    ]

@@ -16,6 +16,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aggregation.models import Model
+from aggregation.sealing.slots import SlotGroup
+from aggregation.statistics import STATISTICS
 from privacy._validate import fraction, natural, non_negative, positive, unit_open
 from privacy.errors import CorruptMessageError, InvalidInputError
 
@@ -56,8 +58,12 @@ class Plan:
         its own patients and sends the sum of what it stepped along.
       unit: Whose coming or going the noise hides: ``patient`` or ``hospital``.
       model_seed: The jointly committed seed of the first model.
+      smallest_sum: Hospitals in the smallest sum that is ever opened, which shares of noise are
+        sized for; None: all of them. Fewer where hospitals work at their own pace.
       average_last: The final model is the mean of the last so many; 1 is the last alone. It costs
         no privacy: it is computed from what was opened.
+      scalars: What is summed beside the update, in slots behind it: each one slot, named in
+        ``STATISTICS``, with its own clip norm, noise and event.
     """
 
     run: str
@@ -79,6 +85,8 @@ class Plan:
     unit: str = "patient"
     model_seed: int = 0
     average_last: int = 1
+    scalars: tuple[SlotGroup, ...] = ()
+    smallest_sum: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.hospitals) < 1 or len(set(self.hospitals)) != len(self.hospitals):
@@ -104,6 +112,23 @@ class Plan:
         if self.sampling_size is not None:
             natural(sampling_size=self.sampling_size, least=1)
         self._check_noise()
+        self._check_scalars()
+
+    def _check_scalars(self) -> None:
+        names = [group.name for group in self.scalars]
+        if len(set(names)) < len(names) or not set(names) <= set(STATISTICS):
+            raise InvalidInputError(
+                f"Expected distinct scalars among {', '.join(STATISTICS)}, got {names}."
+            )
+        for group in self.scalars:
+            if group.dim != 1:
+                raise InvalidInputError(f"Expected one slot for {group.name!r}, got {group.dim}.")
+            unprotected = self.noise in ("none", "article")
+            if unprotected != (group.noise_multiplier == 0):
+                raise InvalidInputError(
+                    f"Expected the scalar {group.name!r} to be protected as the plan's noise "
+                    f"{self.noise!r} is; its noise_multiplier is {group.noise_multiplier}."
+                )
 
     def _check_noise(self) -> None:
         if self.noise not in ("none", "article", "local", "shared"):
@@ -121,16 +146,24 @@ class Plan:
             )
         if self.noise == "article":
             positive(epsilon=math.nan if self.epsilon is None else self.epsilon)
+        if self.smallest_sum is not None:
+            natural(smallest_sum=self.smallest_sum, least=1)
+            if self.smallest_sum > len(self.hospitals):
+                raise InvalidInputError(
+                    f"Expected smallest_sum={self.smallest_sum} at most the number of hospitals "
+                    f"({len(self.hospitals)}): no sum could be opened."
+                )
         if self.noise == "shared":
             natural(
                 colluders=self.colluders,
                 least=1,
                 hint="A hospital knows its own share and sees every opened sum.",
             )
-            if self.colluders >= len(self.hospitals):
+            if self.honest_shares < 1:
                 raise InvalidInputError(
-                    f"Expected colluders={self.colluders} below the number of hospitals "
-                    f"({len(self.hospitals)}): no honest share would be left."
+                    f"Expected colluders={self.colluders} below the number of hospitals in the "
+                    f"smallest sum ({self.honest_shares + self.colluders}): no honest share would "
+                    "be left."
                 )
         if self.local_steps > 1 and self.unit == "patient" and self.noise == "shared":
             raise InvalidInputError(
@@ -154,12 +187,32 @@ class Plan:
         return (self.clip_norm or 1.0) / self.radius
 
     @property
+    def dim(self) -> int:
+        """Coordinates of what is sealed: the model's, and a slot a scalar."""
+        return self.model.dim + len(self.scalars)
+
+    @property
+    def honest_shares(self) -> int:
+        """Shares of noise in the smallest sum that the adversary does not know."""
+        return (self.smallest_sum or len(self.hospitals)) - self.colluders
+
+    @property
+    def noise_shares(self) -> int:
+        """Honest shares that make up all of a noise; 1 where each hospital adds all of it."""
+        return self.honest_shares if self.noise == "shared" else 1
+
+    def radius_of(self, weight: float) -> int:
+        """Return what ``radius`` becomes under a weight before the noise: rounded down, at least 1.
+
+        A patient then moves the upload by at most so many integer steps, exactly.
+        """
+        return max(1, math.floor(weight * self.radius))
+
+    @property
     def share_std(self) -> float:
-        """Standard deviation of the noise that one hospital adds, in integer steps."""
+        """Standard deviation of what one hospital adds to its update, in integer steps."""
         std = self.noise_multiplier * self.radius
-        if self.noise == "shared":
-            return std / math.sqrt(len(self.hospitals) - self.colluders)
-        return std if self.noise == "local" else 0.0
+        return std / math.sqrt(self.noise_shares) if self.noise in ("shared", "local") else 0.0
 
     @property
     def local_noises(self) -> int:
@@ -177,14 +230,23 @@ class Plan:
         return float(len(self.hospitals) if self.unit == "hospital" else sum(self.batch_sizes))
 
     def advance(
-        self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "dim"]
+        self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "slots"]
     ) -> Float[np.ndarray, "dim"]:
         r"""Return the next model: :math:`w - \eta\, s\, S / n`.
 
-        ``S`` is the opened integer sum, ``s`` is ``step`` and ``n`` is ``normaliser``. Hospitals
-        compute it too and refuse any other model.
+        ``S`` is the opened integer sum (of the update alone, whatever scalars follow), ``s`` is
+        ``step`` and ``n`` is ``normaliser``. Hospitals compute it too and refuse any other model.
         """
-        return params - self.learning_rate * self.step / self.normaliser * opened_sum
+        update = opened_sum[: self.model.dim]
+        return params - self.learning_rate * self.step / self.normaliser * update
+
+    def opened_scalars(self, opened_sum: Int[np.ndarray, "slots"]) -> dict[str, float]:
+        """Return the summed scalars of an opened sum, in their own units."""
+        totals = opened_sum[self.model.dim :]
+        return {
+            group.name: float(total) * group.step
+            for group, total in zip(self.scalars, totals, strict=True)
+        }
 
     def first_model(self) -> Float[np.ndarray, "dim"]:
         """Return the model of round 0, which follows from the committed seed."""
@@ -210,6 +272,7 @@ class Plan:
             fields["model"] = Model(**fields["model"])
             fields["hospitals"] = tuple(fields["hospitals"])
             fields["declared_sizes"] = tuple(fields["declared_sizes"])
+            fields["scalars"] = tuple(SlotGroup(**group) for group in fields["scalars"])
             return cls(**fields)
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptMessageError(f"These bytes are not a plan: {error}") from error

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from aggregation.statistics import STATISTICS
 from privacy.mechanisms import NoiseSource, article_noise, clip, to_integers
 
-__all__ = ["draw_batches", "noised_update"]
+__all__ = ["draw_batches", "noised_scalars", "noised_update"]
 
 _LARGEST = 2.0**52  # a sum of a thousand such integers stays inside int64
 
@@ -45,6 +46,8 @@ def noised_update(
     batches: Sequence[Patients],
     params: Float[np.ndarray, "dim"],
     source: NoiseSource,
+    *,
+    weight: float = 1.0,
 ) -> Int[np.ndarray, "dim"]:
     """Return the hospital's update of one round, in integer steps of ``plan.step``.
 
@@ -53,6 +56,7 @@ def noised_update(
         by one added patient differ by at most ``plan.radius`` in L2 norm;
       - with the hospital as the unit, any two updates differ by at most ``2 plan.radius``, and each
         has norm at most ``plan.radius``;
+      - a weight lowers that to ``plan.radius_of(weight)`` and leaves the noise as it is;
       - a hospital without patients sends pure noise, by the same law;
       - with noise ``none``, all patients and one step, the update is the sum of all gradients to
         within half an integer step a patient and coordinate.
@@ -63,10 +67,13 @@ def noised_update(
       batches: The patients of each local step, from ``draw_batches``.
       params: The model of the round.
       source: Where the noise comes from.
+      weight: In (0, 1], of every patient, before the noise.
     """
+    radius = plan.radius_of(weight)
     batch_size = plan.batch_sizes[plan.hospitals.index(hospital)]
     if plan.unit == "hospital":
-        total = _bounded_sum(plan, _walk_in_clear(plan, batches, params, batch_size)[None, :])
+        walked = _walk_in_clear(plan, batches, params, batch_size)
+        total = _bounded_sum(plan, walked[None, :], radius)
         if plan.share_std > 0:
             total = total + source.discrete_gaussian(plan.share_std, plan.model.dim)
         return total
@@ -79,12 +86,46 @@ def noised_update(
             )
             step = _saturated(noisy / plan.step)
         else:
-            step = _bounded_sum(plan, gradients)
+            step = _bounded_sum(plan, gradients, radius)
             if plan.share_std > 0:
                 step = step + source.discrete_gaussian(plan.share_std, plan.model.dim)
         total += step
         params = params - plan.learning_rate * plan.step / batch_size * step
     return total
+
+
+def noised_scalars(
+    plan: Plan,
+    hospital: str,
+    patients: Patients,
+    params: Float[np.ndarray, "dim"],
+    source: NoiseSource,
+) -> Int[np.ndarray, "scalars"]:
+    """Return the hospital's share of the plan's scalars in one round, in integer steps of each.
+
+    Guarantees (each is a test in ``tests/aggregation/test_scalars.py``):
+      - adding or removing one patient moves each scalar by at most its ``radius``;
+      - each scalar has noise of its own and, under Poisson sampling, a sample of its own, so that
+        its event is composed with the update's.
+
+    Args:
+      plan: What was agreed.
+      hospital: Name of the hospital, as in the plan.
+      patients: All of the hospital's patients.
+      params: The model of the round.
+      source: Where samples and noise come from.
+    """
+    prob = plan.sampling_probs[plan.hospitals.index(hospital)]
+    found = []
+    for group in plan.scalars:
+        drawn = patients
+        if prob < 1:
+            drawn = patients.take(source.poisson_sample(prob, len(patients)))
+        rows = STATISTICS[group.name](plan.model, params, drawn)[:, None]
+        if plan.unit == "hospital":
+            rows = rows.mean(axis=0, keepdims=True) if len(rows) else np.zeros((1, 1))
+        found.append(group.integers(rows, honest=plan.noise_shares, source=source))
+    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
 
 
 def _walk_in_clear(
@@ -108,8 +149,13 @@ def _saturated(steps: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.rint(np.clip(steps, -_LARGEST, _LARGEST)).astype(np.int64)
 
 
-def _bounded_sum(plan: Plan, rows: NDArray[np.float64]) -> NDArray[Any]:
-    """Clip each row, round it to integers of norm at most ``plan.radius``, and add the rows."""
+def _bounded_sum(plan: Plan, rows: NDArray[np.float64], radius: int) -> NDArray[Any]:
+    """Clip each row, weigh it, round it to integers of norm at most ``radius``, and add them."""
     if plan.clip_norm is None:
-        return np.asarray(np.rint(rows / plan.step).astype(np.int64).sum(axis=0))
-    return to_integers(clip(rows, clip_norm=plan.clip_norm), radius=plan.radius).sum()
+        whole = np.rint(rows * (radius / plan.radius) / plan.step).astype(np.int64)
+        return np.asarray(whole.sum(axis=0))
+    clipped = clip(rows, clip_norm=plan.clip_norm)
+    if radius < plan.radius:
+        shorter = plan.step * radius
+        clipped = clip(clipped.values * (radius / plan.radius), clip_norm=shorter)
+    return to_integers(clipped, radius=radius).sum()

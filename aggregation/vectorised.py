@@ -117,12 +117,13 @@ class Fleet:
             or plan.local_steps != 1
             or plan.clip_norm is None
             or plan.noise == "article"
+            or plan.scalars
         ):
             raise InvalidInputError(
                 "A fleet takes one clipped step a round with the patient as the unit and noise "
                 f"none, local or shared; the plan has unit={plan.unit!r}, "
                 f"local_steps={plan.local_steps}, clip_norm={plan.clip_norm}, "
-                f"noise={plan.noise!r}. Use Federation."
+                f"noise={plan.noise!r} and {len(plan.scalars)} scalars. Use Federation."
             )
         self.plan = plan
         self.phases = Phases()

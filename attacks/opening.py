@@ -14,18 +14,18 @@ from privacy.errors import CorruptMessageError
 __all__ = ["plain_reader", "read_opened"]
 
 
-def read_opened(payload: bytes, dim: int) -> Int[np.ndarray, "dim"]:
-    """Read an opened sum: int64, little-endian.
+def read_opened(payload: bytes, plan: Plan) -> Int[np.ndarray, "dim"]:
+    """Read the update of an opened sum: int64, little-endian; scalars behind it are left out.
 
     Raises:
-      CorruptMessageError: The bytes are not ``dim`` such integers.
+      CorruptMessageError: The bytes are not as many such integers as the plan seals.
     """
-    if len(payload) != 8 * dim:
+    if len(payload) != 8 * plan.dim:
         raise CorruptMessageError(
-            f"An opened sum of {dim} parameters has {8 * dim} bytes; this one has {len(payload)}. "
-            "Use the transcript and the plan of one run."
+            f"An opened sum of {plan.dim} values has {8 * plan.dim} bytes; this one has "
+            f"{len(payload)}. Use the transcript and the plan of one run."
         )
-    return np.frombuffer(payload, dtype="<i8").astype(np.int64)
+    return np.frombuffer(payload, dtype="<i8").astype(np.int64)[: plan.model.dim]
 
 
 def plain_reader(plan: Plan) -> Callable[[bytes], NDArray[np.int64]]:
@@ -35,4 +35,4 @@ def plain_reader(plan: Plan) -> Callable[[bytes], NDArray[np.int64]]:
     other scheme it raises CorruptMessageError.
     """
     parameters = sealing_for(plan).parameters
-    return lambda payload: read_update(parameters, payload)
+    return lambda payload: read_update(parameters, payload)[: plan.model.dim]

@@ -20,6 +20,7 @@ from experiments.commands.correction import Correction
 from experiments.commands.frontier import Demo, Frontier
 from experiments.commands.ledger import Ledger
 from experiments.commands.paper import Paper
+from experiments.commands.results import Results
 from experiments.commands.tune import Tune
 from privacy.errors import InpatientError
 
@@ -44,6 +45,7 @@ COMMANDS: dict[str, type[Command]] = {
     "frontier": Frontier,
     "ledger": Ledger,
     "paper": Paper,
+    "results": Results,
     "tune": Tune,
 }
 

@@ -42,7 +42,7 @@ def make_plan(
     setting: Setting,
     patients: Mapping[str, Patients],
     colluders: int = 1,
-    scheme: str = "bfv",
+    scheme: str = "shares",
     model_seed: int = 0,
     delta: float = DELTA,
 ) -> Plan:

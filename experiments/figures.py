@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from experiments.record import Record
 
-__all__ = ["LABELS", "draw_frontier", "save"]
+__all__ = ["LABELS", "LOOKS", "TITLES", "draw_frontier", "save"]
 
 LABELS = {
     "none": "no protection",
@@ -23,13 +23,13 @@ LABELS = {
     "local": "full noise at each hospital",
     "sealed": "sealed sum, shared noise",
 }
-_LOOKS = {
+LOOKS = {
     "none": ("#000000", "X"),
     "article": ("#D55E00", "s"),
     "local": ("#E69F00", "^"),
     "sealed": ("#0072B2", "o"),
 }
-_TITLES = {"full": "all patients in every round", "small": "about 8 patients a hospital"}
+TITLES = {"full": "all patients in every round", "small": "about 8 patients a hospital"}
 
 
 def draw_frontier(records: Sequence[Record]) -> Figure:
@@ -43,7 +43,7 @@ def draw_frontier(records: Sequence[Record]) -> Figure:
     axes = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
     for ax, (regime, model) in zip(axes, panels, strict=True):
         _draw_panel(ax, _of(records, regime, model))
-        ax.set_title(f"{_TITLES[regime]} ({model})", fontsize=10)
+        ax.set_title(f"{TITLES[regime]} ({model})", fontsize=10)
     axes[0].set_ylabel("patients picked out of ten (risk)")
     handles: dict[str, Artist] = {}
     for ax in axes:
@@ -74,7 +74,7 @@ def _of(records: Sequence[Record], regime: str, model: str) -> list[Record]:
 
 
 def _draw_panel(ax: Axes, records: Sequence[Record]) -> None:
-    for design, (colour, marker) in _LOOKS.items():
+    for design, (colour, marker) in LOOKS.items():
         points = [r for r in records if r.config["design"] == design]
         points.sort(key=lambda r: _infinite_last(r.config["epsilon"]))
         if not points:

@@ -4,25 +4,32 @@ Every point is a record; a second run into the same folder computes only what is
 """
 
 import math
-import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from itertools import product
 from pathlib import Path
 
-from joblib import Parallel, delayed
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
 from experiments.design import DESIGNS
 from experiments.figures import draw_frontier, save
 from experiments.lineups import Settings
-from experiments.points import Part, Point, measure, summarise
-from experiments.record import Record, read_records, stamp, writable_folder, write_json
+from experiments.points import Point
+from experiments.record import Record, writable_folder
 from experiments.settings import REGIMES
+from experiments.sweep import sweep
 from privacy.errors import InvalidInputError
 
-__all__ = ["LEGEND", "chosen_grid", "draw", "full_grid", "quick_grid", "run", "tables"]
+__all__ = [
+    "LEGEND",
+    "chosen_grid",
+    "command_of",
+    "draw",
+    "full_grid",
+    "quick_grid",
+    "run",
+    "tables",
+]
 
 EPSILONS = (0.1, 0.3, 1.0, 3.0, 10.0, None)
 _CHEAP = Settings(("closed_form",))
@@ -96,67 +103,44 @@ def chosen_grid(
     return list(dict.fromkeys(points))
 
 
+def command_of(record: Record) -> str:
+    """Return the command that makes this very point, among others where it makes a grid."""
+    config = record.config
+    seed = config["seeds"][0]
+    tail = f" --seed {seed}" if seed else ""
+    chosen = chosen_grid(
+        (config["design"],),
+        (math.inf if config["epsilon"] is None else config["epsilon"],),
+        config["regime"],
+        config["model"],
+        seed,
+    )
+    if record.name in _names(chosen):
+        strength = "inf" if config["epsilon"] is None else f"{config['epsilon']:g}"
+        return (
+            f"inpatient frontier --designs {config['design']} --epsilons {strength} "
+            f"--regime {config['regime']} --model {config['model']}{tail}"
+        )
+    return (
+        f"inpatient frontier{' --quick' if record.name in _names(quick_grid(seed)) else ''}{tail}"
+    )
+
+
+def _names(points: Sequence[Point]) -> set[str]:
+    return {Record(point.config, {}, {}).name for point in points}
+
+
 def run(
     out: Path,
     points: Sequence[Point],
     *,
     jobs: int = -1,
+    backend: str = "joblib",
     data_dir: Path | None = None,
     console: Console | None = None,
 ) -> list[Record]:
-    """Compute the points that have no record in ``out`` yet; return all of them, in order.
-
-    Durations go to ``out/timings.json``, beside the records. Any number of workers gives the same
-    records, byte for byte.
-    """
-    console = console or Console()
-    folder = writable_folder(out / "records")
-    done = {record.name: record for record in read_records(folder)}
-    names = [Record(point.config, {}, {}).name for point in points]
-    missing = [p for p, name in zip(points, names, strict=True) if name not in done]
-    if len(missing) < len(points):
-        console.print(f"{len(points) - len(missing)} of {len(points)} points are there already.")
-    stamped, timings = stamp(), {}
-    for point, parts, seconds in _measured(missing, jobs, data_dir, console):
-        record = Record(point.config, summarise(point, parts), stamped)
-        record.write(folder)
-        done[record.name] = record
-        timings[record.name] = {"label": point.label, "cpu_seconds": round(seconds, 2)}
-    if timings:
-        write_json(out / "timings.json", timings)
-    return [done[name] for name in names]
-
-
-def _measured(
-    points: Sequence[Point], jobs: int, data_dir: Path | None, console: Console
-) -> Iterator[tuple[Point, list[Part], float]]:
-    """Yield each point when the last of its folds is in."""
-    if not points:
-        return
-    units = [(p, s, f) for p in points for s, f in product(p.seeds, range(p.folds))]
-    waiting: dict[Point, list[Part]] = {p: [] for p in points}
-    spent = dict.fromkeys(points, 0.0)
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
-        task = progress.add_task("federations", total=len(units))
-        results = Parallel(jobs, return_as="generator_unordered")(
-            delayed(_one)(point, seed, fold, data_dir) for point, seed, fold in units
-        )
-        for point, part, seconds in results:
-            waiting[point].append(part)
-            spent[point] += seconds
-            progress.update(task, advance=1, description=point.label)
-            if len(waiting[point]) == len(point.seeds) * point.folds:
-                yield point, waiting.pop(point), spent[point]
-
-
-def _one(point: Point, seed: int, fold: int, data_dir: Path | None) -> tuple[Point, Part, float]:
-    import torch
-
-    torch.set_num_threads(1)  # one worker a core: more threads only fight
-    start = time.process_time()
-    part = measure(point, seed, fold, data_dir)
-    return point, part, time.process_time() - start
+    """Compute the points that have no record in ``out`` yet; return all of them, in order."""
+    return sweep(out, points, jobs=jobs, backend=backend, data_dir=data_dir, console=console)
 
 
 def draw(out: Path, records: Sequence[Record]) -> tuple[Path, Path]:

@@ -7,6 +7,7 @@ it and exits with status 2; nothing half-written is left behind.
 __all__ = [
     "BudgetExceededError",
     "CorruptMessageError",
+    "IncompleteSweepError",
     "InpatientError",
     "InvalidInputError",
     "RefusedError",
@@ -43,3 +44,7 @@ class BudgetExceededError(RefusedError):
 
 class CorruptMessageError(InpatientError):
     """Bytes that arrived are not what their header, signature or scheme says they are."""
+
+
+class IncompleteSweepError(InpatientError):
+    """Some points of a sweep failed; those that did not have their records."""

@@ -1,4 +1,4 @@
-"""When a buffer is opened, and how much noise each share then has to bring."""
+"""When a buffer is opened."""
 
 import math
 from collections.abc import Sequence
@@ -16,8 +16,8 @@ class Trigger:
 
     Guarantees (each is a test in ``tests/aggregation/arrival/test_trigger.py``):
       - nothing opens with fewer than ``distinct`` hospitals in it, time-out or not;
-      - the smallest sum that it ever opens holds ``distinct - colluders`` honest shares, which is
-        what ``share_std`` is sized for.
+      - the smallest sum that it ever opens holds ``distinct`` hospitals: the plan's
+        ``smallest_sum``, which shares of noise are sized for.
 
     Attributes:
       count: Contributions that open the buffer.
@@ -52,22 +52,3 @@ class Trigger:
         """Whether the contributions of these hospitals (repeats included) are opened now."""
         enough = overdue or len(hospitals) >= self.count
         return enough and len(set(hospitals)) >= self.distinct
-
-    def share_std(self, total_std: float, *, colluders: int) -> float:
-        """Return the noise of one share, sized for the smallest sum ever opened.
-
-        Args:
-          total_std: Standard deviation that the honest shares of any opened sum must reach.
-          colluders: Hospitals that may give their shares away, at most.
-
-        Raises:
-          InvalidInputError: No honest share would be left in the smallest sum.
-        """
-        positive(total_std=total_std)
-        natural(colluders=colluders)
-        if colluders >= self.distinct:
-            raise InvalidInputError(
-                f"Expected colluders={colluders} < distinct={self.distinct}: the smallest sum "
-                "would hold no honest share. Raise distinct."
-            )
-        return total_std / math.sqrt(self.distinct - colluders)

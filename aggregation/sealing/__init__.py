@@ -19,9 +19,11 @@ from typing import Any
 from aggregation.sealing import material
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.envelope import Kind
+from aggregation.sealing.openings import Opening, OpeningLog
 from aggregation.sealing.parameters import Parameters, largest_sum, wrap_probability
-from aggregation.sealing.policy import Enrolment, Opening, OpeningLog, Policy, Roster
+from aggregation.sealing.policy import Policy
 from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from aggregation.sealing.roster import Enrolment, Roster
 from privacy.errors import InvalidInputError
 
 __all__ = [

@@ -6,17 +6,18 @@ aggregator, the network and any number of hospitals learn nothing from ciphertex
 keeps the key apart.
 
 *Parameters.* Sets of the HE standard at 128 bits, from the run's public quantities; of those in
-which the sum fits with the margin below, the one with the fewest bytes. ``log q`` leaves out the
-special prime (SEAL keeps it for key switching).
+which the sum fits with the margin below, the one with the fewest bytes. The chain is one prime:
+sums need none set aside for multiplying (``tenseal_io.new_bfv_context``).
 
-*Failure margin.* A fresh ciphertext's noise is sub-Gaussian with standard deviation at most
-:math:`3.2\sqrt{1 + 4N/3}` (error :math:`e_1 + e_2 s + e u` with ternary :math:`s, u`), a sum of n
-has :math:`\sqrt n` times that, and it opens exactly below :math:`q / 2t`. We demand
+*Failure margin.* A fresh ciphertext's noise has standard deviation
+:math:`\sigma\sqrt{1 + 4N/3}` (errors :math:`e_1 + e_2 s + e u` with ternary :math:`s, u` and
+:math:`\sigma = \sqrt{21/2}`, SEAL's centred binomial of 21 coins), a sum of n has
+:math:`\sqrt n` times that and n roundings of at most 1/2, and it opens exactly below
+:math:`q / 2t`. We demand
 
-.. math:: \frac{2^{\log q - \log t - 1}}{3.2\sqrt{1 + 4N/3}\,\sqrt n} \ge 13
+.. math:: \frac{q / 2t - n/2}{\sqrt{21/2}\,\sqrt{1 + 4N/3}\,\sqrt n} \ge 13
 
-so that one coefficient fails with probability below 2e-37. SEAL switches the modulus after
-encrypting, which makes the noise smaller still. Weights are 1 (``Adder.add``).
+so that one coefficient fails with probability of about 2e-38. Weights are 1 (``Adder.add``).
 """
 
 import math
@@ -36,6 +37,7 @@ from aggregation.sealing.primes import ring_prime_above
 from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
 from aggregation.sealing.tenseal_io import (
     VERSION,
+    new_bfv_context,
     pad,
     read_ciphertext,
     read_context,
@@ -50,7 +52,7 @@ LEAST_MARGIN = 13.0
 """Standard deviations between a sum's noise and a wrong opening."""
 
 _LABEL = f"bfv/tenseal-{VERSION}"
-_NOISE_STD = 3.2  # SEAL's centred binomial error, and the HE standard's
+_NOISE_STD = math.sqrt(21 / 2)  # SEAL's centred binomial error; the HE standard's is 3.2
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,7 @@ class Ring:
 
     Attributes:
       degree: N; also the number of slots.
-      chain: Bits of the coefficient primes, the special one last.
+      chain: Bits of the coefficient primes.
       stored: Bytes that a serialised ciphertext is padded to. SEAL compresses, so that sizes vary
         by some dozens of bytes with the randomness; padded, they say nothing.
     """
@@ -71,12 +73,12 @@ class Ring:
     @property
     def log_q(self) -> int:
         """Bits of the modulus that ciphertexts live in."""
-        return sum(self.chain[:-1])
+        return sum(self.chain)
 
 
 SETS = (
-    Ring(4096, (54, 55), 62_464),
-    Ring(8192, (60, 60), 131_584),
+    Ring(2048, (54,), 31_104),
+    Ring(4096, (60,), 65_696),
 )
 
 _MOST_PLAIN_BITS = 59  # SEAL's plaintext moduli have at most 60
@@ -85,7 +87,7 @@ _MOST_PLAIN_BITS = 59  # SEAL's plaintext moduli have at most 60
 def failure_margin(ring: Ring, plain_modulus: int, contributors: int) -> float:
     """Standard deviations between a sum's noise and a wrong opening (module docstring)."""
     std = _NOISE_STD * math.sqrt(1 + 4 * ring.degree / 3) * math.sqrt(contributors)
-    return math.exp2(ring.log_q - math.log2(plain_modulus) - 1) / std
+    return (math.exp2(ring.log_q - math.log2(plain_modulus) - 1) - contributors / 2) / std
 
 
 @dataclass(frozen=True)
@@ -174,13 +176,7 @@ class Bfv(Scheme):
                 "the scheme shares."
             )
         layout = min(layouts, key=lambda layout: layout.size)
-        context = ts.context(
-            ts.SCHEME_TYPE.BFV,
-            layout.ring.degree,
-            layout.plain_modulus,
-            list(layout.ring.chain),
-            n_threads=1,
-        )
+        context = new_bfv_context(layout.ring.degree, layout.ring.chain, layout.plain_modulus)
         settings = {
             "library": _LABEL,
             "degree": layout.ring.degree,
@@ -247,14 +243,14 @@ class _Sealer(Sealer):
         self._public = public
         self._layout = _layout(parameters)
 
-    def _seal(self, residues: NDArray[np.uint64]) -> bytes:
+    def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
         layout = self._layout
         slots = np.zeros(layout.ciphertexts * layout.ring.degree, dtype=np.int64)
         slots[: layout.lanes.slots] = layout.lanes.pack(residues).view(np.int64)
-        return b"".join(
+        return [
             pad(_encrypt(self._context, part.tolist()), layout.ring.stored)
             for part in slots.reshape(-1, layout.ring.degree)
-        )
+        ]
 
     def _material(self) -> bytes:
         return self._public

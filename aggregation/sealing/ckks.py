@@ -145,13 +145,13 @@ class _Sealer(Sealer):
         self._context = context
         self._public = public
 
-    def _seal(self, residues: NDArray[np.uint64]) -> bytes:
+    def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
         slots = np.zeros(_ciphertexts(self.parameters) * DEGREE // 2)
         slots[: self.parameters.dim] = self.parameters.centre(residues) / _unit(self.parameters)
-        return b"".join(
+        return [
             pad(ts.ckks_vector(self._context, part.tolist()).serialize(), _STORED)
             for part in slots.reshape(-1, DEGREE // 2)
-        )
+        ]
 
     def _material(self) -> bytes:
         return self._public

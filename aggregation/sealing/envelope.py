@@ -38,11 +38,14 @@ def overhead(label: str) -> int:
     return _FIXED.size + len(label) + _TAIL.size
 
 
-def wrap(kind: Kind, label: str, parameters_digest: str, content: bytes) -> bytes:
-    """Frame a content."""
+def wrap(kind: Kind, label: str, parameters_digest: str, *content: bytes) -> bytes:
+    """Frame a content, given whole or in parts, which are put together once."""
     head = _FIXED.pack(_MAGIC, _VERSION, kind, len(label)) + label.encode("ascii")
-    digest = hashlib.sha256(content).digest()
-    return head + _TAIL.pack(bytes.fromhex(parameters_digest), len(content), digest) + content
+    digest, size = hashlib.sha256(), sum(map(len, content))
+    for part in content:
+        digest.update(part)
+    tail = _TAIL.pack(bytes.fromhex(parameters_digest), size, digest.digest())
+    return b"".join((head, tail, *content))
 
 
 def unwrap(

@@ -22,7 +22,6 @@ their sealers are made.
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -45,7 +44,7 @@ from aggregation.sealing.holders import (
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
-from aggregation.sealing.shares import stream
+from aggregation.sealing.streams import add_streams, lane, stream, subtract_streams
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 
 __all__ = ["MaskHolder", "Pairwise", "PairwiseOpener", "PairwiseSealer"]
@@ -146,19 +145,23 @@ class PairwiseSealer(Sealer):
         self._masks = _Masks(parameters, seat, secret)
         self._sealed = round_ - 1
 
-    def _seal(self, residues: NDArray[np.uint64]) -> bytes:
+    def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
         if self.round <= self._sealed:
             raise RefusedError(
                 f"{self.hospital!r} has sealed an update for round {self._sealed}; a second one "
                 f"for round {self.round} under the same masks would show their difference."
             )
-        masked = residues + self._masks.own(self.round)
-        for seat in range(self.parameters.contributors):
-            if seat != self._seat:
-                masked = masked + self._masks.signed_pair(seat, self.round)
+        bits, masks = self.parameters.bits, self._masks
+        above = range(self._seat + 1, self.parameters.contributors)
+        masked = residues.astype(lane(bits))
+        added = [masks.pair_seed(seat, self.round) for seat in above]
+        add_streams(masked, [masks.own_seed(self.round), *added])
+        subtracted = [masks.pair_seed(seat, self.round) for seat in range(self._seat)]
+        subtract_streams(masked, subtracted)
+        masked &= masked.dtype.type((1 << bits) - 1)
         head = _HEAD.pack(self._seat, self.round)
         self._sealed, self.round = self.round, self.round + 1
-        return head + self.parameters.to_words(_reduced(masked, self.parameters))
+        return head, self.parameters.to_words(masked)
 
     def _material(self) -> bytes:
         return _HEAD.pack(self._seat, self.round) + self._secret
@@ -317,12 +320,6 @@ class _Masks:
             shared = self._private.exchange(X25519PublicKey.from_public_bytes(theirs))
             self._agreed[seat] = shared
         return _derive(self._agreed[seat], b"pair", round_)
-
-    def own(self, round_: int) -> NDArray[Any]:
-        return _expand(self.own_seed(round_), self._parameters)
-
-    def signed_pair(self, seat: int, round_: int) -> NDArray[Any]:
-        return _signed(_expand(self.pair_seed(seat, round_), self._parameters), self._seat, seat)
 
 
 def _derive(key: bytes, kind: bytes, round_: int) -> bytes:

@@ -122,22 +122,23 @@ class Parameters:
 
     def residues(self, values: NDArray[np.int64]) -> NDArray[np.uint64]:
         """Map integers to [0, 2^bits)."""
-        return values.astype(np.uint64) & np.uint64((1 << self.bits) - 1)
+        return values.view(np.uint64) & np.uint64((1 << self.bits) - 1)
 
     def centre(self, sums: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Map sums of residues, modulo 2^bits, to [-2^(bits-1), 2^(bits-1))."""
         left = np.uint64(64 - self.bits)
         return np.right_shift((sums << left).view(np.int64), left.astype(np.int64))
 
-    def to_words(self, residues: NDArray[np.uint64]) -> bytes:
-        """Write residues in ``word`` bytes each, plane by plane.
+    def to_words(self, residues: NDArray[np.unsignedinteger[Any]]) -> bytes:
+        """Write residues, of 64 bits or, where they fit, of 32, in ``word`` bytes each, by planes.
 
         The low 4 bytes of all residues come first, then the next 2, then the next 1, as far as
         the word has them: strided copies of whole planes are many times faster than of odd words.
         """
-        raw = np.ascontiguousarray(residues, dtype="<u8")
+        wide = residues.itemsize
+        raw = np.ascontiguousarray(residues, dtype=f"<u{wide}")
         return b"".join(
-            raw.view(f"<u{size}")[start // size :: 8 // size].tobytes()
+            raw.view(f"<u{size}")[start // size :: wide // size].tobytes()
             for start, size in _planes(self.word)
         )
 
@@ -198,15 +199,19 @@ def wrap_probability(
     units: Sequence[int],
     noise_variance: float,
     rounds: int,
+    dim: int | None = None,
 ) -> float:
-    """Return an upper bound on the chance that a run's sums wrap anywhere (``largest_sum``)."""
+    """Return an upper bound on the chance that a run's sums wrap anywhere (``largest_sum``).
+
+    ``dim`` counts the coordinates with such noise; None: all of them.
+    """
     room = 2 ** (parameters.bits - 1) - 1 - radius * sum(units)
     if room < 0:
         return 1.0
     if noise_variance == 0:
         return 0.0
     exponent = -(room**2) / (2 * noise_variance)
-    return min(1.0, 2 * parameters.dim * rounds * math.exp(exponent))
+    return min(1.0, 2 * (dim or parameters.dim) * rounds * math.exp(exponent))
 
 
 def _planes(word: int) -> list[tuple[int, int]]:

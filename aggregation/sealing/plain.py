@@ -37,8 +37,8 @@ def read_update(parameters: Parameters, sealed: bytes) -> NDArray[np.int64]:
 class _Sealer(Sealer):
     label = _LABEL
 
-    def _seal(self, residues: NDArray[np.uint64]) -> bytes:
-        return os.urandom(_SALT) + self.parameters.to_words(residues)
+    def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
+        return os.urandom(_SALT), self.parameters.to_words(residues)
 
 
 class _Adder(Adder):

@@ -1,246 +1,20 @@
-"""The opening policy: which sums an opener opens, and the record of every one that it opened.
+"""The opening policy: which sums an opener opens.
 
 The opener holds the policy itself. A server that lies about who contributed, that repeats a
 contribution, or that asks for a sum of too few meets it before any secret is used.
 """
 
-import os
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from pathlib import Path
-from types import MappingProxyType
-from typing import Any
+from collections import Counter
+from collections.abc import Sequence
 
 from aggregation.sealing.contribution import Contribution
+from aggregation.sealing.openings import Opening, OpeningLog
 from aggregation.sealing.parameters import Parameters
+from aggregation.sealing.roster import Roster
 from privacy._validate import natural
-from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
-from privacy.ledger import canonical
-from privacy.ledger.keys import SigningKey, verifies
+from privacy.errors import CorruptMessageError, RefusedError
 
-__all__ = ["Enrolment", "Opening", "OpeningLog", "Policy", "Roster"]
-
-_GENESIS = "0" * 64
-
-
-@dataclass(frozen=True)
-class Enrolment:
-    """A new hospital, or a hospital's new key, with the signatures of members that vouch for it.
-
-    Attributes:
-      run: Name of the run.
-      hospital: Name of the hospital.
-      public_key: Its new Ed25519 key, 64 hex digits.
-      signatures: By member name, over ``statement``. A rotation also needs the old key's.
-    """
-
-    run: str
-    hospital: str
-    public_key: str
-    signatures: Mapping[str, str]
-
-    @property
-    def statement(self) -> bytes:
-        """What members sign."""
-        return canonical.encode(
-            {
-                "domain": "inpatient enrolment v1",
-                "run": self.run,
-                "hospital": self.hospital,
-                "public_key": self.public_key,
-            }
-        )
-
-    @classmethod
-    def vouched(
-        cls, run: str, hospital: str, public_key: str, members: Mapping[str, SigningKey]
-    ) -> "Enrolment":
-        """Have members sign (in one process; between machines each signs ``statement`` at home)."""
-        bare = cls(run, hospital, public_key, {})
-        signatures = {name: key.sign(bare.statement) for name, key in members.items()}
-        return cls(run, hospital, public_key, signatures)
-
-
-class Roster:
-    """The hospitals whose signatures count.
-
-    Guarantees (each is a test in ``tests/aggregation/sealing/test_policy.py``):
-      - a hospital joins only with valid signatures of ``vouchers`` distinct members, so that a
-        server can't invent hospitals until a sum holds one real one (Sybils);
-      - a key is replaced only with the old key's signature and ``vouchers`` others; the old key
-        then counts no more.
-
-    Args:
-      run: Name of the run.
-      founders: Public keys by hospital, agreed before the run.
-      vouchers: Members that must sign for a newcomer; None: more than half of the members.
-    """
-
-    def __init__(
-        self, run: str, founders: Mapping[str, str], *, vouchers: int | None = None
-    ) -> None:
-        if not founders:
-            raise InvalidInputError("A roster needs at least one founding hospital.")
-        if len(set(founders.values())) != len(founders):
-            raise InvalidInputError("Two founding hospitals have one key; each makes its own.")
-        self.run = run
-        self._keys = dict(founders)
-        self._vouchers = None if vouchers is None else natural(vouchers=vouchers, least=1)
-
-    @property
-    def keys(self) -> Mapping[str, str]:
-        """Public keys by hospital, as of now."""
-        return MappingProxyType(self._keys)
-
-    @property
-    def vouchers(self) -> int:
-        """Members that must sign for a newcomer, as of now."""
-        return len(self._keys) // 2 + 1 if self._vouchers is None else self._vouchers
-
-    def enrol(self, enrolment: Enrolment) -> None:
-        """Take a hospital, or its new key, into the roster.
-
-        Raises:
-          RefusedError: Another run, too few valid signatures of members, or a key already in use.
-        """
-        name = enrolment.hospital
-        if enrolment.run != self.run:
-            raise RefusedError(
-                f"The enrolment of {name!r} is for run {enrolment.run!r}, not {self.run!r}."
-            )
-        if enrolment.public_key in self._keys.values():
-            raise RefusedError(
-                f"The key offered for {name!r} is in use; each hospital makes its own."
-            )
-        valid = {
-            member
-            for member, signature in enrolment.signatures.items()
-            if member in self._keys and verifies(self._keys[member], signature, enrolment.statement)
-        }
-        if name in self._keys and name not in valid:
-            raise RefusedError(
-                f"{name!r} is enrolled already, and its present key has not signed the new one. If "
-                "the key is lost, start a new run."
-            )
-        others = valid - {name}
-        if len(others) < self.vouchers:
-            raise RefusedError(
-                f"{name!r} has {len(others)} valid signatures of members; {self.vouchers} of "
-                f"{len(self._keys)} must vouch for a newcomer, or a server could invent hospitals."
-            )
-        self._keys[name] = enrolment.public_key
-
-
-@dataclass(frozen=True)
-class Opening:
-    """One sum that was opened, written before it was.
-
-    Attributes:
-      number: From 0.
-      run: Name of the run.
-      parameters: Digest of the sealing parameters: which key opened it.
-      hospitals: Who contributed, in the order of ``nonces``.
-      nonces: The contributions.
-      ciphertexts: SHA-256 of each sealed update, in hex.
-      base_versions: Of each contribution.
-      total: SHA-256 of the sealed sum, in hex.
-      previous: Digest of the opening before.
-    """
-
-    number: int
-    run: str
-    parameters: str
-    hospitals: tuple[str, ...]
-    nonces: tuple[str, ...]
-    ciphertexts: tuple[str, ...]
-    base_versions: tuple[int, ...]
-    total: str
-    previous: str
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the opening; the next one names it."""
-        return canonical.digest(self.to_bytes())
-
-    def to_bytes(self) -> bytes:
-        """Return one line of canonical JSON."""
-        return canonical.encode(
-            {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
-        )
-
-
-class OpeningLog:
-    """Every opening in order, hash-chained; on disk it is durable before a secret is used.
-
-    Args:
-      path: JSON lines, continued if the file exists; None keeps the log in memory (experiments).
-
-    Raises:
-      CorruptMessageError: The file is not an unbroken log.
-    """
-
-    def __init__(self, path: Path | None = None) -> None:
-        self._path = path
-        self._openings: list[Opening] = []
-        self._spent: set[str] = set()
-        self._opened: set[str] = set()
-        if path is not None and path.exists():
-            for line in path.read_bytes().splitlines():
-                self._remember(_read(line, self._head, path))
-
-    def __len__(self) -> int:
-        return len(self._openings)
-
-    @property
-    def openings(self) -> tuple[Opening, ...]:
-        """All openings in order."""
-        return tuple(self._openings)
-
-    @property
-    def _head(self) -> str:
-        return self._openings[-1].digest if self._openings else _GENESIS
-
-    def spent(self, nonces: Sequence[str]) -> tuple[str, ...]:
-        """Return those of the nonces that an earlier opening holds."""
-        return tuple(n for n in nonces if n in self._spent)
-
-    def opened(self, ciphertexts: Sequence[str]) -> tuple[str, ...]:
-        """Return those of the sealed updates, by digest, that an earlier opening holds."""
-        return tuple(c for c in ciphertexts if c in self._opened)
-
-    def fork(self, name: str) -> "OpeningLog":
-        """Return an empty log for another holder: beside this one on disk, or in memory."""
-        if self._path is None:
-            return OpeningLog()
-        return OpeningLog(self._path.with_name(f"{self._path.stem}-{name}{self._path.suffix}"))
-
-    def append(self, contributions: Sequence[Contribution], total: str) -> Opening:
-        """Write an opening down, durably, and return it."""
-        first = contributions[0]
-        opening = Opening(
-            number=len(self._openings),
-            run=first.run,
-            parameters=first.parameters,
-            hospitals=tuple(c.hospital for c in contributions),
-            nonces=tuple(c.nonce for c in contributions),
-            ciphertexts=tuple(c.ciphertext for c in contributions),
-            base_versions=tuple(c.base_version for c in contributions),
-            total=total,
-            previous=self._head,
-        )
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab") as file:
-                file.write(opening.to_bytes() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        self._remember(opening)
-        return opening
-
-    def _remember(self, opening: Opening) -> None:
-        self._openings.append(opening)
-        self._spent.update(opening.nonces)
-        self._opened.update(opening.ciphertexts)
+__all__ = ["Policy"]
 
 
 class Policy:
@@ -252,7 +26,8 @@ class Policy:
         signature over the very bytes is valid;
       - no contribution is in it twice, and none was in any sum opened before, under its own
         nonce or as a copy under another's name;
-      - at least ``min_honest + c_assumed`` distinct hospitals contributed;
+      - at least ``min_honest + c_assumed`` distinct hospitals contributed, none of them more often
+        than ``repeats``;
       - it holds no more contributions than the parameters were chosen for;
       - fewer than ``openings_per_key`` sums were opened under the key.
 
@@ -263,6 +38,8 @@ class Policy:
       roster: The hospitals whose signatures count.
       min_honest: Honest contributions that the noise was sized for.
       c_assumed: Hospitals that may collude.
+      repeats: Most contributions of one hospital in one sum. r of them move the sum by r times the
+        clip norm, so that the noise has to be sized for ``repeats``.
       log: Where openings are recorded; None: in memory.
       openings_per_key: Openings after which a new key is demanded; None: no limit.
       require_ledger_head: Whether each contribution must name its hospital's ledger head.
@@ -274,6 +51,7 @@ class Policy:
         *,
         min_honest: int,
         c_assumed: int,
+        repeats: int = 1,
         log: OpeningLog | None = None,
         openings_per_key: int | None = None,
         require_ledger_head: bool = False,
@@ -281,6 +59,7 @@ class Policy:
         self.roster = roster
         self.min_honest = natural(min_honest=min_honest, least=1)
         self.c_assumed = natural(c_assumed=c_assumed)
+        self.repeats = natural(repeats=repeats, least=1)
         self.log = OpeningLog() if log is None else log
         self.openings_per_key = openings_per_key
         self.require_ledger_head = require_ledger_head
@@ -315,7 +94,15 @@ class Policy:
                 "of two sums would show the rest. Each contribution is opened once."
             )
         self._check_copies(contributions)
-        distinct = len({c.hospital for c in contributions})
+        often = Counter(c.hospital for c in contributions)
+        for name, count in often.items():
+            if count > self.repeats:
+                raise RefusedError(
+                    f"{name!r} is in this sum {count} times; its noise was sized for "
+                    f"{self.repeats}. A patient of it would move the sum {count} times as far as "
+                    "one contribution does. Open one of them in a later sum."
+                )
+        distinct = len(often)
         needed = self.min_honest + self.c_assumed
         if distinct < needed:
             raise RefusedError(
@@ -336,6 +123,7 @@ class Policy:
             self.roster,
             min_honest=self.min_honest,
             c_assumed=self.c_assumed,
+            repeats=self.repeats,
             log=self.log.fork(name),
             openings_per_key=self.openings_per_key,
             require_ledger_head=self.require_ledger_head,
@@ -391,30 +179,3 @@ class Policy:
                 "new "
                 "key (make_scheme) and have the hospitals seal under it."
             )
-
-
-def _read(line: bytes, previous: str, path: Path) -> Opening:
-    try:
-        fields: dict[str, Any] = canonical.decode(line)
-        opening = Opening(
-            number=int(fields["number"]),
-            run=fields["run"],
-            parameters=fields["parameters"],
-            hospitals=tuple(fields["hospitals"]),
-            nonces=tuple(fields["nonces"]),
-            ciphertexts=tuple(fields["ciphertexts"]),
-            base_versions=tuple(fields["base_versions"]),
-            total=fields["total"],
-            previous=fields["previous"],
-        )
-    except (TypeError, KeyError, ValueError, CorruptMessageError) as error:
-        raise CorruptMessageError(
-            f"The opening log {path} holds a broken line: {error}."
-        ) from error
-    if opening.previous != previous:
-        raise CorruptMessageError(
-            f"The opening log {path} is not unbroken at opening {opening.number}: a line was "
-            "changed "
-            "or removed. An opener can't go on without knowing what it has opened."
-        )
-    return opening

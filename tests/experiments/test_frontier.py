@@ -108,7 +108,7 @@ def test_a_second_run_computes_nothing_and_workers_change_nothing(
     assert len(written) == 2
     shuffled = [summarise(p, parts(p)[::-1]) for p in points]
     assert [r.metrics for r in first] == shuffled
-    monkeypatch.setattr("experiments.frontier.measure", pytest.fail)
+    monkeypatch.setattr("experiments.points.measure", pytest.fail)
     again = frontier.run(tmp_path, points, jobs=1)
     assert [r.name for r in again] == [r.name for r in first]
     assert {p.name: p.read_bytes() for p in (tmp_path / "records").iterdir()} == written

@@ -1,33 +1,32 @@
 """The paper and the README say what the committed records say, and the README's code runs."""
 
 import json
-import re
 import shutil
 from pathlib import Path
 
 import pytest
+from fontTools.ttLib import TTFont
 
-from experiments.cli import COMMANDS
 from experiments.frontier import quick_grid
-from experiments.paper import build, numbers, published, readme_table
+from experiments.paper import build, numbers, published
+from experiments.paper.fonts import FONT, chinese
+from experiments.paper.readme import LANGUAGES
 from experiments.record import read_records
 from experiments.settings import SETTINGS, Setting
 from privacy.errors import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]
-README = (ROOT / "README.md").read_text()
 
 
 def test_the_numbers_are_the_records() -> None:
     made = numbers(published(ROOT / "paper"))
     assert json.loads((ROOT / "paper" / "numbers.json").read_text()) == made
-    assert readme_table(made) in README
 
 
 def test_the_paper_types_no_number_of_a_result() -> None:
-    text = (ROOT / "paper" / "paper.typ").read_text()
+    text = "".join(p.read_text() for p in sorted((ROOT / "paper").rglob("*.typ")))
     made = json.loads((ROOT / "paper" / "numbers.json").read_text())
-    for row in made["rows"]:
+    for row in made["frontier"]["rows"]:
         for name in ("auc", "bound", "targets"):
             if row[name] not in ("none", "∞"):
                 assert row[name] not in text
@@ -35,7 +34,8 @@ def test_the_paper_types_no_number_of_a_result() -> None:
 
 def test_the_paper_builds_from_its_records(tmp_path: Path) -> None:
     shutil.copytree(ROOT / "paper", tmp_path / "paper")
-    shutil.copy(ROOT / "README.md", tmp_path)
+    for name in LANGUAGES.values():
+        shutil.copy(ROOT / name, tmp_path)
     for made in ("numbers.json", "paper.pdf"):
         (tmp_path / "paper" / made).unlink(missing_ok=True)
     pdf = build(tmp_path).read_bytes()
@@ -43,7 +43,17 @@ def test_the_paper_builds_from_its_records(tmp_path: Path) -> None:
     assert b"pdfuaid" in pdf  # it declares PDF/UA, which the compiler has enforced
     again = (tmp_path / "paper" / "figures" / "frontier.svg").read_bytes()
     assert again == (ROOT / "paper" / "figures" / "frontier.svg").read_bytes()
-    assert (tmp_path / "README.md").read_text() == README
+    for name in LANGUAGES.values():
+        assert (tmp_path / name).read_text() == (ROOT / name).read_text()
+
+
+def test_the_font_covers_the_chinese_abstract() -> None:
+    font = TTFont(ROOT / "paper" / FONT)
+    covered = {chr(code) for code in font.getBestCmap()}
+    needed = chinese((ROOT / "paper" / "abstract.zh.typ").read_text())
+    assert len(needed) > 100
+    assert needed <= covered
+    assert (ROOT / "paper" / "fonts" / "OFL.txt").read_text().count("SIL OPEN FONT LICENSE") == 1
 
 
 def test_a_missing_record_is_named(tmp_path: Path) -> None:
@@ -54,7 +64,7 @@ def test_a_missing_record_is_named(tmp_path: Path) -> None:
 
 def test_a_bound_in_print_is_never_below_the_bound() -> None:
     records = published(ROOT / "paper")
-    for record, row in zip(records, numbers(records)["rows"], strict=True):
+    for record, row in zip(records, numbers(records)["frontier"]["rows"], strict=True):
         if record.metrics["bound"] is not None:
             assert float(row["bound"]) >= record.metrics["bound"] - 1e-9
 
@@ -75,15 +85,3 @@ def test_the_settings_are_what_the_search_chose() -> None:
     }
     assert best == {panel: SETTINGS[panel] for panel in best}
     assert {(point.regime, point.model) for point in quick_grid()} <= set(best)
-
-
-def test_the_readme_names_the_two_commands_and_real_ones() -> None:
-    assert "make demo" in README and "make test" in README
-    assert set(re.findall(r"inpatient ([a-z]+)", README)) <= set(COMMANDS)
-
-
-def test_the_readmes_code_runs() -> None:
-    (block,) = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)
-    scope: dict[str, object] = {}
-    exec(block, scope)
-    assert scope["view"] is not None

@@ -60,7 +60,34 @@ def test_too_few_distinct_hospitals_are_refused(parties: Parties) -> None:
     twice = [*three, parties.contribute(parties.names[0], [1, 2, 3])]
     for few in (three, twice, three[:1], []):
         with pytest.raises(RefusedError, match="distinct hospitals; 4 are needed"):
-            opener(parties).open(parties.total(few or three), few)
+            opener(parties, repeats=2).open(parties.total(few or three), few)
+
+
+def test_a_hospital_twice_in_one_sum_is_refused_unless_the_noise_was_sized_for_it(
+    parties: Parties,
+) -> None:
+    mine = [*contributions(parties), parties.contribute(parties.names[0], [1, 2, 3])]
+    total = parties.total(mine)
+    role = opener(parties)
+    with pytest.raises(RefusedError, match="is in this sum 2 times; its noise was sized for 1"):
+        role.open(total, mine)
+    assert len(role.policy.log) == 0
+    assert opener(parties, repeats=2).open(total, mine).tolist() == [5, 10, 15]
+    thrice = [*mine, parties.contribute(parties.names[0], [1, 2, 3])]
+    with pytest.raises(RefusedError, match="3 times; its noise was sized for 2"):
+        opener(parties, repeats=2).open(parties.total(thrice), thrice)
+    with pytest.raises(InvalidInputError, match="repeats=0"):
+        parties.policy(repeats=0)
+
+
+def test_each_holder_keeps_the_bound_on_repeats() -> None:
+    shared = Parties(make_scheme("shares", dim=3, contributors=6, bound=1000))
+    mine = [*contributions(shared), shared.contribute(shared.names[0], [1, 2, 3])]
+    allowing = shared.scheme.opener(shared.policy(repeats=2))
+    assert allowing.open(shared.total(mine), mine).tolist() == [5, 10, 15]
+    assert shared.policy(repeats=2).fork("holder 1").repeats == 2
+    with pytest.raises(RefusedError, match="2 times"):
+        shared.policy().fork("holder 1").check(mine, shared.scheme.parameters)
 
 
 def test_one_contribution_in_two_sums_is_refused(parties: Parties) -> None:

@@ -10,7 +10,8 @@ from hypothesis import strategies as st
 
 from aggregation.sealing import Contribution, load_adder, load_opener, load_sealer, make_scheme
 from aggregation.sealing.holders import Quorum
-from aggregation.sealing.shares import Shares, SharesOpener, stream
+from aggregation.sealing.shares import Shares, SharesOpener
+from aggregation.sealing.streams import stream
 from privacy.errors import CorruptMessageError, RefusedError
 from tests.aggregation.sealing.parties import Parties, key_of
 

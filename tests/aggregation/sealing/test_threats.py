@@ -12,7 +12,8 @@ from aggregation.sealing import SCHEMES, Contribution, Scheme, bfv, make_scheme
 from aggregation.sealing.bfv import Bfv
 from aggregation.sealing.envelope import Kind, wrap
 from aggregation.sealing.pairwise import Pairwise
-from aggregation.sealing.shares import Shares, stream
+from aggregation.sealing.shares import Shares
+from aggregation.sealing.streams import stream
 from aggregation.sealing.tenseal_io import pad
 from privacy.errors import CorruptMessageError, RefusedError
 from tests.aggregation.sealing.parties import Parties
@@ -87,8 +88,9 @@ def test_the_key_holder_could_open_a_single_update() -> None:
 
 
 def test_a_homomorphic_ciphertext_can_be_multiplied_under_ones_own_name() -> None:
-    # The server gives "long beach" the update of "zurich"; it sends 50 times that, re-randomised by
-    # an encryption of zero, signed as its own: nothing in it says who knows what is inside.
+    # The server gives "long beach" the update of "zurich"; it sends 4 times that, re-randomised by
+    # an encryption of zero, signed as its own: nothing in it says who knows what is inside. (How
+    # large a multiple the margin leaves room for depends on the run.)
     scheme = made("bfv")
     assert isinstance(scheme, Bfv)
     parties = Parties(scheme)
@@ -97,14 +99,14 @@ def test_a_homomorphic_ciphertext_can_be_multiplied_under_ones_own_name() -> Non
     adder = scheme.adder()
     assert isinstance(adder, bfv._Adder)
     (ciphertext,) = adder.parse(adder.open_frame(victim.sealed))
-    fifty = ciphertext.mul([50] * ciphertext.size())
+    multiple = ciphertext.mul([4] * ciphertext.size())
     context = ts.context_from(scheme._public, n_threads=1)
-    fifty.add_(ts.bfv_vector(context, [0] * ciphertext.size()))
-    content = pad(fifty.serialize(), scheme.parameters.settings["stored"])
+    multiple.add_(ts.bfv_vector(context, [0] * ciphertext.size()))
+    content = pad(multiple.serialize(), scheme.parameters.settings["stored"])
     forged = wrap(Kind.UPDATE, scheme.label, scheme.digest, content)
     mine += [victim, parties.contribute("long beach", [], sealed=forged)]
     opened = scheme.opener(parties.policy()).open(parties.total(mine), mine)
-    assert (opened - np.array([2, 4, 6])).tolist() == [51 * 4, 51 * 5, 51 * 6]
+    assert (opened - np.array([2, 4, 6])).tolist() == [5 * 4, 5 * 5, 5 * 6]
 
 
 def test_a_quorum_that_colludes_with_the_server_opens_an_update() -> None:

@@ -14,29 +14,9 @@ from scipy import stats
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 from privacy.testing.plugin import FalseAlarms
+from tests.privacy.mechanisms.laws import discrete_gaussian_masses, p_value
 
 SOURCES = pytest.mark.parametrize("source", [OperatingSystem(), Seeded(5)], ids=["os", "seeded"])
-
-
-def discrete_gaussian_masses(
-    std: float, reach: int
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    x = np.arange(-reach, reach + 1)
-    masses = np.exp(-(x**2) / (2 * std**2))
-    return x, masses / masses.sum()
-
-
-def p_value(draws: NDArray[np.int64], x: NDArray[np.int64], masses: NDArray[np.float64]) -> float:
-    """Chi-squared over cells of at least 20 expected draws; the tails are one cell each."""
-    order = np.flatnonzero(masses * len(draws) >= 20)
-    low, high = x[order[0]], x[order[-1]]
-    cells = np.clip(draws, low, high)
-    observed = np.array([(cells == v).sum() for v in x[order]])
-    expected = masses[order].copy()
-    expected[0] += masses[x < low].sum()
-    expected[-1] += masses[x > high].sum()
-    statistic = ((observed - expected * len(draws)) ** 2 / (expected * len(draws))).sum()
-    return float(stats.chi2.sf(statistic, len(order) - 1))
 
 
 @SOURCES
@@ -54,7 +34,7 @@ def test_discrete_gaussian_has_its_masses_and_no_others(
 
 
 @SOURCES
-@pytest.mark.parametrize("std", [1e4, 1e7])
+@pytest.mark.parametrize("std", [2.0**11, 1e4, 1e7])  # by inversion up to 2^11
 def test_wide_discrete_gaussian_follows_the_normal_law(
     source: NoiseSource, std: float, false_alarms: FalseAlarms
 ) -> None:

@@ -1,0 +1,55 @@
+"""The paper, rebuilt from committed records: numbers, figures, PDF, and the READMEs' tables.
+
+    paper/records/*.json -> paper/numbers.json, paper/figures/*.svg -> paper/paper.pdf
+
+No number is typed into the text: ``paper.typ`` reads ``numbers.json``, and what the READMEs say of
+results stands between marks that ``readme.fill`` fills.
+"""
+
+from pathlib import Path
+
+import typst
+
+from experiments.figures import draw_frontier, save
+from experiments.paper.numbers import numbers, published
+from experiments.paper.page import write_page
+from experiments.paper.readme import fill
+from experiments.record import write_json
+from privacy.errors import InvalidInputError
+
+__all__ = ["build"]
+
+
+def build(root: Path) -> Path:
+    """Rebuild numbers, figures, page, READMEs and ``paper.pdf`` (PDF/UA-1) from the records.
+
+    Raises:
+      InvalidInputError: A record is missing, a README lost a mark, or the paper does not compile.
+    """
+    paper = root / "paper"
+    records = published(paper)
+    found = numbers(records)
+    write_json(paper / "numbers.json", found)
+    (paper / "figures").mkdir(exist_ok=True)
+    save(draw_frontier(records), paper / "figures" / "frontier")
+    write_page(paper / "frontier.html", records)
+    fill(root, found)
+    return compile_pdf(paper)
+
+
+def compile_pdf(paper: Path) -> Path:
+    """Compile ``paper.typ``; a missing glyph, alt text or number is an error."""
+    pdf = paper / "paper.pdf"
+    try:
+        typst.compile(
+            str(paper / "paper.typ"),
+            output=str(pdf),
+            root=str(paper),
+            format="pdf",
+            pdf_standards=["ua-1"],
+            font_paths=[str(paper / "fonts")],
+            ignore_system_fonts=True,
+        )
+    except typst.TypstError as error:
+        raise InvalidInputError(f"The paper does not compile: {error}.") from error
+    return pdf

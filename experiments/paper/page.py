@@ -1,0 +1,156 @@
+"""The frontier as one interactive file: hover or focus a point and read all of it.
+
+No outside address, no library: the points are drawn here as SVG, each a button with its own name
+for screen readers; a script of a few lines shows the details of the one that is hovered, focused or
+chosen. Without script the table below says the same.
+"""
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from experiments.figures import LABELS, LOOKS, TITLES
+from experiments.frontier import command_of
+from experiments.paper.text import epsilon, interval, nearest, up
+from experiments.record import Record
+
+__all__ = ["page", "write_page"]
+
+_WIDTH, _HEIGHT = 400, 320
+_LEFT, _TOP, _INNER_WIDTH, _INNER_HEIGHT = 48, 12, 340, 262
+_MARKERS = {
+    "o": "M-5,0a5,5 0 1,0 10,0a5,5 0 1,0 -10,0z",
+    "s": "M-5,-5h10v10h-10z",
+    "^": "M0,-6L6,5H-6z",
+    "v": "M0,6L6,-5H-6z",
+    "D": "M0,-6L6,0L0,6L-6,0z",
+    "X": "M-5,-5L5,5M-5,5L5,-5",
+    "P": "M-5,0H5M0,-5V5",
+}
+
+
+def write_page(path: Path, records: Sequence[Record]) -> Path:
+    """Write the page of these points; the same records give the same bytes."""
+    path.write_text(page(records))
+    return path
+
+
+def page(records: Sequence[Record]) -> str:
+    """Return the page as HTML.
+
+    Args:
+      records: Points of the frontier, of any cohort, regime and model; a panel is made of each.
+    """
+    keys = list(dict.fromkeys(_key(r) for r in records))
+    keys.sort(key=lambda k: (k[0] != "heart", k[1] != "full", k))
+    folder = Path(__file__).parent
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined
+    )
+    designs = [d for d in LOOKS if any(r.config["design"] == d for r in records)]
+    return environment.get_template("page.html").render(
+        panels=[_panel(key, [r for r in records if _key(r) == key]) for key in keys],
+        designs=[
+            {"name": d, "label": LABELS[d], "colour": LOOKS[d][0], "path": _MARKERS[LOOKS[d][1]]}
+            for d in designs
+        ],
+        width=_WIDTH,
+        height=_HEIGHT,
+        left=_LEFT,
+        top=_TOP,
+        right=_LEFT + _INNER_WIDTH,
+        bottom=_TOP + _INNER_HEIGHT,
+        guess=nearest(records[0].metrics["prior_success"], 2),
+    )
+
+
+def _key(record: Record) -> tuple[str, str, str]:
+    config = record.config
+    return config["cohort"], config["regime"], config["model"]
+
+
+def _panel(key: tuple[str, str, str], records: Sequence[Record]) -> dict[str, Any]:
+    cohort, regime, model = key
+    aucs = [r.metrics["auc_within"] for r in records]
+    low = min(a["lower"] for a in aucs) - 0.01
+    high = max(a["upper"] for a in aucs) + 0.01
+
+    def x(value: float) -> float:
+        return round(_LEFT + _INNER_WIDTH * (value - low) / (high - low), 1)
+
+    order = {design: k for k, design in enumerate(LOOKS)}
+    ordered = sorted(
+        records,
+        key=lambda r: (order[r.config["design"]], r.config["epsilon"] or float("inf"), r.name),
+    )
+    ticks = [t / 20 for t in range(21) if low <= t / 20 <= high]
+    return {
+        "title": f"{cohort}: {TITLES[regime]}, {model}",
+        "points": [_point(r, x) for r in ordered],
+        "ticks": [{"x": x(t), "label": f"{t:.2f}"} for t in ticks],
+        "rungs": [{"y": _y(t / 5), "label": f"{t / 5:.1f}"} for t in range(6)],
+        "guess": _y(records[0].metrics["prior_success"]),
+    }
+
+
+def _y(value: float) -> float:
+    return round(_TOP + _INNER_HEIGHT * (1 - value), 1)
+
+
+def _point(record: Record, x: Any) -> dict[str, Any]:
+    config, m = record.config, record.metrics
+    auc, risk = m["auc_within"], m["risk"]
+    strength = epsilon(config["epsilon"])
+    bound = "none" if m["bound"] is None else up(m["bound"])
+    spent = "none" if m["epsilon"] is None else up(m["epsilon"]["upper"])
+    colour, marker = LOOKS[config["design"]]
+    label = LABELS[config["design"]]
+    shown = [
+        ("design", f"{label}, ε = {strength}"),
+        ("within-site AUC", f"{nearest(auc['value'])} ({interval(auc)})"),
+        ("risk", f"{nearest(risk['value'], 2)} ({interval(risk, 2)}), {risk['targets']} line-ups"),
+        ("best attack", risk["attack"]),
+        ("reconstructed exactly", nearest(risk["exact"], 2)),
+        ("proven bound", bound),
+        ("ε certified for the run", spent),
+        ("adversary", m["adversary"]),
+        ("upload of a hospital a round", f"{nearest(m['upload_bytes'] / 1e3, 1)} kB"),
+        ("record", f"paper/records/{record.name}.json"),
+        ("config", _flat(config)),
+        ("command", command_of(record)),
+    ]
+    return {
+        "name": record.name,
+        "design": config["design"],
+        "colour": colour,
+        "path": _MARKERS[marker],
+        "label": label,
+        "epsilon": strength,
+        "x": x(auc["value"]),
+        "y": _y(risk["value"]),
+        "x0": x(auc["lower"]),
+        "x1": x(auc["upper"]),
+        "y0": _y(risk["lower"]),
+        "y1": _y(risk["upper"]),
+        "bound": None if m["bound"] is None else _y(m["bound"]),
+        "said": f"{label}, epsilon {strength}: AUC {nearest(auc['value'])}, "
+        f"risk {nearest(risk['value'], 2)}, proven bound {bound}",
+        "shown": shown,
+        "auc": shown[1][1],
+        "risk": shown[2][1],
+        "bound_text": bound,
+        "command": shown[-1][1],
+    }
+
+
+def _flat(config: Any, prefix: str = "") -> str:
+    """Return a config as one line of names and values."""
+    parts = []
+    for name, value in sorted(config.items()):
+        if isinstance(value, dict):
+            parts.append(_flat(value, f"{prefix}{name}."))
+        else:
+            parts.append(f"{prefix}{name} = {value}")
+    return "; ".join(parts)

@@ -1,0 +1,96 @@
+"""The generated parts of the READMEs: what was found, and its tables, between pairs of marks."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from experiments.paper.words import COLUMNS, DESIGNS, NOTHING_YET, REGIMES, VERDICTS
+from privacy.errors import InvalidInputError
+
+__all__ = ["BLOCKS", "LANGUAGES", "block", "fill"]
+
+LANGUAGES = {"en": "README.md", "zh": "README.zh.md"}
+
+
+def fill(root: Path, numbers: Mapping[str, Any]) -> None:
+    """Write every block of every README anew.
+
+    Raises:
+      InvalidInputError: A README has lost a mark.
+    """
+    for language, name in LANGUAGES.items():
+        path = root / name
+        text = path.read_text()
+        for part in BLOCKS:
+            begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
+            if text.count(begin) != 1 or text.count(end) != 1:
+                raise InvalidInputError(
+                    f"{path} has lost its marks {begin} and {end}; put them back."
+                )
+            before, rest = text.split(begin)
+            text = f"{before}{begin}\n{block(part, numbers, language)}\n{end}{rest.split(end)[1]}"
+        path.write_text(text)
+
+
+def block(part: str, numbers: Mapping[str, Any], language: str) -> str:
+    """Return one block in one language.
+
+    Args:
+      part: One of ``BLOCKS``.
+      numbers: What ``numbers`` returned.
+      language: ``en`` or ``zh``.
+    """
+    return BLOCKS[part](numbers, language)
+
+
+def _found(numbers: Mapping[str, Any], language: str) -> str:
+    """What was found, for whom it matters, what it does not show: ``found.*.md``, filled in."""
+
+    def value(match: re.Match[str]) -> str:
+        found: Any = numbers
+        for step in match[1].split("."):
+            found = found[step]
+        return str(found).replace(" to ", "–")
+
+    words = (Path(__file__).parent / f"found.{language}.md").read_text()
+    return re.sub(r"\{([a-z_.]+)\}", value, words.strip())
+
+
+def _records(numbers: Mapping[str, Any], language: str) -> str:
+    none = {"en": "none", "zh": "无"}[language]
+    body = [
+        (
+            f"{REGIMES[language][row['regime']]}, {row['model']}",
+            DESIGNS[language][row["design"]],
+            row["epsilon"],
+            f"{row['auc']} ({row['auc_interval'].replace(' to ', '–')})",
+            f"{row['risk']} ({row['risk_interval'].replace(' to ', '–')})",
+            none if row["bound"] == "none" else row["bound"],
+        )
+        for row in numbers["frontier"]["rows"]
+    ]
+    return _table(COLUMNS[language]["records"], body)
+
+
+def _claims(numbers: Mapping[str, Any], language: str) -> str:
+    if not numbers["claims"]:
+        return NOTHING_YET[language]
+    body = [
+        (
+            row["sentence"][language],
+            f"**{VERDICTS[language][row['verdict']]}**",
+            row["effect"][language],
+        )
+        for row in numbers["claims"]
+    ]
+    return _table(COLUMNS[language]["claims"], body)
+
+
+def _table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
+    lines = [columns, ["---"] * len(columns), *body]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+
+
+BLOCKS = {"found": _found, "records": _records, "claims": _claims}
+"""Marks of a README, and what stands between them."""

@@ -1,0 +1,49 @@
+"""Numbers as print shows them: rounded once, here.
+
+What is guaranteed rounds up (epsilon, bounds, slack); all else to nearest.
+"""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+__all__ = ["epsilon", "interval", "nearest", "power_of_ten", "signed", "tiny", "up"]
+
+_SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
+
+
+def up(value: float, digits: int = 3) -> str:
+    """Round up: a guarantee never looks better than it is."""
+    text = f"{value:.{digits}f}"
+    return text if float(text) >= value - 1e-12 else f"{float(text) + 10**-digits:.{digits}f}"
+
+
+def nearest(value: float, digits: int = 3) -> str:
+    """Round to nearest; a zero has no sign."""
+    text = f"{value:.{digits}f}"
+    return text.removeprefix("-") if float(text) == 0 else text
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Round to nearest, with a sign; the minus is a minus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def interval(found: Mapping[str, Any], digits: int = 3) -> str:
+    """Return "0.792 to 0.856"."""
+    return f"{nearest(found['lower'], digits)} to {nearest(found['upper'], digits)}"
+
+
+def epsilon(value: float | None) -> str:
+    """Return "1", or the sign of infinity for no noise."""
+    return "∞" if value is None else f"{value:g}"
+
+
+def power_of_ten(value: float) -> str:
+    """Spell 1e-5 as it is set in print."""
+    return "10" + str(round(math.log10(value))).translate(_SUPERSCRIPT)
+
+
+def tiny(value: float) -> str:
+    """The power of ten that is not passed: "10⁻⁸" for 3e-9."""
+    return "0" if value == 0 else "10" + str(math.ceil(math.log10(value))).translate(_SUPERSCRIPT)

@@ -1,0 +1,108 @@
+"""Groups of slots: each bounded, noised and accounted for on its own, opened by one sum."""
+
+import math
+from typing import Any
+
+import numpy as np
+import pytest
+from dp_accounting import NonPrivateDpEvent
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregation.sealing import SCHEMES, make_scheme
+from aggregation.sealing.slots import SlotGroup, Slots
+from privacy.accounting.events import DiscreteGaussianDpEvent, DistributedDiscreteGaussianDpEvent
+from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.mechanisms import Seeded
+from tests.aggregation.sealing.parties import Parties
+
+
+def group(**changes: Any) -> SlotGroup:
+    fields = {"name": "g", "dim": 2, "clip_norm": 1.0, "radius": 64, "noise_multiplier": 0.0}
+    return SlotGroup(**{**fields, **changes})
+
+
+@settings(max_examples=40)
+@given(
+    dim=st.integers(1, 4),
+    units=st.integers(1, 6),
+    radius=st.sampled_from([1, 7, 1024]),
+    clip_norm=st.sampled_from([0.25, 1.0, 30.0]),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_one_unit_moves_its_group_by_at_most_the_radius(
+    dim: int, units: int, radius: int, clip_norm: float, seed: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    rows = rng.normal(0, 2 * clip_norm, (units, dim))
+    bare = group(dim=dim, radius=radius, clip_norm=clip_norm)
+    whole = bare.integers(rows, honest=1, source=Seeded(0))
+    fewer = bare.integers(rows[1:], honest=1, source=Seeded(0))
+    assert int(((whole - fewer) ** 2).sum()) <= radius**2
+
+
+def test_a_long_row_is_cut_and_a_short_one_is_only_rounded() -> None:
+    bare = group(dim=1, clip_norm=4.0, radius=400)
+    total = bare.integers(np.array([[1.0], [-2.0], [9.0]]), honest=1, source=Seeded(0))
+    assert bare.values(total).tolist() == [1.0 - 2.0 + 4.0]
+
+
+def test_the_noise_of_a_share_is_as_stated_and_each_group_draws_its_own() -> None:
+    noisy = group(dim=20_000, radius=100, noise_multiplier=2.0)
+    assert noisy.share_std(4) == 100.0
+    assert noisy.share_std(1) == 200.0
+    source = Seeded(5)
+    empty = np.zeros((0, 20_000))
+    first, second = (noisy.integers(empty, honest=4, source=source) for _ in range(2))
+    for drawn in (first, second):
+        assert drawn.std() == pytest.approx(100.0, rel=4 / math.sqrt(2 * 20_000))
+    assert abs(np.corrcoef(first, second)[0, 1]) < 4 / math.sqrt(20_000)
+
+
+def test_the_event_is_what_the_honest_shares_make_of_it() -> None:
+    noisy = group(radius=100, noise_multiplier=2.0)
+    assert noisy.event(3) == DistributedDiscreteGaussianDpEvent(
+        noise_multiplier=2.0, radius=100, dim=2, contributors=3
+    )
+    assert noisy.event(1) == DiscreteGaussianDpEvent(2.0, 100)
+    assert isinstance(group().event(3), NonPrivateDpEvent)
+
+
+@pytest.mark.parametrize("name", [n for n in SCHEMES if n != "ckks"])
+def test_groups_come_out_of_one_opened_sum_under_every_scheme(name: str) -> None:
+    slots = Slots((group(name="update", dim=3), group(name="count", dim=1), group(name="loss")))
+    assert slots.dim == 6
+    scheme = make_scheme(name, dim=slots.dim, contributors=4, bound=1000)
+    parties = Parties(scheme)
+    mine = []
+    for i, hospital in enumerate(parties.names):
+        parts = {
+            "loss": np.array([i, -i]),
+            "count": np.array([10 + i]),
+            "update": np.array([i, 2, 3]),
+        }
+        mine.append(parties.contribute(hospital, slots.join(parts)))
+    opened = slots.split(scheme.opener(parties.policy()).open(parties.total(mine), mine))
+    found = {name: part.tolist() for name, part in opened.items()}
+    assert found == {"update": [6, 8, 12], "count": [46], "loss": [6, -6]}
+
+
+def test_parts_that_do_not_fit_are_refused() -> None:
+    slots = Slots((group(name="update"), group(name="count", dim=1)))
+    for parts in (
+        {"update": np.zeros(2, int)},
+        {"update": np.zeros(2, int), "count": np.zeros(2, int)},
+        {"update": np.zeros(2, int), "count": np.zeros(1, int), "loss": np.zeros(1, int)},
+    ):
+        with pytest.raises(InvalidInputError, match="Expected integers of the slots"):
+            slots.join(parts)
+    with pytest.raises(CorruptMessageError, match="sum of 3 slots"):
+        slots.split(np.zeros(4, int))
+    with pytest.raises(InvalidInputError, match="distinct names"):
+        Slots((group(), group()))
+    with pytest.raises(InvalidInputError, match="distinct names"):
+        Slots(())
+    with pytest.raises(InvalidInputError, match="Expected 2 values a unit for 'g', got 1"):
+        group().integers(np.zeros((3, 1)), honest=1, source=Seeded(0))
+    with pytest.raises(InvalidInputError, match="a name"):
+        group(name="")

@@ -1,0 +1,119 @@
+"""The READMEs are true: their code runs, their commands exist, and both languages say the same."""
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aggregation.sealing import Contribution, OpeningLog, Policy, Roster
+from experiments.cli import COMMANDS
+from experiments.cohorts import folds
+from experiments.logistic import Problem
+from experiments.paper.readme import BLOCKS, LANGUAGES, block, fill
+from experiments.training import Steps
+from privacy.errors import InvalidInputError
+from privacy.ledger import SigningKey
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXTS = {language: (ROOT / name).read_text() for language, name in LANGUAGES.items()}
+EN, ZH = TEXTS["en"], TEXTS["zh"]
+MOST_LINES = 30
+
+
+def code(text: str) -> list[str]:
+    return re.findall(r"```python\n(.*?)```", text, flags=re.DOTALL)
+
+
+def run(index: int) -> dict[str, Any]:
+    scope: dict[str, Any] = {"__name__": "readme"}
+    exec(compile(code(EN)[index], "README.md", "exec"), scope)
+    return scope
+
+
+def test_the_first_screen_says_what_was_found_for_whom_and_what_is_not_shown() -> None:
+    screen = "\n".join(EN.splitlines()[:40])
+    for heading in ("What was found.", "For whom it matters.", "What it does not show."):
+        assert f"**{heading}**" in screen
+    assert "make demo" in screen
+    assert "make test" in screen
+
+
+def test_the_readmes_name_real_commands_and_real_files() -> None:
+    for text in TEXTS.values():
+        assert set(re.findall(r"inpatient ([a-z]+)", text)) <= set(COMMANDS)
+        for target in re.findall(r"\]\(([^)#]+)\)", text):
+            assert (ROOT / target).exists(), target
+
+
+def test_both_languages_keep_step() -> None:
+    def levels(text: str) -> list[str]:
+        return re.findall(r"^(#+) ", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
+
+    def links(text: str) -> list[str]:
+        found = re.findall(r"\]\(([^)]+)\)", text)
+        return sorted(t for t in found if t not in LANGUAGES.values() and not t.startswith("#"))
+
+    def figures(text: str) -> list[str]:
+        return sorted(re.findall(r"\d+\.\d+", text))
+
+    assert levels(EN) == levels(ZH)
+    assert links(EN) == links(ZH)
+    assert figures(EN) == figures(ZH)
+    assert re.findall(r"```.*?```", EN, re.DOTALL) == re.findall(r"```.*?```", ZH, re.DOTALL)
+
+
+def test_what_the_readmes_say_of_results_is_the_records() -> None:
+    made = json.loads((ROOT / "paper" / "numbers.json").read_text())
+    for language, text in TEXTS.items():
+        for part in BLOCKS:
+            assert block(part, made, language) in text
+
+
+def test_a_lost_mark_is_named(tmp_path: Path) -> None:
+    (tmp_path / "README.md").write_text("nothing to fill")
+    with pytest.raises(InvalidInputError, match="found: begin"):
+        fill(tmp_path, {})
+
+
+def test_each_addition_is_short() -> None:
+    assert len(code(EN)) == 5
+    for addition in code(EN)[1:]:
+        assert len(addition.splitlines()) < MOST_LINES
+
+
+def test_the_engineers_run_and_the_attack_that_is_added() -> None:
+    scope = run(0)
+    added = run(1)["attacks"]["first_ratio"](None)
+    found = added.reconstruct(scope["view"].only(round_=0), scope["Prior"].from_schema(
+        scope["cohort"].schema))  # fmt: skip
+    assert found.records.shape == (1, len(scope["cohort"].schema))
+
+
+def test_the_scheme_that_is_added_opens_the_sum_and_hides_an_update() -> None:
+    scheme = run(2)["Padded"].make(dim=3, contributors=3, bound=1_000)
+    keys = {name: SigningKey.generate() for name in "abc"}
+    adder, contributions = scheme.adder(), []
+    for name, key in keys.items():
+        sealed = scheme.sealer(name).seal(np.array([1, -2, 300]))
+        assert scheme.parameters.to_words(np.array([1, 2, 300], dtype=np.uint64)) not in sealed
+        adder.add(sealed)
+        contributions.append(
+            Contribution.sign(
+                key, sealed, run="r", hospital=name, base_version=0, parameters=scheme.digest
+            )
+        )
+    roster = Roster("r", {name: key.public for name, key in keys.items()})
+    policy = Policy(roster, min_honest=2, c_assumed=1, log=OpeningLog())
+    opened = scheme.opener(policy).open(adder.total(), contributions)
+    assert opened.tolist() == [3, -6, 900]
+
+
+def test_the_rule_and_the_cohort_that_are_added_train_together() -> None:
+    rule, cohort = run(3), run(4)["cohorts"]["stroke"]()
+    problem = Problem(dict(folds(cohort, count=4, seed=0)[0].train))
+    trained = rule["trainers"]["capped"](problem, Steps(rounds=100))
+    assert problem.gap(trained["north"]) < 0.01
+    assert rule["rules"]["capped"].unit == "hospital"
