@@ -1,4 +1,4 @@
-"""``inpatient bench``: what sealing costs, attacks, and a round of many hospitals."""
+"""``inpatient bench``: what sealing, accounting, attacks and a round of many hospitals cost."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, arg, subcommand
 
+from experiments.commands.bench_accounting import BenchAccounting
 from experiments.commands.bench_attacks import BenchAttacks
 from experiments.commands.bench_sealing import BenchSealing
 
@@ -86,7 +87,8 @@ class Bench:
     what: Annotated[
         Annotated[BenchSealing, subcommand("sealing")]
         | Annotated[BenchAttacks, subcommand("attacks")]
-        | Annotated[BenchFederation, subcommand("federation")],
+        | Annotated[BenchFederation, subcommand("federation")]
+        | Annotated[BenchAccounting, subcommand("accounting")],
         arg(name=""),
         OmitArgPrefixes,
         OmitSubcommandPrefixes,
