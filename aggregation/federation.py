@@ -34,7 +34,7 @@ from privacy.ledger import Budget, Ledger, Manifest, SigningKey, close, save_tru
 from privacy.ledger.budget import Unit
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 
-__all__ = ["Federation", "Outcome", "sealing_for"]
+__all__ = ["Federation", "Outcome", "sealing_for", "wrap_probability_of"]
 
 _WRAP_PROBABILITY = 1e-6  # of a run
 _PLAIN_BOUND = 2**61 - 1  # what is not clipped has no bound; the widest modulus is taken
@@ -49,12 +49,15 @@ class Outcome:
       models: All models, the first included; float64 ``[rounds + 1, dim]``.
       transcript: Every message that crossed a wall.
       drawn: Whose patients were drawn, by hospital and round: the truth, for scoring alone.
+      sent: What each hospital sealed, by hospital and round: known to itself, and to those whom it
+        colludes with.
     """
 
     params: Float[np.ndarray, "dim"]
     models: Float[np.ndarray, "versions dim"]
     transcript: Transcript
     drawn: Mapping[str, Mapping[int, tuple[Patients, ...]]]
+    sent: Mapping[str, Mapping[int, Int[np.ndarray, "dim"]]]
 
 
 class Federation:
@@ -224,6 +227,7 @@ class Federation:
             np.stack(models),
             self.transcript,
             {name: hospital.drawn for name, hospital in self._hospitals.items()},
+            {name: hospital.sent for name, hospital in self._hospitals.items()},
         )
 
     def _open(self, round_: int) -> Int[np.ndarray, "slots"]:
@@ -254,13 +258,7 @@ class Federation:
 
     def wrap_probability(self) -> float:
         """Upper bound on the chance that any opened sum of the run wraps."""
-        if self.plan.clip_norm is None:
-            return 0.0
-        parameters, rounds = self._scheme.parameters, self.plan.rounds
-        return sum(
-            wrap_probability(parameters, rounds=rounds, **asdict(part))
-            for part in _parts(self.plan)
-        )
+        return wrap_probability_of(self.plan, self._scheme)
 
 
 def sealing_for(plan: Plan) -> Scheme:
@@ -281,6 +279,16 @@ def sealing_for(plan: Plan) -> Scheme:
         options["openings"] = plan.rounds
     return make_scheme(
         plan.scheme, dim=plan.dim, contributors=len(plan.hospitals), bound=bound, **options
+    )
+
+
+def wrap_probability_of(plan: Plan, scheme: Scheme) -> float:
+    """Upper bound on the chance that any opened sum of a plan wraps under a scheme."""
+    if plan.clip_norm is None:
+        return 0.0
+    return sum(
+        wrap_probability(scheme.parameters, rounds=plan.rounds, **asdict(part))
+        for part in _parts(plan)
     )
 
 

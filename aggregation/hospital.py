@@ -88,6 +88,7 @@ class Hospital:
         self._expected = plan.first_model()
         self._round = 0
         self._drawn: dict[int, tuple[Patients, ...]] = {}
+        self._sent: dict[int, NDArray[np.int64]] = {}
 
     def join(self) -> None:
         """Enter the plan into the ledger: its total is checked against the budget once.
@@ -119,6 +120,8 @@ class Hospital:
         batches = draw_batches(self.plan, self.name, self._patients, self._source)
         self._drawn[round_] = batches
         integers = noised_update(self.plan, self.name, batches, params, self._source)
+        if not self._source.protects:
+            self._sent[round_] = integers
         scalars = noised_scalars(self.plan, self.name, self._patients, params, self._source)
         sealed = self._sealer.seal(np.concatenate([integers, scalars]))
         for entry in entries:
@@ -142,6 +145,14 @@ class Hospital:
     def drawn(self) -> Mapping[int, tuple[Patients, ...]]:
         """Who was drawn, by round: the truth, known inside the hospital and to scoring."""
         return MappingProxyType(self._drawn)
+
+    @property
+    def sent(self) -> Mapping[int, Int[np.ndarray, "dim"]]:
+        """What it sealed, by round, its noise included: what it could tell if it colluded.
+
+        Kept in simulations alone.
+        """
+        return MappingProxyType(self._sent)
 
     def _accept(self, params: NDArray[np.float64], round_: int) -> None:
         if round_ != self._round:

@@ -24,9 +24,9 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.patients import Patients
-from aggregation.plan import Plan
 from attacks.closed_form import peel
 from attacks.features import project
+from attacks.pool import article_log_ratios, log_ratios, posterior
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction, guesses
 from attacks.relaxation import Relaxation
@@ -46,11 +46,14 @@ class InformedPool:
     Guarantees (each is a test in ``tests/attacks/test_informed.py``):
       - two antipodal candidates at q = 1 are told apart as often as the proven bound allows;
       - orthogonal candidates are named as often as theory says is optimal;
+      - over sampled rounds the posterior is exact: it is right as often as it says;
       - a certificate is never given.
 
     Attributes:
       pool: Who the target may be, with outcomes.
       log_prior: Log-probability of each candidate; None: all alike.
+      presence: Probability that the target took part in each round of the view; None: for certain,
+        which full batches alone allow. Sampled rounds need ``Knowledge.batches`` too.
     """
 
     name: ClassVar[str] = "informed_pool"
@@ -58,6 +61,7 @@ class InformedPool:
 
     pool: Patients
     log_prior: Float[np.ndarray, "candidates"] | None = None
+    presence: Float[np.ndarray, "rounds"] | None = None
 
     def __post_init__(self) -> None:
         natural(pool=len(self.pool), least=1)
@@ -73,17 +77,33 @@ class InformedPool:
           RefusedError: The adversary is not informed, or the plan's releases are no plain sums.
         """
         view = require(observation, InformedView, self.name)
-        seen = residuals(view)
-        rows = np.stack(
-            [
-                integer_rows(view.plan, g.params, self.pool.features, self.pool.outcomes)
-                for g in view.gradients
-            ]
-        )
-        stds = np.array([g.noise_std for g in view.gradients])
-        logs = log_posterior(rows, seen[None], stds, self.log_prior)[0]
-        weights = np.exp(logs - logs.max())
-        return np.asarray(weights / weights.sum())
+        if (self.presence is None) != (view.plan.sampling_size is None) or (
+            self.presence is not None and len(self.presence) != len(view.gradients)
+        ):
+            raise RefusedError(
+                "The probability that the target took part in each round must be given for sampled "
+                f"rounds, and for them alone: presence={self.presence}, rounds in the view: "
+                f"{len(view.gradients)}."
+            )
+        presence = np.ones(len(view.gradients)) if self.presence is None else self.presence
+        logs = np.zeros(len(self.pool)) if self.log_prior is None else self.log_prior.copy()
+        left, x, y = residuals(view), self.pool.features, self.pool.outcomes
+        for gradient, residual, prob in zip(view.gradients, left, presence, strict=True):
+            params = gradient.params
+            if view.plan.noise == "article":
+                gradients = view.plan.model.per_patient_gradients(params, x, y)
+                known = sum(
+                    view.plan.model.per_patient_gradients(params, p.features, p.outcomes).sum(0)
+                    for p in _known(view, gradient)
+                )
+                logs += article_log_ratios(
+                    view.plan, gradient.integers, known + np.zeros(len(params)), gradients,
+                    prob=float(prob),
+                )  # fmt: skip
+            else:
+                rows = integer_rows(view.plan, params, x, y)
+                logs += log_ratios(residual, rows, std=gradient.noise_std, prob=float(prob))
+        return posterior(logs)
 
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Return the candidates, likeliest first, each with its posterior probability."""
@@ -212,15 +232,15 @@ def residuals(view: InformedView) -> Int[np.ndarray, "rounds dim"]:
     """Subtract what the known patients sent from every release; exact integers.
 
     Raises:
-      RefusedError: Several local steps, the hospital as the unit, or sampled rounds: there the
-        known patients' part is not known to the last integer. Or several sums of one round: the
-        target is in one of them only.
+      RefusedError: Several local steps, the hospital as the unit, or sampled rounds without
+        ``Knowledge.batches``: there the known patients' part is not known to the last integer. Or
+        several sums of one round: the target is in one of them only.
     """
     plan = view.plan
-    if plan.local_steps > 1 or plan.unit != "patient" or plan.sampling_size is not None:
+    if plan.local_steps > 1 or plan.unit != "patient":
         raise RefusedError(
             "The informed adversary subtracts what the known patients sent; that is exact for "
-            "one-step sums over all patients only. Use a plan without sampling and local steps."
+            "one-step sums of patients' gradients only. Use a plan without local steps."
         )
     rounds = [g.round for g in view.gradients]
     if len(set(rounds)) != len(rounds):
@@ -228,17 +248,33 @@ def residuals(view: InformedView) -> Int[np.ndarray, "rounds dim"]:
             "The view holds several sums of one round, and the target is in one of them. Narrow it "
             "with view.only(hospital=...)."
         )
-    return np.stack([g.integers - _known(plan, g, view) for g in view.gradients])
+    return np.stack([_less_known(g, view) for g in view.gradients])
 
 
-def _known(plan: Plan, gradient: Gradient, view: InformedView) -> NDArray[np.int64]:
-    total = np.zeros(plan.model.dim, dtype=np.int64)
+def _less_known(gradient: Gradient, view: InformedView) -> NDArray[np.int64]:
+    left = gradient.integers.copy()
+    for known in _known(view, gradient):
+        rows = integer_rows(view.plan, gradient.params, known.features, known.outcomes)
+        left -= rows.sum(axis=0)
+    return left
+
+
+def _known(view: InformedView, gradient: Gradient) -> list[Patients]:
+    """The known patients who took part in a sum."""
+    knowledge, found = view.knowledge, []
     for hospital in gradient.hospitals:
-        patients = view.knowledge.patients.get(hospital)
+        patients = knowledge.patients.get(hospital)
+        if view.plan.sampling_size is not None:
+            patients = knowledge.batches.get((gradient.round, hospital))
+            if patients is None:
+                raise RefusedError(
+                    f"Who of {hospital} was drawn in round {gradient.round} is not known, so that "
+                    "nothing can be subtracted. Give Knowledge.batches, or use a plan without "
+                    "sampling."
+                )
         if patients is not None and len(patients):
-            rows = integer_rows(plan, gradient.params, patients.features, patients.outcomes)
-            total += rows.sum(axis=0)
-    return total
+            found.append(patients)
+    return found
 
 
 def log_posterior(

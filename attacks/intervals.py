@@ -8,13 +8,20 @@ r"""Intervals and equivalence for attack scores.
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float, Int, Shaped
 from numpy.typing import NDArray
 
 from privacy._validate import natural, positive, unit_open
 from privacy.errors import InvalidInputError
 
-__all__ = ["Equivalence", "clopper_pearson", "cluster_bootstrap", "equivalence"]
+__all__ = [
+    "Equivalence",
+    "Rate",
+    "clopper_pearson",
+    "cluster_bootstrap",
+    "equivalence",
+    "success_rate",
+]
 
 
 def clopper_pearson(
@@ -65,6 +72,61 @@ def cluster_bootstrap(
     tail = (1 - unit_open(confidence=confidence)) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
+
+
+@dataclass(frozen=True)
+class Rate:
+    """How often something succeeded, with an interval.
+
+    Attributes:
+      value: Share of successes.
+      lower: Lower end of the interval.
+      upper: Upper end.
+      units: Targets.
+      clusters: Batches that they came in.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    units: int
+    clusters: int
+
+
+def success_rate(
+    hits: Shaped[np.ndarray, "units"],
+    clusters: Int[np.ndarray, "units"],
+    rng: np.random.Generator,
+    *,
+    confidence: float = 0.95,
+) -> Rate:
+    """Return a proportion with the wider, at each end, of two intervals.
+
+    Clopper and Pearson's is exact if targets are independent, and never of width zero; the cluster
+    bootstrap allows for batches in which patients share a fate, but not for batches so few, or so
+    unanimous, that resampling shows nothing.
+
+    Args:
+      hits: 1 or true: a success.
+      clusters: Number of each unit's batch.
+      rng: Resamples the batches.
+      confidence: Of each interval.
+
+    Raises:
+      InvalidInputError: Values other than 0 and 1, or as ``cluster_bootstrap``.
+    """
+    values = hits.astype(np.float64)
+    if not np.isin(values, (0.0, 1.0)).all():
+        raise InvalidInputError("A success rate is of values 0 and 1; use cluster_bootstrap.")
+    low, high = cluster_bootstrap(values, clusters, rng, confidence=confidence)
+    exact = clopper_pearson(int(values.sum()), len(values), confidence=confidence)
+    return Rate(
+        value=float(values.mean()),
+        lower=min(low, exact[0]),
+        upper=max(high, exact[1]),
+        units=len(values),
+        clusters=len(np.unique(clusters)),
+    )
 
 
 @dataclass(frozen=True)

@@ -75,6 +75,8 @@ class Knowledge:
       patients: Patients that it knows, by hospital: all of a colluder's own, all but one for the
         informed adversary.
       updates: What colluding hospitals sent, in integer steps, by round and hospital.
+      batches: Of the patients that it knows, those who were drawn, by round and hospital: the
+        informed adversary's, where rounds are sampled.
       labels: Outcomes of the patients in a round's batch, by round and hospital: the customary
         assumption of the literature, and a strong one.
       open_update: Opens one sealed update (a key holder to whom single ciphertexts leak).
@@ -82,6 +84,7 @@ class Knowledge:
 
     patients: Mapping[str, Patients] = field(default_factory=dict)
     updates: Mapping[Place, NDArray[np.int64]] = field(default_factory=dict)
+    batches: Mapping[Place, Patients] = field(default_factory=dict)
     labels: Mapping[Place, NDArray[np.int64]] = field(default_factory=dict)
     open_update: Callable[[bytes], NDArray[np.int64]] | None = None
 
@@ -93,6 +96,7 @@ class Knowledge:
             for name, known in (
                 ("patients", self.patients),
                 ("updates", self.updates),
+                ("batches", self.batches),
                 ("labels", self.labels),
                 ("open_update", self.open_update),
             )
@@ -125,9 +129,10 @@ class Adversary:
                 "A colluding adversary brings what its hospitals sent: give Knowledge.updates by "
                 "round and hospital."
             )
-        if self.name == "informed" and not self.knowledge.patients:
+        if self.name == "informed" and not (self.knowledge.patients or self.knowledge.batches):
             raise InvalidInputError(
-                "An informed adversary knows all patients but one: give Knowledge.patients."
+                "An informed adversary knows all patients but one: give Knowledge.patients, or "
+                "Knowledge.batches where rounds are sampled."
             )
 
 
@@ -257,7 +262,7 @@ class ColludingView(GradientView):
 
 @dataclass(frozen=True)
 class InformedView(GradientView):
-    """The release, with all patients but one in ``knowledge``."""
+    """The release (less colluders' updates), with all patients but one in ``knowledge``."""
 
 
 View = TypeVar("View", bound=Observation)
@@ -314,10 +319,11 @@ def observe(transcript: Transcript, adversary: Adversary | Name) -> Observation:
     if name == "public":
         return PublicView(plan, name, knowledge, _final_model(plan, transcript))
     gradients = _gradients(plan, transcript, adversary)
+    colluders = tuple(sorted({hospital for _, hospital in knowledge.updates}))
+    if name in ("colluding", "informed") and colluders:
+        gradients = tuple(_without(g, colluders, knowledge, plan) for g in gradients)
     if name == "colluding":
-        colluders = tuple(sorted({hospital for _, hospital in knowledge.updates}))
-        less = tuple(_without(g, colluders, knowledge, plan) for g in gradients)
-        return ColludingView(plan, name, knowledge, less, colluders)
+        return ColludingView(plan, name, knowledge, gradients, colluders)
     if name == "informed":
         return InformedView(plan, name, knowledge, gradients)
     return GradientView(plan, name, knowledge, gradients)

@@ -21,11 +21,12 @@ from experiments.settings import Setting
 from privacy.calibration import noise_multiplier
 from privacy.errors import InvalidInputError
 
-__all__ = ["DELTA", "DESIGNS", "RELATION", "make_plan", "radius_for"]
+__all__ = ["CEILING", "DELTA", "DESIGNS", "FLOOR", "RELATION", "make_plan", "radius_for"]
 
 DELTA = 1e-5
 RELATION = NeighboringRelation.ADD_OR_REMOVE_ONE
 DESIGNS = ("none", "article", "local", "sealed")
+CEILING, FLOOR = "pooled", "local only"  # no federation: all patients in one place, or none
 
 
 def radius_for(dim: int) -> int:
@@ -43,6 +44,7 @@ def make_plan(
     patients: Mapping[str, Patients],
     colluders: int = 1,
     scheme: str = "shares",
+    local_steps: int = 1,
     model_seed: int = 0,
     delta: float = DELTA,
 ) -> Plan:
@@ -60,6 +62,8 @@ def make_plan(
       patients: By hospital; their numbers are declared.
       colluders: Hospitals whose share of the noise does not count (``sealed``).
       scheme: How ``sealed`` seals.
+      local_steps: Of a hospital in a round (FedAvg). Several of them admit no shared noise, so that
+        ``sealed`` then adds all of it at each hospital and each step.
       model_seed: The committed seed of the first model.
       delta: Goes with every epsilon.
 
@@ -79,6 +83,8 @@ def make_plan(
             )
     clipped = design in ("local", "sealed")
     noise = {"none": "none", "article": "article", "local": "local", "sealed": "shared"}[design]
+    if noise == "shared" and local_steps > 1:
+        noise = "local"
     if not math.isfinite(epsilon):
         noise = "none"
 
@@ -99,6 +105,7 @@ def make_plan(
             delta=delta,
             sampling_size=setting.sampling_size,
             colluders=colluders if noise == "shared" else 0,
+            local_steps=local_steps,
             model_seed=model_seed,
             average_last=setting.average_last,
         )

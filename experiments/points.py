@@ -1,43 +1,42 @@
 """One point of the frontier: train, evaluate and attack the very same runs.
 
-A point is a design at an epsilon in a regime. It is cross-validated; every fold is one federation
-whose transcript gives both numbers: the AUC of its final model on the fold's test patients, and the
-risk of its training patients (``experiments.lineups``).
+A point is a design at an epsilon in a regime. It is cross-validated (a simulated network is tested
+on the next draw of its patients); every fold is one federation whose transcript gives both numbers:
+the AUC of its final model on the fold's test patients, and the risk of its training patients
+(``experiments.lineups``). ``experiments.point_metrics`` turns the folds into the record's metrics.
+
+Two designs are no federation and are attacked by nobody: ``pooled`` puts all patients in one place,
+where whoever keeps them reads them (the ceiling of the AUC), and under ``local only`` each hospital
+trains alone and nothing leaves it (the floor of the risk).
 """
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dp_accounting import (
-    ComposedDpEvent,
-    NonPrivateDpEvent,
-    PoissonSampledDpEvent,
-    SelfComposedDpEvent,
-)
 from jaxtyping import Float
 
 from aggregation.correction.local_intercept import fit_intercept
-from aggregation.federation import Federation
+from aggregation.federation import Federation, Outcome
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
-from aggregation.releases import round_event, run_event
-from aggregation.transcript import AGGREGATOR
 from attacks.views import Name
-from experiments.cohorts import folds, load
-from experiments.design import DELTA, RELATION, make_plan
-from experiments.evaluation import Estimate, Scored, bootstrap_auc, evaluate
-from experiments.lineups import LINEUP, LineUp, Settings, attack_round, risk
-from experiments.settings import SETTINGS, WIDTH
-from privacy.accounting import epsilon as epsilon_of
-from privacy.reconstruction import success_bound
+from experiments.cohorts import Cohort, Fold, Network, folds, load
+from experiments.design import CEILING, DELTA, FLOOR, make_plan
+from experiments.lineups import LINEUP, LineUp, Settings, attack_round
+from experiments.settings import SETTINGS, WIDTH, Setting
 
-__all__ = ["Part", "Point", "measure", "summarise"]
+__all__ = ["KEY_HOLDER", "Part", "Point", "measure"]
+
+KEY_HOLDER = "key_holder"
+_NETWORK = "network-"
+_TIER3 = 0.25  # of a network's hospitals
+_ALL = "all patients"  # the one place of pooled training
 
 
 @dataclass(frozen=True)
@@ -45,16 +44,22 @@ class Point:
     """One point; its fields are the record's key.
 
     Attributes:
-      design: One of ``experiments.design.DESIGNS``.
-      epsilon: Of the whole run (``article``: of each upload); None: no noise.
+      design: One of ``experiments.design.DESIGNS``, ``pooled`` or ``local only``.
+      epsilon: Of the whole run (``article``: of each upload; ``pooled``: of what the pool's keeper
+        publishes); None: no noise.
       regime: ``full`` (all patients in every round) or ``small`` (about 8 a hospital).
       model: ``logistic`` or ``mlp``.
       attacks: The attacks, each tried on every fold.
-      seeds: One cross-validation each.
-      folds: Folds of a cross-validation.
+      seeds: One cross-validation each; of a network, one network each.
+      folds: Folds of a cross-validation; 1 for a network.
       colluders: Hospitals whose share of the noise does not count.
       width: Hidden units of the perceptron.
-      scheme: How sums are sealed.
+      scheme: How sums are sealed; ``plain`` opens to the same integers.
+      cohort: ``heart``, ``framingham``, or ``network-N`` with N simulated hospitals.
+      local_steps: Of a hospital in a round; more than 1 is FedAvg, at the same steps in all.
+      sees: ``key_holder``: who could open single updates did; None: the curious server.
+      setting: How it is trained; None: as ``experiments.settings`` has it.
+      ablation: What is varied, where this is a point of an ablation.
       code_version: Raised when a change moves the numbers.
     """
 
@@ -67,36 +72,64 @@ class Point:
     folds: int = 5
     colluders: int = 1
     width: int = WIDTH
-    scheme: str = "bfv"
-    code_version: int = 1
+    scheme: str = "shares"
+    cohort: str = "heart"
+    local_steps: int = 1
+    sees: str | None = None
+    setting: Setting | None = None
+    ablation: str | None = None
+    code_version: int = 3
 
     @property
     def config(self) -> dict[str, Any]:
-        """The record's config: the fields, how the model is trained, the cohort."""
+        """The record's config: the fields, how the model is trained."""
         return {
+            **asdict(self),
             "experiment": "frontier",
-            "cohort": "heart",
             "delta": DELTA,
             "lineup": LINEUP,
-            "setting": asdict(SETTINGS[self.regime, self.model]),
-            **asdict(self),
+            "setting": asdict(self.training),
         }
+
+    @property
+    def training(self) -> Setting:
+        """How it is trained: walks of several steps take fewer rounds."""
+        chosen = self.setting or SETTINGS[self.regime, self.model]
+        return replace(
+            chosen,
+            rounds=max(1, chosen.rounds // self.local_steps),
+            average_last=max(1, chosen.average_last // self.local_steps),
+        )
 
     @property
     def label(self) -> str:
         """A short name for progress and errors."""
         epsilon = "inf" if self.epsilon is None else f"{self.epsilon:g}"
-        return f"{self.regime} {self.model} {self.design} eps={epsilon}"
+        walks = "" if self.local_steps == 1 else f" steps={self.local_steps}"
+        varied = "" if self.ablation is None else f" ({self.ablation})"
+        return (
+            f"{self.cohort} {self.regime} {self.model}{walks} {self.design} eps={epsilon}{varied}"
+        )
 
     @property
     def adversary(self) -> Name:
-        """Who attacks: the curious server, who sees updates or sums by the design."""
-        return "server_sealed" if self.design == "sealed" else "server_plain"
+        """Whose view is attacked: the curious server's, who sees updates or sums by the design."""
+        single = self.sees == KEY_HOLDER or self.design != "sealed"
+        return "server_plain" if single else "server_sealed"
 
     @property
     def units(self) -> list[tuple[int, int]]:
         """Seed and fold of each federation."""
         return list(product(self.seeds, range(self.folds)))
+
+    def split(self, seed: int, fold: int, data_dir: Path | None = None) -> tuple[Cohort, Fold]:
+        """Return the cohort and one of its splits."""
+        if self.cohort.startswith(_NETWORK):
+            count = int(self.cohort.removeprefix(_NETWORK))
+            network = Network(count, 1.0, seed, tier3_fraction=_TIER3)
+            return network.cohort(self.cohort), network.fold()
+        cohort = load(self.cohort, data_dir)
+        return cohort, folds(cohort, count=self.folds, seed=seed)[fold]
 
     def measure(self, unit: tuple[int, int], data_dir: Path | None = None) -> "Part":
         """Run one fold of one seed."""
@@ -104,22 +137,39 @@ class Point:
 
     def summarise(self, parts: list["Part"]) -> dict[str, Any]:
         """The record's metrics."""
+        from experiments.point_metrics import summarise
+
         return summarise(self, parts)
 
     def plan(self, patients: Mapping[str, Patients], *, seed: int, fold: int) -> Plan:
         """The plan of one fold."""
         features = next(iter(patients.values())).features.shape[1]
+        setting = self.training
+        design = {FLOOR: "none", CEILING: "local"}.get(self.design, self.design)
+        if self.design == CEILING:
+            if self.epsilon is None:
+                design = "none"
+            if setting.sampling_size is not None:
+                setting = replace(setting, sampling_size=setting.sampling_size * self.hospitals)
         return make_plan(
             run=f"{self.label} seed={seed} fold={fold}",
-            design=self.design,
+            design=design,
             epsilon=math.inf if self.epsilon is None else self.epsilon,
             model=Model(self.model, features, self.width if self.model == "mlp" else 0),
-            setting=SETTINGS[self.regime, self.model],
+            setting=setting,
             patients=patients,
             colluders=self.colluders,
             scheme=self.scheme,
+            local_steps=self.local_steps,
             model_seed=seed * 1_000 + fold,
         )
+
+    @property
+    def hospitals(self) -> int:
+        """Number of hospitals of the cohort."""
+        if self.cohort.startswith(_NETWORK):
+            return int(self.cohort.removeprefix(_NETWORK))
+        return len(load(self.cohort).hospitals)
 
 
 @dataclass(frozen=True)
@@ -129,13 +179,11 @@ class Part:
     Attributes:
       seed: Of the cross-validation.
       fold: Its number.
-      plan: What was run.
+      plan: What was run; of hospitals that train alone, the first one's.
       scores: The test patients' log-odds, by hospital.
       test: The test patients, by hospital.
       intercepts: What each hospital fitted to its own training patients and kept.
       lineups: Every line-up of every attack.
-      upload_bytes: What one hospital uploads in one round, on average.
-      wrap_probability: Upper bound on the chance that an opened sum wrapped.
     """
 
     seed: int
@@ -145,139 +193,53 @@ class Part:
     test: Mapping[str, Patients]
     intercepts: Mapping[str, float]
     lineups: tuple[LineUp, ...]
-    upload_bytes: float
-    wrap_probability: float
 
 
 def measure(point: Point, seed: int, fold: int, data_dir: Path | None = None) -> Part:
     """Run one fold of one seed: one federation, its scores, its attacks."""
-    cohort = load("heart", data_dir)
-    split = folds(cohort, count=point.folds, seed=seed)[fold]
-    plan = point.plan(split.train, seed=seed, fold=fold)
-    federation = Federation.simulated(plan, split.train, seed=(seed, fold))
-    outcome = federation.run()
-    sent = outcome.transcript.select(kind="update", receiver=AGGREGATOR)
-    return Part(
-        seed=seed,
-        fold=fold,
-        plan=plan,
-        scores={n: plan.model.scores(outcome.params, t.features) for n, t in split.test.items()},
-        test=split.test,
-        intercepts={
-            name: fit_intercept(plan.model.scores(outcome.params, p.features), p.outcomes)
-            for name, p in split.train.items()
-        },
-        lineups=attack_round(
+    cohort, split = point.split(seed, fold, data_dir)
+    lineups: tuple[LineUp, ...] = ()
+    if point.design == FLOOR:
+        alone = {n: _run(point, {n: p}, seed, fold) for n, p in split.train.items()}
+        plan = next(iter(alone.values()))[0]
+        params = {name: outcome.params for name, (_, outcome) in alone.items()}
+    elif point.design == CEILING:
+        plan, outcome = _run(point, {_ALL: _together(split.train)}, seed, fold)
+        params = dict.fromkeys(split.train, outcome.params)
+    else:
+        plan, outcome = _run(point, split.train, seed, fold)
+        params = dict.fromkeys(split.train, outcome.params)
+        lineups = attack_round(
             point.attacks,
             outcome,
             split,
             cohort.schema,
             adversary=point.adversary,
             seed=(seed, fold),
-        ),
-        upload_bytes=float(np.mean([m.size for m in sent])),
-        wrap_probability=federation.wrap_probability(),
+        )
+    return Part(
+        seed=seed,
+        fold=fold,
+        plan=plan,
+        scores={n: plan.model.scores(params[n], t.features) for n, t in split.test.items()},
+        test=split.test,
+        intercepts={
+            name: fit_intercept(plan.model.scores(params[name], p.features), p.outcomes)
+            for name, p in split.train.items()
+        },
+        lineups=lineups,
     )
 
 
-def summarise(point: Point, parts: list[Part]) -> dict[str, Any]:
-    """Turn the folds of a point into a record's metrics, whatever order they came in.
-
-    ``risk`` is that of the attack that did best, chosen over the same targets: with two attacks the
-    choice adds little; each attack's own figure stands in ``risks``.
-    """
-    parts = sorted(parts, key=lambda part: (part.seed, part.fold))
-    repeats = [_by_patient([p for p in parts if p.seed == seed]) for seed in point.seeds]
-    lineups = [one for part in parts for one in part.lineups]
-    risks = {name: risk(lineups, name) for name in point.attacks.attacks}
-    worst = max(risks, key=lambda name: risks[name]["value"])
-    plan = parts[0].plan
-    return {
-        "auc_within": _interval(bootstrap_auc(*repeats)),
-        "auc_sites": {
-            name: {
-                **_interval(bootstrap_auc(*({name: r[name]} for r in repeats))),
-                "negatives": site.negatives,
-                "positives": site.positives,
-            }
-            for name, site in evaluate(repeats[0]).sites.items()
-        },
-        "brier": _brier(parts, local=False),
-        "brier_local_intercept": _brier(parts, local=True),
-        "risk": {**risks[worst], "attack": worst},
-        "risks": risks,
-        "prior_success": 1 / LINEUP,
-        "adversary": point.adversary,
-        "bound": _bound(plan),
-        "epsilon": _epsilon(plan),
-        "noise_multiplier": plan.noise_multiplier,
-        "radius": plan.radius,
-        "dim": plan.model.dim,
-        "upload_bytes": float(np.mean([p.upload_bytes for p in parts])),
-        "wrap_probability": max(p.wrap_probability for p in parts),
-    }
+def _run(
+    point: Point, patients: Mapping[str, Patients], seed: int, fold: int
+) -> tuple[Plan, Outcome]:
+    plan = point.plan(patients, seed=seed, fold=fold)
+    return plan, Federation.simulated(plan, patients, seed=(seed, fold)).run()
 
 
-def _by_patient(parts: list[Part]) -> dict[str, Scored]:
-    """One cross-validation's scores in the order of the patients' numbers.
-
-    So the bootstrap draws the same patients in every cross-validation.
-    """
-    sites = {}
-    for name in parts[0].test:
-        ids = np.concatenate([p.test[name].ids for p in parts])
-        models = np.concatenate([np.full(len(p.test[name]), p.fold) for p in parts])
-        order = np.argsort(ids)
-        sites[name] = Scored(
-            np.concatenate([p.scores[name] for p in parts])[order],
-            np.concatenate([p.test[name].outcomes for p in parts])[order],
-            models[order],
-        )
-    return sites
-
-
-def _brier(parts: list[Part], *, local: bool) -> float:
-    """Mean squared error of the risks over all test patients."""
-    errors = [
-        Scored(p.scores[n] + local * p.intercepts[n], t.outcomes).risks - t.outcomes
-        for p in parts
-        for n, t in p.test.items()
-    ]
-    return float(np.mean(np.concatenate(errors) ** 2))
-
-
-def _interval(estimate: Estimate) -> dict[str, Any]:
-    return {"value": estimate.value, "lower": estimate.lower, "upper": estimate.upper}
-
-
-def _most_drawn(plan: Plan) -> str:
-    """The hospital whose patients are drawn most often: worst off under sampling."""
-    return plan.hospitals[int(np.argmax(plan.sampling_probs))]
-
-
-def _bound(plan: Plan) -> float | None:
-    """Proven bound on naming a target of the first round, by whoever reads the whole run.
-
-    That the target took part in the attacked round is given, so sampling does not hide it there; in
-    all other rounds it does. None: unprotected, any success is possible.
-    """
-    every = round_event(plan, _most_drawn(plan))
-    if isinstance(every, NonPrivateDpEvent):
-        return None
-    attacked = every.event if isinstance(every, PoissonSampledDpEvent) else every
-    whole = ComposedDpEvent([attacked, SelfComposedDpEvent(every, plan.rounds - 1)])
-    return float(success_bound(whole, prior_success=1 / LINEUP, relation=RELATION))
-
-
-def _epsilon(plan: Plan) -> dict[str, Any] | None:
-    """Certified interval of the whole run at the hospital that is worst off."""
-    event = run_event(plan, _most_drawn(plan))
-    if isinstance(event, NonPrivateDpEvent):
-        return None
-    spent = epsilon_of(event, delta=plan.delta, relation=RELATION)
-    return {
-        "lower": spent.lower,
-        "estimate": spent.estimate,
-        "upper": spent.upper,
-        "method": spent.method,
-    }
+def _together(patients: Mapping[str, Patients]) -> Patients:
+    return Patients(
+        np.concatenate([p.features for p in patients.values()]),
+        np.concatenate([p.outcomes for p in patients.values()]),
+    )

@@ -81,6 +81,7 @@ class Run:
     transcript: Transcript
     drawn: Mapping[str, Mapping[int, tuple[Patients, ...]]]
     params: NDArray[np.float64]
+    sent: Mapping[str, Mapping[int, NDArray[np.int64]]]
 
     def truth(self, *, round_: int, hospitals: tuple[str, ...]) -> Patients:
         """Everybody who was drawn, over the given hospitals."""
@@ -113,4 +114,4 @@ def run(seed: int = 0, *, patients: Mapping[str, Patients] | None = None, **fiel
     }
     plan = Plan(**(settings | fields))
     outcome = Federation.simulated(plan, patients, seed=(5, seed)).run()
-    return Run(plan, outcome.transcript, outcome.drawn, outcome.params)
+    return Run(plan, outcome.transcript, outcome.drawn, outcome.params, outcome.sent)

@@ -173,7 +173,7 @@ def test_drowned_in_noise_the_search_answers_with_the_mode() -> None:
 def test_what_is_not_known_to_the_last_integer_is_refused() -> None:
     known = Adversary("informed", Knowledge(patients=cohort(0)))
     sampled = observe(run().transcript, known)
-    with pytest.raises(RefusedError, match="without sampling"):
+    with pytest.raises(RefusedError, match="sampled rounds"):
         InformedPool(antipodal()).posterior(sampled)
     whole = require(observe(run(sampling_size=None).transcript, known), InformedView, "test")
     with pytest.raises(RefusedError, match="several sums"):

@@ -1,0 +1,97 @@
+r"""The exact likelihood of each person of a finite pool, given a release less what is known.
+
+A release is the known patients' sum, the target's clipped and rounded gradient g, and noise. What
+is left after subtraction, r, is g + noise if the target took part, and noise alone if not. Against
+the latter, a candidate z is worth
+
+.. math:: \ell_t(z) = \log\left(1 - q_t + q_t \exp\frac{\lVert r_t \rVert^2
+          - \lVert r_t - g_t(z) \rVert^2}{2 s_t^2}\right)
+
+in a round that draws the target with probability :math:`q_t` (1: it took part for certain): the
+likelihood of the sampled Gaussian mechanism, whose trade-off curve is what the accountant composes.
+Summed over rounds, with the prior's logarithm, it is the exact posterior, so that no attack on the
+same view names the target more often (Hayes, Mahloujifar and Balle 2023, section 4, attack by the
+prior-aware likelihood).
+"""
+
+import math
+
+import numpy as np
+from jaxtyping import Float, Int, Real
+
+from aggregation.plan import Plan
+
+__all__ = ["article_log_ratios", "log_ratios", "posterior"]
+
+_ROUNDING = 1 / 12  # variance of what rounding alone leaves, in squared integer steps
+
+
+def log_ratios(
+    residuals: Real[np.ndarray, "*targets dim"],
+    rows: Real[np.ndarray, "*targets candidates dim"],
+    *,
+    std: float,
+    prob: float,
+) -> Float[np.ndarray, "*targets candidates"]:
+    """Return one round's log-likelihood of each candidate, against nobody's taking part.
+
+    Args:
+      residuals: The release less what is known, in integer steps, for each target.
+      rows: What each candidate would add, in integer steps.
+      std: Noise on a coordinate, in integer steps; 0 is taken as rounding alone.
+      prob: Probability that the target took part in this round.
+    """
+    left = residuals.astype(np.float64)
+    gaps = (left[..., None, :] - rows) ** 2
+    ratios = ((left**2).sum(-1)[..., None] - gaps.sum(-1)) / (2 * max(std**2, _ROUNDING))
+    return _sampled(np.asarray(ratios), prob)
+
+
+def article_log_ratios(
+    plan: Plan,
+    seen: Int[np.ndarray, "dim"],
+    known: Float[np.ndarray, "*targets dim"],
+    gradients: Float[np.ndarray, "*targets candidates dim"],
+    *,
+    prob: float,
+) -> Float[np.ndarray, "*targets candidates"]:
+    r"""Return the same under the article's noise, whose scale is a function of the patients.
+
+    Under candidate z the upload is normal around :math:`u_z = k + g(z)` with deviation
+    :math:`c \lVert u_z \rVert`: the scale of the noise alone says something of z, which a
+    mechanism with constant noise never does.
+
+    Args:
+      plan: With the article's noise.
+      seen: The upload, in integer steps.
+      known: Sum of the known patients' gradients, in units of the parameters, for each target.
+      gradients: Each candidate's gradient, in units of the parameters.
+      prob: Probability that the target took part.
+    """
+    factor = math.sqrt(2 * math.log(1.25 / plan.delta)) / (plan.epsilon or math.inf)
+    upload = seen * plan.step
+
+    def log_density(mean: Float[np.ndarray, "*any dim"]) -> Float[np.ndarray, "*any"]:
+        variance = factor**2 * (mean**2).sum(-1) + _ROUNDING * plan.step**2
+        gap = ((upload - mean) ** 2).sum(-1)
+        return np.asarray(-0.5 * (gap / variance + len(seen) * np.log(variance)))
+
+    present = log_density(known[..., None, :] + gradients)
+    return _sampled(np.asarray(present - log_density(known)[..., None]), prob)
+
+
+def posterior(
+    log_likelihoods: Float[np.ndarray, "*targets candidates"],
+) -> Float[np.ndarray, "*targets candidates"]:
+    """Return probabilities that sum to 1 over the candidates."""
+    weights = np.exp(log_likelihoods - log_likelihoods.max(-1, keepdims=True))
+    return np.asarray(weights / weights.sum(-1, keepdims=True))
+
+
+def _sampled(
+    ratios: Float[np.ndarray, "*targets candidates"], prob: float
+) -> Float[np.ndarray, "*targets candidates"]:
+    """Mix with not having taken part: log(1 - q + q e^ratio), without overflow."""
+    if prob >= 1:
+        return ratios
+    return np.asarray(np.logaddexp(math.log1p(-prob), math.log(prob) + ratios))

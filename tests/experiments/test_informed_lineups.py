@@ -1,0 +1,91 @@
+"""Line-ups before the informed adversary: the same as one by one, and never above the bound."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+from aggregation.federation import Federation
+from aggregation.patients import Patients
+from attacks.informed import InformedPool
+from attacks.pool import posterior
+from attacks.views import Adversary, GradientView, InformedView, Knowledge, Place, observe, require
+from experiments.cohorts import folds, load
+from experiments.informed_lineups import log_likelihoods
+from experiments.lineups import LINEUP, LineUp, Settings, _people, attack_round, risk, worst_risk
+from experiments.points import Point
+from privacy.errors import InvalidInputError
+
+INFORMED = Settings(("informed",))
+BOTH = Settings(("closed_form", "informed"))
+
+
+@pytest.mark.parametrize("design", ["article", "local", "sealed"])
+def test_all_targets_at_once_are_judged_as_one_by_one(design: str) -> None:
+    """Two roads: shared subtraction here, each target's own knowledge and view there."""
+    cohort = load("heart")
+    split = folds(cohort, count=5, seed=0)[0]
+    point = Point(design, 3.0, "small", "mlp", INFORMED, width=8)
+    plan = dataclasses.replace(point.plan(split.train, seed=0, fold=0), rounds=3, average_last=1)
+    outcome = Federation.simulated(plan, split.train, seed=0).run()
+    view = require(observe(outcome.transcript, point.adversary), GradientView, "test")
+    groups = _people("hungary", outcome, split, np.random.default_rng(0))[:3]
+    ours = posterior(log_likelihoods(view, outcome, groups))
+    for group, all_at_once in zip(groups, ours, strict=True):
+        hidden = outcome.drawn["hungary"][0][0].ids[group.target]
+        batches: dict[Place, Patients] = {
+            (t, name): b.take(b.ids != hidden) if name == "hungary" else b
+            for name, rounds in outcome.drawn.items()
+            for t, (b,) in rounds.items()
+        }
+        sent = {(t, "cleveland"): v for t, v in outcome.sent["cleveland"].items()}
+        knowledge = Knowledge(batches=batches, updates=sent if design == "sealed" else {})
+        seen = observe(outcome.transcript, Adversary("informed", knowledge))
+        own = require(seen, InformedView, "test").only(hospital="hungary")
+        prob = plan.sampling_probs[plan.hospitals.index("hungary")]
+        pool = Patients(group.people, np.full(LINEUP, group.outcome))
+        alone = InformedPool(pool, presence=np.array([1.0, prob, prob])).posterior(own)
+        np.testing.assert_allclose(alone, all_at_once, atol=1e-9)
+
+
+def test_undefended_it_names_nearly_everybody_in_every_view() -> None:
+    """It fails only where two of the ten are alike to the last integer."""
+    cohort = load("heart")
+    split = folds(cohort, count=5, seed=0)[0]
+    for design in ("none", "sealed"):
+        point = Point(design, None, "small", "logistic", BOTH, scheme="plain")
+        plan = dataclasses.replace(point.plan(split.train, seed=0, fold=0), rounds=2)
+        plan = dataclasses.replace(plan, average_last=1)
+        outcome = Federation.simulated(plan, split.train, seed=0).run()
+        shown = attack_round(
+            BOTH, outcome, split, cohort.schema, adversary=point.adversary, seed=(0, 0)
+        )
+        ours = [one for one in shown if one.attack == "informed"]
+        assert len(ours) * 2 == len(shown) >= 40
+        assert np.mean([one.named for one in ours]) > 0.95
+        assert all(one.exact for one in ours if one.named)
+
+
+def lineups(batches: int, **chances: float) -> list[LineUp]:
+    rng = np.random.default_rng(0)
+    return [
+        LineUp(name, str(k), bool(rng.random() < chance), exact=False)
+        for name, chance in chances.items()
+        for k in range(batches)
+        for _ in range(8)
+    ]
+
+
+def test_the_worst_risk_is_reported_where_it_was_not_chosen() -> None:
+    shown = lineups(20, closed_form=0.1, informed=0.4)
+    worst = worst_risk(shown)
+    assert (worst["attack"], worst["chosen_on"], worst["batches"]) == ("informed", 10, 10)
+    assert worst["targets"] == 80
+    assert worst["lower"] < 0.4 < worst["upper"]
+    assert worst == worst_risk(shown)
+    alone = worst_risk([one for one in shown if one.attack == "informed"])
+    assert {k: alone[k] for k in risk(shown, "informed")} == risk(shown, "informed")
+    with pytest.raises(InvalidInputError, match="at least 3 batches"):
+        worst_risk(lineups(2, closed_form=0.1, informed=0.4))
+    with pytest.raises(InvalidInputError, match="No line-up"):
+        worst_risk([])
