@@ -22,12 +22,16 @@ LABELS = {
     "article": "the article's noise",
     "local": "full noise at each hospital",
     "sealed": "sealed sum, shared noise",
+    "local only": "local training only",
+    "pooled": "pooled training",
 }
 LOOKS = {
     "none": ("#000000", "X"),
     "article": ("#D55E00", "s"),
     "local": ("#E69F00", "^"),
     "sealed": ("#0072B2", "o"),
+    "local only": ("#009E73", "v"),
+    "pooled": ("#666666", "D"),
 }
 TITLES = {"full": "all patients in every round", "small": "about 8 patients a hospital"}
 

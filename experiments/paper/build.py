@@ -28,7 +28,7 @@ def build(root: Path) -> Path:
     """
     paper = root / "paper"
     records = published(paper)
-    found = numbers(records)
+    found = numbers(records, paper / "timings.json")
     write_json(paper / "numbers.json", found)
     (paper / "figures").mkdir(exist_ok=True)
     save(draw_frontier(records), paper / "figures" / "frontier")

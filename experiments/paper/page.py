@@ -12,7 +12,7 @@ from typing import Any
 import jinja2
 
 from experiments.figures import LABELS, LOOKS, TITLES
-from experiments.frontier import command_of
+from experiments.paper.commands import command_of
 from experiments.paper.text import epsilon, interval, nearest, up
 from experiments.record import Record
 
