@@ -15,9 +15,10 @@ from dp_accounting import DpEvent, NonPrivateDpEvent
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from aggregation.course import Course, Rounds
 from aggregation.patients import Patients
 from aggregation.plan import Plan
-from aggregation.releases import round_event, scalar_event
+from aggregation.releases import scalar_event
 from aggregation.sealing import Contribution, Sealer
 from aggregation.update import draw_batches, noised_scalars, noised_update
 from privacy.errors import InvalidInputError, RefusedError
@@ -38,7 +39,10 @@ class Hospital:
       - a refused release reads no patient and sends nothing;
       - only a model that follows from the committed seed and the opened sums is trained on: any
         other is refused, whoever else was sent the same;
-      - one update a round: a second request for the same round is refused.
+      - one update a model, and never one of the future: a second request for the same version, an
+        older one or one that was not opened yet is refused;
+      - with hospital-held memory, what is sent is the noised update less the last one that an
+        opened sum held; the memory never leaves, and a lost upload leaves it as it was.
 
     Args:
       name: As in the plan.
@@ -48,6 +52,7 @@ class Hospital:
       ledger: The hospital's own ledger, with its budget.
       key: Signs contributions.
       source: Where noise and samples come from. In a real run the operating system.
+      course: What an upload costs and which model follows; None: synchronous rounds.
 
     Raises:
       InvalidInputError: The hospital is not in the plan, has more patients than it declared, or
@@ -64,6 +69,7 @@ class Hospital:
         ledger: Ledger,
         key: SigningKey,
         source: NoiseSource,
+        course: Course | None = None,
     ) -> None:
         if name not in plan.hospitals:
             raise InvalidInputError(f"Hospital {name!r} is not in the plan {plan.hospitals}.")
@@ -85,10 +91,15 @@ class Hospital:
         self._sealer = sealer
         self._key = key
         self._source = source
-        self._expected = plan.first_model()
-        self._round = 0
+        self._course = Rounds(plan) if course is None else course
+        self._version = 0
+        self._newest = plan.first_model()
+        self._models = {0: self._newest}  # those that may still be trained on
+        self._last = -1  # version of the last upload
+        self._held = np.zeros(plan.model.dim, dtype=np.int64)
+        self._sent: NDArray[np.int64] | None = None  # the noised update that waits to be opened
         self._drawn: dict[int, tuple[Patients, ...]] = {}
-        self._sent: dict[int, NDArray[np.int64]] = {}
+        self._told: dict[int, NDArray[np.int64]] = {}
 
     def join(self) -> None:
         """Enter the plan into the ledger: its total is checked against the budget once.
@@ -96,50 +107,68 @@ class Hospital:
         Raises:
           BudgetExceededError: The run would pass the budget; nothing was read.
         """
+        uploads = self._course.uploads(self.name)
+        if uploads is None:
+            return
+        weight = self._course.weight(self.name)
         self.ledger.declare(
-            [Planned(kind, event) for kind, event, _ in self._events()],
-            repeats=self.plan.rounds,
+            [Planned(kind, event) for kind, event, _ in self._events(weight)],
+            repeats=uploads,
             unit=cast(Unit, self.plan.unit),
             context={"run": self.plan.run, "plan": self.plan.digest},
         )
 
-    def contribute(self, params: Float[np.ndarray, "dim"], *, round_: int) -> Contribution:
+    def contribute(
+        self, params: Float[np.ndarray, "dim"], *, round_: int, weight: float = 1.0
+    ) -> Contribution:
         """Return the hospital's signed, sealed update at a model.
 
         Args:
           params: The model that the aggregator sent.
-          round_: The round that it was sent for.
+          round_: Its version: the number of sums opened before it.
+          weight: Of the upload, in (0, 1], applied before the noise and signed.
 
         Raises:
-          RefusedError: The model is not the one that follows from the opened sums, or the round
+          RefusedError: The model is not the one that follows from the opened sums, or the version
             was answered already.
           BudgetExceededError: The ledger refuses; no patient was read.
         """
         self._accept(params, round_)
-        entries = [self.ledger.spend(release) for release in self._releases(round_)]
-        batches = draw_batches(self.plan, self.name, self._patients, self._source)
+        plan = self.plan
+        entries = [self.ledger.spend(release) for release in self._releases(round_, weight)]
+        batches = draw_batches(plan, self.name, self._patients, self._source)
         self._drawn[round_] = batches
-        integers = noised_update(self.plan, self.name, batches, params, self._source)
+        integers = noised_update(plan, self.name, batches, params, self._source, weight=weight)
         if not self._source.protects:
-            self._sent[round_] = integers
-        scalars = noised_scalars(self.plan, self.name, self._patients, params, self._source)
-        sealed = self._sealer.seal(np.concatenate([integers, scalars]))
+            self._told[round_] = integers
+        scalars = noised_scalars(plan, self.name, self._patients, params, self._source)
+        sealed = self._sealer.seal(np.concatenate([integers - self._held, scalars]))
         for entry in entries:
             self.ledger.attach(entry, sealed)
-        self._round = round_ + 1
+        self._sent = integers
+        self._last = round_
+        self._models = {v: model for v, model in self._models.items() if v > round_}
         return Contribution.sign(
             self._key,
             sealed,
-            run=self.plan.run,
+            run=plan.run,
             hospital=self.name,
             base_version=round_,
             parameters=self._sealer.parameters.digest,
+            weight=plan.radius_of(weight) / plan.radius,
             ledger_head=digest(self.ledger.head().note),
         )
 
     def learn(self, opened_sum: Int[np.ndarray, "slots"]) -> None:
         """Take note of an opened sum: the next model has to follow from it."""
-        self._expected = self.plan.advance(self._expected, opened_sum)
+        newest = self._course.advance(self._newest, opened_sum, self._version)
+        if self.name in self._course.contributors(self._version) and self._sent is not None:
+            if self._course.keeps_memory:
+                self._held = self._sent
+            self._sent = None
+        self._version += 1
+        self._newest = newest
+        self._models[self._version] = newest
 
     @property
     def drawn(self) -> Mapping[int, tuple[Patients, ...]]:
@@ -148,35 +177,37 @@ class Hospital:
 
     @property
     def sent(self) -> Mapping[int, Int[np.ndarray, "dim"]]:
-        """What it sealed, by round, its noise included: what it could tell if it colluded.
+        """Its noised update, by round: what it could tell if it colluded.
 
         Kept in simulations alone.
         """
-        return MappingProxyType(self._sent)
+        return MappingProxyType(self._told)
 
     def _accept(self, params: NDArray[np.float64], round_: int) -> None:
-        if round_ != self._round:
+        if not self._last < round_ <= self._version:
             raise RefusedError(
-                f"{self.name} is at round {self._round} and was asked for round {round_}: one "
-                "update a round, in order."
+                f"{self.name} is at round {self._version} and was asked for round {round_}: one "
+                f"update a round, none of the future; its last was of round {self._last}."
             )
-        if not np.array_equal(params, self._expected):
+        if not np.array_equal(params, self._models[round_]):
             raise RefusedError(
                 f"{self.name} refuses the model of round {round_}: it does not follow from the "
                 "committed seed and the opened sums. A server that chooses the model reads "
                 "patients through any encryption."
             )
 
-    def _events(self) -> list[tuple[str, DpEvent, float | None]]:
+    def _events(self, weight: float) -> list[tuple[str, DpEvent, float | None]]:
         """Kind, event and clip norm of the update and of each scalar that travels with it."""
         plan = self.plan
+        radius = plan.radius_of(weight)
+        clip_norm = plan.clip_norm if radius == plan.radius else plan.step * radius
         beside = [
             (f"scalar {group.name}", scalar_event(plan, group, self.name), group.clip_norm)
             for group in plan.scalars
         ]
-        return [("update", round_event(plan, self.name), plan.clip_norm), *beside]
+        return [("update", self._course.event(self.name, weight), clip_norm), *beside]
 
-    def _releases(self, round_: int) -> list[Release]:
+    def _releases(self, round_: int, weight: float) -> list[Release]:
         plan = self.plan
         sampler = "all" if plan.sampling_size is None else "poisson"
         unprotected = f"the plan's noise is {plan.noise!r}: unprotected"
@@ -193,7 +224,7 @@ class Hospital:
                 reason=unprotected if isinstance(event, NonPrivateDpEvent) else "",
                 details={"plan": plan.digest},
             )
-            for kind, event, clip_norm in self._events()
+            for kind, event, clip_norm in self._events(weight)
         ]
 
     @property

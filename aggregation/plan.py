@@ -58,6 +58,8 @@ class Plan:
         its own patients and sends the sum of what it stepped along.
       unit: Whose coming or going the noise hides: ``patient`` or ``hospital``.
       model_seed: The jointly committed seed of the first model.
+      smallest_sum: Hospitals in the smallest sum that is ever opened, which shares of noise are
+        sized for; None: all of them. Fewer where hospitals work at their own pace.
       average_last: The final model is the mean of the last so many; 1 is the last alone. It costs
         no privacy: it is computed from what was opened.
       scalars: What is summed beside the update, in slots behind it: each one slot, named in
@@ -84,6 +86,7 @@ class Plan:
     model_seed: int = 0
     average_last: int = 1
     scalars: tuple[SlotGroup, ...] = ()
+    smallest_sum: int | None = None
 
     def __post_init__(self) -> None:
         if len(self.hospitals) < 1 or len(set(self.hospitals)) != len(self.hospitals):
@@ -143,16 +146,24 @@ class Plan:
             )
         if self.noise == "article":
             positive(epsilon=math.nan if self.epsilon is None else self.epsilon)
+        if self.smallest_sum is not None:
+            natural(smallest_sum=self.smallest_sum, least=1)
+            if self.smallest_sum > len(self.hospitals):
+                raise InvalidInputError(
+                    f"Expected smallest_sum={self.smallest_sum} at most the number of hospitals "
+                    f"({len(self.hospitals)}): no sum could be opened."
+                )
         if self.noise == "shared":
             natural(
                 colluders=self.colluders,
                 least=1,
                 hint="A hospital knows its own share and sees every opened sum.",
             )
-            if self.colluders >= len(self.hospitals):
+            if self.honest_shares < 1:
                 raise InvalidInputError(
-                    f"Expected colluders={self.colluders} below the number of hospitals "
-                    f"({len(self.hospitals)}): no honest share would be left."
+                    f"Expected colluders={self.colluders} below the number of hospitals in the "
+                    f"smallest sum ({self.honest_shares + self.colluders}): no honest share would "
+                    "be left."
                 )
         if self.local_steps > 1 and self.unit == "patient" and self.noise == "shared":
             raise InvalidInputError(
@@ -181,9 +192,21 @@ class Plan:
         return self.model.dim + len(self.scalars)
 
     @property
+    def honest_shares(self) -> int:
+        """Shares of noise in the smallest sum that the adversary does not know."""
+        return (self.smallest_sum or len(self.hospitals)) - self.colluders
+
+    @property
     def noise_shares(self) -> int:
         """Honest shares that make up all of a noise; 1 where each hospital adds all of it."""
-        return len(self.hospitals) - self.colluders if self.noise == "shared" else 1
+        return self.honest_shares if self.noise == "shared" else 1
+
+    def radius_of(self, weight: float) -> int:
+        """Return what ``radius`` becomes under a weight before the noise: rounded down, at least 1.
+
+        A patient then moves the upload by at most so many integer steps, exactly.
+        """
+        return max(1, math.floor(weight * self.radius))
 
     @property
     def share_std(self) -> float:

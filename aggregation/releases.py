@@ -22,26 +22,31 @@ from privacy.accounting.events import (
 __all__ = ["round_event", "run_event", "scalar_event"]
 
 
-def round_event(plan: Plan, hospital: str) -> DpEvent:
-    """Return the event of one round of one hospital.
+def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
+    """Return the event of one round, or one upload, of one hospital.
+
+    A weight before the noise, rounded down to whole steps, lowers the sensitivity: hospitals that
+    upload more often than others pay less each time.
 
     - No noise, or the article's (whose scale follows the data): unprotected.
-    - Shared noise, judged by the sum of the honest shares: distributed discrete Gaussian.
+    - Shared noise, judged by the honest shares of the smallest sum: distributed discrete Gaussian.
     - Local noise: discrete Gaussian, once a local step when the patient is the unit.
     - A sampled round: Poisson-sampled at the hospital's own probability.
     """
     if plan.noise in ("none", "article") or plan.noise_multiplier == 0:
         return NonPrivateDpEvent()
     event: DpEvent
+    radius = plan.radius_of(weight)
+    multiplier = plan.noise_multiplier * plan.radius / radius
     if plan.noise == "shared":
         event = DistributedDiscreteGaussianDpEvent(
-            noise_multiplier=plan.noise_multiplier,
-            radius=plan.radius,
+            noise_multiplier=multiplier,
+            radius=radius,
             dim=plan.model.dim,
-            contributors=len(plan.hospitals) - plan.colluders,
+            contributors=plan.honest_shares,
         )
     else:
-        event = DiscreteGaussianDpEvent(plan.noise_multiplier, plan.radius)
+        event = DiscreteGaussianDpEvent(multiplier, radius)
     if plan.unit == "hospital":
         return event
     prob = plan.sampling_probs[plan.hospitals.index(hospital)]

@@ -46,6 +46,8 @@ def noised_update(
     batches: Sequence[Patients],
     params: Float[np.ndarray, "dim"],
     source: NoiseSource,
+    *,
+    weight: float = 1.0,
 ) -> Int[np.ndarray, "dim"]:
     """Return the hospital's update of one round, in integer steps of ``plan.step``.
 
@@ -54,6 +56,7 @@ def noised_update(
         by one added patient differ by at most ``plan.radius`` in L2 norm;
       - with the hospital as the unit, any two updates differ by at most ``2 plan.radius``, and each
         has norm at most ``plan.radius``;
+      - a weight lowers that to ``plan.radius_of(weight)`` and leaves the noise as it is;
       - a hospital without patients sends pure noise, by the same law;
       - with noise ``none``, all patients and one step, the update is the sum of all gradients to
         within half an integer step a patient and coordinate.
@@ -64,10 +67,13 @@ def noised_update(
       batches: The patients of each local step, from ``draw_batches``.
       params: The model of the round.
       source: Where the noise comes from.
+      weight: In (0, 1], of every patient, before the noise.
     """
+    radius = plan.radius_of(weight)
     batch_size = plan.batch_sizes[plan.hospitals.index(hospital)]
     if plan.unit == "hospital":
-        total = _bounded_sum(plan, _walk_in_clear(plan, batches, params, batch_size)[None, :])
+        walked = _walk_in_clear(plan, batches, params, batch_size)
+        total = _bounded_sum(plan, walked[None, :], radius)
         if plan.share_std > 0:
             total = total + source.discrete_gaussian(plan.share_std, plan.model.dim)
         return total
@@ -80,7 +86,7 @@ def noised_update(
             )
             step = _saturated(noisy / plan.step)
         else:
-            step = _bounded_sum(plan, gradients)
+            step = _bounded_sum(plan, gradients, radius)
             if plan.share_std > 0:
                 step = step + source.discrete_gaussian(plan.share_std, plan.model.dim)
         total += step
@@ -143,8 +149,13 @@ def _saturated(steps: NDArray[np.float64]) -> NDArray[np.int64]:
     return np.rint(np.clip(steps, -_LARGEST, _LARGEST)).astype(np.int64)
 
 
-def _bounded_sum(plan: Plan, rows: NDArray[np.float64]) -> NDArray[Any]:
-    """Clip each row, round it to integers of norm at most ``plan.radius``, and add the rows."""
+def _bounded_sum(plan: Plan, rows: NDArray[np.float64], radius: int) -> NDArray[Any]:
+    """Clip each row, weigh it, round it to integers of norm at most ``radius``, and add them."""
     if plan.clip_norm is None:
-        return np.asarray(np.rint(rows / plan.step).astype(np.int64).sum(axis=0))
-    return to_integers(clip(rows, clip_norm=plan.clip_norm), radius=plan.radius).sum()
+        whole = np.rint(rows * (radius / plan.radius) / plan.step).astype(np.int64)
+        return np.asarray(whole.sum(axis=0))
+    clipped = clip(rows, clip_norm=plan.clip_norm)
+    if radius < plan.radius:
+        shorter = plan.step * radius
+        clipped = clip(clipped.values * (radius / plan.radius), clip_norm=shorter)
+    return to_integers(clipped, radius=radius).sum()

@@ -12,6 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+import attr
 import numpy as np
 from dp_accounting import DpEvent, SelfComposedDpEvent
 from numpy.typing import NDArray
@@ -29,12 +30,14 @@ from aggregation.arrival import (
     replay,
     simulate,
 )
+from aggregation.arrival.paced import memory_events
 from aggregation.arrival.rules import Rule
 from aggregation.arrival.sealed import run_sealed
-from aggregation.arrival.spending import allowed_uploads, upload_event
+from aggregation.arrival.spending import allowed_uploads
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from aggregation.releases import round_event
 from experiments.cohorts import Cohort, Fold, folds, load
 from experiments.cohorts.network import Network
 from experiments.design import DELTA, RELATION, radius_for
@@ -46,7 +49,7 @@ __all__ = ["RULES_COMPARED", "Followed", "Point", "follow", "schedule_of"]
 
 HEART_DURATIONS = (1.0, 1.5, 6.0, 4.0)
 TIER_DURATIONS = {"tier3": 1.0, "clinic": 6.0}
-_OWN_BUDGET = ("sealed synchronous", "sealed corrected")
+_OWN_BUDGET = ("sealed synchronous", "sealed corrected", "sealed memory")
 RULES_COMPARED = (
     "synchronous",
     "fastest half",
@@ -74,6 +77,8 @@ class Point:
       learning_rate: Step on the mean gradient, without noise.
       sealed_rate: The same with noise (``sealed ...``).
       corrected_rate: Server's step of ``corrected`` and ``ca2fl``.
+      sealed_server_rate: The same with noise, and of ``sealed memory``.
+      average: Part of the models so far that is averaged at any time (``sealed ...``).
       ridge: Of the objective, in patients.
       seed: Of folds, schedule and noise.
       folds: Of the cross-validation.
@@ -91,6 +96,8 @@ class Point:
     learning_rate: float = 2.0
     sealed_rate: float = 0.5
     corrected_rate: float = 0.4
+    sealed_server_rate: float = 1.0
+    average: float = 0.5
     ridge: float = 10.0
     seed: int = 0
     folds: int = 5
@@ -98,7 +105,7 @@ class Point:
     uploads: int = 40
     clip_norm: float = 0.5
     hospitals: int = 40
-    code_version: int = 1
+    code_version: int = 2
 
     @property
     def config(self) -> dict[str, Any]:
@@ -236,40 +243,71 @@ def _arrivals(schedule: Schedule) -> Vector:
 
 def _follow_sealed(point: Point, cohort: Cohort, fold: Fold, number: int) -> Followed:
     """A true run: every upload spent, clipped, noised and summed; budgets throttle hospitals."""
-    trigger = point.trigger(len(cohort.hospitals))
-    rates, rate = {n: 1 / len(cohort.hospitals) for n in cohort.hospitals}, 1.0
-    if point.rule == "sealed corrected":
-        rates, rate = _pilot_rates(point, cohort), point.corrected_rate
-    # The sums have each hospital's patients in them already: all hospitals count alike.
-    rule = corrected(dict.fromkeys(cohort.hospitals, 1.0), rates, rate=rate)
-    weights = dict(rule.shares or {})
-    features = len(cohort.schema)
-    plan = _plan(point, _multiplier(point, len(weights), features), fold.train, number)
-    events = {name: upload_event(plan, trigger, weight=weights[name]) for name in weights}
-    limits = {name: _allowed(event, point.epsilon) for name, event in events.items()}
-    schedule = simulate(
+    ones = dict.fromkeys(
+        cohort.hospitals, 1.0
+    )  # sums have each hospital's patients in them already
+    rule: Buffered | Memory
+    if point.rule == "sealed memory":
+        rule = Memory(rate=point.sealed_server_rate, shares=ones)
+        limits = dict.fromkeys(cohort.hospitals, point.uploads)
+        schedule = _throttled(point, cohort, limits)
+        plan = _memory_plan(point, schedule, fold.train, rule, number)
+        events = memory_events(plan, schedule, rule)
+    else:
+        rates, rate = {n: 1 / len(ones) for n in ones}, 1.0
+        if point.rule == "sealed corrected":
+            rates, rate = _pilot_rates(point, cohort), point.sealed_server_rate
+        rule = corrected(ones, rates, rate=rate)
+        weights = dict(rule.shares or {})
+        plan = _plan(point, _multiplier(point, len(ones), len(cohort.schema)), fold.train, number)
+        events = {n: round_event(plan, n, weight=weights[n]) for n in ones}
+        limits = {n: _allowed(event, point.epsilon) for n, event in events.items()}
+        schedule = _throttled(point, cohort, limits)
+    ran = run_sealed(
+        plan, schedule, fold.train, seed=point.seed, rule=rule, target_epsilon=point.epsilon
+    )
+    payloads = [len(m.payload) for m in ran.transcript if m.kind == "update"]
+    spent = {name: _spent(events[name], count) for name, count in schedule.uploads.items()}
+    models = _averaged(ran.models, point.average)
+    return Followed(_times(schedule), models, _arrivals(schedule), max(payloads, default=0), spent)
+
+
+def _averaged(models: Vector, part: float) -> Vector:
+    """Each model as the mean of the last part of those before it: post-processing of sums."""
+    sums = np.cumsum(models, axis=0)
+    found = models.copy()
+    for k in range(1, len(models)):
+        window = max(1, round(part * k))
+        found[k] = (sums[k] - sums[k - window]) / window
+    return found
+
+
+def _throttled(point: Point, cohort: Cohort, limits: Mapping[str, int]) -> Schedule:
+    return simulate(
         point.paces(cohort),
-        trigger,
+        point.trigger(len(cohort.hospitals)),
         horizon=point.horizon,
         seed=point.seed,
         waits=True,
         limits=limits,
     )
-    ran = run_sealed(
-        plan,
-        trigger,
-        schedule,
-        rule,
-        fold.train,
-        seed=point.seed,
-        target_epsilon=point.epsilon,
-        limits=limits,
-    )
-    payloads = [len(m.payload) for m in ran.transcript if m.kind == "update"]
-    spent = {name: _spent(events[name], count) for name, count in schedule.uploads.items()}
-    return Followed(
-        _times(schedule), ran.models, _arrivals(schedule), max(payloads, default=0), spent
-    )
+
+
+def _memory_plan(
+    point: Point, schedule: Schedule, patients: Mapping[str, Patients], rule: Memory, number: int
+) -> Plan:
+    """The least noise with which all openings together keep every hospital's budget."""
+    unit = memory_events(_plan(point, 1.0, patients, number), schedule, rule)
+    totals = {n: SelfComposedDpEvent(e, schedule.uploads[n]) for n, e in unit.items()}
+    worst = max(unit, key=lambda n: unit[n].leverage * totals[n].count)
+
+    def event_at(multiplier: float) -> DpEvent:
+        event = unit[worst]
+        scaled = attr.evolve(event, noise_multiplier=event.noise_multiplier * multiplier)
+        return SelfComposedDpEvent(scaled, totals[worst].count)
+
+    least = noise_multiplier(event_at, target_epsilon=point.epsilon, delta=DELTA, relation=RELATION)
+    return _plan(point, least, patients, number)
 
 
 @lru_cache(maxsize=256)
@@ -290,7 +328,7 @@ def _multiplier(point: Point, hospitals: int, features: int) -> float:
 
     def event_at(multiplier: float) -> DpEvent:
         plan = _plan(point, multiplier, patients, 0)
-        return SelfComposedDpEvent(upload_event(plan, point.trigger(hospitals)), point.uploads)
+        return SelfComposedDpEvent(round_event(plan, "0"), point.uploads)
 
     return noise_multiplier(event_at, target_epsilon=point.epsilon, delta=DELTA, relation=RELATION)
 
@@ -311,4 +349,5 @@ def _plan(point: Point, multiplier: float, patients: Mapping[str, Patients], num
         noise_multiplier=multiplier,
         delta=DELTA,
         colluders=1,
+        smallest_sum=point.trigger(len(patients)).distinct,
     )

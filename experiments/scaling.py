@@ -180,9 +180,7 @@ class Scaling:
             largest=int(np.diff(train.offsets).max()),
         )
 
-    def _trained(
-        self, train: Crowd, test: Crowd, design: str, epsilon: float, unit: int
-    ) -> float:
+    def _trained(self, train: Crowd, test: Crowd, design: str, epsilon: float, unit: int) -> float:
         plan = make_plan(
             run=f"{self.label} {design}",
             design=design,
@@ -231,7 +229,5 @@ def grid(
 def _student(values: NDArray[np.float64]) -> dict[str, float]:
     """Mean with its 95 % interval (Student's t over replicates)."""
     mean = float(values.mean())
-    half = float(
-        student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values))
-    )
+    half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
     return {"value": mean, "lower": mean - half, "upper": mean + half}

@@ -1,33 +1,29 @@
 r"""An asynchronous run as it really happens: ledgers, discrete noise and sealed sums.
 
-It follows a schedule. At each upload the hospital spends from its ledger, clips its patients'
-gradients at the model that it took, weighs them, rounds them to integers, adds its share of noise
-and seals; the opener opens a sum once the trigger has fired. Nothing here is a model of a private
-run: it is one.
+It follows a schedule. Each upload is that of a ``Hospital`` like any other: spend, read, clip,
+weigh, round, add the share of noise, seal, sign; the opener opens a sum once the trigger has fired.
+Nothing here is a model of a private run: it is one.
 
 Shares are sized for the smallest sum ever opened, less colluders, and no hospital may be in a sum
-more often than the trigger's ``repeats`` (1: see ``simulate(waits=True)``).
+twice (see ``simulate(waits=True)``).
 """
 
 import math
-from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from dp_accounting import NonPrivateDpEvent
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from aggregation.arrival.rules import Buffered
-from aggregation.arrival.schedule import Arrival, Opening, Schedule
-from aggregation.arrival.spending import upload_event, whole_weight
-from aggregation.arrival.trigger import Trigger
+from aggregation.arrival.paced import Paced, memory_events
+from aggregation.arrival.rules import Buffered, FedAsync, Memory
+from aggregation.arrival.schedule import Opening, Schedule
+from aggregation.hospital import Hospital
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.sealing import (
-    Contribution,
     Opener,
     Policy,
     Roster,
@@ -37,9 +33,8 @@ from aggregation.sealing import (
 )
 from aggregation.transcript import AGGREGATOR, OPENER, Transcript
 from privacy.errors import InvalidInputError
-from privacy.ledger import Budget, Ledger, Planned, Release, SigningKey
-from privacy.ledger.canonical import digest
-from privacy.mechanisms import NoiseSource, Seeded, clip, to_integers
+from privacy.ledger import Budget, Ledger, SigningKey
+from privacy.mechanisms import Seeded
 
 __all__ = ["SealedRun", "run_sealed"]
 
@@ -63,68 +58,69 @@ class SealedRun:
 
 def run_sealed(
     plan: Plan,
-    trigger: Trigger,
     schedule: Schedule,
-    rule: Buffered,
     patients: Mapping[str, Patients],
     *,
     seed: int,
+    rule: Buffered | Memory | None = None,
     target_epsilon: float = math.inf,
-    limits: Mapping[str, int] | None = None,
 ) -> SealedRun:
-    """Run a buffered rule along a schedule, for an experiment: seeded noise, ledgers in memory.
+    """Run a rule along a schedule, for an experiment: seeded noise, ledgers in memory.
 
     Guarantees (each is a test in ``tests/aggregation/arrival/test_sealed.py``):
       - nothing is computed from a patient before its release is in the hospital's ledger;
       - the same arguments open to the same integers, whichever scheme seals;
+      - every hospital computes each model itself and trains on no other;
       - without noise the models are ``replay``'s to within the rounding of integers.
 
     Args:
       plan: Model, clip norm, radius, noise of the sum, scheme, learning rate on the mean gradient,
-        colluders. Its hospitals and declared sizes count; its rounds don't.
-      trigger: The one that the schedule was made with.
-      schedule: Made with ``waits=True``.
-      rule: Its shares weigh *sums* over patients: 1 for all in ``corrected``.
+        colluders, and ``smallest_sum``, the trigger's distinct hospitals; its rounds don't count.
+      schedule: Made with ``waits=True``. All of its uploads are declared and checked against the
+        budget before the first, but for a rule that discounts staleness: its weights are not known
+        beforehand, so each is asked for as it comes, which an adaptive filter grants less of.
       patients: Of each hospital.
       seed: The experiment's seed; each hospital draws from a stream of its own.
-      target_epsilon: Budget of each hospital; ``allowed_uploads`` gives the limits that keep it.
-      limits: Uploads that each hospital declares beforehand, those of the schedule: their total is
-        checked once, by the accountant. None: each is asked for as it comes, which an adaptive
-        filter grants a little less of. A rule that discounts staleness can't be declared.
+      rule: By default Memory. Its shares weigh *sums* over patients: 1 for all.
+      target_epsilon: Budget of each hospital.
 
     Raises:
       InvalidInputError: A plan or a rule that this path does not cover, or a schedule in which a
-        hospital is in one sum more often than the trigger allows.
-      BudgetExceededError: An upload would pass a hospital's budget.
+        hospital is in one sum twice.
+      BudgetExceededError: The uploads would pass a hospital's budget.
     """
-    _check(plan, trigger, schedule, rule)
+    rule = Memory(shares=dict.fromkeys(plan.hospitals, 1.0)) if rule is None else rule
+    _check(plan, schedule, rule)
+    events = memory_events(plan, schedule, rule) if isinstance(rule, Memory) else None
+
+    def course() -> Paced:
+        return Paced(plan, schedule, rule, events=events)
+
     keys = {name: SigningKey.generate() for name in plan.hospitals}
-    scheme = _scheme(plan, trigger, schedule)
+    scheme = _scheme(plan, schedule, memory=isinstance(rule, Memory))
     policy = Policy(
         Roster(plan.run, {name: key.public for name, key in keys.items()}),
-        min_honest=trigger.distinct - plan.colluders,
+        min_honest=plan.honest_shares,
         c_assumed=plan.colluders,
-        repeats=trigger.repeats,
         require_ledger_head=True,
     )
+    budget = Budget(target_epsilon, plan.delta)
     hospitals = {
-        name: _Hospital(
+        name: Hospital(
             name,
-            plan,
-            trigger,
             patients[name],
-            keys[name],
-            Ledger.in_memory(
-                hospital=name, budget=Budget(target_epsilon, plan.delta), key=keys[name]
-            ),
-            scheme,
-            Seeded((seed, number)),
+            plan=plan,
+            sealer=scheme.sealer(name),
+            ledger=Ledger.in_memory(hospital=name, budget=budget, key=keys[name]),
+            key=keys[name],
+            source=Seeded((seed, number)),
+            course=course(),
         )
         for number, name in enumerate(plan.hospitals)
     }
-    for name, limit in (limits or {}).items():
-        hospitals[name].declare(rule, limit)
-    opener = scheme.opener(policy)
+    for hospital in hospitals.values():
+        hospital.join()
+    opener, server = scheme.opener(policy), course()
     models, sums = [plan.first_model()], []
     messages = [
         _Message(0.0, AGGREGATOR, name, "plan", plan.to_bytes(), 0, {}) for name in plan.hospitals
@@ -133,10 +129,9 @@ def run_sealed(
         total, found = _open(opening, models, rule, hospitals, scheme, opener)
         messages += found
         sums.append(total)
-        scale = plan.learning_rate * plan.step / sum(plan.declared_sizes)
-        moved = -scale * total.astype(np.float64)
-        base = models[opening.arrivals[0].base_version]
-        models.append(rule.step(models[-1], moved, opening, base))
+        models.append(server.advance(models[-1], total, opening.version))
+        for hospital in hospitals.values():
+            hospital.learn(total)
     transcript = Transcript()
     for m in sorted(messages, key=lambda m: m.time):
         transcript.send(
@@ -160,78 +155,11 @@ class _Message:
     public: Mapping[str, Any]
 
 
-@dataclass(frozen=True)
-class _Hospital:
-    """What a hospital needs to answer at its own pace."""
-
-    name: str
-    plan: Plan
-    trigger: Trigger
-    patients: Patients
-    key: SigningKey
-    ledger: Ledger
-    scheme: Scheme
-    source: NoiseSource
-
-    def declare(self, rule: Buffered, uploads: int) -> None:
-        """Enter all uploads into the ledger before the first; nothing is read."""
-        if rule.discount:
-            raise InvalidInputError(
-                "A rule that discounts staleness does not know its weights beforehand; leave "
-                "limits out."
-            )
-        weight = 1.0 if rule.shares is None else rule.shares[self.name]
-        event = upload_event(self.plan, self.trigger, weight=weight)
-        self.ledger.declare([Planned("update", event)], repeats=uploads)
-
-    def contribute(
-        self, arrival: Arrival, params: NDArray[np.float64], weight: float
-    ) -> Contribution:
-        """Spend, then read: weigh, clip, round, add noise, seal, sign."""
-        plan = self.plan
-        radius = whole_weight(plan, weight)
-        event = upload_event(plan, self.trigger, weight=weight)
-        unprotected = isinstance(event, NonPrivateDpEvent)
-        clip_norm = plan.step * radius
-        entry = self.ledger.spend(
-            Release(
-                "update",
-                event,
-                round=arrival.base_version,
-                clip_norm=clip_norm,
-                noise_source="none" if unprotected else "seeded",
-                reason="the plan has no noise: unprotected" if unprotected else "",
-                details={"plan": plan.digest, "upload": arrival.number},
-            )
-        )
-        rows = plan.model.per_patient_gradients(
-            params, self.patients.features, self.patients.outcomes
-        )
-        clipped = clip(rows, clip_norm=plan.step * plan.radius).values * (radius / plan.radius)
-        update = to_integers(clip(clipped, clip_norm=clip_norm), radius=radius).sum()
-        if not unprotected:
-            total_std = plan.noise_multiplier * plan.radius
-            share = self.trigger.share_std(total_std, colluders=plan.colluders)
-            update = update + self.source.discrete_gaussian(share, plan.model.dim)
-        sealed = self.scheme.sealer(self.name).seal(update)
-        self.ledger.attach(entry, sealed)
-        return Contribution.sign(
-            self.key,
-            sealed,
-            run=plan.run,
-            hospital=self.name,
-            base_version=arrival.base_version,
-            parameters=self.scheme.parameters.digest,
-            weight=radius / plan.radius,
-            ledger_head=digest(self.ledger.head().note),
-        )
-
-
 def _open(
     opening: Opening,
     models: list[NDArray[np.float64]],
-    rule: Buffered,
-    hospitals: Mapping[str, _Hospital],
+    rule: Buffered | Memory,
+    hospitals: Mapping[str, Hospital],
     scheme: Scheme,
     opener: Opener,
 ) -> tuple[NDArray[np.int64], list[_Message]]:
@@ -240,7 +168,9 @@ def _open(
     contributions, messages = [], []
     for arrival in opening.arrivals:
         params = models[arrival.base_version]
-        contribution = hospitals[arrival.hospital].contribute(arrival, params, rule.weight(arrival))
+        contribution = hospitals[arrival.hospital].contribute(
+            params, round_=arrival.base_version, weight=rule.weight(arrival)
+        )
         adder.add(contribution.sealed)
         contributions.append(contribution)
         model = params.astype("<f8").tobytes()
@@ -267,24 +197,26 @@ def _open(
     return opened, messages
 
 
-def _scheme(plan: Plan, trigger: Trigger, schedule: Schedule) -> Scheme:
+def _scheme(plan: Plan, schedule: Schedule, *, memory: bool) -> Scheme:
     """Size the sealing from the plan and from what the schedule will open."""
     contributors = max((len(o.arrivals) for o in schedule.openings), default=1)
-    variance = 0.0
-    if plan.noise != "none" and plan.noise_multiplier > 0:
-        share = trigger.share_std(plan.noise_multiplier * plan.radius, colluders=plan.colluders)
-        variance = contributors * share**2
+    opened = 2 if memory else 1  # differences hold two updates and two shares
     bound = largest_sum(
         radius=plan.radius,
-        units=[trigger.repeats * n for n in plan.declared_sizes],
-        noise_variance=variance,
+        units=plan.declared_sizes * opened,
+        noise_variance=opened * contributors * plan.share_std**2,
         dim=plan.model.dim,
         rounds=max(1, len(schedule.openings)),
     )
     return make_scheme(plan.scheme, dim=plan.model.dim, contributors=contributors, bound=bound)
 
 
-def _check(plan: Plan, trigger: Trigger, schedule: Schedule, rule: Buffered) -> None:
+def _check(plan: Plan, schedule: Schedule, rule: Buffered | Memory) -> None:
+    if isinstance(rule, FedAsync):
+        raise InvalidInputError(
+            "FedAsync opens every update alone; no sealing can help. Choose a buffered rule or "
+            "Memory."
+        )
     if plan.clip_norm is None or plan.noise not in ("none", "shared"):
         raise InvalidInputError(
             f"An asynchronous sealed run needs a clip norm and noise none or shared; the plan has "
@@ -295,16 +227,20 @@ def _check(plan: Plan, trigger: Trigger, schedule: Schedule, rule: Buffered) -> 
             "An asynchronous sealed run takes one step over all patients an upload, with the "
             "patient as the unit; set local_steps=1, unit='patient', sampling_size=None."
         )
-    if rule.oldest is not None:
+    if isinstance(rule, Buffered) and rule.oldest is not None:
         raise InvalidInputError(
             "A rule that drops the stale sends noise without a weight to sign; use the discount."
         )
     for opening in schedule.openings:
         names = [arrival.hospital for arrival in opening.arrivals]
-        most = max(Counter(names).values())
-        if most > trigger.repeats:
+        if len(set(names)) < len(names):
             raise InvalidInputError(
-                f"A hospital is {most} times in the sum opened at {opening.time:g}, and the "
-                f"trigger's noise is sized for {trigger.repeats}: its patients would move the sum "
-                "too far. Make the schedule with waits=True, or raise the trigger's repeats."
+                f"A hospital is twice in the sum opened at {opening.time:g}: its patients would "
+                "move it by twice the clip norm. Make the schedule with waits=True."
+            )
+        if len(names) < (plan.smallest_sum or len(plan.hospitals)):
+            raise InvalidInputError(
+                f"The sum opened at {opening.time:g} holds {len(names)} hospitals, fewer than the "
+                f"{plan.smallest_sum or len(plan.hospitals)} that the noise is sized for. Set the "
+                "plan's smallest_sum to the trigger's distinct hospitals."
             )

@@ -1,38 +1,10 @@
-r"""What an upload at one's own pace costs, and how many of them a budget allows.
+"""How many uploads a budget allows: the limit that throttles a hospital at its own pace."""
 
-The weight a is rounded down to :math:`D_a / D` with a whole :math:`D_a`: a patient then moves the
-upload by at most :math:`D_a` integer steps, exactly, and the event says so. With weights that undo
-the pace, the fast hospitals, who upload more often, pay less each time.
-"""
+from dp_accounting import DpEvent, NeighboringRelation, SelfComposedDpEvent
 
-import math
-
-from dp_accounting import DpEvent, NeighboringRelation, NonPrivateDpEvent, SelfComposedDpEvent
-
-from aggregation.arrival.trigger import Trigger
-from aggregation.plan import Plan
 from privacy.accounting import epsilon
-from privacy.accounting.events import DistributedDiscreteGaussianDpEvent
 
-__all__ = ["allowed_uploads", "upload_event", "whole_weight"]
-
-
-def whole_weight(plan: Plan, weight: float) -> int:
-    """Return the weight in whole integer steps of ``plan.radius``, rounded down, at least 1."""
-    return max(1, math.floor(weight * plan.radius))
-
-
-def upload_event(plan: Plan, trigger: Trigger, *, weight: float = 1.0) -> DpEvent:
-    """Return the DP event of one upload with a weight, judged by the smallest sum ever opened."""
-    if plan.noise == "none" or plan.noise_multiplier == 0:
-        return NonPrivateDpEvent()
-    radius = whole_weight(plan, weight)
-    return DistributedDiscreteGaussianDpEvent(
-        noise_multiplier=plan.noise_multiplier * plan.radius / radius,
-        radius=radius,
-        dim=plan.model.dim,
-        contributors=trigger.distinct - plan.colluders,
-    )
+__all__ = ["allowed_uploads"]
 
 
 def allowed_uploads(

@@ -39,7 +39,7 @@ class Policy:
       min_honest: Honest contributions that the noise was sized for.
       c_assumed: Hospitals that may collude.
       repeats: Most contributions of one hospital in one sum. r of them move the sum by r times the
-        clip norm, so that the noise has to be sized for ``repeats`` (``Trigger.share_std``).
+        clip norm, so that the noise has to be sized for ``repeats``.
       log: Where openings are recorded; None: in memory.
       openings_per_key: Openings after which a new key is demanded; None: no limit.
       require_ledger_head: Whether each contribution must name its hospital's ledger head.

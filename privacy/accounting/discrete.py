@@ -45,7 +45,15 @@ import numpy as np
 from privacy._validate import non_negative, unit_open
 from privacy.accounting._search import bisect_up
 
-__all__ = ["Sandwich", "concentrated_rho", "sandwich", "zcdp_delta", "zcdp_epsilon"]
+__all__ = [
+    "Sandwich",
+    "concentrated_rho",
+    "discrete_theta",
+    "log_ratio",
+    "sandwich",
+    "zcdp_delta",
+    "zcdp_epsilon",
+]
 
 _LOG_SLACK = 1e-14  # what one release may add to the logarithm of a probability
 
@@ -80,14 +88,14 @@ def sandwich(*, std: float, radius: int, coordinates: int, contributors: int) ->
     shares = _shares_log_ratio(std**2 / contributors, contributors)
     # theta(v) <= 2.0001 e^(-2 pi^2 v) for v >= 1/2; zeta is twice that to first order.
     least = math.log(5 * coordinates / _LOG_SLACK) / (2 * math.pi**2)
-    above = coordinates * (_log_ratio(least) + shares)
+    above = coordinates * (log_ratio(least) + shares)
     wide = std**2 > 2 * least
     added = least * std**2 / (std**2 - least) if wide else math.inf  # t^2, so that v = least
     return Sandwich(
         mu_above=radius / math.sqrt(std**2 - least) if wide and above < 1e-3 else math.inf,
         slack_above=above,
         mu_below=radius / math.sqrt(std**2 + added) if wide and shares < 1e-3 else 0.0,
-        slack_below=_log_ratio(least) + shares,
+        slack_below=log_ratio(least) + shares,
     )
 
 
@@ -149,14 +157,15 @@ def zcdp_epsilon(*, rho: float, delta: float, xi: float = 0.0) -> float:
     return bisect_up(lambda e: zcdp_delta(rho=rho, xi=xi, epsilon=e) <= delta, 0.0, high)
 
 
-def _theta(v: float) -> float:
-    """Twice the sum of e^(-2 pi^2 v j^2) over j >= 1, from above (each term <= first^j)."""
+def discrete_theta(v: float) -> float:
+    """Return twice the sum of e^(-2 pi^2 v j^2) over j >= 1, from above (terms <= first^j)."""
     first = math.exp(-2 * math.pi**2 * v)
     return 2 * first / (1 - first) if first < 1 else math.inf
 
 
-def _log_ratio(v: float) -> float:
-    theta = _theta(v)
+def log_ratio(v: float) -> float:
+    """Return the logarithm of (1 + theta) / (1 - theta); infinite where theta is 1 and more."""
+    theta = discrete_theta(v)
     return math.log1p(theta) - math.log1p(-theta) if theta < 1 else math.inf
 
 
@@ -164,7 +173,7 @@ def _shares_log_ratio(share: float, contributors: int) -> float:
     """Sum of tau_k over k = 1 ... contributors - 1; terms beyond 100 by the hundredth."""
     total = 0.0
     for k in range(1, min(contributors - 1, 100) + 1):
-        theta = _theta(share * k / (k + 1))
+        theta = discrete_theta(share * k / (k + 1))
         if theta >= 1:
             return math.inf
         last = 2 * math.log1p(theta) - math.log1p(-theta)

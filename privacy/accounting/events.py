@@ -31,6 +31,7 @@ else:
 __all__ = [
     "DiscreteGaussianDpEvent",
     "DistributedDiscreteGaussianDpEvent",
+    "LinearOpeningsDpEvent",
     "ShuffledBatchesDpEvent",
     "SkellamDpEvent",
     "check",
@@ -68,6 +69,35 @@ class DistributedDiscreteGaussianDpEvent(DpEvent):
     radius: int
     dim: int
     contributors: int
+
+
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class LinearOpeningsDpEvent(DpEvent):
+    """One of several integer uploads with discrete Gaussian shares, opened together in sums.
+
+    An upload may be shown by several sums (``privacy.accounting.linear``). Each carries an equal
+    part of what its owner's uploads cost in all openings of the declared schedule.
+
+    Attributes:
+      noise_multiplier: The parameter of *one upload's* noise over ``radius``, unitless.
+      radius: L2 norm by which one unit moves an upload at most, in integer steps.
+      dim: Coordinates of an upload.
+      leverage: This upload's part of the squared distance that one unit makes in all openings, in
+        units of one over ``noise_multiplier`` squared.
+      openings: Sums that are opened in all.
+      uploads: Uploads that they hold, without the adversary's own.
+      least_eigenvalue: Of the openings' Gram matrix, from below.
+      coset_spread: ``privacy.accounting.linear.coset_spread``.
+    """
+
+    noise_multiplier: float
+    radius: int
+    dim: int
+    leverage: float
+    openings: int
+    uploads: int
+    least_eigenvalue: float
+    coset_spread: float
 
 
 @attr.s(frozen=True, slots=True, auto_attribs=True)
@@ -152,6 +182,16 @@ _KINDS: Mapping[type, Mapping[str, tuple[str, Rule]]] = {
         "radius": _count(1),
         "dim": _count(1),
         "contributors": _count(1),
+    },
+    LinearOpeningsDpEvent: {
+        "noise_multiplier": _NOISE,
+        "radius": _count(1),
+        "dim": _count(1),
+        "leverage": _NOISE,
+        "openings": _count(1),
+        "uploads": _count(1),
+        "least_eigenvalue": _NOISE,
+        "coset_spread": ("at least 1 and finite", lambda v: _NOISE[1](v) and v >= 1),
     },
     SkellamDpEvent: {"noise_multiplier": _NOISE, "radius": _count(1), "dim": _count(1)},
     ShuffledBatchesDpEvent: {"batches": _count(1), "event": _EVENT},

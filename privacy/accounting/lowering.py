@@ -25,9 +25,11 @@ from privacy.accounting.discrete import concentrated_rho, sandwich
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
+    LinearOpeningsDpEvent,
     ShuffledBatchesDpEvent,
     SkellamDpEvent,
 )
+from privacy.accounting.linear import certified
 from privacy.accounting.nested import Composed
 from privacy.errors import InvalidInputError
 
@@ -63,7 +65,9 @@ class Lowered:
         if not self.parts:
             return 0.0
         only = self.parts[0][0]
-        return float(only.mu) if len(self.parts) == 1 and isinstance(only, profiles.Gaussian) else None
+        return (
+            float(only.mu) if len(self.parts) == 1 and isinstance(only, profiles.Gaussian) else None
+        )
 
     @property
     def count(self) -> int:
@@ -115,6 +119,8 @@ def _leaf(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Lower
         case DistributedDiscreteGaussianDpEvent():
             touched = min(event.dim, factor * event.radius**2)
             return _discrete(event, factor, side, touched, contributors=event.contributors)
+        case LinearOpeningsDpEvent():
+            return _linear(event, factor, side)
         case SkellamDpEvent():
             return _skellam(event, factor, side)
         case dp.LaplaceDpEvent():
@@ -154,6 +160,16 @@ def _discrete(
     if math.isinf(found.mu_above):
         return Lowered(rho=rho, narrow=True)
     return _one(profiles.Gaussian(found.mu_above), slack=found.slack_above, rho=rho)
+
+
+def _linear(event: LinearOpeningsDpEvent, factor: int, side: Side) -> Lowered:
+    """Part of a Gaussian; with P <= e^k P' and Q >= e^-k Q', divergences rise by at most 3 k."""
+    if side == "below":
+        return Lowered()
+    mu, slack = certified(event, factor=factor)
+    if math.isinf(mu):
+        return Lowered(rho=math.inf, narrow=True)
+    return Lowered(((profiles.Gaussian(mu), 1),), slack=slack, rho=mu**2 / 2, xi=3 * slack)
 
 
 def _skellam(event: SkellamDpEvent, factor: int, side: Side) -> Lowered:
@@ -201,7 +217,7 @@ def _poisson(event: dp.PoissonSampledDpEvent, relation: Relation, side: Side, pa
     inner = lower(event.event, relation, side, path=f"{path}.event")
     if q == 0 or (not inner.parts and not inner.narrow and not inner.unbounded):
         return Lowered()
-    if q == 1 or inner.unbounded or inner.narrow:
+    if q == 1 or inner.unbounded or inner.narrow or _opened_together(event.event):
         return inner  # a mixture over samples is no worse than its worst member
     profile, n = inner.parts[0]
     single = len(inner.parts) == 1 and n == 1
@@ -246,7 +262,7 @@ def _fixed_size(
     inner = lower(event.event, relation, side, path=f"{path}.event")
     if q == 0 or (not inner.parts and not inner.narrow and not inner.unbounded):
         return Lowered()
-    if q == 1 or inner.unbounded or inner.narrow:
+    if q == 1 or inner.unbounded or inner.narrow or _opened_together(event.event):
         return inner
     if side == "below":
         return Lowered()
@@ -305,12 +321,21 @@ def _truncated(
 
 
 def _answers(event: dp.DpEvent) -> bool:
-    if isinstance(event, dp.RandomizedResponseDpEvent):
+    return _contains(event, dp.RandomizedResponseDpEvent)
+
+
+def _opened_together(event: dp.DpEvent) -> bool:
+    """Whether it is part of a cost that is only known as a whole: no sampling amplifies a part."""
+    return _contains(event, LinearOpeningsDpEvent)
+
+
+def _contains(event: dp.DpEvent, kind: type[dp.DpEvent]) -> bool:
+    if isinstance(event, kind):
         return True
     if isinstance(event, dp.ComposedDpEvent):
-        return any(_answers(e) for e in event.events)
+        return any(_contains(e, kind) for e in event.events)
     child = getattr(event, "event", None)
-    return child is not None and _answers(child)
+    return child is not None and _contains(child, kind)
 
 
 def _one(profile: profiles.Profile, *, rho: float, slack: float = 0.0) -> Lowered:

@@ -60,7 +60,11 @@ class Gap:
             high, low = upper.upper_epsilon(self.above), lower.lower_epsilon(self.below)
         else:
             high, low = upper.upper_delta(self.above), lower.lower_delta(self.below)
-        return min((high - low) / (self.width * high + self.floor), 100.0) if high < math.inf else 100.0
+        return (
+            min((high - low) / (self.width * high + self.floor), 100.0)
+            if high < math.inf
+            else 100.0
+        )
 
 
 def exact_delta(profile: Profile, epsilon: float) -> float:

@@ -22,6 +22,8 @@ References:
   [4] Zhu, Wang (2019), Poisson Subsampled Rényi DP, Theorem 5.
   [5] Kairouz, Liu, Steinke (2021), The Distributed Discrete Gaussian, Theorem 1
       (arXiv 2102.06387).
+  [6] ``privacy.accounting.linear``: probabilities within a factor e^k of a Gaussian's, which adds
+      at most k (2 order - 1) / (order - 1) <= 3 k to a divergence.
 """
 
 import math
@@ -107,6 +109,8 @@ def _divergence(event: Mapping[str, Any], order: int, relation: str) -> float:
     if rho is not None:
         return rho * order
     match event["type"]:
+        case "LinearOpeningsDpEvent":
+            return _opened_together(event, order, relation)
         case "ComposedDpEvent":
             return math.fsum(_divergence(inner, order, relation) for inner in event["events"])
         case "SelfComposedDpEvent":
@@ -141,6 +145,25 @@ def _distributed(event: Mapping[str, Any], shift: float) -> float:
     tau = 10 * math.fsum(math.exp(-2 * math.pi**2 * variance * k / (k + 1)) for k in range(1, n))
     lone = shift / scale
     return min(lone**2 + tau * d / 2, (lone + tau * math.sqrt(d)) ** 2) / 2
+
+
+def _opened_together(event: Mapping[str, Any], order: int, relation: str) -> float:
+    """[6]: part of a Gaussian whose noise is narrower by r^2 in units of the openings."""
+    shift = 1.0 if relation == "ADD_OR_REMOVE_ONE" else 2.0
+    scale = float(event["noise_multiplier"])
+    if not scale > 0:
+        return math.inf
+    variance = (scale * float(event["radius"])) ** 2
+    answers = int(event["dim"]) * int(event["openings"])
+    narrower = math.log(5e14 * answers) / (2 * math.pi**2)
+    left = variance * float(event["least_eigenvalue"]) - narrower
+    tail = math.exp(-2 * math.pi**2 * variance / float(event["coset_spread"]))
+    odd = 5 * max(0, int(event["uploads"]) - int(event["openings"])) * tail  # of one coordinate
+    if left < narrower or odd > 1e-6:
+        return math.inf
+    slack = 3 * answers * (5 * math.exp(-2 * math.pi**2 * narrower)) + 3 * int(event["dim"]) * odd
+    rho = (shift / scale) ** 2 * float(event["leverage"]) / 2 * (left + narrower) / left
+    return rho * order + 3 * slack
 
 
 def _sampled(inner: Mapping[str, Any], q: float, order: int) -> float:

@@ -11,11 +11,13 @@ from numpy.typing import NDArray
 
 from aggregation.arrival import Arrival, Buffered, Pace, Trigger, corrected, replay, simulate
 from aggregation.arrival.sealed import SealedRun, run_sealed
-from aggregation.arrival.spending import allowed_uploads, upload_event
+from aggregation.arrival.spending import allowed_uploads
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from aggregation.releases import round_event
 from privacy.accounting import epsilon
+from privacy.accounting.events import DistributedDiscreteGaussianDpEvent
 from privacy.errors import BudgetExceededError, InvalidInputError
 from privacy.mechanisms import clip
 
@@ -47,12 +49,13 @@ PLAN = Plan(
     radius=1_000,
     noise_multiplier=4.0,
     colluders=1,
+    smallest_sum=3,
 )
 QUIET = dataclasses.replace(PLAN, noise="none", noise_multiplier=0.0, colluders=0)
 
 
 def run(plan: Plan, **options: Any) -> SealedRun:
-    return run_sealed(plan, TRIGGER, SCHEDULE, RULE, PATIENTS, seed=5, **options)
+    return run_sealed(plan, SCHEDULE, PATIENTS, **({"seed": 5, "rule": RULE} | options))
 
 
 def test_without_noise_it_is_the_replay_to_within_rounding() -> None:
@@ -87,9 +90,10 @@ def test_every_upload_is_a_release_of_its_own_weight() -> None:
     weights = {m.sender: m.public["weight"] for m in found.transcript.select(kind="update")}
     assert weights == pytest.approx(RULE.shares, abs=1e-3)
     for name, weight in RULE.shares.items():
-        event = upload_event(PLAN, TRIGGER, weight=weight)
+        event = round_event(PLAN, name, weight=weight)
         assert event.radius == math.floor(weight * 1_000), name
         assert event.noise_multiplier * event.radius == pytest.approx(4_000)
+        assert isinstance(event, DistributedDiscreteGaussianDpEvent)
         assert event.contributors == 2  # three in the smallest sum, one of them colluding
 
 
@@ -98,7 +102,7 @@ def test_a_lighter_upload_costs_less_so_that_the_fast_do_not_overspend() -> None
     assert RULE.shares is not None
     spent = {}
     for name, weight in RULE.shares.items():
-        event = upload_event(PLAN, TRIGGER, weight=weight)
+        event = round_event(PLAN, name, weight=weight)
         count = sum(a.hospital == name for o in SCHEDULE.openings for a in o.arrivals)
         spent[name] = epsilon(
             SelfComposedDpEvent(event, count), delta=1e-5, relation=relation
@@ -118,7 +122,7 @@ def test_the_transcript_is_in_order_of_time_and_complete() -> None:
 
 
 def test_uploads_within_the_limit_fit_the_budget_and_one_more_does_not() -> None:
-    event = upload_event(PLAN, TRIGGER)
+    event = round_event(PLAN, "a")
     limit = allowed_uploads(event, target_epsilon=2.0, delta=1e-5)
     relation = NeighboringRelation.ADD_OR_REMOVE_ONE
 
@@ -141,7 +145,7 @@ def test_a_budget_that_is_passed_stops_the_run_before_the_patients_are_read(
 
 
 def test_unprotected_runs_say_so_in_the_ledger() -> None:
-    assert isinstance(upload_event(QUIET, TRIGGER), NonPrivateDpEvent)
+    assert isinstance(round_event(QUIET, "a"), NonPrivateDpEvent)
     ledger = run(QUIET).ledgers["a"]
     (first, *_) = [e for e in ledger.entries() if e.kind == "release"]
     assert "unprotected" in str(first.content)
@@ -149,21 +153,18 @@ def test_unprotected_runs_say_so_in_the_ledger() -> None:
 
 def test_a_hospital_without_patients_sends_noise_and_counts_as_any_other() -> None:
     empty = {**PATIENTS, "b": Patients(np.empty((0, 3)), np.empty(0, dtype=np.int64))}
-    found = run_sealed(PLAN, TRIGGER, SCHEDULE, RULE, empty, seed=5)
+    found = run_sealed(PLAN, SCHEDULE, empty, rule=RULE, seed=5)
     assert np.isfinite(found.models).all()
     assert len(found.transcript.select(kind="update", sender="b")) > 0
 
 
 def test_what_is_not_covered_is_refused() -> None:
     twice = simulate(PACES, Trigger(5, 3), horizon=20.0, seed=0)
-    with pytest.raises(InvalidInputError, match=r"times in the sum .* sized for 1"):
-        run_sealed(PLAN, Trigger(5, 3), twice, RULE, PATIENTS, seed=0)
-    often = Trigger(5, 3, repeats=5)  # what the noise is sized for, the openers allow
-    done = run_sealed(PLAN, often, twice, RULE, PATIENTS, seed=0)
-    assert len(done.opened) == len(twice.openings)
+    with pytest.raises(InvalidInputError, match="twice in the sum"):
+        run_sealed(PLAN, twice, PATIENTS, rule=RULE, seed=0)
     with pytest.raises(InvalidInputError, match="noise='local'"):
         run(dataclasses.replace(PLAN, noise="local", colluders=0))
     with pytest.raises(InvalidInputError, match="local_steps=1"):
         run(dataclasses.replace(QUIET, local_steps=2))
     with pytest.raises(InvalidInputError, match="drops the stale"):
-        run_sealed(PLAN, TRIGGER, SCHEDULE, Buffered(oldest=1), PATIENTS, seed=0)
+        run(PLAN, rule=Buffered(oldest=1))

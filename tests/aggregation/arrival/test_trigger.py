@@ -1,5 +1,6 @@
 """When sums are opened, and what noise the smallest of them holds."""
 
+import dataclasses
 import math
 
 import pytest
@@ -8,6 +9,7 @@ from hypothesis import strategies as st
 
 from aggregation.arrival import Pace, Trigger, planned_rates
 from privacy.errors import InvalidInputError
+from tests.aggregation.parts import plan
 
 
 @given(
@@ -26,21 +28,14 @@ def test_nothing_opens_below_the_distinct_hospitals_time_out_or_not(
 
 
 def test_shares_are_sized_for_the_smallest_sum_less_colluders() -> None:
-    trigger = Trigger(count=10, distinct=5)
-    share = trigger.share_std(6.0, colluders=1)
-    assert share == 3.0
-    assert math.sqrt((5 - 1) * share**2) == pytest.approx(6.0)  # four honest shares make it up
-    with pytest.raises(InvalidInputError, match="colluders=5 < distinct=5"):
-        trigger.share_std(6.0, colluders=5)
-
-
-def test_noise_grows_with_the_repeats_that_a_sum_may_hold() -> None:
-    twice = Trigger(count=10, distinct=5, repeats=2)
-    assert twice.share_std(6.0, colluders=1) == 6.0
-    # Twice the sensitivity under twice the noise of the four honest shares.
-    assert math.sqrt((5 - 1) * 6.0**2) / 2 == pytest.approx(6.0)
-    with pytest.raises(InvalidInputError, match="repeats=0"):
-        Trigger(count=2, distinct=2, repeats=0)
+    made = plan(hospitals=tuple("abcdefgh"), declared_sizes=(12,) * 8, noise_multiplier=6.0)
+    made = dataclasses.replace(made, smallest_sum=5, radius=1)
+    assert made.share_std == 3.0
+    assert math.sqrt((5 - 1) * made.share_std**2) == pytest.approx(6.0)  # four honest make it up
+    with pytest.raises(InvalidInputError, match="colluders=5"):
+        dataclasses.replace(made, colluders=5)
+    with pytest.raises(InvalidInputError, match="smallest_sum=9"):
+        dataclasses.replace(made, smallest_sum=9)
 
 
 def test_synchronous_means_all_of_them_once() -> None:

@@ -1,0 +1,180 @@
+"""The bound on discrete uploads that several sums show: against the exact law, summed by hand."""
+
+import math
+from collections.abc import Callable
+from itertools import product
+
+import numpy as np
+import pytest
+from dp_accounting import NeighboringRelation, SelfComposedDpEvent, dp_event
+from numpy.typing import NDArray
+
+from privacy.accounting import delta, epsilon
+from privacy.accounting.events import LinearOpeningsDpEvent, from_json, to_json
+from privacy.accounting.linear import certified, coset_spread, upload_events
+from privacy.accounting.units import memory_event
+from privacy.errors import InvalidInputError
+from privacy.ledger.renyi import epsilon_of
+
+ADD = NeighboringRelation.ADD_OR_REMOVE_ONE
+AGAIN = np.array([[1.0, 1, 0, 0], [-1, 0, 1, 1]])  # a and b; then a renews, with c
+OWNERS = ("a", "b", "a", "c")
+CHAIN = np.array([[1.0, 1, 0, 0, 0, 0], [-1, 0, 1, 1, 0, 0], [0, -1, 0, 0, 1, 1]])
+
+
+def law(openings: NDArray[np.float64], std: float, reach: int) -> NDArray[np.float64]:
+    """Exact probabilities of the opened noise on a box: one upload after the other is added."""
+    count = len(openings)
+    found = np.zeros((2 * reach + 1,) * count)
+    found[(reach,) * count] = 1.0
+    noise = np.arange(-reach, reach + 1)
+    mass = np.exp(-(noise**2) / (2 * std**2))
+    mass /= mass.sum()
+    for column in openings.T.astype(int):
+        added = np.zeros_like(found)
+        for z, p in zip(noise, mass, strict=True):
+            if p < 1e-16:
+                continue
+            into, out = [], []
+            for shift, size in zip(column * z, found.shape, strict=True):
+                into.append(slice(max(0, shift), min(size, size + shift)))
+                out.append(slice(max(0, -shift), min(size, size - shift)))
+            added[tuple(into)] += p * found[tuple(out)]
+        found = added
+    return found
+
+
+def exact_delta(
+    openings: NDArray[np.float64],
+    std: float,
+    at: float,
+    moves: Callable[[int], tuple[int, int]],
+    reach: int = 60,
+) -> float:
+    """Exact delta of two openings; how far a moves its second upload may follow the first sum."""
+    whole = law(openings, std, reach)
+    other = np.zeros_like(whole)
+    for row in range(len(whole)):
+        first, second = moves(row - reach)
+        shift = openings[:, [j for j, o in enumerate(OWNERS) if o == "a"]] @ np.array(
+            [first, second]
+        )
+        source = row - int(shift[0])
+        if 0 <= source < len(whole):
+            other[row] = np.roll(whole[source], int(shift[1]))
+    return float(np.maximum(whole - math.exp(at) * other, 0).sum())
+
+
+def always(first: int, second: int) -> Callable[[int], tuple[int, int]]:
+    return lambda _: (first, second)
+
+
+def part(
+    openings: NDArray[np.float64] = AGAIN,
+    owners: tuple[str, ...] = OWNERS,
+    *,
+    std: float = 3.0,
+    owner: str = "a",
+) -> LinearOpeningsDpEvent:
+    made = upload_events(openings, owners=owners, noise_multiplier=std, radius=1, dim=1)
+    return made[owner]
+
+
+@pytest.mark.parametrize("openings", [AGAIN, np.array([[1.0, 1, 0, 0], [-1, -1, 1, 1]]), CHAIN])
+def test_opened_noise_is_a_discrete_gaussian_up_to_the_proved_slack(
+    openings: NDArray[np.float64],
+) -> None:
+    std, reach = 2.2, 24
+    found = law(openings, std, reach)
+    inverse = np.linalg.inv(std**2 * openings @ openings.T)
+    axes = np.arange(-6, 7)
+    points = np.array(list(product(axes, repeat=len(openings))))
+    shape = np.exp(-np.einsum("pi,ij,pj->p", points, inverse, points) / 2)
+    ratio = found[tuple((points + reach).T)] / shape
+    spread = coset_spread(openings)
+    free = openings.shape[1] - len(openings)
+    tail = 2.001 * math.exp(-2 * math.pi**2 * std**2 / spread)
+    assert math.log(ratio.max() / ratio.min()) <= 2.1 * free * tail + 1e-9
+    narrow = law(openings, 0.45, 8)  # and the slack is needed: narrow shares depart from it
+    inverse = np.linalg.inv(0.45**2 * openings @ openings.T)
+    axes = np.array(list(product((-1, 0, 1), repeat=len(openings))))
+    shape = np.exp(-np.einsum("pi,ij,pj->p", axes, inverse, axes) / 2)
+    ratio = narrow[tuple((axes + 8).T)] / shape
+    assert math.log(ratio.max() / ratio.min()) > 0.01
+
+
+@pytest.mark.parametrize("at", [0.0, 0.3, 1.0])
+@pytest.mark.parametrize(
+    "moves",
+    [
+        lambda first: (1, 1),
+        lambda first: (1, -1),
+        lambda first: (-1, 1 if first >= 0 else -1),  # the second follows the first opened sum
+        lambda first: (1, (first % 3) - 1),
+    ],
+)
+def test_the_bound_holds_for_the_exact_discrete_law_also_when_moves_follow_what_was_opened(
+    at: float, moves: Callable[[int], tuple[int, int]]
+) -> None:
+    bound = delta(SelfComposedDpEvent(part(), 2), epsilon=at, relation=ADD).upper
+    assert exact_delta(AGAIN, 3.0, at, moves) <= bound
+
+
+def test_the_bound_is_tight_up_to_the_narrower_noise_and_counting_each_opening_once_is_not() -> (
+    None
+):
+    worst = max(
+        exact_delta(AGAIN, 3.0, 0.3, always(first, second))
+        for first, second in product((1, -1), repeat=2)
+    )
+    bound = delta(SelfComposedDpEvent(part(), 2), epsilon=0.3, relation=ADD).upper
+    assert worst <= bound <= 1.35 * worst
+    naive = dp_event.GaussianDpEvent(3.0 * math.sqrt(2 / 2))  # m / n = 2 / 2
+    assert delta(naive, epsilon=0.3, relation=ADD).lower < worst
+
+
+def test_wide_noise_costs_what_continuous_noise_does_and_the_ledgers_road_agrees() -> None:
+    made = upload_events(AGAIN, owners=OWNERS, noise_multiplier=4.0, radius=500, dim=19)["a"]
+    mine = epsilon(SelfComposedDpEvent(made, 2), delta=1e-5, relation=ADD).upper
+    smooth = memory_event(AGAIN, owners=OWNERS, noise_multiplier=4.0, unit="a")
+    theirs = epsilon(smooth, delta=1e-5, relation=ADD).upper
+    assert theirs <= mine <= theirs * (1 + 1e-4)
+    road, _ = epsilon_of(to_json(SelfComposedDpEvent(made, 2)), 1e-5, ADD.name)
+    assert mine <= road <= 1.2 * mine
+
+
+def test_an_upload_held_while_others_renew_ends_with_its_own_share_alone() -> None:
+    """What no filter that pays upload by upload can know: others' uploads raise my cost."""
+    found = []
+    for rounds in (1, 4, 40):
+        openings = np.zeros((rounds, 1 + rounds))
+        openings[0, :2] = 1  # a, with b; then b renews on and on, with nobody else
+        for t in range(1, rounds):
+            openings[t, t], openings[t, t + 1] = -1, 1
+        made = part(openings, ("a", *"b" * rounds), std=300.0)
+        found.append(made.leverage)
+    assert found[0] == pytest.approx(1 / 2)
+    assert found[0] < found[1] < found[2] and found[2] > 0.97
+
+
+def test_shares_too_narrow_for_the_proof_are_not_bounded() -> None:
+    mu, _ = certified(part(std=0.8))
+    assert math.isinf(mu)
+    assert math.isinf(epsilon(part(std=0.8), delta=1e-5, relation=ADD).upper)
+    assert math.isinf(epsilon_of(to_json(part(std=0.8)), 1e-5, ADD.name)[0])
+
+
+def test_sampling_amplifies_no_part_of_a_joint_cost() -> None:
+    whole = SelfComposedDpEvent(part(), 2)
+    drawn = dp_event.PoissonSampledDpEvent(0.1, whole)
+    assert epsilon(drawn, delta=1e-5, relation=ADD).upper == pytest.approx(
+        epsilon(whole, delta=1e-5, relation=ADD).upper
+    )
+
+
+def test_the_event_is_plain_data_and_what_can_not_be_proved_is_refused() -> None:
+    assert from_json(to_json(part())) == part()
+    with pytest.raises(InvalidInputError, match="nothing fresh hides it"):
+        part(np.array([[1.0, 1, 0], [-1, 0, 0]]), ("a", "b", "c"))
+    with pytest.raises(InvalidInputError, match="whole numbers"):
+        part(0.5 * AGAIN)
