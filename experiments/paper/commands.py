@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.design import DESIGNS
 from experiments.grid import GROUPS, chosen_grid, group, quick_grid
 from experiments.paper.text import nearest
 from experiments.record import Record, config_hash
@@ -18,6 +19,7 @@ _KINDS = {
     "scaling": ("gain of sealing", "inpatient scaling"),
     "correction": ("correction rules, calibration", "inpatient correction"),
     "asynchrony": ("hospitals at their own pace", "inpatient asynchrony"),
+    "poor labels": ("wrong and hidden labels", "inpatient correction"),
     "replicate": ("published attacks, replicated", "python -m experiments.replicate"),
 }
 _GROUPS = {
@@ -42,7 +44,7 @@ def command_of(record: Record) -> str:
     tail = f" --seed {seed}" if seed else ""
     if record.name in _names(quick_grid(seed)):
         return f"inpatient frontier --quick{tail}"
-    if config["regime"] in ("full", "small") and config["design"] in ("none", "article", "local", "sealed"):
+    if config["design"] in DESIGNS:
         strength = math.inf if config["epsilon"] is None else config["epsilon"]
         chosen = chosen_grid(
             (config["design"],), (strength,), config["regime"], config["model"], seed
@@ -52,6 +54,9 @@ def command_of(record: Record) -> str:
                 f"inpatient frontier --designs {config['design']} --epsilons {strength:g} "
                 f"--regime {config['regime']} --model {config['model']}{tail}"
             )
+    for name in GROUPS:
+        if record.name in _names(group(name, seed)):
+            return f"inpatient frontier --groups {name}{tail}"
     return f"inpatient frontier{tail}"
 
 
@@ -69,7 +74,14 @@ def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
     rows.append(_row("the demo's points", "inpatient frontier --quick --out paper", quick, seconds))
     for name in GROUPS:
         found = _taken(left, _names(group(name)))
-        rows.append(_row(_GROUPS.get(name, name), "inpatient frontier --out paper", found, seconds))
+        rows.append(
+            _row(
+                _GROUPS.get(name, name),
+                f"inpatient frontier --groups {name} --out paper",
+                found,
+                seconds,
+            )
+        )
     rows.append(_row("other points", "inpatient frontier --out paper", [*left.values()], seconds))
     for kind, (what, command) in _KINDS.items():
         found = [r for r in records if r.config["experiment"] == kind]

@@ -9,7 +9,15 @@ from typing import Any
 from experiments.paper.text import interval, nearest, up
 from experiments.record import Record
 
-__all__ = ["asynchrony", "claims", "correction", "scaling"]
+__all__ = [
+    "acceptance",
+    "asynchrony",
+    "claims",
+    "correction",
+    "poor_labels",
+    "replications",
+    "scaling",
+]
 
 
 def scaling(records: Sequence[Record]) -> list[dict[str, str]]:
@@ -74,6 +82,58 @@ def asynchrony(records: Sequence[Record]) -> list[dict[str, str]]:
             }
         )
     return _unique(rows, "cohort", "rule")
+
+
+def acceptance(records: Sequence[Record]) -> list[dict[str, str]]:
+    """The sealed model against the stated thresholds: checks passed, and which were not."""
+    rows = []
+    for record in _of(records, "correction"):
+        checks = record.metrics.get("acceptance")
+        if checks is None:
+            continue
+        judged = [c for c in checks if c["verdict"] != "too few"]
+        failed = [c for c in judged if c["verdict"] != "pass"]
+        counted: dict[str, int] = {}
+        for check in failed:
+            counted[check["rule"]] = counted.get(check["rule"], 0) + 1
+        rows.append(
+            {
+                "cohort": record.config["cohort"],
+                "passed": str(len(judged) - len(failed)),
+                "judged": str(len(judged)),
+                "left_out": str(len(checks) - len(judged)),
+                "failed": ", ".join(f"{rule} ({n})" for rule, n in counted.items()) or "none",
+            }
+        )
+    return _unique(rows, "cohort")
+
+
+def poor_labels(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Within-site AUC by harm and defence."""
+    rows = [
+        {
+            "harm": r.config["harm"],
+            "defence": r.config["defence"],
+            "auc": nearest(r.metrics["auc_within"]),
+        }
+        for r in _of(records, "poor labels")
+    ]
+    return _unique(rows, "harm", "defence")
+
+
+def replications(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Published numbers beside ours."""
+    rows = [
+        {
+            "what": r.config["what"],
+            "published": r.metrics["published"],
+            "ours": nearest(r.metrics["ours"]),
+            "interval": interval(r.metrics),
+            "why": r.metrics["why"],
+        }
+        for r in _of(records, "replicate")
+    ]
+    return _unique(rows, "what")
 
 
 def claims(records: Sequence[Record]) -> list[dict[str, Any]]:

@@ -79,6 +79,9 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "at_risk": _at_risk(found["bare"]),
         "scaling": learned.scaling(records),
         "correction": learned.correction(records),
+        "acceptance": learned.acceptance(records),
+        "poor_labels": learned.poor_labels(records),
+        "replications": learned.replications(records),
         "asynchrony": learned.asynchrony(records),
         "claims": learned.claims(records),
         "theory": theory([r for r in points.records if r.config["cohort"] == "heart"]),
@@ -106,9 +109,7 @@ def _must(points: Points, name: str) -> Record:
     return record
 
 
-def _difference(
-    found: dict[str, Record], better: str, worse: str, *, sign: bool = False
-) -> str:
+def _difference(found: dict[str, Record], better: str, worse: str, *, sign: bool = False) -> str:
     first, second = (found[name].metrics["auc_within"]["value"] for name in (better, worse))
     return (signed if sign else nearest)(first - second)
 
@@ -168,5 +169,3 @@ def _at_risk(bare: Record) -> list[dict[str, str]]:
                 }
             )
     return rows
-
-

@@ -48,9 +48,7 @@ class Points:
 
 def core(points: Points) -> list[Record]:
     """Return the points of both panels at the epsilons of the tables."""
-    return [
-        r for panel in CORE for r in points.panel(*panel) if r.config["epsilon"] in _EPSILONS
-    ]
+    return [r for panel in CORE for r in points.panel(*panel) if r.config["epsilon"] in _EPSILONS]
 
 
 def row(record: Record) -> dict[str, str]:
