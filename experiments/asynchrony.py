@@ -20,7 +20,7 @@ from aggregation.arrival import leverage
 from experiments.cohorts import Cohort, Fold
 from experiments.evaluation import Scored, auc, join
 from experiments.logistic import Problem, scores
-from experiments.paced import RULES_COMPARED, Point, follow, schedule_of
+from experiments.paced import RULES_COMPARED, SEALED_SETTINGS, Point, follow, schedule_of
 from experiments.record import Record, read_records, stamp, writable_folder
 
 __all__ = ["COHORTS", "GAP", "LEGEND", "grid", "measure", "run", "tables"]
@@ -44,14 +44,15 @@ def grid(
     rules: Sequence[str] = RULES_COMPARED,
 ) -> list[Point]:
     """Every rule on every cohort, once a seed."""
-    return [
-        Point(c, r, seed=s)
-        if c == "heart"
-        else Point(c, r, seed=s, horizon=400.0, buffer=10, learning_rate=2.5, sealed_rate=2.5)
-        for c in cohorts
-        for r in rules
-        for s in range(seed, seed + seeds)
-    ]
+    every = range(seed, seed + seeds)
+    return [_point(c, r, s) for c in cohorts for r in rules for s in every]
+
+
+def _point(cohort: str, rule: str, seed: int) -> Point:
+    if cohort == "network":
+        slow = {"horizon": 400.0, "buffer": 10, "learning_rate": 2.5, "sealed_rate": 2.5}
+        return Point(cohort, rule, seed=seed, **slow)
+    return Point(cohort, rule, seed=seed, **SEALED_SETTINGS.get(rule, {}))
 
 
 def run(

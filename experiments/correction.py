@@ -34,6 +34,7 @@ from experiments.evaluation import (
     reliability,
 )
 from experiments.evaluation.scored import Estimate
+from experiments.fairness import clinical_figures, fairness_figures
 from experiments.logistic import Problem, scores
 from experiments.record import Record, read_records, stamp, writable_folder
 from experiments.settings import SETTINGS
@@ -87,7 +88,7 @@ class Point:
     epsilon: float = 1.0
     hospitals: int = 40
     heterogeneity: float = 1.0
-    code_version: int = 1
+    code_version: int = 2
 
     @property
     def config(self) -> dict[str, Any]:
@@ -195,6 +196,11 @@ def measure(point: Point, data_dir: Path | None = None) -> dict[str, Any]:
         "unit": None if contract is None or point.rule == "pooled" else contract.unit,
         "acceptance": (
             _acceptance(point, repeats[0][0], cohort, data_dir) if point.rule == SEALED else None
+        ),
+        "release": "unprotected",  # counts of test patients, without noise
+        "clinical": clinical_figures(repeats[0][0][1]),
+        "fairness": fairness_figures(
+            repeats[0][0][1], point.split(point.seeds[0], data_dir), cohort
         ),
         **{kind: _figures([r[0][k] for r in repeats], cohort) for k, kind in enumerate(kinds)},
     }

@@ -26,6 +26,7 @@ _PATHS = {
     "memory": ("#009E73", "-"),
     "sealed synchronous": ("#000000", "--"),
     "sealed corrected": ("#D55E00", "-"),
+    "sealed memory": ("#009E73", "--"),
 }
 _FITS = {"as_trained": ("#D55E00", "o", "as trained"),
          "local_intercept": ("#0072B2", "s", "with local intercept")}  # fmt: skip

@@ -1,8 +1,10 @@
 """Asynchronous aggregation: who arrives when, what is opened together, what the server does.
 
 ``simulate`` makes a schedule of events, deterministic and apart from all numbers; ``replay`` runs
-a rule along it. The rule by default is ``corrected``: FedBuff with weights that undo the pace,
-applied before the noise.
+a rule along it without sealing, ``sealed.run_sealed`` with ledgers, noise and sealed sums. The
+rule by default is Memory, which hospitals hold themselves; its cost is that of a declared schedule.
+Where none can be declared, ``corrected`` is the rule: FedBuff with weights that undo the pace,
+applied before the noise, and paid for upload by upload.
 """
 
 from aggregation.arrival.leverage import leverage

@@ -4,8 +4,8 @@ The accounting itself is ``privacy.accounting.units.leverage``; here a schedule 
 A, +1 at an upload's own opening and -1 where the same hospital's next one replaces it. Colluders
 know their noise and their patients: their columns are removed.
 
-This is exact accounting for *Gaussian* shares. For discrete shares it is an estimate, so Memory is
-not the default.
+This is exact for Gaussian shares; ``privacy.accounting.linear`` proves what it costs with the
+discrete shares that are really added, and ``aggregation.arrival.paced`` pays that.
 """
 
 from collections.abc import Collection

@@ -16,7 +16,7 @@ CA2FL        1                              u - h_k, then h_k = u   w + eta (mea
 Memory       :math:`p_k`                    u - h_k, then h_k = u   H + S, then w + eta H
 ===========  =============================  ======================  =========================
 
-*Corrected*, the default, undoes that fast hospitals arrive more often: :math:`f_k` is the
+*Corrected* undoes that fast hospitals arrive more often: :math:`f_k` is the
 hospital's planned fraction of all arrivals, and :math:`c = \max_k p_k / f_k` brings the weights to
 at most 1. Without that FedBuff converges to the model of the fast.
 
@@ -24,8 +24,10 @@ What an update is decides what a share :math:`p_k` is: of *mean* displacements, 
 of all patients; of *sums* over patients (the one-step uploads whose sensitivity is the clip norm),
 1 for every hospital, as the sum has its patients in it already.
 
-CA2FL and Memory open each noised update twice, under different masks: ``leverage`` says what that
-costs. FedAsync opens every update alone: no sealing can help, each must carry all of its noise.
+*Memory* is the default. CA2FL and Memory open each noised update twice, under different masks:
+``privacy.accounting.linear`` proves what that costs over a schedule declared beforehand. Upload by
+upload it can't be told, as others' later uploads add to it; where nothing can be declared, use
+*corrected*. FedAsync opens every update alone: no sealing can help, each carries all of its noise.
 
 Sources: FedBuff, Nguyen et al. (2022), arXiv 2106.06639v4, Algorithm 1; FedAsync, Xie et al.
 (2020), arXiv 1903.03934v5, Algorithm 1 and section 5.2; CA2FL, Wang et al. (2024), ICLR, Algorithm
@@ -105,7 +107,7 @@ def fedbuff(*, rate: float = 1.0, oldest: int | None = None) -> Buffered:
 def corrected(
     shares: Mapping[str, float], rates: Mapping[str, float], *, rate: float = 1.0
 ) -> Buffered:
-    """Return the default: FedBuff times share of the patients over share of the arrivals.
+    """Return FedBuff times share of the patients over share of the arrivals.
 
     Args:
       shares: p_k, each hospital's public share of the patients.

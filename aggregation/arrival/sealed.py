@@ -214,7 +214,7 @@ def _scheme(plan: Plan, schedule: Schedule, *, memory: bool) -> Scheme:
 def _check(plan: Plan, schedule: Schedule, rule: Buffered | Memory) -> None:
     if isinstance(rule, FedAsync):
         raise InvalidInputError(
-            "FedAsync opens every update alone; no sealing can help. Choose a buffered rule or "
+            "FedAsync opens every update alone, and no sealing can help. Choose a buffered rule or "
             "Memory."
         )
     if plan.clip_norm is None or plan.noise not in ("none", "shared"):

@@ -30,7 +30,7 @@ class Correction:
 
         from rich.console import Console
 
-        from experiments import correction
+        from experiments import correction, fairness, poor_labels
         from experiments.figures import save
         from experiments.learning_figures import draw_calibration, draw_correction
         from experiments.record import writable_folder
@@ -48,11 +48,24 @@ class Correction:
         figures = writable_folder(self.out / "figures")
         svg, _ = save(draw_correction(records), figures / "correction")
         save(draw_calibration(records), figures / "calibration")
+        spoilt = (
+            poor_labels.run(self.out, poor_labels.grid(self.seed), data_dir=self.data_dir)
+            if "heart" in self.cohorts
+            else []
+        )
         if self.json:
-            print(json.dumps([dataclasses.asdict(r) for r in records], sort_keys=True))
+            print(json.dumps([dataclasses.asdict(r) for r in [*records, *spoilt]], sort_keys=True))
         else:
             console.print(
                 *correction.tables(records), *correction.verdicts(records), correction.LEGEND
             )
+            for record in records:
+                if record.config["rule"] == correction.SEALED:
+                    if record.config["cohort"] == "heart":
+                        console.print(fairness.clinical_table(record))
+                    console.print(fairness.fairness_table(record))
+            if spoilt:
+                console.print(poor_labels.table(spoilt))
+            console.print("All counts here are of test patients without noise: unprotected.")
             console.print(f"Figures: {svg}, calibration.svg; records: {self.out / 'records'}.")
         return 0

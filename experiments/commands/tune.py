@@ -18,6 +18,8 @@ class Tune:
     """Which of logistic and mlp."""
     studies: int = 8
     """Simulated studies that each setting is averaged over."""
+    paced: bool = False
+    """Search the sealed runs of ``inpatient asynchrony`` instead."""
     jobs: int = -1
     """Worker processes; -1 takes every core."""
 
@@ -30,6 +32,15 @@ class Tune:
         from experiments.tuning import search
         from privacy.errors import InvalidInputError
 
+        if self.paced:
+            from experiments import paced_tuning
+
+            found = paced_tuning.search(studies=self.studies, jobs=self.jobs)
+            for record in found:
+                record.write(writable_folder(self.out))
+                best = record.metrics["scores"][0]
+                print(f"{record.config['rule']}: AUC {best['auc']:.4f} with {best['setting']}")
+            return 0
         panels = list(product(self.regimes, self.models))
         for panel in panels:
             if panel not in SETTINGS:

@@ -5,7 +5,7 @@ hospital, each needs an entry in the ledger.
 """
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -104,14 +104,19 @@ def evaluate(sites: Mapping[str, Scored], *, replicates: int = 1_000, seed: int 
 
 
 def bands(
-    sites: Mapping[str, Scored], patients: Mapping[str, Patients], schema: Schema
+    sites: Mapping[str, Scored],
+    patients: Mapping[str, Patients],
+    schema: Schema,
+    *,
+    of: Callable[[Mapping[str, Scored]], float] | None = None,
 ) -> dict[str, tuple[float | None, int, int]]:
-    """Return within-site AUC, number ill and number well for each sex and age band.
+    """Return within-site AUC (or another figure), number ill and well, of each sex and age band.
 
     Args:
       sites: Scored test patients.
       patients: The same patients in the same order.
       schema: It must have the columns ``sex`` (1 male) and ``age`` (years).
+      of: The figure, of a band that has anybody; None: the AUC, where a pair can be compared.
     """
     sex, age = schema.names.index("sex"), schema.names.index("age")
     clinical = {name: schema.to_clinical(p.features) for name, p in patients.items()}
@@ -130,6 +135,8 @@ def bands(
             np.intersect1d(s.folds[s.outcomes == 1], s.folds[s.outcomes == 0]).size
             for s in some.values()
         )
+        if of is not None:
+            return (of(some) if some else None), ill, well
         return (auc(some) if mixed else None), ill, well
 
     cuts = {

@@ -111,7 +111,7 @@ def memory_event(
 ) -> dp.GaussianDpEvent:
     """Return one Gaussian event for several sums that share uploads, and so share their noise.
 
-    Exact for continuous Gaussian noise; for discrete noise an estimate. See ``leverage``.
+    Exact for continuous Gaussian noise; for discrete noise see ``linear``. See ``leverage``.
 
     Args:
       openings: A, one row an opened sum, one column an upload.

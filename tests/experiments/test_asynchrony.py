@@ -39,8 +39,9 @@ def test_on_a_network_corrected_and_memory_beat_waiting_for_all() -> None:
         assert found[rule]["final_gap"] < found["synchronous"]["final_gap"]
 
 
-def test_true_runs_keep_every_budget_and_the_fast_are_throttled() -> None:
-    point = Point("heart", "sealed corrected", horizon=40.0, folds=2, uploads=6)
+@pytest.mark.parametrize("rule", ["sealed corrected", "sealed memory"])
+def test_true_runs_keep_every_budget_and_the_fast_are_throttled(rule: str) -> None:
+    point = Point("heart", rule, horizon=40.0, folds=2, uploads=6)
     found = asynchrony.measure(point)
     assert found["epsilons"] is not None and set(found["epsilons"]) == {
         "cleveland",

@@ -67,6 +67,13 @@ def test_local_intercepts_leave_the_ranking_and_mend_switzerland() -> None:
     assert own["groups"]["switzerland"]["ece"] <= 0.06
     assert plain["groups"]["switzerland"]["ece"] >= 0.12
     assert plain["groups"]["switzerland"]["in_the_large"] > 0.5
+    assert found["release"] == "unprotected"
+    clinic = found["clinical"]["switzerland"]
+    assert clinic["negatives"] == 8 and 0.9 < clinic["expected_over_observed"] < 1.1
+    assert clinic["net_benefit"]["0.5"][0] > 0
+    men, women = (found["fairness"]["cleveland"][band] for band in ("male", "female"))
+    assert men["ill"] + men["well"] + women["ill"] + women["well"] == 303
+    assert men["auc"] is not None and abs(men["mean_error"]) < 0.1
 
 
 def test_a_second_run_computes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

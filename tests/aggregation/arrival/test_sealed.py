@@ -9,7 +9,18 @@ import pytest
 from dp_accounting import NeighboringRelation, NonPrivateDpEvent, SelfComposedDpEvent
 from numpy.typing import NDArray
 
-from aggregation.arrival import Arrival, Buffered, Pace, Trigger, corrected, replay, simulate
+from aggregation.arrival import (
+    Arrival,
+    Buffered,
+    Memory,
+    Pace,
+    Trigger,
+    corrected,
+    leverage,
+    replay,
+    simulate,
+)
+from aggregation.arrival.paced import Paced, memory_events
 from aggregation.arrival.sealed import SealedRun, run_sealed
 from aggregation.arrival.spending import allowed_uploads
 from aggregation.models import Model
@@ -17,7 +28,7 @@ from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import round_event
 from privacy.accounting import epsilon
-from privacy.accounting.events import DistributedDiscreteGaussianDpEvent
+from privacy.accounting.events import DistributedDiscreteGaussianDpEvent, LinearOpeningsDpEvent
 from privacy.errors import BudgetExceededError, InvalidInputError
 from privacy.mechanisms import clip
 
@@ -168,3 +179,75 @@ def test_what_is_not_covered_is_refused() -> None:
         run(dataclasses.replace(QUIET, local_steps=2))
     with pytest.raises(InvalidInputError, match="drops the stale"):
         run(PLAN, rule=Buffered(oldest=1))
+
+
+def test_memory_is_the_default_and_without_noise_its_replay() -> None:
+    def update(arrival: Arrival, w: NDArray[np.float64]) -> NDArray[np.float64]:
+        p = PATIENTS[arrival.hospital]
+        rows = PLAN.model.per_patient_gradients(w, p.features, p.outcomes)
+        total = clip(rows, clip_norm=1.0).values.sum(axis=0)
+        return np.asarray(-2.0 * total / sum(PLAN.declared_sizes))
+
+    memory = Memory(shares=dict.fromkeys(NAMES, 1.0))
+    replayed = replay(SCHEDULE, PLAN.first_model(), update, memory)
+    found = run_sealed(QUIET, SCHEDULE, PATIENTS, seed=5).models
+    np.testing.assert_allclose(found, replayed, atol=1e-2)
+    assert np.abs(found[-1]).max() > 0.1
+
+
+def test_memory_opens_to_the_same_integers_whichever_scheme_seals() -> None:
+    plain = run(PLAN, rule=None)
+    sealed = run(dataclasses.replace(PLAN, scheme="shares"), rule=None)
+    assert np.array_equal(sealed.opened, plain.opened)
+
+
+def test_with_memories_the_ledgers_hold_the_cost_of_all_openings_for_the_worst_colluder() -> None:
+    rule = Memory(shares=dict.fromkeys(NAMES, 1.0))
+    events = memory_events(PLAN, SCHEDULE, rule)
+    naive = round_event(PLAN, "a")
+    ledgers = run(PLAN, rule=None).ledgers
+    relation = NeighboringRelation.ADD_OR_REMOVE_ONE
+    for name in NAMES:
+        releases = [e for e in ledgers[name].entries() if e.kind == "release"]
+        assert {str(e.content["event"]["type"]) for e in releases} == {"LinearOpeningsDpEvent"}
+        count = SCHEDULE.uploads[name]
+        worst = max(
+            leverage(SCHEDULE, colluders=(other,))[name] for other in NAMES if other != name
+        )
+        event = events[name]
+        assert isinstance(event, LinearOpeningsDpEvent)
+        assert event.leverage * count == pytest.approx(worst, rel=1e-6)
+        cost = epsilon(SelfComposedDpEvent(event, count), delta=1e-5, relation=relation).upper
+        once = epsilon(SelfComposedDpEvent(naive, count), delta=1e-5, relation=relation).upper
+        assert once < cost < 1.8 * once
+
+
+def test_a_patient_moves_what_the_memory_holds_by_one_radius_at_any_time() -> None:
+    """Grey box: the openings up to any time add up to the last upload of each hospital."""
+    still = dataclasses.replace(PLAN, learning_rate=1e-12)
+    more = PATIENTS["a"]
+    fewer = {**PATIENTS, "a": more.take(np.arange(len(more) - 1))}
+    one = run(still, rule=None).opened
+    two = run_sealed(still, SCHEDULE, fewer, seed=5).opened
+    moved = np.linalg.norm(np.cumsum(one - two, axis=0), axis=1)
+    assert (moved <= PLAN.radius).all() and moved.max() > 0
+
+
+def test_with_memories_a_lost_upload_is_refused_not_forgotten() -> None:
+    paces = {name: dataclasses.replace(pace, dropout=0.3) for name, pace in PACES.items()}
+    lossy = simulate(paces, TRIGGER, horizon=15.0, seed=0, waits=True)
+    assert lossy.lost
+    with pytest.raises(InvalidInputError, match="sent again, the same bytes"):
+        run_sealed(PLAN, lossy, PATIENTS, seed=0)
+
+
+def test_every_party_recomputes_the_model_and_a_sum_too_small_for_the_noise_is_refused() -> None:
+    rule = Memory(shares=dict.fromkeys(NAMES, 1.0))
+    found = run(PLAN, rule=rule)
+    mine = Paced(PLAN, SCHEDULE, rule)
+    params = PLAN.first_model()
+    for version, opened in enumerate(found.opened):
+        params = mine.advance(params, opened, version)
+    assert np.array_equal(params, found.models[-1])
+    with pytest.raises(InvalidInputError, match="smallest_sum"):
+        run(dataclasses.replace(PLAN, smallest_sum=None))
