@@ -7,7 +7,7 @@ from typing import Any
 from experiments.demo import EPSILON
 from experiments.paper import learned
 from experiments.paper.commands import reproduce
-from experiments.paper.points import CORE, Points, core, row
+from experiments.paper.points import CORE, Points, change, core, row
 from experiments.paper.text import interval, nearest, power_of_ten, signed, tiny
 from experiments.paper.theory import theory
 from experiments.record import Record, read_records
@@ -120,34 +120,10 @@ def _varied(points: Points) -> list[dict[str, str]]:
     others = [r for r in others if r.config["epsilon"] in (None, EPSILON)]
     rows = []
     for record in [*others, *points.varied()]:
-        what, value = _change(record)
+        what, value = change(record)
         order = (what, value.rjust(8), record.config["design"], record.config["epsilon"] or 1e9)
         rows.append((order, {"what": what, "value": value, **row(record)}))
     return [r for _, r in sorted(rows, key=lambda pair: pair[0])]
-
-
-def _change(record: Record) -> tuple[str, str]:
-    """Say what differs from the core, and its value."""
-    config = record.config
-    setting = config["setting"]
-    ablated = {
-        "batch size": lambda: f"{setting['sampling_size']}",
-        "width": lambda: f"{config['width']}",
-        "local steps": lambda: f"{config['local_steps']}",
-        "clip norm": lambda: f"{setting['clip_norm']:g}",
-        "colluders": lambda: f"{config['colluders']}",
-        "rounds": lambda: f"{setting['rounds']}",
-    }
-    name = config.get("ablation")
-    if name is not None:
-        return name, ablated[name]() if name in ablated else ""
-    if config["cohort"] != "heart":
-        return "cohort", config["cohort"]
-    if config.get("sees") is not None:
-        return "adversary", config["sees"].replace("_", " ")
-    if config.get("local_steps", 1) > 1:
-        return "FedAvg", f"{config['local_steps']} local steps"
-    return "model and regime", f"{config['model']}, {config['regime']} batch"
 
 
 def _at_risk(bare: Record) -> list[dict[str, str]]:

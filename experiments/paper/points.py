@@ -7,7 +7,7 @@ from experiments.paper.text import epsilon, interval, nearest, up
 from experiments.paper.words import DESIGNS, REGIMES
 from experiments.record import Record
 
-__all__ = ["CORE", "Points", "core", "row"]
+__all__ = ["CORE", "Points", "change", "core", "plain", "row"]
 
 CORE = (("full", "logistic"), ("small", "mlp"))
 """Regime and model of the two panels."""
@@ -29,7 +29,7 @@ class Points:
         self.records = [r for r in records if r.config["experiment"] == "frontier"]
         self._best: dict[Key, Record] = {}
         for record in sorted(self.records, key=_weight):
-            if _plain(record):
+            if plain(record):
                 self._best[_key(record)] = record
 
     def find(self, regime: str, model: str, design: str, strength: float | None) -> Record | None:
@@ -43,7 +43,7 @@ class Points:
 
     def varied(self) -> list[Record]:
         """Return the records in which one thing differs from the core."""
-        return [r for r in self.records if not _plain(r)]
+        return [r for r in self.records if not plain(r)]
 
 
 def core(points: Points) -> list[Record]:
@@ -77,7 +77,31 @@ def row(record: Record) -> dict[str, str]:
     }
 
 
-def _plain(record: Record) -> bool:
+def change(record: Record) -> tuple[str, str]:
+    """Say what differs from the core, and its value."""
+    config = record.config
+    setting = config["setting"]
+    ablated = {
+        "batch size": lambda: f"{setting['sampling_size']}",
+        "width": lambda: f"{config['width']}",
+        "local steps": lambda: f"{config['local_steps']}",
+        "clip norm": lambda: f"{setting['clip_norm']:g}",
+        "colluders": lambda: f"{config['colluders']}",
+        "rounds": lambda: f"{setting['rounds']}",
+    }
+    name = config.get("ablation")
+    if name is not None:
+        return name, ablated[name]() if name in ablated else ""
+    if config["cohort"] != "heart":
+        return "cohort", config["cohort"]
+    if config.get("sees") is not None:
+        return "adversary", config["sees"].replace("_", " ")
+    if config.get("local_steps", 1) > 1:
+        return "FedAvg", f"{config['local_steps']} local steps"
+    return "model and regime", f"{config['model']}, {config['regime']} batch"
+
+
+def plain(record: Record) -> bool:
     """Whether a point varies nothing but what the core varies."""
     config: Any = record.config
     return (
