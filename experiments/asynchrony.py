@@ -50,8 +50,15 @@ def grid(
 
 def _point(cohort: str, rule: str, seed: int) -> Point:
     if cohort == "network":
-        slow = {"horizon": 400.0, "buffer": 10, "learning_rate": 2.5, "sealed_rate": 2.5}
-        return Point(cohort, rule, seed=seed, **slow)
+        return Point(
+            cohort,
+            rule,
+            seed=seed,
+            horizon=400.0,
+            buffer=10,
+            learning_rate=2.5,
+            sealed_rate=2.5,
+        )
     return Point(cohort, rule, seed=seed, **SEALED_SETTINGS.get(rule, {}))
 
 

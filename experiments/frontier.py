@@ -10,13 +10,24 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.figures import draw_frontier, save
-from experiments.grid import chosen_grid, full_grid, quick_grid
+from experiments.grid import cells, chosen_grid, command_of, full_grid, group, quick_grid
 from experiments.lineups import Settings
 from experiments.points import Point
 from experiments.record import Record, writable_folder
 from experiments.sweep import sweep
 
-__all__ = ["LEGEND", "chosen_grid", "draw", "full_grid", "quick_grid", "run", "tables"]
+__all__ = [
+    "LEGEND",
+    "cells",
+    "chosen_grid",
+    "command_of",
+    "draw",
+    "full_grid",
+    "group",
+    "quick_grid",
+    "run",
+    "tables",
+]
 
 _REGIMES = {"full": "All patients in every round", "small": "About 8 patients a hospital"}
 

@@ -169,7 +169,7 @@ def _scores(
 
 
 def _design(features: Vector) -> Vector:
-    return np.c_[features, np.ones(len(features))]
+    return np.column_stack([features, np.ones(len(features))])
 
 
 def table(records: Sequence[Record]) -> Table:

@@ -118,7 +118,7 @@ def memory_events(plan: Plan, schedule: Schedule, rule: Buffered | Memory) -> di
                 noise_multiplier=share,
                 radius=plan.radius,
                 dim=plan.model.dim,
-                uploads=schedule.uploads,
+                uploads=dict(schedule.uploads.items()),
             )
         )
     # The worst of each figure, over coalitions: at least the cost of every one of them.

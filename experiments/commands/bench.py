@@ -1,4 +1,4 @@
-"""``inpatient bench``: what sealing costs, and what a round of many hospitals costs."""
+"""``inpatient bench``: what sealing costs, attacks, and a round of many hospitals."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, arg, subcommand
 
+from experiments.commands.bench_attacks import BenchAttacks
 from experiments.commands.bench_sealing import BenchSealing
 
 __all__ = ["Bench", "BenchFederation"]
@@ -71,6 +72,7 @@ class Bench:
 
     what: Annotated[
         Annotated[BenchSealing, subcommand("sealing")]
+        | Annotated[BenchAttacks, subcommand("attacks")]
         | Annotated[BenchFederation, subcommand("federation")],
         arg(name=""),
         OmitArgPrefixes,

@@ -16,6 +16,10 @@ class Frontier:
     """Folder for records and figures; what is there already is not computed again."""
     quick: bool = False
     """The demo's ten points instead of the whole grid."""
+    groups: tuple[str, ...] = ()
+    """Only these groups of the published grid, "small" and "ablation" for example."""
+    cells: tuple[str, ...] = ()
+    """Only these points of the published grid, by their records' names."""
     designs: tuple[str, ...] = ()
     """Only these designs: none, article, local, sealed; at --epsilons, in --regime, --model."""
     epsilons: tuple[float, ...] = (1.0, math.inf)
@@ -48,6 +52,10 @@ class Frontier:
             points = frontier.chosen_grid(
                 self.designs, self.epsilons, self.regime, self.model, self.seed
             )
+        elif self.cells:
+            points = frontier.cells(self.cells, self.seed)
+        elif self.groups:
+            points = [p for name in self.groups for p in frontier.group(name, self.seed)]
         else:
             points = (frontier.quick_grid if self.quick else frontier.full_grid)(self.seed)
         console = Console(stderr=self.json)

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregation.course import Course, Rounds
 from aggregation.hospital import Hospital
 from aggregation.patients import Patients
 from aggregation.plan import Plan
@@ -28,7 +29,11 @@ class Watched(Patients):
 
 
 def hospital(
-    made: Plan, group: Patients | None = None, *, ledger: Ledger | None = None
+    made: Plan,
+    group: Patients | None = None,
+    *,
+    ledger: Ledger | None = None,
+    course: Course | None = None,
 ) -> Hospital:
     key = SigningKey.generate()
     scheme = make_scheme("plain", dim=made.model.dim, contributors=len(made.hospitals), bound=2**40)
@@ -41,6 +46,7 @@ def hospital(
         ledger=ledger or Ledger.in_memory(hospital="north", budget=budget, key=key),
         key=key,
         source=Seeded(1),
+        course=course,
     )
 
 
@@ -138,3 +144,50 @@ def test_the_contribution_names_the_ledger_head() -> None:
     second = member.contribute(made.first_model(), round_=1)
     assert first.ledger_head is not None
     assert first.ledger_head != second.ledger_head
+
+
+def test_at_its_own_pace_an_older_model_will_do_but_none_twice_or_of_the_future() -> None:
+    made = plan()
+    member = hospital(made)
+    member.join()
+    first = made.first_model()
+    zeros = np.zeros(made.model.dim, dtype=np.int64)
+    for _ in range(2):
+        member.learn(zeros)
+    with pytest.raises(RefusedError, match="none of the future"):
+        member.contribute(first, round_=3)
+    member.contribute(made.advance(first, zeros), round_=1)  # version 2 is there already
+    for old in (0, 1):
+        with pytest.raises(RefusedError, match="its last was of round 1"):
+            member.contribute(first, round_=old)
+    member.contribute(made.advance(made.advance(first, zeros), zeros), round_=2)
+
+
+def test_a_held_memory_is_taken_back_only_once_an_opened_sum_held_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Taking(Rounds):
+        """Rounds whose first sum lacks this hospital's upload: it was lost."""
+
+        def contributors(self, version: int) -> tuple[str, ...]:
+            return () if version == 0 else self.plan.hospitals
+
+    made = plan(noise="none", noise_multiplier=0.0, colluders=0)
+    member = hospital(made, course=Taking(made, keeps_memory=True))
+    member.join()
+    sent: list[Any] = []
+    seal = member._sealer.seal
+
+    def recorded(values: Any) -> bytes:
+        sent.append(values)
+        return seal(values)
+
+    monkeypatch.setattr(member._sealer, "seal", recorded)
+    zeros = np.zeros(made.model.dim, dtype=np.int64)
+    for version in range(3):
+        member.contribute(made.first_model(), round_=version)
+        member.learn(zeros)
+    assert sent[0].any() and np.array_equal(
+        sent[0], sent[1]
+    )  # nothing of it was opened: all of it again
+    assert not sent[2].any()  # the same patients, the same model: nothing has changed

@@ -19,9 +19,11 @@ class Silent(Seeded):
         return np.zeros(size, dtype=np.int64)
 
 
-def bare(made: Plan, group: Patients, params: np.ndarray) -> np.ndarray:  # [dim]
+def bare(
+    made: Plan, group: Patients, params: np.ndarray, weight: float = 1.0
+) -> np.ndarray:  # [dim]
     batches = (group,) * made.local_steps
-    return noised_update(made, "north", batches, params, Silent(0))
+    return noised_update(made, "north", batches, params, Silent(0), weight=weight)
 
 
 def extreme(seed: int, count: int, scale: float) -> Patients:
@@ -34,18 +36,19 @@ def extreme(seed: int, count: int, scale: float) -> Patients:
     st.integers(0, 200),
     st.sampled_from([1e-6, 1.0, 1e6]),
     st.sampled_from([16, 400, 4096]),
+    st.sampled_from([1.0, 0.37, 1e-3]),
 )
-def test_one_patient_moves_the_sum_by_at_most_the_radius(
-    seed: int, count: int, scale: float, radius: int
+def test_one_patient_moves_the_sum_by_at_most_the_radius_that_the_weight_leaves(
+    seed: int, count: int, scale: float, radius: int, weight: float
 ) -> None:
     made = plan(radius=radius)
     group = extreme(seed, count + 1, scale)
     params = np.random.default_rng(seed).normal(size=made.model.dim)
-    with_all = bare(made, group, params)
-    without = bare(made, group.take(np.arange(count)), params)
-    assert int(((with_all - without) ** 2).sum()) <= radius**2
+    with_all = bare(made, group, params, weight)
+    without = bare(made, group.take(np.arange(count)), params, weight)
+    assert int(((with_all - without) ** 2).sum()) <= made.radius_of(weight) ** 2 <= radius**2
     # Nobody else's integers move, not by one step: the difference is the patient's own row.
-    alone = bare(made, group.take(np.arange(count, count + 1)), params)
+    alone = bare(made, group.take(np.arange(count, count + 1)), params, weight)
     assert np.array_equal(with_all - without, alone)
 
 

@@ -66,7 +66,8 @@ QUIET = dataclasses.replace(PLAN, noise="none", noise_multiplier=0.0, colluders=
 
 
 def run(plan: Plan, **options: Any) -> SealedRun:
-    return run_sealed(plan, SCHEDULE, PATIENTS, **({"seed": 5, "rule": RULE} | options))
+    chosen: dict[str, Any] = {"seed": 5, "rule": RULE} | options
+    return run_sealed(plan, SCHEDULE, PATIENTS, **chosen)
 
 
 def test_without_noise_it_is_the_replay_to_within_rounding() -> None:
