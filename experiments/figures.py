@@ -186,7 +186,7 @@ def _draw_reference(ax: Axes, design: str, point: Record) -> None:
     ax.axvline(auc["value"], color=colour, linestyle=dash, linewidth=1.2, label=LABELS[design])
 
 
-def _bars(found: Sequence[Mapping[str, float]]) -> list[list[float]]:
+def _bars(found: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     """Distances to both ends; a mean over replicates may leave its interval by rounding alone."""
     return [
         [max(0.0, f["value"] - f["lower"]) for f in found],
