@@ -50,7 +50,7 @@ def draw_frontier(records: Sequence[Record]) -> Figure:
         _draw_panel(ax, _of(records, regime, model))
         ax.set_title(f"{TITLES[regime]} ({model})", fontsize=10)
     axes[0].set_ylabel("patients picked out of ten (risk)")
-    legend(figure, axes, columns=3)
+    legend(figure, list(axes), columns=3)
     return figure
 
 
@@ -94,7 +94,7 @@ def draw_scaling(records: Sequence[Record]) -> Figure:
         ax.title.set_fontsize(10)
         ax.grid(alpha=0.25, linewidth=0.5)
     axes[0].set_ylabel("within-site AUC gained by sealing")
-    legend(figure, axes, columns=3)
+    legend(figure, list(axes), columns=3)
     return figure
 
 
