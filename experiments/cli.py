@@ -16,6 +16,7 @@ from experiments.commands.account import Account
 from experiments.commands.asynchrony import Asynchrony
 from experiments.commands.attack import Attack
 from experiments.commands.bench import Bench
+from experiments.commands.claims import Claims
 from experiments.commands.correction import Correction
 from experiments.commands.frontier import Demo, Frontier
 from experiments.commands.ledger import Ledger
@@ -41,6 +42,7 @@ COMMANDS: dict[str, type[Command]] = {
     "correction": Correction,
     "account": Account,
     "attack": Attack,
+    "claims": Claims,
     "demo": Demo,
     "frontier": Frontier,
     "ledger": Ledger,
@@ -72,3 +74,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
         print("inpatient: interrupted; what was finished is kept.", file=sys.stderr)
         status = 130
     sys.exit(status)
+
+
+if __name__ == "__main__":
+    main()

@@ -236,8 +236,8 @@ def cells(names: Sequence[str], seed: int = 0) -> list[Point]:
     for name in names:
         if name not in known:
             raise InvalidInputError(
-                f"No cell {name!r} in the grid of seed {seed}; `inpatient results` lists those that "
-                "were published."
+                f"No cell {name!r} in the grid of seed {seed}; `inpatient results` lists what was "
+                "published."
             )
     return [known[name] for name in names]
 

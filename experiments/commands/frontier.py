@@ -16,6 +16,8 @@ class Frontier:
     """Folder for records and figures; what is there already is not computed again."""
     quick: bool = False
     """The demo's ten points instead of the whole grid."""
+    figure: Literal["frontier", "headline", "factors", "ablations", "at-risk"] | None = None
+    """Only the points of this figure, and the figure."""
     groups: tuple[str, ...] = ()
     """Only these groups of the published grid, "small" and "ablation" for example."""
     cells: tuple[str, ...] = ()
@@ -48,6 +50,8 @@ class Frontier:
 
         from experiments import frontier
 
+        if self.figure:
+            return self._draw(self.figure)
         if self.designs:
             points = frontier.chosen_grid(
                 self.designs, self.epsilons, self.regime, self.model, self.seed
@@ -72,6 +76,33 @@ class Frontier:
             print(json.dumps([dataclasses.asdict(r) for r in records], sort_keys=True))
         else:
             console.print(*frontier.tables(records), frontier.LEGEND)
+            console.print(f"Figure: {svg} and {png.name}; records: {self.out / 'records'}.")
+        return 0
+
+    def _draw(self, name: str) -> int:
+        import dataclasses
+        import json
+
+        from rich.console import Console
+
+        from experiments.figures import save
+        from experiments.grid_figures import FIGURES
+        from experiments.record import writable_folder
+        from experiments.sweep import sweep
+
+        console = Console(stderr=self.json)
+        records = sweep(
+            self.out,
+            FIGURES[name].points(self.seed),
+            jobs=self.jobs,
+            backend=self.backend,
+            data_dir=self.data_dir,
+            console=console,
+        )
+        svg, png = save(FIGURES[name].draw(records), writable_folder(self.out / "figures") / name)
+        if self.json:
+            print(json.dumps([dataclasses.asdict(r) for r in records], sort_keys=True))
+        else:
             console.print(f"Figure: {svg} and {png.name}; records: {self.out / 'records'}.")
         return 0
 

@@ -3,7 +3,13 @@
 from experiments.evaluation.acceptance import Check, acceptance
 from experiments.evaluation.calibration import Calibration, Reliability, calibration, reliability
 from experiments.evaluation.clinical import NetBenefit, net_benefit, sensitivity_at
-from experiments.evaluation.discrimination import auc, auc_difference, bootstrap_auc, delong
+from experiments.evaluation.discrimination import (
+    auc,
+    auc_difference,
+    bootstrap_auc,
+    bootstrap_difference,
+    delong,
+)
 from experiments.evaluation.scored import Estimate, Scored, join
 from experiments.evaluation.summary import Evaluation, Site, bands, evaluate
 
@@ -21,6 +27,7 @@ __all__ = [
     "auc_difference",
     "bands",
     "bootstrap_auc",
+    "bootstrap_difference",
     "calibration",
     "delong",
     "evaluate",

@@ -18,7 +18,7 @@ References:
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -30,7 +30,7 @@ from experiments.evaluation.scored import Estimate, Scored
 from privacy._validate import natural, unit_open
 from privacy.errors import InvalidInputError
 
-__all__ = ["auc", "auc_difference", "bootstrap_auc", "delong"]
+__all__ = ["auc", "auc_difference", "bootstrap_auc", "bootstrap_difference", "delong"]
 
 
 def auc(sites: Mapping[str, Scored]) -> float:
@@ -115,6 +115,45 @@ def auc_difference(
       InvalidInputError: The two do not score the same patients in the same order.
     """
     unit_open(confidence=confidence)
+    _check_same(ours, theirs)
+    drawn = _Draws(replicates, seed)  # the same patients for both
+    draws = _aucs(ours, drawn) - _aucs(theirs, drawn)
+    return _percentile(auc(ours) - auc(theirs), draws, confidence)
+
+
+def bootstrap_difference(
+    ours: Sequence[Mapping[str, Scored]],
+    theirs: Sequence[Mapping[str, Scored]],
+    *,
+    replicates: int = 1_000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> Estimate:
+    """Return our mean within-site AUC less theirs over the same cross-validations, paired.
+
+    A replicate draws patients within hospitals, the same for both and in every cross-validation,
+    and then cross-validations: so the noise of each run counts, as far as few of them show it.
+
+    Raises:
+      InvalidInputError: Other numbers of cross-validations, or other patients in one of them.
+    """
+    if len(ours) != len(theirs) or not ours:
+        raise InvalidInputError(
+            f"Expected as many cross-validations of both, got {len(ours)} and {len(theirs)}."
+        )
+    unit_open(confidence=confidence)
+    for one, other in zip(ours, theirs, strict=True):
+        _check_same(one, other)
+    drawn = _Draws(replicates, seed)
+    gaps = np.stack([_aucs(a, drawn) - _aucs(b, drawn) for a, b in zip(ours, theirs, strict=True)])
+    rng = np.random.default_rng([seed, len(ours)])
+    repeats = rng.integers(len(ours), size=gaps.shape)
+    draws = np.take_along_axis(gaps, repeats, axis=0).mean(axis=0)
+    value = float(np.mean([auc(a) - auc(b) for a, b in zip(ours, theirs, strict=True)]))
+    return _percentile(value, draws, confidence)
+
+
+def _check_same(ours: Mapping[str, Scored], theirs: Mapping[str, Scored]) -> None:
     for name in ours.keys() | theirs.keys():
         if (
             name not in ours
@@ -125,9 +164,6 @@ def auc_difference(
                 f"The two evaluations do not score the same patients of {name!r}; a paired "
                 "bootstrap needs the same patients in the same order."
             )
-    drawn = _Draws(replicates, seed)  # the same patients for both
-    draws = _aucs(ours, drawn) - _aucs(theirs, drawn)
-    return _percentile(auc(ours) - auc(theirs), draws, confidence)
 
 
 def _percentile(value: float, draws: NDArray[np.float64], confidence: float) -> Estimate:
