@@ -50,7 +50,7 @@ def draw_frontier(records: Sequence[Record]) -> Figure:
         _draw_panel(ax, _of(records, regime, model))
         ax.set_title(f"{TITLES[regime]} ({model})", fontsize=10)
     axes[0].set_ylabel("patients picked out of ten (risk)")
-    legend(figure, axes, columns=3)
+    legend(figure, list(axes), columns=3)
     return figure
 
 
@@ -94,7 +94,7 @@ def draw_scaling(records: Sequence[Record]) -> Figure:
         ax.title.set_fontsize(10)
         ax.grid(alpha=0.25, linewidth=0.5)
     axes[0].set_ylabel("within-site AUC gained by sealing")
-    legend(figure, axes, columns=3)
+    legend(figure, list(axes), columns=3)
     return figure
 
 
@@ -186,7 +186,7 @@ def _draw_reference(ax: Axes, design: str, point: Record) -> None:
     ax.axvline(auc["value"], color=colour, linestyle=dash, linewidth=1.2, label=LABELS[design])
 
 
-def _bars(found: Sequence[Mapping[str, float]]) -> list[list[float]]:
+def _bars(found: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     """Distances to both ends; a mean over replicates may leave its interval by rounding alone."""
     return [
         [max(0.0, f["value"] - f["lower"]) for f in found],

@@ -3,11 +3,12 @@
 import json
 import math
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any
 
 from experiments.design import DESIGNS
-from experiments.grid import GROUPS, chosen_grid, group, quick_grid
+from experiments.grid import GROUPS, chosen_grid, full_grid, group, quick_grid
 from experiments.paper.text import nearest
 from experiments.record import Record, config_hash
 
@@ -54,10 +55,14 @@ def command_of(record: Record) -> str:
                 f"inpatient frontier --designs {config['design']} --epsilons {strength:g} "
                 f"--regime {config['regime']} --model {config['model']}{tail}"
             )
-    for name in GROUPS:
-        if record.name in _names(group(name, seed)):
-            return f"inpatient frontier --groups {name}{tail}"
+    if record.name in _published(seed):
+        return f"inpatient frontier --cells {record.name}{tail}"
     return f"inpatient frontier{tail}"
+
+
+@cache
+def _published(seed: int) -> frozenset[str]:
+    return frozenset(_names(full_grid(seed)))
 
 
 def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
