@@ -6,10 +6,10 @@ OUT ?= results/demo
 PACKAGES := privacy aggregation attacks experiments paper tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser nightly audit bench lint format lock paper clean
+.PHONY: help setup demo test test-browser nightly audit bench bench-federation lint format lock paper clean
 
 help: ## this list
-	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-13s %s\n", $$1, $$2}'
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
 setup: $(VENV)/.ready ## the environment (about a minute)
 
@@ -57,6 +57,16 @@ audit: .venv-audit/.ready ## verify LEDGER=folder-or-file [TRUST=keys.json], not
 bench: .venv-bench/.ready ## sealing beside NVFLARE, Flower and Paillier, as ratios in one run
 	@.venv-bench/bin/inpatient bench sealing
 
+# pfl-research cannot share an environment with our accountant: its own, started as a process.
+.venv-bench-pfl/.ready: requirements-bench-pfl.lock torch.txt
+	@test -x .venv-bench-pfl/bin/python || $(PYTHON) -m venv .venv-bench-pfl
+	@.venv-bench-pfl/bin/python -m pip install -q --disable-pip-version-check --no-deps -r torch.txt
+	@.venv-bench-pfl/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-bench-pfl.lock
+	@touch $@
+
+bench-federation: .venv-bench/.ready .venv-bench-pfl/.ready ## 36,000 hospitals, beside Flower's and pfl-research's simulators
+	@.venv-bench/bin/inpatient bench federation
+
 lint: setup ## ruff and mypy --strict
 	@$(BIN)/ruff check $(PACKAGES)
 	@$(BIN)/ruff format --check $(PACKAGES)
@@ -71,9 +81,13 @@ lock: setup ## resolve requirements.lock anew (only here is uv used)
 	  --constraint torch.txt --no-emit-package torch --no-header --no-annotate -o requirements.lock
 	@$(BIN)/uv pip compile -q requirements-audit.in --universal --python-version 3.11 --generate-hashes \
 	  --constraint requirements.lock --no-header --no-annotate -o requirements-audit.lock
+	@$(BIN)/uv pip compile -q pyproject.toml requirements-bench.txt --universal --generate-hashes \
+	  --constraint torch.txt --no-emit-package torch --no-header --no-annotate -o requirements-bench.lock
+	@$(BIN)/uv pip compile -q requirements-bench-pfl.txt --universal --python-version 3.11 --generate-hashes \
+	  --constraint torch.txt --no-emit-package torch --no-header --no-annotate -o requirements-bench-pfl.lock
 
 paper: setup ## paper/paper.pdf from the committed records
 	@$(BIN)/inpatient paper
 
 clean: ## remove the environment and the results
-	rm -rf $(VENV) .venv-audit .venv-bench results
+	rm -rf $(VENV) .venv-audit .venv-bench .venv-bench-pfl results

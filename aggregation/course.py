@@ -44,7 +44,7 @@ class Course(Protocol):
         ...
 
     def advance(
-        self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "dim"], version: int
+        self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "slots"], version: int
     ) -> Float[np.ndarray, "dim"]:
         """Return the model that follows at ``version + 1``; called once a version, in order."""
         ...
@@ -74,7 +74,7 @@ class Rounds:
         return self.plan.hospitals
 
     def advance(
-        self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "dim"], version: int
+        self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "slots"], version: int
     ) -> Float[np.ndarray, "dim"]:
         """Return the next model, as the plan has it."""
         return self.plan.advance(params, opened_sum)

@@ -8,9 +8,10 @@ from dataclasses import dataclass, field, replace
 from typing import ClassVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregation.plan import Plan
-from attacks.closed_form import peel
+from attacks.closed_form import Found, peel
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction, guesses, join
 from attacks.spear import unmix
@@ -27,7 +28,12 @@ class Cascade:
     Guarantees (each is a test in ``tests/attacks/test_cascade.py``):
       - no worse than its parts, undefended; no false certificate;
       - where the exact steps explain everything, nothing is searched;
-      - with noise it is the search alone, and certifies nothing.
+      - with noise it is the search alone, and certifies nothing;
+      - every record says which step it comes from.
+
+    Confidences: 1 for a certificate; one minus the chance of a coincidence for what was read
+    without one; the restarts' agreement for what was searched. ``attacks.calibration`` turns the
+    last into frequencies by simulating public batches.
 
     Attributes:
       search: The last step; its seed is the cascade's.
@@ -56,15 +62,19 @@ class Cascade:
     ) -> Reconstruction:
         whole = unmix(plan, gradient, gradient.integers, prior)
         if whole.complete:
-            return Reconstruction(whole.records, whole.certified.astype(float), whole.certified)
+            return _records(whole, whole.certified.astype(float), "unmixed")
         found = peel(plan, gradient, prior)
-        confidence = np.where(found.certified, 1.0, 1 - 2.0**-found.bits)
-        read = Reconstruction(found.records, confidence, found.certified)
+        read = _records(found, np.where(found.certified, 1.0, 1 - 2.0**-found.bits), "read")
         if found.complete:
             return read
         rest = unmix(plan, gradient, found.residual, prior)
         if rest.complete:
-            both = rest.certified.astype(float)
-            return join(read, Reconstruction(rest.records, both, rest.certified))
+            return join(read, _records(rest, rest.certified.astype(float), "unmixed"))
         left = replace(gradient, integers=found.residual)
-        return join(read, self.search.attack(plan, left, prior, rng))
+        searched = self.search.attack(plan, left, prior, rng)
+        steps = tuple("guessed" if c == 0 else "searched" for c in searched.confidence)
+        return join(read, replace(searched, steps=steps))
+
+
+def _records(found: Found, confidence: NDArray[np.float64], step: str) -> Reconstruction:
+    return Reconstruction(found.records, confidence, found.certified, (step,) * len(found.records))

@@ -15,7 +15,7 @@ They are here to be beaten: ``attacks.tableak`` and ``attacks.cascade`` recover 
 """
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import torch
@@ -51,6 +51,8 @@ class Inversion:
       rate: Step of Adam, in standardised units.
       seed: Draws the starts.
     """
+
+    needs: ClassVar[type[GradientView]] = GradientView
 
     name: Literal["dlg", "idlg", "ig"] = "ig"
     restarts: int = 1

@@ -12,6 +12,7 @@ patients that it attacks.
 [[0.0, 0.0], [0.0, 0.0]]
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -102,6 +103,27 @@ class Prior:
                 levels[f.name] = tuple((smoothed / smoothed.sum()).tolist())
         rate = float((table.outcomes.sum() + _SMOOTHING) / (len(table) + 2 * _SMOOTHING))
         return cls(schema, levels, quantiles, rate, source)
+
+    @classmethod
+    def held(
+        cls, schema: Schema, patients: Mapping[str, Patients], public: Patients | None = None
+    ) -> "Prior":
+        """Take the marginals of all that a position holds: a public table and its own patients.
+
+        Args:
+          schema: What the columns mean.
+          patients: ``Knowledge.patients``: a colluder's own, by hospital.
+          public: A public table, if there is one.
+        """
+        tables = [t for t in (public, *patients.values()) if t is not None and len(t)]
+        if not tables:
+            return cls.from_schema(schema)
+        together = Patients(
+            np.concatenate([t.features for t in tables]),
+            np.concatenate([t.outcomes for t in tables]),
+        )
+        source = " and ".join([*(["table"] if public is not None else []), *sorted(patients)])
+        return cls.from_table(schema, together, source=source)
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:

@@ -19,6 +19,8 @@ class Reconstruction:
       records: Standardised by the schema's public constants; float64 ``[records, features]``.
       confidence: The attack's own probability that a record is right in all features.
       certified: Which records are proved to be patients of the batch, by replay of the gradient.
+      steps: Where each record comes from: ``read`` (closed form), ``unmixed``, ``searched`` or
+        ``guessed``; empty where an attack has one step only.
 
     Raises:
       InvalidInputError: Shapes do not agree, or a confidence is not in [0, 1].
@@ -27,9 +29,12 @@ class Reconstruction:
     records: Float[np.ndarray, "records features"]
     confidence: Float[np.ndarray, "records"]
     certified: Bool[np.ndarray, "records"]
+    steps: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.records)
+        if self.steps and len(self.steps) != n:
+            raise InvalidInputError(f"Expected one step a record, got {len(self.steps)} for {n}.")
         if self.confidence.shape != (n,) or self.certified.shape != (n,):
             raise InvalidInputError(
                 f"Expected one confidence and one certificate a record, got {n} records, "
@@ -51,8 +56,11 @@ def guesses(prior: Prior, count: int) -> Reconstruction:
 
 def join(*parts: Reconstruction) -> Reconstruction:
     """Put reconstructions together, one after the other."""
+    known = [p for p in parts if len(p)]
+    whole = all(p.steps for p in known)
     return Reconstruction(
         np.concatenate([p.records for p in parts]),
         np.concatenate([p.confidence for p in parts]),
         np.concatenate([p.certified for p in parts]),
+        tuple(step for p in known for step in p.steps) if whole else (),
     )

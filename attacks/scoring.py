@@ -14,7 +14,9 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 from scipy.optimize import linear_sum_assignment
 
+from aggregation.patients import Patients
 from attacks.features import Feature, errors, features_of
+from attacks.linkage import worst_off
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction
 from privacy.errors import InvalidInputError
@@ -52,6 +54,11 @@ class Score:
         return self.baselines["best"]
 
     @property
+    def worst_off(self) -> tuple[float, float]:
+        """Mean accuracy over the 5 % of patients who fared worst; and the baseline's."""
+        return worst_off(self.accuracy), worst_off(self.baseline)
+
+    @property
     def advantage(self) -> Float[np.ndarray, "patients"]:
         """Accuracy over what guessing gives, patient by patient."""
         return np.asarray(self.accuracy - self.baseline)
@@ -64,6 +71,7 @@ def score(
     rng: np.random.Generator,
     *,
     draws: int = 20,
+    public: Patients | None = None,
 ) -> Score:
     """Score one batch against the truth.
 
@@ -73,6 +81,7 @@ def score(
       prior: The prior that the attack had; the baseline has no more and no less.
       rng: Draws the baseline's guesses.
       draws: Batches of guesses that the baseline is averaged over.
+      public: A public table, for the baselines that need one.
 
     Raises:
       InvalidInputError: No patient, or other columns than the prior's.
@@ -88,7 +97,9 @@ def score(
     real = (gaps <= 1e-9).all(-1).any(1)  # floats of one grid value may differ in the last bit
     return Score(
         accuracy=matched_accuracies(reconstruction.records, truth, features),
-        baselines=baseline_accuracies(prior, truth, len(reconstruction), rng, draws=draws),
+        baselines=baseline_accuracies(
+            prior, truth, len(reconstruction), rng, draws=draws, public=public
+        ),
         certified=len(certified),
         false_certificates=int((~real).sum()),
     )
@@ -115,20 +126,39 @@ def baseline_accuracies(
     rng: np.random.Generator,
     *,
     draws: int = 20,
+    public: Patients | None = None,
 ) -> dict[str, NDArray[np.float64]]:
     """Return what ``count`` guesses from the prior get right, patient by patient, by their kind.
 
     ``best``: what the prior itself thinks best, and what an attack returns that found nothing.
     ``modes``: medians and modes, ``count`` times. ``draws``: independent marginals, the mean over
-    ``draws`` batches of guesses.
+    ``draws`` batches of guesses. With a public table also ``donors``: so many of its patients,
+    the mean over ``draws`` choices, each patient given the donor nearest to it; and ``labelled``:
+    the best guesses for either outcome by itself, in the shares that the table has.
     """
     features = features_of(prior.schema)
     drawn = [matched_accuracies(prior.draw(count, rng), truth, features) for _ in range(draws)]
-    return {
+    found = {
         "best": matched_accuracies(prior.best_guesses(count), truth, features),
         "modes": matched_accuracies(prior.modes(count), truth, features),
         "draws": np.asarray(np.mean(drawn, axis=0)),
     }
+    if public is not None:
+        chosen = [rng.choice(len(public), count, replace=True) for _ in range(draws)]
+        donated = [matched_accuracies(public.features[rows], truth, features) for rows in chosen]
+        found["donors"] = np.asarray(np.mean(donated, axis=0))
+        found["labelled"] = matched_accuracies(_labelled(prior, public, count), truth, features)
+    return found
+
+
+def _labelled(prior: Prior, public: Patients, count: int) -> Float[np.ndarray, "count features"]:
+    ill = round(count * float(public.outcomes.mean()))
+    parts = []
+    for outcome, share in ((0, count - ill), (1, ill)):
+        alike = public.take(public.outcomes == outcome)
+        if share:
+            parts.append(Prior.from_table(prior.schema, alike).best_guesses(share))
+    return np.concatenate(parts) if parts else prior.best_guesses(0)
 
 
 def lineup(

@@ -11,12 +11,17 @@ from typing import Protocol, runtime_checkable
 from attacks.active import Imprint
 from attacks.cascade import Cascade
 from attacks.closed_form import ClosedForm
+from attacks.disaggregation import Disaggregation
 from attacks.fedavg import FedAvgInversion
+from attacks.fishing import Fishing
 from attacks.informed import InformedExact, InformedSearch
 from attacks.inversion import Inversion
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction
+from attacks.row_space import RowSpace
 from attacks.spear import Spear
+from attacks.sratta import Sratta
+from attacks.stale import StaleInversion
 from attacks.tableak import TabLeak
 from attacks.views import Observation
 from privacy.errors import InvalidInputError
@@ -42,6 +47,11 @@ class Attack(Protocol):
         """What it is called, in commands and records."""
         ...
 
+    @property
+    def needs(self) -> type[Observation]:
+        """The view that it needs; it is refused any other."""
+        ...
+
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Return records, the attack's confidence in each, and which are certified."""
         ...
@@ -57,6 +67,11 @@ ATTACKS: Mapping[str, Callable[[Effort], Attack]] = {
     "ig": lambda e: Inversion("ig", e.restarts, e.iterations, seed=e.seed),
     "fedavg": lambda e: FedAvgInversion(e.restarts, e.iterations, seed=e.seed),
     "imprint": lambda _: Imprint(),
+    "fishing": lambda _: Fishing(),
+    "row_space": lambda _: RowSpace(),
+    "sratta": lambda _: Sratta(),
+    "disaggregation": lambda _: Disaggregation(),
+    "stale": lambda e: StaleInversion(e.restarts, e.iterations, seed=e.seed),
     "informed_exact": lambda _: InformedExact(),
     "informed_search": lambda e: InformedSearch(e.restarts, e.iterations, seed=e.seed),
 }

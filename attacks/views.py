@@ -19,6 +19,7 @@ public          the final model
 [1] Bonawitz et al. (2017), *Practical Secure Aggregation*, section 2: what a server may see.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, TypeVar, get_args
@@ -31,6 +32,7 @@ from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.transcript import AGGREGATOR, Message, Transcript
 from attacks.opening import plain_reader, read_opened
+from privacy._validate import finite_array
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 
 __all__ = [
@@ -149,11 +151,19 @@ class Envelope:
 
 @dataclass(frozen=True)
 class Contribution:
-    """One hospital's part in a sum, at the model that it was given."""
+    """One hospital's part in a sum, at the model that it was given.
+
+    Attributes:
+      hospital: Its name.
+      params: The model that it was given, of the last round or an older one.
+      labels: Outcomes of its batch, if they are declared.
+      weight: What it multiplied its patients' gradients by before the noise, as it signed.
+    """
 
     hospital: str
     params: Float[np.ndarray, "dim"]
     labels: Int[np.ndarray, "patients"] | None = None
+    weight: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -183,13 +193,15 @@ class Gradient:
         """The one model of all contributors.
 
         Raises:
-          RefusedError: They were given different models.
+          RefusedError: They were given different models, or weighed their patients.
         """
         first = self.contributions[0].params
-        if any(not np.array_equal(c.params, first) for c in self.contributions[1:]):
+        mixed = any(not np.array_equal(c.params, first) for c in self.contributions[1:])
+        if mixed or any(c.weight != 1 for c in self.contributions):
             raise RefusedError(
-                f"The sum of round {self.round} mixes gradients at different models; an attack on "
-                "one model can't read it. Use an attack on stale mixtures."
+                f"The sum of round {self.round} mixes gradients at different models, or of "
+                "different weights; an attack on one model can't read it. Use an attack on stale "
+                "mixtures ('stale')."
             )
         return first
 
@@ -272,7 +284,10 @@ def require(observation: Observation, kind: type[View], attack: str) -> View:
     """Return the observation if it is of the kind that an attack needs.
 
     Raises:
-      RefusedError: The adversary does not see what the attack needs.
+      RefusedError: The adversary does not see what the attack needs, or sees sums in which nobody
+        left a trace (a batch of zero, a layer that is dead).
+      InvalidInputError: A sum or a model is of the wrong shape or type, holds NaN, or the plan's
+        model is unknown.
     """
     if not isinstance(observation, kind):
         raise RefusedError(
@@ -280,7 +295,33 @@ def require(observation: Observation, kind: type[View], attack: str) -> View:
             f"{observation.adversary!r} sees a {type(observation).__name__}. Choose an adversary "
             "that sees more, or an attack that needs less."
         )
+    if isinstance(observation, GradientView):
+        _check_sums(observation)
     return observation
+
+
+def _check_sums(view: GradientView) -> None:
+    model = view.plan.model
+    if model.kind not in ("logistic", "mlp"):
+        raise InvalidInputError(
+            f"Unknown model {model.kind!r}: attacks know the gradients of logistic and mlp (ReLU)."
+        )
+    for g in view.gradients:
+        for part in g.contributions:
+            finite_array(params=part.params, hint=f"The model sent to {part.hospital} is broken.")
+        finite_array(integers=g.integers, hint=f"The sum of round {g.round} is broken.")
+        shapes = {g.integers.shape, *(c.params.shape for c in g.contributions)}
+        if shapes != {(model.dim,)} or g.integers.dtype.kind != "i":
+            raise InvalidInputError(
+                f"Expected {model.dim} integers and as many parameters in round {g.round}, got "
+                f"{g.integers.dtype} and shapes {sorted(shapes)}. Use one run's plan and messages."
+            )
+    first = sum(math.prod(shape) for _, shape in model.layout[:2])
+    if view.gradients and not any(g.integers[:first].any() for g in view.gradients):
+        raise RefusedError(
+            "Nobody left a trace in the first layer of any sum: the batch is empty, or the layer "
+            "is dead. There is nothing to reconstruct."
+        )
 
 
 def observe(transcript: Transcript, adversary: Adversary | Name) -> Observation:
@@ -363,10 +404,14 @@ def _single_updates(
 def _opened_sums(plan: Plan, transcript: Transcript, knowledge: Knowledge) -> tuple[Gradient, ...]:
     models = _models(transcript)
     sums = []
-    for opened in transcript.select(kind="opened", receiver=AGGREGATOR):
-        parts = transcript.select(kind="update", receiver=AGGREGATOR, round_=opened.round)
-        integers = read_opened(opened.payload, plan)
-        sums.append(_gradient(plan, parts, models, knowledge, integers, opened.round))
+    waiting: list[Message] = []  # a server opens all that it holds: what came since the last sum
+    for m in transcript:
+        if m.receiver == AGGREGATOR and m.kind == "update":
+            waiting.append(m)
+        elif m.receiver == AGGREGATOR and m.kind == "opened":
+            integers = read_opened(m.payload, plan)
+            sums.append(_gradient(plan, tuple(waiting), models, knowledge, integers, m.round))
+            waiting = []
     return tuple(sums)
 
 
@@ -393,7 +438,9 @@ def _gradient(
                 "though it answered it. Use the transcript of a whole run."
             )
         labels = knowledge.labels.get((part.round, part.sender))
-        contributions.append(Contribution(part.sender, models[place], labels))
+        weight = part.public.get("weight", 1.0)
+        known = float(weight) if isinstance(weight, int | float) else 1.0
+        contributions.append(Contribution(part.sender, models[place], labels, known))
     if not contributions:
         raise CorruptMessageError(f"The opened sum of round {round_} has no update before it.")
     return Gradient(round_, tuple(contributions), integers, _noise_std(plan, integers, len(parts)))
@@ -430,7 +477,11 @@ def _without(
         raise RefusedError(
             f"Every contributor of round {gradient.round} colludes: no patient is left to attack."
         )
-    return Gradient(gradient.round, left, integers, _noise_std(plan, integers, len(left)))
+    share = gradient.noise_std / float(np.sqrt(len(gradient.contributions)))
+    noise = share * float(np.sqrt(len(left)))
+    if plan.noise == "article":
+        noise = _noise_std(plan, integers, len(left))
+    return Gradient(gradient.round, left, integers, noise)
 
 
 def _models(transcript: Transcript) -> dict[Place, NDArray[np.float64]]:

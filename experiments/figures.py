@@ -15,47 +15,86 @@ from matplotlib.figure import Figure
 
 from experiments.record import Record
 
-__all__ = ["LABELS", "LOOKS", "TITLES", "draw_frontier", "save"]
+__all__ = ["LABELS", "LOOKS", "TITLES", "draw_frontier", "draw_scaling", "legend", "save"]
 
 LABELS = {
     "none": "no protection",
     "article": "the article's noise",
     "local": "full noise at each hospital",
     "sealed": "sealed sum, shared noise",
-    "pooled": "all patients in one place",
-    "local only": "each hospital alone",
+    "local only": "local training only",
+    "pooled": "pooled training",
 }
 LOOKS = {
     "none": ("#000000", "X"),
     "article": ("#D55E00", "s"),
     "local": ("#E69F00", "^"),
     "sealed": ("#0072B2", "o"),
-    "pooled": ("#009E73", "D"),
-    "local only": ("#CC79A7", "v"),
+    "local only": ("#009E73", "v"),
+    "pooled": ("#666666", "D"),
 }
 TITLES = {"full": "all patients in every round", "small": "about 8 patients a hospital"}
 
 
 def draw_frontier(records: Sequence[Record]) -> Figure:
-    """Risk against AUC, one panel a regime, one line a design, the proven bound drawn.
+    """Risk against AUC, one panel a regime and model, one line a design, the proven bound drawn.
 
-    The risk is the worst over the attacks of a point: how often it picks the patient out of ten.
-    The AUC axis points to the right: better models. A tick above a point is its proven bound.
+    The risk is that of the worst attack of a point: how often it picks the patient out of ten. The
+    AUC axis points to the right: better models. A tick above a point is its proven bound. What is
+    no federation has no risk to measure: its AUC is a vertical line with its interval.
     """
     panels = [(r, m) for r, m in _panels(records) if _of(records, r, m)]
-    figure = Figure(figsize=(4.2 * max(len(panels), 1), 4.0), layout="constrained")
+    figure = Figure(figsize=(4.2 * max(len(panels), 1), 4.2), layout="constrained")
     axes = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
     for ax, (regime, model) in zip(axes, panels, strict=True):
         _draw_panel(ax, _of(records, regime, model))
         ax.set_title(f"{TITLES[regime]} ({model})", fontsize=10)
     axes[0].set_ylabel("patients picked out of ten (risk)")
-    handles: dict[str, Artist] = {}
-    for ax in axes:
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=3, fontsize=8
-    )
+    legend(figure, list(axes), columns=3)
+    return figure
+
+
+def draw_scaling(records: Sequence[Record]) -> Figure:
+    """AUC gained by sealing against the number of hospitals, one panel an arrangement."""
+    panels = [
+        (name, title)
+        for name, title in (
+            ("divided", "the same patients, divided"),
+            ("growing", "every hospital brings its own"),
+        )
+        if any(r.config["arrangement"] == name for r in records)
+    ]
+    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
+    axes = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
+    looks = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", ":"))
+    for ax, (name, title) in zip(axes, panels, strict=True):
+        own = [r for r in records if r.config["arrangement"] == name]
+        epsilons = sorted({r.config["epsilon"] for r in own}, reverse=True)
+        for k, epsilon in enumerate(epsilons):
+            points = sorted(
+                (r for r in own if r.config["epsilon"] == epsilon),
+                key=lambda r: r.config["hospitals"],
+            )
+            gain = [p.metrics["gain"] for p in points]
+            y = [g["value"] for g in gain]
+            colour, marker, dash = looks[k % len(looks)]
+            ax.errorbar(
+                [p.config["hospitals"] * 1.06**k for p in points],
+                y,
+                yerr=_bars(gain),
+                color=colour,
+                marker=marker,
+                linestyle=dash,
+                linewidth=1.2,
+                capsize=3,
+                label=f"ε = {epsilon:g}",
+            )
+        ax.axhline(0, color="#555555", linewidth=0.8)
+        ax.set(xscale="log", xlabel="hospitals", title=title)
+        ax.title.set_fontsize(10)
+        ax.grid(alpha=0.25, linewidth=0.5)
+    axes[0].set_ylabel("within-site AUC gained by sealing")
+    legend(figure, list(axes), columns=3)
     return figure
 
 
@@ -68,6 +107,22 @@ def save(figure: Figure, path: Path) -> tuple[Path, Path]:
     return svg, png
 
 
+def legend(figure: Figure, axes: Sequence[Axes], *, columns: int) -> None:
+    """Put one legend below, each label once."""
+    handles: dict[str, Artist] = {}
+    for ax in axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
+        figure.legend(
+            list(handles.values()),
+            list(handles),
+            loc="outside lower center",
+            ncols=columns,
+            fontsize=8,
+        )
+
+
 def _panels(records: Sequence[Record]) -> list[tuple[str, str]]:
     found = {(r.config["regime"], r.config["model"]) for r in records}
     return sorted(found, key=lambda panel: (panel[0] != "full", panel[1]))
@@ -78,43 +133,65 @@ def _of(records: Sequence[Record], regime: str, model: str) -> list[Record]:
 
 
 def _draw_panel(ax: Axes, records: Sequence[Record]) -> None:
-    for design, (colour, marker) in LOOKS.items():
+    for design in LOOKS:
         points = [r for r in records if r.config["design"] == design]
         points.sort(key=lambda r: _infinite_last(r.config["epsilon"]))
-        if not points:
-            continue
-        auc = [p.metrics["auc_within"] for p in points]
-        risk = [p.metrics["risk"] for p in points]
-        x, y = [a["value"] for a in auc], [r["value"] for r in risk]
-        ax.errorbar(
-            x,
-            y,
-            xerr=[[a["value"] - a["lower"] for a in auc], [a["upper"] - a["value"] for a in auc]],
-            yerr=[[r["value"] - r["lower"] for r in risk], [r["upper"] - r["value"] for r in risk]],
-            color=colour,
-            marker=marker,
-            markersize=6,
-            linewidth=1.2,
-            elinewidth=0.6,
-            label=LABELS[design],
-        )
-        for point, px, py in zip(points, x, y, strict=True):
-            ax.annotate(
-                _epsilon_label(point.config),
-                (px, py),
-                textcoords="offset points",
-                xytext=(5, 5),
-                fontsize=7,
-                color=colour,
-            )
-            bound = point.metrics["bound"]
-            if bound is not None:
-                ax.plot([px], [bound], marker="_", markersize=12, color=colour)
+        if points and points[0].metrics["risks"]:
+            _draw_line(ax, design, points)
+        elif points:
+            _draw_reference(ax, design, points[-1])
     ax.plot([], [], marker="_", markersize=12, linestyle="", color="#555555", label="proven bound")
     ax.axhline(0.1, color="#555555", linestyle=":", linewidth=1, label="guessing")
     ax.set_ylim(0, 1.04)
     ax.set_xlabel("within-site AUC")
     ax.grid(alpha=0.25, linewidth=0.5)
+
+
+def _draw_line(ax: Axes, design: str, points: Sequence[Record]) -> None:
+    colour, marker = LOOKS[design]
+    auc = [p.metrics["auc_within"] for p in points]
+    risk = [p.metrics["risk"] for p in points]
+    x, y = [a["value"] for a in auc], [r["value"] for r in risk]
+    ax.errorbar(
+        x,
+        y,
+        xerr=_bars(auc),
+        yerr=_bars(risk),
+        color=colour,
+        marker=marker,
+        markersize=6,
+        linewidth=1.2,
+        elinewidth=0.6,
+        label=LABELS[design],
+    )
+    for point, px, py in zip(points, x, y, strict=True):
+        ax.annotate(
+            _epsilon_label(point.config),
+            (px, py),
+            textcoords="offset points",
+            xytext=(5, 5),
+            fontsize=7,
+            color=colour,
+        )
+        bound = point.metrics["bound"]
+        if bound is not None:
+            ax.plot([px], [bound], marker="_", markersize=12, color=colour)
+
+
+def _draw_reference(ax: Axes, design: str, point: Record) -> None:
+    colour, _ = LOOKS[design]
+    auc = point.metrics["auc_within"]
+    dash = (0, (4, 2)) if design == "pooled" else (0, (1, 1))
+    ax.axvspan(auc["lower"], auc["upper"], color=colour, alpha=0.08, linewidth=0)
+    ax.axvline(auc["value"], color=colour, linestyle=dash, linewidth=1.2, label=LABELS[design])
+
+
+def _bars(found: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """Distances to both ends; a mean over replicates may leave its interval by rounding alone."""
+    return [
+        [max(0.0, f["value"] - f["lower"]) for f in found],
+        [max(0.0, f["upper"] - f["value"]) for f in found],
+    ]
 
 
 def _infinite_last(epsilon: float | None) -> float:

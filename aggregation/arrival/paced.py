@@ -75,11 +75,16 @@ class Paced:
         return tuple(a.hospital for a in self.schedule.openings[version].arrivals)
 
     def advance(
-        self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "dim"], version: int
+        self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "slots"], version: int
     ) -> Float[np.ndarray, "dim"]:
         """Return the model that the rule makes of an opened sum."""
         plan = self.plan
-        moved = -plan.learning_rate * plan.step / sum(plan.declared_sizes) * opened_sum
+        moved = (
+            -plan.learning_rate
+            * plan.step
+            / sum(plan.declared_sizes)
+            * opened_sum[: plan.model.dim]
+        )
         return self.rule.step(params, moved, self.schedule.openings[version], params)
 
 

@@ -48,15 +48,17 @@ class Sealer(ABC):
           InvalidInputError: Another shape or type. Never for the size of a value.
         """
         residues = self.parameters.residues(self.parameters.check(values))
-        return wrap(Kind.UPDATE, self.label, self.parameters.digest, *self._seal(residues))
+        content = self._seal(residues)
+        parts = (content,) if isinstance(content, bytes) else content
+        return wrap(Kind.UPDATE, self.label, self.parameters.digest, *parts)
 
     def to_bytes(self) -> bytes:
         """Return this role's material, to be read by ``load_sealer``."""
         return material.join(Kind.SEALER, self.label, self.parameters, self._material())
 
     @abstractmethod
-    def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
-        """Return the sealed content, in parts."""
+    def _seal(self, residues: NDArray[np.uint64]) -> bytes | Sequence[bytes]:
+        """Return the sealed content, whole or in parts that are put together once."""
 
     def _material(self) -> bytes:
         return b""

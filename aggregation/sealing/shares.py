@@ -17,7 +17,9 @@ used once). ``holders - threshold`` lost holders don't stop the federation. The 
 hospitals themselves, who then need trust nobody else. A box is bound to its hospital's name: nobody
 can contribute a copy of another's update, nor a multiple of it, as homomorphic ciphertexts allow.
 
-A content is: ephemeral X25519 key 32 | one box a holder | masked vector in words.
+A content is: the sealer's X25519 key 32 | salt 32 | one box a holder | masked vector in words. A
+sealer agrees once with each holder and derives each box's key with a fresh salt: who could read its
+memory could read its patients, so that a new agreement an update would hide nothing more.
 """
 
 import os
@@ -53,8 +55,9 @@ from privacy.errors import CorruptMessageError
 
 __all__ = ["ShareHolder", "Shares", "SharesOpener", "combine"]
 
-_LABEL = "shares/1"
+_LABEL = "shares/2"
 _KEY = 32
+_SALT = 32
 _TAG = 16
 
 
@@ -157,7 +160,14 @@ class _Sealer(Sealer):
 
     def __init__(self, parameters: Parameters, hospital: str) -> None:
         super().__init__(parameters, hospital)
-        self._quorum, self._public = read_quorum(parameters, _LABEL)
+        self._quorum, public = read_quorum(parameters, _LABEL)
+        ephemeral = X25519PrivateKey.generate()
+        self._key = ephemeral.public_key().public_bytes_raw()
+        self._agreed: dict[str, tuple[bytes, bytes]] = {}
+        for name in self._quorum.names:
+            theirs = bytes.fromhex(public[name].box)
+            shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(theirs))
+            self._agreed[name] = shared, theirs
 
     def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
         seeds = [os.urandom(SEED) for _ in self._quorum.pieces]
@@ -165,16 +175,13 @@ class _Sealer(Sealer):
         masked = residues.astype(lane(bits))
         subtract_streams(masked, seeds)
         masked &= masked.dtype.type((1 << bits) - 1)
-        ephemeral = X25519PrivateKey.generate()
-        sender = ephemeral.public_key().public_bytes_raw()
+        salt, bound = os.urandom(_SALT), _bound(self.parameters, self.hospital)
         boxes = []
-        for name in self._quorum.names:
-            theirs = bytes.fromhex(self._public[name].box)
-            shared = ephemeral.exchange(X25519PublicKey.from_public_bytes(theirs))
-            box = _box(shared, sender, theirs)
+        for name, (shared, theirs) in self._agreed.items():
+            box = _box(shared, salt, self._key, theirs)
             content = b"".join(seeds[i] for i in self._quorum.held_by(name))
-            boxes.append(box.encrypt(bytes(12), content, _bound(self.parameters, self.hospital)))
-        return sender, *boxes, self.parameters.to_words(masked)
+            boxes.append(box.encrypt(bytes(12), content, bound))
+        return self._key, salt, *boxes, self.parameters.to_words(masked)
 
 
 class _Adder(Adder):
@@ -251,7 +258,7 @@ class ShareHolder(Holder):
 
     def _seeds(self, contribution: Contribution) -> list[bytes]:
         content = self._unframed(contribution.sealed)
-        sender, start = content[:_KEY], _KEY
+        sender, salt, start = content[:_KEY], content[_KEY : _KEY + _SALT], _KEY + _SALT
         for name in self.quorum.names:
             size = _box_size(self.quorum, name)
             if name == self.name:
@@ -260,7 +267,7 @@ class ShareHolder(Holder):
         ours = self._private.public_key().public_bytes_raw()
         try:
             shared = self._private.exchange(X25519PublicKey.from_public_bytes(sender))
-            opened = _box(shared, sender, ours).decrypt(
+            opened = _box(shared, salt, sender, ours).decrypt(
                 bytes(12),
                 content[start : start + size],
                 _bound(self._parameters, contribution.hospital),
@@ -324,14 +331,14 @@ def _box_size(quorum: Quorum, name: str) -> int:
 
 
 def _head_size(quorum: Quorum) -> int:
-    return _KEY + sum(_box_size(quorum, name) for name in quorum.names)
+    return _KEY + _SALT + sum(_box_size(quorum, name) for name in quorum.names)
 
 
 def _bound(parameters: Parameters, hospital: str) -> bytes:
     return bytes.fromhex(parameters.digest) + hospital.encode()
 
 
-def _box(shared: bytes, sender: bytes, receiver: bytes) -> ChaCha20Poly1305:
+def _box(shared: bytes, salt: bytes, sender: bytes, receiver: bytes) -> ChaCha20Poly1305:
     """Make the cipher of one box; its key is fresh, so that its nonce may be constant."""
-    info = b"inpatient shares box v1" + sender + receiver
-    return ChaCha20Poly1305(HKDF(SHA256(), _KEY, salt=None, info=info).derive(shared))
+    info = b"inpatient shares box v2" + sender + receiver
+    return ChaCha20Poly1305(HKDF(SHA256(), _KEY, salt=salt, info=info).derive(shared))

@@ -1,36 +1,37 @@
 """A round of tens of thousands of hospitals: seconds, memory, and where the time goes.
 
-The job: hospitals of median 200 patients (lognormal sizes), 18 features, logistic regression, all
-patients in each round, clipping, exact integers, discrete noise of the operating system, the plan's
-epsilon checked before a patient is read. Patients are made block by block, and their making is part
-of the time. Sums are those that every sealing scheme opens to; sealing is timed by ``sealing``.
+The job (``federation_job``) with clipping, exact integers, discrete noise of the operating system,
+the plan's epsilon checked before a patient is read. Patients are made block by block, and their
+making is part of the time. Sums are those that every sealing scheme opens to; sealing is timed by
+``sealing``. Peers simulate fewer hospitals, since a round of all would take them too long; we are
+timed at that number too, in the same run, and ratios are between equals.
 """
 
-import math
 import resource
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from time import perf_counter
 from typing import Any
 
 import numpy as np
 from dp_accounting import DpEvent, NeighboringRelation, SelfComposedDpEvent
-from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.models import Model
 from aggregation.plan import Plan
 from aggregation.vectorised import Fleet
+from experiments.benchmarks.federation_job import BLOCK, FEATURES, Job, blocks, sizes
+from experiments.benchmarks.simulators import PFL_PYTHON, Peer, find_peers
 from privacy._validate import natural
 from privacy.accounting.events import DistributedDiscreteGaussianDpEvent
 from privacy.calibration import noise_multiplier
+from privacy.errors import RefusedError
 from privacy.mechanisms import OperatingSystem
 
 __all__ = ["Benchmark", "Row", "measure"]
 
-FEATURES = 18
-_BLOCK = 64  # hospitals made and computed at once
-_MEDIAN, _SPREAD = 200, 0.25  # of the lognormal numbers of patients
+_PEER_ROUNDS = 3  # the median of so many
 _RADIUS = 512
 _DELTA = 1e-5
 _EPSILON = 1.0
@@ -41,20 +42,20 @@ class Row:
     """One contender.
 
     Attributes:
-      name: ``inpatient``.
+      name: ``inpatient``, ``flower`` or ``pfl``.
       size: Hospitals.
       seconds: Median of the rounds.
       bytes: Of all updates of a round before sealing.
-      accuracy: Of the last model on the last block's patients, fraction right.
+      accuracy: Of the last model on other patients, fraction right; None: not asked of a peer.
       ratio_to: What the ratio is to; None without peers.
-      ratio: Of seconds.
+      ratio: Of seconds, at the same number of hospitals in the same run.
     """
 
     name: str
     size: int
     seconds: float
     bytes: int
-    accuracy: float
+    accuracy: float | None
     ratio_to: str | None = None
     ratio: float | None = None
 
@@ -82,45 +83,61 @@ class Benchmark:
         return asdict(self)
 
 
-@dataclass(frozen=True)
-class _Block:
-    """Neighbouring hospitals."""
-
-    features: Float[np.ndarray, "patients features"]
-    outcomes: Int[np.ndarray, "patients"]
-    offsets: Int[np.ndarray, "ends"]
-
-
 def measure(
     hospitals: int,
     *,
     rounds: int = 1,
     threads: int = 2,
     seed: int = 0,
+    peer_hospitals: int = 0,
+    pfl_python: Path = PFL_PYTHON,
     progress: Callable[[str], None] = lambda _: None,
 ) -> Benchmark:
-    """Run some rounds and return what they took.
+    """Run some rounds and return what they took, beside the peers on the same job.
 
     Args:
       hospitals: At least 2.
       rounds: Timed one by one.
       threads: Blocks that are computed at the same time.
       seed: Of the simulated patients; the noise is the operating system's.
+      peer_hospitals: How many the peers simulate, and we beside them; 0: no peers.
+      pfl_python: The interpreter of pfl's environment.
       progress: Told what is being done.
+
+    Raises:
+      InvalidInputError: A number is too small, or a peer is absent.
+      RefusedError: A peer's seeded sum is not ours: it did not do the same job.
     """
     natural(hospitals=hospitals, least=2)
     natural(rounds=rounds, least=1)
-    sizes = _sizes(hospitals, seed)
-    plan = _plan(sizes, rounds)
-    fleet = Fleet(plan, lambda: _blocks(sizes, seed), target_epsilon=_EPSILON, threads=threads)
-    OperatingSystem().discrete_gaussian(1.0, 1)  # loads OpenDP, once a process
+    natural(peer_hospitals=peer_hospitals)
+    peers = find_peers(pfl_python) if peer_hospitals else {}
+    ours, fleet, patients = _ours(hospitals, rounds, threads, seed, progress)
+    rows = [ours]
+    if peers:
+        natural(peer_hospitals=peer_hospitals, least=2)
+        small, beside, _ = _ours(peer_hospitals, _PEER_ROUNDS, threads, seed, progress)
+        rows.append(small)
+        rows += _beside(peers, beside.plan, small, seed, progress)
+    phases = {name: spent / rounds for name, spent in asdict(fleet.phases).items()}
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return Benchmark(tuple(rows), phases, patients, fleet.spent, peak)
+
+
+def _ours(
+    hospitals: int, rounds: int, threads: int, seed: int, progress: Callable[[str], None]
+) -> tuple[Row, Fleet, int]:
+    numbers = sizes(hospitals, seed)
+    plan = _plan(numbers, rounds)
+    fleet = Fleet(plan, lambda: blocks(numbers, seed), target_epsilon=_EPSILON, threads=threads)
+    OperatingSystem().discrete_gaussian(plan.share_std, 1)  # makes its table, once a process
     params, seconds, patients = plan.first_model(), [], 0
     for round_ in range(rounds):
         progress(f"round {round_ + 1} of {rounds}, {hospitals:,} hospitals")
         start = perf_counter()
         params, patients = fleet.advance(params)
         seconds.append(perf_counter() - start)
-    test = next(_blocks(_sizes(_BLOCK, seed + 1), seed + 1))
+    test = next(blocks(sizes(BLOCK, seed + 1), seed + 1))
     right = (plan.model.scores(params, test.features) > 0) == (test.outcomes == 1)
     row = Row(
         "inpatient",
@@ -129,30 +146,36 @@ def measure(
         8 * plan.model.dim * hospitals,
         float(right.mean()),
     )
-    phases = {name: spent / rounds for name, spent in asdict(fleet.phases).items()}
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Benchmark((row,), phases, patients, fleet.spent, peak)
+    return row, fleet, patients
 
 
-def _sizes(hospitals: int, seed: int) -> NDArray[np.int64]:
-    drawn = np.random.default_rng([seed, 0]).lognormal(math.log(_MEDIAN), _SPREAD, hospitals)
-    return np.maximum(1, np.rint(drawn)).astype(np.int64)
+def _beside(
+    peers: Mapping[str, Peer],
+    plan: Plan,
+    ours: Row,
+    seed: int,
+    progress: Callable[[str], None],
+) -> Iterator[Row]:
+    """Time each peer on our job, after its seeded sum was found to be ours."""
+    job = Job(ours.size, seed, 1.0, _RADIUS, plan.share_std, _PEER_ROUNDS)
+    numbers = sizes(ours.size, seed)
+    fleet = Fleet.simulated(plan, lambda: blocks(numbers, seed), seed=seed)
+    expected = sum(u.sum(axis=0) for u in fleet.updates(np.zeros(plan.model.dim)))
+    for name, peer in peers.items():
+        progress(f"{name}, {ours.size:,} hospitals")
+        seconds, total = peer(job)
+        if not np.array_equal(total, expected):
+            raise RefusedError(
+                f"{name}'s seeded sum is not ours, so it did not do the same job: "
+                f"{total[:3]}... against {np.asarray(expected)[:3]}... Its versions may differ "
+                "from the lock; make its environment anew."
+            )
+        yield Row(name, ours.size, seconds, ours.bytes, None, "inpatient", seconds / ours.seconds)
 
 
-def _blocks(sizes: NDArray[np.int64], seed: int) -> Iterator[_Block]:
-    """Make patients whose outcome follows the first features; the same each round."""
-    weights = np.linspace(1.0, 0.0, FEATURES)
-    for first in range(0, len(sizes), _BLOCK):
-        offsets = np.concatenate([[0], np.cumsum(sizes[first : first + _BLOCK])])
-        rng = np.random.default_rng([seed, 1, first])
-        features = rng.standard_normal((int(offsets[-1]), FEATURES))
-        chance = 0.5 * (1 + np.tanh(0.5 * (features @ weights)))
-        yield _Block(features, (rng.random(len(chance)) < chance).astype(np.int64), offsets)
-
-
-def _plan(sizes: NDArray[np.int64], rounds: int) -> Plan:
+def _plan(numbers: NDArray[np.int64], rounds: int) -> Plan:
     model = Model("logistic", FEATURES)
-    honest = len(sizes) - 1
+    honest = len(numbers) - 1
 
     def event_at(multiplier: float) -> DpEvent:
         return SelfComposedDpEvent(
@@ -165,8 +188,8 @@ def _plan(sizes: NDArray[np.int64], rounds: int) -> Plan:
     return Plan(
         run="bench",
         model=model,
-        hospitals=tuple(f"h{k:05d}" for k in range(len(sizes))),
-        declared_sizes=tuple(int(n) for n in sizes),
+        hospitals=tuple(f"h{k:05d}" for k in range(len(numbers))),
+        declared_sizes=tuple(int(n) for n in numbers),
         rounds=rounds,
         learning_rate=2.0,
         noise="shared",

@@ -22,7 +22,7 @@ from numpy.typing import NDArray
 
 from privacy.errors import InvalidInputError
 
-__all__ = ["PEERS", "Measured", "median_time", "require_peers"]
+__all__ = ["PEERS", "Measured", "least_time", "require_peers"]
 
 Updates = NDArray[np.float64]
 
@@ -48,15 +48,18 @@ class Measured:
     note: str = ""
 
 
-def median_time(action: Callable[[], Any], *, repeats: int) -> tuple[float, Any]:
-    """Return the median seconds of an action, after one call to warm up, and its last result."""
+def least_time(action: Callable[[], Any], *, repeats: int) -> tuple[float, Any]:
+    """Return the least seconds of an action, after one call to warm up, and its last result.
+
+    What else runs on a machine only ever adds, so that the least is the action's own.
+    """
     action()
     seconds, result = [], None
     for _ in range(repeats):
         start = perf_counter()
         result = action()
         seconds.append(perf_counter() - start)
-    return float(np.median(seconds)), result
+    return min(seconds), result
 
 
 def require_peers() -> dict[str, str]:
@@ -117,7 +120,7 @@ def measure_nvflare(updates: Updates, hospitals: int, repeats: int) -> Measured:
         return serialised
 
     with _quiet():
-        seconds, _ = median_time(lambda: seal(updates[0]), repeats=repeats)
+        seconds, _ = least_time(lambda: seal(updates[0]), repeats=repeats)
         sealed = [seal(update) for update in updates]
     helper = helpers.WeightedAggregationHelper(weigh_by_local_iter=False)
 
@@ -133,7 +136,7 @@ def measure_nvflare(updates: Updates, hospitals: int, repeats: int) -> Measured:
     decryptor = import_module(he + "model_decryptor").HEModelDecryptor()
     decryptor.tenseal_context = client
     with _quiet():
-        open_seconds, opened = median_time(
+        open_seconds, opened = least_time(
             lambda: decryptor.decryption(dict(total), {"update": True}, context), repeats=repeats
         )
     # Its server divides by the weights of all contributors.
@@ -194,8 +197,8 @@ def measure_flower(updates: Updates, hospitals: int, repeats: int) -> Measured:
         uploads["shares"] = sum(len(box) for box in shares[stage.CIPHERTEXT_LIST])
         timed.append(perf_counter() - start)
 
-    whole, _ = median_time(one_round, repeats=max(1, repeats // 2))
-    seconds = float(np.median(timed))
+    whole, _ = least_time(one_round, repeats=max(1, repeats // 2))
+    seconds = min(timed)
     quantised = [mod.quantize([update], clip, target)[0].astype(np.int64) for update in updates]
     total = np.sum(quantised, axis=0)
     opened = quantisation.dequantize([total], clip, target)[0] - clip * (len(updates) - 1)
@@ -219,14 +222,14 @@ def measure_paillier(updates: Updates, hospitals: int, repeats: int) -> Measured
     def seal(row: Sequence[int]) -> list[int]:
         return [public.raw_encrypt(int(value) % public.n) for value in row]
 
-    seconds, _ = median_time(lambda: seal(whole[0].tolist()), repeats=1)
+    seconds, _ = least_time(lambda: seal(whole[0].tolist()), repeats=1)
     sealed = [seal(row.tolist()) for row in whole]
     square, totals = public.nsquare, [1] * some
     start = perf_counter()
     for row in sealed:
         totals = [a * b % square for a, b in zip(totals, row, strict=True)]
     add_seconds = (perf_counter() - start) / len(sealed)
-    open_seconds, raw = median_time(lambda: [private.raw_decrypt(c) for c in totals], repeats=1)
+    open_seconds, raw = least_time(lambda: [private.raw_decrypt(c) for c in totals], repeats=1)
     opened = np.array([r - public.n if r > public.n // 2 else r for r in raw], dtype=float) * step
     error = float(np.abs(opened - updates[:, :some].sum(axis=0)).max())
     scale = size / some

@@ -29,7 +29,7 @@ from aggregation.sealing import Contribution, Parameters, Policy, Roster, make_s
 from aggregation.sealing.holders import Quorum
 from aggregation.sealing.pairwise import PairwiseSealer
 from aggregation.sealing.streams import lane
-from experiments.benchmarks.peers import PEERS, Measured, median_time, require_peers
+from experiments.benchmarks.peers import PEERS, Measured, least_time, require_peers
 from privacy._validate import natural
 from privacy.errors import CorruptMessageError
 from privacy.ledger.keys import SigningKey
@@ -127,7 +127,7 @@ def measure(
     Args:
       points: Pairs of size and hospitals.
       peers: Whether the field's packages take part.
-      repeats: Timings of which the median is taken.
+      repeats: Timings of which the least is taken.
       progress: Told what is measured next.
 
     Raises:
@@ -168,7 +168,7 @@ def measure_ours(name: str, updates: NDArray[np.float64], hospitals: int, repeat
     names = [f"hospital {i}" for i in range(len(updates))]
     keys = {hospital: SigningKey.generate() for hospital in names}
     sealers = [scheme.sealer(hospital) for hospital in names]
-    seconds, _ = median_time(lambda: sealers[0].seal(integers[0]), repeats=repeats)
+    seconds, _ = least_time(lambda: sealers[0].seal(integers[0]), repeats=repeats)
     for sealer in sealers:
         if isinstance(sealer, PairwiseSealer):
             sealer.round = repeats + 1  # the first has sealed some rounds more than the others
@@ -190,7 +190,7 @@ def measure_ours(name: str, updates: NDArray[np.float64], hospitals: int, repeat
             adder.add(contribution.sealed)
         return adder.total()
 
-    add_seconds, total = median_time(add_all, repeats=repeats)
+    add_seconds, total = least_time(add_all, repeats=repeats)
     size = len(contributions[0].sealed)
     if name == "pairwise" and hospitals > len(updates):
         note = "all hospitals answer to open; not opened here"
@@ -212,13 +212,13 @@ def measure_ours(name: str, updates: NDArray[np.float64], hospitals: int, repeat
 def _measure_numpy(updates: NDArray[np.float64], hospitals: int, repeats: int) -> Measured:
     """Float32 in clear."""
     singles = updates.astype(np.float32)
-    seconds, content = median_time(singles[0].tobytes, repeats=repeats)
+    seconds, content = least_time(singles[0].tobytes, repeats=repeats)
     total = np.zeros(updates.shape[1], dtype=np.float32)
 
     def add() -> None:
         np.add(total, np.frombuffer(content, dtype=np.float32), out=total)
 
-    add_seconds, _ = median_time(add, repeats=repeats)
+    add_seconds, _ = least_time(add, repeats=repeats)
     error = float(np.abs(singles.sum(axis=0) - updates.sum(axis=0)).max())
     return Measured(seconds, add_seconds, 0.0, len(content), error, "float32 in clear")
 
@@ -236,7 +236,7 @@ def _measure_aes(updates: NDArray[np.float64], hospitals: int, repeats: int) -> 
             for start in range(0, size, block):
                 cipher.update_into(zeros[: size - start], buffer)
 
-    seconds, _ = median_time(expand, repeats=max(repeats, 5))
+    seconds, _ = least_time(expand, repeats=max(repeats, 5))
     return Measured(seconds, None, None, 0, None, f"{streams} key streams alone")
 
 

@@ -1,4 +1,4 @@
-"""``inpatient bench``: what sealing costs, and what a round of many hospitals costs."""
+"""``inpatient bench``: what sealing, accounting, attacks and a round of many hospitals cost."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,6 +6,8 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, arg, subcommand
 
+from experiments.commands.bench_accounting import BenchAccounting
+from experiments.commands.bench_attacks import BenchAttacks
 from experiments.commands.bench_sealing import BenchSealing
 
 __all__ = ["Bench", "BenchFederation"]
@@ -13,7 +15,7 @@ __all__ = ["Bench", "BenchFederation"]
 
 @dataclass(frozen=True)
 class BenchFederation:
-    """A round of tens of thousands of hospitals, exact noise included: seconds and memory."""
+    """A round of tens of thousands of hospitals, exact noise included, beside Flower and pfl."""
 
     hospitals: int = 36_000
     """Hospitals, of median 200 patients."""
@@ -21,6 +23,12 @@ class BenchFederation:
     """Rounds, timed one by one."""
     threads: int = 2
     """Blocks of hospitals computed at the same time."""
+    peer_hospitals: int = 1_000
+    """Hospitals that the peers simulate, and we beside them."""
+    ours: bool = False
+    """Leave the peers out, in an environment that lacks them."""
+    pfl_python: Path = Path(".venv-bench-pfl/bin/python")
+    """The interpreter of pfl's own environment."""
     seed: int = 0
     """Of the simulated patients; the noise is the operating system's."""
     out: Path = Path("results/bench")
@@ -45,13 +53,15 @@ class BenchFederation:
                 rounds=self.rounds,
                 threads=self.threads,
                 seed=self.seed,
+                peer_hospitals=0 if self.ours else self.peer_hospitals,
+                pfl_python=self.pfl_python,
                 progress=status.update,
             )
         write_json(folder / "federation.json", found.to_json())
         if self.json:
             print(json.dumps(found.to_json()))
             return 0
-        (row,) = found.rows
+        row, *others = found.rows
         table = Table(title=f"{row.size:,} hospitals, {found.patients:,} patients")
         table.add_column("of a round")
         table.add_column("", justify="right")
@@ -61,6 +71,11 @@ class BenchFederation:
         table.add_row("epsilon of the run", f"{found.epsilon:.4f}")
         for name, seconds in found.phases.items():
             table.add_row(f"  {name}, seconds of all threads", f"{seconds:.1f}")
+        for other in others:
+            ratio = "" if other.ratio is None else f" ({other.ratio:.1f} times ours)"
+            table.add_row(
+                f"{other.name}, {other.size:,} hospitals: seconds", f"{other.seconds:.2f}{ratio}"
+            )
         Console().print(table)
         return 0
 
@@ -71,7 +86,9 @@ class Bench:
 
     what: Annotated[
         Annotated[BenchSealing, subcommand("sealing")]
-        | Annotated[BenchFederation, subcommand("federation")],
+        | Annotated[BenchAttacks, subcommand("attacks")]
+        | Annotated[BenchFederation, subcommand("federation")]
+        | Annotated[BenchAccounting, subcommand("accounting")],
         arg(name=""),
         OmitArgPrefixes,
         OmitSubcommandPrefixes,

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import typst
 
-from experiments.figures import draw_frontier, save
+from experiments.paper.drawing import draw
 from experiments.paper.numbers import numbers, published
 from experiments.paper.page import write_page
+from experiments.paper.points import Points
 from experiments.paper.readme import fill
 from experiments.record import write_json
 from privacy.errors import InvalidInputError
@@ -28,11 +29,10 @@ def build(root: Path) -> Path:
     """
     paper = root / "paper"
     records = published(paper)
-    found = numbers(records)
+    found = numbers(records, paper / "timings.json")
     write_json(paper / "numbers.json", found)
-    (paper / "figures").mkdir(exist_ok=True)
-    save(draw_frontier(records), paper / "figures" / "frontier")
-    write_page(paper / "frontier.html", records)
+    draw(paper / "figures", records)
+    write_page(paper / "frontier.html", Points(records).records)
     fill(root, found)
     return compile_pdf(paper)
 

@@ -1,108 +1,147 @@
-"""Every number of the paper and the README, as text, made from records and from nothing else."""
+"""Every number of the paper and the READMEs, as text, made from records and from nothing else."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from experiments.demo import EPSILON
-from experiments.frontier import quick_grid
-from experiments.paper.text import epsilon, interval, nearest, power_of_ten, signed, up
+from experiments.paper import learned
+from experiments.paper.commands import reproduce
+from experiments.paper.points import CORE, Points, change, core, row
+from experiments.paper.text import interval, nearest, power_of_ten, signed, tiny
 from experiments.paper.theory import theory
-from experiments.paper.words import DESIGNS, REGIMES
 from experiments.record import Record, read_records
 from privacy.errors import InvalidInputError
 
-__all__ = ["numbers", "published", "rows"]
+__all__ = ["NAMED", "numbers", "published"]
+
+_FULL, _SMALL = CORE
 
 NAMED = {
-    "bare": ("small", "none", None),
-    "clipped": ("small", "local", None),
-    "article": ("small", "article", EPSILON),
-    "sealed": ("small", "sealed", EPSILON),
-    "local": ("small", "local", EPSILON),
-    "full_bare": ("full", "none", None),
-    "full_sealed": ("full", "sealed", EPSILON),
-    "full_local": ("full", "local", EPSILON),
-    "full_article": ("full", "article", EPSILON),
+    "bare": (*_SMALL, "none", None),
+    "clipped": (*_SMALL, "local", None),
+    "summed": (*_SMALL, "sealed", None),
+    "article": (*_SMALL, "article", EPSILON),
+    "sealed": (*_SMALL, "sealed", EPSILON),
+    "local": (*_SMALL, "local", EPSILON),
+    "full_bare": (*_FULL, "none", None),
+    "full_sealed": (*_FULL, "sealed", EPSILON),
+    "full_local": (*_FULL, "local", EPSILON),
+    "full_article": (*_FULL, "article", EPSILON),
 }
-"""The points that prose speaks of: regime, design, epsilon."""
+"""The points that prose speaks of: regime, model, design, epsilon. Each must have a record."""
+
+_OPTIONAL = {
+    "alone": (*_SMALL, "local only", None),
+    "pooled": (*_SMALL, "pooled", None),
+    "full_alone": (*_FULL, "local only", None),
+    "full_pooled": (*_FULL, "pooled", None),
+    "other_bare": ("small", "logistic", "none", None),
+    "other_sealed": ("small", "logistic", "sealed", EPSILON),
+}
 
 
 def published(paper: Path) -> list[Record]:
-    """Return the demo's points, in the grid's order, from the committed records.
+    """Return all committed records.
 
     Raises:
-      InvalidInputError: A point of the grid has no record.
+      InvalidInputError: A point that the paper's prose speaks of has no record.
     """
-    found = {record.name: record for record in read_records(paper / "records")}
-    names = [Record(point.config, {}, {}).name for point in quick_grid()]
-    missing = [p.label for p, name in zip(quick_grid(), names, strict=True) if name not in found]
+    records = read_records(paper / "records")
+    points = Points(records)
+    missing = [name for name, key in NAMED.items() if points.find(*key) is None]
     if missing:
         raise InvalidInputError(
             f"{paper / 'records'} lacks the records of {', '.join(missing)}. Make them with "
             f"`inpatient frontier --quick --out {paper}`."
         )
-    return [found[name] for name in names]
+    return records
 
 
-def numbers(records: Sequence[Record]) -> dict[str, Any]:
+def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
     """Every number of the paper as text, rounded once (``text``).
 
     Args:
-      records: The demo's points (``published``).
+      records: All committed records (``published``).
+      timings: The sweeps' sidecar, for minutes; it need not exist.
     """
-    by_key = {(r.config["regime"], r.config["design"], r.config["epsilon"]): r for r in records}
-    first = by_key[NAMED["full_bare"]]
+    points = Points(records)
+    found = {name: _must(points, name) for name in NAMED}
+    found |= {n: r for n, key in _OPTIONAL.items() if (r := points.find(*key)) is not None}
+    first = found["full_bare"]
     return {
         "frontier": {
-            "rows": rows(records),
-            "named": {name: _row(by_key[key]) for name, key in NAMED.items()},
+            "rows": [row(r) for r in core(points)],
+            "all": str(len(points.records)),
+            "named": {name: row(r) for name, r in found.items()},
+            "varied": _varied(points),
         },
-        "claims": [],
-        "reproduce": [],
-        "theory": theory(records),
-        "cost_full": _difference(by_key, "full_bare", "full_sealed"),
-        "cost_small": _difference(by_key, "bare", "sealed"),
-        "gain_full": "+" + _difference(by_key, "full_sealed", "full_local"),
-        "gain_small": "+" + _difference(by_key, "sealed", "local"),
+        "at_risk": _at_risk(found["bare"]),
+        "scaling": learned.scaling(records),
+        "correction": learned.correction(records),
+        "acceptance": learned.acceptance(records),
+        "poor_labels": learned.poor_labels(records),
+        "replications": learned.replications(records),
+        "asynchrony": learned.asynchrony(records),
+        "claims": learned.claims(records),
+        "theory": theory([r for r in points.records if r.config["cohort"] == "heart"]),
+        "reproduce": reproduce(records, timings),
+        "cost_full": _difference(found, "full_bare", "full_sealed"),
+        "cost_small": _difference(found, "bare", "sealed"),
+        "gain_full": _difference(found, "full_sealed", "full_local", sign=True),
+        "gain_small": _difference(found, "sealed", "local", sign=True),
         "delta": power_of_ten(first.config["delta"]),
         "lineup": str(first.config["lineup"]),
         "guess": nearest(1 / first.config["lineup"], 2),
+        "validations": str(len(found["sealed"].config["seeds"])),
         "commit": first.stamp["commit"][:12],
+        "wrap": tiny(max(r.metrics["wrap_probability"] for r in points.records)),
         "switzerland_negatives": str(first.metrics["auc_sites"]["switzerland"]["negatives"]),
         "brier": nearest(first.metrics["brier"]),
         "brier_local": nearest(first.metrics["brier_local_intercept"]),
     }
 
 
-def rows(records: Sequence[Record]) -> list[dict[str, str]]:
-    """One row a point of the frontier, in the records' order."""
-    return [_row(record) for record in records]
+def _must(points: Points, name: str) -> Record:
+    record = points.find(*NAMED[name])
+    if record is None:
+        raise InvalidInputError(f"There is no record of the point {name}: {NAMED[name]}.")
+    return record
 
 
-def _difference(by_key: Mapping[Any, Record], better: str, worse: str) -> str:
-    first, second = (by_key[NAMED[name]].metrics["auc_within"]["value"] for name in (better, worse))
-    return signed(first - second).removeprefix("+")
+def _difference(found: dict[str, Record], better: str, worse: str, *, sign: bool = False) -> str:
+    first, second = (found[name].metrics["auc_within"]["value"] for name in (better, worse))
+    return (signed if sign else nearest)(first - second)
 
 
-def _row(record: Record) -> dict[str, str]:
-    config, m = record.config, record.metrics
-    risk, spent = m["risk"], m["epsilon"]
-    return {
-        "record": record.name,
-        "regime": config["regime"],
-        "regime_label": f"{REGIMES['en'][config['regime']]}, {config['model']}",
-        "model": config["model"],
-        "design": config["design"],
-        "design_label": DESIGNS["en"][config["design"]],
-        "epsilon": epsilon(config["epsilon"]),
-        "certified": "none" if spent is None else up(spent["upper"]),
-        "auc": nearest(m["auc_within"]["value"]),
-        "auc_interval": interval(m["auc_within"]),
-        "risk": nearest(risk["value"], 2),
-        "risk_interval": interval(risk, 2),
-        "targets": str(risk["targets"]),
-        "exact": nearest(risk["exact"], 2),
-        "bound": "none" if m["bound"] is None else up(m["bound"]),
-        "kilobytes": nearest(m["upload_bytes"] / 1e3, 1),
-    }
+def _varied(points: Points) -> list[dict[str, str]]:
+    """Points in which one thing differs from the core, and the core's own two other panels."""
+    others = [*points.panel("small", "logistic"), *points.panel("full", "mlp")]
+    others = [r for r in others if r.config["epsilon"] in (None, EPSILON)]
+    rows = []
+    for record in [*others, *points.varied()]:
+        what, value = change(record)
+        order = (what, value.rjust(8), record.config["design"], record.config["epsilon"] or 1e9)
+        rows.append((order, {"what": what, "value": value, **row(record)}))
+    return [r for _, r in sorted(rows, key=lambda pair: pair[0])]
+
+
+def _at_risk(bare: Record) -> list[dict[str, str]]:
+    """Targets with a trait against those without, under the attack that did best."""
+    attack = bare.metrics["risk"]["attack"]
+    rows = []
+    for trait, attacks in bare.metrics.get("risks_by_trait", {}).items():
+        halves = attacks.get(attack, {})
+        if {"with", "without"} <= halves.keys():
+            rows.append(
+                {
+                    "trait": trait,
+                    **{
+                        half.replace("without", "lacks").replace("with", "has"): (
+                            f"{nearest(r['value'], 2)} ({interval(r, 2)})"
+                        )
+                        for half, r in halves.items()
+                    },
+                }
+            )
+    return rows

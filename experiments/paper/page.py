@@ -12,7 +12,8 @@ from typing import Any
 import jinja2
 
 from experiments.figures import LABELS, LOOKS, TITLES
-from experiments.frontier import command_of
+from experiments.paper.commands import command_of
+from experiments.paper.points import CORE, change, plain
 from experiments.paper.text import epsilon, interval, nearest, up
 from experiments.record import Record
 
@@ -43,8 +44,7 @@ def page(records: Sequence[Record]) -> str:
     Args:
       records: Points of the frontier, of any cohort, regime and model; a panel is made of each.
     """
-    keys = list(dict.fromkeys(_key(r) for r in records))
-    keys.sort(key=lambda k: (k[0] != "heart", k[1] != "full", k))
+    keys = sorted({_key(r) for r in records})
     folder = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined
@@ -66,19 +66,23 @@ def page(records: Sequence[Record]) -> str:
     )
 
 
-def _key(record: Record) -> tuple[str, str, str]:
+def _key(record: Record) -> tuple[int, str]:
+    """The panel of a point: the core's two first, then what is varied."""
     config = record.config
-    return config["cohort"], config["regime"], config["model"]
+    if not plain(record):
+        what, value = change(record)
+        return 3, f"{what} varied" if config.get("ablation") else f"{what}: {value}"
+    place = CORE.index(panel) if (panel := (config["regime"], config["model"])) in CORE else 2
+    return place, f"{TITLES[config['regime']]}, {config['model']}"
 
 
-def _panel(key: tuple[str, str, str], records: Sequence[Record]) -> dict[str, Any]:
-    cohort, regime, model = key
+def _panel(key: tuple[int, str], records: Sequence[Record]) -> dict[str, Any]:
     aucs = [r.metrics["auc_within"] for r in records]
     low = min(a["lower"] for a in aucs) - 0.01
     high = max(a["upper"] for a in aucs) + 0.01
 
     def x(value: float) -> float:
-        return round(_LEFT + _INNER_WIDTH * (value - low) / (high - low), 1)
+        return round(float(_LEFT + _INNER_WIDTH * (value - low) / (high - low)), 1)
 
     order = {design: k for k, design in enumerate(LOOKS)}
     ordered = sorted(
@@ -87,7 +91,7 @@ def _panel(key: tuple[str, str, str], records: Sequence[Record]) -> dict[str, An
     )
     ticks = [t / 20 for t in range(21) if low <= t / 20 <= high]
     return {
-        "title": f"{cohort}: {TITLES[regime]}, {model}",
+        "title": key[1],
         "points": [_point(r, x) for r in ordered],
         "ticks": [{"x": x(t), "label": f"{t:.2f}"} for t in ticks],
         "rungs": [{"y": _y(t / 5), "label": f"{t / 5:.1f}"} for t in range(6)],
@@ -107,8 +111,9 @@ def _point(record: Record, x: Any) -> dict[str, Any]:
     spent = "none" if m["epsilon"] is None else up(m["epsilon"]["upper"])
     colour, marker = LOOKS[config["design"]]
     label = LABELS[config["design"]]
+    varied = "" if plain(record) else f"; {': '.join(change(record))}"
     shown = [
-        ("design", f"{label}, ε = {strength}"),
+        ("design", f"{label}, ε = {strength}{varied}"),
         ("within-site AUC", f"{nearest(auc['value'])} ({interval(auc)})"),
         ("risk", f"{nearest(risk['value'], 2)} ({interval(risk, 2)}), {risk['targets']} line-ups"),
         ("best attack", risk["attack"]),
@@ -135,7 +140,7 @@ def _point(record: Record, x: Any) -> dict[str, Any]:
         "y0": _y(risk["lower"]),
         "y1": _y(risk["upper"]),
         "bound": None if m["bound"] is None else _y(m["bound"]),
-        "said": f"{label}, epsilon {strength}: AUC {nearest(auc['value'])}, "
+        "said": f"{label}, epsilon {strength}{varied}: AUC {nearest(auc['value'])}, "
         f"risk {nearest(risk['value'], 2)}, proven bound {bound}",
         "shown": shown,
         "auc": shown[1][1],

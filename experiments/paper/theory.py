@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import cache
 from typing import Any
 
 from dp_accounting import (
@@ -33,6 +34,7 @@ def theory(frontier: Sequence[Record]) -> dict[str, Any]:
     return {"article": _article(), "bounds": _bounds(), "discrete": _discrete(frontier)}
 
 
+@cache
 def _article() -> dict[str, Any]:
     """The article's noise at epsilon 1, were its sensitivity a constant."""
     multiplier = math.sqrt(2 * math.log(1.25 / DELTA))
@@ -55,6 +57,7 @@ def _article() -> dict[str, Any]:
     return {"multiplier": up(multiplier), "rows": rows}
 
 
+@cache
 def _bounds() -> list[dict[str, str]]:
     """What runs that spend the same epsilon let the best attack do."""
 

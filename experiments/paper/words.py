@@ -12,12 +12,16 @@ DESIGNS = {
         "article": "the article's noise",
         "local": "full noise at each hospital",
         "sealed": "sealed sum, shared noise",
+        "local only": "local training only",
+        "pooled": "pooled training",
     },
     "zh": {
         "none": "无保护",
         "article": "文章的噪声",
         "local": "各院各加全部噪声",
         "sealed": "密封求和,共享噪声",
+        "local only": "只在本地训练",
+        "pooled": "集中训练",
     },
 }
 COLUMNS = {

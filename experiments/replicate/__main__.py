@@ -1,22 +1,29 @@
-"""``python -m experiments.replicate --data-dir FOLDER``: the published numbers beside ours."""
+"""``python -m experiments.replicate --data-dir FOLDER``: the published numbers beside ours.
+
+Each number is a record in OUT/records, so that a second run computes only what is missing and the
+paper can read them (``experiment``: ``replicate``).
+"""
 
 import json
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import tyro
 
-from privacy.errors import InpatientError
+from experiments.replicate.numbers import PARTS, Number, numbers, record_of
+from privacy.errors import InpatientError, InvalidInputError
 
 
 @dataclass(frozen=True)
 class Replicate:
-    """Replicate TabLeak's accuracies and SPEAR's batch sizes on UCI Adult."""
+    """Replicate published numbers: the table is UCI Adult, read from a folder."""
 
-    data_dir: Path
-    """Folder with adult.data or adult.data.gz."""
+    data_dir: Path | None = None
+    """Folder with adult.data or adult.data.gz; needed for tableak, spear and imprint."""
+    only: tuple[str, ...] = PARTS
+    """Which replications: tableak, spear, imprint, rero, audit."""
     batches: int = 50
     """Batches for each of TabLeak's batch sizes (the paper: 50)."""
     restarts: int = 30
@@ -27,15 +34,27 @@ class Replicate:
     """Batch sizes for TabLeak."""
     jobs: int = -1
     """Worker processes; -1 takes every core."""
+    out: Path = Path("results/replicate")
+    """Folder for the records."""
     json: bool = False
     """Print JSON instead of a table."""
 
     def run(self) -> int:
-        """Run both and print."""
-        from experiments.replicate.adult import load_adult
+        """Compute what has no record yet, and print everything."""
+        from experiments.record import Record, read_records, stamp, writable_folder
 
-        people, schema = load_adult(self.data_dir)
-        rows = self._tableak(people, schema) + _spear(people, schema)
+        unknown = sorted(set(self.only) - set(PARTS))
+        if unknown:
+            raise InvalidInputError(f"Unknown replications {unknown}; choose of {list(PARTS)}.")
+        folder = writable_folder(self.out / "records")
+        done = {record.name: record for record in read_records(folder)}
+        stamped, rows = stamp(), []
+        for number in self._numbers():
+            name = Record(number.config, {}, {}).name
+            if name not in done:
+                done[name] = record_of(number, stamped)
+                done[name].write(folder)
+            rows.append({**done[name].config, **done[name].metrics})
         if self.json:
             print(json.dumps({"rows": rows}, sort_keys=True))
             return 0
@@ -49,75 +68,16 @@ class Replicate:
         Console().print(table)
         return 0
 
-    def _tableak(self, people: Any, schema: Any) -> list[dict[str, Any]]:
-        import numpy as np
-        from joblib import Parallel, delayed
-
-        from attacks.intervals import cluster_bootstrap
-        from experiments.replicate.tableak import PUBLISHED, OneHot
-
-        inputs = OneHot.of(schema, people)
-        rows = []
-        for size in self.sizes:
-            results = Parallel(self.jobs)(
-                delayed(_one)(people, schema, inputs, size, seed, self.restarts, self.iterations)
-                for seed in range(self.batches)
-            )
-            for attack, values in (
-                ("tableak", np.array([r.accuracy for r in results])),
-                ("guess", np.array([r.guess for r in results])),
-            ):
-                low, high = cluster_bootstrap(
-                    values, np.arange(len(values)), np.random.default_rng(0)
-                )
-                mean = PUBLISHED.get((size, attack))
-                rows.append(
-                    {
-                        "what": f"{attack}, accuracy, batch {size}",
-                        "published": f"{mean[0]:.3f} (sd {mean[1]:.3f})" if mean else "-",
-                        "ours": float(values.mean()),
-                        "lower": low,
-                        "upper": high,
-                        "why": "falling step, starts from the prior, no test people in the prior"
-                        if attack == "tableak"
-                        else "independent draws",
-                    }
-                )
-        return rows
-
-
-def _one(
-    people: Any, schema: Any, inputs: Any, size: int, seed: int, restarts: int, iterations: int
-) -> Any:
-    import torch
-
-    from experiments.replicate.tableak import attack_batch
-
-    torch.set_num_threads(1)
-    return attack_batch(
-        people, schema, inputs, size=size, seed=seed, restarts=restarts, iterations=iterations
-    )
-
-
-def _spear(people: Any, schema: Any) -> list[dict[str, Any]]:
-    from attacks.intervals import clopper_pearson
-    from experiments.replicate.spear import solve_batch
-
-    rows = []
-    for size in (8, 12, 16, 20):
-        solved = sum(solve_batch(people, schema, size=size, seed=seed).exact for seed in range(5))
-        low, high = clopper_pearson(solved, 5)
-        rows.append(
-            {
-                "what": f"spear, width 256, batch {size}, solved exactly",
-                "published": "up to about 25",
-                "ours": solved / 5,
-                "lower": low,
-                "upper": high,
-                "why": "all bit vectors are tried in place of sampling; one output only",
-            }
+    def _numbers(self) -> Iterator[Number]:
+        return numbers(
+            self.only,
+            self.data_dir,
+            sizes=self.sizes,
+            batches=self.batches,
+            restarts=self.restarts,
+            iterations=self.iterations,
+            jobs=self.jobs,
         )
-    return rows
 
 
 if __name__ == "__main__":

@@ -12,6 +12,7 @@ about 1e-12 (above it they only grow wide).
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -21,13 +22,23 @@ from numpy.typing import NDArray
 
 from privacy.accounting import grids
 from privacy.accounting._search import bisect_up
-from privacy.accounting.convolution import Weighted, convolve
+from privacy.accounting.convolution import Weighted, convolution
 from privacy.accounting.profiles import Attained, Profile, kind, stacked
 
-__all__ = ["Composition", "Part", "Parts", "compose", "compose_below", "gridded_delta", "spread"]
+__all__ = [
+    "Composition",
+    "Part",
+    "Parts",
+    "compose",
+    "compose_below",
+    "compose_rounds",
+    "gridded_delta",
+    "spread",
+]
 
 Part = tuple[Profile, int]  # a profile, and how many such releases
 Parts = tuple[Part, ...]
+Sides = tuple[list[Weighted], list[Weighted]]  # when a patient is removed, and when one is added
 Stack = tuple[Profile, NDArray[np.int64], tuple[float, float]]
 
 _FLOAT = 2e-16
@@ -107,42 +118,44 @@ def compose(parts: Parts, *, step: float, delta: float) -> Composition | None:
     Returns:
       The composition, or None where the grid would take too much memory.
     """
-    count = sum(n for _, n in parts)
-    cut = delta * 1e-4
-    removes: list[Weighted] = []
-    adds: list[Weighted] = []
-    alike = True
-    for profile, counts, high in _stacks(parts, cut / (2 * count)):
-        if (high[0] + high[1]) / step * len(counts) > _LARGEST_GRID:
-            return None
-        removes.append((grids.above(profile, 0, step=step, low=-high[1], high=high[0]), counts))
-        both = profile.deltas(np.ones(1))
-        if both[0] is both[1]:
-            adds.append(removes[-1])
-        else:
-            alike = False
-            adds.append((grids.above(profile, 1, step=step, low=-high[0], high=high[1]), counts))
-    remove = _together(removes, step, cut)
-    add = remove if alike else _together(adds, step, cut)
-    return None if remove is None or add is None else Composition(remove, add, step, count, cut)
+    count, cut = sum(n for _, n in parts), delta * 1e-4
+    sides = _from_above(parts, step, cut / (2 * count))
+    return None if sides is None else _both(sides, step, count, cut)
 
 
 def compose_below(parts: Parts, *, step: float, delta: float) -> Composition | None:
     """Compose attained profiles, from below; arguments and result as ``compose``."""
-    count = sum(n for _, n in parts)
-    cut = delta * 1e-4
-    removes: list[Weighted] = []
-    adds: list[Weighted] = []
-    for profile, counts, high in _stacks(parts, cut / (2 * count)):
-        if not isinstance(profile, Attained):
-            raise TypeError(f"{profile} is not attained: nothing is known from below.")
-        if (high[0] + high[1]) / step * len(counts) > _LARGEST_GRID:
-            return None
-        merged = grids.below(profile, step=step, low=-high[1], high=high[0])
-        removes.append((merged[0], counts))
-        adds.append((merged[1], counts))
-    remove, add = _together(removes, step, cut), _together(adds, step, cut)
-    return None if remove is None or add is None else Composition(remove, add, step, count, cut)
+    count, cut = sum(n for _, n in parts), delta * 1e-4
+    sides = _from_below(parts, step, cut / (2 * count))
+    return None if sides is None else _both(sides, step, count, cut)
+
+
+def compose_rounds(
+    parts: Parts, rounds: Sequence[int], *, step: float, delta: float, below: bool = False
+) -> Iterator[Composition] | None:
+    """Compose ``parts`` so many times, for each of ``rounds``: from one transform.
+
+    From below only a removed patient is looked at: one direction is enough for a lower bound.
+    """
+    count, cut, most = sum(n for _, n in parts), delta * 1e-4, max(rounds)
+    sides = (_from_below if below else _from_above)(parts, step, cut / (2 * count * most))
+    if sides is None:
+        return None
+    used = sides[:1] if below or sides[0] is sides[1] else sides
+    made = [convolution(side, cut=cut, largest=_LARGEST_GRID, most=most) for side in used]
+    if any(one is None for one in made):
+        return None
+
+    def each() -> Iterator[Composition]:
+        for n in rounds:
+            found = [
+                _distribution(one.rounds(n), step, n * _log_finite(side), cut)
+                for one, side in zip(made, used, strict=True)
+                if one is not None
+            ]
+            yield Composition(found[0], found[-1], step, n * count, cut)
+
+    return each()
 
 
 def spread(parts: Parts) -> float:
@@ -181,24 +194,79 @@ def _stacks(parts: Parts, cut: float) -> tuple[Stack, ...]:
     return tuple(found)
 
 
+def _from_above(parts: Parts, step: float, cut: float) -> Sides | None:
+    removes: list[Weighted] = []
+    adds: list[Weighted] = []
+    alike = True
+    for profile, counts, high in _stacks(parts, cut):
+        if (high[0] + high[1]) / step > _LARGEST_GRID:
+            return None
+        at = grids.places(-high[1], high[0], step=step, growth=_growth(parts))
+        removes.append((grids.above(profile, 0, at, step=step), counts))
+        both = profile.deltas(np.ones(1))
+        if both[0] is both[1]:
+            adds.append(removes[-1])
+        else:
+            alike = False
+            adds.append((grids.above(profile, 1, -at[::-1], step=step), counts))
+    return (removes, removes) if alike else (removes, adds)
+
+
+def _from_below(parts: Parts, step: float, cut: float) -> Sides | None:
+    removes: list[Weighted] = []
+    adds: list[Weighted] = []
+    for profile, counts, high in _stacks(parts, cut):
+        if not isinstance(profile, Attained):
+            raise TypeError(f"{profile} is not attained: nothing is known from below.")
+        if (high[0] + high[1]) / step > _LARGEST_GRID:
+            return None
+        at = grids.places(-high[1] - step, high[0] + step, step=step, growth=_growth(parts))
+        merged = grids.below(profile, at, step=step)
+        removes.append((merged[0], counts))
+        adds.append((merged[1], counts))
+    return removes, adds
+
+
+def _growth(parts: Parts) -> float:
+    """Return how a grid may thin out at its ends: not at all where the library takes it over."""
+    return 0.0 if len(parts) == 1 else 1 / 64
+
+
+def _both(sides: Sides, step: float, count: int, cut: float) -> Composition | None:
+    remove = _together(sides[0], step, cut)
+    add = remove if sides[0] is sides[1] else _together(sides[1], step, cut)
+    return None if remove is None or add is None else Composition(remove, add, step, count, cut)
+
+
 def _together(pieces: list[Weighted], step: float, cut: float) -> pld_pmf.PLDPmf | None:
     """Compose rows on one grid; where there is only one, the library does."""
     grid, counts = pieces[0]
     if len(pieces) == 1 and len(counts) == 1:
         n = int(counts[0])
         single = pld_pmf.DensePLDPmf(
-            step, grid.first, grid.masses[0], float(grid.infinite[0]), pessimistic_estimate=True
+            step,
+            int(grid.places[0]),
+            grid.masses[0],
+            float(grid.infinite[0]),
+            pessimistic_estimate=True,
         )
         if n == 1:
             return single
         return None if single.size * math.sqrt(n) > _LARGEST_GRID else single.self_compose(n, cut)
-    found = convolve(pieces, cut=cut, largest=_LARGEST_GRID)
-    if found is None:
-        return None
-    finite = sum(float(n @ np.log1p(-np.minimum(g.infinite, 0.5))) for g, n in pieces)
-    return pld_pmf.DensePLDPmf(
-        step, found[0], found[1], cut - math.expm1(finite), pessimistic_estimate=True
-    )
+    found = convolution(pieces, cut=cut, largest=_LARGEST_GRID)
+    return None if found is None else _distribution(found.rounds(1), step, _log_finite(pieces), cut)
+
+
+def _distribution(
+    made: tuple[int, NDArray[np.float64]], step: float, log_finite: float, cut: float
+) -> pld_pmf.PLDPmf:
+    infinite = cut - math.expm1(log_finite)
+    return pld_pmf.DensePLDPmf(step, made[0], made[1], infinite, pessimistic_estimate=True)
+
+
+def _log_finite(pieces: list[Weighted]) -> float:
+    """Return the logarithm of the chance that no loss is infinite."""
+    return sum(float(n @ np.log1p(-np.minimum(g.infinite, 0.5))) for g, n in pieces)
 
 
 def _epsilon(side: pld_pmf.PLDPmf, delta: float) -> float:

@@ -1,16 +1,18 @@
-"""Many different gridded releases composed at once: the product of their transforms.
+"""Gridded releases composed by their transforms: many different ones, or the same ones many times.
 
-dp-accounting composes a release with itself; ten thousand different ones it would convolve one by
-one. Here each row's transform is multiplied into one product, of which soon only the low
-frequencies are left: no transform of masses that sum to at most 1 exceeds 1, so a frequency at
-which the product has vanished stays vanished and needs no more work.
+dp-accounting composes one release with itself, once; ten thousand different ones it would convolve
+one by one, and each count of rounds anew. Here each row's transform is multiplied into one product,
+of which soon only the low frequencies are left: no transform of masses that sum to at most 1
+exceeds 1, so a frequency at which the product has vanished stays vanished and needs no more work.
+The product's powers are further rounds.
 
-The window of the result is Chernoff's: all but ``cut`` of the mass lies in it; what lies outside
-wraps around into it.
+A result's window is Chernoff's: all but ``cut`` of the mass lies in it; what lies outside wraps
+around into it.
 """
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,42 +20,89 @@ from scipy.fft import irfft, next_fast_len, rfft
 
 from privacy.accounting.grids import Grid
 
-__all__ = ["Weighted", "convolve"]
+__all__ = ["Convolution", "Weighted", "convolution"]
 
 Weighted = tuple[Grid, NDArray[np.int64]]  # rows, and how many releases each of them stands for
 _VANISHED = 1e-30
 _ORDERS = 24
 
 
-def convolve(
-    pieces: Sequence[Weighted], *, cut: float, largest: int
-) -> tuple[int, NDArray[np.float64]] | None:
-    """Return the first loss (in steps) and the masses of the sum of all losses.
+@dataclass(frozen=True)
+class Convolution:
+    """The transform of one round, whose powers are rounds.
+
+    Attributes:
+      first: The round's lowest loss, in steps.
+      longest: Its highest loss above the lowest.
+      size: Points of the transform.
+      spectrum: The transform, its first ``size // 2 + 1`` frequencies.
+      orders: Orders of the round's moments.
+      logs: Logarithms of the round's moments, or more.
+      cut: Mass that may lie outside of a window.
+    """
+
+    first: int
+    longest: int
+    size: int
+    spectrum: NDArray[np.complex128]
+    orders: NDArray[np.float64]
+    logs: NDArray[np.float64]
+    cut: float
+
+    def rounds(self, n: int) -> tuple[int, NDArray[np.float64]]:
+        """Return the lowest loss (in steps) after ``n`` rounds, and the masses from there."""
+        low, high = _window(self.orders, n * self.logs, n * self.longest, self.cut)
+        masses = np.roll(irfft(self.spectrum**n, self.size), -low)[: high - low + 1]
+        return n * self.first + low, masses
+
+
+def convolution(
+    pieces: Sequence[Weighted], *, cut: float, largest: int, most: int = 1
+) -> Convolution | None:
+    """Transform one round of releases, on a circle that holds up to ``most`` rounds.
 
     Args:
-      pieces: Rows of masses on one grid, each with its count.
-      cut: Mass that may lie outside of the window, and then lies anywhere in it.
-      largest: Most points of the result.
+      pieces: Rows of masses on one grid, each with its count in a round.
+      cut: Mass that may lie outside of a window, and then lies anywhere in it.
+      largest: Most points of the transform.
+      most: Rounds that will be asked for.
 
     Returns:
-      None where the result would be larger.
+      None where the transform would be larger.
     """
-    first = sum(grid.first * int(counts.sum()) for grid, counts in pieces)
-    low, high = _window(pieces, cut)
-    widest = max(grid.masses.shape[1] for grid, _ in pieces)
-    if high - low + 1 > largest:
-        return None
+    longest = sum(grid.length * int(counts.sum()) for grid, counts in pieces)
+    widest = max(grid.length for grid, _ in pieces) + 1
+    orders = np.geomspace(1e-5, 40.0, _ORDERS) / widest
+    orders = np.concatenate([orders, -orders])
+    logs = _log_moments(pieces, orders)
+    low, high = _window(orders, most * logs, most * longest, cut)
     size = next_fast_len(max(high - low + 1, widest, 2), real=True)
+    if size > largest:
+        return None
+    return Convolution(
+        first=sum(int(grid.places[0]) * int(counts.sum()) for grid, counts in pieces),
+        longest=longest,
+        size=size,
+        spectrum=_product(pieces, size, widest),
+        orders=orders,
+        logs=logs,
+        cut=cut,
+    )
+
+
+def _product(pieces: Sequence[Weighted], size: int, widest: int) -> NDArray[np.complex128]:
     alive = np.arange(size // 2 + 1)
     product = np.ones(len(alive), dtype=np.complex128)
     waves: NDArray[np.complex128] | None = None
     for grid, counts in reversed(pieces):
-        masses = grid.masses
+        columns = grid.places - grid.places[0]
         if waves is None:
-            rows = rfft(masses, size, axis=1)[:, alive]
+            dense = np.zeros((len(counts), grid.length + 1))
+            dense[:, columns] = grid.masses
+            rows = rfft(dense, size, axis=1)[:, alive]
         else:
-            few = waves[: masses.shape[1]]
-            rows = masses @ few.real + 1j * (masses @ few.imag)
+            few = waves[columns]
+            rows = grid.masses @ few.real + 1j * (grid.masses @ few.imag)
         if (counts > 1).any():
             rows = rows ** counts[:, None]
         product *= rows.prod(axis=0)
@@ -64,23 +113,24 @@ def convolve(
                 waves = np.exp(np.outer(np.arange(widest), alive) * (-2j * math.pi / size))
     spectrum = np.zeros(size // 2 + 1, dtype=np.complex128)
     spectrum[alive] = product
-    masses = np.roll(irfft(spectrum, size), -low)[: high - low + 1]
-    return first + low, masses
+    return spectrum
 
 
-def _window(pieces: Sequence[Weighted], cut: float) -> tuple[int, int]:
-    """Return the ends (in steps above all first losses) that hold all but ``cut`` of the mass."""
-    longest = sum((grid.masses.shape[1] - 1) * int(counts.sum()) for grid, counts in pieces)
-    widest = max(grid.masses.shape[1] for grid, _ in pieces)
-    ends = []
-    for sign in (1.0, -1.0):
-        orders = sign * np.geomspace(1e-5, 40.0, _ORDERS) / widest
-        logs = np.zeros(_ORDERS)
-        for grid, counts in pieces:
-            # The mean of logarithms is at most the logarithm of the mean.
-            mean = counts @ grid.masses / counts.sum()
-            moments = mean @ np.exp(np.outer(np.arange(len(mean)), orders))
-            logs += counts.sum() * np.log(np.maximum(moments, 1e-300))
-        ends.append((logs + math.log(2 / cut)) / orders)
-    high = min(longest, math.ceil(ends[0].min()))
-    return max(0, math.floor(ends[1].max())), high
+def _log_moments(pieces: Sequence[Weighted], orders: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return log E exp(order x loss above the lowest), or more, of all releases together."""
+    logs = np.zeros(len(orders))
+    for grid, counts in pieces:
+        # The mean of logarithms is at most the logarithm of the mean.
+        mean = counts @ grid.masses / counts.sum()
+        moments = mean @ np.exp(np.outer(grid.places - grid.places[0], orders))
+        logs += counts.sum() * np.log(np.maximum(moments, 1e-300))
+    return logs
+
+
+def _window(
+    orders: NDArray[np.float64], logs: NDArray[np.float64], longest: int, cut: float
+) -> tuple[int, int]:
+    """Return the ends (in steps above the lowest loss) that hold all but ``cut`` of the mass."""
+    ends = (logs + math.log(2 / cut)) / orders
+    high = min(longest, math.ceil(ends[orders > 0].min()))
+    return max(0, math.floor(ends[orders < 0].max())), high

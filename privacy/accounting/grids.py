@@ -28,11 +28,12 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
-from privacy.accounting.profiles import Attained, Profile
+from privacy.accounting.profiles import Attained, Profile, delta
 
-__all__ = ["Grid", "above", "below", "loss_ends", "typical_square"]
+__all__ = ["Grid", "above", "below", "loss_ends", "places", "typical_square"]
 
 Floats = NDArray[np.float64]
+Places = NDArray[np.int64]
 _LARGEST_LOSS = 690.0  # e to it is a float; bins beyond are merged, which is sound
 
 
@@ -41,64 +42,89 @@ class Grid:
     """Losses of one profile, or of each of many, at multiples of a step.
 
     Attributes:
-      first: The lowest loss, in steps.
+      places: The losses, in steps, rising.
       masses: P's mass at each loss, ``[profiles, losses]``.
       infinite: P's mass at an infinite loss, ``[profiles]``.
     """
 
-    first: int
+    places: Places
     masses: Floats
     infinite: Floats
 
+    @property
+    def length(self) -> int:
+        """The highest loss above the lowest, in steps."""
+        return int(self.places[-1] - self.places[0])
 
-def above(profile: Profile, direction: int, *, step: float, low: float, high: float) -> Grid:
+
+def places(low: float, high: float, *, step: float, growth: float) -> Places:
+    """Return multiples of ``step`` from ``low`` or less to ``high`` or more, 0 among them.
+
+    Args:
+      low: At most 0.
+      high: At least 0.
+      step: Between neighbours near 0.
+      growth: How much further apart they are at a loss l: ``growth`` x l, where that is more. What
+        the grid costs stays of second order, and where losses are rare it is cheap.
+    """
+    sides = []
+    for end in (math.ceil(-low / step), math.ceil(high / step)):
+        found = [0]
+        while growth and found[-1] * growth < 1 and found[-1] < end:
+            found.append(found[-1] + 1)
+        while growth and found[-1] < end:
+            found.append(math.ceil(found[-1] * (1 + growth)))
+        sides.append(np.array(found) if growth else np.arange(end + 1))
+    return np.concatenate([-sides[0][:0:-1], sides[1]])
+
+
+def above(profile: Profile, direction: int, at: Places, *, step: float) -> Grid:
     """Connect the dots, in one direction (0: a patient is removed, 1: added).
 
     Args:
       profile: One, or many stacked.
       direction: Which of the profile's deltas.
+      at: Losses, in steps: what lies below is moved up to the first, what lies above to infinity.
       step: The grid's step h.
-      low: Losses below are moved up to it.
-      high: Losses above are moved to infinity.
     """
-    first, last = math.floor(low / step), math.ceil(high / step)
-    deltas = np.atleast_2d(profile.deltas(np.arange(first, last + 1) * step)[direction])
+    losses = np.asarray(at * step, dtype=np.float64)
+    deltas = np.atleast_2d(delta(profile, losses, direction))
     deltas = np.minimum.accumulate(np.clip(deltas, 0.0, 1.0), axis=1)
     # A chord's slope by alpha, times alpha at its upper end: Algorithm 1 of the paper.
-    falls = np.diff(deltas, axis=1) / math.expm1(-step)
+    gaps = np.diff(at) * step
+    falls = np.diff(deltas, axis=1) / np.expm1(-gaps)
     masses = np.empty_like(deltas)
     masses[:, 0] = 1 - deltas[:, 0]
     masses[:, 1:] = falls
-    masses[:, :-1] -= falls * math.exp(-step)
-    return Grid(first, np.maximum(masses, 0.0), deltas[:, -1])
+    masses[:, :-1] -= falls * np.exp(-gaps)
+    return Grid(at, np.maximum(masses, 0.0), deltas[:, -1])
 
 
-def below(profile: Attained, *, step: float, low: float, high: float) -> tuple[Grid, Grid]:
+def below(profile: Attained, at: Places, *, step: float) -> tuple[Grid, Grid]:
     """Merge the bins: one dominated pair, when a patient is removed and when one is added.
 
     Args:
       profile: One, or many stacked.
+      at: Losses when a patient is removed, in steps, 0 among them: what lies beyond the ends is
+        merged into them.
       step: The grid's step h.
-      low: Losses below are merged into one (when a patient is removed).
-      high: Losses above are merged into one.
     """
-    first = math.floor(max(min(low, 0.0), -_LARGEST_LOSS) / step) - 1
-    last = math.ceil(min(max(high, 0.0), _LARGEST_LOSS) / step) + 1
-    alphas = np.exp(np.arange(first, last + 1) * step)
-    halves = (np.arange(first, last) + 0.5) * step
+    at = at[np.abs(at) * step <= _LARGEST_LOSS]
+    alphas = np.exp(at * step)
+    halves = np.asarray((at[1:] + at[:-1]) * (step / 2), dtype=np.float64)
     tails = np.clip(np.atleast_2d(profile.tail(halves)), 0.0, 1.0)  # Q's mass above each
     under, over = _powers(profile, halves, tails)  # P's mass below each, and above
     # The lowest atom holds all below it, the highest all above: each where such a merged mass, from
     # there on, has a loss that the atoms inside can make up for.
     lowest = len(halves) - _first((under - alphas[:-1] * (1 - tails) > 0)[:, ::-1])
     highest = _first(over - alphas[1:] * tails < 0)
-    at = np.arange(len(halves))
-    before, after = at < lowest[:, None], at >= highest[:, None]
+    column = np.arange(len(halves))
+    before, after = column < lowest[:, None], column >= highest[:, None]
     tails = np.where(after, 0.0, np.where(before, 1.0, tails))
     under = np.where(after, 1.0, np.where(before, 0.0, under))
     over = np.where(after, 0.0, np.where(before, 1.0, over))
     # How far each merged bin's mass lies above its grid point: neighbours on either side settle it.
-    zero = -first
+    zero = int(np.searchsorted(at, 0))
     bins = np.diff(under, axis=1, prepend=0.0, append=1.0)
     bins[:, zero:] = -_steps(over)[:, zero:]
     bins[:, zero] = 1 - under[:, zero - 1] - over[:, zero]
@@ -114,9 +140,9 @@ def below(profile: Attained, *, step: float, low: float, high: float) -> tuple[G
     others = np.maximum(-_steps(slopes), 0.0)  # Q's masses
     # Too coarse a grid: tell nothing, which is always true.
     bad = (lowest >= highest) | (slopes.max(axis=1) > 1 + _NOISE) | (slopes.min(axis=1) < -_NOISE)
-    others[bad] = np.arange(first, last + 1) == 0
+    others[bad] = at == 0
     none = np.zeros(len(others))
-    return Grid(first, alphas * others, none), Grid(-last, others[:, ::-1], none)
+    return Grid(at, alphas * others, none), Grid(-at[::-1], others[:, ::-1], none)
 
 
 _NOISE = 1e-15
@@ -125,9 +151,9 @@ _NOISE = 1e-15
 def _powers(profile: Attained, halves: Floats, tails: Floats) -> tuple[Floats, Floats]:
     """Return P's mass below and above each loss, the smaller of the two to its last digits."""
     negative = halves < 0
-    deltas = np.atleast_2d(profile.deltas(halves[~negative])[0])
+    deltas = np.atleast_2d(delta(profile, halves[~negative], 0))
     over = deltas + np.exp(halves[~negative]) * tails[:, ~negative]
-    deltas = np.atleast_2d(profile.deltas(-halves[negative])[1])
+    deltas = np.atleast_2d(delta(profile, -halves[negative], 1))
     under = np.exp(halves[negative]) * np.maximum(1 - tails[:, negative] - deltas, 0.0)
     over = np.minimum(over, 1.0)
     return np.hstack([under, 1 - over]), np.hstack([1 - under, over])
@@ -139,7 +165,7 @@ def loss_ends(profile: Profile, cut: float) -> tuple[Floats, Floats]:
     for direction in (0, 1):
 
         def enough(e: Floats, direction: int = direction) -> NDArray[np.bool_]:
-            deltas = np.atleast_2d(profile.deltas(e[:, None] if e.size > 1 else e)[direction])
+            deltas = np.atleast_2d(delta(profile, e[:, None] if e.size > 1 else e, direction))
             return np.asarray(deltas[:, 0] <= cut)
 
         found.append(_smallest(enough, len(np.atleast_2d(profile.deltas(np.zeros(1))[0]))))
@@ -149,8 +175,8 @@ def loss_ends(profile: Profile, cut: float) -> tuple[Floats, Floats]:
 def typical_square(profile: Profile, high: float) -> Floats:
     r"""Return twice the Kullback-Leibler divergence, about the loss's variance, ``[profiles]``.
 
-    :math:`KL(P\|Q) = \int_0^\infty \delta_{remove}(e) + e^{-e} \delta_{add}(e)\, de`; beyond ``high``
-    nothing is expected.
+    :math:`KL(P\|Q) = \int_0^\infty \delta_{remove}(e) + e^{-e} \delta_{add}(e)\, de`; nothing is
+    expected beyond ``high``.
     """
     e = high * np.append(0.0, np.geomspace(1e-5, 1.0, 80))
     remove, add = profile.deltas(e)
@@ -170,7 +196,7 @@ def _smallest(enough: Callable[[Floats], NDArray[np.bool_]], size: int) -> Float
 
 def _first(holds: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return each row's first place that holds; its length where none does."""
-    return np.where(holds.any(axis=1), holds.argmax(axis=1), holds.shape[1])
+    return np.asarray(np.where(holds.any(axis=1), holds.argmax(axis=1), holds.shape[1]))
 
 
 def _steps(tails: Floats) -> Floats:

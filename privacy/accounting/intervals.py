@@ -2,8 +2,8 @@ r"""Epsilon and delta of an event, as intervals with the method that gave them.
 
 Which road is taken:
   - one Gaussian, whatever the number of releases, or one release of any kind: closed form;
-  - otherwise privacy loss distributions on a grid (``composition``), refined until the interval is
-    as narrow as asked or memory ends; dp-accounting's Renyi bound where that happens;
+  - otherwise privacy loss distributions on a grid (``grids``, ``composition``), refined until the
+    interval is as narrow as asked or memory ends; dp-accounting's Renyi bound where that happens;
   - the concentrated-DP bound as well: the smaller upper end counts. It alone bounds Skellam noise,
     and discrete noise too narrow for ``discrete``.
 A central limit (GDP-CLT) is never used: it lies below certified lower bounds.
@@ -47,7 +47,7 @@ class Interval:
       estimate: The best single number; nothing is promised of it but to lie between the ends.
       upper: Certified: what a guarantee may be built on.
       method: The road that gave the upper end.
-      why: Why this road, in one sentence.
+      why: Why this road, and what the lower end leaves out if anything.
       versions: Of the packages that computed it.
     """
 
@@ -84,7 +84,8 @@ def epsilon(
     check(event)
     above, below = lower(event, relation, "above"), lower(event, relation, "below")
     if above.unbounded:
-        return _interval(math.inf, math.inf, *_UNBOUNDED)
+        low = math.inf if below.unbounded else 0.0
+        return _interval(low, math.inf, *_UNBOUNDED, below)
     low, dominating = _epsilon_ends(above, below, delta, width)
     concentrated = _concentrated(above, delta)
     bounds = [(dominating, *_told(above)), (concentrated, *_CONCENTRATED)]
@@ -92,7 +93,7 @@ def epsilon(
     if wide and len(above.parts) <= MANY:
         bounds.append((renyi_epsilon(above.parts, delta), *_RENYI))
     upper, method, why = min(bounds)
-    return _interval(low, upper, method, why)
+    return _interval(low, upper, method, why, below)
 
 
 def delta(
@@ -119,11 +120,11 @@ def delta(
     check(event)
     above, below = lower(event, relation, "above"), lower(event, relation, "below")
     if above.unbounded:
-        return _interval(1.0, 1.0, *_UNBOUNDED)
+        return _interval(1.0 if below.unbounded else 0.0, 1.0, *_UNBOUNDED, below)
     low, dominating = _delta_ends(above, below, epsilon, width)
     concentrated = zcdp_delta(rho=above.rho, xi=above.xi, epsilon=epsilon)
     upper, method, why = min((dominating, *_told(above)), (concentrated, *_CONCENTRATED))
-    return _interval(low, upper, method, why)
+    return _interval(low, upper, method, why, below)
 
 
 def upper_epsilon(event: dp.DpEvent, *, delta: float, relation: Relation) -> float:
@@ -162,7 +163,7 @@ def _epsilon_ends(
     above: Lowered, below: Lowered, target: float, width: float
 ) -> tuple[float, float]:
     reduced = target * math.exp(-above.slack)
-    raised = min(1.0, target * math.exp(below.slack))
+    raised = min(1.0, target * math.exp(below.slack) + below.lost)
     gap = Gap("epsilon", reduced, raised, width, 5e-4)
     upper, lower = _grids(above, below, target, gap)
     return _lower_epsilon(below, raised, lower), _upper_epsilon(above, target, upper)
@@ -228,11 +229,13 @@ def _lower_delta(below: Lowered, at: float, grid: Composition | None) -> float:
         found = exact_delta(below.parts[0][0], raised) * (1 - _FLOAT)
     else:
         found = grid.lower_delta(raised) if grid is not None else 0.0
-    return max(0.0, found * math.exp(-below.slack))
+    return max(0.0, (found - below.lost) * math.exp(-below.slack))
 
 
-def _interval(low: float, upper: float, method: str, why: str) -> Interval:
+def _interval(low: float, upper: float, method: str, why: str, below: Lowered) -> Interval:
     low = min(low, upper)
+    if below.unknown:
+        why += f" From below nothing is known of {below.unknown}: the lower end leaves it out."
     # A grid adds about h^2/6 to a variance from above and takes h^2/12 off from below.
     narrow = low > 0.9 * upper and math.isfinite(upper)
     estimate = low + (upper - low) / 3 if narrow else upper

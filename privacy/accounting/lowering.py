@@ -17,7 +17,7 @@ from typing import Literal
 import numpy as np
 from dp_accounting import NeighboringRelation as Relation
 from dp_accounting import dp_event as dp
-from scipy.special import bdtrc, log_ndtr
+from scipy.special import bdtr, bdtrc, log_ndtr
 
 from privacy.accounting import profiles
 from privacy.accounting.composition import Part, Parts
@@ -36,7 +36,10 @@ from privacy.errors import InvalidInputError
 __all__ = ["Lowered", "lower"]
 
 Side = Literal["above", "below"]
-_WIDEST = 8.0
+_WIDEST = 8.0  # mu of a Gaussian on a grid
+_WIDEST_SKELLAM = 20_000.0  # standard deviation whose masses are still computed one by one
+_BESSEL = 1e-11  # more than the error of a Bessel function does to a delta
+_ADDITIVE = (profiles.Gaussian, profiles.Laplace, profiles.DiscreteLaplace, profiles.Skellam)
 
 
 @dataclass(frozen=True)
@@ -50,6 +53,8 @@ class Lowered:
       xi: See ``rho``.
       narrow: Whether some noise is too narrow, or has no profile: then only ``rho`` bounds it.
       unbounded: Whether a release is not private at all.
+      lost: What a delta from below must give up for the numbers behind the profiles.
+      unknown: A release that nothing is known of from below, by its path; empty if none.
     """
 
     parts: Parts = ()
@@ -58,6 +63,8 @@ class Lowered:
     xi: float = 0.0
     narrow: bool = False
     unbounded: bool = False
+    lost: float = 0.0
+    unknown: str = ""
 
     @property
     def mu(self) -> float | None:
@@ -115,14 +122,14 @@ def _leaf(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Lower
             mu = factor / event.noise_multiplier
             return _one(profiles.Gaussian(mu), rho=mu**2 / 2)
         case DiscreteGaussianDpEvent():
-            return _discrete(event, factor, side, factor * event.radius**2, contributors=1)
+            return _discrete(event, factor, side, factor * event.radius**2, 1, path)
         case DistributedDiscreteGaussianDpEvent():
             touched = min(event.dim, factor * event.radius**2)
-            return _discrete(event, factor, side, touched, contributors=event.contributors)
+            return _discrete(event, factor, side, touched, event.contributors, path)
         case LinearOpeningsDpEvent():
-            return _linear(event, factor, side)
+            return _linear(event, factor, side, path)
         case SkellamDpEvent():
-            return _skellam(event, factor, side)
+            return _skellam(event, factor, side, path)
         case dp.LaplaceDpEvent():
             shift = factor / event.noise_multiplier
             return _one(profiles.Laplace(shift), rho=shift**2 / 2)  # Bun, Steinke 2016, Prop. 1.4
@@ -141,8 +148,8 @@ def _discrete(
     factor: int,
     side: Side,
     coordinates: int,
-    *,
     contributors: int,
+    path: str,
 ) -> Lowered:
     std = float(event.noise_multiplier) * event.radius
     radius = factor * event.radius
@@ -151,38 +158,41 @@ def _discrete(
         std=std, radius=radius, coordinates=coordinates, contributors=contributors
     )
     if side == "below":
-        weak = found.mu_below == 0
-        return (
-            Lowered()
-            if weak
-            else _one(profiles.Gaussian(found.mu_below), slack=found.slack_below, rho=rho)
-        )
+        if found.mu_below == 0:
+            return Lowered(unknown=path)
+        return _one(profiles.Gaussian(found.mu_below), slack=found.slack_below, rho=rho)
     if math.isinf(found.mu_above):
         return Lowered(rho=rho, narrow=True)
     return _one(profiles.Gaussian(found.mu_above), slack=found.slack_above, rho=rho)
 
 
-def _linear(event: LinearOpeningsDpEvent, factor: int, side: Side) -> Lowered:
+def _linear(event: LinearOpeningsDpEvent, factor: int, side: Side, path: str) -> Lowered:
     """Part of a Gaussian; with P <= e^k P' and Q >= e^-k Q', divergences rise by at most 3 k."""
     if side == "below":
-        return Lowered()
+        return Lowered(unknown=path)
     mu, slack = certified(event, factor=factor)
     if math.isinf(mu):
         return Lowered(rho=math.inf, narrow=True)
     return Lowered(((profiles.Gaussian(mu), 1),), slack=slack, rho=mu**2 / 2, xi=3 * slack)
 
 
-def _skellam(event: SkellamDpEvent, factor: int, side: Side) -> Lowered:
-    r"""Agarwal, Kairouz, Liu 2021, Theorem 3.5: whole :math:`\alpha`, variance :math:`v`.
+def _skellam(event: SkellamDpEvent, factor: int, side: Side, path: str) -> Lowered:
+    r"""From below: the exact law where the patient's vector lies along one coordinate.
+
+    From above, Agarwal, Kairouz, Liu 2021, Theorem 3.5: whole :math:`\alpha`, variance :math:`v`.
 
     :math:`D_\alpha \le \frac{\alpha D^2}{2v} + \min\{\frac{(2\alpha-1)D^2+6D_1}{4v^2},
     \frac{3D_1}{2v}\}`, with L1 distance :math:`D_1 \le \min(\sqrt d D, D^2)`.
     """
+    std = float(event.noise_multiplier) * event.radius
     if side == "below":
-        return Lowered()
+        if std > _WIDEST_SKELLAM:
+            return Lowered(unknown=path)
+        exact = profiles.Skellam(std**2, factor * event.radius)
+        return Lowered(parts=((exact, 1),), lost=_BESSEL)
     d2 = factor * event.radius
     d1 = min(math.sqrt(event.dim) * d2, d2**2)
-    v = (event.noise_multiplier * event.radius) ** 2
+    v = std**2
     first = d2**2 / (2 * v) + d2**2 / (2 * v**2), (6 * d1 - d2**2) / (4 * v**2)
     second = d2**2 / (2 * v), 3 * d1 / (2 * v)
     typical = 16  # either holds for every alpha; take what is smaller at an ordinary one
@@ -217,8 +227,11 @@ def _poisson(event: dp.PoissonSampledDpEvent, relation: Relation, side: Side, pa
     inner = lower(event.event, relation, side, path=f"{path}.event")
     if q == 0 or (not inner.parts and not inner.narrow and not inner.unbounded):
         return Lowered()
-    if q == 1 or inner.unbounded or inner.narrow or _opened_together(event.event):
-        return inner  # a mixture over samples is no worse than its worst member
+    if q == 1:
+        return inner
+    if inner.narrow or inner.unbounded or _opened_together(event.event):
+        # A mixture over samples is no worse than its worst member, and may be better.
+        return inner if side == "above" else Lowered(unknown=path)
     profile, n = inner.parts[0]
     single = len(inner.parts) == 1 and n == 1
     if relation is Relation.REPLACE_ONE:
@@ -228,9 +241,12 @@ def _poisson(event: dp.PoissonSampledDpEvent, relation: Relation, side: Side, pa
             joint = profiles.SampledGaussianReplace(q * profile.prob, profile.mu)
             return _sampled(inner, joint)
         if side == "below":
-            return Lowered()
-        additive = (profiles.Gaussian, profiles.Laplace, profiles.DiscreteLaplace)
-        if not all(isinstance(p, additive) for p, _ in inner.parts):
+            # One who is replaced by a record of no influence: as if removed, at half the distance.
+            removed = lower(event.event, Relation.ADD_OR_REMOVE_ONE, side, path=f"{path}.event")
+            if _additive(inner) and len(removed.parts) == 1 and removed.count == 1:
+                return _sampled(removed, profiles.Sampled(q, removed.parts[0][0]))
+            return Lowered(unknown=path)
+        if not all(isinstance(p, _ADDITIVE) for p, _ in inner.parts):
             raise InvalidInputError(
                 f"{path} samples a {type(event.event).__name__}, for which no sound bound is known "
                 "under REPLACE_ONE. Account for it under ADD_OR_REMOVE_ONE, or sample once."
@@ -246,13 +262,18 @@ def _poisson(event: dp.PoissonSampledDpEvent, relation: Relation, side: Side, pa
     if single:
         return _sampled(inner, profiles.Sampled(q, profile))
     if side == "below":
-        return Lowered()
+        return Lowered(unknown=path)
     return _sampled(inner, profiles.Sampled(q, _nest(inner)))
 
 
 def _fixed_size(
     event: dp.SampledWithoutReplacementDpEvent, relation: Relation, side: Side, path: str
 ) -> Lowered:
+    """From below: all others lie opposite to the patient, who is replaced by one like them.
+
+    Then the sum is that of the sample's size, moved by the whole distance where the patient is
+    drawn: a sampled release, exactly.
+    """
     if relation is not Relation.REPLACE_ONE:
         raise InvalidInputError(
             f"{path} draws samples of a fixed size: a patient's coming or going changes who else "
@@ -262,12 +283,15 @@ def _fixed_size(
     inner = lower(event.event, relation, side, path=f"{path}.event")
     if q == 0 or (not inner.parts and not inner.narrow and not inner.unbounded):
         return Lowered()
-    if q == 1 or inner.unbounded or inner.narrow or _opened_together(event.event):
+    if q == 1:
         return inner
-    if side == "below":
-        return Lowered()
+    if inner.narrow or inner.unbounded or _opened_together(event.event):
+        return inner if side == "above" else Lowered(unknown=path)
     profile, n = inner.parts[0]
     single = len(inner.parts) == 1 and n == 1
+    if side == "below":
+        known = single and _additive(inner)
+        return _sampled(inner, profiles.Sampled(q, profile)) if known else Lowered(unknown=path)
     return _sampled(inner, profiles.SampledReplace(q, profile if single else _nest(inner)))
 
 
@@ -276,7 +300,8 @@ def _shuffled(event: ShuffledBatchesDpEvent, relation: Relation, side: Side, pat
 
     From below: all other patients pull one way, so that the largest batch total gives the patient
     away (Chua et al. 2024, "How private are DP-SGD implementations?", Section 4). The total is
-    binned, which is post-processing; without the patient it is shifted by one sensitivity less.
+    binned, which is post-processing. The patient's batch is two sensitivities above the others;
+    without the patient (REPLACE_SPECIAL) one, and with a patient like the others none.
     """
     if relation is Relation.ADD_OR_REMOVE_ONE:
         raise InvalidInputError(
@@ -286,30 +311,39 @@ def _shuffled(event: ShuffledBatchesDpEvent, relation: Relation, side: Side, pat
     inner = lower(event.event, relation, side, path=f"{path}.event")
     if side == "above" or event.batches == 1:
         return inner
-    mu = inner.mu
-    if not mu or relation is not Relation.REPLACE_SPECIAL or inner.slack > 0:
-        return Lowered()
-    edges = np.linspace(-10.0, 10.0 + 2 * mu, 400)
+    if not inner.mu:
+        return Lowered(unknown=path)
+    shifts = (2 * inner.mu, inner.mu) if relation is Relation.REPLACE_SPECIAL else (inner.mu, 0.0)
+    edges = np.linspace(-10.0, 10.0 + shifts[0], 400)
     others = (event.batches - 1) * log_ndtr(edges)
-    with_, without = (-np.expm1(log_ndtr(edges - k * mu) + others) for k in (2, 1))  # P(max >= C)
+    with_, without = (-np.expm1(log_ndtr(edges - shift) + others) for shift in shifts)  # P(max > C)
     p, q = (-np.diff(above, prepend=1.0, append=0.0) for above in (with_, without))
     masses = tuple((float(a), float(b)) for a, b in zip(p, q, strict=True) if a > 0 and b > 0)
-    return _one(profiles.Finite(masses), rho=inner.rho)
+    return _one(profiles.Finite(masses), rho=inner.rho, slack=inner.slack * event.batches)
 
 
 def _truncated(
     event: dp.TruncatedSubsampledGaussianDpEvent, relation: Relation, side: Side, path: str
 ) -> Lowered:
-    """Bound it as dp-accounting does (Ganesh et al. 2025, arXiv 2508.15089, Section 4)."""
+    """Bound it as dp-accounting does (Ganesh et al. 2025, arXiv 2508.15089, Section 4).
+
+    From below: all others have no influence, and the patient is in the batch where it is drawn and
+    not cut away.
+    """
     if relation is Relation.REPLACE_ONE:
         raise InvalidInputError(
             f"{path} truncates its batches: it has a bound under ADD_OR_REMOVE_ONE and "
             "REPLACE_SPECIAL only."
         )
     q, mu = float(event.sampling_probability), 1 / event.noise_multiplier
-    if q == 0 or side == "below":
+    if q == 0:
         return Lowered()
     n, most = event.dataset_size, event.truncated_batch_size
+    if side == "below":
+        # q E[min(1, most / batch)], given that the patient is drawn; a hair less.
+        stays = q * float(bdtr(min(most, n) - 1, n - 1, q)) + float(bdtrc(most, n, q)) * most / n
+        stays = min(1.0, stays * (1 - 1e-9))
+        return _one(profiles.Sampled(stays, profiles.Gaussian(mu)), rho=mu**2 / 2)
     full = float(bdtrc(most - 1, n - 1, q))  # the batch is cut, given that the patient is drawn
     plain = profiles.Sampled(q, profiles.Gaussian(mu)) if q < 1 else profiles.Gaussian(mu)
     if full == 0:
@@ -318,6 +352,10 @@ def _truncated(
     cut = profiles.SampledGaussianReplace(kept, 2 * mu)
     # A cut batch may exchange the patient for another: twice the distance.
     return _one(profiles.Mixture(((full, cut), (1 - full, plain))), rho=2 * mu**2)
+
+
+def _additive(inner: Lowered) -> bool:
+    return all(isinstance(profile, _ADDITIVE) for profile, _ in inner.parts)
 
 
 def _answers(event: dp.DpEvent) -> bool:
@@ -343,7 +381,7 @@ def _one(profile: profiles.Profile, *, rho: float, slack: float = 0.0) -> Lowere
 
 
 def _sampled(inner: Lowered, profile: profiles.Profile) -> Lowered:
-    return Lowered(parts=((profile, 1),), slack=inner.slack, rho=inner.rho, xi=inner.xi)
+    return Lowered(((profile, 1),), slack=inner.slack, rho=inner.rho, xi=inner.xi, lost=inner.lost)
 
 
 def _nest(inner: Lowered) -> Composed:
@@ -366,12 +404,15 @@ def _repeat(inner: Lowered, times: int) -> Lowered:
         xi=inner.xi * times,
         narrow=inner.narrow,
         unbounded=inner.unbounded,
+        lost=inner.lost * times,
+        unknown=inner.unknown,
     )
 
 
 def _merge(found: Iterable[Lowered]) -> Lowered:
     counts: dict[profiles.Profile, int] = {}
     squares, slack, rho, xi, narrow, unbounded = 0.0, 0.0, 0.0, 0.0, False, False
+    lost, unknown = 0.0, ""
     for one in found:
         for profile, n in one.parts:
             if isinstance(profile, profiles.Gaussian):
@@ -383,8 +424,10 @@ def _merge(found: Iterable[Lowered]) -> Lowered:
         xi += one.xi
         narrow |= one.narrow
         unbounded |= one.unbounded
+        lost += one.lost
+        unknown = unknown or one.unknown
     # Beside others a wide Gaussian goes on a grid: as several narrow ones, whose losses are floats.
     several = max(1, math.ceil(squares / _WIDEST**2)) if counts else 1
     each = profiles.Gaussian(math.sqrt(squares / several))
     parts: list[Part] = [(each, several)] if squares > 0 else []
-    return Lowered((*parts, *counts.items()), slack, rho, xi, narrow, unbounded)
+    return Lowered((*parts, *counts.items()), slack, rho, xi, narrow, unbounded, lost, unknown)

@@ -14,12 +14,12 @@ needs. Where a field is a ``Column``, one profile may stand for many of its kind
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, lru_cache
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ndtr
+from scipy.special import ive, ndtr
 
 from privacy.accounting.gaussian import gaussian_deltas
 
@@ -36,6 +36,8 @@ __all__ = [
     "Sampled",
     "SampledGaussianReplace",
     "SampledReplace",
+    "Skellam",
+    "delta",
     "kind",
     "stacked",
 ]
@@ -126,7 +128,7 @@ class DiscreteLaplace:
         """P(X <= t)."""
         a = self.parameter
         tail = np.exp(-a * np.where(t < 0, -t, t + 1)) / (1 + np.exp(-a))
-        return np.where(t < 0, tail, 1 - tail)
+        return np.asarray(np.where(t < 0, tail, 1 - tail))
 
 
 @dataclass(frozen=True)
@@ -158,6 +160,43 @@ class Finite:
 
 
 @dataclass(frozen=True)
+class Skellam:
+    """A shift of ``shift`` steps of a Skellam variable; both directions are alike.
+
+    The mass at x is e^(-variance) I_x(variance), which is log-concave: the loss rises with x.
+    """
+
+    variance: float
+    shift: int
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """See ``Profile``."""
+        losses, powers, tails = _skellam(self.variance, self.shift)
+        first = np.searchsorted(losses, epsilons, side="right")
+        both = powers[first] - np.exp(np.minimum(epsilons, 700.0)) * tails[first]
+        both = np.maximum(both, 0.0)
+        return both, both
+
+    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        """See ``Attained``."""
+        losses, _, tails = _skellam(self.variance, self.shift)
+        return np.asarray(tails[np.searchsorted(losses, epsilons, side="right")])
+
+
+@lru_cache(maxsize=16)
+def _skellam(variance: float, shift: int) -> tuple[NDArray[np.float64], ...]:
+    """Return the loss at each integer, and what P and Q hold from there on (one entry more)."""
+    reach = int(10 * variance**0.5) + 40
+    x = np.arange(-reach - shift, reach + 2 * shift + 1)
+    q, p = ive(np.abs(x), variance), ive(np.abs(x - shift), variance)
+    seen = (p > 1e-290) & (q > 1e-290)
+    p, q = p[seen], q[seen]
+    losses = np.maximum.accumulate(np.log(p / q))
+    tails = [np.append(np.cumsum(masses[::-1])[::-1], 0.0) for masses in (p, q)]
+    return losses, np.minimum(tails[0], 1.0), np.minimum(tails[1], 1.0)
+
+
+@dataclass(frozen=True)
 class Sampled:
     r"""``inner`` on a Poisson sample, when one patient comes or goes.
 
@@ -170,19 +209,29 @@ class Sampled:
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """See ``Profile``."""
+        return self.remove(epsilons), self.add(epsilons)
+
+    def remove(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Delta when a patient is removed."""
         q = self.prob
         e = np.minimum(epsilons, 700.0)
-        # remove: q [P - (e^eps - 1 + q)/q Q]; below log(1 - q) every outcome counts.
+        # q [P - (e^eps - 1 + q)/q Q]; below log(1 - q) every outcome counts.
         odds = np.expm1(e) / q + 1
         possible = odds > 0
         inside = np.log(np.where(possible, odds, 1.0))
-        remove = np.where(possible, q * self.inner.deltas(inside)[0], -np.expm1(e))
-        # add: c [Q - e^eps q / c P] with c = 1 - (1 - q) e^eps; nothing where c <= 0.
+        found = np.where(possible, q * delta(self.inner, inside, 0), -np.expm1(e))
+        return np.maximum(found, 0.0)
+
+    def add(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Delta when a patient is added."""
+        q = self.prob
+        e = np.minimum(epsilons, 700.0)
+        # c [Q - e^eps q / c P] with c = 1 - (1 - q) e^eps; nothing where c <= 0.
         c = q - (1 - q) * np.expm1(e)
         some = c > 0
         ratio = np.where(some, e + np.log(q) - np.log(np.where(some, c, 1.0)), 0.0)
-        add = np.where(some, c * self.inner.deltas(ratio)[1], 0.0)
-        return np.maximum(remove, 0.0), np.maximum(add, 0.0)
+        found = np.where(some, c * delta(self.inner, ratio, 1), 0.0)
+        return np.maximum(found, 0.0)
 
     def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
         """See ``Attained``; Q is the inner one's, and so are the outcomes above a loss."""
@@ -270,10 +319,17 @@ class Mixture:
         return remove, add
 
 
+def delta(profile: Profile, epsilons: NDArray[np.float64], direction: int) -> NDArray[np.float64]:
+    """Return ``deltas`` in one direction (0: remove, 1: add), without the other's work."""
+    if isinstance(profile, Sampled):
+        return profile.add(epsilons) if direction else profile.remove(epsilons)
+    return profile.deltas(epsilons)[direction]
+
+
 def kind(profile: Profile) -> Any:
     """Return what profiles that can be ``stacked`` together have in common."""
     values = [getattr(profile, name) for name in _names(type(profile))]
-    if any(isinstance(value, tuple) for value in values):
+    if isinstance(profile, Skellam) or any(isinstance(value, tuple) for value in values):
         return profile
     return (type(profile), *(kind(v) for v in values if not isinstance(v, float | int)))
 

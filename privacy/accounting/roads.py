@@ -15,6 +15,7 @@ from privacy.accounting.profiles import Gaussian, Profile, Sampled
 
 __all__ = [
     "MANY",
+    "QUICK",
     "Gap",
     "exact_delta",
     "exact_epsilon",
@@ -25,7 +26,9 @@ __all__ = [
 
 MANY = 32  # different releases: a Renyi bound of each would take long
 _REFINEMENTS = 6
-_QUICK = 0.08  # a step's share of one release's typical loss
+# A step's share of one release's typical loss. The grid adds about h^2/6 to the variance of each
+# release's loss, so .1 % of all of it whatever the number of releases: half of that to epsilon.
+QUICK = 0.08
 
 
 @dataclass(frozen=True)
@@ -52,7 +55,7 @@ class Gap:
         A tenth of the width for few; most of it for many, where each point of the grid is dear.
         """
         finer = 1.0 if self.quantity == "epsilon" else 0.4  # delta changes faster
-        return min(0.35, (0.8 if releases <= MANY else 1.8) * finer * math.sqrt(self.width))
+        return min(0.2, (0.8 if releases <= MANY else 1.8) * finer * math.sqrt(self.width))
 
     def over(self, upper: Composition, lower: Composition) -> float:
         """Return the interval's width over what is allowed."""
@@ -91,7 +94,7 @@ def quick_grid(parts: Parts, delta: float) -> Composition | None:
 
     None where its grid would take too much memory.
     """
-    return compose(parts, step=_step(parts, _QUICK), delta=delta)
+    return compose(parts, step=QUICK * spread(parts), delta=delta)
 
 
 @lru_cache(maxsize=256)
@@ -108,7 +111,7 @@ def grids(
       delta: The ends of the grid are cut where they hold less than a ten thousandth of it.
       gap: Of two compositions, how wide the interval is between them over how wide it may be.
     """
-    step = _step(above, gap.share(len(above)))
+    step = gap.share(len(above)) * spread(above)
     upper = compose(above, step=step, delta=delta)
     lower = compose_below(below, step=step, delta=delta) if below else None
     if upper is None or lower is None:
@@ -141,12 +144,3 @@ def renyi_epsilon(parts: Parts, delta: float) -> float:
             case _:
                 return math.inf
     return float(accountant.get_epsilon(delta))
-
-
-def _step(parts: Parts, share: float) -> float:
-    """Return a step: a share of one release's typical loss.
-
-    The grid adds about h^2/6 to the variance of each release's loss, so share^2/6 of all of it,
-    whatever the number of releases: half of that to epsilon.
-    """
-    return share * spread(parts)

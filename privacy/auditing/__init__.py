@@ -7,6 +7,7 @@ from privacy.auditing.one_run import (
     ceiling,
     epsilon_lower_bound,
     gaussian_lower_bound,
+    split_lower_bound,
 )
 
 __all__ = [
@@ -17,4 +18,5 @@ __all__ = [
     "epsilon_lower_bound",
     "gaussian_lower_bound",
     "scale_epsilon",
+    "split_lower_bound",
 ]

@@ -12,17 +12,39 @@ An audit of hospital size can falsify a claim but never confirm a small one: ``a
 """
 
 from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Bool, Float
 from scipy.special import bdtrc, expit, ndtr, ndtri
 
-from privacy._validate import fraction, natural, non_negative, unit_open
+from privacy._validate import finite_array, fraction, natural, non_negative, unit_open
 from privacy.accounting._search import bisect_up
 from privacy.errors import InvalidInputError
 
-__all__ = ["Audit", "audit", "ceiling", "epsilon_lower_bound", "gaussian_lower_bound"]
+__all__ = [
+    "Audit",
+    "LowerBound",
+    "audit",
+    "ceiling",
+    "epsilon_lower_bound",
+    "gaussian_lower_bound",
+    "split_lower_bound",
+]
 
 _LARGEST = 60.0
+_THRESHOLDS = 10
+
+
+@runtime_checkable
+class LowerBound(Protocol):
+    """A bound from counts of guesses."""
+
+    def __call__(
+        self, guesses: int, correct: int, canaries: int, *, delta: float, confidence: float
+    ) -> float:
+        """Return an epsilon that is refuted."""
+        ...
 
 
 def epsilon_lower_bound(
@@ -87,6 +109,48 @@ def gaussian_lower_bound(
         tolerance=1e-6,
     )
     return gaussian_epsilon(mu=mu * (1 - 1e-5), delta=delta) * (1 - 1e-9)
+
+
+def split_lower_bound(
+    scores: Float[np.ndarray, "canaries"],
+    members: Bool[np.ndarray, "canaries"],
+    *,
+    bound: LowerBound,
+    delta: float,
+    confidence: float,
+    rng: np.random.Generator,
+) -> float:
+    """Return a lower bound on epsilon from scores: how many guesses to make is itself chosen.
+
+    Half of the canaries choose the threshold above which "in" is guessed; the other half bounds.
+    Choosing and bounding on the same canaries would need a correction for every choice.
+
+    Args:
+      scores: Of each canary, large where it seems to be in.
+      members: Which of them are in.
+      bound: ``epsilon_lower_bound`` or ``gaussian_lower_bound``.
+      delta: See ``bound``.
+      confidence: See ``bound``.
+      rng: Splits the canaries.
+
+    Raises:
+      InvalidInputError: Fewer than two canaries, scores that are no numbers, or as ``bound``.
+    """
+    finite_array(scores=scores)
+    natural(canaries=len(scores), least=2)
+    order = rng.permutation(len(scores))
+    choosing, held_out = order[: len(order) // 2], order[len(order) // 2 :]
+    ranked = choosing[np.argsort(-scores[choosing], kind="stable")]
+    right = np.cumsum(members[ranked])
+    counts = np.unique(np.geomspace(1, len(ranked), _THRESHOLDS).astype(int))
+
+    def chosen(r: int) -> float:
+        return bound(r, int(right[r - 1]), len(ranked), delta=delta, confidence=confidence)
+
+    best = max((int(r) for r in counts), key=chosen)
+    guessed = scores[held_out] >= scores[ranked[best - 1]]
+    correct = int((guessed & members[held_out]).sum())
+    return bound(int(guessed.sum()), correct, len(held_out), delta=delta, confidence=confidence)
 
 
 def ceiling(canaries: int, *, delta: float, confidence: float) -> float:

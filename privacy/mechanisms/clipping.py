@@ -22,6 +22,7 @@ from privacy.errors import InvalidInputError
 __all__ = ["BoundedIntegers", "Clipped", "clip", "to_integers"]
 
 _SLACK = 1e-12  # relative: what float64 may add to a clipped norm
+_TINY, _HUGE = 1e-280, 1e280  # between them, squares neither vanish nor overflow
 _LARGEST_RADIUS = 2**30  # sums of squares stay far inside int64
 
 
@@ -79,8 +80,8 @@ class BoundedIntegers:
     def __post_init__(self) -> None:
         _check_radius(self.radius)
         positive(clip_norm=self.clip_norm)
-        small = (self.values <= self.radius) & (self.values >= -self.radius)  # no overflow below
-        short = small.all(axis=1) & (_squares(self.values * small) <= self.radius**2)
+        within = np.clip(self.values, -self.radius - 1, self.radius + 1)  # no overflow below
+        short = _squares(within) <= self.radius**2
         if not short.all():
             raise InvalidInputError(
                 f"Row {int(np.argmin(short))} is longer than radius={self.radius}: "
@@ -165,26 +166,40 @@ def to_integers(clipped: Clipped, *, radius: int) -> BoundedIntegers:
 def _shorten(
     values: NDArray[np.int64], scaled: NDArray[np.float64], excess: NDArray[np.int64]
 ) -> NDArray[np.int64]:
-    """Take back one step of the coordinates that gained most, as many as ``excess`` demands."""
+    """Take back one step of the coordinate that gained most, then of the next, until it is enough.
+
+    One or two coordinates suffice nearly always; a row leaves as soon as it is short enough.
+    """
+    shorter, excess = values.copy(), excess.copy()
     gained = np.abs(values) - np.abs(scaled)
-    order = np.argsort(-gained, axis=1, kind="stable")
-    magnitudes = np.take_along_axis(np.abs(values), order, axis=1)
-    freed = np.cumsum(np.maximum(2 * magnitudes - 1, 0), axis=1)  # a^2 - (a - 1)^2 = 2 a - 1
-    needed = (freed < excess[:, None]).sum(axis=1) + 1
-    chosen = np.arange(values.shape[1]) < needed[:, None]
-    step = np.zeros_like(values)
-    np.put_along_axis(step, order, chosen.astype(np.int64), axis=1)
-    return np.where(values > 0, values - step, values + step)
+    rows = np.arange(len(values))
+    while len(rows):
+        most = gained[rows].argmax(axis=1)
+        old = values[rows, most]
+        shorter[rows, most] = old - np.sign(old)
+        gained[rows, most] = -np.inf  # taken
+        excess[rows] -= 2 * np.abs(old) - 1  # a^2 - (a - 1)^2
+        rows = rows[excess[rows] > 0]
+    return shorter
 
 
 def _norms(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    largest = np.abs(rows).max(axis=1, initial=0.0)
-    unit = np.where(largest > 0, largest, 1.0)
-    return np.asarray(largest * np.sqrt(((rows / unit[:, None]) ** 2).sum(axis=1)))
+    """L2 norms, each from its own row alone; huge and tiny rows by way of their largest entry."""
+    rows = np.ascontiguousarray(rows)  # the order of adding must not follow the layout
+    with np.errstate(over="ignore", under="ignore"):
+        squares = np.einsum("ij,ij->i", rows, rows)
+    norms = np.sqrt(squares)
+    extreme = np.flatnonzero(~((squares > _TINY) & (squares < _HUGE)))
+    if len(extreme):
+        part = rows[extreme]
+        largest = np.abs(part).max(axis=1, initial=0.0)
+        unit = np.where(largest > 0, largest, 1.0)
+        norms[extreme] = largest * np.sqrt(((part / unit[:, None]) ** 2).sum(axis=1))
+    return np.asarray(norms)
 
 
 def _squares(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.asarray((rows * rows).sum(axis=1))
+    return np.asarray(np.einsum("ij,ij->i", rows, rows))
 
 
 def _check_radius(radius: int) -> None:

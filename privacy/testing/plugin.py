@@ -4,14 +4,18 @@ Statistical tests fail by chance now and then; a hundred of them at 1 % each fai
 
     pytest_plugins = ["privacy.testing.plugin"]
 
-in ``conftest.py`` each test asks the fixture ``false_alarms`` for its share, and all shares of a
-run together never pass the budget (``--false-alarms``, one in a million).
+in the root's ``conftest.py`` each test asks the fixture ``false_alarms`` for its share, and all
+shares of a run together never pass the budget (``--false-alarms``, one in a million).
 
     def test_noise(false_alarms):
         assert kstest(draws, "norm").pvalue > false_alarms.share()
+
+Under pytest-xdist each of n workers holds an n-th of the budget, whatever tests it is handed; the
+summary adds up what the workers spent.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import pytest
 
@@ -42,6 +46,7 @@ class FalseAlarms:
 
 
 _KEY = pytest.StashKey[FalseAlarms]()
+_WORKERS = pytest.StashKey[list[tuple[int, float]]]()  # asked and spent, one worker each
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -55,19 +60,44 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Open the budget."""
-    config.stash[_KEY] = FalseAlarms(config.getoption("--false-alarms"))
+    """Open the budget: a worker's is its part of the run's."""
+    total = config.getoption("--false-alarms")
+    if not 0 < total < 1:
+        raise pytest.UsageError(f"Expected --false-alarms={total} in (0, 1).")
+    worker: dict[str, Any] = getattr(config, "workerinput", {"workercount": 1})
+    config.stash[_KEY] = FalseAlarms(total / worker["workercount"])
+    config.stash[_WORKERS] = []
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    """In a worker, send what was spent."""
+    output: dict[str, Any] | None = getattr(session.config, "workeroutput", None)
+    if output is not None:
+        budget = session.config.stash[_KEY]
+        output["false_alarms"] = [budget.asked, budget.spent]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node: Any, error: object) -> None:
+    """Take note of what a worker spent; one that crashed is counted as having spent its part."""
+    del error
+    config: pytest.Config = node.config
+    part = config.getoption("--false-alarms") / node.workerinput["workercount"]
+    asked, spent = getattr(node, "workeroutput", {}).get("false_alarms", (1, part))
+    config.stash[_WORKERS].append((asked, spent))
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say what was spent."""
-    budget = config.stash[_KEY]
-    if budget.asked:
+    own = config.stash[_KEY]
+    found = [*config.stash[_WORKERS], (own.asked, own.spent)]
+    asked, spent = sum(a for a, _ in found), sum(s for _, s in found)
+    if asked:
+        total = config.getoption("--false-alarms")
         terminalreporter.write_line(
-            f"false alarms: {budget.asked} statistical tests, chance of one {budget.spent:.2g} "
-            f"of {budget.total:.2g}"
+            f"false alarms: {asked} statistical tests, chance of one {spent:.2g} of {total:.2g}"
         )
 
 

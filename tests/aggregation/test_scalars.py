@@ -17,7 +17,7 @@ from aggregation.sealing.slots import SlotGroup
 from aggregation.statistics import STATISTICS, Statistic
 from aggregation.update import noised_scalars
 from aggregation.vectorised import Fleet
-from attacks.views import observe
+from attacks.views import GradientView, observe
 from privacy.accounting.events import DistributedDiscreteGaussianDpEvent
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust, verify
@@ -131,11 +131,12 @@ def test_a_real_run_pays_for_each_and_the_ledgers_account_for_every_byte(tmp_pat
     assert not [f for f in verdict.findings if f.level == "FAIL"]
 
 
-def test_an_onlooker_still_reads_the_update(tmp_path: Path) -> None:
+def test_an_onlooker_still_reads_the_update() -> None:
     made = with_scalars(rounds=1)
     done = Federation.simulated(made, cohort(), seed=0).run()
     for adversary in ("server_plain", "server_sealed"):
         seen = observe(done.transcript, adversary)
+        assert isinstance(seen, GradientView)
         assert all(g.integers.shape == (made.model.dim,) for g in seen.gradients)
 
 

@@ -52,3 +52,18 @@ def test_attacks_are_found_by_name() -> None:
         assert make_attack(name).name == name
     with pytest.raises(InvalidInputError, match="choose one of"):
         make_attack("nothing")
+
+
+def test_every_record_says_which_step_it_comes_from() -> None:
+    done = run(2, sampling_size=14)
+    seen: set[str] = set()
+    for name in done.plan.hospitals:
+        found = QUICK.reconstruct(done.view("server_plain").only(hospital=name), PRIOR)
+        assert len(found.steps) == len(found)
+        proved = {s for s, c in zip(found.steps, found.certified, strict=True) if c}
+        assert proved <= {"read", "unmixed", "searched"}
+        seen |= set(found.steps)
+    assert seen & {"read", "unmixed"}
+    noised = run(noise="local", clip_norm=1.0, radius=4096, noise_multiplier=5.0)
+    found = QUICK.reconstruct(noised.view("server_plain"), PRIOR)
+    assert set(found.steps) <= {"searched", "guessed"}

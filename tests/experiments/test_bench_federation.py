@@ -4,15 +4,19 @@ import json
 import tracemalloc
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
-from experiments.benchmarks import federation
+from aggregation.vectorised import Fleet
+from experiments.benchmarks import federation, federation_job
 from experiments.commands.bench import BenchFederation
-from privacy.errors import InvalidInputError
+from privacy.errors import InvalidInputError, RefusedError
+from privacy.mechanisms import Seeded
 
 
 def test_a_small_run_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    bench = BenchFederation(hospitals=70, rounds=2, threads=1, out=tmp_path, json=True)
+    bench = BenchFederation(hospitals=70, rounds=2, threads=1, ours=True, out=tmp_path, json=True)
     assert bench.run() == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "federation.json").read_text())
@@ -20,13 +24,13 @@ def test_a_small_run_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert (row["name"], row["size"], row["bytes"]) == ("inpatient", 70, 8 * 19 * 70)
     assert (row["ratio_to"], row["ratio"]) == (None, None)
     assert row["seconds"] > 0 and row["accuracy"] > 0.5
-    assert printed["patients"] == federation._sizes(70, 0).sum()
+    assert printed["patients"] == federation_job.sizes(70, 0).sum()
     assert 0.9 < printed["epsilon"] <= 1.0
     assert set(printed["phases"]) == {"read", "gradients", "clip", "integers", "sums", "noise"}
 
 
 def test_memory_does_not_follow_the_number_of_hospitals(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(federation, "_MEDIAN", 20)
+    monkeypatch.setattr(federation_job, "_MEDIAN", 20)
     federation.measure(64, threads=1)  # whatever is loaded or cached once
     peaks = []
     for hospitals in (256, 1024):
@@ -39,4 +43,29 @@ def test_memory_does_not_follow_the_number_of_hospitals(monkeypatch: pytest.Monk
 
 def test_impossible_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="hospitals=1"):
-        BenchFederation(hospitals=1, out=tmp_path).run()
+        BenchFederation(hospitals=1, ours=True, out=tmp_path).run()
+
+
+def test_an_absent_peer_is_an_error_and_not_a_missing_row(tmp_path: Path) -> None:
+    bench = BenchFederation(hospitals=70, pfl_python=tmp_path / "python", out=tmp_path)
+    with pytest.raises(InvalidInputError, match=r"pfl \(in .*make bench-federation.*--ours"):
+        bench.run()
+
+
+def test_a_peer_s_client_sends_what_our_fleet_sums() -> None:
+    numbers = federation_job.sizes(70, 0)
+    plan = federation._plan(numbers, 1)
+    fleet = Fleet.simulated(plan, lambda: federation_job.blocks(numbers, 0), seed=0)
+    job = federation_job.Job(70, 0, 1.0, plan.radius, plan.share_std, 1)
+    params = np.linspace(-1, 1, 19)
+    sent = np.stack([job.update(k, params, Seeded((0, k))) for k in range(70)])
+    assert (np.concatenate(list(fleet.updates(params))) == sent).all()
+
+
+def test_a_peer_that_did_another_job_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    def other(job: federation_job.Job) -> tuple[float, NDArray[np.int64]]:
+        return 1.0, np.zeros(19, dtype=np.int64)
+
+    monkeypatch.setattr(federation, "find_peers", lambda _: {"other": other})
+    with pytest.raises(RefusedError, match="other's seeded sum is not ours"):
+        federation.measure(3, peer_hospitals=3, threads=1)

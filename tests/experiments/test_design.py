@@ -44,7 +44,7 @@ def test_sealed_shares_and_local_does_not() -> None:
     sealed, local = made("sealed", 1.0), made("local", 1.0)
     assert sealed.noise_multiplier == pytest.approx(local.noise_multiplier, rel=1e-3)
     assert sealed.share_std == pytest.approx(local.share_std / math.sqrt(2), rel=1e-3)
-    assert (sealed.scheme, local.scheme) == ("bfv", "plain")
+    assert (sealed.scheme, local.scheme) == ("shares", "plain")
 
 
 @pytest.mark.parametrize("design", DESIGNS)

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from experiments.frontier import command_of
+from experiments.paper.commands import command_of
 from experiments.paper.page import page, write_page
 from experiments.record import read_records
 

@@ -6,6 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregation.sealing import SCHEMES, make_scheme
+from aggregation.sealing.shares import SharesOpener
+from aggregation.sealing.threshold import ThresholdOpener
+from privacy.errors import RefusedError
 from tests.aggregation.sealing.parties import Parties, wrapped
 
 EXACT = [name for name in SCHEMES if name != "ckks"]
@@ -30,12 +33,41 @@ def test_opens_to_the_sum_of_whoever_contributed(
     names = tuple(f"h{i}" for i in range(contributors))
     scheme = make_scheme(name, dim=dim, contributors=contributors, bound=bound)
     parties = Parties(scheme, names)
-    present = sorted(rng.permutation(contributors)[: rng.integers(1, contributors + 1)])
-    vectors = rng.integers(-(bound // contributors), bound // contributors + 1, (len(present), dim))
-    contributions = [parties.contribute(names[p], v) for p, v in zip(present, vectors, strict=True)]
-    opened = scheme.opener(parties.policy()).open(parties.total(contributions), contributions)
+    # Some hospitals never send; those that do weigh before they seal, and arrive in any order. The
+    # aggregator and whoever opens see them in different orders. A holder is gone at the opening.
+    present = rng.permutation(contributors)[: rng.integers(1, contributors + 1)]
+    weights = rng.integers(1, 4, len(present))
+    largest = bound // (3 * contributors)
+    vectors = weights[:, None] * rng.integers(-largest, largest + 1, (len(present), dim))
+    contributions = [
+        parties.contribute(names[p], v, weight=float(w))
+        for p, v, w in zip(present, vectors, weights, strict=True)
+    ]
+    total = parties.total([contributions[i] for i in rng.permutation(len(present))])
+    opener = scheme.opener(parties.policy())
+    if name in ("shares", "threshold"):
+        assert isinstance(opener, SharesOpener | ThresholdOpener)
+        opener.holders.pop(f"holder {rng.integers(1, 5)}")
+    opened = opener.open(total, contributions)
     assert opened.dtype == np.int64
     assert np.array_equal(opened, vectors.sum(axis=0))
+
+
+@pytest.mark.parametrize("name", EXACT)
+def test_a_hospital_that_leaves_at_any_moment_leaves_a_right_sum_or_none(name: str) -> None:
+    # Before it sends; after it has sent; and between a refused opening and the next.
+    scheme = make_scheme(name, dim=3, contributors=4, bound=1000)
+    parties = Parties(scheme)
+    opener = scheme.opener(parties.policy(min_honest=2, c_assumed=1))
+    mine = [parties.contribute(n, [1, 2, 3]) for n in parties.names[:3]]
+    with pytest.raises(RefusedError, match="2 distinct hospitals; 3 are needed"):
+        opener.open(parties.total(mine[:2]), mine[:2])
+    assert opener.open(parties.total(mine), mine).tolist() == [3, 6, 9]
+    if name == "pairwise":  # a synchronous scheme: a late update belongs to no later round
+        return
+    late = parties.contribute(parties.names[3], [4, 4, 4])  # sealed before, arrived after
+    again = [parties.contribute(n, [1, 2, 3]) for n in parties.names[:2]]
+    assert opener.open(parties.total([late, *again]), [late, *again]).tolist() == [6, 8, 10]
 
 
 @pytest.mark.parametrize("name", EXACT)

@@ -8,7 +8,9 @@ import pytest
 from dp_accounting import NonPrivateDpEvent
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
+from aggregation.correction import fednova, qffl
 from aggregation.sealing import SCHEMES, make_scheme
 from aggregation.sealing.slots import SlotGroup, Slots
 from privacy.accounting.events import DiscreteGaussianDpEvent, DistributedDiscreteGaussianDpEvent
@@ -106,3 +108,39 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         group().integers(np.zeros((3, 1)), honest=1, source=Seeded(0))
     with pytest.raises(InvalidInputError, match="a name"):
         group(name="")
+
+
+def test_fednova_and_qffl_step_by_scalars_in_slots_of_their_own() -> None:
+    # The rules' last coordinate is a sum that nobody may see hospital by hospital; its own group
+    # costs nothing of the displacement's clip norm.
+    start = np.array([0.5, -0.2, 0.1])
+    moves = Slots((group(name="moved", dim=3, clip_norm=4.0, radius=2**30),
+                   group(name="scalar", dim=1, clip_norm=64.0, radius=2**30)))  # fmt: skip
+    scheme = make_scheme("shares", dim=moves.dim, contributors=4, bound=2**34)
+    parties = Parties(scheme)
+
+    def summed(emissions: list[NDArray[np.float64]]) -> NDArray[np.float64]:
+        sealed = []
+        for hospital, emission in zip(parties.names, emissions, strict=True):
+            halves = {"moved": emission[None, :-1], "scalar": emission[None, -1:]}
+            parts = {
+                g.name: g.integers(halves[g.name], honest=1, source=Seeded(0)) for g in moves.groups
+            }
+            sealed.append(parties.contribute(hospital, moves.join(parts)))
+        opened = moves.split(scheme.opener(parties.policy()).open(parties.total(sealed), sealed))
+        return np.concatenate([g.values(opened[g.name]) for g in moves.groups])
+
+    def gradient(w: NDArray[np.float64]) -> NDArray[np.float64]:
+        return np.asarray(w - 1.0)
+
+    nova = [
+        fednova.emit(start, gradient, weight=0.25, steps=k, learning_rate=0.1) for k in (1, 2, 5, 9)
+    ]
+    expected = fednova.step(start, np.sum(nova, axis=0))
+    assert fednova.step(start, summed(nova)) == pytest.approx(expected, abs=1e-6)
+    fair = [
+        qffl.emit(start, start - 0.1 * k, loss, weight=0.25, q=1.0, lipschitz=10.0)
+        for k, loss in ((1, 0.2), (2, 0.9), (1, 0.4), (3, 0.7))
+    ]
+    expected = qffl.step(start, np.sum(fair, axis=0))
+    assert qffl.step(start, summed(fair)) == pytest.approx(expected, abs=1e-6)

@@ -1,17 +1,20 @@
-from typing import Literal
-
 import dp_accounting as dp
 import numpy as np
 import pytest
 from dp_accounting import NeighboringRelation as Relation
+from dp_accounting.pld import PLDAccountant
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from privacy.accounting import epsilon
 from privacy.accounting.budget import budget_curve
-from privacy.accounting.classes import in_classes
 from privacy.accounting.events import DistributedDiscreteGaussianDpEvent, SkellamDpEvent
-from privacy.accounting.profiles import Gaussian, Sampled
 
-ADD = Relation.ADD_OR_REMOVE_ONE
+ADD, REPLACE = Relation.ADD_OR_REMOVE_ONE, Relation.REPLACE_ONE
+
+
+def sampled(noise_multiplier: float, prob: float) -> dp.DpEvent:
+    return dp.PoissonSampledDpEvent(float(prob), dp.GaussianDpEvent(float(noise_multiplier)))
 
 
 @pytest.mark.parametrize(
@@ -19,10 +22,12 @@ ADD = Relation.ADD_OR_REMOVE_ONE
     [
         (dp.GaussianDpEvent(30.0), 10_000),
         (DistributedDiscreteGaussianDpEvent(30.0, 1000, 19, 3), 10_000),
-        (dp.PoissonSampledDpEvent(0.05, dp.GaussianDpEvent(1.5)), 30),
+        (sampled(1.5, 0.05), 30),
+        (sampled(1.0, 0.01), 10_000),
+        (dp.PoissonSampledDpEvent(0.1, DistributedDiscreteGaussianDpEvent(2.0, 20, 5, 3)), 500),
         (SkellamDpEvent(30.0, 1000, 19), 20),
     ],
-    ids=["gaussian", "discrete", "sampled", "skellam"],
+    ids=["gaussian", "discrete", "sampled", "many", "both", "skellam"],
 )
 def test_curve_brackets_every_round_and_never_falls(event: dp.DpEvent, rounds: int) -> None:
     low, high = budget_curve(event, rounds=rounds, delta=1e-5, relation=ADD)
@@ -48,35 +53,56 @@ def test_without_sampling_every_round_is_the_single_answer() -> None:
             assert high[n - 1] == pytest.approx(found.upper, rel=1e-7)
 
 
-def test_many_different_releases_are_bracketed_by_classes() -> None:
-    schedule = [
-        dp.PoissonSampledDpEvent(0.01, dp.GaussianDpEvent(2.0 * 0.999**k)) for k in range(150)
-    ]
-    found = epsilon(dp.ComposedDpEvent(schedule), delta=1e-5, relation=ADD)
-    # Two neighbours that bracket it: the first release, and the last, throughout.
+def test_ten_thousand_different_releases_between_those_that_bracket_them() -> None:
+    """A narrow schedule: each release between two that are composed with themselves instead."""
+    n = 10_000
+    rng = np.random.default_rng(1)
+    pairs = list(zip(rng.uniform(0.0100, 0.0101, n), rng.uniform(1.200, 1.204, n), strict=True))
+    found = epsilon(dp.ComposedDpEvent([sampled(z, q) for q, z in pairs]), delta=1e-5, relation=ADD)
     ends = [
-        epsilon(dp.SelfComposedDpEvent(schedule[k], 150), delta=1e-5, relation=ADD) for k in (0, -1)
+        epsilon(dp.SelfComposedDpEvent(sampled(z, q), n), delta=1e-5, relation=ADD)
+        for q, z in ((0.0100, 1.204), (0.0101, 1.200))
     ]
     assert ends[0].lower < found.lower < found.upper < ends[1].upper
-    assert found.upper < found.lower * 1.1
+    assert found.upper - found.lower <= 0.01 * found.upper
 
 
-def test_classes_round_to_the_stated_side_and_keep_the_count() -> None:
-    rng = np.random.default_rng(3)
-    parts = tuple(
-        (Sampled(float(q), Gaussian(float(mu))), 2)
-        for q, mu in zip(rng.uniform(0.01, 0.9, 90), rng.uniform(0.1, 2, 90), strict=True)
-    )
-    sides: tuple[Literal["above", "below"], ...] = ("above", "below")
-    for side in sides:
-        classes = in_classes(parts, side)
-        assert len(classes) <= 64
-        assert sum(n for _, n in classes) == 180
-    grid = np.linspace(-1, 5, 50)
-    few = parts[:65]
-    profile = few[0][0]
-    for side, sign in zip(sides, (1, -1), strict=True):
-        rounded = in_classes(((profile, 1), *few[1:]), side)[0][0]
-        for a, b in zip(rounded.deltas(grid), profile.deltas(grid), strict=True):
-            assert (sign * (a - b) >= -1e-12).all()
-    assert in_classes(parts[:64], "above") == parts[:64]
+@settings(max_examples=4)
+@given(st.integers(0, 2**32 - 1), st.integers(40, 120), st.sampled_from([ADD, REPLACE]))
+def test_different_releases_are_enclosed_as_tightly_as_equal_ones(
+    seed: int, n: int, relation: Relation
+) -> None:
+    """Two roads: all together by their transforms, and two by two by dp-accounting."""
+    rng = np.random.default_rng(seed)
+    events = [
+        sampled(z, q)
+        for q, z in zip(rng.uniform(0.005, 0.3, n), rng.uniform(0.7, 4, n), strict=True)
+    ]
+    found = epsilon(dp.ComposedDpEvent(events), delta=1e-5, relation=relation)
+    assert found.upper - found.lower <= 0.01 * found.upper + 1e-3
+    library = PLDAccountant(relation, value_discretization_interval=5e-3)
+    for event in events[:40]:
+        library.compose(event)
+    some = epsilon(dp.ComposedDpEvent(events[:40]), delta=1e-5, relation=relation)
+    theirs = library.get_epsilon(1e-5)  # from above, on a coarser grid
+    assert some.lower <= theirs <= some.upper * 1.02 + 1e-3
+    assert some.upper <= found.upper
+
+
+def test_kinds_are_composed_together() -> None:
+    """Several Laplaces, sampled Gaussians and a wide one: against dp-accounting, two by two."""
+    events = [
+        sampled(1.0, 0.1),
+        sampled(1.3, 0.1),
+        dp.LaplaceDpEvent(5.0),
+        dp.LaplaceDpEvent(7.0),
+        dp.dp_event.DiscreteLaplaceDpEvent(0.2, 1),
+        dp.GaussianDpEvent(0.1),  # wide: its losses alone pass the range of floats
+    ]
+    found = epsilon(dp.ComposedDpEvent(events), delta=1e-5, relation=ADD)
+    library = PLDAccountant(value_discretization_interval=1e-3)
+    for event in events:
+        library.compose(event)
+    theirs = library.get_epsilon(1e-5)
+    assert found.lower <= theirs <= found.upper * 1.005
+    assert found.upper - found.lower <= 0.01 * found.upper

@@ -10,6 +10,7 @@ from dp_accounting.pld import PLDAccountant
 from dp_accounting.rdp import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from privacy.accounting import delta, epsilon
 from privacy.accounting.discrete import sandwich
@@ -234,6 +235,18 @@ def test_shuffled_batches_cost_what_one_batch_costs() -> None:
     found = epsilon(event, delta=1e-5, relation=SPECIAL)
     assert found.upper == pytest.approx(gaussian_epsilon(mu=1.0, delta=1e-5), rel=1e-6)
     assert found.lower == pytest.approx(GOLDEN["shuffled"]["at_least"], abs=2e-3)
+    # Replaced by one like the others: the same batches, all two sensitivities below.
+    replaced = epsilon(event, delta=1e-5, relation=REPLACE)
+    assert found.lower < replaced.lower < replaced.upper
+    rng = np.random.default_rng(3)
+    noise = rng.normal(size=(200_000, 100))
+    with_ = np.maximum(noise[:, 1:].max(axis=1), noise[:, 0] + 2.0)
+    power, error = (with_ > 5.0).mean(), (noise.max(axis=1) > 5.0).mean()
+    at = delta(event, epsilon=1.0, relation=REPLACE)
+    assert power - math.e * error <= at.lower + 3e-3
+    integers = ShuffledBatchesDpEvent(100, DiscreteGaussianDpEvent(1.0, 1000))
+    alike = epsilon(integers, delta=1e-5, relation=SPECIAL)
+    assert alike.lower == pytest.approx(found.lower, rel=1e-3)
     as_poisson = epsilon(sampled(1.0, 0.01, 100), delta=1e-5, relation=ADD)
     assert as_poisson.upper == pytest.approx(GOLDEN["shuffled"]["as_poisson"], abs=2e-3)
     assert as_poisson.upper < found.lower / 5
@@ -254,31 +267,106 @@ def test_randomised_response_composes() -> None:
         assert found.lower <= truth <= found.upper
 
 
-def test_skellam_lies_above_the_gaussian_and_meets_it_for_wide_noise() -> None:
-    wide = epsilon(SkellamDpEvent(5.0, 10_000, 19), delta=1e-5, relation=ADD)
+@settings(max_examples=15)
+@given(st.floats(0.8, 8), st.integers(1, 20), st.integers(1, 3), st.floats(0, 4))
+def test_skellam_is_enclosed_and_in_one_dimension_attained(
+    noise_multiplier: float, radius: int, n: int, at: float
+) -> None:
+    """Brute force over the integers: the noise of n releases, outcome by outcome."""
+    std = noise_multiplier * radius
+    x = np.arange(-int(10 * std) - 30, int(10 * std) + 31)
+    p = stats.skellam.pmf(x, std**2 / 2, std**2 / 2)
+    p, moved = np.append(p, np.zeros(radius)), np.append(np.zeros(radius), p)
+    seen = (p > 0) & (moved > 0)
+    losses, masses = np.log(moved[seen] / p[seen]), moved[seen]
+    total, weights = losses, masses
+    for _ in range(n - 1):
+        keep = weights > 1e-13
+        total = np.add.outer(total[keep], losses).ravel()
+        weights = np.multiply.outer(weights[keep], masses).ravel()
+        if total.size > 200_000:
+            return  # three releases of wide noise: too many outcomes for brute force
+    truth = float((weights * np.maximum(-np.expm1(at - total), 0)).sum())
+    event = dp.SelfComposedDpEvent(SkellamDpEvent(noise_multiplier, radius, 1), n)
+    found = delta(event, epsilon=at, relation=ADD)
+    assert found.lower <= truth * (1 + 1e-9) + 1e-9
+    assert truth <= found.upper + 1e-12
+    assert found.lower >= 0.9 * truth - 1e-6
+
+
+def test_skellam_meets_the_gaussian_for_wide_noise() -> None:
+    wide = epsilon(SkellamDpEvent(5.0, 1_000, 19), delta=1e-5, relation=ADD)
     gaussian = epsilon(dp.GaussianDpEvent(5.0), delta=1e-5, relation=ADD)
     assert wide.method == "concentrated DP"
+    assert wide.lower == pytest.approx(gaussian.lower, rel=1e-4)
     assert gaussian.upper < wide.upper < 1.15 * gaussian.upper
     narrow = epsilon(SkellamDpEvent(5.0, 3, 19), delta=1e-5, relation=ADD)
     assert narrow.upper > wide.upper
+    sampled_ = dp.PoissonSampledDpEvent(0.1, SkellamDpEvent(2.0, 100, 5))
+    found = epsilon(dp.SelfComposedDpEvent(sampled_, 50), delta=1e-5, relation=ADD)
+    alike = epsilon(sampled(2.0, 0.1, 50), delta=1e-5, relation=ADD)
+    assert found.lower == pytest.approx(alike.lower, rel=1e-3)
+    # Too wide for its masses to be added up one by one: then it is said.
+    unknown = epsilon(SkellamDpEvent(5.0, 10_000, 19), delta=1e-5, relation=ADD)
+    assert unknown.lower == 0
+    assert "nothing is known of event" in unknown.why
 
 
-def test_fixed_size_samples_and_truncated_batches_are_bounded() -> None:
+def test_fixed_size_samples_are_bounded_from_both_sides() -> None:
     fixed = dp.SampledWithoutReplacementDpEvent(1000, 100, dp.GaussianDpEvent(2.0))
     one = epsilon(fixed, delta=1e-5, relation=REPLACE)
     assert one.upper < epsilon(dp.GaussianDpEvent(2.0), delta=1e-5, relation=REPLACE).upper
-    poisson = dp.PoissonSampledDpEvent(0.1, dp.GaussianDpEvent(2.0))
-    assert one.upper >= epsilon(poisson, delta=1e-5, relation=REPLACE).lower
+    # A single release is known exactly: all others lie opposite.
+    assert one.lower == pytest.approx(one.upper, rel=1e-6)
+    x = np.linspace(-20, 20, 400_001)
+    q = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi) * (x[1] - x[0])
+    p = 0.9 * q + 0.1 * np.exp(-((x - 1.0) ** 2) / 2) / math.sqrt(2 * math.pi) * (x[1] - x[0])
+    truth = float(np.maximum(p - math.exp(one.upper) * q, 0).sum())
+    assert truth == pytest.approx(1e-5, rel=1e-4)
+    many = epsilon(dp.SelfComposedDpEvent(fixed, 100), delta=1e-5, relation=REPLACE)
+    assert 0.85 * many.upper < many.lower < many.upper
+    laplace = dp.SampledWithoutReplacementDpEvent(1000, 100, dp.LaplaceDpEvent(2.0))
+    assert epsilon(laplace, delta=1e-5, relation=REPLACE).lower > 0
+
+
+def test_truncated_batches_are_bounded_from_both_sides() -> None:
     roomy = dp.TruncatedSubsampledGaussianDpEvent(1000, 0.01, 200, 1.0)
     tight = dp.TruncatedSubsampledGaussianDpEvent(1000, 0.01, 12, 1.0)
     plain = epsilon(sampled(1.0, 0.01, 50), delta=1e-5, relation=ADD)
+    found = epsilon(dp.SelfComposedDpEvent(roomy, 50), delta=1e-5, relation=ADD)
+    assert found.upper == pytest.approx(plain.upper, rel=1e-3)
+    assert found.lower == pytest.approx(plain.lower, rel=1e-3)
     cut = epsilon(dp.SelfComposedDpEvent(tight, 50), delta=1e-5, relation=ADD)
-    assert epsilon(dp.SelfComposedDpEvent(roomy, 50), delta=1e-5, relation=ADD).upper == (
-        pytest.approx(plain.upper, rel=1e-3)
-    )
     library = PLDAccountant()
     library.compose(tight, 50)
     assert cut.upper == pytest.approx(library.get_epsilon(1e-5), rel=1e-3)
+    # From below, the chance to stay in the batch: by simulation.
+    rng = np.random.default_rng(2)
+    others = rng.binomial(999, 0.01, 400_000)
+    stays = 0.01 * np.minimum(1, 12 / (others + 1)).mean()
+    alike = epsilon(sampled(1.0, float(stays), 50), delta=1e-5, relation=ADD)
+    assert cut.lower == pytest.approx(alike.lower, rel=2e-3)
+
+
+def test_sampled_laplace_under_replacement_is_known_from_below() -> None:
+    one = dp.PoissonSampledDpEvent(0.1, dp.LaplaceDpEvent(2.0))
+    replaced = epsilon(dp.SelfComposedDpEvent(one, 50), delta=1e-5, relation=REPLACE)
+    removed = epsilon(dp.SelfComposedDpEvent(one, 50), delta=1e-5, relation=ADD)
+    assert replaced.lower == pytest.approx(removed.lower, rel=1e-2)
+    assert replaced.lower < replaced.upper
+
+
+def test_what_is_not_known_from_below_is_said_and_sampling_may_amplify_everything() -> None:
+    inner = dp.ComposedDpEvent([sampled(1.0, 0.5, 3), dp.LaplaceDpEvent(3.0)])
+    event = dp.ComposedDpEvent([dp.GaussianDpEvent(2.0), dp.PoissonSampledDpEvent(0.1, inner)])
+    found = epsilon(event, delta=1e-5, relation=ADD)
+    alone = epsilon(dp.GaussianDpEvent(2.0), delta=1e-5, relation=ADD)
+    assert found.lower == pytest.approx(alone.lower, rel=1e-6)
+    assert "event.events[1]" in found.why
+    # No noise at all, but drawn with probability .1: below a delta of .1 nothing is private.
+    bare = dp.PoissonSampledDpEvent(0.1, dp.NonPrivateDpEvent())
+    found = epsilon(bare, delta=0.2, relation=ADD)
+    assert (found.lower, found.upper) == (0.0, math.inf)
 
 
 @pytest.mark.parametrize(

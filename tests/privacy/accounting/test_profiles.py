@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from privacy.accounting.composition import compose
 from privacy.accounting.nested import Composed
 from privacy.accounting.profiles import (
+    Attained,
     DiscreteLaplace,
     Finite,
     Gaussian,
@@ -21,6 +21,9 @@ from privacy.accounting.profiles import (
     Sampled,
     SampledGaussianReplace,
     SampledReplace,
+    delta,
+    kind,
+    stacked,
 )
 
 GRID = np.linspace(-7, 7, 57)
@@ -136,16 +139,37 @@ def test_a_nested_composition_equals_the_direct_one() -> None:
         np.testing.assert_allclose(ours, truth, rtol=2e-3, atol=1e-7)
 
 
-def test_composition_brackets_the_library_and_itself() -> None:
-    parts = ((Sampled(0.05, Gaussian(0.8)), 40), (Laplace(0.1), 3), (Gaussian(0.2), 1))
-    coarse = compose(parts, step=2e-3, delta=1e-6)
-    fine = compose(parts, step=1e-4, delta=1e-6)
-    assert coarse is not None
-    assert fine is not None
-    for delta in (1e-3, 1e-6):
-        assert coarse.lower_epsilon(delta) <= fine.lower_epsilon(delta)
-        assert fine.lower_epsilon(delta) <= fine.upper_epsilon(delta)
-        assert fine.upper_epsilon(delta) <= coarse.upper_epsilon(delta)
-    for epsilon in (0.1, 1.0):
-        assert coarse.lower_delta(epsilon) <= fine.upper_delta(epsilon)
-        assert fine.lower_delta(epsilon) <= coarse.upper_delta(epsilon)
+def test_a_tail_is_minus_the_slope_of_delta_by_the_odds() -> None:
+    odds = np.exp(np.linspace(-4, 4, 4001))
+    middle = (odds[1:] + odds[:-1]) / 2
+    for profile in ALL[:7]:
+        assert isinstance(profile, Attained)
+        slopes = -np.diff(profile.deltas(np.log(odds))[0]) / np.diff(odds)
+        tails = profile.tail(np.log(middle))
+        jumps = np.abs(np.diff(profile.tail(np.log(odds)))) > 1e-2  # an atom: any slope is one
+        np.testing.assert_allclose(tails[~jumps], slopes[~jumps], atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    "profiles",
+    [
+        [Sampled(0.2, Gaussian(1.5)), Sampled(0.01, Gaussian(0.3))],
+        [Sampled(0.3, Sampled(0.5, Laplace(2.0))), Sampled(0.1, Sampled(0.9, Laplace(0.2)))],
+        [DiscreteLaplace(0.4, 3), DiscreteLaplace(0.1, 1)],
+        [SampledGaussianReplace(0.3, 1.0), SampledGaussianReplace(0.01, 2.0)],
+        [SampledReplace(0.2, Gaussian(1.0)), SampledReplace(0.7, Gaussian(0.1))],
+    ],
+    ids=lambda p: type(p[0]).__name__,
+)
+def test_stacked_profiles_are_the_single_ones(profiles: list[Profile]) -> None:
+    assert kind(profiles[0]) == kind(profiles[1])
+    together = stacked(profiles)
+    for direction in (0, 1):
+        found = delta(together, GRID, direction)
+        for row, profile in zip(found, profiles, strict=True):
+            np.testing.assert_allclose(row, profile.deltas(GRID)[direction], rtol=1e-12, atol=1e-16)
+    if isinstance(together, Attained) and not isinstance(profiles[0], SampledReplace):
+        for row, profile in zip(together.tail(GRID), profiles, strict=True):
+            assert isinstance(profile, Attained)
+            np.testing.assert_allclose(row, profile.tail(GRID), rtol=1e-12, atol=1e-16)
+    assert kind(ALL[3]) != kind(ALL[8]) != kind(ALL[9])

@@ -4,8 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats
 
-CHANCE = 1e-9  # of a false alarm, a test
-
 
 def discrete_gaussian_masses(
     std: float, reach: int

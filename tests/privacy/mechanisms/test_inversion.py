@@ -14,7 +14,8 @@ from scipy import stats
 from privacy.mechanisms import OperatingSystem
 from privacy.mechanisms.inversion import discrete_gaussian_by_inversion, enclosures
 from privacy.mechanisms.noise import _opendp_gaussian
-from tests.privacy.mechanisms.laws import CHANCE, discrete_gaussian_masses, p_value
+from privacy.testing.plugin import FalseAlarms
+from tests.privacy.mechanisms.laws import discrete_gaussian_masses, p_value
 
 PRECISION = mp.workprec(400)
 
@@ -87,15 +88,19 @@ def os_words(count: int) -> NDArray[np.uint64]:
 
 
 @pytest.mark.parametrize(("bits", "count"), [(2, 800), (6, 4_000), (63, 200_000)])
-def test_the_law_is_the_same_however_many_bits_are_looked_at_first(bits: int, count: int) -> None:
+def test_the_law_is_the_same_however_many_bits_are_looked_at_first(
+    bits: int, count: int, false_alarms: FalseAlarms
+) -> None:
+    level = false_alarms.share()
     draws = discrete_gaussian_by_inversion(4.2, os_words(count), os_word, bits=bits)
     assert draws.dtype == np.int64
-    assert p_value(draws, *discrete_gaussian_masses(4.2, 60)) > CHANCE
+    assert p_value(draws, *discrete_gaussian_masses(4.2, 60)) > level
     for wrong in (4.2 * 2 / 3, 4.2 * 3 / 2):
-        assert p_value(draws, *discrete_gaussian_masses(wrong, 60)) < CHANCE
+        assert p_value(draws, *discrete_gaussian_masses(wrong, 60)) < level
 
 
-def test_the_law_is_opendp_s() -> None:
+def test_the_law_is_opendp_s(false_alarms: FalseAlarms) -> None:
+    level = false_alarms.share()
     count = 20_000
 
     def same(ours: NDArray[np.int64], theirs: NDArray[np.int64]) -> float:
@@ -107,9 +112,9 @@ def test_the_law_is_opendp_s() -> None:
         return np.array(_opendp_gaussian("i64", std)([0] * count))
 
     ours = OperatingSystem().discrete_gaussian(4.2, count)
-    assert same(ours, opendp(4.2)) > CHANCE
+    assert same(ours, opendp(4.2)) > level
     for wrong in (4.2 * 2 / 3, 4.2 * 3 / 2):
-        assert same(ours, opendp(wrong)) < CHANCE
+        assert same(ours, opendp(wrong)) < level
 
 
 def test_a_draw_depends_on_its_own_word() -> None:

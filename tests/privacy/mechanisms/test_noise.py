@@ -1,6 +1,7 @@
 """Distributions are tested with controls: the right parameter must pass, its neighbours must fail.
 
-The chi-squared tests of ``OperatingSystem`` draw anew every time; each fails by chance once in 1e9.
+The tests of ``OperatingSystem`` draw anew every time; each takes its level from the run's budget of
+false alarms, and what is wrong must fail at that very level.
 """
 
 import math
@@ -12,72 +13,90 @@ from scipy import stats
 
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
-from tests.privacy.mechanisms.laws import CHANCE, discrete_gaussian_masses, p_value
+from privacy.testing.plugin import FalseAlarms
+from tests.privacy.mechanisms.laws import discrete_gaussian_masses, p_value
 
 SOURCES = pytest.mark.parametrize("source", [OperatingSystem(), Seeded(5)], ids=["os", "seeded"])
 
 
 @SOURCES
 @pytest.mark.parametrize("std", [0.5, 1.0, 2.5, 7.3])
-def test_discrete_gaussian_has_its_masses_and_no_others(source: NoiseSource, std: float) -> None:
+def test_discrete_gaussian_has_its_masses_and_no_others(
+    source: NoiseSource, std: float, false_alarms: FalseAlarms
+) -> None:
+    level = false_alarms.share()
     draws = source.discrete_gaussian(std, 20_000)
     assert draws.dtype == np.int64
     reach = math.ceil(12 * std)
-    assert p_value(draws, *discrete_gaussian_masses(std, reach)) > CHANCE
+    assert p_value(draws, *discrete_gaussian_masses(std, reach)) > level
     for wrong in (std * 2 / 3, std * 3 / 2):
-        assert p_value(draws, *discrete_gaussian_masses(wrong, reach)) < CHANCE
+        assert p_value(draws, *discrete_gaussian_masses(wrong, reach)) < level
 
 
 @SOURCES
 @pytest.mark.parametrize("std", [2.0**11, 1e4, 1e7])  # by inversion up to 2^11
-def test_wide_discrete_gaussian_follows_the_normal_law(source: NoiseSource, std: float) -> None:
+def test_wide_discrete_gaussian_follows_the_normal_law(
+    source: NoiseSource, std: float, false_alarms: FalseAlarms
+) -> None:
+    level = false_alarms.share()
     draws = source.discrete_gaussian(std, 20_000)
-    assert stats.kstest(draws / std, "norm").pvalue > CHANCE
+    assert stats.kstest(draws / std, "norm").pvalue > level
     for wrong in (0.8, 1.2):
-        assert stats.kstest(draws / std * wrong, "norm").pvalue < CHANCE
+        assert stats.kstest(draws / std * wrong, "norm").pvalue < level
     assert len(np.unique(draws % 7)) == 7  # every residue: no coarse grid
 
 
 @SOURCES
-def test_gaussian_follows_the_normal_law(source: NoiseSource) -> None:
+def test_gaussian_follows_the_normal_law(source: NoiseSource, false_alarms: FalseAlarms) -> None:
+    level = false_alarms.share()
     draws = source.gaussian(2.5, 10_000)
-    assert stats.kstest(draws / 2.5, "norm").pvalue > CHANCE
+    assert stats.kstest(draws / 2.5, "norm").pvalue > level
     for wrong in (0.8, 1.2):
-        assert stats.kstest(draws / 2.5 * wrong, "norm").pvalue < CHANCE
+        assert stats.kstest(draws / 2.5 * wrong, "norm").pvalue < level
     assert draws.dtype == np.float64
 
 
 @SOURCES
 @pytest.mark.parametrize("variance", [0.5, 6.0, 30.0, 400.0])
-def test_skellam_has_its_masses_and_no_others(source: NoiseSource, variance: float) -> None:
+def test_skellam_has_its_masses_and_no_others(
+    source: NoiseSource, variance: float, false_alarms: FalseAlarms
+) -> None:
+    level = false_alarms.share()
     draws = source.skellam(variance, 50_000)
     x = np.arange(-300, 301)
 
     def masses(v: float) -> NDArray[np.float64]:
         return np.asarray(stats.skellam.pmf(x, v / 2, v / 2), dtype=np.float64)
 
-    assert p_value(draws, x, masses(variance)) > CHANCE
+    assert p_value(draws, x, masses(variance)) > level
     for wrong in (variance * 0.8, variance * 1.25):
-        assert p_value(draws, x, masses(wrong)) < CHANCE
+        assert p_value(draws, x, masses(wrong)) < level
 
 
 @SOURCES
-def test_wide_skellam_follows_the_normal_law(source: NoiseSource) -> None:
+def test_wide_skellam_follows_the_normal_law(
+    source: NoiseSource, false_alarms: FalseAlarms
+) -> None:
+    level = false_alarms.share()
     draws = source.skellam(1e14, 20_000)
-    assert stats.kstest(draws / 1e7, "norm").pvalue > CHANCE
-    assert stats.kstest(draws / 1e7 * 1.2, "norm").pvalue < CHANCE
+    assert stats.kstest(draws / 1e7, "norm").pvalue > level
+    assert stats.kstest(draws / 1e7 * 1.2, "norm").pvalue < level
 
 
 @SOURCES
-def test_poisson_sampling_is_independent_with_its_probability(source: NoiseSource) -> None:
+def test_poisson_sampling_is_independent_with_its_probability(
+    source: NoiseSource, false_alarms: FalseAlarms
+) -> None:
     n = 200_000
     for prob in (0.03, 0.5, 1 / 3):
+        level = false_alarms.share()
         taken = source.poisson_sample(prob, n)
         assert taken.dtype == np.bool_
-        assert stats.binomtest(int(taken.sum()), n, prob).pvalue > CHANCE
-        assert stats.binomtest(int(taken.sum()), n, prob * 1.1).pvalue < CHANCE
+        assert stats.binomtest(int(taken.sum()), n, prob).pvalue > level
+        assert stats.binomtest(int(taken.sum()), n, prob * 1.2).pvalue < level
         pairs = int((taken[1:] & taken[:-1]).sum())
-        assert abs(pairs - n * prob**2) < 7 * math.sqrt(3 * n * prob**2)
+        deviation = abs(pairs - n * prob**2) / math.sqrt(3 * n * prob**2)
+        assert deviation < stats.norm.isf(false_alarms.share() / 2)
     assert source.poisson_sample(1.0, 1000).all()
     assert not source.poisson_sample(0.0, 1000).any()
     assert not source.poisson_sample(1e-30, 1000).any()

@@ -1,0 +1,85 @@
+"""Other people's simulators of many clients, each in a process that does our job.
+
+They are favoured where they are not equal: starting them is not timed, pfl's two processes share
+the hospitals without having to add up, and what a client computes is our own arithmetic.
+"""
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from importlib.util import find_spec
+from itertools import pairwise
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.benchmarks.federation_job import Job
+from privacy.errors import InvalidInputError
+
+__all__ = ["PFL_PYTHON", "Peer", "find_peers"]
+
+PFL_PYTHON = Path(".venv-bench-pfl/bin/python")
+_PROCESSES = 2
+
+Peer = Callable[[Job], tuple[float, NDArray[np.int64]]]  # seconds of a round, seeded sum
+
+
+def find_peers(pfl_python: Path) -> Mapping[str, Peer]:
+    """Return the peers, by name.
+
+    Raises:
+      InvalidInputError: One is absent.
+    """
+    absent = [name for name in ("flwr", "ray") if find_spec(name) is None]
+    if not pfl_python.is_file() or _start([str(pfl_python), "-c", "import pfl"]).returncode:
+        absent.append(f"pfl (in {pfl_python})")
+    if absent:
+        raise InvalidInputError(
+            f"The benchmark compares with {', '.join(absent)}, which this environment does not "
+            "have. Run `make bench-federation`: it makes .venv-bench and .venv-bench-pfl with all "
+            "peers and starts there. For our own figures alone say --ours."
+        )
+    return {"flower": _flower, "pfl": partial(_pfl, pfl_python)}
+
+
+def _flower(job: Job) -> tuple[float, NDArray[np.int64]]:
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "job.json"
+        job.save(path)
+        found = _run([sys.executable, "-m", "experiments.benchmarks.flower_round", str(path)])
+    return float(np.median(found["seconds"])), np.array(found["seeded_sum"], dtype=np.int64)
+
+
+def _pfl(python: Path, job: Job) -> tuple[float, NDArray[np.int64]]:
+    cuts = [job.hospitals * k // _PROCESSES for k in range(_PROCESSES + 1)]
+    with TemporaryDirectory() as folder, ThreadPoolExecutor(_PROCESSES) as pool:
+        path = Path(folder) / "job.json"
+        job.save(path)
+        start = [str(python), "-m", "experiments.benchmarks.pfl_round", str(path)]
+        ranges = ([*start, str(low), str(high)] for low, high in pairwise(cuts))
+        found = list(pool.map(_run, ranges))
+    slowest = np.max([part["seconds"] for part in found], axis=0)
+    return float(np.median(slowest)), np.sum([part["seeded_sum"] for part in found], axis=0)
+
+
+def _run(command: Sequence[str]) -> dict[str, Any]:
+    """Return the JSON that a process prints last."""
+    done = _start(command)
+    if done.returncode:
+        raise InvalidInputError(
+            f"The peer `{' '.join(command[:3])}` failed: {done.stderr.strip()[-500:]} "
+            "Make its environment anew, or say --ours."
+        )
+    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return found
+
+
+def _start(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
+    # S603: interpreters of the two environments, running our own modules
+    return subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603

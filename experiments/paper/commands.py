@@ -1,0 +1,116 @@
+"""Which command makes a record again, and how long it took."""
+
+import json
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from experiments.design import DESIGNS
+from experiments.grid import GROUPS, chosen_grid, full_grid, group, quick_grid
+from experiments.paper.text import nearest
+from experiments.record import Record, config_hash
+
+__all__ = ["command_of", "reproduce"]
+
+_FRONTIER = "frontier"
+_KINDS = {
+    "claims": ("the article's claims", "inpatient claims"),
+    "scaling": ("gain of sealing", "inpatient scaling"),
+    "correction": ("correction rules, calibration", "inpatient correction"),
+    "asynchrony": ("hospitals at their own pace", "inpatient asynchrony"),
+    "poor labels": ("wrong and hidden labels", "inpatient correction"),
+    "replicate": ("published attacks, replicated", "python -m experiments.replicate"),
+}
+_GROUPS = {
+    "small": "frontier, about 8 a hospital",
+    "full": "frontier, all patients",
+    "model": "another model",
+    "regime": "another regime",
+    "fedavg": "FedAvg",
+    "framingham": "Framingham",
+    "network": "simulated networks",
+    "adversary": "the key holder",
+    "ablation": "ablations",
+}
+
+
+def command_of(record: Record) -> str:
+    """Return the command that makes this very record, perhaps among others of its grid."""
+    config = record.config
+    if config["experiment"] != _FRONTIER:
+        return _KINDS[config["experiment"]][1]
+    seed = config["seeds"][0]
+    tail = f" --seed {seed}" if seed else ""
+    if record.name in _names(quick_grid(seed)):
+        return f"inpatient frontier --quick{tail}"
+    if config["design"] in DESIGNS:
+        strength = math.inf if config["epsilon"] is None else config["epsilon"]
+        chosen = chosen_grid(
+            (config["design"],), (strength,), config["regime"], config["model"], seed
+        )
+        if record.name in _names(chosen):
+            return (
+                f"inpatient frontier --designs {config['design']} --epsilons {strength:g} "
+                f"--regime {config['regime']} --model {config['model']}{tail}"
+            )
+    if record.name in _published(seed):
+        return f"inpatient frontier --cells {record.name}{tail}"
+    return f"inpatient frontier{tail}"
+
+
+@cache
+def _published(seed: int) -> frozenset[str]:
+    return frozenset(_names(full_grid(seed)))
+
+
+def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
+    """One row a group of records: what it is, its command, how many records, CPU minutes.
+
+    Args:
+      records: All committed records.
+      timings: The sidecar that sweeps write; where it has no entry, no minutes are stated.
+    """
+    seconds = _seconds(timings)
+    ours = [r for r in records if r.config["experiment"] == _FRONTIER]
+    rows, left = [], {r.name: r for r in ours}
+    quick = _taken(left, _names(quick_grid()))
+    rows.append(_row("the demo's points", "inpatient frontier --quick --out paper", quick, seconds))
+    for name in GROUPS:
+        found = _taken(left, _names(group(name)))
+        rows.append(
+            _row(
+                _GROUPS.get(name, name),
+                f"inpatient frontier --groups {name} --out paper",
+                found,
+                seconds,
+            )
+        )
+    rows.append(_row("other points", "inpatient frontier --out paper", [*left.values()], seconds))
+    for kind, (what, command) in _KINDS.items():
+        found = [r for r in records if r.config["experiment"] == kind]
+        rows.append(_row(what, f"{command} --out paper", found, seconds))
+    return [row for row in rows if row["records"] != "0"]
+
+
+def _row(
+    what: str, command: str, records: Sequence[Record], seconds: Mapping[str, float]
+) -> dict[str, str]:
+    known = [seconds[r.name] for r in records if r.name in seconds]
+    minutes = nearest(sum(known) / 60, 1) if known and len(known) == len(records) else "—"
+    return {"what": what, "command": command, "records": str(len(records)), "minutes": minutes}
+
+
+def _taken(left: dict[str, Record], names: Iterable[str]) -> list[Record]:
+    return [left.pop(name) for name in sorted(names) if name in left]
+
+
+def _names(points: Iterable[Any]) -> set[str]:
+    return {config_hash(point.config) for point in points}
+
+
+def _seconds(timings: Path) -> dict[str, float]:
+    if not timings.exists():
+        return {}
+    return {n: float(t["cpu_seconds"]) for n, t in json.loads(timings.read_text()).items()}

@@ -1,0 +1,157 @@
+"""Rows of the paper's tables that come from experiments other than the frontier.
+
+Each function takes all records and returns rows of text; where an experiment has no record, none.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from experiments.paper.text import interval, nearest, up
+from experiments.record import Record
+
+__all__ = [
+    "acceptance",
+    "asynchrony",
+    "claims",
+    "correction",
+    "poor_labels",
+    "replications",
+    "scaling",
+]
+
+
+def scaling(records: Sequence[Record]) -> list[dict[str, str]]:
+    """What sealing gains, one row a number of hospitals, arrangement and epsilon."""
+    rows = []
+    for record in _of(records, "scaling"):
+        config, m = record.config, record.metrics
+        rows.append(
+            {
+                "hospitals": f"{config['hospitals']:,}".replace(",", " "),
+                "arrangement": config["arrangement"],
+                "epsilon": f"{config['epsilon']:g}",
+                "replicates": str(config["replicates"]),
+                "none": nearest(m["auc_none"]["value"]),
+                "local": nearest(m["auc_local"]["value"]),
+                "sealed": nearest(m["auc_sealed"]["value"]),
+                "gain": nearest(m["gain"]["value"]),
+                "gain_interval": interval(m["gain"]),
+                "order": config["hospitals"],
+            }
+        )
+    rows.sort(key=lambda r: (r["arrangement"], r["epsilon"], r["order"]))
+    return [{k: v for k, v in r.items() if k != "order"} for r in rows]
+
+
+def correction(records: Sequence[Record]) -> list[dict[str, str]]:
+    """One row a cohort and rule."""
+    rows = []
+    for record in _of(records, "correction"):
+        plain, local = record.metrics["as_trained"], record.metrics["local_intercept"]
+        rows.append(
+            {
+                "cohort": record.config["cohort"],
+                "rule": record.config["rule"],
+                "auc": nearest(plain["auc_within"]["value"]),
+                "auc_interval": interval(plain["auc_within"]),
+                "brier": nearest(plain["brier"]),
+                "brier_local": nearest(local["brier"]),
+                "ece": nearest(_worst(plain), 2),
+                "ece_local": nearest(_worst(local), 2),
+            }
+        )
+    return _unique(rows, "cohort", "rule")
+
+
+def asynchrony(records: Sequence[Record]) -> list[dict[str, str]]:
+    """One row a cohort and rule: when the gap is reached, for how many bytes, where it ends."""
+    rows = []
+    for record in _of(records, "asynchrony"):
+        m = record.metrics
+        reached, spent = m["reached"], m["epsilons"]
+        rows.append(
+            {
+                "cohort": record.config["cohort"],
+                "rule": record.config["rule"],
+                "time": "never" if reached is None else nearest(reached["time"], 0),
+                "kilobytes": "—" if reached is None else nearest(reached["bytes"] / 1e3, 0),
+                "gap": nearest(m["final_gap"], 4),
+                "auc": nearest(m["final_auc"]),
+                "pooled": nearest(m["pooled_auc"]),
+                "epsilon": "none" if spent is None else up(max(spent.values()), 2),
+            }
+        )
+    return _unique(rows, "cohort", "rule")
+
+
+def acceptance(records: Sequence[Record]) -> list[dict[str, str]]:
+    """The sealed model against the stated thresholds: checks passed, and which were not."""
+    rows = []
+    for record in _of(records, "correction"):
+        checks = record.metrics.get("acceptance")
+        if checks is None:
+            continue
+        judged = [c for c in checks if c["verdict"] != "too few"]
+        failed = [c for c in judged if c["verdict"] != "pass"]
+        counted: dict[str, int] = {}
+        for check in failed:
+            counted[check["rule"]] = counted.get(check["rule"], 0) + 1
+        rows.append(
+            {
+                "cohort": record.config["cohort"],
+                "passed": str(len(judged) - len(failed)),
+                "judged": str(len(judged)),
+                "left_out": str(len(checks) - len(judged)),
+                "failed": ", ".join(f"{rule} ({n})" for rule, n in counted.items()) or "none",
+            }
+        )
+    return _unique(rows, "cohort")
+
+
+def poor_labels(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Within-site AUC by harm and defence."""
+    rows = [
+        {
+            "harm": r.config["harm"],
+            "defence": r.config["defence"],
+            "auc": nearest(r.metrics["auc_within"]),
+        }
+        for r in _of(records, "poor labels")
+    ]
+    return _unique(rows, "harm", "defence")
+
+
+def replications(records: Sequence[Record]) -> list[dict[str, str]]:
+    """Published numbers beside ours."""
+    rows = [
+        {
+            "what": r.config["what"],
+            "published": r.metrics["published"],
+            "ours": nearest(r.metrics["ours"]),
+            "interval": interval(r.metrics),
+            "why": r.metrics["why"],
+        }
+        for r in _of(records, "replicate")
+    ]
+    return _unique(rows, "what")
+
+
+def claims(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """One row a sentence of the article, in the article's order."""
+    del records
+    return []
+
+
+def _worst(figures: Mapping[str, Any]) -> float:
+    return max(float(group["ece"]) for group in figures["groups"].values())
+
+
+def _of(records: Sequence[Record], experiment: str) -> list[Record]:
+    found = [r for r in records if r.config["experiment"] == experiment]
+    return sorted(found, key=lambda r: (r.config.get("code_version", 0), r.name))
+
+
+def _unique(rows: Sequence[dict[str, str]], *keys: str) -> list[dict[str, str]]:
+    """The last row of each key, in the order of first appearance of the cohorts and rules."""
+    found = {tuple(row[k] for k in keys): row for row in rows}
+    return [found[key] for key in sorted(found)]

@@ -1,0 +1,87 @@
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aggregation.models import Model
+from aggregation.patients import Patients
+from attacks.scoring import score
+from attacks.sratta import Sratta
+from privacy.errors import RefusedError
+from tests.attacks.runs import PRIOR, SCHEMA, Run, cohort, run
+
+ATTACK = Sratta()
+
+
+@cache
+def people(seed: int) -> dict[str, Patients]:
+    return {name: p.take(np.arange(12)) for name, p in cohort(seed).items()}
+
+
+@cache
+def walked(seed: int) -> Run:
+    """SRATTA's setting in shape: centres, rounds, local steps, a wide layer, a sum."""
+    return run(
+        seed, patients=people(seed), model=Model("mlp", len(SCHEMA), 400), sampling_size=2,
+        local_steps=4, rounds=8, learning_rate=2.0,
+    )  # fmt: skip
+
+
+def owners(records: np.ndarray, seed: int) -> np.ndarray:
+    everybody = np.concatenate([p.features for p in people(seed).values()])
+    hospital = np.repeat(np.arange(4), 12)
+    same = (np.abs(records[:, None] - everybody[None]) < 1e-9).all(-1)
+    return np.where(same.any(1), hospital[same.argmax(1)], -1)
+
+
+@pytest.mark.parametrize("seed", [0])
+def test_patients_of_a_sealed_sum_are_recovered_and_told_apart(seed: int) -> None:
+    grouped = ATTACK.group(walked(seed).view("server_sealed"), PRIOR)
+    whose = owners(grouped.records, seed)
+    assert (whose >= 0).sum() >= 24  # half of 48
+    assert (whose < 0).mean() < 0.1
+    pairs = right = 0
+    for i in range(len(whose)):
+        for j in range(i):
+            if grouped.groups[i] == grouped.groups[j]:
+                pairs += 1
+                right += whose[i] == whose[j]
+    assert pairs >= 4
+    assert right / pairs > 0.9  # by chance, a quarter
+
+
+def test_it_wins_on_the_sum_and_loses_to_noise() -> None:
+    truth = np.concatenate([p.features for p in people(0).values()])
+    found = ATTACK.reconstruct(walked(0).view("server_sealed"), PRIOR)
+    assert not found.certified.any()  # several local steps certify nothing
+    won = score(found, truth, PRIOR, np.random.default_rng(0), draws=1)
+    assert won.advantage.mean() > 0.15
+    noised = run(
+        0, patients=people(0), model=Model("mlp", len(SCHEMA), 400), sampling_size=2,
+        local_steps=4, rounds=8, learning_rate=2.0, noise="local", clip_norm=1.0, radius=4096,
+        noise_multiplier=2.0,
+    )  # fmt: skip
+    lost = ATTACK.reconstruct(noised.view("server_sealed"), PRIOR)
+    np.testing.assert_array_equal(lost.records, PRIOR.best_guesses(len(truth)))
+
+
+def test_one_step_sums_are_read_and_certified_but_not_grouped() -> None:
+    done = run(0, patients=people(0), sampling_size=1, rounds=3, scheme="plain")
+    view = done.view("server_sealed")
+    truth = np.concatenate([p.features for p in people(0).values()])
+    scored = score(ATTACK.reconstruct(view, PRIOR), truth, PRIOR, np.random.default_rng(0))
+    assert scored.certified >= 6
+    assert scored.false_certificates == 0
+    with pytest.raises(RefusedError, match="local_steps > 1"):
+        ATTACK.group(view, PRIOR)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"model": Model("logistic", len(SCHEMA))}, {"unit": "hospital", "clip_norm": 1.0}],
+    ids=["logistic", "hospital"],
+)
+def test_what_has_no_units_of_patients_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(RefusedError, match="hidden units"):
+        ATTACK.reconstruct(run(**fields).view("server_sealed"), PRIOR)
