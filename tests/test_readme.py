@@ -56,8 +56,9 @@ def test_both_languages_keep_step() -> None:
         found = re.findall(r"\]\(([^)]+)\)", text)
         return sorted(t for t in found if t not in LANGUAGES.values() and not t.startswith("#"))
 
-    def figures(text: str) -> list[str]:
-        return sorted(re.findall(r"\d+\.\d+", text))
+    def figures(text: str) -> list[str]:  # generated parts have a test of their own
+        written = re.sub(r"<!-- (\w+): begin.*?\1: end -->", "", text, flags=re.DOTALL)
+        return sorted(re.findall(r"\d+\.\d+", written))
 
     assert levels(EN) == levels(ZH)
     assert links(EN) == links(ZH)

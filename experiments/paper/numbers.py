@@ -47,7 +47,9 @@ def published(paper: Path) -> list[Record]:
     Raises:
       InvalidInputError: A point that the paper's prose speaks of has no record.
     """
-    records = read_records(paper / "records")
+    folder = paper / "records"
+    folders = [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]
+    records = [record for own in folders for record in read_records(own)]
     points = Points(records)
     missing = [name for name, key in NAMED.items() if points.find(*key) is None]
     if missing:
@@ -77,12 +79,14 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
             "varied": _varied(points),
         },
         "at_risk": _at_risk(found["bare"]),
+        "ablations": str(sum(r.config.get("ablation") is not None for r in points.records)),
         "scaling": learned.scaling(records),
         "correction": learned.correction(records),
         "acceptance": learned.acceptance(records),
         "poor_labels": learned.poor_labels(records),
         "replications": learned.replications(records),
         "asynchrony": learned.asynchrony(records),
+        "equivalents": learned.equivalents(records),
         "claims": learned.claims(records),
         "theory": theory([r for r in points.records if r.config["cohort"] == "heart"]),
         "reproduce": reproduce(records, timings),
@@ -115,11 +119,12 @@ def _difference(found: dict[str, Record], better: str, worse: str, *, sign: bool
 
 
 def _varied(points: Points) -> list[dict[str, str]]:
-    """Points in which one thing differs from the core, and the core's own two other panels."""
+    """Points in which one factor differs from the core, and the core's own two other panels."""
     others = [*points.panel("small", "logistic"), *points.panel("full", "mlp")]
     others = [r for r in others if r.config["epsilon"] in (None, EPSILON)]
     rows = []
-    for record in [*others, *points.varied()]:
+    factors = [r for r in points.varied() if r.config.get("ablation") is None]
+    for record in [*others, *factors]:
         what, value = change(record)
         order = (what, value.rjust(8), record.config["design"], record.config["epsilon"] or 1e9)
         rows.append((order, {"what": what, "value": value, **row(record)}))
