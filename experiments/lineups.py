@@ -52,7 +52,7 @@ class Settings:
 
     def make(self, seed: int) -> tuple[ClosedForm | TabLeak | FedAvgInversion, ...]:
         """Make those that reconstruct records anew; whatever they draw follows from the seed."""
-        kinds = {
+        kinds: dict[str, ClosedForm | TabLeak | FedAvgInversion] = {
             "closed_form": ClosedForm(),
             "tableak": TabLeak(self.restarts, self.iterations, seed=seed),
             "fedavg": FedAvgInversion(self.restarts, self.iterations, seed=seed),

@@ -123,8 +123,7 @@ def run_sealed(
     opener, server = scheme.opener(policy), course()
     models, sums = [plan.first_model()], []
     messages = [
-        _Message(0.0, AGGREGATOR, name, "plan", plan.to_bytes(), 0, {"distinct": trigger.distinct})
-        for name in plan.hospitals
+        _Message(0.0, AGGREGATOR, name, "plan", plan.to_bytes(), 0, {}) for name in plan.hospitals
     ]
     for opening in schedule.openings:
         total, found = _open(opening, models, rule, hospitals, scheme, opener)

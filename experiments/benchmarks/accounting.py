@@ -23,7 +23,7 @@ from dp_accounting import (
     SelfComposedDpEvent,
 )
 
-from experiments.benchmarks.peers import median_time
+from experiments.benchmarks.peers import least_time
 from privacy._validate import natural
 from privacy.accounting import epsilon
 from privacy.accounting.budget import budget_curve
@@ -89,7 +89,7 @@ def measure(
     Args:
       rounds: Releases of a cell.
       different: Releases of the schedule, and rounds of the budget curve.
-      repeats: Timings of which the median is taken.
+      repeats: Timings of which the least is taken.
       progress: Told what is measured.
 
     Raises:
@@ -169,7 +169,8 @@ def _curve(rounds: int, repeats: int) -> Row:
 
 def _timed(ask: Callable[[float], Ends], repeats: int) -> tuple[float, Ends]:
     deltas = iter(_DELTA * (1 + 1e-9 * k) for k in range(repeats + 1))
-    return median_time(lambda: ask(next(deltas)), repeats=repeats)
+    seconds, ends = least_time(lambda: ask(next(deltas)), repeats=repeats)
+    return seconds, ends
 
 
 def _ours(event: DpEvent, delta: float, width: float) -> Ends:

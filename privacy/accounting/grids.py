@@ -87,7 +87,8 @@ def above(profile: Profile, direction: int, at: Places, *, step: float) -> Grid:
       at: Losses, in steps: what lies below is moved up to the first, what lies above to infinity.
       step: The grid's step h.
     """
-    deltas = np.atleast_2d(delta(profile, at * step, direction))
+    losses = np.asarray(at * step, dtype=np.float64)
+    deltas = np.atleast_2d(delta(profile, losses, direction))
     deltas = np.minimum.accumulate(np.clip(deltas, 0.0, 1.0), axis=1)
     # A chord's slope by alpha, times alpha at its upper end: Algorithm 1 of the paper.
     gaps = np.diff(at) * step
@@ -110,7 +111,7 @@ def below(profile: Attained, at: Places, *, step: float) -> tuple[Grid, Grid]:
     """
     at = at[np.abs(at) * step <= _LARGEST_LOSS]
     alphas = np.exp(at * step)
-    halves = (at[1:] + at[:-1]) * (step / 2)
+    halves = np.asarray((at[1:] + at[:-1]) * (step / 2), dtype=np.float64)
     tails = np.clip(np.atleast_2d(profile.tail(halves)), 0.0, 1.0)  # Q's mass above each
     under, over = _powers(profile, halves, tails)  # P's mass below each, and above
     # The lowest atom holds all below it, the highest all above: each where such a merged mass, from
@@ -195,7 +196,7 @@ def _smallest(enough: Callable[[Floats], NDArray[np.bool_]], size: int) -> Float
 
 def _first(holds: NDArray[np.bool_]) -> NDArray[np.int64]:
     """Return each row's first place that holds; its length where none does."""
-    return np.where(holds.any(axis=1), holds.argmax(axis=1), holds.shape[1])
+    return np.asarray(np.where(holds.any(axis=1), holds.argmax(axis=1), holds.shape[1]))
 
 
 def _steps(tails: Floats) -> Floats:

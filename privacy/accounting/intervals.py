@@ -2,8 +2,8 @@ r"""Epsilon and delta of an event, as intervals with the method that gave them.
 
 Which road is taken:
   - one Gaussian, whatever the number of releases, or one release of any kind: closed form;
-  - otherwise privacy loss distributions on a grid (``composition``), refined until the interval is
-    as narrow as asked or memory ends; dp-accounting's Renyi bound where that happens;
+  - otherwise privacy loss distributions on a grid (``grids``, ``composition``), refined until the
+    interval is as narrow as asked or memory ends; dp-accounting's Renyi bound where that happens;
   - the concentrated-DP bound as well: the smaller upper end counts. It alone bounds Skellam noise,
     and discrete noise too narrow for ``discrete``.
 A central limit (GDP-CLT) is never used: it lies below certified lower bounds.

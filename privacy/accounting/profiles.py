@@ -128,7 +128,7 @@ class DiscreteLaplace:
         """P(X <= t)."""
         a = self.parameter
         tail = np.exp(-a * np.where(t < 0, -t, t + 1)) / (1 + np.exp(-a))
-        return np.where(t < 0, tail, 1 - tail)
+        return np.asarray(np.where(t < 0, tail, 1 - tail))
 
 
 @dataclass(frozen=True)

@@ -33,7 +33,7 @@ __all__ = [
 ]
 
 _LARGEST = 60.0
-_THRESHOLDS = 16
+_THRESHOLDS = 10
 
 
 @runtime_checkable

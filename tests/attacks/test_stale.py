@@ -24,6 +24,7 @@ SCHEDULE = simulate(PACES, TRIGGER, horizon=8.0, seed=1, waits=True)
 PLAN = dataclasses.replace(
     run().plan, hospitals=tuple(PEOPLE), declared_sizes=(2,) * 4, sampling_size=None,
     clip_norm=1.0, radius=2**20, learning_rate=1.0, model=Model("mlp", len(SCHEMA), 64),
+    smallest_sum=TRIGGER.distinct,
 )  # fmt: skip
 ATTACK = StaleInversion(restarts=12, iterations=250)
 
@@ -31,7 +32,7 @@ ATTACK = StaleInversion(restarts=12, iterations=250)
 @cache
 def buffered(**fields: Any) -> SealedRun:
     plan = dataclasses.replace(PLAN, **fields)
-    return run_sealed(plan, TRIGGER, SCHEDULE, Buffered(), PEOPLE, seed=3)
+    return run_sealed(plan, SCHEDULE, PEOPLE, rule=Buffered(), seed=3)
 
 
 def seen(**fields: Any) -> GradientView:
