@@ -3,6 +3,7 @@
 Each function takes all records and returns rows of text; where an experiment has no record, none.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -147,11 +148,10 @@ def claims(records: Sequence[Record]) -> list[dict[str, Any]]:
         if any(config_hash(point.config) not in by_name for point in claim.points(0)):
             continue
         (found,) = evaluate(by_name, only=(claim.key,))
-        between = (
-            "" if found.lower is None else f" ({_short(found.lower)} to {_short(found.upper)})"
-        )
-        effect = f"{_short(found.value)}{between}"
-        chinese = between.replace(" (", "(").replace(" to ", "–").replace(")", ")")
+        value, ends = _short(found.value), (_short(found.lower), _short(found.upper))
+        known = found.lower is not None
+        english = value + (f" ({' to '.join(ends)})" if known else "")
+        chinese = value + (f"({'–'.join(ends)})" if known else "")
         rows.append(
             {
                 "claim": claim.key,
@@ -198,6 +198,7 @@ def _of(records: Sequence[Record], experiment: str) -> list[Record]:
 
 
 def _unique(rows: Sequence[dict[str, str]], *keys: str) -> list[dict[str, str]]:
-    """The last row of each key, in the order of first appearance of the cohorts and rules."""
+    """The last row of each key, in the keys' order; numbers within them count as numbers."""
     found = {tuple(row[k] for k in keys): row for row in rows}
-    return [found[key] for key in sorted(found)]
+    padded = {key: [re.sub(r"\d+", lambda n: n[0].zfill(6), k) for k in key] for key in found}
+    return [found[key] for key in sorted(found, key=padded.__getitem__)]
