@@ -34,6 +34,7 @@ NAMED = {
 _OPTIONAL = {
     "alone": (*_SMALL, "local only", None),
     "pooled": (*_SMALL, "pooled", None),
+    "full_summed": (*_FULL, "sealed", None),
     "full_alone": (*_FULL, "local only", None),
     "full_pooled": (*_FULL, "pooled", None),
     "other_bare": ("small", "logistic", "none", None),
