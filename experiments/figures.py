@@ -33,6 +33,8 @@ LOOKS = {
     "local only": ("#009E73", "v"),
     "pooled": ("#666666", "D"),
 }
+_LABELLED = (0.1, 1.0, 10.0, None)
+_OFFSETS = {"local": (-5, 6), "sealed": (5, -10)}
 TITLES = {"full": "all patients in every round", "small": "about 8 patients a hospital"}
 
 
@@ -125,7 +127,8 @@ def _draw_line(ax: Axes, design: str, points: Sequence[Record]) -> None:
             _epsilon_label(point.config),
             (px, py),
             textcoords="offset points",
-            xytext=(5, 5),
+            xytext=_OFFSETS.get(design, (5, 5)),
+            ha="right" if design == "local" else "left",
             fontsize=7,
             color=colour,
         )
@@ -155,6 +158,6 @@ def _infinite_last(epsilon: float | None) -> float:
 
 
 def _epsilon_label(config: Mapping[str, Any]) -> str:
-    if config["design"] == "none":
+    if config["design"] == "none" or config["epsilon"] not in _LABELLED:
         return ""
     return "ε = ∞" if config["epsilon"] is None else f"ε = {config['epsilon']:g}"

@@ -9,11 +9,11 @@ import pytest
 
 from aggregation.federation import Federation
 from attacks.intervals import equivalence
-from experiments import frontier, settings
+from experiments import frontier, grid, settings
 from experiments.cohorts import folds, load
 from experiments.evaluation import auc
 from experiments.figures import draw_frontier, save
-from experiments.lineups import LINEUP, LineUp, Settings, attack_round, risk
+from experiments.lineups import LINEUP, LineUp, Settings, attack_round, risk, traits_of
 from experiments.point_metrics import by_patient, summarise
 from experiments.points import Part, Point, measure
 from experiments.record import Record
@@ -119,11 +119,58 @@ def test_a_second_run_computes_nothing_and_workers_change_nothing(
 
 
 @pytest.mark.usefixtures("short")
+@pytest.mark.usefixtures("short")
 def test_sealed_and_plain_give_the_same_metrics() -> None:
-    plain = Point("sealed", 1.0, "small", "mlp", CHEAP, folds=2, scheme="plain", width=8)
-    sealed = dataclasses.replace(plain, scheme="bfv")
-    one, two = (summarise(p, parts(p)) for p in (plain, sealed))
-    assert {k for k in one if one[k] != two[k]} <= {"upload_bytes", "wrap_probability"}
+    """A sample of the published grid, with a short training, added in clear and sealed for real."""
+    published = [p for p in grid.full_grid() if p.design == "sealed" and p.epsilon == 1.0]
+    sample = [p for p in published if (p.regime, p.model, p.cohort) == ("small", "mlp", "heart")]
+    for point in (sample[0], next(p for p in sample if p.ablation == "colluders")):
+        brief = dataclasses.replace(point, seeds=(0,), folds=3, width=8, attacks=CHEAP)
+        assert brief.scheme == "plain"
+        sealed = dataclasses.replace(brief, scheme="shares")
+        assert summarise(brief, parts(brief)) == summarise(sealed, parts(sealed))
+
+
+@pytest.mark.usefixtures("short")
+def test_floor_and_ceiling_are_attacked_by_nobody() -> None:
+    alone = Point("local only", None, "small", "mlp", CHEAP, folds=2, width=8)
+    pooled = Point("pooled", 1.0, "small", "mlp", CHEAP, folds=2, width=8)
+    floor, ceiling = (summarise(p, parts(p)) for p in (alone, pooled))
+    assert (floor["risk"]["value"], floor["bound"], floor["upload_bytes"]) == (0.1, 0.1, 0.0)
+    assert (ceiling["risk"]["value"], ceiling["bound"]) == (1.0, None)
+    assert ceiling["epsilon"]["upper"] <= 1.0
+    plan = pooled.plan({"all": load("heart").hospitals["va"]}, seed=0, fold=0)
+    assert plan.sampling_size == 4 * 8  # as many patients a round as the four together
+
+
+@pytest.mark.usefixtures("short")
+def test_who_opens_single_updates_meets_one_share_of_the_noise() -> None:
+    curious = Point("sealed", 1.0, "small", "mlp", CHEAP, folds=2, width=8, scheme="plain")
+    holder = dataclasses.replace(curious, sees="key_holder")
+    seen, opened = (summarise(p, parts(p)) for p in (curious, holder))
+    assert (seen["adversary"], opened["adversary"]) == ("server_sealed", "key_holder")
+    assert opened["bound"] > seen["bound"]
+    assert opened["auc_within"] == seen["auc_within"]
+
+
+def test_walks_of_several_steps_take_as_many_steps_in_all() -> None:
+    one = Point("local", 1.0, "small", "mlp", CHEAP)
+    five = dataclasses.replace(one, local_steps=5)
+    assert five.training.rounds * 5 == one.training.rounds
+    patients = folds(load("heart"), count=5, seed=0)[0].train
+    sealed = dataclasses.replace(five, design="sealed").plan(patients, seed=0, fold=0)
+    assert (sealed.noise, sealed.scheme, sealed.local_steps) == ("local", "shares", 5)
+
+
+def test_traits_are_what_they_say() -> None:
+    split = folds(load("heart"), count=5, seed=0)[0]
+    sizes = {name: len(p) for name, p in split.train.items()}
+    for name, patients in split.train.items():
+        traits = traits_of(patients.features, name, split)
+        outlying = np.mean(["outlying" in t for t in traits])
+        assert abs(outlying - 0.2) < 0.02
+        assert all(("small hospital" in t) == (name == min(sizes, key=sizes.get)) for t in traits)
+        assert 0 < np.mean(["rare" in t for t in traits]) < 0.7
 
 
 def test_grids_hold_what_they_promise() -> None:
@@ -131,8 +178,31 @@ def test_grids_hold_what_they_promise() -> None:
     assert {p.design for p in quick} == {"none", "article", "local", "sealed"}
     assert {p.epsilon for p in quick} == {None, 1.0}
     assert sum("tableak" in p.attacks.attacks for p in quick) in (2, 3)
-    assert {p.epsilon for p in full if p.design == "sealed"} == {0.1, 0.3, 1.0, 3.0, 10.0, None}
-    assert len({Record(p.config, {}, {}).name for p in full}) == len(full) <= 150
+    core = grid.group("small")
+    for design in ("local", "sealed", "pooled"):
+        assert {p.epsilon for p in core if p.design == design} == set(grid.EPSILONS)
+    assert {p.design for p in core} == {
+        "none",
+        "article",
+        "local",
+        "sealed",
+        "pooled",
+        "local only",
+    }
+    names = [Record(p.config, {}, {}).name for p in full]
+    assert len(set(names)) == len(full) <= 150
+    assert frontier.cells(names[3:5]) == full[3:5]
+    with pytest.raises(InvalidInputError, match="No cell"):
+        frontier.cells(["0" * 12])
+    with pytest.raises(InvalidInputError, match="Unknown group"):
+        frontier.group("magic")
+
+
+def test_a_points_command_names_it() -> None:
+    for point in (grid.group("ablation")[0], frontier.quick_grid()[0]):
+        record = Record(point.config, {}, {})
+        command = frontier.command_of(record)
+        assert record.name in command or "--quick" in command
 
 
 def test_an_unknown_attack_is_refused() -> None:
