@@ -99,7 +99,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "lineup": str(first.config["lineup"]),
         "guess": nearest(1 / first.config["lineup"], 2),
         "validations": str(len(found["sealed"].config["seeds"])),
-        "commit": first.stamp["commit"][:12],
+        "commits": ", ".join(sorted({r.stamp["commit"][:8] for r in records})),
         "wrap": tiny(max(r.metrics["wrap_probability"] for r in points.records)),
         "switzerland_negatives": str(first.metrics["auc_sites"]["switzerland"]["negatives"]),
         "brier": nearest(first.metrics["brier"]),

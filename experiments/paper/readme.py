@@ -1,6 +1,7 @@
 """The generated parts of the READMEs: what was found, and its tables, between pairs of marks."""
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -55,7 +56,8 @@ def _found(numbers: Mapping[str, Any], language: str) -> str:
     for paragraph in words.strip().split("\n\n"):
         values = {place: _value(numbers, place) for place in _PLACE.findall(paragraph)}
         if "—" not in values.values():
-            shown.append(_PLACE.sub(lambda m, v=values: v[m[1]], paragraph))
+            filled = _PLACE.sub(lambda m, v=values: v[m[1]], paragraph)
+            shown.append(textwrap.fill(filled, 110) if language == "en" else filled)
     return "\n\n".join(shown)
 
 
