@@ -72,6 +72,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
     found = {name: _must(points, name) for name in NAMED}
     found |= {n: r for n, key in _OPTIONAL.items() if (r := points.find(*key)) is not None}
     first = found["full_bare"]
+    others = [r for r in records if r.config["experiment"] != "frontier"]
     return {
         "frontier": {
             "rows": [row(r) for r in core(points)],
@@ -90,7 +91,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "equivalents": learned.equivalents(records),
         "claims": learned.claims(records),
         "theory": theory([r for r in points.records if r.config["cohort"] == "heart"]),
-        "reproduce": reproduce(records, timings),
+        "reproduce": reproduce([*points.records, *others], timings),
         "cost_full": _difference(found, "full_bare", "full_sealed"),
         "cost_small": _difference(found, "bare", "sealed"),
         "gain_full": _difference(found, "full_sealed", "full_local", sign=True),
@@ -99,7 +100,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "lineup": str(first.config["lineup"]),
         "guess": nearest(1 / first.config["lineup"], 2),
         "validations": str(len(found["sealed"].config["seeds"])),
-        "commits": ", ".join(sorted({r.stamp["commit"][:8] for r in records})),
+        "commits": ", ".join(sorted({r.stamp["commit"][:8] for r in [*points.records, *others]})),
         "wrap": tiny(max(r.metrics["wrap_probability"] for r in points.records)),
         "switzerland_negatives": str(first.metrics["auc_sites"]["switzerland"]["negatives"]),
         "brier": nearest(first.metrics["brier"]),

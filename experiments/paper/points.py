@@ -27,11 +27,12 @@ class Points:
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
-        self.records = [r for r in records if r.config["experiment"] == "frontier"]
+        ours = [r for r in records if r.config["experiment"] == "frontier"]
         self._best: dict[Key, Record] = {}
-        for record in sorted(self.records, key=_weight):
+        for record in sorted(ours, key=_weight):
             if plain(record):
                 self._best[_key(record)] = record
+        self.records = [*self._best.values(), *(r for r in ours if not plain(r))]
 
     def find(self, regime: str, model: str, design: str, strength: float | None) -> Record | None:
         """Return the record of a point of the core, or None."""
