@@ -306,13 +306,13 @@ def _poor_labels(records: Sequence[Record]) -> Ruling:
     )
 
 
-def _non_inferior(gain: Mapping[str, float], margin: float) -> Verdict:
+def _non_inferior(gain: Mapping[str, Any], margin: float) -> Verdict:
     if gain["lower"] >= -margin:
         return "holds"
     return "does not hold" if gain["upper"] < -margin else "holds only if"
 
 
-def _three(estimate: Mapping[str, float]) -> tuple[float, float, float]:
+def _three(estimate: Mapping[str, Any]) -> tuple[float, float, float]:
     return estimate["value"], estimate["lower"], estimate["upper"]
 
 

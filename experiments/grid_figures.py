@@ -7,6 +7,7 @@ alone: ``inpatient frontier --figure headline``.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
+from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -175,7 +176,7 @@ def _line(ax: Axes, x: list[float], records: Sequence[Record], metric: str, desi
     )  # fmt: skip
 
 
-def _spread(values: Sequence[Mapping[str, float]]) -> list[list[float]]:
+def _spread(values: Sequence[Mapping[str, Any]]) -> list[list[float]]:
     """Distances to both ends; a percentile interval need not hold the estimate."""
     return [
         [max(0.0, v["value"] - v["lower"]) for v in values],
