@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.claims import CLAIMS
 from experiments.demo import EPSILON
 from experiments.paper import learned
 from experiments.paper.commands import reproduce
@@ -90,6 +91,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "asynchrony": learned.asynchrony(records),
         "equivalents": learned.equivalents(records),
         "claims": learned.claims(records),
+        "claims_asked": str(len(CLAIMS)),
         "theory": theory([r for r in points.records if r.config["cohort"] == "heart"]),
         "reproduce": reproduce([*points.records, *others], timings),
         "cost_full": _difference(found, "full_bare", "full_sealed"),

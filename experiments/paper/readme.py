@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.paper.words import COLUMNS, DESIGNS, NOTHING_YET, REGIMES, VERDICTS
+from experiments.paper.words import COLUMNS, DESIGNS, NOTHING_YET, PARTLY, REGIMES, VERDICTS
 from privacy.errors import InvalidInputError
 
 __all__ = ["BLOCKS", "LANGUAGES", "block", "fill"]
@@ -95,7 +95,11 @@ def _claims(numbers: Mapping[str, Any], language: str) -> str:
         )
         for row in numbers["claims"]
     ]
-    return _table(COLUMNS[language]["claims"], body)
+    table = _table(COLUMNS[language]["claims"], body)
+    if len(body) == int(numbers["claims_asked"]):
+        return table
+    left = PARTLY[language].format(judged=len(body), asked=numbers["claims_asked"])
+    return f"{table}\n\n{left}"
 
 
 def _table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:

@@ -1,6 +1,6 @@
 """The words of generated tables, in two languages."""
 
-__all__ = ["CLAIMS_ZH", "COLUMNS", "DESIGNS", "NOTHING_YET", "REGIMES", "VERDICTS"]
+__all__ = ["CLAIMS_ZH", "COLUMNS", "DESIGNS", "NOTHING_YET", "PARTLY", "REGIMES", "VERDICTS"]
 
 REGIMES = {
     "en": {"full": "all patients", "small": "about 8 a hospital"},
@@ -48,6 +48,10 @@ VERDICTS = {
 NOTHING_YET = {
     "en": "The records of this table are not there.",
     "zh": "此表的记录尚不存在。",
+}
+PARTLY = {
+    "en": "{judged} of {asked} sentences are judged; the records of the others are not there.",
+    "zh": "{asked} 句中已判 {judged} 句;其余的记录尚不存在。",
 }
 CLAIMS_ZH = {
     "raw bytes": ("患者原始数据没有一个字节离开医院。", "没有账本条目对应的字节数"),
