@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 
 from experiments.record import Record
 
-__all__ = ["LABELS", "LOOKS", "TITLES", "draw_frontier", "draw_scaling", "legend", "save"]
+__all__ = ["LABELS", "LOOKS", "TITLES", "draw_frontier", "legend", "save"]
 
 LABELS = {
     "none": "no protection",
@@ -33,6 +33,8 @@ LOOKS = {
     "local only": ("#009E73", "v"),
     "pooled": ("#666666", "D"),
 }
+_LABELLED = (0.1, 1.0, 10.0, None)
+_OFFSETS = {"local": (-5, 6), "sealed": (5, -10)}
 TITLES = {"full": "all patients in every round", "small": "about 8 patients a hospital"}
 
 
@@ -50,50 +52,6 @@ def draw_frontier(records: Sequence[Record]) -> Figure:
         _draw_panel(ax, _of(records, regime, model))
         ax.set_title(f"{TITLES[regime]} ({model})", fontsize=10)
     axes[0].set_ylabel("patients picked out of ten (risk)")
-    legend(figure, list(axes), columns=3)
-    return figure
-
-
-def draw_scaling(records: Sequence[Record]) -> Figure:
-    """AUC gained by sealing against the number of hospitals, one panel an arrangement."""
-    panels = [
-        (name, title)
-        for name, title in (
-            ("divided", "the same patients, divided"),
-            ("growing", "every hospital brings its own"),
-        )
-        if any(r.config["arrangement"] == name for r in records)
-    ]
-    figure = Figure(figsize=(8.4, 3.6), layout="constrained")
-    axes = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
-    looks = (("#0072B2", "o", "-"), ("#D55E00", "s", "--"), ("#009E73", "^", ":"))
-    for ax, (name, title) in zip(axes, panels, strict=True):
-        own = [r for r in records if r.config["arrangement"] == name]
-        epsilons = sorted({r.config["epsilon"] for r in own}, reverse=True)
-        for k, epsilon in enumerate(epsilons):
-            points = sorted(
-                (r for r in own if r.config["epsilon"] == epsilon),
-                key=lambda r: r.config["hospitals"],
-            )
-            gain = [p.metrics["gain"] for p in points]
-            y = [g["value"] for g in gain]
-            colour, marker, dash = looks[k % len(looks)]
-            ax.errorbar(
-                [p.config["hospitals"] * 1.06**k for p in points],
-                y,
-                yerr=_bars(gain),
-                color=colour,
-                marker=marker,
-                linestyle=dash,
-                linewidth=1.2,
-                capsize=3,
-                label=f"ε = {epsilon:g}",
-            )
-        ax.axhline(0, color="#555555", linewidth=0.8)
-        ax.set(xscale="log", xlabel="hospitals", title=title)
-        ax.title.set_fontsize(10)
-        ax.grid(alpha=0.25, linewidth=0.5)
-    axes[0].set_ylabel("within-site AUC gained by sealing")
     legend(figure, list(axes), columns=3)
     return figure
 
@@ -169,7 +127,8 @@ def _draw_line(ax: Axes, design: str, points: Sequence[Record]) -> None:
             _epsilon_label(point.config),
             (px, py),
             textcoords="offset points",
-            xytext=(5, 5),
+            xytext=_OFFSETS.get(design, (5, 5)),
+            ha="right" if design == "local" else "left",
             fontsize=7,
             color=colour,
         )
@@ -199,6 +158,6 @@ def _infinite_last(epsilon: float | None) -> float:
 
 
 def _epsilon_label(config: Mapping[str, Any]) -> str:
-    if config["design"] == "none":
+    if config["design"] == "none" or config["epsilon"] not in _LABELLED:
         return ""
     return "ε = ∞" if config["epsilon"] is None else f"ε = {config['epsilon']:g}"

@@ -16,12 +16,14 @@ __all__ = ["command_of", "reproduce"]
 
 _FRONTIER = "frontier"
 _KINDS = {
-    "claims": ("the article's claims", "inpatient claims"),
-    "scaling": ("gain of sealing", "inpatient scaling"),
+    "scaling": ("gain of sealing", "inpatient frontier --figure headline"),
+    "data equivalent": ("claim: three times the data", "inpatient claims"),
+    "gain": ("claims: gains in AUC", "inpatient claims"),
+    "uploads": ("claims: bytes", "inpatient claims"),
     "correction": ("correction rules, calibration", "inpatient correction"),
-    "asynchrony": ("hospitals at their own pace", "inpatient asynchrony"),
     "poor labels": ("wrong and hidden labels", "inpatient correction"),
-    "replicate": ("published attacks, replicated", "python -m experiments.replicate"),
+    "asynchrony": ("hospitals at their own pace", "inpatient asynchrony"),
+    "replicate": ("published numbers, replicated", "python -m experiments.replicate"),
 }
 _GROUPS = {
     "small": "frontier, about 8 a hospital",

@@ -5,29 +5,66 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments.figures import draw_frontier, draw_scaling, save
+from experiments.figures import draw_frontier, save
+from experiments.grid_figures import FIGURES
 from experiments.learning_figures import draw_asynchrony, draw_calibration, draw_correction
 from experiments.paper.points import CORE, Points
-from experiments.record import Record
+from experiments.record import Record, config_hash
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_equivalent"]
+
+_GRID = ("headline", "ablations", "at-risk", "factors")
 
 
-def draw(folder: Path, records: Sequence[Record]) -> dict[str, bool]:
-    """Write every figure as SVG and PNG; say by name which could be drawn."""
+def draw(folder: Path, records: Sequence[Record]) -> None:
+    """Write every figure as SVG and PNG."""
     folder.mkdir(exist_ok=True)
     points = Points(records)
-    groups: Mapping[str, tuple[Callable[[list[Record]], Figure], list[Record]]] = {
+    groups: dict[str, tuple[Callable[[list[Record]], Figure], list[Record]]] = {
         "frontier": (draw_frontier, [r for panel in CORE for r in points.panel(*panel)]),
-        "scaling": (draw_scaling, _of(records, "scaling")),
+        "equivalent": (draw_equivalent, _of(records, "data equivalent")),
         "asynchrony": (draw_asynchrony, _of(records, "asynchrony")),
         "correction": (draw_correction, _of(records, "correction")),
         "calibration": (draw_calibration, _of(records, "correction", rule="fedavg")),
     }
+    by_name = {r.name: r for r in records}
+    for name in _GRID:
+        wanted = [config_hash(point.config) for point in FIGURES[name].points(0)]
+        if all(one in by_name for one in wanted):
+            groups[name] = (FIGURES[name].draw, [by_name[one] for one in wanted])
     for name, (figure_of, own) in groups.items():
         if own:
             save(figure_of(own), folder / name)
-    return {name: bool(own) for name, (_, own) in groups.items()}
+
+
+def draw_equivalent(records: Sequence[Record]) -> Figure:
+    """How many times its own data joining is worth, against the hospital's size."""
+    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+    ax = figure.subplots()
+    looks = (("ratio_joined", "#000000", "X", "-", "no protection"),
+             ("ratio_sealed", "#0072B2", "o", "--", "sealed sum, ε = 1"))  # fmt: skip
+    for name, colour, marker, dash, label in looks:
+        found: Sequence[Mapping[str, float]] = records[-1].metrics[name]
+        ax.errorbar(
+            [f["patients"] for f in found],
+            [f["value"] for f in found],
+            yerr=[
+                [max(0.0, f["value"] - f["lower"]) for f in found],
+                [max(0.0, f["upper"] - f["value"]) for f in found],
+            ],
+            color=colour,
+            marker=marker,
+            linestyle=dash,
+            linewidth=1.2,
+            capsize=3,
+            label=label,
+        )
+    ax.axhline(3, color="#D55E00", linestyle=":", linewidth=1.2, label="the article's 3")
+    ax.axhline(1, color="#555555", linewidth=0.8)
+    ax.set(xscale="log", yscale="log", xlabel="patients of the hospital", ylabel="times its data")
+    ax.grid(alpha=0.25, linewidth=0.5)
+    ax.legend(fontsize=8)
+    return figure
 
 
 def _of(records: Sequence[Record], experiment: str, **fixed: object) -> list[Record]:

@@ -3,17 +3,21 @@
 Each function takes all records and returns rows of text; where an experiment has no record, none.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.claims import CLAIMS, evaluate
 from experiments.paper.text import interval, nearest, up
-from experiments.record import Record
+from experiments.paper.words import CLAIMS_ZH
+from experiments.record import Record, config_hash
 
 __all__ = [
     "acceptance",
     "asynchrony",
     "claims",
     "correction",
+    "equivalents",
     "poor_labels",
     "replications",
     "scaling",
@@ -137,9 +141,51 @@ def replications(records: Sequence[Record]) -> list[dict[str, str]]:
 
 
 def claims(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """One row a sentence of the article, in the article's order."""
-    del records
-    return []
+    """One row a claim of the article whose records are all there, in the article's order."""
+    by_name = {r.name: r for r in records}
+    rows = []
+    for claim in CLAIMS:
+        if any(config_hash(point.config) not in by_name for point in claim.points(0)):
+            continue
+        (found,) = evaluate(by_name, only=(claim.key,))
+        value, ends = _short(found.value), (_short(found.lower), _short(found.upper))
+        known = found.lower is not None
+        english = value + (f" ({' to '.join(ends)})" if known else "")
+        chinese = value + (f"({'–'.join(ends)})" if known else "")
+        rows.append(
+            {
+                "claim": claim.key,
+                "sentence": {"en": found.sentence, "zh": CLAIMS_ZH[claim.key][0]},
+                "verdict": found.verdict,
+                "effect": {
+                    "en": f"{found.effect}: {english}; {found.condition}",
+                    "zh": f"{CLAIMS_ZH[claim.key][1]}:{chinese}",
+                },
+            }
+        )
+    return rows
+
+
+def equivalents(records: Sequence[Record]) -> list[dict[str, str]]:
+    """How many times its own data joining is worth to a hospital, one row a hospital's size."""
+    rows = []
+    for record in _of(records, "data equivalent"):
+        sealed = {r["patients"]: r for r in record.metrics["ratio_sealed"]}
+        for found in record.metrics["ratio_joined"]:
+            other = sealed[found["patients"]]
+            rows.append(
+                {
+                    "patients": str(found["patients"]),
+                    "joined": f"{nearest(found['value'], 1)} ({interval(found, 1)})",
+                    "sealed": f"{nearest(other['value'], 1)} ({interval(other, 1)})",
+                }
+            )
+    return rows
+
+
+def _short(value: float | None) -> str:
+    """Three digits that tell."""
+    return "—" if value is None else f"{value:.3g}".replace("-", "−")
 
 
 def _worst(figures: Mapping[str, Any]) -> float:
@@ -152,6 +198,7 @@ def _of(records: Sequence[Record], experiment: str) -> list[Record]:
 
 
 def _unique(rows: Sequence[dict[str, str]], *keys: str) -> list[dict[str, str]]:
-    """The last row of each key, in the order of first appearance of the cohorts and rules."""
+    """The last row of each key, in the keys' order; numbers within them count as numbers."""
     found = {tuple(row[k] for k in keys): row for row in rows}
-    return [found[key] for key in sorted(found)]
+    padded = {key: [re.sub(r"\d+", lambda n: n[0].zfill(6), k) for k in key] for key in found}
+    return [found[key] for key in sorted(found, key=padded.__getitem__)]

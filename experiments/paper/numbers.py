@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.claims import CLAIMS
 from experiments.demo import EPSILON
 from experiments.paper import learned
 from experiments.paper.commands import reproduce
@@ -34,6 +35,7 @@ NAMED = {
 _OPTIONAL = {
     "alone": (*_SMALL, "local only", None),
     "pooled": (*_SMALL, "pooled", None),
+    "full_summed": (*_FULL, "sealed", None),
     "full_alone": (*_FULL, "local only", None),
     "full_pooled": (*_FULL, "pooled", None),
     "other_bare": ("small", "logistic", "none", None),
@@ -47,7 +49,9 @@ def published(paper: Path) -> list[Record]:
     Raises:
       InvalidInputError: A point that the paper's prose speaks of has no record.
     """
-    records = read_records(paper / "records")
+    folder = paper / "records"
+    folders = [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]
+    records = [record for own in folders for record in read_records(own)]
     points = Points(records)
     missing = [name for name, key in NAMED.items() if points.find(*key) is None]
     if missing:
@@ -69,6 +73,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
     found = {name: _must(points, name) for name in NAMED}
     found |= {n: r for n, key in _OPTIONAL.items() if (r := points.find(*key)) is not None}
     first = found["full_bare"]
+    others = [r for r in records if r.config["experiment"] != "frontier"]
     return {
         "frontier": {
             "rows": [row(r) for r in core(points)],
@@ -77,15 +82,18 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
             "varied": _varied(points),
         },
         "at_risk": _at_risk(found["bare"]),
+        "ablations": str(sum(r.config.get("ablation") is not None for r in points.records)),
         "scaling": learned.scaling(records),
         "correction": learned.correction(records),
         "acceptance": learned.acceptance(records),
         "poor_labels": learned.poor_labels(records),
         "replications": learned.replications(records),
         "asynchrony": learned.asynchrony(records),
+        "equivalents": learned.equivalents(records),
         "claims": learned.claims(records),
+        "claims_asked": str(len(CLAIMS)),
         "theory": theory([r for r in points.records if r.config["cohort"] == "heart"]),
-        "reproduce": reproduce(records, timings),
+        "reproduce": reproduce([*points.records, *others], timings),
         "cost_full": _difference(found, "full_bare", "full_sealed"),
         "cost_small": _difference(found, "bare", "sealed"),
         "gain_full": _difference(found, "full_sealed", "full_local", sign=True),
@@ -94,7 +102,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "lineup": str(first.config["lineup"]),
         "guess": nearest(1 / first.config["lineup"], 2),
         "validations": str(len(found["sealed"].config["seeds"])),
-        "commit": first.stamp["commit"][:12],
+        "commits": ", ".join(sorted({r.stamp["commit"][:8] for r in [*points.records, *others]})),
         "wrap": tiny(max(r.metrics["wrap_probability"] for r in points.records)),
         "switzerland_negatives": str(first.metrics["auc_sites"]["switzerland"]["negatives"]),
         "brier": nearest(first.metrics["brier"]),
@@ -115,11 +123,12 @@ def _difference(found: dict[str, Record], better: str, worse: str, *, sign: bool
 
 
 def _varied(points: Points) -> list[dict[str, str]]:
-    """Points in which one thing differs from the core, and the core's own two other panels."""
+    """Points in which one factor differs from the core, and the core's own two other panels."""
     others = [*points.panel("small", "logistic"), *points.panel("full", "mlp")]
     others = [r for r in others if r.config["epsilon"] in (None, EPSILON)]
     rows = []
-    for record in [*others, *points.varied()]:
+    factors = [r for r in points.varied() if r.config.get("ablation") is None]
+    for record in [*others, *factors]:
         what, value = change(record)
         order = (what, value.rjust(8), record.config["design"], record.config["epsilon"] or 1e9)
         rows.append((order, {"what": what, "value": value, **row(record)}))

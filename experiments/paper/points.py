@@ -1,8 +1,9 @@
 """The frontier's points as the paper speaks of them: which record of several stands for a point."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+from experiments.lineups import INFORMED
 from experiments.paper.text import epsilon, interval, nearest, up
 from experiments.paper.words import DESIGNS, REGIMES
 from experiments.record import Record
@@ -26,11 +27,12 @@ class Points:
     """
 
     def __init__(self, records: Sequence[Record]) -> None:
-        self.records = [r for r in records if r.config["experiment"] == "frontier"]
+        ours = [r for r in records if r.config["experiment"] == "frontier"]
         self._best: dict[Key, Record] = {}
-        for record in sorted(self.records, key=_weight):
+        for record in sorted(ours, key=_weight):
             if plain(record):
                 self._best[_key(record)] = record
+        self.records = [*self._best.values(), *(r for r in ours if not plain(r))]
 
     def find(self, regime: str, model: str, design: str, strength: float | None) -> Record | None:
         """Return the record of a point of the core, or None."""
@@ -74,6 +76,21 @@ def row(record: Record) -> dict[str, str]:
         "bound": "none" if m["bound"] is None else up(m["bound"]),
         "kilobytes": nearest(m["upload_bytes"] / 1e3, 1),
         "attack": risk["attack"],
+        **_by_adversary(m["risks"]),
+    }
+
+
+def _by_adversary(risks: Mapping[str, Any]) -> dict[str, str]:
+    """What a curious server's best attack reaches, and what the informed adversary does."""
+    curious = [r for name, r in risks.items() if name != INFORMED]
+    best = max(curious, key=lambda r: float(r["value"]), default=None)
+    informed = risks.get(INFORMED)
+    return {
+        "curious": "—" if best is None else nearest(best["value"], 2),
+        "curious_interval": "—" if best is None else interval(best, 2),
+        "curious_exact": "—" if best is None else nearest(best["exact"], 2),
+        "informed": "—" if informed is None else nearest(informed["value"], 2),
+        "informed_interval": "—" if informed is None else interval(informed, 2),
     }
 
 

@@ -1,15 +1,17 @@
 """The generated parts of the READMEs: what was found, and its tables, between pairs of marks."""
 
 import re
+import textwrap
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.paper.words import COLUMNS, DESIGNS, NOTHING_YET, REGIMES, VERDICTS
+from experiments.paper.words import COLUMNS, DESIGNS, NOTHING_YET, PARTLY, REGIMES, VERDICTS
 from privacy.errors import InvalidInputError
 
 __all__ = ["BLOCKS", "LANGUAGES", "block", "fill"]
 
+_PLACE = re.compile(r"\{([a-z_.]+)\}")
 LANGUAGES = {"en": "README.md", "zh": "README.zh.md"}
 
 
@@ -45,16 +47,25 @@ def block(part: str, numbers: Mapping[str, Any], language: str) -> str:
 
 
 def _found(numbers: Mapping[str, Any], language: str) -> str:
-    """What was found, for whom it matters, what it does not show: ``found.*.md``, filled in."""
+    """What was found, for whom it matters, what it does not show: ``found.*.md``, filled in.
 
-    def value(match: re.Match[str]) -> str:
-        found: Any = numbers
-        for step in match[1].split("."):
-            found = found[step]
-        return str(found).replace(" to ", "–")
-
+    A paragraph that speaks of a point without a record is left out.
+    """
     words = (Path(__file__).parent / f"found.{language}.md").read_text()
-    return re.sub(r"\{([a-z_.]+)\}", value, words.strip())
+    shown = []
+    for paragraph in words.strip().split("\n\n"):
+        values = {place: _value(numbers, place) for place in _PLACE.findall(paragraph)}
+        if "—" not in values.values():
+            filled = _PLACE.sub(lambda m, v=values: v[m[1]], paragraph)
+            shown.append(textwrap.fill(filled, 110) if language == "en" else filled)
+    return "\n\n".join(shown)
+
+
+def _value(numbers: Mapping[str, Any], place: str) -> str:
+    found: Any = numbers
+    for step in place.split("."):
+        found = found.get(step, "—") if isinstance(found, Mapping) else "—"
+    return str(found).replace(" to ", "–")
 
 
 def _records(numbers: Mapping[str, Any], language: str) -> str:
@@ -84,7 +95,11 @@ def _claims(numbers: Mapping[str, Any], language: str) -> str:
         )
         for row in numbers["claims"]
     ]
-    return _table(COLUMNS[language]["claims"], body)
+    table = _table(COLUMNS[language]["claims"], body)
+    if len(body) == int(numbers["claims_asked"]):
+        return table
+    left = PARTLY[language].format(judged=len(body), asked=numbers["claims_asked"])
+    return f"{table}\n\n{left}"
 
 
 def _table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:

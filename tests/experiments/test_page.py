@@ -10,15 +10,12 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from experiments.paper.commands import command_of
+from experiments.paper.numbers import published
 from experiments.paper.page import page, write_page
-from experiments.record import read_records
+from experiments.paper.points import Points
 
 ROOT = Path(__file__).resolve().parents[2]
-RECORDS = [
-    r
-    for r in read_records(ROOT / "paper" / "records")
-    if r.config["experiment"] == "frontier"
-]  # fmt: skip
+RECORDS = Points(published(ROOT / "paper")).records
 COMMITTED = (ROOT / "paper" / "frontier.html").read_text()
 
 
