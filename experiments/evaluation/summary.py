@@ -16,6 +16,7 @@ from aggregation.patients import Patients, Schema
 from experiments.evaluation.calibration import Calibration, calibration
 from experiments.evaluation.discrimination import auc, bootstrap_auc, delong
 from experiments.evaluation.scored import Estimate, Scored
+from privacy.errors import InvalidInputError
 
 __all__ = ["ENOUGH", "Evaluation", "Site", "bands", "evaluate"]
 
@@ -115,10 +116,19 @@ def bands(
     Args:
       sites: Scored test patients.
       patients: The same patients in the same order.
-      schema: It must have the columns ``sex`` (1 male) and ``age`` (years).
+      schema: It must have ``age`` (years), and one of ``sex`` (1 male), ``male`` and ``female``.
       of: The figure, of a band that has anybody; None: the AUC, where a pair can be compared.
+
+    Raises:
+      InvalidInputError: The schema tells no age or no sex.
     """
-    sex, age = schema.names.index("sex"), schema.names.index("age")
+    told = [name for name in ("sex", "male", "female") if name in schema.names]
+    if not told or "age" not in schema.names:
+        raise InvalidInputError(
+            f"Bands need a column age and one of sex, male or female; the schema has "
+            f"{schema.names}."
+        )
+    sex, age = schema.names.index(told[0]), schema.names.index("age")
     clinical = {name: schema.to_clinical(p.features) for name, p in patients.items()}
 
     def figures(masks: Mapping[str, NDArray[np.bool_]]) -> tuple[float | None, int, int]:
@@ -139,9 +149,10 @@ def bands(
             return (of(some) if some else None), ill, well
         return (auc(some) if mixed else None), ill, well
 
+    male = {n: (c[:, sex] >= 0.5) != (told[0] == "female") for n, c in clinical.items()}
     cuts = {
-        "female": {n: c[:, sex] < 0.5 for n, c in clinical.items()},
-        "male": {n: c[:, sex] >= 0.5 for n, c in clinical.items()},
+        "female": {n: ~rows for n, rows in male.items()},
+        "male": male,
         "under 50": {n: c[:, age] < 50 for n, c in clinical.items()},
         "50 to 64": {n: (c[:, age] >= 50) & (c[:, age] < 65) for n, c in clinical.items()},
         "65 and over": {n: c[:, age] >= 65 for n, c in clinical.items()},

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +56,13 @@ def _found(numbers: Mapping[str, Any], language: str) -> str:
     for paragraph in words.strip().split("\n\n"):
         values = {place: _value(numbers, place) for place in _PLACE.findall(paragraph)}
         if "—" not in values.values():
-            filled = _PLACE.sub(lambda m, v=values: v[m[1]], paragraph)
+            filled = _PLACE.sub(_from(values), paragraph)
             shown.append(textwrap.fill(filled, 110) if language == "en" else filled)
     return "\n\n".join(shown)
+
+
+def _from(values: Mapping[str, str]) -> Callable[[re.Match[str]], str]:
+    return lambda match: values[match[1]]
 
 
 def _value(numbers: Mapping[str, Any], place: str) -> str:

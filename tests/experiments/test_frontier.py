@@ -169,7 +169,9 @@ def test_traits_are_what_they_say() -> None:
         traits = traits_of(patients.features, name, split)
         outlying = np.mean(["outlying" in t for t in traits])
         assert abs(outlying - 0.2) < 0.02
-        assert all(("small hospital" in t) == (name == min(sizes, key=sizes.get)) for t in traits)
+        assert all(
+            ("small hospital" in t) == (name == min(sizes, key=lambda n: sizes[n])) for t in traits
+        )
         assert 0 < np.mean(["rare" in t for t in traits]) < 0.7
 
 

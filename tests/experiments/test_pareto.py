@@ -18,7 +18,7 @@ def better(one: Record, other: Record) -> bool:
     a, b = one.metrics, other.metrics
     gain = a["auc_within"]["value"] - b["auc_within"]["value"]
     saved = b["risk"]["value"] - a["risk"]["value"]
-    return gain >= 0 and saved >= 0 and gain + saved > 0
+    return bool(gain >= 0 and saved >= 0 and gain + saved > 0)
 
 
 @settings(max_examples=50)
