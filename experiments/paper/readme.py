@@ -56,9 +56,16 @@ def _found(numbers: Mapping[str, Any], language: str) -> str:
     for paragraph in words.strip().split("\n\n"):
         values = {place: _value(numbers, place) for place in _PLACE.findall(paragraph)}
         if "—" not in values.values():
-            filled = _PLACE.sub(lambda m, v=values: v[m[1]], paragraph)
+            filled = _fill(paragraph, values)
             shown.append(textwrap.fill(filled, 110) if language == "en" else filled)
     return "\n\n".join(shown)
+
+
+def _fill(paragraph: str, values: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        return values[match[1]]
+
+    return _PLACE.sub(value, paragraph)
 
 
 def _value(numbers: Mapping[str, Any], place: str) -> str:
@@ -77,6 +84,7 @@ def _records(numbers: Mapping[str, Any], language: str) -> str:
             row["epsilon"],
             f"{row['auc']} ({row['auc_interval'].replace(' to ', '–')})",
             f"{row['risk']} ({row['risk_interval'].replace(' to ', '–')})",
+            row["informed"],
             none if row["bound"] == "none" else row["bound"],
         )
         for row in numbers["frontier"]["rows"]
