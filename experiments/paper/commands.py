@@ -89,7 +89,9 @@ def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
                 seconds,
             )
         )
-    rows.append(_row("other points", "inpatient frontier --out paper", [*left.values()], seconds))
+    commits = ", ".join(sorted({r.stamp["commit"][:8] for r in left.values()}))
+    what, command = "points of earlier code", f"inpatient frontier --quick (at {commits})"
+    rows.append(_row(what, command, [*left.values()], seconds))
     for kind, (what, command) in _KINDS.items():
         found = [r for r in records if r.config["experiment"] == kind]
         rows.append(_row(what, f"{command} --out paper", found, seconds))

@@ -98,6 +98,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "cost_small": _difference(found, "bare", "sealed"),
         "gain_full": _difference(found, "full_sealed", "full_local", sign=True),
         "gain_small": _difference(found, "sealed", "local", sign=True),
+        "of_earlier_code": str(_of_earlier_code(points)),
         "delta": power_of_ten(first.config["delta"]),
         "lineup": str(first.config["lineup"]),
         "guess": nearest(1 / first.config["lineup"], 2),
@@ -108,6 +109,12 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "brier": nearest(first.metrics["brier"]),
         "brier_local": nearest(first.metrics["brier_local_intercept"]),
     }
+
+
+def _of_earlier_code(points: Points) -> int:
+    """Points that still stand by records of an earlier code version."""
+    versions = [r.config["code_version"] for r in points.records]
+    return sum(version < max(versions) for version in versions)
 
 
 def _must(points: Points, name: str) -> Record:

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,13 +56,16 @@ def _found(numbers: Mapping[str, Any], language: str) -> str:
     for paragraph in words.strip().split("\n\n"):
         values = {place: _value(numbers, place) for place in _PLACE.findall(paragraph)}
         if "—" not in values.values():
-            filled = _PLACE.sub(_from(values), paragraph)
+            filled = _fill(paragraph, values)
             shown.append(textwrap.fill(filled, 110) if language == "en" else filled)
     return "\n\n".join(shown)
 
 
-def _from(values: Mapping[str, str]) -> Callable[[re.Match[str]], str]:
-    return lambda match: values[match[1]]
+def _fill(paragraph: str, values: Mapping[str, str]) -> str:
+    def value(match: re.Match[str]) -> str:
+        return values[match[1]]
+
+    return _PLACE.sub(value, paragraph)
 
 
 def _value(numbers: Mapping[str, Any], place: str) -> str:
@@ -81,6 +84,7 @@ def _records(numbers: Mapping[str, Any], language: str) -> str:
             row["epsilon"],
             f"{row['auc']} ({row['auc_interval'].replace(' to ', '–')})",
             f"{row['risk']} ({row['risk_interval'].replace(' to ', '–')})",
+            row["informed"],
             none if row["bound"] == "none" else row["bound"],
         )
         for row in numbers["frontier"]["rows"]

@@ -31,13 +31,14 @@ COLUMNS = {
             "design",
             "ε",
             "within-site AUC",
-            "risk",
+            "worst risk",
+            "of the informed",
             "proven bound",
         ),
         "claims": ("the article says", "verdict", "what was measured (95 %)"),
     },
     "zh": {
-        "records": ("每轮患者", "方案", "ε", "院内 AUC", "风险", "可证明的上界"),
+        "records": ("每轮患者", "方案", "ε", "院内 AUC", "最大风险", "其中知情者", "可证明的上界"),
         "claims": ("文章说", "结论", "测量结果(95 %)"),
     },
 }

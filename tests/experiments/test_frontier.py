@@ -219,7 +219,12 @@ def test_figures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
     records = [
         Record(
             {"design": d, "epsilon": e, "regime": "small", "model": "mlp"},
-            {"auc_within": interval(0.85), "risk": interval(0.2), "bound": 0.3 if e else None},
+            {
+                "auc_within": interval(0.85),
+                "risk": interval(0.2),
+                "risks": {"closed_form": {}},
+                "bound": 0.3 if e else None,
+            },
             {},
         )
         for d, e in (("none", None), ("sealed", 1.0), ("sealed", None))
