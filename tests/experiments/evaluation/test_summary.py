@@ -137,3 +137,14 @@ def test_bands_count_every_patient_once_by_sex_and_by_age(
         assert sum(ill + well for _, ill, well in (found[g] for g in group)) == 920
     assert found["female"][1:] == (50, 144)  # women of all four hospitals
     assert all(value is not None and 0.7 < value < 1 for value, _, _ in found.values())
+
+
+def test_bands_are_of_the_sex_that_the_schema_tells() -> None:
+    rng = np.random.default_rng(0)
+    network = load("network")
+    name, patients = next(iter(network.hospitals.items()))
+    women = patients.features[:, network.schema.names.index("female")] > 0.5
+    sites = {name: Scored(rng.normal(size=len(patients)), patients.outcomes)}
+    found = bands(sites, {name: patients}, network.schema)
+    assert sum(found["female"][1:]) == women.sum()
+    assert sum(found["male"][1:]) == (~women).sum()
