@@ -1,5 +1,6 @@
 """The published numbers of the learning experiments, read from the committed records."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from experiments.record import read_records
 RECORDS = read_records(Path(__file__).parents[2] / "paper" / "records")
 
 
-def found(experiment: str, **config: Any) -> dict[str, Any]:
+def found(experiment: str, **config: Any) -> Mapping[str, Any]:
     """The metrics of the one record with such a config."""
     (only,) = [
         r.metrics
