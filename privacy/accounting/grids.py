@@ -90,13 +90,12 @@ def above(profile: Profile, direction: int, at: Places, *, step: float) -> Grid:
     losses = np.asarray(at * step, dtype=np.float64)
     deltas = np.atleast_2d(delta(profile, losses, direction))
     deltas = np.minimum.accumulate(np.clip(deltas, 0.0, 1.0), axis=1)
-    # A chord's slope by alpha, times alpha at its upper end: Algorithm 1 of the paper.
-    gaps = np.diff(at) * step
-    falls = np.diff(deltas, axis=1) / np.expm1(-gaps)
-    masses = np.empty_like(deltas)
-    masses[:, 0] = 1 - deltas[:, 0]
-    masses[:, 1:] = falls
-    masses[:, :-1] -= falls * np.exp(-gaps)
+    # A chord's slope by alpha, times alpha at its upper end: Algorithm 1 of the paper. Neighbouring
+    # slopes are alike, so their difference is exact where the slopes times e^-gap would each round.
+    drops = -np.diff(deltas, axis=1)
+    falls = drops / -np.expm1(-np.diff(at) * step)
+    masses = -np.diff(falls, axis=1, prepend=1 - deltas[:, :1], append=0.0)
+    masses[:, :-1] += drops
     return Grid(at, np.maximum(masses, 0.0), deltas[:, -1])
 
 
