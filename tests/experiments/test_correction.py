@@ -41,10 +41,10 @@ def test_the_optimum_is_one() -> None:
 def test_at_identical_hospitals_every_rule_is_pooled_training(rule: str) -> None:
     problem = identical()
     steps = Steps(rounds=400, local=3, learning_rate=0.5)
-    if rule == "local":
-        problem = Problem(problem.patients, ridge=1e-9)  # its ridge is a hospital's, not of all
+    # Adam's steps shrink too soon; agnostic's mean of all models has the first ones in it.
+    allowed = 1e-4 if rule in ("fedadam", "agnostic") else 1e-6
     for params in TRAINERS[rule](problem, steps).values():
-        assert problem.gap(params) < (1e-4 if rule == "fedadam" else 1e-6)
+        assert problem.gap(params) < allowed
 
 
 def test_drift_correctors_come_nearer_to_pooled_training_than_fedavg() -> None:
