@@ -117,7 +117,7 @@ def _moves(
     everybody = Patients(people, labels)
     rows = np.stack([_rows(plan, view.gradients[t], name, everybody) for t, name in places])
     moved = np.einsum("tj,jpd->ptd", matrix, rows)
-    return moved.reshape(len(at), -1, *moved.shape[1:])
+    return np.asarray(moved.reshape(len(at), -1, *moved.shape[1:]))
 
 
 def _rows(plan: Plan, gradient: Gradient, hospital: str, who: Patients) -> NDArray[np.float64]:

@@ -1,9 +1,9 @@
 """Points of the frontier whose hospitals work at their own pace: AUC, risk and bound of one run.
 
-They stand beside ``experiments.points``: logistic regression on all patients (uploads at everybody's
-own pace are one step each over everybody), sums sealed and noise shared. Settings are those that
-``experiments.paced_tuning`` chose on simulated studies. Without noise the schedule is that of the
-budget at epsilon 1, so that the noise alone differs.
+They stand beside ``experiments.points``: logistic regression on all patients (an upload is one step
+over everybody), sums sealed, noise shared. Settings are those that ``experiments.paced_tuning``
+chose on simulated studies. Without noise the schedule is that of the budget at epsilon 1, so that
+the noise alone differs.
 """
 
 from collections.abc import Mapping
@@ -77,8 +77,18 @@ class PacedPoint:
 
     @property
     def design(self) -> str:
-        """As ``experiments.points`` calls it."""
+        """As ``experiments.points`` calls it, and so on."""
         return "sealed"
+
+    @property
+    def regime(self) -> str:
+        """All patients in every upload."""
+        return "full"
+
+    @property
+    def model(self) -> str:
+        """The only one whose settings were searched."""
+        return "logistic"
 
     @property
     def config(self) -> dict[str, Any]:
@@ -89,8 +99,8 @@ class PacedPoint:
             "delta": DELTA,
             "lineup": LINEUP,
             "design": self.design,
-            "regime": "full",
-            "model": "logistic",
+            "regime": self.regime,
+            "model": self.model,
             "attacks": {"attacks": [INFORMED]},
             "local_steps": 1,
             "sees": None,

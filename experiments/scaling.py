@@ -17,6 +17,9 @@ interval is Student's over replicates. Designs are compared within a replicate, 
 step: more noise wants smaller steps, and one step for all would count that as a gain of sealing.
 The steps were chosen on other networks (``experiments.scaling_tuning``).
 
+The very runs whose AUC is reported are attacked (``experiments.scaling_lineups``), and the proven
+bound stands beside: at any number of hospitals the same noise is left to hide a patient.
+
 References:
   [1] Kairouz, Liu, Steinke 2021, "The Distributed Discrete Gaussian Mechanism for Federated
       Learning with Secure Aggregation", section 1: one noise for the sum.
@@ -36,16 +39,21 @@ from scipy.stats import t as student
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from aggregation.releases import run_event
 from aggregation.vectorised import Fleet
 from experiments.cohorts.network import SCHEMA, Network
-from experiments.design import DELTA, make_plan
+from experiments.design import DELTA, RELATION, make_plan
 from experiments.evaluation import Scored, auc
+from experiments.lineups import LINEUP
+from experiments.scaling_lineups import Targets, named, round_log_ratios
 from experiments.scaling_steps import SETTING, step_of
+from privacy.reconstruction import success_bound
 
 __all__ = ["ARRANGEMENTS", "Crowd", "Replicate", "Scaling", "grid", "plan_of", "split", "trained"]
 
 ARRANGEMENTS = ("growing", "divided")
 DIVIDED_AMONG = 40  # hospitals of the network whose patients are divided
+_TARGETS = 200  # of a network, at most
 _REPLICATES = {4: 24, 40: 12, 400: 6, 4000: 3}
 
 
@@ -101,23 +109,33 @@ class Crowd:
 
 @dataclass(frozen=True)
 class Replicate:
-    """Within-site AUCs of one network on its next draw of patients.
+    """Within-site AUCs of one network on its next draw of patients, and risks of its own.
 
     Attributes:
       none: Clipped as the others are, without noise: what there is to be lost.
       local: All of the noise at each hospital.
       sealed: One noise, shared.
+      risk_local: How often the informed adversary names a target out of ten, updates in clear.
+      risk_sealed: The same where only sums are opened.
+      bound_local: What is proven of any adversary.
+      bound_sealed: The same.
       bayes: Of the true risks; no model can expect more.
       patients: Trained on.
       largest: Most patients of one hospital.
+      targets: Patients in line-ups.
     """
 
     none: float
     local: float
     sealed: float
+    risk_local: float
+    risk_sealed: float
+    bound_local: float
+    bound_sealed: float
     bayes: float
     patients: int
     largest: int
+    targets: int
 
 
 @dataclass(frozen=True)
@@ -174,21 +192,43 @@ class Scaling:
         return [self.seed + k for k in range(self.replicates)]
 
     def measure(self, unit: int, data_dir: Path | None = None) -> Replicate:
-        """Train the three designs on one network, and test them on its next draw."""
+        """Train the three designs on one network, attack two, test all on its next draw."""
         train, test, bayes = split(self.arrangement, self.hospitals, unit)
-
-        def auc_of(name: str, design: str, epsilon: float) -> float:
-            plan = plan_of(train, design, epsilon)
-            plan = replace(plan, learning_rate=self.steps[name])
-            return trained(plan, train, test, seed=(unit, len(design)))
-
+        plans = {
+            name: replace(plan_of(train, design, epsilon), learning_rate=self.steps[name])
+            for name, design, epsilon in (
+                ("none", "sealed", math.inf),
+                ("local", "local", self.epsilon),
+                ("sealed", "sealed", self.epsilon),
+            )
+        }
+        targets = Targets.draw(
+            train,
+            test,
+            count=_TARGETS,
+            colluders=plans["sealed"].colluders,
+            alike=self.arrangement == "divided",
+            rng=np.random.default_rng([unit, 3]),
+        )
+        auc, risk, bound = dict[str, float](), dict[str, float](), dict[str, float]()
+        for name, plan in plans.items():
+            sought = None if name == "none" else targets
+            seed = (unit, len(name))
+            auc[name], risk[name] = trained(plan, train, test, seed=seed, targets=sought)
+            event = run_event(plan, plan.hospitals[0])
+            bound[name] = 1.0 if name == "none" else success_bound(
+                event, prior_success=1 / LINEUP, relation=RELATION
+            )  # fmt: skip
         return Replicate(
-            none=auc_of("none", "sealed", math.inf),
-            local=auc_of("local", "local", self.epsilon),
-            sealed=auc_of("sealed", "sealed", self.epsilon),
+            **auc,
+            risk_local=risk["local"],
+            risk_sealed=risk["sealed"],
+            bound_local=bound["local"],
+            bound_sealed=bound["sealed"],
             bayes=bayes,
             patients=len(train.outcomes),
             largest=int(np.diff(train.offsets).max()),
+            targets=len(targets.outcomes),
         )
 
     def summarise(self, parts: list[Replicate]) -> dict[str, Any]:
@@ -202,6 +242,12 @@ class Scaling:
             "gain": _student(columns["sealed"] - columns["local"]),
             "cost_sealed": _student(columns["none"] - columns["sealed"]),
             "cost_local": _student(columns["none"] - columns["local"]),
+            "risk_local": _student(columns["risk_local"]),
+            "risk_sealed": _student(columns["risk_sealed"]),
+            "bound_local": float(columns["bound_local"].max()),
+            "bound_sealed": float(columns["bound_sealed"].max()),
+            "prior_success": 1 / LINEUP,
+            "targets": int(columns["targets"].sum()),
             "patients": float(columns["patients"].mean()),
             "largest_hospital": int(columns["largest"].max()),
         }
@@ -231,20 +277,35 @@ def plan_of(train: Crowd, design: str, epsilon: float) -> Plan:
     )
 
 
-def trained(plan: Plan, train: Crowd, test: Crowd, *, seed: tuple[int, ...]) -> float:
-    """Run a plan on all hospitals; return its final model's within-site AUC on the test patients.
+def trained(
+    plan: Plan,
+    train: Crowd,
+    test: Crowd,
+    *,
+    seed: tuple[int, ...],
+    targets: Targets | None = None,
+) -> tuple[float, float]:
+    """Run a plan on all hospitals; return its model's within-site AUC, and the risk of targets.
 
     Args:
       plan: Full batch, one step a round.
       train: Who is trained on.
       test: Who is tested on.
       seed: Of all noise.
+      targets: Whom the informed adversary looks for in this very run; None: nobody, risk NaN.
     """
     fleet = Fleet.simulated(plan, lambda: [train], seed=seed)
-    models = [plan.first_model()]
+    known = Fleet(replace(plan, noise="none", noise_multiplier=0.0), lambda: [train])
+    models, logs = [plan.first_model()], []
     for _ in range(plan.rounds):
-        models.append(fleet.advance(models[-1])[0])
-    return test.within_site_auc(plan.model.scores(plan.final_model(models), test.features))
+        sent = np.concatenate(list(fleet.updates(models[-1])))
+        if targets is not None:
+            clear = np.concatenate(list(known.updates(models[-1])))
+            logs.append(round_log_ratios(plan, targets, models[-1], sent, clear))
+        models.append(plan.advance(models[-1], sent.sum(axis=0)))
+    scores = plan.model.scores(plan.final_model(models), test.features)
+    risk = named(np.sum(logs, axis=0), np.random.default_rng([*seed, 2])).mean() if logs else np.nan
+    return test.within_site_auc(scores), float(risk)
 
 
 def grid(

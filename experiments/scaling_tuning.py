@@ -43,7 +43,9 @@ def scores(arrangement: str, hospitals: int, seed: int) -> list[dict[str, Any]]:
     for design, epsilon in DESIGNS:
         plan = plan_of(train, design, epsilon)
         for step in CANDIDATES:
-            auc = trained(replace(plan, learning_rate=step), train, test, seed=(seed, len(design)))
+            auc, _ = trained(
+                replace(plan, learning_rate=step), train, test, seed=(seed, len(design))
+            )
             found.append({"design": design, "epsilon": epsilon, "step": step, "auc": auc})
     return found
 

@@ -1,9 +1,13 @@
 """``inpatient frontier`` and ``inpatient demo``: reconstruction risk against AUC."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from experiments.sweep import Point
 
 __all__ = ["Demo", "Frontier"]
 
@@ -52,6 +56,7 @@ class Frontier:
 
         if self.figure:
             return self._draw(self.figure)
+        points: Sequence[Point]
         if self.designs:
             points = frontier.chosen_grid(
                 self.designs, self.epsilons, self.regime, self.model, self.seed
@@ -60,8 +65,10 @@ class Frontier:
             points = frontier.cells(self.cells, self.seed)
         elif self.groups:
             points = [p for name in self.groups for p in frontier.group(name, self.seed)]
+        elif self.quick:
+            points = frontier.quick_grid(self.seed)
         else:
-            points = (frontier.quick_grid if self.quick else frontier.full_grid)(self.seed)
+            points = frontier.full_grid(self.seed)
         console = Console(stderr=self.json)
         records = frontier.run(
             self.out,
