@@ -30,7 +30,7 @@ from attacks.views import Gradient, GradientView, observe, require
 from experiments.informed_lineups import Group
 from experiments.paced import Course
 
-__all__ = ["log_likelihoods", "name_targets", "worst_coalition"]
+__all__ = ["left_over", "log_likelihoods", "name_targets", "worst_coalition"]
 
 
 def name_targets(
@@ -64,43 +64,57 @@ def log_likelihoods(
     Args:
       course: Plan, schedule and rule, all public.
       run: What was seen; its updates are read only for what colluders know of themselves.
-      patients: All training patients; a group's ``target`` is its place among its hospital's.
+      patients: All training patients; the adversary of a target knows the others.
       groups: The line-ups, all of one number of people.
     """
-    plan, schedule = course.plan, course.schedule
-    view = require(observe(run.transcript, "server_sealed"), GradientView, "informed")
-    matrix, owners = opening_matrix(schedule, memory=isinstance(course.rule, Memory))
-    places = [
-        (t, arrival.hospital)
-        for t, opening in enumerate(schedule.openings)
-        for arrival in opening.arrivals
-    ]
-    sent = _sent(course, run)
-    opened = np.stack([g.integers for g in view.gradients]).astype(np.float64)
-    dim = plan.model.dim
-    sums = np.stack(
-        [
-            _rows(plan, view.gradients[t], name, patients[name]).sum(axis=0)
-            if name in patients
-            else np.zeros(dim)
-            for t, name in places
-        ]
-    )
+    plan = course.plan
+    view = _view(run)
+    matrix, places = _openings(course)
     logs = np.zeros((len(groups), len(groups[0].people)))
     for hospital in dict.fromkeys(g.hospital for g in groups):
         at = [i for i, g in enumerate(groups) if g.hospital == hospital]
-        coalition = worst_coalition(course, hospital)
-        kept = [j for j, owner in enumerate(owners) if owner not in coalition]
-        own = [j for j, owner in enumerate(owners) if owner == hospital]
-        left = opened - matrix[:, kept] @ sums[kept]
-        for t, name in places:
-            if name in coalition:
-                left[t] -= sent[t, name]
+        left, kept = left_over(course, run, patients, worst_coalition(course, hospital))
+        own = [j for j, (_, name) in enumerate(places) if name == hospital]
         moves = _moves(plan, view, matrix[:, own], [places[j] for j in own], groups, at)
-        logs[at] = matrix_log_ratios(
-            left + moves[:, 0], moves, openings=matrix[:, kept], std=plan.share_std
-        )
+        logs[at] = matrix_log_ratios(left + moves[:, 0], moves, openings=kept, std=plan.share_std)
     return logs
+
+
+def left_over(
+    course: Course, run: SealedRun, patients: Mapping[str, Patients], coalition: Sequence[str]
+) -> tuple[Float[np.ndarray, "openings dim"], Float[np.ndarray, "openings uploads"]]:
+    """Return the openings less what colluders sent and all others' patients: the matrix's noise.
+
+    Its second part is the matrix of what is left, A without the colluders' columns.
+    """
+    plan, view = course.plan, _view(run)
+    matrix, places = _openings(course)
+    sent = _sent(course, run)
+    left = np.stack([g.integers for g in view.gradients]).astype(np.float64)
+    for t, name in places:
+        if name in coalition:
+            left[t] -= sent[t, name]
+    kept = [j for j, (_, name) in enumerate(places) if name not in coalition]
+    sums = [
+        _rows(plan, view.gradients[t], name, patients[name]).sum(axis=0)
+        for t, name in (places[j] for j in kept)
+    ]
+    return left - matrix[:, kept] @ np.stack(sums), matrix[:, kept]
+
+
+def _view(run: SealedRun) -> GradientView:
+    return require(observe(run.transcript, "server_sealed"), GradientView, "informed")
+
+
+def _openings(course: Course) -> tuple[NDArray[np.float64], list[tuple[int, str]]]:
+    """A, and for each of its columns the opening and the hospital of the upload."""
+    matrix, _ = opening_matrix(course.schedule, memory=isinstance(course.rule, Memory))
+    places = [
+        (t, arrival.hospital)
+        for t, opening in enumerate(course.schedule.openings)
+        for arrival in opening.arrivals
+    ]
+    return matrix, places
 
 
 def _moves(

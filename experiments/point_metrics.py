@@ -1,7 +1,7 @@
 """The metrics of a frontier point's record, from its folds, whatever order they came in."""
 
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from dp_accounting import (
@@ -55,6 +55,7 @@ def summarise(point: Point, parts: list[Part]) -> dict[str, Any]:
     }
 
 
+@runtime_checkable
 class Repeated(Protocol):
     """What tells how the folds of a point belong together."""
 

@@ -10,7 +10,7 @@ nine of anywhere.
 """
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -24,6 +24,7 @@ from experiments.lineups import LINEUP
 __all__ = ["Gathered", "Targets", "named", "round_log_ratios"]
 
 
+@runtime_checkable
 class Gathered(Protocol):
     """Hospitals' patients, one hospital after the other."""
 

@@ -4,10 +4,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
-
-if TYPE_CHECKING:
-    from experiments.sweep import Point
+from typing import Literal
 
 __all__ = ["Demo", "Frontier"]
 
@@ -53,6 +50,7 @@ class Frontier:
         from rich.console import Console
 
         from experiments import frontier
+        from experiments.sweep import Point
 
         if self.figure:
             return self._draw(self.figure)
