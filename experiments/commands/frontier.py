@@ -1,6 +1,7 @@
 """``inpatient frontier`` and ``inpatient demo``: reconstruction risk against AUC."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,9 +50,11 @@ class Frontier:
         from rich.console import Console
 
         from experiments import frontier
+        from experiments.sweep import Point
 
         if self.figure:
             return self._draw(self.figure)
+        points: Sequence[Point]
         if self.designs:
             points = frontier.chosen_grid(
                 self.designs, self.epsilons, self.regime, self.model, self.seed
@@ -60,8 +63,10 @@ class Frontier:
             points = frontier.cells(self.cells, self.seed)
         elif self.groups:
             points = [p for name in self.groups for p in frontier.group(name, self.seed)]
+        elif self.quick:
+            points = frontier.quick_grid(self.seed)
         else:
-            points = (frontier.quick_grid if self.quick else frontier.full_grid)(self.seed)
+            points = frontier.full_grid(self.seed)
         console = Console(stderr=self.json)
         records = frontier.run(
             self.out,
