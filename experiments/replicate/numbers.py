@@ -1,7 +1,8 @@
 """Every replicated number: its name, the published value, how ours is computed, why they differ."""
 
+import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,7 +10,7 @@ import numpy as np
 
 from aggregation.patients import Patients, Schema
 from attacks.intervals import clopper_pearson, cluster_bootstrap
-from experiments.record import Record
+from experiments.record import Record, stamp, writable_folder
 from experiments.replicate.adult import load_adult
 from experiments.replicate.bounds import Measured, audit_median, isolated, reconstruction_success
 from experiments.replicate.spear import solve_batch
@@ -54,8 +55,12 @@ def numbers(
     restarts: int,
     iterations: int,
     jobs: int,
+    kept: Path,
 ) -> Iterator[Number]:
     """Yield the numbers of some parts; the table is read only if one of them needs it.
+
+    ``kept`` is a folder for what is measured on single batches, so that a long number which was
+    interrupted goes on where it stopped.
 
     Raises:
       InvalidInputError: The table is needed and can't be read; the error says where to get it.
@@ -64,7 +69,7 @@ def numbers(
         people, schema = load_adult(data_dir)
         if "tableak" in parts:
             for size in sizes:
-                yield _tableak(people, schema, size, batches, restarts, iterations, jobs)
+                yield _tableak(people, schema, size, batches, restarts, iterations, jobs, kept)
         if "spear" in parts:
             for size in (8, 12, 16, 18):
                 yield _spear(people, schema, size)
@@ -88,15 +93,16 @@ def _tableak(
     restarts: int,
     iterations: int,
     jobs: int,
+    kept: Path,
 ) -> Number:
     def compute() -> dict[str, Any]:
         from joblib import Parallel, delayed
 
         results = Parallel(jobs)(
-            delayed(_one)(people, schema, size, seed, restarts, iterations)
+            delayed(_one)(people, schema, size, seed, restarts, iterations, kept)
             for seed in range(batches)
         )
-        return tableak_metrics([(r.accuracy, r.exact, r.guess) for r in results])
+        return tableak_metrics([(r["accuracy"], r["exact"], r["guess"]) for r in results])
 
     mean, sd = PUBLISHED.get((size, "tableak"), (None, None))
     return Number(
@@ -125,15 +131,29 @@ def tableak_metrics(results: Sequence[tuple[float, float, float]]) -> dict[str, 
 
 
 def _one(
-    people: Patients, schema: Schema, size: int, seed: int, restarts: int, iterations: int
-) -> Any:
+    people: Patients,
+    schema: Schema,
+    size: int,
+    seed: int,
+    restarts: int,
+    iterations: int,
+    kept: Path,
+) -> Mapping[str, Any]:
+    """Attack one batch, or read what an interrupted run of the same commit measured on it."""
     import torch
 
+    settings = {"size": size, "seed": seed, "restarts": restarts, "iterations": iterations}
+    batch = Record(_config("one batch", part="tableak", **settings), {}, stamp())
+    path = kept / f"{batch.name}.json"
+    if path.exists() and not batch.stamp["dirty"]:
+        before = Record(**json.loads(path.read_text()))
+        if before.config == batch.config and before.stamp == batch.stamp:
+            return before.metrics
     torch.set_num_threads(1)
     inputs = OneHot.of(schema, people)
-    return attack_batch(
-        people, schema, inputs, size=size, seed=seed, restarts=restarts, iterations=iterations
-    )
+    found = asdict(attack_batch(people, schema, inputs, **settings))
+    replace(batch, metrics=found).write(writable_folder(kept))
+    return found
 
 
 def _spear(people: Patients, schema: Schema, size: int) -> Number:
