@@ -6,6 +6,7 @@ numbers of the attacker come from people who are not attacked, not from train an
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ from attacks.features import project
 from attacks.priors import Prior
 from attacks.relaxation import Relaxation
 from attacks.scoring import baseline_accuracies, matched_accuracies
-from attacks.search import align, match, median
+from attacks.search import align, median, optimise
 
 __all__ = ["PUBLISHED", "OneHot", "Result", "TwoLayer", "attack_batch"]
 
@@ -94,8 +95,11 @@ class TwoLayer:
             torch.tensor(inputs.offset, dtype=torch.float32),
         )
 
-    def __call__(self, x: Tensor, y: Tensor, present: Tensor) -> Tensor:
-        """Gradients ``[restarts, dim]`` of guessed batches."""
+    def layers(self, x: Tensor, y: Tensor, present: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """What a layer's gradient is the product of: its error and its input, patient by patient.
+
+        Both are ``[restarts, patients, units]``; the error is a share of the batch's mean.
+        """
         w1, w2, w3 = self.weights
         b1, b2, b3 = self.biases
         a0 = x @ self.matrix + self.offset
@@ -104,12 +108,37 @@ class TwoLayer:
         p = torch.softmax(a2 @ w3.T + b3, dim=-1)
         truth = torch.stack([1 - y, y], dim=-1)
         d3 = (p - truth) * present[..., None] / present.sum(1)[:, None, None]
-        d2 = (d3 @ w3) * (a2 > 0)
-        d1 = (d2 @ w2) * (a1 > 0)
+        d2 = (d3 @ w3) * (a2.detach() > 0)
+        d1 = (d2 @ w2) * (a1.detach() > 0)
+        return [(d1, a0), (d2, a1), (d3, a2)]
+
+    def __call__(self, x: Tensor, y: Tensor, present: Tensor) -> Tensor:
+        """Gradients ``[restarts, dim]`` of guessed batches."""
         parts = []
-        for d, a in ((d1, a0), (d2, a1), (d3, a2)):
+        for d, a in self.layers(x, y, present):
             parts += [(d.transpose(1, 2) @ a).flatten(1), d.sum(1)]
         return torch.cat(parts, dim=1)
+
+    def misfit(self, target: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """One minus the cosine of guessed batches' gradients to a target: ``[restarts]``.
+
+        No gradient is written out: a product of errors and inputs meets the target patient by
+        patient, and itself in two small Gram matrices.
+        """
+        sizes = [n for w, b in zip(self.weights, self.biases, strict=True)
+                 for n in (w.numel(), b.numel())]  # fmt: skip
+        seen = torch.split(target, sizes)
+        norm = target.norm()
+
+        def losses(x: Tensor, y: Tensor, present: Tensor) -> Tensor:
+            inner, square = torch.zeros(len(x)), torch.zeros(len(x))
+            for k, (d, a) in enumerate(self.layers(x, y, present)):
+                shown = a @ seen[2 * k].reshape(d.shape[-1], -1).T + seen[2 * k + 1]
+                inner = inner + (d * shown).sum((1, 2))
+                square = square + ((d @ d.mT) * (a @ a.mT + 1)).sum((1, 2))
+            return torch.rsub(inner / (norm * square.clamp(min=1e-30).sqrt()), 1)
+
+        return losses
 
 
 @dataclass(frozen=True)
@@ -146,15 +175,14 @@ def attack_batch(
             torch.ones((1, size)),
         )[0]
     y = torch.tensor(labels, dtype=torch.float32).expand(restarts, size)
-    relaxation = Relaxation.of(prior, torch.float32)
-    soft = match(
-        forward, target, relaxation, y, torch.ones((restarts, size)), rng,
-        iterations=iterations, rate=0.06,
+    present, misfit = torch.ones((restarts, size)), forward.misfit(target)
+    soft = optimise(
+        Relaxation.of(prior, torch.float32), lambda x, _: misfit(x, y, present), restarts, size,
+        rng, iterations=iterations, rate=0.06,
     )  # fmt: skip
     valid = np.stack([project(rows, prior.features) for rows in soft])
     with torch.no_grad():
-        seen = forward(torch.tensor(valid, dtype=torch.float32), y, torch.ones((restarts, size)))
-        losses = 1 - torch.cosine_similarity(seen, target[None], dim=1).numpy()
+        losses = misfit(torch.tensor(valid, dtype=torch.float32), y, present).numpy()
     order = np.argsort(losses, kind="stable")
     aligned = align([valid[i] for i in order], labels, prior.features)
     accuracy = matched_accuracies(median(aligned, prior.features), truth, prior.features)

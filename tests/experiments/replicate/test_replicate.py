@@ -36,6 +36,17 @@ def test_the_networks_gradient_is_torchs_own() -> None:
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-4)
 
 
+def test_the_misfit_is_one_minus_the_cosine_of_the_gradients() -> None:
+    net = TwoLayer.untrained(OneHot.of(SCHEMA, PEOPLE), np.random.default_rng(1))
+    x = torch.tensor(PEOPLE.features[:12].reshape(3, 4, -1), dtype=torch.float32)
+    y = torch.tensor(PEOPLE.outcomes[:12].reshape(3, 4)).float()
+    present = torch.ones((3, 4))
+    seen = net(x, y, present)
+    expected = 1 - torch.cosine_similarity(seen, seen[:1], dim=1)
+    got = net.misfit(seen[0])(x, y, present)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_inputs_are_standardised_one_hot_columns() -> None:
     inputs = OneHot.of(SCHEMA, PEOPLE)
     z = PEOPLE.features @ inputs.matrix + inputs.offset
