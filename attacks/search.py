@@ -1,4 +1,4 @@
-"""The search that TabLeak and its replication share: match a gradient, align restarts, vote."""
+"""Searches share this: match a gradient, align restarts, vote."""
 
 from collections.abc import Callable, Sequence
 
@@ -12,7 +12,7 @@ from attacks.descent import descend
 from attacks.features import Feature, errors, project
 from attacks.relaxation import Relaxation
 
-__all__ = ["agreement", "align", "match", "median", "optimise"]
+__all__ = ["agreement", "align", "match", "median"]
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -51,25 +51,7 @@ def match(
             return likelihood + (relaxation.negative_log_prior(x, shares) * present).sum(1)
         return torch.rsub(torch.cosine_similarity(seen, target[None], dim=1, eps=1e-30), 1)
 
-    restarts, patients = labels.shape
-    return optimise(relaxation, losses, restarts, patients, rng, iterations=iterations, rate=rate)
-
-
-def optimise(
-    relaxation: Relaxation,
-    losses: Callable[[Tensor, Tensor], Tensor],
-    restarts: int,
-    patients: int,
-    rng: np.random.Generator,
-    *,
-    iterations: int,
-    rate: float,
-) -> Float[np.ndarray, "restarts patients features"]:
-    """Move guessed batches down their losses, which soft patients and their shares of levels give.
-
-    Args and result are ``match``'s, which says what a loss may be.
-    """
-    free = relaxation.start(restarts, patients, rng)
+    free = relaxation.start(labels.shape[0], labels.shape[1], rng)
     descend(free, lambda: losses(*relaxation.soften(*free)), iterations=iterations, rate=rate)
     with torch.no_grad():
         return relaxation.to_numpy(relaxation.soften(*free)[0])
