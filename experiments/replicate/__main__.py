@@ -35,7 +35,7 @@ class Replicate:
     jobs: int = -1
     """Worker processes; -1 takes every core."""
     out: Path = Path("results/replicate")
-    """Folder for the records."""
+    """Folder for the records; an interrupted run goes on from what it holds."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -77,6 +77,7 @@ class Replicate:
             restarts=self.restarts,
             iterations=self.iterations,
             jobs=self.jobs,
+            kept=self.out / "batches",
         )
 
 
