@@ -10,9 +10,10 @@ from torch import Tensor
 
 from attacks.descent import descend
 from attacks.features import Feature, errors, project
+from attacks.priors import Prior
 from attacks.relaxation import Relaxation
 
-__all__ = ["agreement", "align", "match", "median"]
+__all__ = ["agreement", "align", "likeliest", "match", "median"]
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -55,6 +56,42 @@ def match(
     descend(free, lambda: losses(*relaxation.soften(*free)), iterations=iterations, rate=rate)
     with torch.no_grad():
         return relaxation.to_numpy(relaxation.soften(*free)[0])
+
+
+def likeliest(
+    forward: Forward,
+    target: Float[Tensor, "dim"],
+    soft: Float[np.ndarray, "restarts patients features"],
+    labels: Float[Tensor, "restarts patients"],
+    prior: Prior,
+    *,
+    variance: float,
+) -> Float[np.ndarray, "patients features"]:
+    """Return the best batch once it is made valid, or the prior's guesses if noise drowned it.
+
+    A number that is fitted to pure noise gains one half of log-likelihood on average; twice that is
+    asked for (Akaike 1974).
+
+    Args:
+      forward: As ``match``'s.
+      target: As ``match``'s.
+      soft: What ``match`` returned.
+      labels: Outcome of each guessed patient.
+      prior: Whose guesses stand against the best batch.
+      variance: Of the noise on each coordinate; 0: nothing is held against the guesses.
+    """
+    valid = np.stack([project(rows, prior.features) for rows in soft])
+    people, width = soft.shape[1:]
+    blind = prior.best_guesses(people)
+    present = torch.ones_like(labels)
+    with torch.no_grad():
+        found, guessed = (
+            (forward(torch.tensor(x, dtype=target.dtype), y, p) - target).square().sum(1)
+            for x, y, p in ((valid, labels, present), (blind[None], labels[:1], present[:1]))
+        )
+    best = int(found.argmin())
+    drowned = float(guessed[0] - found[best]) < 2 * variance * people * width
+    return blind if drowned else np.asarray(valid[best])
 
 
 def align(

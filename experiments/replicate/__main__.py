@@ -21,9 +21,9 @@ class Replicate:
     """Replicate published numbers: the table is UCI Adult, read from a folder."""
 
     data_dir: Path | None = None
-    """Folder with adult.data or adult.data.gz; needed for tableak, spear and imprint."""
+    """Folder with adult.data or adult.data.gz; needed for all but rero and audit."""
     only: tuple[str, ...] = PARTS
-    """Which replications: tableak, spear, imprint, rero, audit."""
+    """Which replications: tableak, spear, sratta, imprint, rero, audit."""
     batches: int = 50
     """Batches for each of TabLeak's batch sizes (the paper: 50)."""
     restarts: int = 30

@@ -21,12 +21,13 @@ from experiments.replicate.bounds import (
     reconstruction_success,
 )
 from experiments.replicate.spear import solve_batch
+from experiments.replicate.sratta import recover
 from experiments.replicate.tableak import PUBLISHED, OneHot, attack_batch
 from privacy.accounting.gaussian import gaussian_mu
 
 __all__ = ["PARTS", "Number", "numbers", "record_of"]
 
-PARTS = ("tableak", "spear", "imprint", "rero", "audit")
+PARTS = ("tableak", "spear", "sratta", "imprint", "rero", "audit")
 _AUDITS = (  # epsilon, canaries, medians of five: one-run, f-DP
     (1.0, 1000, 0.0, 0.0),
     (1.0, 10_000, 0.20, 0.24),
@@ -79,7 +80,7 @@ def numbers(
     Raises:
       InvalidInputError: The table is needed and can't be read; the error says where to get it.
     """
-    if {"tableak", "spear", "imprint"} & set(parts):
+    if {"tableak", "spear", "sratta", "imprint"} & set(parts):
         people, schema = load_adult(data_dir)
         if "tableak" in parts:
             for size in sizes:
@@ -87,6 +88,9 @@ def numbers(
         if "spear" in parts:
             for size in (8, 12, 16, 18):
                 yield _spear(people, schema, size)
+        if "sratta" in parts:
+            for trainings, rate in ((1, 1.0), (1, 4.0), (5, 4.0)):
+                yield _sratta(people, schema, trainings, rate)
         if "imprint" in parts:
             yield _imprint(people, schema, patients=64, bins=512)
     if "rero" in parts:
@@ -189,6 +193,24 @@ def _spear(people: Patients, schema: Schema, size: int) -> Number:
         "exact up to about 25",
         compute,
         "all bit vectors are tried in place of sampling; one output only, where SPEAR allows many",
+    )  # fmt: skip
+
+
+def _sratta(people: Patients, schema: Schema, trainings: int, rate: float) -> Number:
+    def compute() -> dict[str, Any]:
+        found = recover(people, schema, trainings=trainings, learning_rate=rate, seed=0)
+        low, high = clopper_pearson(round(found.right * 500), 500)
+        return {"ours": found.right, "lower": low, "upper": high, "wrong": found.wrong,
+                "pairs": found.together, "pairs_right": found.correct}  # fmt: skip
+
+    return Number(
+        _config(
+            f"SRATTA, Adult, 5 centres of 100, {trainings} trainings, step {rate:g}, recovered",
+            part="sratta", trainings=trainings, learning_rate=rate,
+        ),
+        "images and DNA, 20 trainings, step 1",
+        compute,
+        "inputs of squared norm 12, not 45 and more: fewer units fall asleep at the same step",
     )  # fmt: skip
 
 

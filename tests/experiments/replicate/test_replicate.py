@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 
+from aggregation.patients import Patients
 from attacks.features import features_of
 from attacks.priors import Prior
 from experiments.replicate.adult import load_adult
 from experiments.replicate.spear import solve_batch
+from experiments.replicate.sratta import recover
 from experiments.replicate.tableak import OneHot, Soft, TwoLayer, attack_batch
 from privacy.errors import InvalidInputError
 from tests.attacks.runs import SCHEMA, cohort
@@ -87,6 +89,20 @@ def test_a_batch_of_eight_is_solved() -> None:
     solved = [solve_batch(PEOPLE, SCHEMA, size=8, width=128, seed=s) for s in range(5)]
     assert sum(s.exact for s in solved) >= 4
     assert all(s.seconds > 0 for s in solved)
+
+
+def test_people_are_read_off_sums_where_steps_are_large() -> None:
+    people = Patients(
+        np.concatenate([p.features for p in cohort(0, size=150).values()]),
+        np.concatenate([p.outcomes for p in cohort(0, size=150).values()]),
+    )
+    small, large = (
+        recover(people, SCHEMA, trainings=1, seed=1, learning_rate=rate, width=300, rounds=6)
+        for rate in (0.01, 8.0)
+    )
+    assert small.right < large.right
+    assert large.right > 0.01
+    assert large.wrong < 0.2 * 500 * large.right
 
 
 def test_a_missing_or_truncated_table_says_how_to_get_it(tmp_path: Path) -> None:
