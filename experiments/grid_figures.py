@@ -106,7 +106,7 @@ def draw_ablations(records: Sequence[Record]) -> Figure:
             ours = [r for r in (*varied, *base) if _kind(r) == kind]
             ours.sort(key=lambda r: ABLATIONS[name](r.config))
             for ax, metric in zip(axes[:, column], ("auc_within", "risk"), strict=True):
-                _line(ax, [ABLATIONS[name](r.config) for r in ours], ours, metric, kind)
+                _line(ax, [float(ABLATIONS[name](r.config)) for r in ours], ours, metric, kind)
         axes[1, column].axhline(0.1, color="#555555", linestyle=":", linewidth=1)
         axes[1, column].set_xlabel(name)
         for ax in axes[:, column]:

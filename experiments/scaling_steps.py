@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from experiments.settings import Setting
+from privacy.errors import InvalidInputError
 
 __all__ = ["SETTING", "STEPS", "step_of"]
 
@@ -21,11 +22,35 @@ STEPS: Mapping[tuple[str, int, str, float], float] = MappingProxyType({})
 
 
 def step_of(arrangement: str, hospitals: int, design: str, epsilon: float) -> float:
-    """Return the step of a design: that of the nearest number of hospitals that was searched.
+    """Return the step of a design.
+
+    A number of hospitals that was not searched takes the step of the searched place of its
+    arrangement whose mean gradient is as noisy, as nearly as there is one; of two, the larger.
 
     Raises:
-      KeyError: An arrangement, design or epsilon that was not searched.
+      InvalidInputError: An arrangement, design or epsilon that was not searched anywhere.
     """
-    searched = [key[1] for key in STEPS if key[0] == arrangement]
-    nearest = min(searched, key=lambda n: abs(math.log(n / hospitals)), default=hospitals)
-    return STEPS[arrangement, nearest, design, epsilon]
+    known = {key for key in STEPS if key[0] == arrangement}
+    if not any(key[2:] == (design, epsilon) for key in known):
+        raise InvalidInputError(
+            f"No step was searched for {arrangement}, {design} at epsilon {epsilon:g}; see "
+            "experiments.scaling_tuning."
+        )
+    wanted = (arrangement, hospitals, design, epsilon)
+    if wanted in known:
+        return STEPS[wanted]
+    quiet = math.isinf(epsilon)
+    candidates = [key for key in known if math.isinf(key[3]) == quiet]
+    here = 0.0 if quiet else math.log(_noise(hospitals, design, epsilon))
+
+    def distance(key: tuple[str, int, str, float]) -> tuple[float, int, str]:
+        off = 0.0 if quiet else abs(math.log(_noise(*key[1:])) - here)
+        return round(off, 9), -key[1], key[2]
+
+    return STEPS[min(candidates, key=distance)]
+
+
+def _noise(hospitals: int, design: str, epsilon: float) -> float:
+    """Noise on the mean gradient, up to what all places share: one noise in all, or one each."""
+    shares = hospitals if design == "sealed" else math.sqrt(hospitals)
+    return 1.0 / (shares * epsilon)

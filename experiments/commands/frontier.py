@@ -52,6 +52,7 @@ class Frontier:
         from experiments import frontier
         from experiments.sweep import Point
 
+        self._check()
         if self.figure:
             return self._draw(self.figure)
         points: Sequence[Point]
@@ -83,6 +84,30 @@ class Frontier:
             console.print(*frontier.tables(records), frontier.LEGEND)
             console.print(f"Figure: {svg} and {png.name}; records: {self.out / 'records'}.")
         return 0
+
+    def _check(self) -> None:
+        """Refuse two selections at once, and options that would change nothing."""
+        from privacy.errors import InvalidInputError
+
+        chosen = [
+            f"--{name}"
+            for name in ("quick", "figure", "groups", "cells", "designs")
+            if getattr(self, name)
+        ]
+        if len(chosen) > 1:
+            raise InvalidInputError(
+                f"{' and '.join(chosen)} each choose points; give one of them, or none for the "
+                "whole published grid."
+            )
+        default = Frontier()
+        idle = [
+            n for n in ("epsilons", "regime", "model") if getattr(self, n) != getattr(default, n)
+        ]
+        if idle and not self.designs:
+            raise InvalidInputError(
+                f"--{idle[0]} goes with --designs and would change nothing here. Add "
+                "--designs none local sealed, say."
+            )
 
     def _draw(self, name: str) -> int:
         import dataclasses

@@ -12,7 +12,7 @@ from experiments.grid import GROUPS, chosen_grid, full_grid, group, quick_grid
 from experiments.paper.text import nearest
 from experiments.record import Record, config_hash
 
-__all__ = ["command_of", "reproduce"]
+__all__ = ["command_of", "orphans", "reproduce"]
 
 _FRONTIER = ("frontier", "own pace")
 _KINDS = {
@@ -67,6 +67,14 @@ def command_of(record: Record) -> str:
 @cache
 def _published(seed: int) -> frozenset[str]:
     return frozenset(_names(full_grid(seed)))
+
+
+def orphans(records: Sequence[Record]) -> list[Record]:
+    """Return the frontier's records that no grid of their seed makes any more: superseded ones."""
+    ours = [r for r in records if r.config["experiment"] in _FRONTIER]
+    seeds = {r.config["seeds"][0] for r in ours}
+    made = {n for seed in seeds for n in (*_published(seed), *_names(quick_grid(seed)))}
+    return [r for r in ours if r.name not in made]
 
 
 def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:

@@ -89,17 +89,20 @@ def test_ablations_show_every_point_at_what_was_varied() -> None:
 
 def test_the_frontier_has_intervals_on_both_axes_and_its_bounds() -> None:
     records = [
-        r for r in made_up(grid.group("small")) if r.config["design"] not in ("pooled", "local only")
+        r
+        for r in made_up(grid.group("small"))
+        if r.config["design"] not in ("pooled", "local only")
     ]
     figure = FIGURES["frontier"].draw(records)
     ax = figure.axes[0]
     bars = [c for c in ax.containers if isinstance(c, ErrorbarContainer)]
     assert all(c.has_xerr and c.has_yerr for c in bars)
     assert all(isinstance(part, LineCollection) for c in bars for part in c.lines[2])
+    bounds = [line for line in ax.lines if line.get_marker() == "_"]
     ticks = {
-        (round(float(line.get_xdata()[0]), 9), round(float(line.get_ydata()[0]), 9))  # type: ignore[index]
-        for line in ax.lines
-        if line.get_marker() == "_" and len(line.get_xdata()) == 1  # type: ignore[arg-type]
+        tuple(float(np.round(np.asarray(v, dtype=float)[0], 9)) for v in line.get_data())
+        for line in bounds
+        if len(np.asarray(line.get_data()[0])) == 1
     }
     for r in records:
         place = (round(r.metrics["auc_within"]["value"], 9), round(r.metrics["bound"], 9))
@@ -119,7 +122,7 @@ def test_tables_tell_settings_apart() -> None:
     """No table has two rows of one design at one epsilon."""
     records = made_up(grid.full_grid())
     for record in records:
-        record.metrics["risks"].clear()  # type: ignore[attr-defined]
+        record.metrics["risks"].clear()
     shown = frontier.tables(records)
     assert len({t.title for t in shown}) == len(shown)
     for table in shown:

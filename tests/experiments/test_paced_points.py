@@ -9,6 +9,7 @@ from scipy.stats import chi2
 
 from aggregation.arrival.sealed import run_sealed
 from experiments import grid, paced
+from experiments.cohorts import Fold
 from experiments.lineups import LINEUP, people_beside
 from experiments.paced import Course, sealed_course
 from experiments.paced_lineups import left_over, log_likelihoods, worst_coalition
@@ -18,7 +19,7 @@ from experiments.record import config_hash
 SHORT = {"folds": 2, "horizon": 30.0, "uploads": 8}
 
 
-def course_of(arrival: str, buffer: int = 3) -> tuple[Course, paced.Fold]:
+def course_of(arrival: str, buffer: int = 3) -> tuple[Course, Fold]:
     point = paced.Point("heart", f"sealed {arrival}", buffer=buffer, **SHORT)  # type: ignore[arg-type]
     cohort, splits = point.split()
     return sealed_course(point, cohort, splits[0], 0), splits[0]

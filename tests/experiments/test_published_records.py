@@ -1,5 +1,6 @@
 """A published record comes again from its own command: integers bit for bit, floats to 1e-9."""
 
+import dataclasses
 import json
 import math
 import shlex
@@ -8,8 +9,9 @@ from typing import Any
 
 import pytest
 
+from experiments import grid
 from experiments.cli import main
-from experiments.paper.commands import command_of
+from experiments.paper.commands import command_of, orphans
 from experiments.record import Record, read_records
 
 PAPER = Path(__file__).parents[2] / "paper"
@@ -42,7 +44,9 @@ def published() -> list[Record]:
 
 def cheapest() -> Record:
     """The cheapest one that its command makes alone and that is attacked."""
-    seconds = {n: t["cpu_seconds"] for n, t in json.loads((PAPER / "timings.json").read_text()).items()}
+    seconds = {
+        n: t["cpu_seconds"] for n, t in json.loads((PAPER / "timings.json").read_text()).items()
+    }
     alone = [r for r in published() if r.name in command_of(r) and r.metrics["risks"]]
     return min(alone, key=lambda r: seconds.get(r.name, math.inf))
 
@@ -54,9 +58,16 @@ def test_the_comparison_tells_numbers_apart() -> None:
         assert not same(kept, changed)
 
 
-def test_every_records_command_is_one_that_exists() -> None:
-    for record in published():
-        assert command_of(record).split()[0] in ("inpatient", "python")
+def test_every_published_point_of_the_frontier_is_made_by_a_grid() -> None:
+    assert [r.name for r in orphans(published())] == []
+
+
+def test_a_record_of_a_point_that_is_gone_is_an_orphan() -> None:
+    kept = next(iter(grid.group("ablation")))
+    gone = dataclasses.replace(kept, seeds=(0, 17))
+    records = [Record(p.config, {}, {}) for p in (kept, gone)]
+    assert orphans(records) == records[1:]
+    assert kept.config != gone.config and command_of(records[0]).endswith(records[0].name)
 
 
 def test_one_published_record_comes_again(tmp_path: Path) -> None:

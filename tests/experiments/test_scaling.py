@@ -12,10 +12,11 @@ from aggregation.vectorised import Fleet
 from attacks.intervals import clopper_pearson
 from experiments import scaling, scaling_steps, scaling_tuning
 from experiments.lineups import LINEUP
-from experiments.record import read_records
+from experiments.record import Record, read_records
 from experiments.scaling import Scaling, plan_of, split, trained
 from experiments.scaling_lineups import Targets, named, round_log_ratios
 from experiments.scaling_steps import STEPS, step_of
+from privacy.errors import InvalidInputError
 
 TUNING = Path(__file__).parents[2] / "paper" / "tuning"
 
@@ -33,11 +34,12 @@ def test_the_steps_are_those_that_the_search_found() -> None:
     assert max(published) < 10**6
 
 
-def test_a_number_that_was_not_searched_takes_its_neighbours_step() -> None:
-    for design in ("local", "sealed"):
-        assert step_of("growing", 5, design, 1.0) == step_of("growing", 4, design, 1.0)
-        assert step_of("growing", 9_000, design, 0.1) == step_of("growing", 4000, design, 0.1)
-    with pytest.raises(KeyError):
+def test_a_number_that_was_not_searched_takes_the_step_of_a_place_as_noisy() -> None:
+    """One noise a hospital over n of them is 1/sqrt(n): at 4000 and .1 it is that of 40 and 1."""
+    assert step_of("growing", 4000, "local", 0.1) == STEPS["growing", 40, "local", 1.0]
+    assert step_of("growing", 4000, "sealed", 0.1) == STEPS["growing", 400, "sealed", 1.0]
+    assert step_of("growing", 4000, "sealed", math.inf) == STEPS["growing", 400, "sealed", math.inf]
+    with pytest.raises(InvalidInputError, match="searched"):
         step_of("growing", 4, "local", 2.0)
 
 
@@ -47,7 +49,7 @@ def test_the_best_step_is_the_smaller_of_two_that_tie() -> None:
         for step, auc in ((4.0, 0.7), (1.0, 0.7), (16.0, 0.6))
     ]
     config = {"arrangement": "growing", "hospitals": 4}
-    record = scaling_tuning.Record(config, {"scores": rows}, {})
+    record = Record(config, {"scores": rows}, {})
     assert scaling_tuning.best_steps([record]) == {("growing", 4, "local", math.inf): 1.0}
 
 
