@@ -10,10 +10,11 @@ from scipy.special import logsumexp
 
 from aggregation.models import Model
 from aggregation.patients import Patients
+from attacks.adversary import Place
 from attacks.informed import InformedPool
 from attacks.intervals import clopper_pearson
 from attacks.pool import article_log_ratios, log_ratios, matrix_log_ratios, posterior
-from attacks.views import Adversary, InformedView, Knowledge, Place, observe, require
+from attacks.views import Adversary, InformedView, Knowledge, observe, require
 from privacy.accounting.events import DiscreteGaussianDpEvent
 from privacy.errors import RefusedError
 from privacy.mechanisms import article_noise_std

@@ -7,9 +7,10 @@ import pytest
 
 from aggregation.federation import Federation
 from aggregation.patients import Patients
+from attacks.adversary import Place
 from attacks.informed import InformedPool
 from attacks.pool import posterior
-from attacks.views import Adversary, GradientView, InformedView, Knowledge, Place, observe, require
+from attacks.views import Adversary, GradientView, InformedView, Knowledge, observe, require
 from experiments.cohorts import folds, load
 from experiments.informed_lineups import log_likelihoods
 from experiments.lineups import (
