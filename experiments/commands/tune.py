@@ -20,6 +20,8 @@ class Tune:
     """Simulated studies that each setting is averaged over."""
     paced: bool = False
     """Search the sealed runs of ``inpatient asynchrony`` instead (a second a setting and study)."""
+    scaling: bool = False
+    """Search the steps of the headline figure (``frontier --figure headline``) instead."""
     jobs: int = -1
     """Worker processes; -1 takes every core."""
 
@@ -42,6 +44,16 @@ class Tune:
                 record.write(folder)
                 best = record.metrics["scores"][0]
                 print(f"{record.config['rule']}: AUC {best['auc']:.4f} with {best['setting']}")
+            return 0
+        if self.scaling:
+            from experiments import scaling_tuning
+
+            steps: dict[tuple[str, int, str, float], float] = {}
+            for record in scaling_tuning.search(jobs=self.jobs):
+                record.write(writable_folder(self.out))
+                steps |= scaling_tuning.best_steps([record])
+            for place, step in steps.items():
+                print(*place, f"step={step:g}")
             return 0
         panels = list(product(self.regimes, self.models))
         for panel in panels:

@@ -30,7 +30,7 @@ from scipy.optimize import isotonic_regression
 
 from privacy.accounting.profiles import Attained, Profile, delta
 
-__all__ = ["Grid", "above", "below", "loss_ends", "places", "typical_square"]
+__all__ = ["Grid", "Places", "above", "below", "loss_ends", "places", "typical_square"]
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]

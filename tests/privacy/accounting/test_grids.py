@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from privacy.accounting import grids
 from privacy.accounting.composition import compose, compose_below, compose_rounds, spread
 from privacy.accounting.convolution import convolution
+from privacy.accounting.cost import Budget
 from privacy.accounting.gaussian import gaussian_delta, gaussian_epsilon
 from privacy.accounting.profiles import (
     Attained,
@@ -145,8 +146,7 @@ def test_transforms_compose_as_the_library_does(rows: list[tuple[float, float, i
         for _ in range(n):
             whole = one if whole is None else whole.compose(one)
     assert whole is not None
-    made = convolution(pieces, cut=1e-13, largest=2**20)
-    assert made is not None
+    made = convolution(pieces, cut=1e-13, budget=Budget())
     first, masses = made.rounds(1)
     e = np.linspace(-2.0, 6.0, 30)
     ours = hockey(first + np.arange(len(masses)), masses, 0.0, step, e)
