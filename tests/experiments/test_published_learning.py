@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 
 from experiments.claims import LABEL_HARM
+from experiments.paced import SEALED_SETTINGS
 from experiments.poor_labels import DEFENCES
 from experiments.record import read_records
 
-RECORDS = read_records(Path(__file__).parents[2] / "paper" / "records")
+PAPER = Path(__file__).parents[2] / "paper"
+RECORDS = [*read_records(PAPER / "records"), *read_records(PAPER / "tuning")]
 
 
 def found(experiment: str, **config: Any) -> Mapping[str, Any]:
@@ -89,6 +91,12 @@ def test_where_defences_on_sums_fail() -> None:
     assert any(
         sum(m["left_out"].values()) > 0 for m in cheap
     )  # and, paid too little, blameless ones
+
+
+@pytest.mark.parametrize("rule", sorted(SEALED_SETTINGS))
+def test_settings_of_true_runs_are_the_best_on_simulated_studies(rule: str) -> None:
+    best = found("tuning asynchrony", rule=rule)["scores"][0]["setting"]
+    assert {key: best[key] for key in SEALED_SETTINGS[rule]} == SEALED_SETTINGS[rule]
 
 
 @pytest.mark.parametrize("cohort", ["heart", "network"])
