@@ -3,8 +3,9 @@
 Every point is a record; a second run into the same folder computes only what is missing.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
@@ -101,5 +102,5 @@ LEGEND = (
 )
 
 
-def _with_half_width(interval: dict[str, float]) -> str:
+def _with_half_width(interval: Mapping[str, Any]) -> str:
     return f"{interval['value']:.3f} ± {(interval['upper'] - interval['lower']) / 2:.3f}"
