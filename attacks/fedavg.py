@@ -17,11 +17,10 @@ from torch import Tensor
 
 from aggregation.models import Model
 from aggregation.plan import Plan
-from attacks.features import project
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction, guesses, join
 from attacks.relaxation import Relaxation
-from attacks.search import match
+from attacks.search import likeliest, match
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import natural, positive
 from privacy.errors import RefusedError
@@ -169,17 +168,7 @@ class FedAvgInversion:
             walk, target, relaxation, y, present, rng,
             iterations=self.iterations, rate=self.rate, variance=variance,
         )  # fmt: skip
-        valid = [project(rows, prior.features) for rows in soft]
-        blind = prior.best_guesses(people)
-        with torch.no_grad():
-            found, guessed = (
-                (walk(torch.tensor(x), y[: len(x)], present[: len(x)]) - target).square().sum(1)
-                for x in (np.stack(valid), blind[None])
-            )
-        best = int(found.argmin())
-        # A number fitted to pure noise gains one half of log-likelihood; twice that is asked for.
-        drowned = float(guessed[0] - found[best]) < 2 * variance * people * plan.model.features
-        return blind if drowned else valid[best]
+        return likeliest(walk, target, soft, y, prior, variance=variance)
 
     def _labels(
         self, plan: Plan, gradient: Gradient, prior: Prior, people: int, rng: np.random.Generator

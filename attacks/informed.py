@@ -22,9 +22,11 @@ import numpy as np
 import torch
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
+from torch import Tensor
 
 from aggregation.patients import Patients
 from attacks.closed_form import peel
+from attacks.descent import descend
 from attacks.features import project
 from attacks.pool import article_log_ratios, log_ratios, posterior
 from attacks.priors import Prior
@@ -189,29 +191,23 @@ class InformedSearch:
         stds = np.sqrt(np.array([g.noise_std for g in view.gradients]) ** 2 + 1 / 12)
         relaxation = Relaxation.of(prior, torch.float64)
         y = torch.arange(2, dtype=torch.float64).repeat(self.restarts)[:, None]
-        numbers, logits = relaxation.start(len(y), 1, np.random.default_rng(self.seed))
-        free = [numbers.requires_grad_(True), logits.requires_grad_(True)]
-        optimiser = torch.optim.Adam(free, lr=self.rate)
-        decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, total_iters=self.iterations)
+        free = relaxation.start(len(y), 1, np.random.default_rng(self.seed))
         forwards = [
             BatchGradient.at(plan.model, g.params, plan.clip_norm, torch.float64)
             for g in view.gradients
         ]
         targets = torch.tensor(seen * plan.step)
         scales = torch.tensor(stds * plan.step)
-        for _ in range(self.iterations):
-            optimiser.zero_grad(set_to_none=True)
+
+        def losses() -> Tensor:
             x, shares = relaxation.soften(*free)
             loss = relaxation.negative_log_prior(x, shares).sum(1)
             for forward, target, scale in zip(forwards, targets, scales, strict=True):
                 gap = forward(x, y, torch.ones_like(y)) - target
                 loss = loss + gap.square().sum(1) / (2 * scale**2)
-            torch.autograd.backward(loss.sum())
-            for tensor in free:
-                if tensor.grad is not None:
-                    tensor.grad.sign_()
-            optimiser.step()
-            decay.step()
+            return loss
+
+        descend(free, losses, iterations=self.iterations, rate=self.rate)
         with torch.no_grad():
             soft, shares = relaxation.soften(*free)
             doubt = relaxation.negative_log_prior(soft, shares).sum(1).numpy()

@@ -24,6 +24,7 @@ from torch import Tensor
 
 from aggregation.plan import Plan
 from attacks.batches import Batch, infer_batches
+from attacks.descent import descend
 from attacks.features import project
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction, guesses, join
@@ -89,19 +90,16 @@ class Inversion:
         forward = BatchGradient.at(plan.model, gradient.params, plan.clip_norm, torch.float32)
         target = torch.tensor(gradient.integers * plan.step, dtype=torch.float32)
         shape = (self.restarts, makeup.size, plan.model.features)
-        x = torch.tensor(rng.uniform(-1, 1, shape), dtype=torch.float32, requires_grad=True)
+        x = torch.tensor(rng.uniform(-1, 1, shape), dtype=torch.float32)
         y = torch.tensor(makeup.labels, dtype=torch.float32).expand(shape[:2])
         present = torch.ones_like(y)
-        optimiser = torch.optim.Adam([x], lr=self.rate)
-        loss = torch.zeros(self.restarts)
-        for _ in range(self.iterations):
-            optimiser.zero_grad(set_to_none=True)
-            loss = self._loss(forward(x, y, present), target)
-            torch.autograd.backward(loss.sum())
-            if x.grad is not None:
-                x.grad.sign_()  # a departure for DLG, whose L-BFGS diverges on ReLU layers
-            optimiser.step()
-        best = int(loss.detach().argmin())
+
+        def losses() -> Tensor:
+            return self._loss(forward(x, y, present), target)
+
+        # Signs are a departure for DLG, whose L-BFGS diverges on ReLU layers.
+        loss = descend([x], losses, iterations=self.iterations, rate=self.rate, last=1.0)
+        best = int(loss.argmin())
         return np.asarray(x.detach()[best].to(torch.float64).numpy())
 
     def _loss(self, seen: Tensor, target: Tensor) -> Tensor:

@@ -80,10 +80,12 @@ class Relaxation:
         return torch.logit(share), self.log_prior.clamp(min=-1e9) * 0.5 + uniform
 
     def soften(self, numbers: Tensor, logits: Tensor) -> tuple[Tensor, Tensor]:
-        """Return soft patients ``[..., features]`` and the levels' probabilities."""
+        """Return soft patients ``[..., features]`` and the levels' probabilities.
+
+        Padded levels start so low that their share is 0, and no gradient ever lifts them.
+        """
         values = self.low + (self.high - self.low) * torch.sigmoid(numbers)
-        pads = torch.isinf(self.log_prior)
-        shares = torch.softmax(logits.masked_fill(pads, -torch.inf), dim=-1)
+        shares = torch.softmax(logits, dim=-1)
         x = torch.zeros((*numbers.shape[:-1], self.width + 1), dtype=numbers.dtype)
         x = x.index_copy(-1, self.numeric, values)
         x = x.index_add(-1, self.levels.flatten(), shares.flatten(-2))

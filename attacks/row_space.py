@@ -43,7 +43,8 @@ class RowSpace:
 
     Guarantees (each is a test in ``tests/attacks/test_row_space.py``):
       - a hospital of fewer patients than columns is recovered, and certified by replay;
-      - a certified record is a patient; with noise nothing is certified.
+      - a certified record is a patient; with noise nothing is certified;
+      - noise is allowed for by its public law: a little leaves the records, much the guesses.
 
     Attributes:
       combinations: Most combinations of categories that are tried.
@@ -78,7 +79,7 @@ class RowSpace:
             sizes = dict(zip(plan.hospitals, plan.declared_sizes, strict=True))
             size = sum(sizes[name] for name in hospitals)
             found = guesses(prior, 0)
-            if readable(plan):
+            if plan.local_steps == 1 and plan.unit == "patient":
                 found = _attack(replace(view, gradients=rounds), prior, grid, size)
             parts += [found, guesses(prior, max(0, size - len(found)))]
         return join(*parts)
@@ -106,7 +107,11 @@ def _attack(
     stack = np.stack([g.integers for g in view.gradients]).astype(np.float64)
     _, singular, right = np.linalg.svd(stack)
     rounding = (0.5 if plan.clip_norm is None else 1.0) * size
-    rank = int((singular > 4 * rounding * np.sqrt(stack.size)).sum())
+    noise = max(g.noise_std for g in view.gradients)
+    # Rounding adds up to this in the norm of all rounds, and noise to this in its largest singular
+    # value: what is not four times as loud is not there.
+    off = rounding * np.sqrt(stack.size) + noise * np.sqrt(stack.shape).sum()
+    rank = int((singular > 4 * off).sum())
     numbers = [f.columns[0] for f in prior.features if f.numeric]
     if rank == 0 or right.shape[0] - rank <= len(numbers):
         return guesses(prior, 0)  # any combination has numbers that fit
@@ -116,8 +121,8 @@ def _attack(
     records = grid.copy()
     records[:, numbers] = solution.T
     snapped = project(records, prior.features)
-    # How far the null space itself is off: rounding over the weakest direction that was seen.
-    slack = 8 * rounding * np.sqrt(stack.size) / singular[rank - 1]
+    # How far the null space itself is off: that over the weakest direction that was seen.
+    slack = 8 * off / singular[rank - 1]
     slack *= 1 + np.linalg.norm(snapped, axis=1)
     misfit = np.abs(snapped @ null[:, :-1].T + null[:, -1]).max(axis=1)
     best = np.flatnonzero(misfit <= slack)
@@ -151,7 +156,7 @@ def _explained(
     predicted = integer_rows(plan, gradients[0].params, candidates, labels)[:, -1]
     if np.abs(parts - predicted).max() > 0.01 * np.abs(predicted).max():
         return unsure  # not what these patients send
-    certified = np.ones(len(candidates), dtype=np.bool_)
+    certified = np.full(len(candidates), readable(plan))
     for g in gradients:
         rows = integer_rows(plan, g.params, candidates, labels)
         certified &= np.array_equal(rows.sum(axis=0), g.integers)

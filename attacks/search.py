@@ -1,4 +1,4 @@
-"""The search that TabLeak and its replication share: match a gradient, align restarts, vote."""
+"""Searches share this: match a gradient, align restarts, vote."""
 
 from collections.abc import Callable, Sequence
 
@@ -8,10 +8,12 @@ from jaxtyping import Float, Int
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from attacks.descent import descend
 from attacks.features import Feature, errors, project
+from attacks.priors import Prior
 from attacks.relaxation import Relaxation
 
-__all__ = ["agreement", "align", "match", "median"]
+__all__ = ["agreement", "align", "likeliest", "match", "median"]
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -30,9 +32,6 @@ def match(
 ) -> Float[np.ndarray, "restarts patients features"]:
     """Move guessed batches until their gradient looks like ``target``; return soft patients.
 
-    Signed Adam (Vero et al. 2023, section 5): only the sign of the loss's gradient counts, so that
-    restarts stay independent of each other though their losses are added.
-
     Args:
       forward: Guessed patients, outcomes and presence to gradients ``[restarts, dim]``.
       target: The gradient that was seen, in units of the parameters.
@@ -45,27 +44,54 @@ def match(
       variance: Of the noise on each coordinate, in squared units of the parameters. 0: the loss is
         one minus the cosine; else the negative log-posterior.
     """
-    numbers, logits = relaxation.start(labels.shape[0], labels.shape[1], rng)
-    free = [numbers.requires_grad_(True), logits.requires_grad_(True)]
-    optimiser = torch.optim.Adam(free, lr=rate)
-    decay = torch.optim.lr_scheduler.LinearLR(optimiser, 1.0, 0.1, total_iters=iterations)
-    for _ in range(iterations):
-        optimiser.zero_grad(set_to_none=True)
-        x, shares = relaxation.soften(*free)
+
+    def losses(x: Tensor, shares: Tensor) -> Tensor:
         seen = forward(x, labels, present)
         if variance > 0:
             likelihood = (seen - target).square().sum(1) / (2 * variance)
-            loss = likelihood + (relaxation.negative_log_prior(x, shares) * present).sum(1)
-        else:
-            loss = 1 - torch.cosine_similarity(seen, target[None], dim=1, eps=1e-30)
-        torch.autograd.backward(loss.sum())
-        for tensor in free:
-            if tensor.grad is not None:
-                tensor.grad.sign_()
-        optimiser.step()
-        decay.step()
+            return likelihood + (relaxation.negative_log_prior(x, shares) * present).sum(1)
+        return torch.rsub(torch.cosine_similarity(seen, target[None], dim=1, eps=1e-30), 1)
+
+    free = relaxation.start(labels.shape[0], labels.shape[1], rng)
+    descend(free, lambda: losses(*relaxation.soften(*free)), iterations=iterations, rate=rate)
     with torch.no_grad():
         return relaxation.to_numpy(relaxation.soften(*free)[0])
+
+
+def likeliest(
+    forward: Forward,
+    target: Float[Tensor, "dim"],
+    soft: Float[np.ndarray, "restarts patients features"],
+    labels: Float[Tensor, "restarts patients"],
+    prior: Prior,
+    *,
+    variance: float,
+) -> Float[np.ndarray, "patients features"]:
+    """Return the best batch once it is made valid, or the prior's guesses if noise drowned it.
+
+    A number that is fitted to pure noise gains one half of log-likelihood on average; twice that is
+    asked for (Akaike 1974).
+
+    Args:
+      forward: As ``match``'s.
+      target: As ``match``'s.
+      soft: What ``match`` returned.
+      labels: Outcome of each guessed patient.
+      prior: Whose guesses stand against the best batch.
+      variance: Of the noise on each coordinate; 0: nothing is held against the guesses.
+    """
+    valid = np.stack([project(rows, prior.features) for rows in soft])
+    people, width = soft.shape[1:]
+    blind = prior.best_guesses(people)
+    present = torch.ones_like(labels)
+    with torch.no_grad():
+        found, guessed = (
+            (forward(torch.tensor(x, dtype=target.dtype), y, p) - target).square().sum(1)
+            for x, y, p in ((valid, labels, present), (blind[None], labels[:1], present[:1]))
+        )
+    best = int(found.argmin())
+    drowned = float(guessed[0] - found[best]) < 2 * variance * people * width
+    return blind if drowned else np.asarray(valid[best])
 
 
 def align(

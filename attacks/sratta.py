@@ -67,7 +67,7 @@ class Sratta:
       - undefended, patients of a sealed sum are recovered though no update is seen;
       - with several local steps, patients that are put together are of one hospital;
       - a certified record is a patient; several local steps or noise certify nothing;
-      - with noise the records are the prior's best guesses.
+      - noise is allowed for by its public law; drowned, the records are the prior's best guesses.
 
     Attributes:
       most: Recovered patients that least squares tries to explain a unit with, at most.
@@ -135,8 +135,6 @@ class Sratta:
     def _recover(self, view: GradientView, prior: Prior) -> NDArray[np.float64]:
         """Distinct records: those that some unit shows alone, then those beside a known one."""
         records = np.zeros((0, view.plan.model.features))
-        if view.noised:
-            return records
         fresh = [_alone(view.plan, g, prior.features) for g in view.gradients]
         while True:
             more = np.unique(np.concatenate([records, *fresh]), axis=0)
@@ -150,30 +148,35 @@ class Sratta:
             records = more
 
 
-def _rounding(plan: Plan) -> float:
-    """Rounding of one patient's coordinate, in steps, if every local step drew that patient."""
-    return (0.5 if plan.clip_norm is None else 1.0) * plan.local_steps
+def _off(plan: Plan, gradient: Gradient) -> float:
+    """How far a coordinate may be off, in steps: a patient's rounding in all steps, and noise.
+
+    Four deviations of the noise, by its public law: what stands out of it is still read.
+    """
+    rounding = (0.5 if plan.clip_norm is None else 1.0) * plan.local_steps
+    return rounding + 4 * gradient.noise_std
 
 
 def _alone(plan: Plan, gradient: Gradient, features: tuple[Feature, ...]) -> NDArray[np.float64]:
     """Records whose ratio some unit shows, on the grid and beyond coincidence."""
     weights, biases = first_layer(plan, gradient.integers)
-    loud = np.abs(biases) > 4 * _rounding(plan)
-    x, fits = _on_grid(plan, weights[loud], biases[loud], features, bits=_BITS)
+    off = _off(plan, gradient)
+    loud = np.abs(biases) > 4 * off
+    x, fits = _on_grid(weights[loud], biases[loud], features, off=off, bits=_BITS)
     return x[fits]
 
 
 def _on_grid(
-    plan: Plan,
     weights: NDArray[np.float64],
     biases: NDArray[np.float64],
     features: tuple[Feature, ...],
     *,
+    off: float,
     bits: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Each row's nearest valid record, and whether it is that record beyond coincidence."""
     x = project(weights / biases[:, None], features)
-    slack = 2 * _rounding(plan) * (1 + np.abs(x)) + 1e-6
+    slack = 2 * off * (1 + np.abs(x)) + 1e-6
     fits = (np.abs(weights - x * biases[:, None]) <= slack).all(axis=1)
     against = np.zeros(len(x))
     for f in features:
@@ -195,7 +198,8 @@ def _beside(
     has 0 there, that is :math:`\lambda`; if a has 0 and x has 1, it is :math:`b - \lambda`.
     """
     weights, biases = first_layer(plan, gradient.integers)
-    floor = 4 * _rounding(plan)
+    off = _off(plan, gradient)
+    floor = 4 * off
     columns = [c for f in features if not f.numeric for c in f.columns]
     active = _preactivations(plan, gradient, records) > 0
     found = [np.zeros((0, records.shape[1]))]
@@ -206,7 +210,7 @@ def _beside(
         rest = total - part
         unit, choice = np.nonzero((np.abs(rest) > floor) & (np.abs(part) > floor))
         left = shown[unit] - part[unit, choice, None] * record
-        x, fits = _on_grid(plan, left, rest[unit, choice], features, bits=_MORE_BITS)
+        x, fits = _on_grid(left, rest[unit, choice], features, off=off, bits=_MORE_BITS)
         once = np.unique(np.column_stack([unit[fits], x[fits]]), axis=0)  # by unit
         found.append(once[:, 1:])
     return np.concatenate(found)
@@ -228,10 +232,11 @@ def _woken(
     weights, biases = first_layer(plan, gradient.integers)
     before = _preactivations(plan, gradient, records)
     relations = []
-    for j in np.flatnonzero(np.abs(biases) > 4 * _rounding(plan)):
+    off = _off(plan, gradient)
+    for j in np.flatnonzero(np.abs(biases) > 4 * off):
         likely = np.argsort(-before[j], kind="stable")[:most]
         target = np.append(weights[j], biases[j])
-        movers = _movers(plan, records[likely], target)
+        movers = _movers(records[likely], target, off)
         if movers is not None:
             awake = before[j, likely] > 0
             slept = likely[movers & ~awake]
@@ -241,7 +246,7 @@ def _woken(
 
 
 def _movers(
-    plan: Plan, records: NDArray[np.float64], target: NDArray[np.float64]
+    records: NDArray[np.float64], target: NDArray[np.float64], off: float
 ) -> NDArray[np.bool_] | None:
     """Which of the records moved a unit, if they explain it beyond coincidence; else None."""
     design = np.column_stack([records, np.ones(len(records))]).T
@@ -251,7 +256,7 @@ def _movers(
         if rank < movers.sum():
             return None
         error = np.abs(design[:, movers] @ parts - target).max()
-        slack = _rounding(plan) * movers.sum()
+        slack = off * movers.sum()
         spread = np.linalg.norm(np.linalg.pinv(design[:, movers]), axis=1)
         small = np.abs(parts) <= 4 * slack * spread  # no more than rounding could feign
         if error > slack and not small.any():

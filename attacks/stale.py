@@ -23,11 +23,10 @@ from torch import Tensor
 from aggregation.plan import Plan
 from attacks.batches import last_bias_moments
 from attacks.closed_form import expected_patients
-from attacks.features import project
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction, guesses, join
 from attacks.relaxation import Relaxation
-from attacks.search import match
+from attacks.search import likeliest, match
 from attacks.surrogate import BatchGradient
 from attacks.views import Contribution, Gradient, GradientView, Observation, require
 from privacy._validate import natural, positive
@@ -132,23 +131,14 @@ class StaleInversion:
         y = torch.tensor(labels)
         people, present = y.shape[1], torch.ones_like(y)
         target = torch.tensor(gradient.integers * plan.step)
-        variance = plan.step**2 * (gradient.noise_std**2 + people / 12)
-        noisy = gradient.noise_std > 0
+        variance = 0.0
+        if gradient.noise_std > 0:
+            variance = plan.step**2 * (gradient.noise_std**2 + people / 12)
         soft = match(
             mixture, target, Relaxation.of(prior, torch.float64), y, present, rng,
-            iterations=self.iterations, rate=self.rate, variance=variance if noisy else 0.0,
+            iterations=self.iterations, rate=self.rate, variance=variance,
         )  # fmt: skip
-        valid = np.stack([project(rows, prior.features) for rows in soft])
-        blind = prior.best_guesses(people)
-        with torch.no_grad():
-            found, guessed = (
-                (mixture(torch.tensor(x), y, present) - target).square().sum(1)
-                for x in (valid, np.repeat(blind[None], self.restarts, axis=0))
-            )
-        best = int(found.argmin())
-        # A number fitted to pure noise gains one half of log-likelihood; twice that is asked for.
-        drowned = float(guessed.min() - found[best]) < 2 * variance * people * plan.model.features
-        return blind if noisy and drowned else valid[best]
+        return likeliest(mixture, target, soft, y, prior, variance=variance)
 
 
 def _makeups(

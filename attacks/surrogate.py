@@ -54,13 +54,14 @@ class BatchGradient:
         p = self.model.split(self.params)
         outer = p["weight2"][0]
         pre = x @ p["weight1"].T + p["bias1"]
-        on = (pre > 0).to(x.dtype)
-        active = pre * on
+        on = pre.detach() > 0
+        active = torch.relu(pre)
         delta = (torch.sigmoid(active @ outer + p["bias2"]) - y) * present
         if self.clip_norm is not None:
-            squares = 1 + active.square().sum(-1) + (on @ outer.square()) * (1 + x.square().sum(-1))
+            width = on.to(x.dtype) @ outer.square()
+            squares = 1 + active.square().sum(-1) + width * (1 + x.square().sum(-1))
             delta = delta * self._shrink(delta.square() * squares)
-        inner = delta.unsqueeze(-1) * on * outer
+        inner = delta.unsqueeze(-1) * torch.where(on, outer, 0.0)  # no gradient through the units
         return torch.cat(
             [
                 (inner.transpose(1, 2) @ x).flatten(1),

@@ -21,9 +21,9 @@ class Replicate:
     """Replicate published numbers: the table is UCI Adult, read from a folder."""
 
     data_dir: Path | None = None
-    """Folder with adult.data or adult.data.gz; needed for tableak, spear and imprint."""
+    """Folder with adult.data or adult.data.gz; needed for all but rero and audit."""
     only: tuple[str, ...] = PARTS
-    """Which replications: tableak, spear, imprint, rero, audit."""
+    """Which replications: tableak, spear, sratta, imprint, rero, audit."""
     batches: int = 50
     """Batches for each of TabLeak's batch sizes (the paper: 50)."""
     restarts: int = 30
@@ -35,7 +35,7 @@ class Replicate:
     jobs: int = -1
     """Worker processes; -1 takes every core."""
     out: Path = Path("results/replicate")
-    """Folder for the records."""
+    """Folder for the records; an interrupted run goes on from what it holds."""
     json: bool = False
     """Print JSON instead of a table."""
 
@@ -77,6 +77,7 @@ class Replicate:
             restarts=self.restarts,
             iterations=self.iterations,
             jobs=self.jobs,
+            kept=self.out / "batches",
         )
 
 

@@ -1,11 +1,13 @@
 r"""TabLeak on Adult (Vero et al. 2023, Tables 1 and 2): batches of an untrained 100-100-2 network.
 
 The paper's setting: labels known, 30 restarts, 1500 iterations, 50 batches. The network and its
-one-hot input are the paper's; the search is ours (``attacks.search``). Where we differ: levels and
-numbers of the attacker come from people who are not attacked, not from train and test together.
+one-hot input are the paper's; so is the search, all restarts side by side (``attacks.descent``).
+Where we differ: levels and numbers of the attacker come from people who are not attacked, not from
+train and test together.
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,13 +17,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregation.patients import Patients, Schema
-from attacks.features import project
+from attacks.descent import descend
+from attacks.features import Feature, features_of, project
 from attacks.priors import Prior
-from attacks.relaxation import Relaxation
 from attacks.scoring import baseline_accuracies, matched_accuracies
-from attacks.search import align, match, median
+from attacks.search import align, median
 
-__all__ = ["PUBLISHED", "OneHot", "Result", "TwoLayer", "attack_batch"]
+__all__ = ["PUBLISHED", "OneHot", "Result", "Soft", "TwoLayer", "attack_batch"]
 
 PUBLISHED = {
     (8, "tableak"): (0.952, 0.088),
@@ -33,32 +35,108 @@ PUBLISHED = {
 
 @dataclass(frozen=True)
 class OneHot:
-    """Full one-hot columns, standardised, from our dummy-coded ones: ``x @ matrix + offset``.
+    """Full one-hot columns, standardised: numbers first, then each group, its reference first.
 
     Attributes:
-      matrix: ``[features, inputs]``.
-      offset: ``[inputs]``.
+      matrix: From our dummy-coded columns: ``x @ matrix`` is the one-hot row, less ``constant``.
+      constant: 1 for references, 0 else.
+      mean: Of each one-hot column over the table.
+      sd: Its deviation.
     """
 
     matrix: Float[np.ndarray, "features inputs"]
-    offset: Float[np.ndarray, "inputs"]
+    constant: Float[np.ndarray, "inputs"]
+    mean: Float[np.ndarray, "inputs"]
+    sd: Float[np.ndarray, "inputs"]
 
     @classmethod
     def of(cls, schema: Schema, people: Patients) -> "OneHot":
         """Standardise each column by the table."""
-        width = len(schema)
-        columns: list[tuple[NDArray[np.float64], float]] = [
-            (np.eye(width)[i], 0.0) for i in range(width)
-        ]
-        for members in schema.groups.values():  # the reference: one minus the others
-            row = np.zeros(width)
-            row[list(members)] = -1.0
-            columns.append((row, 1.0))
-        matrix = np.stack([c for c, _ in columns], axis=1)
-        offset = np.array([o for _, o in columns])
-        raw = people.features @ matrix + offset
-        mean, sd = raw.mean(axis=0), np.maximum(raw.std(axis=0), 1e-9)
-        return cls(matrix / sd, (offset - mean) / sd)
+        identity = np.eye(len(schema))
+        features = features_of(schema)
+        columns = [identity[f.columns[0]] for f in features if f.numeric]
+        constant = [0.0] * len(columns)
+        for f in features:
+            if not f.numeric:  # the reference is one minus the others
+                members = identity[list(f.columns)]
+                columns += [-members.sum(axis=0), *members]
+                constant += [1.0] + [0.0] * len(members)
+        matrix = np.stack(columns, axis=1)
+        raw = people.features @ matrix + constant
+        return cls(matrix, np.array(constant), raw.mean(axis=0), np.maximum(raw.std(axis=0), 1e-9))
+
+    def __call__(self, x: Float[np.ndarray, "*shape features"]) -> Tensor:
+        """The network's inputs ``[*shape, inputs]`` of patients."""
+        raw = x @ self.matrix + self.constant
+        return torch.tensor((raw - self.mean) / self.sd, dtype=torch.float32)
+
+
+@dataclass(frozen=True)
+class Soft:
+    """Guessed batches as free numbers and logits (Vero et al. 2023, section 4.1).
+
+    Attributes:
+      features: Of the schema.
+      low: Lower bound of each number, standardised.
+      high: Its upper bound.
+      scales: The prior's centre and spread of each number.
+      log_priors: Log-probabilities of each categorical feature's levels.
+      mean: Of each input.
+      sd: Its deviation.
+    """
+
+    features: tuple[Feature, ...]
+    low: Tensor
+    high: Tensor
+    scales: tuple[tuple[float, float], ...]
+    log_priors: tuple[NDArray[np.float64], ...]
+    mean: Tensor
+    sd: Tensor
+
+    @classmethod
+    def of(cls, prior: Prior, inputs: OneHot) -> "Soft":
+        """Take ranges and marginals from a prior."""
+        numbers = [f for f in prior.features if f.numeric]
+        return cls(
+            prior.features,
+            torch.tensor([f.low for f in numbers], dtype=torch.float32),
+            torch.tensor([f.high for f in numbers], dtype=torch.float32),
+            tuple(prior.scale(f) for f in numbers),
+            tuple(np.log(prior.levels[f.name]) for f in prior.features if not f.numeric),
+            torch.tensor(inputs.mean, dtype=torch.float32),
+            torch.tensor(inputs.sd, dtype=torch.float32),
+        )
+
+    def start(self, restarts: int, size: int, rng: np.random.Generator) -> tuple[Tensor, Tensor]:
+        """Draw first numbers from the prior, and first logits near its log-probabilities."""
+        centre, spread = np.array(self.scales).T
+        value = centre + spread * rng.normal(size=(restarts, size, len(centre)))
+        share = ((value - self.low.numpy()) / (self.high - self.low).numpy()).clip(0.02, 0.98)
+        logits = 0.5 * np.concatenate(self.log_priors)
+        logits = logits + rng.uniform(-1, 1, (restarts, size, len(logits)))
+        return (
+            torch.logit(torch.tensor(share, dtype=torch.float32)),
+            torch.tensor(logits, dtype=torch.float32),
+        )
+
+    def columns(self, numbers: Tensor, logits: Tensor) -> list[Tensor]:
+        """All numbers in one tensor, then each group's probabilities."""
+        values = self.low + (self.high - self.low) * torch.sigmoid(numbers)
+        groups = torch.split(logits, [len(p) for p in self.log_priors], dim=-1)
+        return [values, *(torch.softmax(z, dim=-1) for z in groups)]
+
+    def inputs(self, numbers: Tensor, logits: Tensor) -> Tensor:
+        """The network's inputs, softened."""
+        return (torch.cat(self.columns(numbers, logits), dim=-1) - self.mean) / self.sd
+
+    def patients(self, numbers: Tensor, logits: Tensor) -> Float[np.ndarray, "restarts size x"]:
+        """Valid patients, in our columns."""
+        values, *groups = (c.numpy().astype(np.float64) for c in self.columns(numbers, logits))
+        x = np.zeros((*values.shape[:2], sum(len(f.columns) for f in self.features)))
+        x[..., [f.columns[0] for f in self.features if f.numeric]] = values
+        for f, shares in zip((f for f in self.features if not f.numeric), groups, strict=True):
+            x[..., list(f.columns)] = shares[..., 1:]
+        return np.stack([project(rows, self.features) for rows in x])
 
 
 @dataclass(frozen=True)
@@ -68,48 +146,66 @@ class TwoLayer:
     Attributes:
       weights: Three matrices ``[out, in]``.
       biases: Three vectors.
-      matrix: From our columns to the network's inputs.
-      offset: Likewise.
     """
 
     weights: tuple[Tensor, ...]
     biases: tuple[Tensor, ...]
-    matrix: Tensor
-    offset: Tensor
 
     @classmethod
-    def untrained(cls, inputs: OneHot, rng: np.random.Generator) -> "TwoLayer":
+    def untrained(cls, inputs: int, rng: np.random.Generator) -> "TwoLayer":
         """Draw torch's default first weights."""
-        sizes = (len(inputs.offset), 100, 100, 2)
+        sizes = (inputs, 100, 100, 2)
         weights, biases = [], []
         for fan_in, fan_out in itertools.pairwise(sizes):
             bound = fan_in**-0.5
             draw = rng.uniform(-bound, bound, (fan_out, fan_in + 1))
             weights.append(torch.tensor(draw[:, :-1], dtype=torch.float32))
             biases.append(torch.tensor(draw[:, -1], dtype=torch.float32))
-        return cls(
-            tuple(weights),
-            tuple(biases),
-            torch.tensor(inputs.matrix, dtype=torch.float32),
-            torch.tensor(inputs.offset, dtype=torch.float32),
-        )
+        return cls(tuple(weights), tuple(biases))
 
-    def __call__(self, x: Tensor, y: Tensor, present: Tensor) -> Tensor:
-        """Gradients ``[restarts, dim]`` of guessed batches."""
+    def layers(self, a0: Tensor, y: Tensor, present: Tensor) -> list[tuple[Tensor, Tensor]]:
+        """What a layer's gradient is the product of: its error and its input, patient by patient.
+
+        Both are ``[restarts, patients, units]``; the error is a share of the batch's mean.
+        """
         w1, w2, w3 = self.weights
         b1, b2, b3 = self.biases
-        a0 = x @ self.matrix + self.offset
         a1 = torch.relu(a0 @ w1.T + b1)
         a2 = torch.relu(a1 @ w2.T + b2)
         p = torch.softmax(a2 @ w3.T + b3, dim=-1)
         truth = torch.stack([1 - y, y], dim=-1)
         d3 = (p - truth) * present[..., None] / present.sum(1)[:, None, None]
-        d2 = (d3 @ w3) * (a2 > 0)
-        d1 = (d2 @ w2) * (a1 > 0)
+        d2 = (d3 @ w3) * (a2.detach() > 0)
+        d1 = (d2 @ w2) * (a1.detach() > 0)
+        return [(d1, a0), (d2, a1), (d3, a2)]
+
+    def __call__(self, inputs: Tensor, y: Tensor, present: Tensor) -> Tensor:
+        """Gradients ``[restarts, dim]`` of guessed batches."""
         parts = []
-        for d, a in ((d1, a0), (d2, a1), (d3, a2)):
+        for d, a in self.layers(inputs, y, present):
             parts += [(d.transpose(1, 2) @ a).flatten(1), d.sum(1)]
         return torch.cat(parts, dim=1)
+
+    def misfit(self, target: Tensor) -> Callable[[Tensor, Tensor, Tensor], Tensor]:
+        """One minus the cosine of guessed batches' gradients to a target: ``[restarts]``.
+
+        No gradient is written out: a product of errors and inputs meets the target patient by
+        patient, and itself in two small Gram matrices.
+        """
+        sizes = [n for w, b in zip(self.weights, self.biases, strict=True)
+                 for n in (w.numel(), b.numel())]  # fmt: skip
+        seen = torch.split(target, sizes)
+        norm = target.norm()
+
+        def losses(inputs: Tensor, y: Tensor, present: Tensor) -> Tensor:
+            inner, square = torch.zeros(len(y)), torch.zeros(len(y))
+            for k, (d, a) in enumerate(self.layers(inputs, y, present)):
+                shown = a @ seen[2 * k].reshape(d.shape[-1], -1).T + seen[2 * k + 1]
+                inner = inner + (d * shown).sum((1, 2))
+                square = square + ((d @ d.mT) * (a @ a.mT + 1)).sum((1, 2))
+            return torch.rsub(inner / (norm * square.clamp(min=1e-30).sqrt()), 1)
+
+        return losses
 
 
 @dataclass(frozen=True)
@@ -136,25 +232,20 @@ def attack_batch(
     chosen = rng.choice(len(people), size, replace=False)
     batch = people.take(chosen)
     prior = Prior.from_table(schema, people.take(np.setdiff1d(np.arange(len(people)), chosen)))
-    forward = TwoLayer.untrained(inputs, rng)
+    network = TwoLayer.untrained(len(inputs.constant), rng)
     labels = np.sort(batch.outcomes)
     truth = batch.features[np.argsort(batch.outcomes, kind="stable")]
-    with torch.no_grad():
-        target = forward(
-            torch.tensor(truth, dtype=torch.float32)[None],
-            torch.tensor(labels, dtype=torch.float32)[None],
-            torch.ones((1, size)),
-        )[0]
     y = torch.tensor(labels, dtype=torch.float32).expand(restarts, size)
-    relaxation = Relaxation.of(prior, torch.float32)
-    soft = match(
-        forward, target, relaxation, y, torch.ones((restarts, size)), rng,
-        iterations=iterations, rate=0.06,
-    )  # fmt: skip
-    valid = np.stack([project(rows, prior.features) for rows in soft])
+    present, soft = torch.ones((restarts, size)), Soft.of(prior, inputs)
     with torch.no_grad():
-        seen = forward(torch.tensor(valid, dtype=torch.float32), y, torch.ones((restarts, size)))
-        losses = 1 - torch.cosine_similarity(seen, target[None], dim=1).numpy()
+        target = network(inputs(truth)[None], y[:1], present[:1])[0]
+    misfit, free = network.misfit(target), soft.start(restarts, size, rng)
+    descend(
+        free, lambda: misfit(soft.inputs(*free), y, present), iterations=iterations, rate=0.06
+    )  # fmt: skip
+    with torch.no_grad():
+        valid = soft.patients(*free)
+        losses = misfit(inputs(valid), y, present).numpy()
     order = np.argsort(losses, kind="stable")
     aligned = align([valid[i] for i in order], labels, prior.features)
     accuracy = matched_accuracies(median(aligned, prior.features), truth, prior.features)

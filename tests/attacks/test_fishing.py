@@ -8,6 +8,7 @@ from aggregation.federation import Federation
 from aggregation.models import Model
 from aggregation.patients import Patients
 from attacks.fishing import Fishing
+from attacks.intervals import clopper_pearson
 from attacks.replay import integer_rows
 from attacks.scoring import score
 from attacks.views import Contribution, Gradient, GradientView, Knowledge
@@ -42,12 +43,12 @@ def fished(seed: int, **fields: Any) -> tuple[GradientView, np.ndarray]:
 
 @pytest.mark.parametrize("clip_norm", [None, 1.0])
 def test_most_patients_of_a_sealed_sum_are_isolated_and_certified(clip_norm: float | None) -> None:
-    for seed in range(1):
-        view, truth = fished(seed, clip_norm=clip_norm)
-        scored = score(ATTACK.reconstruct(view, PRIOR), truth, PRIOR, np.random.default_rng(0))
-        assert scored.false_certificates == 0
-        assert scored.certified > 0.8 * len(truth)
-        assert scored.advantage.mean() > 0.2
+    """Most: more than half, for certain; on a seed that the attack had not been run on."""
+    view, truth = fished(620, clip_norm=clip_norm)
+    scored = score(ATTACK.reconstruct(view, PRIOR), truth, PRIOR, np.random.default_rng(0))
+    assert scored.false_certificates == 0
+    low, _ = clopper_pearson(scored.certified, len(truth), confidence=0.999)
+    assert low > 0.5
 
 
 def test_with_noise_it_loses() -> None:

@@ -3,6 +3,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import binomtest
 
 from aggregation.models import Model
 from aggregation.patients import Patients
@@ -35,35 +36,41 @@ def owners(records: np.ndarray, seed: int) -> np.ndarray:
     return np.where(same.any(1), hospital[same.argmax(1)], -1)
 
 
-@pytest.mark.parametrize("seed", [0])
-def test_patients_of_a_sealed_sum_are_recovered_and_told_apart(seed: int) -> None:
-    grouped = ATTACK.group(walked(seed).view("server_sealed"), PRIOR)
-    whose = owners(grouped.records, seed)
-    assert (whose >= 0).sum() >= 24  # half of 48
-    assert (whose < 0).mean() < 0.1
-    pairs = right = 0
-    for i in range(len(whose)):
-        for j in range(i):
-            if grouped.groups[i] == grouped.groups[j]:
-                pairs += 1
-                right += whose[i] == whose[j]
-    assert pairs >= 4
-    assert right / pairs > 0.9  # by chance, a quarter
+def test_patients_of_a_sealed_sum_are_recovered_and_told_apart() -> None:
+    """Levels and seeds were set before the attack was run on them; test_wins_and_loses.py too."""
+    nobodys = found = right = pairs = 0
+    for seed in (611, 612, 613):
+        grouped = ATTACK.group(walked(seed).view("server_sealed"), PRIOR)
+        whose = owners(grouped.records, seed)
+        nobodys, found = nobodys + int((whose < 0).sum()), found + len(whose)
+        first, second = np.triu_indices(len(whose), 1)
+        together = grouped.groups[first] == grouped.groups[second]
+        right += int((whose[first] == whose[second])[together].sum())
+        pairs += int(together.sum())
+    # A record that is nobody's passed 24 bits of coincidence: nearly all have to be somebody's.
+    assert binomtest(nobodys, found, 0.05, alternative="greater").pvalue > 1e-3
+    assert binomtest(right, pairs, 0.25, alternative="greater").pvalue < 1e-3  # chance: a quarter
 
 
-def test_it_wins_on_the_sum_and_loses_to_noise() -> None:
-    truth = np.concatenate([p.features for p in people(0).values()])
-    found = ATTACK.reconstruct(walked(0).view("server_sealed"), PRIOR)
-    assert not found.certified.any()  # several local steps certify nothing
-    won = score(found, truth, PRIOR, np.random.default_rng(0), draws=1)
-    assert won.advantage.mean() > 0.15
+def test_drowned_in_noise_the_answer_is_the_priors() -> None:
     noised = run(
         0, patients=people(0), model=Model("mlp", len(SCHEMA), 400), sampling_size=2,
         local_steps=4, rounds=8, learning_rate=2.0, noise="local", clip_norm=1.0, radius=4096,
         noise_multiplier=2.0,
     )  # fmt: skip
     lost = ATTACK.reconstruct(noised.view("server_sealed"), PRIOR)
-    np.testing.assert_array_equal(lost.records, PRIOR.best_guesses(len(truth)))
+    np.testing.assert_array_equal(lost.records, PRIOR.best_guesses(48))
+
+
+def test_a_little_noise_is_allowed_for() -> None:
+    quiet = run(
+        610, patients=people(610), model=Model("mlp", len(SCHEMA), 400), sampling_size=2,
+        local_steps=4, rounds=8, learning_rate=2.0, noise="local", clip_norm=100.0,
+        radius=2**27, noise_multiplier=2.0**-24,
+    )  # fmt: skip
+    found = ATTACK.reconstruct(quiet.view("server_sealed"), PRIOR)
+    assert (owners(found.records, 610) >= 0).sum() > 0
+    assert not found.certified.any()
 
 
 def test_one_step_sums_are_read_and_certified_but_not_grouped() -> None:

@@ -10,7 +10,6 @@ from aggregation.arrival import Buffered, Pace, Trigger, simulate
 from aggregation.arrival.sealed import SealedRun, run_sealed
 from aggregation.models import Model
 from attacks.closed_form import ClosedForm
-from attacks.scoring import score
 from attacks.stale import Mixture, StaleInversion
 from attacks.surrogate import BatchGradient
 from attacks.views import GradientView, observe, require
@@ -26,7 +25,7 @@ PLAN = dataclasses.replace(
     clip_norm=1.0, radius=2**20, learning_rate=1.0, model=Model("mlp", len(SCHEMA), 64),
     smallest_sum=TRIGGER.distinct,
 )  # fmt: skip
-ATTACK = StaleInversion(restarts=12, iterations=250)
+ATTACK = StaleInversion(restarts=4, iterations=100)
 
 
 @cache
@@ -79,25 +78,14 @@ def test_the_mixture_is_what_the_hospitals_updates_sum_to() -> None:
         assert np.abs(total / PLAN.step - g.integers).max() < len(x) + 1
 
 
-def advantage(view: GradientView) -> list[float]:
-    gained = []
-    for g in stale(view).gradients[:4]:
-        found = ATTACK.reconstruct(dataclasses.replace(view, gradients=(g,)), PRIOR)
-        assert not found.certified.any()
-        truth = np.concatenate([PEOPLE[n].features for n in g.hospitals])
-        scored = score(found, truth, PRIOR, np.random.default_rng(0), draws=1)
-        gained += scored.advantage.tolist()
-    return gained
-
-
-def test_stale_sums_are_recovered_undefended_and_not_under_noise() -> None:
-    won = np.array(advantage(seen()))
-    assert won.mean() > 2.5 * won.std() / np.sqrt(len(won))  # one-sided
-    assert won.mean() > 0.1
-    noised = seen(noise="shared", noise_multiplier=4.0, colluders=1, radius=4096)
+def test_under_much_noise_the_answer_is_the_priors() -> None:
+    """That it wins undefended is shown in test_wins_and_loses.py."""
+    noised = stale(seen(noise="shared", noise_multiplier=4.0, colluders=1, radius=4096))
     assert noised.gradients[0].noise_std == pytest.approx(4.0 * 4096 * np.sqrt(2))
-    lost = np.array(advantage(noised))
-    assert np.abs(lost).max() < 1e-9  # the very guesses of the prior
+    for g in noised.gradients[:4]:
+        found = ATTACK.reconstruct(dataclasses.replace(noised, gradients=(g,)), PRIOR)
+        assert not found.certified.any()
+        np.testing.assert_array_equal(found.records, PRIOR.best_guesses(4))
 
 
 def test_walks_are_refused() -> None:

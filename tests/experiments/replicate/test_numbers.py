@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import norm
 
 from experiments.replicate.__main__ import Replicate
-from experiments.replicate.bounds import audit_median, reconstruction_success
+from experiments.replicate.bounds import BOUNDS, audit_median, reconstruction_success
 from experiments.replicate.numbers import tableak_metrics
 from privacy.errors import InvalidInputError
 
@@ -21,20 +21,22 @@ def test_the_informed_attack_keeps_under_its_bound_and_near_it() -> None:
         assert found.value > 0.8 * found.expected
 
 
-def test_an_audits_median_never_exceeds_the_truth() -> None:
-    found = audit_median(4.0, 1000, 0.92, runs=7)
+@pytest.mark.parametrize("bound", BOUNDS)
+def test_an_audits_median_never_exceeds_the_truth(bound: str) -> None:
+    found = audit_median(4.0, 1000, bound, 0.92, runs=7)
     assert 0.3 < found.lower <= found.value <= found.upper < 4.0
 
 
 def test_records_are_computed_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.replicate.numbers._AUDITS", ((4.0, 200, 0.5),))
+    monkeypatch.setattr("experiments.replicate.numbers._AUDITS", ((4.0, 200, 0.5, 0.5),))
     replicate = Replicate(only=("audit",), out=tmp_path, json=True)
     assert replicate.run() == 0
     first = json.loads(capsys.readouterr().out)
-    (path,) = (tmp_path / "records").iterdir()
-    assert json.loads(path.read_text())["config"]["experiment"] == "replicate"
+    paths = sorted((tmp_path / "records").iterdir())
+    assert len(paths) == 2  # one a bound
+    assert json.loads(paths[0].read_text())["config"]["experiment"] == "replicate"
     monkeypatch.setattr("experiments.replicate.numbers.audit_median", pytest.fail)
     assert replicate.run() == 0
     assert json.loads(capsys.readouterr().out) == first

@@ -9,9 +9,13 @@ import numpy as np
 import pytest
 import torch
 
+from aggregation.patients import Patients
+from attacks.features import features_of
+from attacks.priors import Prior
 from experiments.replicate.adult import load_adult
 from experiments.replicate.spear import solve_batch
-from experiments.replicate.tableak import OneHot, TwoLayer, attack_batch
+from experiments.replicate.sratta import recover
+from experiments.replicate.tableak import OneHot, Soft, TwoLayer, attack_batch
 from privacy.errors import InvalidInputError
 from tests.attacks.runs import SCHEMA, cohort
 
@@ -20,12 +24,12 @@ PEOPLE = cohort(0, size=300)["north"]
 
 def test_the_networks_gradient_is_torchs_own() -> None:
     inputs = OneHot.of(SCHEMA, PEOPLE)
-    net = TwoLayer.untrained(inputs, np.random.default_rng(0))
+    net = TwoLayer.untrained(len(inputs.constant), np.random.default_rng(0))
     batch = PEOPLE.take(np.arange(5))
-    x = torch.tensor(batch.features, dtype=torch.float32)
+    x = inputs(batch.features)
     y = torch.tensor(batch.outcomes)
     tensors = [t.clone().requires_grad_(True) for t in (*net.weights, *net.biases)]
-    hidden = x @ net.matrix + net.offset
+    hidden = x
     for i in range(3):
         hidden = hidden @ tensors[i].T + tensors[3 + i]
         hidden = torch.relu(hidden) if i < 2 else hidden
@@ -36,11 +40,39 @@ def test_the_networks_gradient_is_torchs_own() -> None:
     torch.testing.assert_close(got, expected, atol=1e-6, rtol=1e-4)
 
 
+def test_the_misfit_is_one_minus_the_cosine_of_the_gradients() -> None:
+    inputs = OneHot.of(SCHEMA, PEOPLE)
+    net = TwoLayer.untrained(len(inputs.constant), np.random.default_rng(1))
+    x = inputs(PEOPLE.features[:12].reshape(3, 4, -1))
+    y = torch.tensor(PEOPLE.outcomes[:12].reshape(3, 4)).float()
+    present = torch.ones((3, 4))
+    seen = net(x, y, present)
+    expected = 1 - torch.cosine_similarity(seen, seen[:1], dim=1)
+    got = net.misfit(seen[0])(x, y, present)
+    torch.testing.assert_close(got, expected, atol=1e-5, rtol=1e-4)
+
+
 def test_inputs_are_standardised_one_hot_columns() -> None:
     inputs = OneHot.of(SCHEMA, PEOPLE)
-    z = PEOPLE.features @ inputs.matrix + inputs.offset
-    np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-9)
-    assert z.shape[1] == len(SCHEMA) + len(SCHEMA.groups)
+    z = inputs(PEOPLE.features).numpy()
+    np.testing.assert_allclose(z.mean(axis=0), 0, atol=1e-5)
+    np.testing.assert_allclose(z.std(axis=0), 1, atol=1e-5)
+    columns = (1 if f.numeric else len(f.columns) + 1 for f in features_of(SCHEMA))
+    assert z.shape[1] == sum(columns)
+
+
+def test_soft_patients_enter_the_network_as_the_patients_that_they_become() -> None:
+    inputs = OneHot.of(SCHEMA, PEOPLE)
+    soft = Soft.of(Prior.from_schema(SCHEMA), inputs)
+    numbers, logits = soft.start(2, 5, np.random.default_rng(2))
+    sure = 1e6 * logits  # one level of each group
+    valid = soft.patients(numbers, sure)
+    rows = soft.inputs(numbers, sure).numpy()
+    count = numbers.shape[-1]
+    np.testing.assert_allclose(rows[..., count:], inputs(valid).numpy()[..., count:], atol=1e-3)
+    steps = np.array([f.step / f.sd for f in soft.features if f.numeric]) / inputs.sd[:count]
+    gap = np.abs(rows - inputs(valid).numpy())[..., :count]
+    assert (gap <= steps / 2 + 1e-5).all()  # a number moves to the grid, and no further
 
 
 def test_a_small_batch_is_recovered_far_above_guessing() -> None:
@@ -57,6 +89,20 @@ def test_a_batch_of_eight_is_solved() -> None:
     solved = [solve_batch(PEOPLE, SCHEMA, size=8, width=128, seed=s) for s in range(5)]
     assert sum(s.exact for s in solved) >= 4
     assert all(s.seconds > 0 for s in solved)
+
+
+def test_people_are_read_off_sums_where_steps_are_large() -> None:
+    people = Patients(
+        np.concatenate([p.features for p in cohort(0, size=150).values()]),
+        np.concatenate([p.outcomes for p in cohort(0, size=150).values()]),
+    )
+    small, large = (
+        recover(people, SCHEMA, trainings=1, seed=1, learning_rate=rate, width=300, rounds=6)
+        for rate in (0.01, 8.0)
+    )
+    assert small.right < large.right
+    assert large.right > 0.01
+    assert large.wrong < 0.2 * 500 * large.right
 
 
 def test_a_missing_or_truncated_table_says_how_to_get_it(tmp_path: Path) -> None:
