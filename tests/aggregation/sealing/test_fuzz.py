@@ -145,7 +145,7 @@ def test_too_long_a_message_is_refused_before_it_is_parsed(
     adder = scheme.adder()
     content = adder.open_frame(sealed)
     long = wrap(Kind.UPDATE, scheme.label, scheme.parameters.digest, content, bytes(10_000_000))
-    parsed = []
+    parsed: list[bytes] = []
     monkeypatch.setattr(adder, "_add", parsed.append)
     with pytest.raises(CorruptMessageError, match="It was not parsed"):
         adder.add(long)
