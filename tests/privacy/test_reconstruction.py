@@ -13,6 +13,7 @@ from riskcal.analysis import get_beta_from_pld
 from scipy.special import ndtr, ndtri
 from scipy.stats import beta as beta_law
 
+from privacy.accounting.discrete import sandwich
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
@@ -178,6 +179,16 @@ def test_discrete_noise_is_bounded_too() -> None:
     assert power <= narrow <= 1
     skellam = success_bound(SkellamDpEvent(3.0, 100, 5), prior_success=0.1, relation=ADD)
     assert success_bound(dp.GaussianDpEvent(3.0), prior_success=0.1, relation=ADD) < skellam < 0.5
+
+
+def test_the_slack_of_discrete_noise_is_paid_on_both_errors() -> None:
+    event = dp.SelfComposedDpEvent(DistributedDiscreteGaussianDpEvent(22.0, 1, 1, 400), 100)
+    bound = sandwich(std=22.0, radius=1, coordinates=1, contributors=400)
+    slack, mu = 100 * bound.slack_above, 10 * bound.mu_above
+    assert slack > 1e-3
+    found = success_bound(event, prior_success=0.1, relation=ADD)
+    truth = ndtr(ndtri(0.1 * math.exp(slack)) + mu) * math.exp(slack)
+    assert found == pytest.approx(truth, rel=1e-7)
 
 
 def test_nothing_released_and_everything_released() -> None:

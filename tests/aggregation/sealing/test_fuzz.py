@@ -2,7 +2,10 @@
 
 import hashlib
 import os
+import tomllib
 from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -17,8 +20,8 @@ from aggregation.sealing import (
     load_sealer,
     make_scheme,
 )
-from aggregation.sealing.envelope import Kind, wrap
-from privacy.errors import InpatientError
+from aggregation.sealing.envelope import Kind, peek_label, wrap
+from privacy.errors import CorruptMessageError, InpatientError
 from tests.aggregation.sealing.parties import Parties
 
 EXAMPLES = 25
@@ -131,3 +134,43 @@ def test_a_seal_under_another_runs_key_is_refused(name: str) -> None:
     foreign = other.sealer("zurich").seal(np.array([1, 2, 3]))
     with pytest.raises(InpatientError, match="key of another run"):
         ours.adder().add(foreign)
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_too_long_a_message_is_refused_before_it_is_parsed(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its frame and digest are in order: only its size gives it away."""
+    scheme, sealed = scheme_and_update(name)
+    adder = scheme.adder()
+    content = adder.open_frame(sealed)
+    long = wrap(Kind.UPDATE, scheme.label, scheme.parameters.digest, content, bytes(10_000_000))
+    parsed: list[bytes] = []
+    monkeypatch.setattr(adder, "_add", parsed.append)
+    with pytest.raises(CorruptMessageError, match="It was not parsed"):
+        adder.add(long)
+    assert parsed == []
+    assert adder.count == 0
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_a_message_of_another_version_is_refused_by_name(name: str) -> None:
+    scheme, sealed = scheme_and_update(name)
+    adder = scheme.adder()
+    label = scheme.label[:-1] + ("9" if scheme.label[-1] != "9" else "8")
+    other = wrap(Kind.UPDATE, label, scheme.parameters.digest, adder.open_frame(sealed))
+    with pytest.raises(CorruptMessageError, match=f"made by '{label}'"):
+        adder.add(other)
+    assert adder.count == 0
+
+
+@pytest.mark.parametrize("name", ["bfv", "ckks"])
+def test_tenseal_is_pinned_and_its_version_stands_in_every_header(name: str) -> None:
+    scheme, sealed = scheme_and_update(name)
+    pinned = f"tenseal-{version('tenseal')}"
+    assert pinned in peek_label(sealed)
+    project = tomllib.loads((Path(__file__).parents[3] / "pyproject.toml").read_text())["project"]
+    assert f"tenseal=={version('tenseal')}" in project["dependencies"]
+    total = scheme.adder()
+    total.add(sealed)
+    assert pinned in peek_label(total.total())

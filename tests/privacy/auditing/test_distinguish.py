@@ -75,3 +75,19 @@ def test_a_gradient_of_zero_norm_has_no_finite_epsilon() -> None:
 
     small, large = (distinguish(release, trials=n, delta=1e-5) for n in (60, 1000))
     assert large > small + 2  # grows with the number of runs, without end
+
+
+@pytest.mark.parametrize("confidence", [0.8, 0.95, 0.999])
+def test_all_right_is_worth_two_exact_binomial_bounds(confidence: float) -> None:
+    """n hits of n, no alarm in n: each bound by Clopper and Pearson takes half of the risk."""
+    trials, delta = 50, 1e-3
+    alpha = (1 - confidence) / 2
+    least = alpha ** (1 / trials)
+    truth = math.log((least - delta) / (1 - least))
+    found = distinguish(
+        lambda n, with_patient: np.full(n, float(with_patient)),
+        trials=trials,
+        delta=delta,
+        confidence=confidence,
+    )
+    assert found == pytest.approx(truth, rel=1e-9)

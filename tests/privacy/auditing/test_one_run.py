@@ -11,6 +11,7 @@ from scipy.stats import binom, binomtest
 
 from privacy.accounting.gaussian import gaussian_mu
 from privacy.auditing import (
+    Audit,
     audit,
     ceiling,
     epsilon_lower_bound,
@@ -152,6 +153,11 @@ def test_more_right_guesses_never_lower_it(r: int, data: st.DataObject) -> None:
     assert bound(v, m, 1e-6) <= bound(v + 1, m, 1e-6) + 1e-9
     assert bound(v, m, 1e-4) <= bound(v, m, 1e-6) + 1e-9
     assert bound(v, m + 100, 1e-4) <= bound(v, m, 1e-4) + 1e-9
+
+
+def test_a_bound_that_equals_the_claim_does_not_refute_it() -> None:
+    assert not Audit(claimed=1.0, lower_bound=1.0, power=3.0).falsified
+    assert Audit(claimed=1.0, lower_bound=math.nextafter(1.0, 2.0), power=3.0).falsified
 
 
 def test_a_report_says_falsified_or_how_far_it_could_see() -> None:
