@@ -185,13 +185,17 @@ def require(observation: Observation, kind: type[View], attack: str) -> View:
     """
     if not isinstance(observation, kind):
         raise RefusedError(
-            f"The attack {attack!r} needs a {kind.__name__}; the adversary "
-            f"{observation.adversary!r} sees a {type(observation).__name__}. Choose an adversary "
+            f"The attack {attack!r} needs {_article(kind)}; the adversary "
+            f"{observation.adversary!r} sees {_article(type(observation))}. Choose an adversary "
             "that sees more, or an attack that needs less."
         )
     if isinstance(observation, GradientView):
         _check_sums(observation)
     return observation
+
+
+def _article(kind: type[Observation]) -> str:
+    return f"a{'n' * (kind.__name__[0] in 'AEIO')} {kind.__name__}"
 
 
 def _check_sums(view: GradientView) -> None:

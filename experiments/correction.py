@@ -29,9 +29,9 @@ from experiments.evaluation import (
     acceptance,
     auc,
     bootstrap_auc,
+    by_patient,
     calibration,
     delong,
-    join,
     reliability,
 )
 from experiments.evaluation.scored import Estimate
@@ -47,7 +47,6 @@ __all__ = [
     "RULES_COMPARED",
     "SEEDS",
     "Point",
-    "by_patient",
     "grid",
     "measure",
     "run",
@@ -179,19 +178,6 @@ def scored(
             parts.append(_score(trained, fold))
         plain, own, whole = (by_patient(kind, split) for kind in zip(*parts, strict=True))
         yield (plain, own, whole), sum(len(p) for p in split[0].train.values())
-
-
-def by_patient(scored_folds: Sequence[Sites], split: Sequence[Fold]) -> Sites:
-    """Put folds together, each hospital's patients in the order of their numbers.
-
-    The bootstrap then draws the same patients in every cross-validation: averaging over many takes
-    away the noise of the splits, and leaves that of the patients.
-    """
-    sites = {}
-    for name, site in join(*scored_folds).items():
-        order = np.argsort(np.concatenate([fold.test[name].ids for fold in split]))
-        sites[name] = Scored(site.scores[order], site.outcomes[order], site.folds[order])
-    return sites
 
 
 def _score(trained: Trained, fold: Fold) -> tuple[Sites, Sites, Sites]:

@@ -1,5 +1,6 @@
 """The metrics of a frontier point's record, from its folds, whatever order they came in."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,13 +17,13 @@ from aggregation.federation import sealing_for, wrap_probability_of
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
 from experiments.design import CEILING, FLOOR, RELATION
-from experiments.evaluation import Estimate, Scored, bootstrap_auc
+from experiments.evaluation import Estimate, Scored, bootstrap_auc, by_patient
 from experiments.lineups import LINEUP, LineUp, risk, worst_risk
 from experiments.points import KEY_HOLDER, Part, Point
 from privacy.accounting import epsilon as epsilon_of
 from privacy.reconstruction import success_bound
 
-__all__ = ["by_patient", "by_trait", "epsilon_spent", "of_models", "repeats_of", "summarise"]
+__all__ = ["by_trait", "cross_validation", "epsilon_spent", "of_models", "repeats_of", "summarise"]
 
 _SEALED_AS = "shares"  # whose bytes stand for runs that were summed in clear
 _LISTED = 12  # hospitals whose own AUC a record holds
@@ -87,7 +88,7 @@ def repeats_of(point: Repeated, parts: list[Part]) -> list[dict[str, Scored]]:
     Patients are in the order of their numbers, so that the bootstrap draws the same ones in every
     cross-validation.
     """
-    repeats = [by_patient([p for p in parts if p.seed == seed]) for seed in point.seeds]
+    repeats = [cross_validation([p for p in parts if p.seed == seed]) for seed in point.seeds]
     if point.folds > 1:
         return repeats
     return [
@@ -99,19 +100,10 @@ def repeats_of(point: Repeated, parts: list[Part]) -> list[dict[str, Scored]]:
     ]
 
 
-def by_patient(parts: list[Part]) -> dict[str, Scored]:
+def cross_validation(parts: Sequence[Part]) -> dict[str, Scored]:
     """One cross-validation's scores, every hospital's in the order of its patients' numbers."""
-    sites = {}
-    for name in parts[0].test:
-        ids = np.concatenate([p.test[name].ids for p in parts])
-        models = np.concatenate([np.full(len(p.test[name]), p.fold) for p in parts])
-        order = np.argsort(ids)
-        sites[name] = Scored(
-            np.concatenate([p.scores[name] for p in parts])[order],
-            np.concatenate([p.test[name].outcomes for p in parts])[order],
-            models[order],
-        )
-    return sites
+    folds = [{n: Scored(p.scores[n], t.outcomes) for n, t in p.test.items()} for p in parts]
+    return by_patient(folds, parts)
 
 
 def _sites(repeats: list[dict[str, Scored]]) -> dict[str, Any] | None:

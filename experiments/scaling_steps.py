@@ -17,7 +17,45 @@ __all__ = ["SETTING", "STEPS", "step_of"]
 SETTING = Setting(20, 1.0, 1.0, 10)
 """Rounds, clip norm and averaging of every design; each has a step of its own."""
 
-STEPS: Mapping[tuple[str, int, str, float], float] = MappingProxyType({})
+STEPS: Mapping[tuple[str, int, str, float], float] = MappingProxyType(
+    {
+        ("growing", 4, "sealed", math.inf): 64.0,
+        ("growing", 4, "local", 0.1): 0.0625,
+        ("growing", 4, "sealed", 0.1): 0.0625,
+        ("growing", 4, "local", 1.0): 0.0625,
+        ("growing", 4, "sealed", 1.0): 0.0625,
+        ("growing", 40, "sealed", math.inf): 64.0,
+        ("growing", 40, "local", 0.1): 0.0625,
+        ("growing", 40, "sealed", 0.1): 4.0,
+        ("growing", 40, "local", 1.0): 16.0,
+        ("growing", 40, "sealed", 1.0): 64.0,
+        ("growing", 400, "sealed", math.inf): 64.0,
+        ("growing", 400, "local", 0.1): 0.0625,
+        ("growing", 400, "sealed", 0.1): 64.0,
+        ("growing", 400, "local", 1.0): 64.0,
+        ("growing", 400, "sealed", 1.0): 64.0,
+        ("divided", 4, "sealed", math.inf): 16.0,
+        ("divided", 4, "local", 0.1): 16.0,
+        ("divided", 4, "sealed", 0.1): 16.0,
+        ("divided", 4, "local", 1.0): 16.0,
+        ("divided", 4, "sealed", 1.0): 16.0,
+        ("divided", 40, "sealed", math.inf): 16.0,
+        ("divided", 40, "local", 0.1): 4.0,
+        ("divided", 40, "sealed", 0.1): 16.0,
+        ("divided", 40, "local", 1.0): 16.0,
+        ("divided", 40, "sealed", 1.0): 16.0,
+        ("divided", 400, "sealed", math.inf): 16.0,
+        ("divided", 400, "local", 0.1): 0.0625,
+        ("divided", 400, "sealed", 0.1): 16.0,
+        ("divided", 400, "local", 1.0): 4.0,
+        ("divided", 400, "sealed", 1.0): 16.0,
+        ("divided", 4000, "sealed", math.inf): 16.0,
+        ("divided", 4000, "local", 0.1): 1.0,
+        ("divided", 4000, "sealed", 0.1): 16.0,
+        ("divided", 4000, "local", 1.0): 4.0,
+        ("divided", 4000, "sealed", 1.0): 16.0,
+    }
+)
 """By arrangement, hospitals, design and epsilon."""
 
 

@@ -20,7 +20,7 @@ from experiments.scaling_steps import SETTING
 
 __all__ = ["CANDIDATES", "NETWORKS", "best_steps", "scores", "search"]
 
-CANDIDATES = (0.25, 1.0, 4.0, 16.0, 64.0)
+CANDIDATES = (0.0625, 0.25, 1.0, 4.0, 16.0, 64.0)
 DESIGNS = (("sealed", math.inf), ("local", 0.1), ("sealed", 0.1), ("local", 1.0), ("sealed", 1.0))
 NETWORKS: Mapping[tuple[str, int], int] = {
     ("growing", 4): 24,

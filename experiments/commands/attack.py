@@ -23,10 +23,11 @@ class Attack:
     """
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
-    """closed_form, spear, tableak, cascade, dlg, idlg, ig, fedavg, imprint, informed_exact or
-    informed_search."""
+    """closed_form, spear, tableak, cascade, dlg, idlg, ig, fedavg, imprint, row_space, sratta,
+    stale, informed_exact or informed_search; fishing and disaggregation need other runs."""
     view: str = "server_plain"
-    """The adversary: server_plain, server_sealed, key_holder, longitudinal or informed."""
+    """The adversary: server_plain, server_sealed, colluding (with all hospitals but the attacked
+    and one more), key_holder, longitudinal or informed."""
     design: str = "none"
     """The defence: none, article, local or sealed."""
     epsilon: float = float("inf")
@@ -76,7 +77,8 @@ class Attack:
         out = writable_folder(self.out)
         cohort = load("heart", self.data_dir)
         plan, view, truth = self._first_round(cohort.hospitals, cohort.schema)
-        prior = Prior.from_schema(cohort.schema)
+        held = view.knowledge.patients if self.view == "colluding" else {}
+        prior = Prior.held(cohort.schema, held)
         started = time.perf_counter()
         found = attack.reconstruct(view, prior)
         seconds = time.perf_counter() - started
@@ -134,7 +136,7 @@ class Attack:
             raise InvalidInputError(
                 f"Unknown view {self.view!r}; choose one of {', '.join(get_args(Name))}."
             )
-        if self.view == "server_sealed" and self.design != "sealed":
+        if self.view in ("server_sealed", "colluding") and self.design != "sealed":
             raise InvalidInputError(
                 f"The design {self.design!r} seals nothing: its server sees every update. Use "
                 "--view server_plain, or --design sealed."
@@ -154,10 +156,19 @@ class Attack:
         known = dict(drawn)
         target = drawn[self.hospital].take(np.arange(len(drawn[self.hospital])) == 0)
         known[self.hospital] = drawn[self.hospital].take(np.arange(len(drawn[self.hospital])) != 0)
-        knowledge = Knowledge(
-            patients=known if self.view == "informed" else {},
-            labels={(0, n): p.outcomes for n, p in drawn.items()} if self.know_labels else {},
-        )
+        labels = {(0, n): p.outcomes for n, p in drawn.items()} if self.know_labels else {}
+        knowledge = Knowledge(labels=labels)
+        if self.view == "informed" and plan.sampling_size is not None:
+            knowledge = Knowledge(labels=labels, batches={(0, n): p for n, p in known.items()})
+        elif self.view == "informed":
+            knowledge = Knowledge(labels=labels, patients=known)
+        elif self.view == "colluding":  # all but the attacked hospital and one more
+            colluders = [name for name in hospitals if name != self.hospital][1:]
+            knowledge = Knowledge(
+                labels=labels,
+                patients={name: hospitals[name] for name in colluders},
+                updates={(0, name): outcome.sent[name][0] for name in colluders},
+            )
         seen = observe(outcome.transcript, Adversary(cast(Name, self.view), knowledge))
         view = require(seen, GradientView, self.name).only(hospital=self.hospital)
         if self.view == "informed":

@@ -171,7 +171,8 @@ def claims(records: Sequence[Record]) -> list[dict[str, Any]]:
 def equivalents(records: Sequence[Record]) -> list[dict[str, str]]:
     """How many times its own data joining is worth to a hospital, one row a hospital's size."""
     rows = []
-    for record in _of(records, "data equivalent"):
+    simulated = [r for r in _of(records, "data equivalent") if "ratio_joined" in r.metrics]
+    for record in simulated[-1:]:
         sealed = {r["patients"]: r for r in record.metrics["ratio_sealed"]}
         for found in record.metrics["ratio_joined"]:
             other = sealed[found["patients"]]

@@ -47,6 +47,7 @@ Stack = tuple[Profile, NDArray[np.int64], tuple[float, float]]
 Gridding = Callable[[Parts, float, float, Budget], Sides]
 
 _FLOAT = 5e-16
+_ALL = 1 - 2.0**-53  # below 1, so that its rest has a logarithm
 _READING = 300.0  # the price of a point when epsilons and deltas are read off
 _ROWS = 128  # profiles gridded together
 
@@ -177,9 +178,10 @@ def affordable_spread(parts: Parts, budget: Budget) -> float | None:
     """Return ``spread``, paid for; None where the budget does not allow it."""
     try:
         budget.spend(cost.preparation(parts))
-        return spread(parts)
+        typical = spread(parts)
     except TooDearError:
         return None
+    return typical if 0 < typical < math.inf else None
 
 
 def spread(parts: Parts) -> float:
@@ -239,7 +241,7 @@ def _places(
     found, store = [], 0
     for profile, counts, high in _stacks(parts, cut):
         reach = (high[0] + high[1]) / step
-        if reach > (cost.LARGEST_GRID if _growth(parts) else cost.LARGEST_STACK):
+        if not reach <= (cost.LARGEST_GRID if _growth(parts) else cost.LARGEST_STACK):
             raise TooDearError
         at = grids.places(-high[1] - wider, high[0] + wider, step=step, growth=_growth(parts))
         store += len(at) * len(counts)
@@ -294,7 +296,7 @@ def _together(pieces: list[Weighted], step: float, cut: float, budget: Budget) -
             step,
             int(grid.places[0]),
             grid.masses[0],
-            float(grid.infinite[0]),
+            min(float(grid.infinite[0]), _ALL),
             pessimistic_estimate=True,
         )
         if n == 1:
@@ -320,7 +322,7 @@ def _distribution(
 
 def _log_finite(pieces: list[Weighted]) -> float:
     """Return the logarithm of the chance that no loss is infinite."""
-    return sum(float(n @ np.log1p(-np.minimum(g.infinite, 0.5))) for g, n in pieces)
+    return sum(float(n @ np.log1p(-np.minimum(g.infinite, _ALL))) for g, n in pieces)
 
 
 def _epsilon(side: pld_pmf.PLDPmf, delta: float) -> float:

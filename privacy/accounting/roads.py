@@ -84,7 +84,8 @@ def exact_delta(profile: Profile, epsilon: float) -> float:
         remove, add = profile.deltas(np.array([epsilon]))
     except TooDearError:
         return 1.0
-    return float(max(remove[0], add[0], 0.0))
+    found = float(max(remove[0], add[0], 0.0))
+    return 1.0 if math.isnan(found) else found
 
 
 def exact_epsilon(profile: Profile, delta: float) -> float:

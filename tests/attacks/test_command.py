@@ -48,6 +48,20 @@ def test_the_informed_read_the_last_patient(
     assert "informed_exact" in capsys.readouterr().out
 
 
+def test_sampled_rounds_and_colluders_get_what_defines_them(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    told = run(capsys, Attack("informed_exact", view="informed", out=tmp_path, json=True))
+    assert told["knowledge"] == ["batches"]
+    assert told["certified"] == 1
+    sealed = Attack(
+        "closed_form", view="colluding", design="sealed", epsilon=1.0, out=tmp_path, json=True
+    )
+    together = run(capsys, sealed)
+    assert together["knowledge"] == ["patients", "updates"]
+    assert together["certified"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -55,6 +69,7 @@ def test_the_informed_read_the_last_patient(
         (["spear", "--view", "nobody"], "Unknown view"),
         (["spear", "--view", "server_sealed"], "seals nothing"),
         (["spear", "--view", "public"], "needs a GradientView"),
+        (["spear", "--view", "colluding"], "seals nothing"),
         (["spear", "--hospital", "nowhere"], "Unknown hospital"),
         (["spear", "--model", "tree"], "Unknown regime"),
         (["tableak", "--restarts", "0"], "restarts"),

@@ -11,7 +11,7 @@ from experiments import correction
 from experiments.cohorts import folds, load
 from experiments.commands.correction import Correction
 from experiments.correction import Point
-from experiments.evaluation import Scored
+from experiments.evaluation import Scored, by_patient
 from experiments.figures import save
 from experiments.learning_figures import draw_calibration, draw_correction
 from experiments.logistic import Problem
@@ -95,7 +95,7 @@ def test_folds_are_joined_in_the_order_of_patients() -> None:
         given = [
             {n: Scored(p.ids.astype(float), p.outcomes) for n, p in f.test.items()} for f in split
         ]
-        for name, site in correction.by_patient(given, split).items():
+        for name, site in by_patient(given, split).items():
             assert (site.scores == cohort.hospitals[name].ids).all()
             assert (site.outcomes == cohort.hospitals[name].outcomes).all()
 

@@ -15,7 +15,7 @@ from experiments.design import make_plan
 from experiments.evaluation import Scored, auc, bootstrap_auc, bootstrap_difference
 from experiments.lineups import LineUp, worst_risk
 from experiments.logistic import Problem, scores
-from experiments.point_metrics import by_patient
+from experiments.point_metrics import cross_validation
 from experiments.points import Part
 from experiments.scaling import _student
 from experiments.settings import Setting
@@ -54,7 +54,7 @@ def covered(seed: int) -> bool:
         truths.append(
             auc({n: Scored(scores(params, p.features), p.outcomes) for n, p in endless.items()})
         )
-    found = bootstrap_auc(by_patient(parts), replicates=300)
+    found = bootstrap_auc(cross_validation(parts), replicates=300)
     return found.lower <= float(np.mean(truths)) <= found.upper
 
 

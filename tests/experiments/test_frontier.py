@@ -14,7 +14,7 @@ from experiments.cohorts import folds, load
 from experiments.evaluation import auc
 from experiments.figures import draw_frontier, save
 from experiments.lineups import LINEUP, LineUp, Settings, attack_round, risk, traits_of
-from experiments.point_metrics import by_patient, summarise
+from experiments.point_metrics import cross_validation, summarise
 from experiments.points import Part, Point, measure
 from experiments.record import Record
 from privacy.errors import InvalidInputError
@@ -90,7 +90,7 @@ def test_the_federation_learns_and_privacy_costs_little() -> None:
     for design, epsilon in (("none", None), ("sealed", 1.0)):
         point = Point(design, epsilon, "full", "logistic", CHEAP, (0, 1, 2), scheme="plain")
         done = parts(point)
-        repeats = [by_patient([p for p in done if p.seed == seed]) for seed in point.seeds]
+        repeats = [cross_validation([p for p in done if p.seed == seed]) for seed in point.seeds]
         values[design] = np.mean([auc(sites) for sites in repeats])
     assert 0.875 <= values["none"] <= 0.885
     assert values["none"] - values["sealed"] <= 0.015
