@@ -143,7 +143,8 @@ def changing_members(*, defended: bool) -> Cases:
         part[(np.arange(9 - count) * 2 + k) % 9, k] = False
     sums = []
     for t, row in enumerate(part):
-        total, parts = np.zeros(plan.model.dim, dtype=np.int64), []
+        total = np.zeros(plan.model.dim, dtype=np.int64)
+        parts: list[Contribution] = []
         for name, there in zip(people, row, strict=True):
             if there:
                 total += noised_update(
