@@ -8,23 +8,19 @@ so that after a crash the same bytes go out and never a second noise.
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import cast
 
 import numpy as np
-from dp_accounting import DpEvent, NonPrivateDpEvent
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.course import Course, Rounds
 from aggregation.patients import Patients
 from aggregation.plan import Plan
-from aggregation.releases import scalar_event
+from aggregation.releases import declare, releases
 from aggregation.sealing import Contribution, Sealer
 from aggregation.update import draw_batches, noised_scalars, noised_update
 from privacy.errors import InvalidInputError, RefusedError
-from privacy.ledger import Ledger, Planned, Release, SigningKey
-from privacy.ledger.budget import NoiseSource as NoiseName
-from privacy.ledger.budget import Unit
+from privacy.ledger import Ledger, Release, SigningKey
 from privacy.ledger.canonical import digest
 from privacy.mechanisms import NoiseSource
 
@@ -110,13 +106,8 @@ class Hospital:
         uploads = self._course.uploads(self.name)
         if uploads is None:
             return
-        weight = self._course.weight(self.name)
-        self.ledger.declare(
-            [Planned(kind, event) for kind, event, _ in self._events(weight)],
-            repeats=uploads,
-            unit=cast(Unit, self.plan.unit),
-            context={"run": self.plan.run, "plan": self.plan.digest},
-        )
+        asked = self._releases(0, self._course.weight(self.name))
+        declare(self.plan, self.ledger, asked, repeats=uploads)
 
     def contribute(
         self, params: Float[np.ndarray, "dim"], *, round_: int, weight: float = 1.0
@@ -196,39 +187,9 @@ class Hospital:
                 "patients through any encryption."
             )
 
-    def _events(self, weight: float) -> list[tuple[str, DpEvent, float | None]]:
-        """Kind, event and clip norm of the update and of each scalar that travels with it."""
-        plan = self.plan
-        radius = plan.radius_of(weight)
-        clip_norm = plan.clip_norm if radius == plan.radius else plan.step * radius
-        beside = [
-            (f"scalar {group.name}", scalar_event(plan, group, self.name), group.clip_norm)
-            for group in plan.scalars
-        ]
-        return [("update", self._course.event(self.name, weight), clip_norm), *beside]
-
     def _releases(self, round_: int, weight: float) -> list[Release]:
-        plan = self.plan
-        sampler = "all" if plan.sampling_size is None else "poisson"
-        unprotected = f"the plan's noise is {plan.noise!r}: unprotected"
-        return [
-            Release(
-                kind,
-                event,
-                round=round_,
-                unit=cast(Unit, plan.unit),
-                clip_norm=clip_norm,
-                declared_sampler=sampler,
-                actual_sampler=sampler,
-                noise_source=cast(NoiseName, self._noise_name),
-                reason=unprotected if isinstance(event, NonPrivateDpEvent) else "",
-                details={"plan": plan.digest},
-            )
-            for kind, event, clip_norm in self._events(weight)
-        ]
-
-    @property
-    def _noise_name(self) -> str:
-        if self.plan.noise == "none":
-            return "none"
-        return "operating system" if self._source.protects else "seeded"
+        event = self._course.event(self.name, weight)
+        protects = self._source.protects
+        return releases(
+            self.plan, self.name, event, round_=round_, weight=weight, protects=protects
+        )

@@ -10,6 +10,7 @@ import json
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -277,7 +278,7 @@ class Plan:
         except (ValueError, TypeError, KeyError) as error:
             raise CorruptMessageError(f"These bytes are not a plan: {error}") from error
 
-    @property
+    @cached_property
     def digest(self) -> str:
         """SHA-256 of the plan, in hex: what signatures and ledgers name."""
         return hashlib.sha256(self.to_bytes()).hexdigest()

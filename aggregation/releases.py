@@ -1,8 +1,10 @@
-"""The DP event of what a hospital sends, derived from the plan alone.
+"""What a hospital releases and its DP event, derived from the plan alone.
 
 Nobody types an event beside a mechanism: the ledger, the accountant and the auditor all derive it
 from the plan that the mechanism itself runs by.
 """
+
+from typing import cast
 
 from dp_accounting import (
     ComposedDpEvent,
@@ -18,8 +20,10 @@ from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
 )
+from privacy.ledger import Ledger, Planned, Release
+from privacy.ledger.budget import NoiseSource, Unit
 
-__all__ = ["round_event", "run_event", "scalar_event"]
+__all__ = ["declare", "releases", "round_event", "run_event", "scalar_event"]
 
 
 def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
@@ -73,3 +77,55 @@ def run_event(plan: Plan, hospital: str) -> DpEvent:
         beside = [scalar_event(plan, scalar, hospital) for scalar in plan.scalars]
         event = ComposedDpEvent([event, *beside])
     return SelfComposedDpEvent(event, plan.rounds)
+
+
+def releases(
+    plan: Plan, hospital: str, event: DpEvent, *, round_: int, weight: float, protects: bool
+) -> list[Release]:
+    """Return what a hospital asks its ledger for before it reads a patient: one a release.
+
+    Args:
+      plan: The run's.
+      hospital: Whose.
+      event: Of the update; what travels beside it has events of its own.
+      round_: Version of the model that is answered.
+      weight: Of the update, before the noise.
+      protects: Whether the noise is the operating system's.
+    """
+    radius = plan.radius_of(weight)
+    clip_norm = plan.clip_norm if radius == plan.radius else plan.step * radius
+    parts = [("update", event, clip_norm)]
+    parts += [(f"scalar {s.name}", scalar_event(plan, s, hospital), s.clip_norm)
+              for s in plan.scalars]  # fmt: skip
+    sampler = "all" if plan.sampling_size is None else "poisson"
+    source = "none" if plan.noise == "none" else "operating system" if protects else "seeded"
+    unprotected = f"the plan's noise is {plan.noise!r}: unprotected"
+    return [
+        Release(
+            kind,
+            event,
+            round=round_,
+            unit=cast(Unit, plan.unit),
+            clip_norm=clip_norm,
+            declared_sampler=sampler,
+            actual_sampler=sampler,
+            noise_source=cast(NoiseSource, source),
+            reason=unprotected if isinstance(event, NonPrivateDpEvent) else "",
+            details={"plan": plan.digest},
+        )
+        for kind, event, clip_norm in parts
+    ]
+
+
+def declare(plan: Plan, ledger: Ledger, asked: list[Release], *, repeats: int) -> None:
+    """Enter the plan into a ledger: ``repeats`` rounds of such releases, checked once.
+
+    Raises:
+      BudgetExceededError: Together they pass the budget; nothing was read.
+    """
+    ledger.declare(
+        [Planned(release.kind, release.event) for release in asked],
+        repeats=repeats,
+        unit=plan.unit,
+        context={"run": plan.run, "plan": plan.digest},
+    )

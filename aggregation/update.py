@@ -21,9 +21,10 @@ from numpy.typing import NDArray
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.statistics import STATISTICS
-from privacy.mechanisms import NoiseSource, article_noise, clip, to_integers
+from privacy.errors import InvalidInputError
+from privacy.mechanisms import BoundedIntegers, NoiseSource, article_noise, clip, to_integers
 
-__all__ = ["draw_batches", "noised_scalars", "noised_update"]
+__all__ = ["bounded_rows", "draw_batches", "noised_scalars", "noised_update"]
 
 _LARGEST = 2.0**52  # a sum of a thousand such integers stays inside int64
 
@@ -154,8 +155,23 @@ def _bounded_sum(plan: Plan, rows: NDArray[np.float64], radius: int) -> NDArray[
     if plan.clip_norm is None:
         whole = np.rint(rows * (radius / plan.radius) / plan.step).astype(np.int64)
         return np.asarray(whole.sum(axis=0))
+    return bounded_rows(plan, rows, radius).sum()
+
+
+def bounded_rows(
+    plan: Plan, rows: Float[np.ndarray, "patients dim"], radius: int
+) -> BoundedIntegers:
+    """Clip each row, weigh it, and round it to integers of norm at most ``radius``.
+
+    Args:
+      plan: With a clip norm.
+      rows: One gradient a patient, in units of the parameters.
+      radius: ``plan.radius_of`` the weight.
+    """
+    if plan.clip_norm is None:
+        raise InvalidInputError("Rows are bounded by the plan's clip norm; this plan has none.")
     clipped = clip(rows, clip_norm=plan.clip_norm)
     if radius < plan.radius:
         shorter = plan.step * radius
         clipped = clip(clipped.values * (radius / plan.radius), clip_norm=shorter)
-    return to_integers(clipped, radius=radius).sum()
+    return to_integers(clipped, radius=radius)

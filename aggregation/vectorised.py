@@ -2,7 +2,8 @@
 
 A ``Federation`` holds an object, a ledger and a key for each hospital; here a block of hospitals is
 computed in one go, and what is kept of it is its integer sum. Sums are those that every sealing
-scheme opens to. For experiments: nothing is sealed, signed or written.
+scheme opens to; nothing is sealed or signed. The budget is checked once for all hospitals, or, with
+``ledgers``, in each hospital's own before a patient is read.
 
 >>> fleet = Fleet.simulated(plan, lambda: network.blocks(), seed=0)    # doctest: +SKIP
 >>> params, patients = fleet.advance(plan.first_model())              # doctest: +SKIP
@@ -21,11 +22,14 @@ from dp_accounting import DpEvent, NeighboringRelation, NonPrivateDpEvent
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from aggregation.books import Books
+from aggregation.federation import sealing_for
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
 from privacy._validate import natural
 from privacy.accounting import epsilon
 from privacy.errors import InvalidInputError, RefusedError
+from privacy.ledger import Ledger
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded, clip, to_integers
 
 __all__ = ["Fleet", "HospitalBlock", "Phases"]
@@ -64,6 +68,7 @@ class Phases:
       integers: Rounding, repairing and checking.
       sums: Sums of each hospital.
       noise: Samples and shares of noise.
+      ledgers: Spending, and keeping digests.
     """
 
     read: float = 0.0
@@ -72,6 +77,7 @@ class Phases:
     integers: float = 0.0
     sums: float = 0.0
     noise: float = 0.0
+    ledgers: float = 0.0
 
     def add_up(self, other: "Phases") -> None:
         """Add the seconds of another part of the work."""
@@ -88,7 +94,9 @@ class Fleet:
       - the block's size and the number of threads change nothing that is seeded;
       - the patients held at a time are those of ``threads`` + 1 blocks, whatever the number of
         hospitals; seeded noise keeps one stream (about 1 kB) a hospital besides;
-      - a plan whose total passes the budget is refused before a patient is read.
+      - a plan whose total passes the budget is refused before a patient is read;
+      - with ``ledgers``, each round is spent in every hospital's own ledger before a block is
+        asked for; of a hospital whose ledger refuses, nothing is computed and no noise is summed.
 
     Args:
       plan: One step a round, the patient as the unit, clipped; noise none, local or shared.
@@ -96,6 +104,8 @@ class Fleet:
       source: Of each hospital, by number; None: the operating system for all.
       target_epsilon: Budget of each hospital.
       threads: Blocks that are computed at the same time.
+      ledgers: Fetches each hospital's ledger, by number (``aggregation.books``); None: none are
+        kept. Their bytes are those of the scheme ``plain``, which the plan must name.
 
     Raises:
       InvalidInputError: A plan that this path does not cover.
@@ -110,6 +120,7 @@ class Fleet:
         source: Callable[[int], NoiseSource] | None = None,
         target_epsilon: float = math.inf,
         threads: int = 1,
+        ledgers: Callable[[int], Ledger] | None = None,
     ) -> None:
         natural(threads=threads, least=1)
         if (
@@ -135,6 +146,8 @@ class Fleet:
         self._sources = [source(k) for k in range(len(plan.hospitals))] if source else []
         self._events: dict[float, DpEvent] = {}
         self.spent = self._afford(target_epsilon)
+        self._books = None if ledgers is None else self._keep(ledgers)
+        self._round = 0
 
     @classmethod
     def simulated(
@@ -144,10 +157,15 @@ class Fleet:
         *,
         seed: int | tuple[int, ...],
         threads: int = 1,
+        ledgers: Callable[[int], Ledger] | None = None,
     ) -> "Fleet":
         """Return a fleet that draws what ``Federation.simulated`` with this seed draws."""
         parts = (seed,) if isinstance(seed, int) else seed
-        return cls(plan, blocks, source=lambda k: Seeded((*parts, k)), threads=threads)
+
+        def source(hospital: int) -> NoiseSource:
+            return Seeded((*parts, hospital))
+
+        return cls(plan, blocks, source=source, threads=threads, ledgers=ledgers)
 
     def event(self, hospital: int) -> DpEvent:
         """The event of one round of one hospital, by its number."""
@@ -171,7 +189,7 @@ class Fleet:
             yield updates
 
     def _updates(self, params: NDArray[np.float64]) -> Iterator[tuple[NDArray[np.int64], int]]:
-        first = 0
+        granted, first, passed = self._spend(), 0, 0
 
         def numbered() -> Iterator[tuple[int, HospitalBlock]]:
             nonlocal first
@@ -185,43 +203,85 @@ class Fleet:
         source = numbered()
         with ThreadPoolExecutor(self._threads) as pool:
             waiting = [
-                pool.submit(self._compute, params, *b) for b in islice(source, self._threads)
+                pool.submit(self._compute, params, granted, *b)
+                for b in islice(source, self._threads)
             ]
             while waiting:
                 done = waiting.pop(0)
-                following = islice(source, 1)
-                waiting += [pool.submit(self._compute, params, *block) for block in following]
+                waiting += [
+                    pool.submit(self._compute, params, granted, *b) for b in islice(source, 1)
+                ]
                 updates, took_part, phases = done.result()
                 self.phases.add_up(phases)
+                self._attach(passed, updates, granted)
+                passed += len(updates)
                 yield updates, took_part
         if first != len(self.plan.hospitals):
             raise InvalidInputError(
                 f"The blocks hold {first} hospitals, the plan {len(self.plan.hospitals)}."
             )
 
+    def _keep(self, ledgers: Callable[[int], Ledger]) -> Books:
+        if self.plan.scheme != "plain":
+            raise InvalidInputError(
+                f"Ledgers keep digests of what is sent, and a fleet seals nothing: scheme "
+                f"{self.plan.scheme!r} can't be told. Use scheme='plain', or Federation."
+            )
+        sealer = sealing_for(self.plan).sealer("fleet")
+        protects = self._shared is not None
+        return Books(self.plan, ledgers, self.event, sealer, protects=protects)
+
+    def _spend(self) -> NDArray[np.bool_]:
+        """Return which hospitals take part in the next round."""
+        everybody = np.ones(len(self.plan.hospitals), dtype=np.bool_)
+        if self._books is None:
+            return everybody
+        start = perf_counter()
+        if self._round == 0:
+            self._books.join()
+        granted = self._books.spend(self._round)
+        self._round += 1
+        self.phases.ledgers += perf_counter() - start
+        return granted
+
+    def _attach(self, first: int, updates: NDArray[np.int64], granted: NDArray[np.bool_]) -> None:
+        if self._books is not None:
+            start = perf_counter()
+            self._books.attach(first, updates, granted[first : first + len(updates)])
+            self.phases.ledgers += perf_counter() - start
+
     def _compute(
-        self, params: NDArray[np.float64], first: int, block: HospitalBlock
+        self,
+        params: NDArray[np.float64],
+        granted: NDArray[np.bool_],
+        first: int,
+        block: HospitalBlock,
     ) -> tuple[NDArray[np.int64], int, Phases]:
         phases = Phases()
         features, outcomes, offsets = block.features, block.outcomes, block.offsets
         count, dim = len(offsets) - 1, self.plan.model.dim
+        take = granted[first : first + count]
         self._check_sizes(first, offsets)
+        if not take.all():
+            rows = np.repeat(take, np.diff(offsets))
+            features, outcomes = features[rows], outcomes[rows]
+            offsets = np.concatenate([[0], np.cumsum(rows)])[offsets]
         if self.plan.sampling_size is not None:
             start = perf_counter()
             taken = self._sample(first, offsets)
             features, outcomes = features[taken], outcomes[taken]
             offsets = np.concatenate([[0], np.cumsum(taken)])[offsets]
             phases.noise += perf_counter() - start
-        rows = self._bounded_rows(params, features, outcomes, phases)
+        bounded = self._bounded_rows(params, features, outcomes, phases)
         start = perf_counter()
         updates = np.zeros((count, dim), dtype=np.int64)
         full = np.diff(offsets) > 0
         if full.any():
-            updates[full] = np.add.reduceat(rows, offsets[:-1][full], axis=0)
+            updates[full] = np.add.reduceat(bounded, offsets[:-1][full], axis=0)
         phases.sums += perf_counter() - start
         if self.plan.share_std > 0:
             start = perf_counter()
-            updates += self._noise(first, count)
+            updates += self._noise(first, count) * take[:, None]
             phases.noise += perf_counter() - start
         return updates, len(outcomes), phases
 

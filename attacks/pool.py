@@ -18,10 +18,11 @@ import math
 
 import numpy as np
 from jaxtyping import Float, Int, Real
+from scipy.linalg import solve_triangular
 
 from aggregation.plan import Plan
 
-__all__ = ["article_log_ratios", "log_ratios", "posterior"]
+__all__ = ["article_log_ratios", "log_ratios", "matrix_log_ratios", "posterior"]
 
 _ROUNDING = 1 / 12  # variance of what rounding alone leaves, in squared integer steps
 
@@ -45,6 +46,41 @@ def log_ratios(
     gaps = (left[..., None, :] - rows) ** 2
     ratios = ((left**2).sum(-1)[..., None] - gaps.sum(-1)) / (2 * max(std**2, _ROUNDING))
     return _sampled(np.asarray(ratios), prob)
+
+
+def matrix_log_ratios(
+    residuals: Real[np.ndarray, "*targets openings dim"],
+    moves: Real[np.ndarray, "*targets candidates openings dim"],
+    *,
+    openings: Float[np.ndarray, "openings uploads"],
+    std: float,
+) -> Float[np.ndarray, "*targets candidates"]:
+    r"""Return the log-likelihood of each candidate where one upload's noise is in several openings.
+
+    Openings are :math:`A (x + z)`, z independent normal noise of the uploads, so their noise has
+    covariance :math:`s^2 A A^\top` on each coordinate, and with its Cholesky factor L a candidate
+    that moves them by M is worth :math:`(\lVert L^{-1} R \rVert^2 - \lVert L^{-1} (R - M)
+    \rVert^2) / 2`, R what is left of them: the matrix mechanism's likelihood, exactly (Denisov et
+    al. 2022, arXiv 2202.08312v2, section 2). Uploads that differ by the models which earlier
+    openings led to change nothing: those models are seen.
+
+    Args:
+      residuals: The openings less what is known, in integer steps, for each target.
+      moves: What each candidate would add to every opening, in integer steps.
+      openings: A, one column an upload; those of colluders, who know their noise, are left out.
+      std: Noise on a coordinate of *one upload*, in integer steps; 0 is taken as rounding alone.
+    """
+    lower = np.linalg.cholesky(max(std**2, _ROUNDING) * (openings @ openings.T))
+
+    def whitened(values: Real[np.ndarray, "*any openings dim"]) -> Float[np.ndarray, "*any all"]:
+        count, dim = values.shape[-2:]
+        columns = np.moveaxis(values.astype(np.float64), -2, 0).reshape(count, -1)
+        white = solve_triangular(lower, columns, lower=True).reshape(count, *values.shape[:-2], dim)
+        return np.asarray(np.moveaxis(white, 0, -2).reshape(*values.shape[:-2], count * dim))
+
+    left, added = whitened(residuals), whitened(moves)
+    gaps = (left[..., None, :] - added) ** 2
+    return np.asarray(((left**2).sum(-1)[..., None] - gaps.sum(-1)) / 2)
 
 
 def article_log_ratios(

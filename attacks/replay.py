@@ -8,7 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aggregation.plan import Plan
-from privacy.mechanisms import clip, to_integers
+from aggregation.update import bounded_rows
 
 __all__ = ["integer_rows"]
 
@@ -18,9 +18,19 @@ def integer_rows(
     params: Float[np.ndarray, "dim"],
     records: Float[np.ndarray, "patients features"],
     labels: Int[np.ndarray, "patients"],
+    *,
+    radius: int | None = None,
 ) -> Int[np.ndarray, "patients dim"]:
-    """Return each record's clipped and rounded gradient, in integer steps, without noise."""
+    """Return each record's clipped and rounded gradient, in integer steps, without noise.
+
+    Args:
+      plan: What was agreed.
+      params: The model that the hospital answered.
+      records: One row a patient.
+      labels: Their outcomes.
+      radius: What the upload's weight makes of the plan's (``Plan.radius_of``); None: weight 1.
+    """
     rows = plan.model.per_patient_gradients(params, records, labels)
     if plan.clip_norm is None:
         return np.rint(rows / plan.step).astype(np.int64)
-    return to_integers(clip(rows, clip_norm=plan.clip_norm), radius=plan.radius).values
+    return bounded_rows(plan, rows, plan.radius if radius is None else radius).values

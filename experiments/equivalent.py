@@ -4,11 +4,12 @@ On a simulated network every hospital can be given any number of patients. A hos
 from m of its own; a federation learns from n of each of its hospitals. The *data equivalent* of
 joining is m/n for that m at which the hospital alone is as good as the federation is at n, by the
 within-site AUC on other patients of the same hospitals. Where no m that was tried is enough, the
-ratio is *at least* the largest m over n, and says so.
+ratio is *at least* the largest m over n, and says so. ``experiments.equivalent_heart`` asks the
+same of real hospitals.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -28,7 +29,7 @@ from experiments.settings import SETTINGS
 
 __all__ = ["Curve", "Equivalent", "crossing"]
 
-ALONE = (25, 50, 100, 200, 400, 800, 1600, 3200)
+ALONE = (25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)
 JOINED = (25, 50, 100, 200, 400)
 _TEST_DRAWS = (1_000, 1_001, 1_002)
 
@@ -66,7 +67,7 @@ class Equivalent:
     epsilon: float = 1.0
     ridge: float = 10.0
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    code_version: int = 1
+    code_version: int = 2
 
     @property
     def config(self) -> Mapping[str, Any]:
@@ -141,7 +142,9 @@ class Equivalent:
     ) -> list[dict[str, Any]]:
         found = []
         for k, n in enumerate(JOINED):
-            m = np.array([crossing(own, ours[k]) for own, ours in zip(alone, joined, strict=True)])
+            m = np.array(
+                [crossing(ALONE, own, ours[k]) for own, ours in zip(alone, joined, strict=True)]
+            )
             logs = np.log(m / n)
             half = 0.0
             if len(logs) > 1:
@@ -180,20 +183,26 @@ class Equivalent:
         return pool
 
 
-def crossing(alone: tuple[float, ...], level: float) -> float:
-    """Return the m at which hospitals alone reach an AUC: the last crossing, straight in log m.
+def crossing(sizes: Sequence[int], alone: Sequence[float], level: float) -> float:
+    """Return the m at which hospitals alone reach an AUC: the first crossing, straight in log m.
 
     Below the smallest m that was tried it is that m; above the largest, the largest.
+
+    Args:
+      sizes: Every m that was tried, rising.
+      alone: AUC at each of them; where it falls the best before stands, as more data never serves
+        worse.
+      level: The AUC to reach.
     """
-    logs = np.log(ALONE)
-    best = np.maximum.accumulate(alone)  # more data never serves worse; what falls is chance
+    best = np.maximum.accumulate(alone)
     if level >= best[-1]:
-        return float(ALONE[-1])
+        return float(sizes[-1])
     k = int(np.argmax(best > level))
     if k == 0:
-        return float(ALONE[0])
+        return float(sizes[0])
     part = (level - best[k - 1]) / (best[k] - best[k - 1])
-    return float(np.exp(logs[k - 1] + part * (logs[k] - logs[k - 1])))
+    low, high = math.log(sizes[k - 1]), math.log(sizes[k])
+    return math.exp(low + part * (high - low))
 
 
 def _first(pool: Mapping[str, Patients], count: int) -> dict[str, Patients]:

@@ -71,9 +71,14 @@ def _mean_error(sites: Mapping[str, Scored]) -> float:
 
 
 def _joined(parts: Sequence[Patients]) -> Patients:
-    return Patients(
-        np.concatenate([p.features for p in parts]), np.concatenate([p.outcomes for p in parts])
+    """All of a hospital's test patients in the order of their numbers."""
+    ids = np.concatenate([p.ids for p in parts])
+    whole = Patients(
+        np.concatenate([p.features for p in parts]),
+        np.concatenate([p.outcomes for p in parts]),
+        ids,
     )
+    return whole.take(np.argsort(ids))
 
 
 def clinical_table(record: Record) -> Table:

@@ -24,6 +24,9 @@ LABELS = {
     "sealed": "sealed sum, shared noise",
     "local only": "local training only",
     "pooled": "pooled training",
+    "synchronous": "all wait for all",
+    "corrected": "own pace, corrected FedBuff",
+    "memory": "own pace, Memory",
 }
 LOOKS = {
     "none": ("#000000", "X"),
@@ -32,6 +35,9 @@ LOOKS = {
     "sealed": ("#0072B2", "o"),
     "local only": ("#009E73", "v"),
     "pooled": ("#666666", "D"),
+    "synchronous": ("#0072B2", "<"),
+    "corrected": ("#CC79A7", "P"),
+    "memory": ("#56B4E9", "*"),
 }
 _LABELLED = (0.1, 1.0, 10.0, None)
 _OFFSETS = {"local": (-5, 6), "sealed": (5, -10)}

@@ -11,10 +11,10 @@ from rich.table import Table
 
 from experiments.figures import draw_frontier, save
 from experiments.grid import cells, chosen_grid, command_of, full_grid, group, quick_grid
+from experiments.grid_figures import ABLATIONS, draw_factors
 from experiments.lineups import Settings
-from experiments.points import Point
 from experiments.record import Record, writable_folder
-from experiments.sweep import sweep
+from experiments.sweep import Point, sweep
 
 __all__ = [
     "LEGEND",
@@ -46,22 +46,34 @@ def run(
 
 
 def draw(out: Path, records: Sequence[Record]) -> tuple[Path, Path]:
-    """Write ``figures/frontier.svg`` and ``.png``."""
+    """Write ``figures/frontier.svg`` and ``.png``; rows, where nothing of the frontier is there."""
     folder = writable_folder(out / "figures")
-    return save(draw_frontier(records), folder / "frontier")
+    core = [r for r in records if _on_frontier(r)]
+    return save(draw_frontier(core) if core else draw_factors(records), folder / "frontier")
 
 
 def tables(records: Sequence[Record]) -> list[Table]:
-    """The records as tables for the terminal, one a regime and model."""
-    return [
-        _table(f"{_REGIMES[regime]} ({model})", [r for r in records if _panel(r) == panel])
-        for panel in dict.fromkeys(_panel(r) for r in records)
-        for regime, model in [panel]
-    ]
+    """The records as tables for the terminal, one for each setting in which designs compare."""
+    titles = dict.fromkeys(_title(r) for r in records)
+    return [_table(title, [r for r in records if _title(r) == title]) for title in titles]
 
 
-def _panel(record: Record) -> tuple[str, str]:
-    return record.config["regime"], record.config["model"]
+def _on_frontier(record: Record) -> bool:
+    """Whether a point varies design and epsilon alone: others would cross each other's lines."""
+    c = record.config
+    plain = (c["experiment"], c["cohort"], c["local_steps"]) == ("frontier", "heart", 1)
+    return plain and c["sees"] is None and c["ablation"] is None
+
+
+def _title(record: Record) -> str:
+    c = record.config
+    more = [c["cohort"]] if c["cohort"] != "heart" else []
+    more += [f"{c['local_steps']} local steps"] if c["local_steps"] > 1 else []
+    more += [f"seen by the {c['sees'].replace('_', ' ')}"] if c["sees"] else []
+    more += [f"{c['arrival']}, {c['buffer']} hospitals a sum"] if "arrival" in c else []
+    if c["ablation"] and "arrival" not in c:
+        more.append(f"{c['ablation']} {ABLATIONS[c['ablation']](c):g}")
+    return ", ".join([f"{_REGIMES[c['regime']]} ({c['model']})", *more])
 
 
 def _table(title: str, records: Sequence[Record]) -> Table:

@@ -11,13 +11,14 @@ as the sealed ones, bit for bit (a test re-runs a sample sealed).
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
 from experiments.design import CEILING, DESIGNS, FLOOR
 from experiments.lineups import Settings
+from experiments.paced_points import ARRIVALS, PacedPoint
 from experiments.points import KEY_HOLDER, Point
 from experiments.record import Record, config_hash
 from experiments.settings import REGIMES, SETTINGS, Setting
@@ -26,6 +27,7 @@ from privacy.errors import InvalidInputError
 __all__ = [
     "EPSILONS",
     "GROUPS",
+    "Cell",
     "cells",
     "chosen_grid",
     "command_of",
@@ -33,6 +35,8 @@ __all__ = [
     "group",
     "quick_grid",
 ]
+
+Cell = Point | PacedPoint
 
 EPSILONS = (0.1, 0.3, 1.0, 3.0, 10.0, None)
 _FINITE = tuple(e for e in EPSILONS if e is not None)
@@ -167,7 +171,23 @@ def _ablation(seed: int) -> list[Point]:
     return points
 
 
-def group(name: str, seed: int = 0) -> list[Point]:
+def _own_pace(seed: int) -> list[PacedPoint]:
+    """Who waits for whom: all for all, FedBuff corrected for pace, Memory; one-step uploads."""
+    seeds = tuple(range(seed, seed + _SEEDS["full"]))
+    return [PacedPoint(arrival, e, seeds=seeds) for arrival in ARRIVALS for e in (1.0, None)]
+
+
+def _buffers(seed: int) -> list[PacedPoint]:
+    """Other numbers of hospitals in a sum, around the points of ``_own_pace``."""
+    seeds = tuple(range(seed, seed + _SEEDS["full"]))
+    return [
+        PacedPoint(arrival, 1.0, buffer=buffer, seeds=seeds, ablation="buffer size")
+        for arrival in ARRIVALS[1:]
+        for buffer in (2, 4)
+    ]
+
+
+def group(name: str, seed: int = 0) -> list[Cell]:
     """Return the points of one group of the published grid.
 
     Raises:
@@ -178,7 +198,7 @@ def group(name: str, seed: int = 0) -> list[Point]:
     return list(GROUPS[name](seed))
 
 
-GROUPS = MappingProxyType(
+GROUPS: Mapping[str, Callable[[int], Sequence[Cell]]] = MappingProxyType(
     {
         "small": lambda seed: _core("small", "mlp", seed),
         "full": lambda seed: _core("full", "logistic", seed),
@@ -189,12 +209,14 @@ GROUPS = MappingProxyType(
         "fedavg": _walks,
         "framingham": lambda seed: _factor(seed, cohort="framingham"),
         "network": _networks,
+        "memory": _own_pace,
+        "buffer": _buffers,
     }
 )
 """The published grid, by what is varied."""
 
 
-def full_grid(seed: int = 0) -> list[Point]:
+def full_grid(seed: int = 0) -> list[Cell]:
     """All groups, in order."""
     return [point for name in GROUPS for point in group(name, seed)]
 
@@ -226,7 +248,7 @@ def chosen_grid(
     return list(dict.fromkeys(points))
 
 
-def cells(names: Sequence[str], seed: int = 0) -> list[Point]:
+def cells(names: Sequence[str], seed: int = 0) -> list[Cell]:
     """Return points of the published grid by their records' names.
 
     Raises:
@@ -258,5 +280,5 @@ def command_of(record: Record) -> str:
     )
 
 
-def _names(points: Sequence[Point]) -> set[str]:
+def _names(points: Sequence[Cell]) -> set[str]:
     return {config_hash(point.config) for point in points}

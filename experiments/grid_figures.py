@@ -17,17 +17,18 @@ from experiments.figures import LABELS, LOOKS, draw_frontier
 from experiments.record import Record
 from experiments.sweep import Point
 
-__all__ = ["FIGURES", "Drawing"]
+__all__ = ["ABLATIONS", "FIGURES", "Drawing"]
 
-_ABLATIONS = {
+ABLATIONS: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
     "batch size": lambda c: c["setting"]["sampling_size"],
     "width": lambda c: c["width"],
     "local steps": lambda c: c["local_steps"],
     "clip norm": lambda c: c["setting"]["clip_norm"],
     "colluders": lambda c: c["colluders"],
     "rounds": lambda c: c["setting"]["rounds"],
+    "buffer size": lambda c: c["buffer"],
 }
-_FACTORS = ("model", "regime", "fedavg", "framingham", "network", "adversary")
+_FACTORS = ("model", "regime", "fedavg", "memory", "framingham", "network", "adversary")
 
 
 @dataclass(frozen=True)
@@ -43,13 +44,19 @@ class Drawing:
     draw: Callable[[Sequence[Record]], Figure]
 
 
-def _base(seed: int) -> list[Point]:
+def _base(seed: int) -> list[grid.Cell]:
     """The core's points around which one thing is varied."""
     wanted = (("none", None), ("local", 1.0), ("sealed", 1.0))
     return [p for p in grid.group("small", seed) if (p.design, p.epsilon) in wanted]
 
 
-def _groups(*names: str) -> Callable[[int], list[Point]]:
+def _ablations(seed: int) -> list[grid.Cell]:
+    """All ablations, and the points around which they vary one thing."""
+    paced = [p for p in grid.group("memory", seed) if (p.design, p.epsilon) == ("sealed", 1.0)]
+    return [*_base(seed), *grid.group("ablation", seed), *paced, *grid.group("buffer", seed)]
+
+
+def _groups(*names: str) -> Callable[[int], Sequence[Point]]:
     return lambda seed: [point for name in names for point in grid.group(name, seed)]
 
 
@@ -90,17 +97,16 @@ def draw_headline(records: Sequence[Record]) -> Figure:
 def draw_ablations(records: Sequence[Record]) -> Figure:
     """AUC and risk as one thing is varied, one column each; the core's own point among them."""
     base = [r for r in records if r.config["ablation"] is None]
-    names = [n for n in _ABLATIONS if any(r.config["ablation"] == n for r in records)]
+    names = [n for n in ABLATIONS if any(r.config["ablation"] == n for r in records)]
     figure = Figure(figsize=(2.2 * max(len(names), 1), 4.4), layout="constrained")
     axes = figure.subplots(2, max(len(names), 1), sharey="row", squeeze=False)
     for column, name in enumerate(names):
         varied = [r for r in records if r.config["ablation"] == name]
-        designs = dict.fromkeys(r.config["design"] for r in varied)
-        for design in designs:
-            ours = [r for r in (*varied, *base) if r.config["design"] == design]
-            ours.sort(key=lambda r: _ABLATIONS[name](r.config))
+        for kind in dict.fromkeys(_kind(r) for r in varied):
+            ours = [r for r in (*varied, *base) if _kind(r) == kind]
+            ours.sort(key=lambda r: ABLATIONS[name](r.config))
             for ax, metric in zip(axes[:, column], ("auc_within", "risk"), strict=True):
-                _line(ax, [_ABLATIONS[name](r.config) for r in ours], ours, metric, design)
+                _line(ax, [float(ABLATIONS[name](r.config)) for r in ours], ours, metric, kind)
         axes[1, column].axhline(0.1, color="#555555", linestyle=":", linewidth=1)
         axes[1, column].set_xlabel(name)
         for ax in axes[:, column]:
@@ -127,7 +133,7 @@ def draw_factors(records: Sequence[Record]) -> Figure:
         (right, "risk", "risk (guessing: 0.1)"),
     ):
         for row, record in zip(rows, records, strict=True):
-            colour, marker = LOOKS[record.config["design"]]
+            colour, marker = LOOKS[_kind(record)]
             value = record.metrics[metric]
             ax.errorbar(
                 [value["value"]], [row], xerr=_spread([value]), color=colour, marker=marker,
@@ -167,12 +173,17 @@ def draw_at_risk(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _line(ax: Axes, x: list[float], records: Sequence[Record], metric: str, design: str) -> None:
+def _kind(record: Record) -> str:
+    """What tells a line: the rule of arrival at everybody's own pace, else the design."""
+    return str(record.config.get("arrival", record.config["design"]))
+
+
+def _line(ax: Axes, x: list[float], records: Sequence[Record], metric: str, kind: str) -> None:
     values = [r.metrics[metric] for r in records]
-    colour, marker = LOOKS[design]
+    colour, marker = LOOKS[kind]
     ax.errorbar(
         x, [v["value"] for v in values], yerr=_spread(values), color=colour, marker=marker,
-        markersize=5, elinewidth=0.7, label=LABELS[design],
+        markersize=5, elinewidth=0.7, label=LABELS[kind],
     )  # fmt: skip
 
 
@@ -189,7 +200,8 @@ def _name(record: Record) -> str:
     epsilon = "∞" if c["epsilon"] is None else f"{c['epsilon']:g}"
     walk = "" if c["local_steps"] == 1 else f", {c['local_steps']} steps"
     seen = "" if c["sees"] is None else f", {c['sees'].replace('_', ' ')}"
-    return f"{c['cohort']} {c['regime']} {c['model']}{walk}, {c['design']} ε={epsilon}{seen}"
+    paced = f", {c['arrival']}" if "arrival" in c else ""
+    return f"{c['cohort']} {c['regime']} {c['model']}{walk}{paced}, {c['design']} ε={epsilon}{seen}"
 
 
 FIGURES: Mapping[str, Drawing] = MappingProxyType(
@@ -197,7 +209,7 @@ FIGURES: Mapping[str, Drawing] = MappingProxyType(
         "frontier": Drawing(_groups("full", "small"), draw_frontier),
         "headline": Drawing(scaling.grid, draw_headline),
         "factors": Drawing(_groups(*_FACTORS), draw_factors),
-        "ablations": Drawing(lambda s: [*_base(s), *grid.group("ablation", s)], draw_ablations),
+        "ablations": Drawing(_ablations, draw_ablations),
         "at-risk": Drawing(_base, draw_at_risk),
     }
 )

@@ -11,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.asynchrony import GAP
+from experiments.correction import RULES_COMPARED
 from experiments.record import Record
 
 __all__ = ["draw_asynchrony", "draw_calibration", "draw_correction"]
@@ -33,24 +34,29 @@ _FITS = {"as_trained": ("#D55E00", "o", "as trained"),
 
 
 def draw_asynchrony(records: Sequence[Record]) -> Figure:
-    """Gap and AUC against simulated time, gap against bytes; one row a cohort."""
-    cohorts = list(dict.fromkeys(r.config["cohort"] for r in records))
-    figure = Figure(figsize=(10.5, 3.4 * len(cohorts) + 0.8), layout="constrained")
-    rows = figure.subplots(len(cohorts), 3, squeeze=False)
+    """Gap and AUC against simulated time and against bytes; one row a cohort."""
+    cohorts = sorted({r.config["cohort"] for r in records})
+    figure = Figure(figsize=(13.0, 3.2 * len(cohorts) + 0.8), layout="constrained")
+    rows = figure.subplots(len(cohorts), 4, squeeze=False)
     for row, cohort in zip(rows, cohorts, strict=True):
-        own = [r for r in records if r.config["cohort"] == cohort]
-        for record in {r.config["rule"]: r for r in own}.values():
-            _draw_run(list(row), record)
-        row[0].axhline(GAP, color="#555555", linewidth=0.6)
-        row[1].axhline(GAP, color="#555555", linewidth=0.6)
-        row[2].axhline(own[0].metrics["pooled_auc"], color="#555555", linewidth=0.6)
-        row[0].set(ylabel=f"{cohort}: excess loss over pooled (nats)", xlabel="simulated time")
-        row[1].set(xlabel="kB of all uploads before sealing", xscale="log")
-        row[2].set(ylabel="within-site AUC", xlabel="simulated time")
+        own = {r.config["rule"]: r for r in records if r.config["cohort"] == cohort}
+        for rule in _PATHS:
+            if rule in own:
+                _draw_run(list(row), own[rule])
+        pooled = next(iter(own.values())).metrics["pooled_auc"]
+        row[0].set(ylabel=f"{cohort}: excess loss over pooled (nats)")
+        row[2].set(ylabel="within-site AUC")
         for ax in row[:2]:
+            ax.axhline(GAP, color="#555555", linewidth=0.6)
             ax.set(yscale="log", ylim=(1e-5, 1.0))
-        row[2].set(ylim=(own[0].metrics["pooled_auc"] - 0.15, own[0].metrics["pooled_auc"] + 0.02))
-    _legend(figure, rows[0][0], columns=5)
+        for ax in row[2:]:
+            ax.axhline(pooled, color="#555555", linewidth=0.6)
+            ax.set(ylim=(pooled - 0.15, pooled + 0.02))
+        for ax in row[::2]:
+            ax.set(xlabel="simulated time")
+        for ax in row[1::2]:
+            ax.set(xlabel="kB of all uploads before sealing", xscale="log")
+    _legend(figure, rows[0][0], columns=6)
     return figure
 
 
@@ -59,19 +65,22 @@ def _draw_run(row: list[Axes], record: Record) -> None:
     m = record.metrics
     style = {"color": colour, "linestyle": dash, "linewidth": 1.3, "label": record.config["rule"]}
     gaps = [max(g, 1e-9) for g in m["gap"]]
+    begun = next((k for k, sent in enumerate(m["bytes"]) if sent > 0), len(gaps))
+    sent = [b / 1e3 for b in m["bytes"][begun:]]  # nothing sent has no place on a logarithmic axis
     row[0].plot(m["time"], gaps, **style)
-    sent = [(b / 1e3, g) for b, g in zip(m["bytes"], gaps, strict=True) if b > 0]
-    row[1].plot([b for b, _ in sent], [g for _, g in sent], **style)
+    row[1].plot(sent, gaps[begun:], **style)
     row[2].plot(m["time"][1:], m["auc"][1:], **style)
+    row[3].plot(sent, m["auc"][begun:], **style)
 
 
 def draw_correction(records: Sequence[Record]) -> Figure:
     """Within-site AUC of each rule, and each hospital's or tier's calibration error."""
-    cohorts = list(dict.fromkeys(r.config["cohort"] for r in records))
+    cohorts = sorted({r.config["cohort"] for r in records})
     figure = Figure(figsize=(9.5, 4.0 * len(cohorts) + 0.6), layout="constrained")
     rows = figure.subplots(len(cohorts), 2, squeeze=False, sharey="row")
     for row, cohort in zip(rows, cohorts, strict=True):
         own = [r for r in records if r.config["cohort"] == cohort]
+        own.sort(key=lambda r: RULES_COMPARED.index(r.config["rule"]))
         places = [len(own) - 1 - k for k in range(len(own))]
         for place, record in zip(places, own, strict=True):
             _draw_rule(list(row), place, record.metrics)
@@ -105,7 +114,9 @@ def _draw_rule(row: list[Axes], place: int, metrics: Mapping[str, Any]) -> None:
 
 def draw_calibration(records: Sequence[Record], rule: str = "fedavg") -> Figure:
     """Observed against predicted risk of one rule, a panel a hospital or tier."""
-    own = [r for r in records if r.config["rule"] == rule]
+    own = sorted(
+        (r for r in records if r.config["rule"] == rule), key=lambda r: str(r.config["cohort"])
+    )
     panels = [(r, g) for r in own for g in r.metrics["as_trained"]["groups"]]
     columns = min(3, max(1, len(panels)))
     lines = -(-max(1, len(panels)) // columns)

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.federation import Outcome
-from aggregation.patients import Schema
+from aggregation.patients import Patients, Schema
 from attacks import ClosedForm, Prior, TabLeak, lineup, observe
 from attacks.fedavg import FedAvgInversion
 from attacks.intervals import success_rate
@@ -28,7 +28,16 @@ from experiments.cohorts import Fold
 from experiments.informed_lineups import Group, name_targets
 from privacy.errors import InvalidInputError
 
-__all__ = ["LINEUP", "LineUp", "Settings", "attack_round", "risk", "traits_of", "worst_risk"]
+__all__ = [
+    "LINEUP",
+    "LineUp",
+    "Settings",
+    "attack_round",
+    "people_beside",
+    "risk",
+    "traits_of",
+    "worst_risk",
+]
 
 INFORMED = "informed"
 LINEUP = 10
@@ -109,7 +118,9 @@ def attack_round(
     prior = Prior.from_schema(schema)
     rng = np.random.default_rng([*seed, 1])
     shown = []
-    people = {name: _people(name, outcome, split, rng) for name in outcome.drawn}
+    people = {
+        name: people_beside(name, drawn[0][0], split, rng) for name, drawn in outcome.drawn.items()
+    }
 
     def batch(hospital: str) -> str:
         return "/".join(map(str, seed if adversary == "server_sealed" else (*seed, hospital)))
@@ -138,13 +149,15 @@ def attack_round(
     return tuple(shown)
 
 
-def _people(hospital: str, outcome: Outcome, split: Fold, rng: np.random.Generator) -> list[Group]:
+def people_beside(
+    hospital: str, batch: Patients, split: Fold, rng: np.random.Generator
+) -> list[Group]:
     """For each target of a hospital's first batch: itself, and nine of its outcome left out.
 
     At most ``TARGETS``, drawn at random; a target with fewer than nine such people in its hospital
     (the well of a hospital where nearly all are ill) has no line-up.
     """
-    batch, held_out = outcome.drawn[hospital][0][0], split.test[hospital]
+    held_out = split.test[hospital]
     traits = traits_of(batch.features, hospital, split)
     groups = []
     for row in rng.permutation(len(batch))[:TARGETS]:

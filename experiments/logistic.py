@@ -139,8 +139,8 @@ class Problem:
         return max(0.0, self.objective(params) - self.objective(self.optimum))
 
     def alone(self, name: str) -> "Problem":
-        """One hospital's own problem, with the same ridge in patients."""
-        return Problem({name: self.patients[name]}, self.ridge)
+        """One hospital's own problem, with its part of the ridge: F is their mean, by patients."""
+        return Problem({name: self.patients[name]}, self.ridge / len(self.patients))
 
 
 def scores(params: Float[np.ndarray, "dim"], features: Float[np.ndarray, "n features"]) -> Vector:

@@ -49,10 +49,13 @@ __all__ = [
     "OWN_BUDGET",
     "RULES_COMPARED",
     "SEALED_SETTINGS",
+    "Course",
     "Followed",
     "Point",
+    "averaged",
     "follow",
     "schedule_of",
+    "sealed_course",
 ]
 
 HEART_DURATIONS = (1.0, 1.5, 6.0, 4.0)
@@ -256,8 +259,32 @@ def _arrivals(schedule: Schedule) -> Vector:
     return np.sort(np.array([*opened, *(a.arrived for a in schedule.left)]))
 
 
-def _follow_sealed(point: Point, cohort: Cohort, fold: Fold, number: int) -> Followed:
-    """A true run: every upload spent, clipped, noised and summed; budgets throttle hospitals."""
+@dataclass(frozen=True)
+class Course:
+    """A true run before its first patient is read.
+
+    Attributes:
+      plan: What all parties agree on.
+      schedule: What is opened together.
+      rule: Fresh.
+      events: Of one upload of each hospital.
+    """
+
+    plan: Plan
+    schedule: Schedule
+    rule: Buffered | Memory
+    events: Mapping[str, DpEvent]
+
+
+def sealed_course(point: Point, cohort: Cohort, fold: Fold, number: int) -> Course:
+    """Plan a true run (``sealed ...``): noise that keeps every budget, hospitals throttled to it.
+
+    Args:
+      point: What to run.
+      cohort: What ``point.split`` returned.
+      fold: One of its folds.
+      number: Which of them.
+    """
     ones = dict.fromkeys(
         cohort.hospitals, 1.0
     )  # sums have each hospital's patients in them already
@@ -267,27 +294,37 @@ def _follow_sealed(point: Point, cohort: Cohort, fold: Fold, number: int) -> Fol
         limits = dict.fromkeys(cohort.hospitals, point.uploads)
         schedule = _throttled(point, cohort, limits)
         plan = _memory_plan(point, schedule, fold.train, rule, number)
-        events = memory_events(plan, schedule, rule)
-    else:
-        rates, rate = {n: 1 / len(ones) for n in ones}, 1.0
-        if point.rule == "sealed corrected":
-            rates, rate = _pilot_rates(point, cohort), point.sealed_server_rate
-        rule = corrected(ones, rates, rate=rate)
-        weights = dict(rule.shares or {})
-        plan = _plan(point, _multiplier(point, len(ones), len(cohort.schema)), fold.train, number)
-        events = {n: round_event(plan, n, weight=weights[n]) for n in ones}
-        limits = {n: _allowed(event, point.epsilon) for n, event in events.items()}
-        schedule = _throttled(point, cohort, limits)
+        return Course(plan, schedule, rule, memory_events(plan, schedule, rule))
+    rates, rate = {n: 1 / len(ones) for n in ones}, 1.0
+    if point.rule == "sealed corrected":
+        rates, rate = _pilot_rates(point, cohort), point.sealed_server_rate
+    rule = corrected(ones, rates, rate=rate)
+    weights = dict(rule.shares or {})
+    plan = _plan(point, _multiplier(point, len(ones), len(cohort.schema)), fold.train, number)
+    events = {n: round_event(plan, n, weight=weights[n]) for n in ones}
+    limits = {n: _allowed(event, point.epsilon) for n, event in events.items()}
+    return Course(plan, _throttled(point, cohort, limits), rule, events)
+
+
+def _follow_sealed(point: Point, cohort: Cohort, fold: Fold, number: int) -> Followed:
+    """A true run: every upload spent, clipped, noised and summed; budgets throttle hospitals."""
+    course = sealed_course(point, cohort, fold, number)
+    plan, schedule = course.plan, course.schedule
     ran = run_sealed(
-        plan, schedule, fold.train, seed=point.seed, rule=rule, target_epsilon=point.epsilon
+        plan,
+        schedule,
+        fold.train,
+        seed=point.seed,
+        rule=course.rule,
+        target_epsilon=point.epsilon,
     )
     payloads = [len(m.payload) for m in ran.transcript if m.kind == "update"]
-    spent = {name: _spent(events[name], count) for name, count in schedule.uploads.items()}
-    models = _averaged(ran.models, point.average)
+    spent = {name: _spent(course.events[name], n) for name, n in schedule.uploads.items()}
+    models = averaged(ran.models, point.average)
     return Followed(_times(schedule), models, _arrivals(schedule), max(payloads, default=0), spent)
 
 
-def _averaged(models: Vector, part: float) -> Vector:
+def averaged(models: Vector, part: float) -> Vector:
     """Each model as the mean of the last part of those so far: post-processing of sums."""
     sums = np.cumsum(models, axis=0)
     found = models.copy()

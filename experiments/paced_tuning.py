@@ -6,7 +6,7 @@ patient.
 """
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import product
 from typing import Any
 
@@ -33,10 +33,12 @@ def candidates(rule: str) -> list[Point]:
     ]
 
 
-def search(rules: Sequence[str] = OWN_BUDGET, *, studies: int = 3, jobs: int = -1) -> list[Record]:
-    """Score every candidate; the best comes first in each rule's record."""
+def search(
+    rules: Sequence[str] = OWN_BUDGET, *, studies: int = 3, jobs: int = -1
+) -> Iterator[Record]:
+    """Score every candidate, rule by rule; the best comes first in each rule's record."""
     schema = load("heart").schema
-    stamped, records = stamp(), []
+    stamped = stamp()
     for rule in rules:
         tried = candidates(rule)
         found = Parallel(jobs)(delayed(score)(point, schema, studies=studies) for point in tried)
@@ -48,8 +50,7 @@ def search(rules: Sequence[str] = OWN_BUDGET, *, studies: int = 3, jobs: int = -
             "candidates": [p.config for p in tried],
             "code_version": 1,
         }
-        records.append(Record(config, {"scores": found}, stamped))
-    return records
+        yield Record(config, {"scores": found}, stamped)
 
 
 def score(point: Point, schema: Schema, *, studies: int) -> dict[str, Any]:

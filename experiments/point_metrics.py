@@ -1,7 +1,8 @@
 """The metrics of a frontier point's record, from its folds, whatever order they came in."""
 
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from dp_accounting import (
@@ -16,13 +17,13 @@ from aggregation.federation import sealing_for, wrap_probability_of
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
 from experiments.design import CEILING, FLOOR, RELATION
-from experiments.evaluation import Estimate, Scored, bootstrap_auc
+from experiments.evaluation import Estimate, Scored, bootstrap_auc, by_patient
 from experiments.lineups import LINEUP, LineUp, risk, worst_risk
 from experiments.points import KEY_HOLDER, Part, Point
 from privacy.accounting import epsilon as epsilon_of
 from privacy.reconstruction import success_bound
 
-__all__ = ["by_patient", "repeats_of", "summarise"]
+__all__ = ["by_trait", "cross_validation", "epsilon_spent", "of_models", "repeats_of", "summarise"]
 
 _SEALED_AS = "shares"  # whose bytes stand for runs that were summed in clear
 _LISTED = 12  # hospitals whose own AUC a record holds
@@ -37,21 +38,17 @@ def summarise(point: Point, parts: list[Part]) -> dict[str, Any]:
     integers as the sealed ones; bytes and the chance of a wrap are then those of ``shares``.
     """
     parts = sorted(parts, key=lambda part: (part.seed, part.fold))
-    repeats = repeats_of(point, parts)
     lineups = [one for part in parts for one in part.lineups]
     plan = parts[0].plan
     return {
-        "auc_within": _interval(bootstrap_auc(*repeats)),
-        "auc_sites": _sites(repeats),
-        "brier": _brier(parts, local=False),
-        "brier_local_intercept": _brier(parts, local=True),
+        **of_models(point, parts),
         "risk": _risk(point, lineups),
         "risks": {name: risk(lineups, name) for name in point.attacks.attacks if lineups},
-        "risks_by_trait": _by_trait(lineups),
+        "risks_by_trait": by_trait(lineups),
         "prior_success": 1 / LINEUP,
         "adversary": _adversary(point),
         "bound": _bound(point, plan),
-        "epsilon": _epsilon(plan),
+        "epsilon": epsilon_spent(run_event(plan, _most_drawn(plan)), delta=plan.delta),
         "noise_multiplier": plan.noise_multiplier,
         "radius": plan.radius,
         "dim": plan.model.dim,
@@ -59,13 +56,39 @@ def summarise(point: Point, parts: list[Part]) -> dict[str, Any]:
     }
 
 
-def repeats_of(point: Point, parts: list[Part]) -> list[dict[str, Scored]]:
+@runtime_checkable
+class Repeated(Protocol):
+    """What tells how the folds of a point belong together."""
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """One cross-validation each."""
+        ...
+
+    @property
+    def folds(self) -> int:
+        """Folds of a cross-validation; 1 for a network."""
+        ...
+
+
+def of_models(point: Repeated, parts: list[Part]) -> dict[str, Any]:
+    """How well the folds' models do on patients whom they have not seen."""
+    repeats = repeats_of(point, parts)
+    return {
+        "auc_within": _interval(bootstrap_auc(*repeats)),
+        "auc_sites": _sites(repeats),
+        "brier": _brier(parts, local=False),
+        "brier_local_intercept": _brier(parts, local=True),
+    }
+
+
+def repeats_of(point: Repeated, parts: list[Part]) -> list[dict[str, Scored]]:
     """The scores of each cross-validation; networks have other patients each, so are put together.
 
     Patients are in the order of their numbers, so that the bootstrap draws the same ones in every
     cross-validation.
     """
-    repeats = [by_patient([p for p in parts if p.seed == seed]) for seed in point.seeds]
+    repeats = [cross_validation([p for p in parts if p.seed == seed]) for seed in point.seeds]
     if point.folds > 1:
         return repeats
     return [
@@ -77,19 +100,10 @@ def repeats_of(point: Point, parts: list[Part]) -> list[dict[str, Scored]]:
     ]
 
 
-def by_patient(parts: list[Part]) -> dict[str, Scored]:
+def cross_validation(parts: Sequence[Part]) -> dict[str, Scored]:
     """One cross-validation's scores, every hospital's in the order of its patients' numbers."""
-    sites = {}
-    for name in parts[0].test:
-        ids = np.concatenate([p.test[name].ids for p in parts])
-        models = np.concatenate([np.full(len(p.test[name]), p.fold) for p in parts])
-        order = np.argsort(ids)
-        sites[name] = Scored(
-            np.concatenate([p.scores[name] for p in parts])[order],
-            np.concatenate([p.test[name].outcomes for p in parts])[order],
-            models[order],
-        )
-    return sites
+    folds = [{n: Scored(p.scores[n], t.outcomes) for n, t in p.test.items()} for p in parts]
+    return by_patient(folds, parts)
 
 
 def _sites(repeats: list[dict[str, Scored]]) -> dict[str, Any] | None:
@@ -125,7 +139,7 @@ def _risk(point: Point, lineups: list[LineUp]) -> dict[str, Any]:
     }
 
 
-def _by_trait(lineups: list[LineUp]) -> dict[str, Any]:
+def by_trait(lineups: list[LineUp]) -> dict[str, Any]:
     """For each trait and attack: targets who have it, and those who lack it."""
     found: dict[str, Any] = {}
     for trait in sorted({trait for one in lineups for trait in one.traits}):
@@ -211,12 +225,11 @@ def _unsampled(event: DpEvent) -> DpEvent:
     return event.event if isinstance(event, PoissonSampledDpEvent) else event
 
 
-def _epsilon(plan: Plan) -> dict[str, Any] | None:
-    """Certified interval of the whole run at the hospital that is worst off."""
-    event = run_event(plan, _most_drawn(plan))
+def epsilon_spent(event: DpEvent, *, delta: float) -> dict[str, Any] | None:
+    """Certified interval of everything that a hospital released; None: unprotected."""
     if isinstance(event, NonPrivateDpEvent):
         return None
-    spent = epsilon_of(event, delta=plan.delta, relation=RELATION)
+    spent = epsilon_of(event, delta=delta, relation=RELATION)
     return {
         "lower": spent.lower,
         "estimate": spent.estimate,

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from dp_accounting import GaussianDpEvent
 from numpy.typing import NDArray
+from rich.box import SIMPLE
 from rich.table import Table
 
 from aggregation.correction.agnostic import loss_release
@@ -26,7 +27,7 @@ from experiments.record import Record, read_records, stamp, writable_folder
 from privacy.calibration import noise_multiplier
 from privacy.errors import InvalidInputError
 
-__all__ = ["DEFENCES", "HARMS", "Point", "grid", "measure", "run", "table"]
+__all__ = ["DEFENCES", "HARMS", "SEEDS", "Point", "grid", "measure", "run", "table"]
 
 HARMS: Mapping[str, Mapping[str, float]] = {
     "none": {},
@@ -36,10 +37,12 @@ HARMS: Mapping[str, Mapping[str, float]] = {
     "all reversed at one": {"cleveland": 1.0},
 }
 DEFENCES = ("no bound", "norm bound", "bounded influence", "scores, eps .1", "scores, eps .5")
+SEEDS = 5
 _LOOSE, _TIGHT = 100.0, 1.0  # clip norms
 _BOUND = 4.0  # nats: where a patient's loss is cut
 _MARGIN = 0.3  # nats above the median
 _ROUNDS = 120
+_FOLDS = 5
 
 Vector = NDArray[np.float64]
 Site = tuple[Vector, NDArray[np.int64]]  # design and labels of one hospital
@@ -81,9 +84,10 @@ class Point:
         return float(self.defence.rpartition(" ")[2]) if "eps" in self.defence else None
 
 
-def grid(seed: int = 0) -> list[Point]:
-    """Every defence against every harm."""
-    return [Point(harm, defence, seed) for harm in HARMS for defence in DEFENCES]
+def grid(seed: int = 0, *, seeds: int = SEEDS) -> list[Point]:
+    """Every defence against every harm, once a seed."""
+    every = range(seed, seed + seeds)
+    return [Point(harm, defence, s) for harm in HARMS for defence in DEFENCES for s in every]
 
 
 def run(out: Path, points: Sequence[Point], *, data_dir: Path | None = None) -> list[Record]:
@@ -103,7 +107,7 @@ def run(out: Path, points: Sequence[Point], *, data_dir: Path | None = None) -> 
 def measure(point: Point, data_dir: Path | None = None) -> dict[str, Any]:
     """Return within-site AUC on clean labels, and in how many folds each hospital was left out."""
     scored, left_out = [], dict.fromkeys(load("heart", data_dir).hospitals, 0)
-    for number, fold in enumerate(folds(load("heart", data_dir), count=5, seed=point.seed)):
+    for number, fold in enumerate(folds(load("heart", data_dir), count=_FOLDS, seed=point.seed)):
         rng = np.random.default_rng([57, point.seed, number])
         sites = _spoilt(point, fold, rng)
         clip_norm = _LOOSE if point.defence == "no bound" else _TIGHT
@@ -173,19 +177,28 @@ def _design(features: Vector) -> Vector:
 
 
 def table(records: Sequence[Record]) -> Table:
-    """Within-site AUC, harms down and defences across; in brackets whom scores left out."""
-    shown = Table(title="wrong and hidden labels: within-site AUC", title_justify="left")
+    """Within-site AUC, harms down and defences across; below, the share of folds left out."""
+    shown = Table(title=_TITLE, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     shown.add_column("harm", no_wrap=True)
     for defence in DEFENCES:
         shown.add_column(defence, justify="right")
-    found = {(r.config["harm"], r.config["defence"]): r.metrics for r in records}
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for r in records:
+        found.setdefault((r.config["harm"], r.config["defence"]), []).append(r.metrics)
     for harm in dict.fromkeys(r.config["harm"] for r in records):
-        shown.add_row(harm, *(_cell(found.get((harm, d))) for d in DEFENCES))
+        shown.add_row(harm, *(_cell(found.get((harm, d), [])) for d in DEFENCES))
     return shown
 
 
-def _cell(metrics: Mapping[str, Any] | None) -> str:
-    if metrics is None:
+_TITLE = "wrong and hidden labels: within-site AUC; whom scores leave out, in % of the folds"
+
+
+def _cell(repeats: Sequence[Mapping[str, Any]]) -> str:
+    if not repeats:
         return ""
-    out = [f"{name[:3]} {n}/5" for name, n in metrics["left_out"].items() if n]
-    return f"{metrics['auc_within']:.3f}" + (f" ({', '.join(out)})" if out else "")
+    lines = [f"{np.mean([m['auc_within'] for m in repeats]):.3f}"]
+    for name in repeats[0]["left_out"]:
+        part = np.mean([m["left_out"][name] / _FOLDS for m in repeats])
+        if part > 0:
+            lines.append(f"{name[:3]} {part:.0%}")
+    return "\n".join(lines)

@@ -51,8 +51,9 @@ def query(folder: Path, sql: str, *, seed: int = 0) -> tuple[list[str], list[tup
         columns = [column[0] for column in found.description or ()]
         return columns, found.fetchall()
     except duckdb.Error as error:
+        said = " ".join(str(error).split("\n\nLINE")[0].split()).rstrip(".")
         raise InvalidInputError(
-            f"DuckDB refuses {sql!r}: {error}. The table is called records, its columns name, "
+            f"DuckDB refuses {sql!r}: {said}. The table is called records, its columns name, "
             "config, metrics and stamp; a field is config.design, say."
         ) from error
     finally:

@@ -13,7 +13,12 @@ that is worth in AUC depends on what else grows with n, so both are measured, on
 
 A replicate draws a network, its training patients, its test patients (the next draw of the same
 hospitals) and all noise anew, so the spread over replicates holds every source of chance, and the
-interval is Student's over replicates. Designs are compared within a replicate.
+interval is Student's over replicates. Designs are compared within a replicate, each at its own best
+step: more noise wants smaller steps, and one step for all would count that as a gain of sealing.
+The steps were chosen on other networks (``experiments.scaling_tuning``).
+
+The very runs whose AUC is reported are attacked (``experiments.scaling_lineups``), and the proven
+bound stands beside: at any number of hospitals the same noise is left to hide a patient.
 
 References:
   [1] Kairouz, Liu, Steinke 2021, "The Distributed Discrete Gaussian Mechanism for Federated
@@ -22,7 +27,7 @@ References:
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,19 +38,22 @@ from scipy.stats import t as student
 
 from aggregation.models import Model
 from aggregation.patients import Patients
+from aggregation.plan import Plan
+from aggregation.releases import run_event
 from aggregation.vectorised import Fleet
 from experiments.cohorts.network import SCHEMA, Network
-from experiments.design import DELTA, make_plan
+from experiments.design import DELTA, RELATION, make_plan
 from experiments.evaluation import Scored, auc
-from experiments.settings import Setting
+from experiments.lineups import LINEUP
+from experiments.scaling_lineups import Targets, named, round_log_ratios
+from experiments.scaling_steps import SETTING, step_of
+from privacy.reconstruction import success_bound
 
-__all__ = ["ARRANGEMENTS", "SETTING", "Crowd", "Replicate", "Scaling", "grid"]
+__all__ = ["ARRANGEMENTS", "Crowd", "Replicate", "Scaling", "grid", "plan_of", "split", "trained"]
 
 ARRANGEMENTS = ("growing", "divided")
 DIVIDED_AMONG = 40  # hospitals of the network whose patients are divided
-SETTING = Setting(20, 12.0, 1.0, 10)
-"""The steps (4, 12, 30) and rounds (20, 40) were tried on networks of seeds 10^6 and up alone."""
-
+_TARGETS = 200  # of a network, at most
 _REPLICATES = {4: 24, 40: 12, 400: 6, 4000: 3}
 
 
@@ -101,23 +109,33 @@ class Crowd:
 
 @dataclass(frozen=True)
 class Replicate:
-    """Within-site AUCs of one network on its next draw of patients.
+    """Within-site AUCs of one network on its next draw of patients, and risks of its own.
 
     Attributes:
-      none: Without clipping noise or secrecy: what there is to be lost.
+      none: Clipped as the others are, without noise: what there is to be lost.
       local: All of the noise at each hospital.
       sealed: One noise, shared.
+      risk_local: How often the informed adversary names a target out of ten, updates in clear.
+      risk_sealed: The same where only sums are opened.
+      bound_local: What is proven of any adversary.
+      bound_sealed: The same.
       bayes: Of the true risks; no model can expect more.
       patients: Trained on.
       largest: Most patients of one hospital.
+      targets: Patients in line-ups.
     """
 
     none: float
     local: float
     sealed: float
+    risk_local: float
+    risk_sealed: float
+    bound_local: float
+    bound_sealed: float
     bayes: float
     patients: int
     largest: int
+    targets: int
 
 
 @dataclass(frozen=True)
@@ -138,7 +156,7 @@ class Scaling:
     epsilon: float
     replicates: int
     seed: int = 0
-    code_version: int = 1
+    code_version: int = 2
 
     @property
     def config(self) -> dict[str, Any]:
@@ -148,7 +166,8 @@ class Scaling:
             "cohort": "network",
             "delta": DELTA,
             "model": "logistic",
-            "setting": asdict(SETTING),
+            "setting": {k: v for k, v in asdict(SETTING).items() if k != "learning_rate"},
+            "learning_rates": self.steps,
             **asdict(self),
         }
 
@@ -158,42 +177,59 @@ class Scaling:
         return f"scaling {self.arrangement} n={self.hospitals} eps={self.epsilon:g}"
 
     @property
+    def steps(self) -> dict[str, float]:
+        """The step of each design, by its name in ``Replicate``."""
+        where = (self.arrangement, self.hospitals)
+        return {
+            "none": step_of(*where, "sealed", math.inf),
+            "local": step_of(*where, "local", self.epsilon),
+            "sealed": step_of(*where, "sealed", self.epsilon),
+        }
+
+    @property
     def units(self) -> list[int]:
         """Seeds of the replicates."""
         return [self.seed + k for k in range(self.replicates)]
 
     def measure(self, unit: int, data_dir: Path | None = None) -> Replicate:
-        """Train the three designs on one network, and test them on its next draw."""
-        growing = self.arrangement == "growing"
-        size, apart = (self.hospitals, 1.0) if growing else (DIVIDED_AMONG, 0.0)
-        network = Network(size, heterogeneity=apart, seed=unit)
-        later = Network(size, heterogeneity=apart, seed=unit, draw=1)
-        train, test = Crowd.of(network), Crowd.of(later)
-        if not growing:
-            train = train.divided(self.hospitals, np.random.default_rng([unit, 1]))
+        """Train the three designs on one network, attack two, test all on its next draw."""
+        train, test, bayes = split(self.arrangement, self.hospitals, unit)
+        plans = {
+            name: replace(plan_of(train, design, epsilon), learning_rate=self.steps[name])
+            for name, design, epsilon in (
+                ("none", "sealed", math.inf),
+                ("local", "local", self.epsilon),
+                ("sealed", "sealed", self.epsilon),
+            )
+        }
+        targets = Targets.draw(
+            train,
+            test,
+            count=_TARGETS,
+            colluders=plans["sealed"].colluders,
+            alike=self.arrangement == "divided",
+            rng=np.random.default_rng([unit, 3]),
+        )
+        auc, risk, bound = dict[str, float](), dict[str, float](), dict[str, float]()
+        for name, plan in plans.items():
+            sought = None if name == "none" else targets
+            seed = (unit, len(name))
+            auc[name], risk[name] = trained(plan, train, test, seed=seed, targets=sought)
+            event = run_event(plan, plan.hospitals[0])
+            bound[name] = 1.0 if name == "none" else success_bound(
+                event, prior_success=1 / LINEUP, relation=RELATION
+            )  # fmt: skip
         return Replicate(
-            none=self._trained(train, test, "sealed", math.inf, unit),
-            local=self._trained(train, test, "local", self.epsilon, unit),
-            sealed=self._trained(train, test, "sealed", self.epsilon, unit),
-            bayes=later.bayes_auc(),
+            **auc,
+            risk_local=risk["local"],
+            risk_sealed=risk["sealed"],
+            bound_local=bound["local"],
+            bound_sealed=bound["sealed"],
+            bayes=bayes,
             patients=len(train.outcomes),
             largest=int(np.diff(train.offsets).max()),
+            targets=len(targets.outcomes),
         )
-
-    def _trained(self, train: Crowd, test: Crowd, design: str, epsilon: float, unit: int) -> float:
-        plan = make_plan(
-            run=f"{self.label} {design}",
-            design=design,
-            epsilon=epsilon,
-            model=Model("logistic", len(SCHEMA)),
-            setting=SETTING,
-            patients=train.hospitals,
-        )
-        fleet = Fleet.simulated(plan, lambda: [train], seed=(unit, len(design)))
-        models = [plan.first_model()]
-        for _ in range(plan.rounds):
-            models.append(fleet.advance(models[-1])[0])
-        return test.within_site_auc(plan.model.scores(plan.final_model(models), test.features))
 
     def summarise(self, parts: list[Replicate]) -> dict[str, Any]:
         """Means over replicates; differences within each."""
@@ -206,9 +242,70 @@ class Scaling:
             "gain": _student(columns["sealed"] - columns["local"]),
             "cost_sealed": _student(columns["none"] - columns["sealed"]),
             "cost_local": _student(columns["none"] - columns["local"]),
+            "risk_local": _student(columns["risk_local"]),
+            "risk_sealed": _student(columns["risk_sealed"]),
+            "bound_local": float(columns["bound_local"].max()),
+            "bound_sealed": float(columns["bound_sealed"].max()),
+            "prior_success": 1 / LINEUP,
+            "targets": int(columns["targets"].sum()),
             "patients": float(columns["patients"].mean()),
             "largest_hospital": int(columns["largest"].max()),
         }
+
+
+def split(arrangement: str, hospitals: int, unit: int) -> tuple[Crowd, Crowd, float]:
+    """Draw one network: who is trained on, who is tested on, and what no score can beat."""
+    growing = arrangement == "growing"
+    size, apart = (hospitals, 1.0) if growing else (DIVIDED_AMONG, 0.0)
+    network = Network(size, heterogeneity=apart, seed=unit)
+    later = replace(network, draw=1)
+    train = Crowd.of(network)
+    if not growing:
+        train = train.divided(hospitals, np.random.default_rng([unit, 1]))
+    return train, Crowd.of(later), later.bayes_auc()
+
+
+def plan_of(train: Crowd, design: str, epsilon: float) -> Plan:
+    """Calibrate a design to the epsilon of the whole run; the step is left to be chosen."""
+    return make_plan(
+        run=f"scaling {design} eps={epsilon:g} n={len(train.offsets) - 1}",
+        design=design,
+        epsilon=epsilon,
+        model=Model("logistic", len(SCHEMA)),
+        setting=SETTING,
+        patients=train.hospitals,
+    )
+
+
+def trained(
+    plan: Plan,
+    train: Crowd,
+    test: Crowd,
+    *,
+    seed: tuple[int, ...],
+    targets: Targets | None = None,
+) -> tuple[float, float]:
+    """Run a plan on all hospitals; return its model's within-site AUC, and the risk of targets.
+
+    Args:
+      plan: Full batch, one step a round.
+      train: Who is trained on.
+      test: Who is tested on.
+      seed: Of all noise.
+      targets: Whom the informed adversary looks for in this very run; None: nobody, risk NaN.
+    """
+    fleet = Fleet.simulated(plan, lambda: [train], seed=seed)
+    known = Fleet(replace(plan, noise="none", noise_multiplier=0.0), lambda: [train])
+    models, logs = [plan.first_model()], []
+    for _ in range(plan.rounds):
+        sent = np.concatenate(list(fleet.updates(models[-1])))
+        if targets is not None:
+            clear = np.concatenate(list(known.updates(models[-1])))
+            logs.append(round_log_ratios(plan, targets, models[-1], sent, clear))
+        models.append(plan.advance(models[-1], sent.sum(axis=0)))
+    scores = plan.model.scores(plan.final_model(models), test.features)
+    risk = named(np.sum(logs, axis=0), np.random.default_rng([*seed, 2])).mean() if logs else np.nan
+    return test.within_site_auc(scores), float(risk)
 
 
 def grid(

@@ -181,8 +181,36 @@ def _qffl(problem: Problem, steps: Steps) -> Trained:
     return _same(problem, params)
 
 
+def _own_intercepts(problem: Problem, steps: Steps) -> Trained:
+    """FedAvg on the slopes; each hospital walks an intercept of its own and keeps it.
+
+    For comparison alone: a kept intercept is un-noised state in every patient's gradient, so no
+    patient-level sensitivity holds (``aggregation.correction.local_intercept``).
+    """
+    slopes, own = _slopes(problem), dict.fromkeys(problem.names, 0.0)
+    shared = np.zeros(problem.dim - 1)
+    for _ in range(steps.rounds):
+        total = np.zeros(problem.dim)
+        for name, p in problem.shares.items():
+            walked = fedavg.emit(
+                np.append(shared, own[name]),
+                slopes[name],
+                weight=1.0,
+                steps=steps.local,
+                learning_rate=steps.learning_rate,
+            )
+            own[name] += float(walked[-1])
+            total = total + p * walked
+        shared = fedavg.step(shared, total[:-1])
+    return {name: np.append(shared, own[name]) for name in problem.names}
+
+
 def _agnostic(problem: Problem, steps: Steps) -> Trained:
-    params = np.zeros(problem.dim)
+    """The mean of all models on the way, as Algorithm 1 returns it; its losses have no noise here.
+
+    The last one alone follows the mixture to the hospital that is hardest to predict.
+    """
+    params, passed = np.zeros(problem.dim), np.zeros(problem.dim)
     mixture = np.array(list(problem.shares.values()))
     for _ in range(steps.rounds * steps.local):
         slope = sum(
@@ -197,7 +225,8 @@ def _agnostic(problem: Problem, steps: Steps) -> Trained:
         )
         mixture = ascend(mixture, losses, rate=0.01)
         params = params - steps.learning_rate * np.asarray(slope)
-    return _same(problem, params)
+        passed = passed + params
+    return _same(problem, passed / (steps.rounds * steps.local))
 
 
 def _importance(problem: Problem, steps: Steps) -> Trained:
@@ -267,4 +296,5 @@ TRAINERS: Mapping[str, Trainer] = {
     "importance": _importance,
     "fedadam": _fedadam,
     "article": _article,
+    "own intercepts": _own_intercepts,
 }

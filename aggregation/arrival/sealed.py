@@ -36,7 +36,7 @@ from privacy.errors import InvalidInputError
 from privacy.ledger import Budget, Ledger, SigningKey
 from privacy.mechanisms import Seeded
 
-__all__ = ["SealedRun", "run_sealed"]
+__all__ = ["SealedRun", "run_sealed", "scheme_for"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +97,7 @@ def run_sealed(
         return Paced(plan, schedule, rule, events=events)
 
     keys = {name: SigningKey.generate() for name in plan.hospitals}
-    scheme = _scheme(plan, schedule, memory=isinstance(rule, Memory))
+    scheme = scheme_for(plan, schedule, memory=isinstance(rule, Memory))
     policy = Policy(
         Roster(plan.run, {name: key.public for name, key in keys.items()}),
         min_honest=plan.honest_shares,
@@ -197,7 +197,7 @@ def _open(
     return opened, messages
 
 
-def _scheme(plan: Plan, schedule: Schedule, *, memory: bool) -> Scheme:
+def scheme_for(plan: Plan, schedule: Schedule, *, memory: bool) -> Scheme:
     """Size the sealing from the plan and from what the schedule will open."""
     contributors = max((len(o.arrivals) for o in schedule.openings), default=1)
     opened = 2 if memory else 1  # differences hold two updates and two shares

@@ -18,8 +18,11 @@ hospitals themselves, who then need trust nobody else. A box is bound to its hos
 can contribute a copy of another's update, nor a multiple of it, as homomorphic ciphertexts allow.
 
 A content is: the sealer's X25519 key 32 | salt 32 | one box a holder | masked vector in words. A
-sealer agrees once with each holder and derives each box's key with a fresh salt: who could read its
-memory could read its patients, so that a new agreement an update would hide nothing more.
+sealer agrees once with each holder, and derives each box's key from that agreement and a fresh
+salt of 256 bits, so that no key is used twice and the nonce may be constant. What it keeps in
+memory, and nowhere else, opens its updates of this run until it is closed: who could read that
+memory could read its patients. A new agreement an update would take some .2 ms for four holders,
+and would protect past updates from such a reader alone.
 """
 
 import os

@@ -1,7 +1,9 @@
 """Other people's simulators of many clients, each in a process that does our job.
 
 They are favoured where they are not equal: starting them is not timed, pfl's two processes share
-the hospitals without having to add up, and what a client computes is our own arithmetic.
+the hospitals without having to add up, and what a client of ``flower`` and ``pfl`` computes is our
+own arithmetic. pfl runs with its own PyTorch path as well (``pfl_torch_round``): once on our job in
+floating point, once on the lighter one that it offers ready-made.
 """
 
 import json
@@ -27,7 +29,8 @@ __all__ = ["PFL_PYTHON", "Peer", "find_peers"]
 PFL_PYTHON = Path(".venv-bench-pfl/bin/python")
 _PROCESSES = 2
 
-Peer = Callable[[Job], tuple[float, NDArray[np.int64]]]  # seconds of a round, seeded sum
+# Seconds of a round, and the seeded sum; None where the arithmetic is not ours.
+Peer = Callable[[Job], tuple[float, NDArray[np.int64] | None]]
 
 
 def find_peers(pfl_python: Path) -> Mapping[str, Peer]:
@@ -45,7 +48,12 @@ def find_peers(pfl_python: Path) -> Mapping[str, Peer]:
             "have. Run `make bench-federation`: it makes .venv-bench and .venv-bench-pfl with all "
             "peers and starts there. For our own figures alone say --ours."
         )
-    return {"flower": _flower, "pfl": partial(_pfl, pfl_python)}
+    return {
+        "flower": _flower,
+        "pfl": partial(_pfl, pfl_python),
+        "pfl (its own PyTorch)": partial(_pfl, pfl_python, unit="patient"),
+        "pfl (its own PyTorch, hospitals clipped)": partial(_pfl, pfl_python, unit="hospital"),
+    }
 
 
 def _flower(job: Job) -> tuple[float, NDArray[np.int64]]:
@@ -56,16 +64,20 @@ def _flower(job: Job) -> tuple[float, NDArray[np.int64]]:
     return float(np.median(found["seconds"])), np.array(found["seeded_sum"], dtype=np.int64)
 
 
-def _pfl(python: Path, job: Job) -> tuple[float, NDArray[np.int64]]:
+def _pfl(python: Path, job: Job, unit: str | None = None) -> tuple[float, NDArray[np.int64] | None]:
+    """Time pfl in a process a core: with our arithmetic, or with its own and some unit clipped."""
     cuts = [job.hospitals * k // _PROCESSES for k in range(_PROCESSES + 1)]
+    module, last = ("pfl_round", []) if unit is None else ("pfl_torch_round", [unit])
     with TemporaryDirectory() as folder, ThreadPoolExecutor(_PROCESSES) as pool:
         path = Path(folder) / "job.json"
         job.save(path)
-        start = [str(python), "-m", "experiments.benchmarks.pfl_round", str(path)]
-        ranges = ([*start, str(low), str(high)] for low, high in pairwise(cuts))
+        start = [str(python), "-m", f"experiments.benchmarks.{module}", str(path)]
+        ranges = ([*start, str(low), str(high), *last] for low, high in pairwise(cuts))
         found = list(pool.map(_run, ranges))
-    slowest = np.max([part["seconds"] for part in found], axis=0)
-    return float(np.median(slowest)), np.sum([part["seeded_sum"] for part in found], axis=0)
+    seconds = float(np.median(np.max([part["seconds"] for part in found], axis=0)))
+    if unit is not None:
+        return seconds, None
+    return seconds, np.sum([part["seeded_sum"] for part in found], axis=0)
 
 
 def _run(command: Sequence[str]) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """``inpatient frontier`` and ``inpatient demo``: reconstruction risk against AUC."""
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -49,9 +50,12 @@ class Frontier:
         from rich.console import Console
 
         from experiments import frontier
+        from experiments.sweep import Point
 
+        self._check()
         if self.figure:
             return self._draw(self.figure)
+        points: Sequence[Point]
         if self.designs:
             points = frontier.chosen_grid(
                 self.designs, self.epsilons, self.regime, self.model, self.seed
@@ -60,8 +64,10 @@ class Frontier:
             points = frontier.cells(self.cells, self.seed)
         elif self.groups:
             points = [p for name in self.groups for p in frontier.group(name, self.seed)]
+        elif self.quick:
+            points = frontier.quick_grid(self.seed)
         else:
-            points = (frontier.quick_grid if self.quick else frontier.full_grid)(self.seed)
+            points = frontier.full_grid(self.seed)
         console = Console(stderr=self.json)
         records = frontier.run(
             self.out,
@@ -78,6 +84,30 @@ class Frontier:
             console.print(*frontier.tables(records), frontier.LEGEND)
             console.print(f"Figure: {svg} and {png.name}; records: {self.out / 'records'}.")
         return 0
+
+    def _check(self) -> None:
+        """Refuse two selections at once, and options that would change nothing."""
+        from privacy.errors import InvalidInputError
+
+        chosen = [
+            f"--{name}"
+            for name in ("quick", "figure", "groups", "cells", "designs")
+            if getattr(self, name)
+        ]
+        if len(chosen) > 1:
+            raise InvalidInputError(
+                f"{' and '.join(chosen)} each choose points; give one of them, or none for the "
+                "whole published grid."
+            )
+        default = Frontier()
+        idle = [
+            n for n in ("epsilons", "regime", "model") if getattr(self, n) != getattr(default, n)
+        ]
+        if idle and not self.designs:
+            raise InvalidInputError(
+                f"--{idle[0]} goes with --designs and would change nothing here. Add "
+                "--designs none local sealed, say."
+            )
 
     def _draw(self, name: str) -> int:
         import dataclasses

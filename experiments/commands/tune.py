@@ -19,7 +19,9 @@ class Tune:
     studies: int = 8
     """Simulated studies that each setting is averaged over."""
     paced: bool = False
-    """Search the sealed runs of ``inpatient asynchrony`` instead."""
+    """Search the sealed runs of ``inpatient asynchrony`` instead (a second a setting and study)."""
+    scaling: bool = False
+    """Search the steps of the headline figure (``frontier --figure headline``) instead."""
     jobs: int = -1
     """Worker processes; -1 takes every core."""
 
@@ -30,16 +32,28 @@ class Tune:
         from experiments.record import writable_folder
         from experiments.settings import SETTINGS
         from experiments.tuning import search
+        from privacy._validate import natural
         from privacy.errors import InvalidInputError
 
+        natural(studies=self.studies, least=2, hint="One study has no standard error.")
         if self.paced:
             from experiments import paced_tuning
 
-            found = paced_tuning.search(studies=self.studies, jobs=self.jobs)
-            for record in found:
-                record.write(writable_folder(self.out))
+            folder = writable_folder(self.out)
+            for record in paced_tuning.search(studies=self.studies, jobs=self.jobs):
+                record.write(folder)
                 best = record.metrics["scores"][0]
                 print(f"{record.config['rule']}: AUC {best['auc']:.4f} with {best['setting']}")
+            return 0
+        if self.scaling:
+            from experiments import scaling_tuning
+
+            steps: dict[tuple[str, int, str, float], float] = {}
+            for record in scaling_tuning.search(jobs=self.jobs):
+                record.write(writable_folder(self.out))
+                steps |= scaling_tuning.best_steps([record])
+            for place, step in steps.items():
+                print(*place, f"step={step:g}")
             return 0
         panels = list(product(self.regimes, self.models))
         for panel in panels:

@@ -6,11 +6,12 @@ from experiments.evaluation.clinical import NetBenefit, net_benefit, sensitivity
 from experiments.evaluation.discrimination import (
     auc,
     auc_difference,
+    auc_draws,
     bootstrap_auc,
     bootstrap_difference,
     delong,
 )
-from experiments.evaluation.scored import Estimate, Scored, join
+from experiments.evaluation.scored import Estimate, Scored, by_patient, join
 from experiments.evaluation.summary import Evaluation, Site, bands, evaluate
 
 __all__ = [
@@ -25,9 +26,11 @@ __all__ = [
     "acceptance",
     "auc",
     "auc_difference",
+    "auc_draws",
     "bands",
     "bootstrap_auc",
     "bootstrap_difference",
+    "by_patient",
     "calibration",
     "delong",
     "evaluate",

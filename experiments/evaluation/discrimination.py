@@ -30,7 +30,7 @@ from experiments.evaluation.scored import Estimate, Scored
 from privacy._validate import natural, unit_open
 from privacy.errors import InvalidInputError
 
-__all__ = ["auc", "auc_difference", "bootstrap_auc", "bootstrap_difference", "delong"]
+__all__ = ["auc", "auc_difference", "auc_draws", "bootstrap_auc", "bootstrap_difference", "delong"]
 
 
 def auc(sites: Mapping[str, Scored]) -> float:
@@ -96,9 +96,20 @@ def bootstrap_auc(
       confidence: Nominal coverage.
     """
     unit_open(confidence=confidence)
-    drawn = _Draws(replicates, seed)
-    draws = np.mean([_aucs(sites, drawn) for sites in repeats], axis=0)
+    draws = auc_draws(*repeats, replicates=replicates, seed=seed)
     return _percentile(float(np.mean([auc(s) for s in repeats])), draws, confidence)
+
+
+def auc_draws(
+    *repeats: Mapping[str, Scored], replicates: int = 1_000, seed: int = 0
+) -> Float[np.ndarray, "replicates"]:
+    """Return the replicates behind ``bootstrap_auc``, NaN where no pair is left.
+
+    The same seed draws the same patients of a hospital, whatever scored them: functions of several
+    AUCs on the same patients are bootstrapped pairwise by their replicates.
+    """
+    drawn = _Draws(replicates, seed)
+    return np.asarray(np.mean([_aucs(sites, drawn) for sites in repeats], axis=0))
 
 
 def auc_difference(

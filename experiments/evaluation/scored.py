@@ -4,16 +4,18 @@ All of this is computed from patients. Inside an experiment it is free; a figure
 hospital is a release, paid for in its ledger or marked as unprotected.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 
+from aggregation.patients import Patients
 from privacy._validate import finite_array
 from privacy.errors import InvalidInputError
 
-__all__ = ["Estimate", "Scored", "join"]
+__all__ = ["Estimate", "Scored", "Tested", "by_patient", "join"]
 
 
 @dataclass(frozen=True)
@@ -105,3 +107,30 @@ def join(*folds: Mapping[str, Scored]) -> dict[str, Scored]:
             np.concatenate([np.full(len(part), k, dtype=np.int64) for k, part in parts]),
         )
     return joined
+
+
+@runtime_checkable
+class Tested(Protocol):
+    """What has tested patients: a fold, for one."""
+
+    @property
+    def test(self) -> Mapping[str, Patients]:
+        """By hospital."""
+        ...
+
+
+def by_patient(folds: Sequence[Mapping[str, Scored]], split: Sequence[Tested]) -> dict[str, Scored]:
+    """Put folds together, each hospital's patients in the order of their numbers.
+
+    The bootstrap then draws the same patients in every cross-validation: averaging over many takes
+    away the noise of the splits, and leaves that of the patients.
+
+    Args:
+      folds: One cross-validation's scores.
+      split: Who was scored in each fold, in the scores' order.
+    """
+    sites = {}
+    for name, site in join(*folds).items():
+        order = np.argsort(np.concatenate([one.test[name].ids for one in split]))
+        sites[name] = Scored(site.scores[order], site.outcomes[order], site.folds[order])
+    return sites

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import typst
 
+from experiments.figures import save
+from experiments.paper import sealing
 from experiments.paper.drawing import draw
 from experiments.paper.numbers import numbers, published
 from experiments.paper.page import write_page
@@ -32,6 +34,8 @@ def build(root: Path) -> Path:
     found = numbers(records, paper / "timings.json")
     write_json(paper / "numbers.json", found)
     draw(paper / "figures", records)
+    if (measured := sealing.committed(paper)) is not None:
+        save(sealing.draw_committed(measured), paper / "figures" / "sealing")
     write_page(paper / "frontier.html", Points(records).records)
     fill(root, found)
     return compile_pdf(paper)

@@ -12,9 +12,9 @@ from experiments.grid import GROUPS, chosen_grid, full_grid, group, quick_grid
 from experiments.paper.text import nearest
 from experiments.record import Record, config_hash
 
-__all__ = ["command_of", "reproduce"]
+__all__ = ["command_of", "orphans", "reproduce"]
 
-_FRONTIER = "frontier"
+_FRONTIER = ("frontier", "own pace")
 _KINDS = {
     "scaling": ("gain of sealing", "inpatient frontier --figure headline"),
     "data equivalent": ("claim: three times the data", "inpatient claims"),
@@ -35,13 +35,15 @@ _GROUPS = {
     "network": "simulated networks",
     "adversary": "the key holder",
     "ablation": "ablations",
+    "memory": "hospitals at their own pace, attacked",
+    "buffer": "hospitals in a sum",
 }
 
 
 def command_of(record: Record) -> str:
     """Return the command that makes this very record, perhaps among others of its grid."""
     config = record.config
-    if config["experiment"] != _FRONTIER:
+    if config["experiment"] not in _FRONTIER:
         return _KINDS[config["experiment"]][1]
     seed = config["seeds"][0]
     tail = f" --seed {seed}" if seed else ""
@@ -67,6 +69,14 @@ def _published(seed: int) -> frozenset[str]:
     return frozenset(_names(full_grid(seed)))
 
 
+def orphans(records: Sequence[Record]) -> list[Record]:
+    """Return the frontier's records that no grid of their seed makes any more: superseded ones."""
+    ours = [r for r in records if r.config["experiment"] in _FRONTIER]
+    seeds = {r.config["seeds"][0] for r in ours}
+    made = {n for seed in seeds for n in (*_published(seed), *_names(quick_grid(seed)))}
+    return [r for r in ours if r.name not in made]
+
+
 def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
     """One row a group of records: what it is, its command, how many records, CPU minutes.
 
@@ -75,7 +85,7 @@ def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
       timings: The sidecar that sweeps write; where it has no entry, no minutes are stated.
     """
     seconds = _seconds(timings)
-    ours = [r for r in records if r.config["experiment"] == _FRONTIER]
+    ours = [r for r in records if r.config["experiment"] in _FRONTIER]
     rows, left = [], {r.name: r for r in ours}
     quick = _taken(left, _names(quick_grid()))
     rows.append(_row("the demo's points", "inpatient frontier --quick --out paper", quick, seconds))

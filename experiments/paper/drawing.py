@@ -38,33 +38,41 @@ def draw(folder: Path, records: Sequence[Record]) -> None:
 
 
 def draw_equivalent(records: Sequence[Record]) -> Figure:
-    """How many times its own data joining is worth, against the hospital's size."""
+    """How many times its own data joining is worth, against the hospital's size.
+
+    Hollow: no size that a hospital was tried at alone is as good; the multiple is at least that.
+    """
     figure = Figure(figsize=(5.6, 3.2), layout="constrained")
     ax = figure.subplots()
-    looks = (("ratio_joined", "#000000", "X", "-", "no protection"),
-             ("ratio_sealed", "#0072B2", "o", "--", "sealed sum, ε = 1"))  # fmt: skip
-    for name, colour, marker, dash, label in looks:
-        found: Sequence[Mapping[str, float]] = records[-1].metrics[name]
-        ax.errorbar(
-            [f["patients"] for f in found],
-            [f["value"] for f in found],
-            yerr=[
-                [max(0.0, f["value"] - f["lower"]) for f in found],
-                [max(0.0, f["upper"] - f["value"]) for f in found],
-            ],
-            color=colour,
-            marker=marker,
-            linestyle=dash,
-            linewidth=1.2,
-            capsize=3,
-            label=label,
-        )
+    curves: list[tuple[Sequence[Mapping[str, float]], str, str, str, str]] = []
+    for record in records:
+        m = record.metrics
+        if "hospitals" in m:
+            looks = zip(m["hospitals"].items(), _REAL, strict=False)
+            curves += [(h["ratio_joined"], *look, name.title()) for (name, h), look in looks]
+        else:
+            curves.append((m["ratio_joined"], "#000000", "X", "-", "40 simulated, no protection"))
+            curves.append((m["ratio_sealed"], "#0072B2", "o", "--", "40 simulated, sealed, ε = 1"))
+    for found, colour, marker, dash, label in curves:
+        sizes, values = [f["patients"] for f in found], [f["value"] for f in found]
+        spread = [
+            [max(0.0, f["value"] - f["lower"]) for f in found],
+            [max(0.0, f["upper"] - f["value"]) for f in found],
+        ]
+        ax.errorbar(sizes, values, spread, color=colour, linestyle=dash, linewidth=1.2, capsize=2)
+        for size, value, f in zip(sizes, values, found, strict=True):
+            face = "white" if f["at_least"] else colour
+            ax.plot(size, value, marker, color=colour, markerfacecolor=face, zorder=3)
+        ax.plot([], [], marker, color=colour, linestyle=dash, label=label)
     ax.axhline(3, color="#D55E00", linestyle=":", linewidth=1.2, label="the article's 3")
     ax.axhline(1, color="#555555", linewidth=0.8)
     ax.set(xscale="log", yscale="log", xlabel="patients of the hospital", ylabel="times its data")
     ax.grid(alpha=0.25, linewidth=0.5)
-    ax.legend(fontsize=8)
+    ax.legend(fontsize=7, ncols=2)
     return figure
+
+
+_REAL = (("#009E73", "s", "-."), ("#CC79A7", "^", "-."), ("#E69F00", "v", "-."))
 
 
 def _of(records: Sequence[Record], experiment: str, **fixed: object) -> list[Record]:

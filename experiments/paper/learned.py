@@ -113,16 +113,18 @@ def acceptance(records: Sequence[Record]) -> list[dict[str, str]]:
 
 
 def poor_labels(records: Sequence[Record]) -> list[dict[str, str]]:
-    """Within-site AUC by harm and defence."""
-    rows = [
-        {
-            "harm": r.config["harm"],
-            "defence": r.config["defence"],
-            "auc": nearest(r.metrics["auc_within"]),
-        }
-        for r in _of(records, "poor labels")
+    """Within-site AUC by harm and defence, the mean of all seeds of the newest code."""
+    ours = _of(records, "poor labels")
+    newest = max((r.config["code_version"] for r in ours), default=0)
+    found: dict[tuple[str, str], list[float]] = {}
+    for r in ours:
+        if r.config["code_version"] == newest:
+            key = (r.config["harm"], r.config["defence"])
+            found.setdefault(key, []).append(r.metrics["auc_within"])
+    return [
+        {"harm": harm, "defence": defence, "auc": nearest(sum(aucs) / len(aucs))}
+        for (harm, defence), aucs in sorted(found.items())
     ]
-    return _unique(rows, "harm", "defence")
 
 
 def replications(records: Sequence[Record]) -> list[dict[str, str]]:
@@ -169,7 +171,8 @@ def claims(records: Sequence[Record]) -> list[dict[str, Any]]:
 def equivalents(records: Sequence[Record]) -> list[dict[str, str]]:
     """How many times its own data joining is worth to a hospital, one row a hospital's size."""
     rows = []
-    for record in _of(records, "data equivalent"):
+    simulated = [r for r in _of(records, "data equivalent") if "ratio_joined" in r.metrics]
+    for record in simulated[-1:]:
         sealed = {r["patients"]: r for r in record.metrics["ratio_sealed"]}
         for found in record.metrics["ratio_joined"]:
             other = sealed[found["patients"]]

@@ -6,7 +6,7 @@ from typing import Any
 
 from experiments.claims import CLAIMS
 from experiments.demo import EPSILON
-from experiments.paper import learned
+from experiments.paper import learned, sealing
 from experiments.paper.commands import reproduce
 from experiments.paper.points import CORE, Points, change, core, row
 from experiments.paper.text import interval, nearest, power_of_ten, signed, tiny
@@ -86,6 +86,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "scaling": learned.scaling(records),
         "correction": learned.correction(records),
         "acceptance": learned.acceptance(records),
+        "sealing": sealing.rows(sealing.committed(timings.parent)),
         "poor_labels": learned.poor_labels(records),
         "replications": learned.replications(records),
         "asynchrony": learned.asynchrony(records),

@@ -1,6 +1,7 @@
 """Epsilon after each of many rounds, without composing each of them anew."""
 
 import math
+from collections.abc import Iterator
 
 import numpy as np
 from dp_accounting import NeighboringRelation as Relation
@@ -10,7 +11,8 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr, ndtri
 
 from privacy._validate import natural, unit_open
-from privacy.accounting.composition import compose_rounds, spread
+from privacy.accounting.composition import Composition, Parts, affordable_spread, compose_rounds
+from privacy.accounting.cost import Budget
 from privacy.accounting.discrete import zcdp_epsilon
 from privacy.accounting.events import check
 from privacy.accounting.lowering import Lowered, lower
@@ -61,15 +63,14 @@ def _bracketed(
     marks = _marks(rounds)
     counts = np.array(marks, dtype=np.float64)
     low, high = np.zeros(len(marks)), np.full(len(marks), math.inf)
-    step = 2 * QUICK * spread(above.parts or below.parts) if above.parts or below.parts else 0.0
     if above.parts and not above.narrow and not above.unbounded:
-        composed = compose_rounds(above.parts, marks, step=step, delta=delta)
+        composed = _composed(above.parts, marks, delta, below=False)
         for i, one in enumerate(composed or ()):
             slack = marks[i] * above.slack
             found = one.upper_epsilon(delta * math.exp(-slack))
             high[i] = found + 2 * slack if found > 0 else 0.0
     if below.parts and not below.unbounded:
-        composed = compose_rounds(below.parts, marks, step=step, delta=delta, below=True)
+        composed = _composed(below.parts, marks, delta, below=True)
         for i, one in enumerate(composed or ()):
             slack = marks[i] * below.slack
             raised = delta * math.exp(slack) + marks[i] * below.lost
@@ -80,6 +81,23 @@ def _bracketed(
             high[i] = min(high[i], bound)
     every = np.arange(1, rounds + 1)
     return low[np.searchsorted(marks, every, "right") - 1], high[np.searchsorted(marks, every)]
+
+
+def _composed(
+    parts: Parts, marks: list[int], delta: float, *, below: bool
+) -> Iterator[Composition] | None:
+    """Compose for each mark on the finest grid of a few that is affordable (``cost``)."""
+    budget = Budget()
+    typical = affordable_spread(parts, budget)
+    if typical is None:
+        return None
+    for share in (2 * QUICK, 8 * QUICK):
+        found = compose_rounds(
+            parts, marks, step=share * typical, delta=delta, below=below, budget=budget
+        )
+        if found is not None:
+            return found
+    return None
 
 
 def _marks(rounds: int) -> list[int]:

@@ -6,29 +6,32 @@ distribution answers for epsilon and delta. An upper bound stays one under compo
 dominating pairs compose (Zhu, Dong and Wang 2022, Theorem 10), a lower bound because
 post-processing does.
 
-Floating point: a transform of probabilities errs by about 1e-16 a release in total mass; ``_FLOAT``
-a release is added to delta above and taken off below, so that bounds stay true down to a delta of
-about 1e-12 (above it they only grow wide).
+Floating point: a transform of probabilities is wrong by a unit or two in its last digit, and n
+releases multiply that: against the same transforms in extended precision at most 1.9e-16 a release
+was found. ``_FLOAT`` a release is added to delta above and taken off below, so that bounds stay
+true down to a delta of about 1e-12 (below it they only grow wide).
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from dp_accounting.pld import pld_pmf
+from dp_accounting.pld import common, pld_pmf
 from numpy.typing import NDArray
 
-from privacy.accounting import grids
+from privacy.accounting import cost, grids
 from privacy.accounting._search import bisect_up
 from privacy.accounting.convolution import Weighted, convolution
+from privacy.accounting.cost import Budget, TooDearError
 from privacy.accounting.profiles import Attained, Profile, kind, stacked
 
 __all__ = [
     "Composition",
     "Part",
     "Parts",
+    "affordable_spread",
     "compose",
     "compose_below",
     "compose_rounds",
@@ -41,8 +44,11 @@ Parts = tuple[Part, ...]
 Sides = tuple[list[Weighted], list[Weighted]]  # when a patient is removed, and when one is added
 Stack = tuple[Profile, NDArray[np.int64], tuple[float, float]]
 
-_FLOAT = 2e-16
-_LARGEST_GRID = 2**24  # points of a composed distribution: about half a gigabyte while it is made
+Gridding = Callable[[Parts, float, float, Budget], Sides]
+
+_FLOAT = 5e-16
+_ALL = 1 - 2.0**-53  # below 1, so that its rest has a logarithm
+_READING = 300.0  # the price of a point when epsilons and deltas are read off
 _ROWS = 128  # profiles gridded together
 
 
@@ -106,7 +112,9 @@ class Composition:
         return (self.remove,) if self.remove is self.add else (self.remove, self.add)
 
 
-def compose(parts: Parts, *, step: float, delta: float) -> Composition | None:
+def compose(
+    parts: Parts, *, step: float, delta: float, budget: Budget | None = None
+) -> Composition | None:
     """Compose dominating profiles, from above.
 
     Args:
@@ -114,36 +122,45 @@ def compose(parts: Parts, *, step: float, delta: float) -> Composition | None:
       step: Privacy losses are kept in multiples of it.
       delta: The delta of interest: the ends of the grid are cut where they hold less than a ten
         thousandth of it.
+      budget: What the work is paid from; a full one where none is given.
 
     Returns:
-      The composition, or None where the grid would take too much memory.
+      The composition, or None where it would take more than 2 GB, or more work than the budget.
     """
-    count, cut = sum(n for _, n in parts), delta * 1e-4
-    sides = _from_above(parts, step, cut / (2 * count))
-    return None if sides is None else _both(sides, step, count, cut)
+    return _composed(_from_above, parts, step, delta, budget or Budget())
 
 
-def compose_below(parts: Parts, *, step: float, delta: float) -> Composition | None:
+def compose_below(
+    parts: Parts, *, step: float, delta: float, budget: Budget | None = None
+) -> Composition | None:
     """Compose attained profiles, from below; arguments and result as ``compose``."""
-    count, cut = sum(n for _, n in parts), delta * 1e-4
-    sides = _from_below(parts, step, cut / (2 * count))
-    return None if sides is None else _both(sides, step, count, cut)
+    return _composed(_from_below, parts, step, delta, budget or Budget())
 
 
 def compose_rounds(
-    parts: Parts, rounds: Sequence[int], *, step: float, delta: float, below: bool = False
+    parts: Parts,
+    rounds: Sequence[int],
+    *,
+    step: float,
+    delta: float,
+    below: bool = False,
+    budget: Budget | None = None,
 ) -> Iterator[Composition] | None:
     """Compose ``parts`` so many times, for each of ``rounds``: from one transform.
 
     From below only a removed patient is looked at: one direction is enough for a lower bound.
     """
     count, cut, most = sum(n for _, n in parts), delta * 1e-4, max(rounds)
-    sides = (_from_below if below else _from_above)(parts, step, cut / (2 * count * most))
-    if sides is None:
-        return None
-    used = sides[:1] if below or sides[0] is sides[1] else sides
-    made = [convolution(side, cut=cut, largest=_LARGEST_GRID, most=most) for side in used]
-    if any(one is None for one in made):
+    budget = budget or Budget()
+    try:
+        sides = (_from_below if below else _from_above)(
+            parts, step, cut / (2 * count * most), budget
+        )
+        used = sides[:1] if below or sides[0] is sides[1] else sides
+        made = [convolution(side, cut=cut, budget=budget, most=most) for side in used]
+        for one in made:
+            budget.spend(len(rounds) * (cost.transform(one.size) + _READING * one.size))
+    except TooDearError:
         return None
 
     def each() -> Iterator[Composition]:
@@ -151,11 +168,20 @@ def compose_rounds(
             found = [
                 _distribution(one.rounds(n), step, n * _log_finite(side), cut)
                 for one, side in zip(made, used, strict=True)
-                if one is not None
             ]
             yield Composition(found[0], found[-1], step, n * count, cut)
 
     return each()
+
+
+def affordable_spread(parts: Parts, budget: Budget) -> float | None:
+    """Return ``spread``, paid for; None where the budget does not allow it."""
+    try:
+        budget.spend(cost.preparation(parts))
+        typical = spread(parts)
+    except TooDearError:
+        return None
+    return typical if 0 < typical < math.inf else None
 
 
 def spread(parts: Parts) -> float:
@@ -194,14 +220,45 @@ def _stacks(parts: Parts, cut: float) -> tuple[Stack, ...]:
     return tuple(found)
 
 
-def _from_above(parts: Parts, step: float, cut: float) -> Sides | None:
+def _composed(
+    gridded: Gridding, parts: Parts, step: float, delta: float, budget: Budget
+) -> Composition | None:
+    count, cut = sum(n for _, n in parts), delta * 1e-4
+    try:
+        sides = gridded(parts, step, cut / (2 * count), budget)
+        remove = _together(sides[0], step, cut, budget)
+        add = remove if sides[0] is sides[1] else _together(sides[1], step, cut, budget)
+    except TooDearError:
+        return None
+    return Composition(remove, add, step, count, cut)
+
+
+def _places(
+    parts: Parts, step: float, cut: float, budget: Budget, *, wider: float, directions: int
+) -> list[grids.Places]:
+    """Return where each stack is gridded, after paying for it."""
+    budget.spend(cost.preparation(parts))
+    found, store = [], 0
+    for profile, counts, high in _stacks(parts, cut):
+        reach = (high[0] + high[1]) / step
+        if not reach <= (cost.LARGEST_GRID if _growth(parts) else cost.LARGEST_STACK):
+            raise TooDearError
+        at = grids.places(-high[1] - wider, high[0] + wider, step=step, growth=_growth(parts))
+        store += len(at) * len(counts)
+        if len(at) * len(counts) > cost.LARGEST_STACK:
+            raise TooDearError
+        budget.spend(cost.gridding(profile, len(counts), len(at), directions))
+        found.append(at)
+    cost.check_store(store)
+    return found
+
+
+def _from_above(parts: Parts, step: float, cut: float, budget: Budget) -> Sides:
     removes: list[Weighted] = []
     adds: list[Weighted] = []
     alike = True
-    for profile, counts, high in _stacks(parts, cut):
-        if (high[0] + high[1]) / step > _LARGEST_GRID:
-            return None
-        at = grids.places(-high[1], high[0], step=step, growth=_growth(parts))
+    places = _places(parts, step, cut, budget, wider=0.0, directions=2)
+    for (profile, counts, _), at in zip(_stacks(parts, cut), places, strict=True):
         removes.append((grids.above(profile, 0, at, step=step), counts))
         both = profile.deltas(np.ones(1))
         if both[0] is both[1]:
@@ -212,15 +269,13 @@ def _from_above(parts: Parts, step: float, cut: float) -> Sides | None:
     return (removes, removes) if alike else (removes, adds)
 
 
-def _from_below(parts: Parts, step: float, cut: float) -> Sides | None:
+def _from_below(parts: Parts, step: float, cut: float, budget: Budget) -> Sides:
     removes: list[Weighted] = []
     adds: list[Weighted] = []
-    for profile, counts, high in _stacks(parts, cut):
+    places = _places(parts, step, cut, budget, wider=step, directions=4)
+    for (profile, counts, _), at in zip(_stacks(parts, cut), places, strict=True):
         if not isinstance(profile, Attained):
             raise TypeError(f"{profile} is not attained: nothing is known from below.")
-        if (high[0] + high[1]) / step > _LARGEST_GRID:
-            return None
-        at = grids.places(-high[1] - step, high[0] + step, step=step, growth=_growth(parts))
         merged = grids.below(profile, at, step=step)
         removes.append((merged[0], counts))
         adds.append((merged[1], counts))
@@ -232,13 +287,7 @@ def _growth(parts: Parts) -> float:
     return 0.0 if len(parts) == 1 else 1 / 64
 
 
-def _both(sides: Sides, step: float, count: int, cut: float) -> Composition | None:
-    remove = _together(sides[0], step, cut)
-    add = remove if sides[0] is sides[1] else _together(sides[1], step, cut)
-    return None if remove is None or add is None else Composition(remove, add, step, count, cut)
-
-
-def _together(pieces: list[Weighted], step: float, cut: float) -> pld_pmf.PLDPmf | None:
+def _together(pieces: list[Weighted], step: float, cut: float, budget: Budget) -> pld_pmf.PLDPmf:
     """Compose rows on one grid; where there is only one, the library does."""
     grid, counts = pieces[0]
     if len(pieces) == 1 and len(counts) == 1:
@@ -247,14 +296,21 @@ def _together(pieces: list[Weighted], step: float, cut: float) -> pld_pmf.PLDPmf
             step,
             int(grid.places[0]),
             grid.masses[0],
-            float(grid.infinite[0]),
+            min(float(grid.infinite[0]), _ALL),
             pessimistic_estimate=True,
         )
         if n == 1:
             return single
-        return None if single.size * math.sqrt(n) > _LARGEST_GRID else single.self_compose(n, cut)
-    found = convolution(pieces, cut=cut, largest=_LARGEST_GRID)
-    return None if found is None else _distribution(found.rounds(1), step, _log_finite(pieces), cut)
+        budget.spend(40 * 100.0 * single.size)
+        low, high = common.compute_self_convolve_bounds(grid.masses[0], n, cut)
+        size = max(high - low + 1, single.size)
+        if size > cost.LARGEST_GRID:
+            raise TooDearError
+        budget.spend(4 * cost.transform(size) + _READING * size)
+        return single.self_compose(n, cut)
+    found = convolution(pieces, cut=cut, budget=budget)
+    budget.spend(cost.transform(found.size) + _READING * found.size)
+    return _distribution(found.rounds(1), step, _log_finite(pieces), cut)
 
 
 def _distribution(
@@ -266,7 +322,7 @@ def _distribution(
 
 def _log_finite(pieces: list[Weighted]) -> float:
     """Return the logarithm of the chance that no loss is infinite."""
-    return sum(float(n @ np.log1p(-np.minimum(g.infinite, 0.5))) for g, n in pieces)
+    return sum(float(n @ np.log1p(-np.minimum(g.infinite, _ALL))) for g, n in pieces)
 
 
 def _epsilon(side: pld_pmf.PLDPmf, delta: float) -> float:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
+from privacy.accounting.cost import LARGEST_GRID, LARGEST_STACK, Budget, TooDearError, transform
 from privacy.accounting.grids import Grid
 
 __all__ = ["Convolution", "Weighted", "convolution"]
@@ -25,6 +26,7 @@ __all__ = ["Convolution", "Weighted", "convolution"]
 Weighted = tuple[Grid, NDArray[np.int64]]  # rows, and how many releases each of them stands for
 _VANISHED = 1e-30
 _ORDERS = 24
+_POWER = 100.0  # the price of one complex power
 
 
 @dataclass(frozen=True)
@@ -57,59 +59,68 @@ class Convolution:
 
 
 def convolution(
-    pieces: Sequence[Weighted], *, cut: float, largest: int, most: int = 1
-) -> Convolution | None:
+    pieces: Sequence[Weighted], *, cut: float, budget: Budget, most: int = 1
+) -> Convolution:
     """Transform one round of releases, on a circle that holds up to ``most`` rounds.
 
     Args:
       pieces: Rows of masses on one grid, each with its count in a round.
       cut: Mass that may lie outside of a window, and then lies anywhere in it.
-      largest: Most points of the transform.
+      budget: What the work is paid from.
       most: Rounds that will be asked for.
 
-    Returns:
-      None where the transform would be larger.
+    Raises:
+      TooDearError: The transform would be too large, or its work more than the budget.
     """
     longest = sum(grid.length * int(counts.sum()) for grid, counts in pieces)
     widest = max(grid.length for grid, _ in pieces) + 1
     orders = np.geomspace(1e-5, 40.0, _ORDERS) / widest
     orders = np.concatenate([orders, -orders])
+    budget.spend(sum(g.masses.size + 60.0 * _ORDERS * g.masses.shape[1] for g, _ in pieces))
     logs = _log_moments(pieces, orders)
     low, high = _window(orders, most * logs, most * longest, cut)
     size = next_fast_len(max(high - low + 1, widest, 2), real=True)
-    if size > largest:
-        return None
+    if size > LARGEST_GRID:
+        raise TooDearError
     return Convolution(
         first=sum(int(grid.places[0]) * int(counts.sum()) for grid, counts in pieces),
         longest=longest,
         size=size,
-        spectrum=_product(pieces, size, widest),
+        spectrum=_product(pieces, size, widest, budget),
         orders=orders,
         logs=logs,
         cut=cut,
     )
 
 
-def _product(pieces: Sequence[Weighted], size: int, widest: int) -> NDArray[np.complex128]:
+def _product(
+    pieces: Sequence[Weighted], size: int, widest: int, budget: Budget
+) -> NDArray[np.complex128]:
     alive = np.arange(size // 2 + 1)
     product = np.ones(len(alive), dtype=np.complex128)
     waves: NDArray[np.complex128] | None = None
     for grid, counts in reversed(pieces):
         columns = grid.places - grid.places[0]
-        if waves is None:
-            dense = np.zeros((len(counts), grid.length + 1))
-            dense[:, columns] = grid.masses
-            rows = rfft(dense, size, axis=1)[:, alive]
-        else:
-            few = waves[columns]
-            rows = grid.masses @ few.real + 1j * (grid.masses @ few.imag)
-        if (counts > 1).any():
-            rows = rows ** counts[:, None]
-        product *= rows.prod(axis=0)
+        # As many rows at a time as fit into memory.
+        many = max(1, LARGEST_STACK // (size if waves is None else len(alive)))
+        each = transform(size) / 2 if waves is None else 2.0 * len(columns) * len(alive)
+        budget.spend(len(counts) * (each + _POWER * len(alive)))
+        few = None if waves is None else waves[columns]
+        for at in range(0, len(counts), many):
+            masses, n = grid.masses[at : at + many], counts[at : at + many]
+            if few is None:
+                dense = np.zeros((len(n), grid.length + 1))
+                dense[:, columns] = masses
+                rows = rfft(dense, size, axis=1)[:, alive]
+            else:
+                rows = masses @ few.real + 1j * (masses @ few.imag)
+            if (n > 1).any():
+                rows = rows ** n[:, None]
+            product *= rows.prod(axis=0)
         kept = np.abs(product) > _VANISHED
         if 2 * kept.sum() < len(alive):
             alive, product = alive[kept], product[kept]
-            if 64 * len(alive) < size:
+            if 64 * len(alive) < size and widest * len(alive) <= LARGEST_STACK:
                 waves = np.exp(np.outer(np.arange(widest), alive) * (-2j * math.pi / size))
     spectrum = np.zeros(size // 2 + 1, dtype=np.complex128)
     spectrum[alive] = product

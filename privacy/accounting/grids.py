@@ -28,9 +28,10 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.optimize import isotonic_regression
 
+from privacy.accounting.cost import TooDearError
 from privacy.accounting.profiles import Attained, Profile, delta
 
-__all__ = ["Grid", "above", "below", "loss_ends", "places", "typical_square"]
+__all__ = ["Grid", "Places", "above", "below", "loss_ends", "places", "typical_square"]
 
 Floats = NDArray[np.float64]
 Places = NDArray[np.int64]
@@ -89,6 +90,8 @@ def above(profile: Profile, direction: int, at: Places, *, step: float) -> Grid:
     """
     losses = np.asarray(at * step, dtype=np.float64)
     deltas = np.atleast_2d(delta(profile, losses, direction))
+    if np.isnan(deltas).any():
+        raise TooDearError  # beyond what floats can tell
     deltas = np.minimum.accumulate(np.clip(deltas, 0.0, 1.0), axis=1)
     # A chord's slope by alpha, times alpha at its upper end: Algorithm 1 of the paper. Neighbouring
     # slopes are alike, so their difference is exact where the slopes times e^-gap would each round.

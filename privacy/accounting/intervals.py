@@ -3,7 +3,8 @@ r"""Epsilon and delta of an event, as intervals with the method that gave them.
 Which road is taken:
   - one Gaussian, whatever the number of releases, or one release of any kind: closed form;
   - otherwise privacy loss distributions on a grid (``grids``, ``composition``), refined until the
-    interval is as narrow as asked or memory ends; dp-accounting's Renyi bound where that happens;
+    interval is as narrow as asked, or a finer grid would pass 2 GB or 20 s (predicted, ``cost``):
+    then a Renyi bound as well (``renyi``), and the smaller of the two counts;
   - the concentrated-DP bound as well: the smaller upper end counts. It alone bounds Skellam noise,
     and discrete noise too narrow for ``discrete``.
 A central limit (GDP-CLT) is never used: it lies below certified lower bounds.
@@ -22,19 +23,20 @@ from privacy.accounting.composition import Composition
 from privacy.accounting.discrete import zcdp_delta, zcdp_epsilon
 from privacy.accounting.events import check
 from privacy.accounting.lowering import Lowered, lower
+from privacy.accounting.renyi import renyi_delta, renyi_epsilon
 from privacy.accounting.roads import (
-    MANY,
     Gap,
+    Grids,
     exact_delta,
     exact_epsilon,
     grids,
     quick_grid,
-    renyi_epsilon,
 )
 
 __all__ = ["Interval", "delta", "epsilon", "upper_epsilon"]
 
 _ACCOUNTANT = "1"  # of this package: raised when a change moves a bound
+_FAR = 1e4  # an epsilon that a single release seldom passes
 _FLOAT = 1e-9  # relative: more than floating point changes in a closed form
 
 
@@ -86,13 +88,15 @@ def epsilon(
     if above.unbounded:
         low = math.inf if below.unbounded else 0.0
         return _interval(low, math.inf, *_UNBOUNDED, below)
-    low, dominating = _epsilon_ends(above, below, delta, width)
-    concentrated = _concentrated(above, delta)
-    bounds = [(dominating, *_told(above)), (concentrated, *_CONCENTRATED)]
-    wide = dominating <= concentrated and dominating - low > width * dominating + 1e-3
-    if wide and len(above.parts) <= MANY:
-        bounds.append((renyi_epsilon(above.parts, delta), *_RENYI))
-    upper, method, why = min(bounds)
+    made = _epsilon_grids(above, below, delta, width)
+    low = _lower_epsilon(below, _raised(below, delta), made.lower)
+    bounds = [(_upper_epsilon(above, delta, made.upper), *_told(above, made))]
+    bounds.append((_concentrated_epsilon(above, delta, made), *_concentrated(above, made)))
+    if made.short and not above.narrow:
+        reduced = delta * math.exp(-above.slack)
+        found = renyi_epsilon(above.parts, reduced) if reduced > 0 else math.inf
+        bounds.append((found + 2 * above.slack, *_RENYI))
+    upper, method, why = min(bounds, key=lambda bound: bound[0])
     return _interval(low, upper, method, why, below)
 
 
@@ -121,10 +125,16 @@ def delta(
     above, below = lower(event, relation, "above"), lower(event, relation, "below")
     if above.unbounded:
         return _interval(1.0 if below.unbounded else 0.0, 1.0, *_UNBOUNDED, below)
-    low, dominating = _delta_ends(above, below, epsilon, width)
+    made = _delta_grids(above, below, epsilon, width)
+    bounds = [(_upper_delta(above, epsilon, made.upper), *_told(above, made))]
     concentrated = zcdp_delta(rho=above.rho, xi=above.xi, epsilon=epsilon)
-    upper, method, why = min((dominating, *_told(above)), (concentrated, *_CONCENTRATED))
-    return _interval(low, upper, method, why, below)
+    bounds.append((concentrated, *_concentrated(above, made)))
+    if made.short and not above.narrow:
+        lowered = epsilon - 2 * above.slack
+        found = renyi_delta(above.parts, lowered) if lowered >= 0 else 1.0
+        bounds.append((min(1.0, found * math.exp(above.slack)), *_RENYI))
+    upper, method, why = min(bounds, key=lambda bound: bound[0])
+    return _interval(_lower_delta(below, epsilon, made.lower), upper, method, why, below)
 
 
 def upper_epsilon(event: dp.DpEvent, *, delta: float, relation: Relation) -> float:
@@ -133,53 +143,64 @@ def upper_epsilon(event: dp.DpEvent, *, delta: float, relation: Relation) -> flo
     check(event)
     above = lower(event, relation, "above")
     grid = quick_grid(above.parts, delta) if above.count > 1 else None
-    return min(_concentrated(above, delta), _upper_epsilon(above, delta, grid))
+    made = Grids(grid, short=above.count > 1 and grid is None)
+    found = min(_concentrated_epsilon(above, delta, made), _upper_epsilon(above, delta, grid))
+    reduced = delta * math.exp(-above.slack)
+    if made.short and not above.narrow and reduced > 0:
+        found = min(found, renyi_epsilon(above.parts, reduced) + 2 * above.slack)
+    return found
 
 
+_LIMITS = "would take more than 2 GB or 20 s (predicted from sizes, not timed)"
 _UNBOUNDED = "closed form", "A release is not private at all."
-_CONCENTRATED = (
-    "concentrated DP",
-    "The noise is Skellam, or so narrow that this is the tightest certified bound.",
-)
-_RENYI = "Renyi DP", "A grid fine enough would take too much memory."
+_RENYI = "Renyi DP", f"A grid of privacy losses {_LIMITS}."
 
 
-def _told(above: Lowered) -> tuple[str, str]:
+def _concentrated(above: Lowered, made: Grids) -> tuple[str, str]:
+    if made.short and not above.narrow:
+        why = f"A grid of privacy losses {_LIMITS}; of what is left this is the tightest."
+    else:
+        why = "The noise is Skellam, or so narrow that this is the tightest certified bound."
+    return "concentrated DP", why
+
+
+def _told(above: Lowered, made: Grids) -> tuple[str, str]:
     if above.mu is not None:
         return "closed form", "Nothing is sampled and all noise is Gaussian: together one Gaussian."
     if above.count == 1:
         return "closed form", "A single release, inverted directly."
-    return "privacy loss distribution", "Sampling or mixed noise, composed with certified ends."
+    why = "Sampling or mixed noise, composed with certified ends."
+    if made.short:
+        why += f" A finer grid {_LIMITS}."
+    return "privacy loss distribution", why
 
 
-def _concentrated(above: Lowered, target: float) -> float:
+def _concentrated_epsilon(above: Lowered, target: float, made: Grids) -> float:
     """Return the concentrated-DP bound, where it could be the smaller one."""
-    if above.slack == 0 and not above.narrow:
+    if above.slack == 0 and not above.narrow and not made.short:
         return math.inf
     return zcdp_epsilon(rho=above.rho, xi=above.xi, delta=target)
 
 
-def _epsilon_ends(
-    above: Lowered, below: Lowered, target: float, width: float
-) -> tuple[float, float]:
+def _raised(below: Lowered, target: float) -> float:
+    return min(1.0, target * math.exp(below.slack) + below.lost)
+
+
+def _epsilon_grids(above: Lowered, below: Lowered, target: float, width: float) -> Grids:
     reduced = target * math.exp(-above.slack)
-    raised = min(1.0, target * math.exp(below.slack) + below.lost)
-    gap = Gap("epsilon", reduced, raised, width, 5e-4)
-    upper, lower = _grids(above, below, target, gap)
-    return _lower_epsilon(below, raised, lower), _upper_epsilon(above, target, upper)
+    gap = Gap("epsilon", reduced, _raised(below, target), width, 5e-4)
+    return _grids(above, below, target, gap)
 
 
-def _delta_ends(above: Lowered, below: Lowered, at: float, width: float) -> tuple[float, float]:
+def _delta_grids(above: Lowered, below: Lowered, at: float, width: float) -> Grids:
     gap = Gap("delta", at - 2 * above.slack, at + 2 * below.slack, width, 1e-12)
-    upper, lower = _grids(above, below, 1e-8, gap)
-    return _lower_delta(below, at, lower), _upper_delta(above, at, upper)
+    return _grids(above, below, 1e-8, gap)
 
 
-def _grids(
-    above: Lowered, below: Lowered, target: float, gap: Gap
-) -> tuple[Composition | None, Composition | None]:
+def _grids(above: Lowered, below: Lowered, target: float, gap: Gap) -> Grids:
     if above.count <= 1 and below.count <= 1:
-        return None, None
+        lost = above.count == 1 and exact_delta(above.parts[0][0], _FAR) >= 1
+        return Grids(short=lost)
     # Where nothing dominates, what is attained is composed from above too: to measure the grid.
     return grids(above.parts or below.parts, below.parts, target, gap)
 

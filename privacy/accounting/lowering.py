@@ -36,6 +36,7 @@ from privacy.errors import InvalidInputError
 __all__ = ["Lowered", "lower"]
 
 Side = Literal["above", "below"]
+_MOST_RELEASES = 2**53
 _WIDEST = 8.0  # mu of a Gaussian on a grid
 _WIDEST_SKELLAM = 20_000.0  # standard deviation whose masses are still computed one by one
 _BESSEL = 1e-11  # more than the error of a Bessel function does to a delta
@@ -94,7 +95,13 @@ def lower(event: dp.DpEvent, relation: Relation, side: Side, *, path: str = "eve
         case dp.NonPrivateDpEvent():
             return Lowered(unbounded=True, rho=math.inf)
         case dp.SelfComposedDpEvent():
-            return _repeat(lower(event.event, relation, side, path=f"{path}.event"), event.count)
+            inner = lower(event.event, relation, side, path=f"{path}.event")
+            if inner.count * event.count > _MOST_RELEASES:
+                raise InvalidInputError(
+                    f"Expected {path}.count={event.count} times the {inner.count} releases inside "
+                    "to be at most 2^53."
+                )
+            return _repeat(inner, event.count)
         case dp.ComposedDpEvent():
             found = (
                 lower(e, relation, side, path=f"{path}.events[{i}]")

@@ -111,7 +111,9 @@ class DiscreteLaplace:
         a, d = self.parameter, self.shift
         largest = a * d
         t = np.ceil(d / 2 - np.clip(epsilons, -largest, largest) / (2 * a)) - 1
-        both = self._below(t) - np.exp(np.minimum(epsilons, largest)) * self._below(t - d)
+        both = self._below(t) - np.exp(
+            np.minimum(np.minimum(epsilons, largest), 700.0)
+        ) * self._below(t - d)
         both = np.where(epsilons >= largest, 0.0, np.maximum(both, 0.0))
         both = np.where(epsilons <= -largest, -np.expm1(np.minimum(epsilons, 0.0)), both)
         return both, both
@@ -131,6 +133,9 @@ class DiscreteLaplace:
         return np.asarray(np.where(t < 0, tail, 1 - tail))
 
 
+_TOGETHER = 2048
+
+
 @dataclass(frozen=True)
 class Finite:
     """Finitely many outcomes, as randomised response has.
@@ -145,17 +150,22 @@ class Finite:
         """See ``Profile``."""
         grow = np.exp(np.minimum(epsilons, 700.0))
         remove, add = np.zeros_like(epsilons), np.zeros_like(epsilons)
-        for p, q in self.masses:
-            remove += np.maximum(p - grow * q, 0.0)
-            add += np.maximum(q - grow * p, 0.0)
+        p, q = np.array(self.masses).T[:, :, None]
+        # Outcome by outcome and then added up, a few epsilons at a time: small deltas stay exact.
+        for at in range(0, len(grow), _TOGETHER):
+            part = slice(at, at + _TOGETHER)
+            remove[part] = np.maximum(p - grow[part] * q, 0.0).sum(axis=0)
+            add[part] = np.maximum(q - grow[part] * p, 0.0).sum(axis=0)
         return remove, add
 
     def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
         """See ``Attained``."""
         grow = np.exp(np.minimum(epsilons, 700.0))
         found = np.zeros_like(epsilons)
-        for p, q in self.masses:
-            found += np.where(p > grow * q, q, 0.0)
+        p, q = np.array(self.masses).T[:, :, None]
+        for at in range(0, len(grow), _TOGETHER):
+            part = slice(at, at + _TOGETHER)
+            found[part] = np.where(p > grow[part] * q, q, 0.0).sum(axis=0)
         return found
 
 
@@ -216,9 +226,7 @@ class Sampled:
         q = self.prob
         e = np.minimum(epsilons, 700.0)
         # q [P - (e^eps - 1 + q)/q Q]; below log(1 - q) every outcome counts.
-        odds = np.expm1(e) / q + 1
-        possible = odds > 0
-        inside = np.log(np.where(possible, odds, 1.0))
+        possible, inside = _within(e, q)
         found = np.where(possible, q * delta(self.inner, inside, 0), -np.expm1(e))
         return np.maximum(found, 0.0)
 
@@ -237,10 +245,18 @@ class Sampled:
         """See ``Attained``; Q is the inner one's, and so are the outcomes above a loss."""
         if not isinstance(self.inner, Attained):
             raise TypeError(f"{self.inner} is not attained: nothing is known from below.")
-        odds = np.expm1(np.minimum(epsilons, 700.0)) / self.prob + 1
-        possible = odds > 0
-        inside = self.inner.tail(np.log(np.where(possible, odds, 1.0)))
-        return np.where(possible, inside, 1.0)
+        possible, inside = _within(np.minimum(epsilons, 700.0), self.prob)
+        return np.where(possible, self.inner.tail(inside), 1.0)
+
+
+def _within(e: NDArray[np.float64], q: Column) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """Return where log(1 + (e^eps - 1) / q) exists, and its values there."""
+    with np.errstate(over="ignore"):
+        odds = np.expm1(e) / q + 1
+    possible = odds > 0
+    inside = np.log(np.where(possible, odds, 1.0))
+    # Where the quotient is no float, e^eps - 1 and e^eps are the same one.
+    return possible, np.where(np.isinf(inside), e - np.log(q), inside)
 
 
 @dataclass(frozen=True)
@@ -259,7 +275,11 @@ class SampledReplace:
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """See ``Profile``."""
         positive = np.abs(np.minimum(epsilons, 700.0))
-        remove, add = self.inner.deltas(np.log1p(np.expm1(positive) / self.prob))
+        with np.errstate(over="ignore"):
+            inside = np.log1p(np.expm1(positive) / self.prob)
+        # Where the quotient is no float, e^epsilon - 1 and e^epsilon are the same one.
+        inside = np.where(np.isinf(inside), positive - np.log(self.prob), inside)
+        remove, add = self.inner.deltas(inside)
         upper = self.prob * np.maximum(remove, add)
         mirrored = -np.expm1(-positive) + np.exp(-positive) * upper
         both = np.where(epsilons >= 0, upper, mirrored)
@@ -295,10 +315,13 @@ class SampledGaussianReplace:
     def _above(self, e: NDArray[np.float64]) -> Deltas:
         """P and Q of a loss above e >= 0."""
         q, mu = self.prob, self.mu
-        a = q * np.exp(-(mu**2) / 2)
-        b = -(1 - q) * np.expm1(-e)  # the middle coefficient, like the last, over e^eps
-        root = np.sqrt(b**2 + 4 * a**2 * np.exp(-e))
-        x = (e + np.log((b + root) / 2) - np.log(q) + mu**2 / 2) / mu
+        # By logarithms, over the larger of the two: a itself may be too small for a float.
+        with np.errstate(divide="ignore"):
+            log_b = np.log(-(1 - q) * np.expm1(-e))  # the middle coefficient, over e^eps
+        log_a = np.log(q) - mu**2 / 2 - e / 2  # the first, over the root of e^eps
+        most = np.maximum(log_a, log_b)
+        b, a = np.exp(log_b - most), np.exp(log_a - most)
+        x = (e + most + np.log((b + np.sqrt(b**2 + 4 * a**2)) / 2) - np.log(q) + mu**2 / 2) / mu
         rest = (1 - q) * ndtr(-x)
         return rest + q * ndtr(mu - x), rest + q * ndtr(-mu - x)
 

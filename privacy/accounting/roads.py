@@ -6,26 +6,33 @@ from functools import lru_cache
 from typing import Literal
 
 import numpy as np
-from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent
-from dp_accounting.rdp import RdpAccountant
 
 from privacy.accounting._search import bisect_up
-from privacy.accounting.composition import Composition, Parts, compose, compose_below, spread
-from privacy.accounting.profiles import Gaussian, Profile, Sampled
+from privacy.accounting.composition import (
+    Composition,
+    Parts,
+    affordable_spread,
+    compose,
+    compose_below,
+)
+from privacy.accounting.cost import Budget, TooDearError
+from privacy.accounting.profiles import Profile
 
 __all__ = [
     "MANY",
     "QUICK",
     "Gap",
+    "Grids",
     "exact_delta",
     "exact_epsilon",
     "grids",
     "quick_grid",
-    "renyi_epsilon",
 ]
 
-MANY = 32  # different releases: a Renyi bound of each would take long
+MANY = 32  # different releases: a grid's points are dear beyond
 _REFINEMENTS = 6
+_FINEST = 1e-3  # below it rounding hides what a finer step would tell
+_COARSEST = 0.4  # a step, as a share of a typical loss, that still tells something
 # A step's share of one release's typical loss. The grid adds about h^2/6 to the variance of each
 # release's loss, so .1 % of all of it whatever the number of releases: half of that to epsilon.
 QUICK = 0.08
@@ -55,7 +62,8 @@ class Gap:
         A tenth of the width for few; most of it for many, where each point of the grid is dear.
         """
         finer = 1.0 if self.quantity == "epsilon" else 0.4  # delta changes faster
-        return min(0.2, (0.8 if releases <= MANY else 1.8) * finer * math.sqrt(self.width))
+        share = (0.8 if releases <= MANY else 1.8) * finer * math.sqrt(self.width)
+        return min(0.2, max(share, _FINEST))
 
     def over(self, upper: Composition, lower: Composition) -> float:
         """Return the interval's width over what is allowed."""
@@ -71,9 +79,13 @@ class Gap:
 
 
 def exact_delta(profile: Profile, epsilon: float) -> float:
-    """Return one release's delta at ``epsilon``, the worse of both directions."""
-    remove, add = profile.deltas(np.array([epsilon]))
-    return float(max(remove[0], add[0], 0.0))
+    """Return one release's delta at ``epsilon``, the worse of both directions; 1 if too dear."""
+    try:
+        remove, add = profile.deltas(np.array([epsilon]))
+    except TooDearError:
+        return 1.0
+    found = float(max(remove[0], add[0], 0.0))
+    return 1.0 if math.isnan(found) else found
 
 
 def exact_epsilon(profile: Profile, delta: float) -> float:
@@ -88,22 +100,43 @@ def exact_epsilon(profile: Profile, delta: float) -> float:
     return bisect_up(lambda e: exact_delta(profile, e) <= delta, 0.0, high)
 
 
+@dataclass(frozen=True)
+class Grids:
+    """Two compositions, as fine as was asked for or as could be afforded.
+
+    Attributes:
+      upper: From above; None where no grid could be afforded, however coarse.
+      lower: From below; None also where nothing is known from below.
+      short: Whether a finer one would have passed the limits of ``cost``.
+    """
+
+    upper: Composition | None = None
+    lower: Composition | None = None
+    short: bool = False
+
+
 @lru_cache(maxsize=1024)
 def quick_grid(parts: Parts, delta: float) -> Composition | None:
     """Return a composition from above whose epsilon at ``delta`` is about .2 % from the truth.
 
-    None where its grid would take too much memory.
+    Coarser where that would pass the limits of ``cost``, and None where any would.
     """
-    return compose(parts, step=QUICK * spread(parts), delta=delta)
+    budget, share = Budget(), QUICK
+    typical = affordable_spread(parts, budget)
+    while typical is not None and share < 4 * _COARSEST:
+        found = compose(parts, step=share * typical, delta=delta, budget=budget)
+        if found is not None:
+            return found
+        share *= 4
+    return None
 
 
 @lru_cache(maxsize=256)
-def grids(
-    above: Parts, below: Parts, delta: float, gap: Gap
-) -> tuple[Composition | None, Composition | None]:
-    """Return compositions from above and from below, fine enough for ``gap``.
+def grids(above: Parts, below: Parts, delta: float, gap: Gap) -> Grids:
+    """Return compositions from above and from below, fine enough for ``gap`` where affordable.
 
-    The step is halved and more while it helps: the width falls with its square.
+    The step is halved and more while it helps: the width falls with its square. Each end has
+    half of a budget of work (``cost``); coarser grids are tried before none.
 
     Args:
       above: What dominates; at least one release.
@@ -111,36 +144,38 @@ def grids(
       delta: The ends of the grid are cut where they hold less than a ten thousandth of it.
       gap: Of two compositions, how wide the interval is between them over how wide it may be.
     """
-    step = gap.share(len(above)) * spread(above)
-    upper = compose(above, step=step, delta=delta)
-    lower = compose_below(below, step=step, delta=delta) if below else None
-    if upper is None or lower is None:
-        return upper, lower
-    over = gap.over(upper, lower)
-    for _ in range(_REFINEMENTS):
-        if over <= 1:
+    half = Budget().left / 2
+    budgets = Budget(half), Budget(half)
+    typical = affordable_spread(above, budgets[0])
+    if typical is None:
+        return Grids(short=True)
+
+    def upper(share: float) -> Composition | None:
+        return compose(above, step=share * typical, delta=delta, budget=budgets[0])
+
+    def lower(share: float) -> Composition | None:
+        if not below:
+            return None
+        return compose_below(below, step=share * typical, delta=delta, budget=budgets[1])
+
+    share = gap.share(len(above))
+    found, coarse = Grids(upper(share), lower(share)), share
+    while coarse < _COARSEST and (found.upper is None or (below and found.lower is None)):
+        coarse = min(4 * coarse, _COARSEST)
+        found = Grids(found.upper or upper(coarse), found.lower or lower(coarse), short=True)
+    if found.upper is None or found.lower is None:
+        return Grids(found.upper, found.lower, found.short or found.upper is None)
+    over = gap.over(found.upper, found.lower)
+    for _ in range(0 if found.short else _REFINEMENTS):
+        if over <= 1 or share <= _FINEST:
             break
-        step *= min(0.7, max(0.9 / math.sqrt(over), 0.1))
-        finer = compose(above, step=step, delta=delta), compose_below(below, step=step, delta=delta)
-        if finer[0] is None or finer[1] is None:
-            break
-        left = gap.over(finer[0], finer[1])
-        upper, lower = finer[0], finer[1]
+        share *= min(0.7, max(0.9 / math.sqrt(over), 0.1))
+        finer = Grids(upper(share), lower(share))
+        if finer.upper is None or finer.lower is None:
+            return Grids(found.upper, found.lower, short=True)
+        left = gap.over(finer.upper, finer.lower)
+        found = finer
         if left > 0.8 * over:
             break  # what is left is not the grid's
         over = left
-    return upper, lower
-
-
-def renyi_epsilon(parts: Parts, delta: float) -> float:
-    """Return dp-accounting's Renyi bound where all parts are (sampled) Gaussians, else infinity."""
-    accountant = RdpAccountant()
-    for profile, n in parts:
-        match profile:
-            case Gaussian(mu):
-                accountant.compose(GaussianDpEvent(1 / mu), n)
-            case Sampled(prob, Gaussian(mu)):
-                accountant.compose(PoissonSampledDpEvent(prob, GaussianDpEvent(1 / mu)), n)
-            case _:
-                return math.inf
-    return float(accountant.get_epsilon(delta))
+    return found

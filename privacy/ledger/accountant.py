@@ -135,11 +135,16 @@ class RenyiOnly:
 
 
 def event_json(event: DpEvent) -> dict[str, Any]:
-    """Return an event as plain JSON; plain JSON passes through."""
-    if isinstance(event, dict):
-        return event
-    from privacy.accounting.events import to_json
+    """Return an event as plain JSON; plain JSON passes through, once it is checked.
 
+    Raises:
+      InvalidInputError: It can't be accounted for; the message names the subevent.
+    """
+    from privacy.accounting.events import from_json, to_json
+
+    if isinstance(event, dict):
+        from_json(event)
+        return event
     return dict(to_json(event))
 
 

@@ -235,6 +235,7 @@ class Ledger:
 
         Raises:
           BudgetExceededError: The budget would be passed; the refusal is recorded.
+          InvalidInputError: The event can't be accounted for; nothing is changed or recorded.
           RefusedError: No budget for the unit; the sampler that would run is not the one accounted
             for; a clip norm that follows the data; no noise, or seeded noise in a durable ledger;
             a release called public without a reason; or the disk refuses. Nothing may be read.

@@ -14,12 +14,13 @@ from numpy.typing import NDArray
 
 from aggregation.models import Model
 from aggregation.patients import Patients
+from attacks.adversary import Place
 from attacks.intervals import clopper_pearson, equivalence, success_rate
 from attacks.pool import log_ratios
 from attacks.replay import integer_rows
 from attacks.scoring import lineup, score
 from attacks.suite import ATTACKS, make_attack
-from attacks.views import Adversary, GradientView, Knowledge, Name, Place, observe
+from attacks.views import Adversary, GradientView, Knowledge, Name, observe
 from privacy.calibration import noise_multiplier
 from privacy.errors import RefusedError
 from privacy.mechanisms import Seeded

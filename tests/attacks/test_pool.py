@@ -10,10 +10,11 @@ from scipy.special import logsumexp
 
 from aggregation.models import Model
 from aggregation.patients import Patients
+from attacks.adversary import Place
 from attacks.informed import InformedPool
 from attacks.intervals import clopper_pearson
-from attacks.pool import article_log_ratios, log_ratios, posterior
-from attacks.views import Adversary, InformedView, Knowledge, Place, observe, require
+from attacks.pool import article_log_ratios, log_ratios, matrix_log_ratios, posterior
+from attacks.views import Adversary, InformedView, Knowledge, observe, require
 from privacy.accounting.events import DiscreteGaussianDpEvent
 from privacy.errors import RefusedError
 from privacy.mechanisms import article_noise_std
@@ -119,3 +120,25 @@ def test_sampled_rounds_and_colluders_through_a_transcript() -> None:
     )
     with pytest.raises(RefusedError, match="was drawn in round 0"):
         InformedPool(pool, presence=presence).posterior(unknown)
+
+
+def test_openings_that_share_noise_are_judged_together() -> None:
+    """Two roads: the whitened distances here, scipy's density of the whole vector there."""
+    rng = np.random.default_rng(3)
+    openings = np.array([[1.0, 1, 0, 0], [-1, 0, 1, 0], [0, -1, -1, 1]])
+    residuals, moves = rng.normal(size=(2, 3, 2)), rng.normal(size=(2, 5, 3, 2))
+    found = matrix_log_ratios(residuals, moves, openings=openings, std=0.8)
+    whole = np.kron(0.64 * openings @ openings.T, np.eye(2))
+    law = stats.multivariate_normal(cov=whole)
+    for k, residual in enumerate(residuals):
+        gaps = (residual - moves[k]).reshape(5, -1)
+        expected = law.logpdf(gaps) - law.logpdf(residual.ravel())
+        np.testing.assert_allclose(found[k], expected, atol=1e-9)
+
+
+def test_openings_of_fresh_uploads_alone_are_rounds() -> None:
+    rng = np.random.default_rng(4)
+    residuals, moves = rng.normal(size=(2, 3, 4)), rng.normal(size=(2, 5, 3, 4))
+    found = matrix_log_ratios(residuals, moves, openings=np.eye(3), std=0.7)
+    rounds = sum(log_ratios(residuals[:, t], moves[:, :, t], std=0.7, prob=1.0) for t in range(3))
+    np.testing.assert_allclose(found, rounds, atol=1e-9)

@@ -26,7 +26,10 @@ def test_a_small_run_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]
     assert row["seconds"] > 0 and row["accuracy"] > 0.5
     assert printed["patients"] == federation_job.sizes(70, 0).sum()
     assert 0.9 < printed["epsilon"] <= 1.0
-    assert set(printed["phases"]) == {"read", "gradients", "clip", "integers", "sums", "noise"}
+    assert set(printed["phases"]) == {
+        "read", "gradients", "clip", "integers", "sums", "noise", "ledgers"
+    }  # fmt: skip
+    assert printed["phases"]["ledgers"] == 0  # the plan's budget is checked once for all
 
 
 def test_memory_does_not_follow_the_number_of_hospitals(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -69,3 +72,13 @@ def test_a_peer_that_did_another_job_is_refused(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(federation, "find_peers", lambda _: {"other": other})
     with pytest.raises(RefusedError, match="other's seeded sum is not ours"):
         federation.measure(3, peer_hospitals=3, threads=1)
+
+
+def test_a_peer_with_arithmetic_of_its_own_is_timed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def own(job: federation_job.Job) -> tuple[float, None]:
+        return 1e6, None
+
+    monkeypatch.setattr(federation, "find_peers", lambda _: {"own": own})
+    *_, ours, row = federation.measure(3, peer_hospitals=3, threads=1).rows
+    assert (row.name, row.ratio_to) == ("own", "inpatient")
+    assert row.ratio == 1e6 / ours.seconds

@@ -39,8 +39,11 @@ def gain(value: float, **sites: float) -> Record:
 
 
 def ratios(*values: float) -> list[Record]:
-    found = [{"patients": 25 * 2**k, **interval(v, 0.1)} for k, v in enumerate(values)]
-    return [record({"ratio_joined": found})]
+    found = [
+        {"patients": 25 * 2**k, **interval(v, 0.1), "at_least": False} for k, v in enumerate(values)
+    ]
+    real = {"a": {"ratio_joined": found}}
+    return [record({"ratio_joined": found}, hospitals=40), record({"hospitals": real})]
 
 
 def checks(*verdicts: str) -> list[Record]:

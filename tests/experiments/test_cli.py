@@ -63,6 +63,10 @@ def test_a_missing_table_is_a_paragraph(tmp_path: Path, capsys: pytest.CaptureFi
         (("--designs", "sealed", "--epsilons", "-1"), "epsilon=-1.0 > 0"),
         (("--designs", "sealed", "--regime", "tiny"), "Unknown regime 'tiny'"),
         (("--designs", "sealed", "--model", "forest"), "Unknown model 'forest'"),
+        (("--epsilons", "1"), "--epsilons goes with --designs"),
+        (("--regime", "full", "--groups", "model"), "--regime goes with --designs"),
+        (("--quick", "--groups", "model"), "--quick and --groups each choose points"),
+        (("--groups", "magic"), "Unknown group 'magic'"),
     ],
 )
 def test_what_can_not_be_run_is_a_paragraph(

@@ -11,6 +11,7 @@ from experiments import correction
 from experiments.cohorts import folds, load
 from experiments.commands.correction import Correction
 from experiments.correction import Point
+from experiments.evaluation import Scored, by_patient
 from experiments.figures import save
 from experiments.learning_figures import draw_calibration, draw_correction
 from experiments.logistic import Problem
@@ -41,10 +42,10 @@ def test_the_optimum_is_one() -> None:
 def test_at_identical_hospitals_every_rule_is_pooled_training(rule: str) -> None:
     problem = identical()
     steps = Steps(rounds=400, local=3, learning_rate=0.5)
-    if rule == "local":
-        problem = Problem(problem.patients, ridge=1e-9)  # its ridge is a hospital's, not of all
+    # Adam's steps shrink too soon; agnostic's mean of all models has the first ones in it.
+    allowed = 1e-4 if rule in ("fedadam", "agnostic") else 1e-6
     for params in TRAINERS[rule](problem, steps).values():
-        assert problem.gap(params) < (1e-4 if rule == "fedadam" else 1e-6)
+        assert problem.gap(params) < allowed
 
 
 def test_drift_correctors_come_nearer_to_pooled_training_than_fedavg() -> None:
@@ -74,6 +75,29 @@ def test_local_intercepts_leave_the_ranking_and_mend_switzerland() -> None:
     men, women = (found["fairness"]["cleveland"][band] for band in ("male", "female"))
     assert men["ill"] + men["well"] + women["ill"] + women["well"] == 303
     assert men["auc"] is not None and abs(men["mean_error"]) < 0.1
+
+
+def test_the_interval_is_that_of_patients_however_many_cross_validations() -> None:
+    once, often = (
+        correction.measure(Point("heart", "pooled", seeds=tuple(range(n)))) for n in (1, 6)
+    )
+    widths = [
+        m["as_trained"]["auc_within"]["upper"] - m["as_trained"]["auc_within"]["lower"]
+        for m in (once, often)
+    ]
+    assert widths[1] > 0.8 * widths[0]  # independent patients would leave 0.41
+
+
+def test_folds_are_joined_in_the_order_of_patients() -> None:
+    cohort = load("heart")
+    for seed in (0, 1):
+        split = folds(cohort, count=5, seed=seed)
+        given = [
+            {n: Scored(p.ids.astype(float), p.outcomes) for n, p in f.test.items()} for f in split
+        ]
+        for name, site in by_patient(given, split).items():
+            assert (site.scores == cohort.hospitals[name].ids).all()
+            assert (site.outcomes == cohort.hospitals[name].outcomes).all()
 
 
 def test_a_second_run_computes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,13 +53,13 @@ def test_runs_that_disagree_widen_the_interval() -> None:
 @given(st.integers(0, len(ALONE) - 1))
 def test_a_federation_as_good_as_m_patients_crosses_at_m(place: int) -> None:
     curve = tuple(0.6 + 0.01 * k for k in range(len(ALONE)))
-    assert crossing(curve, curve[place]) == pytest.approx(ALONE[place])
+    assert crossing(ALONE, curve, curve[place]) == pytest.approx(ALONE[place])
 
 
 def test_no_crossing_is_told_as_at_least() -> None:
     curve = tuple(0.6 + 0.01 * k for k in range(len(ALONE)))
-    assert crossing(curve, 0.5) == ALONE[0]
-    assert crossing(curve, 0.9) == ALONE[-1]
+    assert crossing(ALONE, curve, 0.5) == ALONE[0]
+    assert crossing(ALONE, curve, 0.9) == ALONE[-1]
     joined = (0.9,) * 5
     found = Equivalent().summarise([Curve(curve, joined, joined)] * 3)["ratio_joined"]
     assert [r["at_least"] for r in found] == [3] * 5

@@ -7,12 +7,21 @@ import pytest
 
 from aggregation.federation import Federation
 from aggregation.patients import Patients
+from attacks.adversary import Place
 from attacks.informed import InformedPool
 from attacks.pool import posterior
-from attacks.views import Adversary, GradientView, InformedView, Knowledge, Place, observe, require
+from attacks.views import Adversary, GradientView, InformedView, Knowledge, observe, require
 from experiments.cohorts import folds, load
 from experiments.informed_lineups import log_likelihoods
-from experiments.lineups import LINEUP, LineUp, Settings, _people, attack_round, risk, worst_risk
+from experiments.lineups import (
+    LINEUP,
+    LineUp,
+    Settings,
+    attack_round,
+    people_beside,
+    risk,
+    worst_risk,
+)
 from experiments.points import Point
 from privacy.errors import InvalidInputError
 
@@ -29,7 +38,8 @@ def test_all_targets_at_once_are_judged_as_one_by_one(design: str) -> None:
     plan = dataclasses.replace(point.plan(split.train, seed=0, fold=0), rounds=3, average_last=1)
     outcome = Federation.simulated(plan, split.train, seed=0).run()
     view = require(observe(outcome.transcript, point.adversary), GradientView, "test")
-    groups = _people("hungary", outcome, split, np.random.default_rng(0))[:3]
+    batch = outcome.drawn["hungary"][0][0]
+    groups = people_beside("hungary", batch, split, np.random.default_rng(0))[:3]
     ours = posterior(log_likelihoods(view, outcome, groups))
     for group, all_at_once in zip(groups, ours, strict=True):
         hidden = outcome.drawn["hungary"][0][0].ids[group.target]

@@ -47,6 +47,9 @@ def test_published_values() -> None:
     for n, value in golden("accounting")["article"]["success_at_prior_0.1"].items():
         found = success_bound(full_batch(4.8448, int(n)), prior_success=0.1, relation=ADD)
         assert found == pytest.approx(value, abs=6e-4)
+    for n, value in golden("accounting")["article"]["success_at_prior_0.1_above"].items():
+        found = success_bound(full_batch(4.8448, int(n)), prior_success=0.1, relation=ADD)
+        assert value < found <= 1
 
 
 @pytest.mark.parametrize("prob", GOLDEN["epsilon_4_rounds_100"])
@@ -56,6 +59,14 @@ def test_equal_epsilon_is_not_equal_reconstruction(prob: str) -> None:
     )
     found = success_bound(sampled(z, float(prob), 100), prior_success=0.1, relation=ADD)
     assert found == pytest.approx(GOLDEN["epsilon_4_rounds_100"][prob], abs=1e-3)
+
+
+def test_what_a_naive_monte_carlo_misses() -> None:
+    """Truth .99997 where an importance-weighted estimate from one sample said .361."""
+    table = GOLDEN["monte_carlo_fails"]
+    found = success_bound(full_batch(0.6, 10), prior_success=0.1, relation=ADD)
+    assert found == pytest.approx(table["truth"], abs=6e-6)
+    assert table["estimate"] < 0.4 * found
 
 
 @given(st.floats(0.3, 50), st.integers(1, 1000), priors, st.sampled_from([ADD, REPLACE]))

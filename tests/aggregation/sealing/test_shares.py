@@ -139,3 +139,19 @@ def test_roles_survive_serialising() -> None:
         load_opener(scheme.adder().to_bytes(), parties.policy())
     with pytest.raises(CorruptMessageError, match="does not belong"):
         Shares.load_opener(made().parameters, opener._material(), parties.policy())
+
+
+def test_a_sealer_agrees_once_and_uses_no_key_and_no_seed_twice() -> None:
+    """The nonce of a box is constant: what keeps its key single is the salt, drawn each time."""
+    scheme = made()
+    sealer, adder = scheme.sealer("h0"), scheme.adder()
+    contents = [adder.open_frame(sealer.seal(np.array([1, 2, 3]))) for _ in range(40)]
+    agreed, salts = {c[:32] for c in contents}, {c[32:64] for c in contents}
+    assert len(agreed) == 1
+    assert len(salts) == len(contents)
+    head = len(contents[0]) - len(scheme.parameters.to_words(np.zeros(3, dtype=np.uint64)))
+    blocks = [c[i : i + 32] for c in contents for i in range(64, head - 31, 32)]
+    assert len(set(blocks)) == len(blocks)  # the same seed, or the same key, would repeat one
+    assert len({c[head:] for c in contents}) == len(contents)  # equal updates look unalike
+    again = scheme.sealer("h0")  # a restart, or the next run, agrees anew
+    assert adder.open_frame(again.seal(np.array([1, 2, 3])))[:32] not in agreed

@@ -5,13 +5,21 @@ import math
 import numpy as np
 import pytest
 from dp_accounting.pld import pld_pmf
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import fft
 
 from privacy.accounting import grids
-from privacy.accounting.composition import compose, compose_below, compose_rounds, spread
+from privacy.accounting.composition import (
+    Composition,
+    compose,
+    compose_below,
+    compose_rounds,
+    spread,
+)
 from privacy.accounting.convolution import convolution
+from privacy.accounting.cost import Budget
 from privacy.accounting.gaussian import gaussian_delta, gaussian_epsilon
 from privacy.accounting.profiles import (
     Attained,
@@ -25,7 +33,8 @@ from privacy.accounting.profiles import (
 )
 
 Floats = NDArray[np.float64]
-FLOATING = 5e-15  # a profile's own rounding; one release is allowed 1e-14 (Composition.floating)
+CUT = 1e-9
+FLOATING = 5e-15  # a profile's own rounding; one release is allowed 2.5e-14 (Composition.floating)
 probs = st.floats(1e-3, 0.999)
 mus = st.floats(0.02, 9.0)
 outcomes = st.lists(st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)), min_size=2, max_size=5)
@@ -145,8 +154,7 @@ def test_transforms_compose_as_the_library_does(rows: list[tuple[float, float, i
         for _ in range(n):
             whole = one if whole is None else whole.compose(one)
     assert whole is not None
-    made = convolution(pieces, cut=1e-13, largest=2**20)
-    assert made is not None
+    made = convolution(pieces, cut=1e-13, budget=Budget())
     first, masses = made.rounds(1)
     e = np.linspace(-2.0, 6.0, 30)
     ours = hockey(first + np.arange(len(masses)), masses, 0.0, step, e)
@@ -203,3 +211,43 @@ def test_too_fine_a_grid_is_not_made() -> None:
     assert compose(parts, step=1e-8, delta=1e-5) is None
     assert compose_below(parts, step=1e-8, delta=1e-5) is None
     assert compose_rounds(parts, [5], step=1e-8, delta=1e-5) is None
+
+
+@settings(max_examples=60)
+@given(
+    st.floats(1e-3, 0.9),
+    st.floats(0.05, 2.5),
+    st.integers(2, 20_000),
+    st.floats(0.05, 0.8),
+    st.booleans(),
+)
+def test_what_floating_point_changes_is_allowed_for(
+    prob: float, mu: float, n: int, share: float, by_library: bool
+) -> None:
+    """The same transform in extended precision: another road, a thousand times finer."""
+    profile = Sampled(prob, Gaussian(mu))
+    parts = ((profile, n),)
+    step = share * spread(parts)
+    remove, add = (float(end[0]) for end in grids.loss_ends(profile, 1e-9 / n))
+    at = grids.places(-add, remove, step=step, growth=0.0)
+    assume(len(at) < 5_000)
+    grid = grids.above(profile, 0, at, step=step)
+    if by_library:
+        single = pld_pmf.DensePLDPmf(step, int(at[0]), grid.masses[0], 0.0, True)
+        side = single.self_compose(n, CUT)
+        first, masses = side._lower_loss, side._probs
+        size = fft.next_fast_len(max(len(masses), len(at)))
+    else:
+        ours = convolution([(grid, np.array([n]))], cut=CUT, budget=Budget())
+        first, masses = ours.rounds(1)
+        side, size = pld_pmf.DensePLDPmf(step, first, masses, CUT, True), ours.size
+    assume(size < 100_000)
+    spectrum = fft.rfft(grid.masses[0].astype(np.longdouble), size)
+    truth = np.roll(fft.irfft(spectrum**n, size), n * int(at[0]) - first)[: len(masses)]
+    assert truth.dtype == np.longdouble
+    places = first + np.arange(len(masses))
+    e = np.linspace(max(-3.0, float(places[0] * step)), min(float(places[-1] * step), 600.0), 9)
+    found = np.asarray(side.get_delta_for_epsilon(e)) - side._infinity_mass
+    exact = hockey(places, truth, 0.0, step, e)
+    allowed = Composition(side, side, step, n, CUT).floating
+    assert np.abs(found - exact).max() <= allowed

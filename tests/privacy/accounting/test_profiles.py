@@ -8,6 +8,7 @@ from dp_accounting.pld import privacy_loss_mechanism as library
 from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.special import ndtr
 
 from privacy.accounting.nested import Composed
 from privacy.accounting.profiles import (
@@ -173,3 +174,16 @@ def test_stacked_profiles_are_the_single_ones(profiles: list[Profile]) -> None:
             assert isinstance(profile, Attained)
             np.testing.assert_allclose(row, profile.tail(GRID), rtol=1e-12, atol=1e-16)
     assert kind(ALL[3]) != kind(ALL[8]) != kind(ALL[9])
+
+
+@pytest.mark.parametrize("mu", [0.5, 8.0, 36.0, 40.0, 200.0])
+def test_an_opposite_patient_is_seen_however_little_noise(mu: float) -> None:
+    """With hardly any noise a release tells whenever the patient is drawn: delta(0) is q."""
+    for q in (1e-6, 0.1, 0.9):
+        profile = SampledGaussianReplace(q, mu)
+        e = np.array([0.0, 1e-9, 0.5, 3.0])
+        remove, _ = profile.deltas(e)
+        assert remove[0] == pytest.approx(q * (ndtr(mu) - ndtr(-mu)), rel=1e-9)
+        assert (np.diff(remove) <= 1e-15).all()
+        if mu > 30:
+            assert remove[3] == pytest.approx(q, rel=1e-9)

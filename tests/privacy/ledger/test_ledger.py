@@ -14,8 +14,8 @@ from privacy.errors import (
     RefusedError,
 )
 from privacy.ledger import Budget, Entry, Ledger, Planned, Release, SigningKey
-from privacy.ledger.accountant import Cost, RenyiOnly
-from tests.privacy.ledger.helpers import KEY, gaussian, make, public, reopen, state
+from privacy.ledger.accountant import Accountant, Certified, Cost, RenyiOnly
+from tests.privacy.ledger.helpers import KEY, gaussian, make, public, reopen, state, ticking
 
 STEP = gaussian(40.0)
 
@@ -73,6 +73,44 @@ def test_over_budget_is_refused_recorded_and_changes_nothing_else(tmp_path: Path
     assert kinds(ledger) == ["opening", "plan", "refusal"]
     assert state(ledger)[2:] == before
     assert state(reopen(tmp_path)) == state(ledger)
+
+
+@pytest.mark.parametrize("accountant", [RenyiOnly(), Certified()], ids=["renyi", "certified"])
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        (gaussian(0.0), r"noise_multiplier=0\.0"),
+        (gaussian(math.nan), "noise_multiplier=nan"),
+        (
+            {"type": "PoissonSampledDpEvent", "sampling_probability": 1.5, "event": STEP},
+            r"sampling_probability=1\.5",
+        ),
+        ({"type": "SelfComposedDpEvent", "count": 2**53 + 1, "event": STEP}, "count=90071992547"),
+        ({"type": "UnsupportedDpEvent"}, "UnsupportedDpEvent"),
+    ],
+)
+def test_an_event_that_cannot_be_accounted_for_deep_inside_a_tree_leaves_everything_as_it_was(
+    tmp_path: Path, accountant: Accountant, bad: dict[str, Any], told: str
+) -> None:
+    ledger = Ledger.create(
+        tmp_path / "north.jsonl",
+        hospital="north",
+        key=KEY,
+        budget=Budget(1.0),
+        accountant=accountant,
+        clock=ticking(),
+    )
+    ledger.declare([Planned("update", STEP, 2)])
+    before = state(ledger)
+    content = (tmp_path / "north.jsonl").read_bytes()
+    inner = {"type": "SelfComposedDpEvent", "count": 3, "event": bad}
+    event = {"type": "ComposedDpEvent", "events": [STEP, inner]}
+    with pytest.raises(InvalidInputError, match=rf"event\.events\[1\]\.event.*{told}"):
+        ledger.spend(Release("update", event))
+    with pytest.raises(InvalidInputError, match=rf"event\.events\[1\]\.event.*{told}"):
+        ledger.declare([Planned("update", event, 2)])
+    assert state(ledger) == before
+    assert (tmp_path / "north.jsonl").read_bytes() == content
 
 
 def test_a_plan_over_budget_is_refused_and_recorded(tmp_path: Path) -> None:

@@ -152,6 +152,10 @@ def test_mechanisms_draw_anew_and_know_their_scale(false_alarms: FalseAlarms) ->
         noise = (first - rows.sum()) / std
         p_value = float(stats.chi2.cdf((noise**2).sum(), noise.size))
         assert min(p_value, 1 - p_value) > false_alarms.share() / 2
+    short = clip(np.full((3, 2000), 0.01), clip_norm=2.5)
+    continuous = (Gaussian(2.0).release(short, OperatingSystem()) - short.sum()) / 5.0
+    p_value = float(stats.chi2.cdf((continuous**2).sum(), continuous.size))
+    assert min(p_value, 1 - p_value) > false_alarms.share() / 2
     assert analytic_gaussian(epsilon=1.0, delta=1e-5).noise_multiplier == pytest.approx(
         3.7306, abs=1e-4
     )

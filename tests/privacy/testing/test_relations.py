@@ -16,6 +16,7 @@ from privacy.errors import InvalidInputError
 from privacy.testing import check_accountant
 from privacy.testing.relations import Accountant
 from privacy.testing.strategies import arrivals, events, schedules
+from tests.privacy.golden import golden
 
 
 def ours(event: dp.DpEvent, delta: float, relation: Relation) -> float:
@@ -43,6 +44,15 @@ def test_both_under_counts_of_the_bare_library_are_found() -> None:
     found = check_accountant(rdp, unsupported=(dp.UnsupportedEventError, ValueError))
     assert "closed_form" in [b.relation for b in found]
     assert any("REPLACE_ONE" in b.message for b in found)
+    table = golden("accounting")["undoubled_renyi"]
+    event = dp.SelfComposedDpEvent(dp.GaussianDpEvent(1.0), 10)
+    assert rdp(event, 1e-5, Relation.REPLACE_ONE) == pytest.approx(table["library"], abs=5.1e-3)
+    assert ours(event, 1e-5, Relation.REPLACE_ONE) == pytest.approx(table["truth"], abs=5.1e-3)
+    one = dp.RandomizedResponseDpEvent(0.5, 3)
+    many = dp.SelfComposedDpEvent(one, 20)
+    relation = Relation.REPLACE_ONE
+    assert pld(many, 1e-5, relation) == pld(one, 1e-5, relation)  # the count is forgotten
+    assert ours(many, 1e-5, relation) > 5 * pld(many, 1e-5, relation)
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,102 @@
+"""What composing takes, counted before it is done: a limit that no machine's pace moves.
+
+Operations are priced in nanoseconds, as measured on a slow machine under load, and paid for from a
+``Budget`` of 20 s before they are done; grids that would not fit into 2 GB are refused likewise. So
+the same releases take the same road, and get the same bits, on every machine.
+"""
+
+import math
+from dataclasses import dataclass
+
+from privacy.accounting import profiles
+from privacy.accounting.profiles import Profile
+
+__all__ = [
+    "LARGEST_GRID",
+    "LARGEST_STACK",
+    "Budget",
+    "TooDearError",
+    "evaluation",
+    "gridding",
+    "preparation",
+    "transform",
+]
+
+LARGEST_GRID = 2**24  # points of a composed distribution: about a gigabyte while it is made
+LARGEST_STACK = 2**22  # points of profiles gridded together: some 400 megabytes meanwhile
+_LARGEST_STORE = 2**26  # points of all profiles, in one direction: half a gigabyte
+_SECONDS = 20.0
+_NESTED = 1e9  # a sampled composition's own grid
+_PART = 5e4  # reading and sorting one release
+_STACK = 2e6  # calls for one stack, however small
+
+
+class TooDearError(Exception):
+    """A composition would take more memory or work than allowed."""
+
+
+@dataclass
+class Budget:
+    """Work that may still be done, in nanoseconds of a slow machine."""
+
+    left: float = _SECONDS * 1e9
+
+    def spend(self, nanoseconds: float) -> None:
+        """Pay for work that is about to be done.
+
+        Raises:
+          TooDearError: It is more than what is left; nothing is spent then.
+        """
+        if not nanoseconds <= self.left:
+            raise TooDearError
+        self.left -= nanoseconds
+
+
+def evaluation(profile: Profile) -> float:
+    """Return the price of one delta of one profile."""
+    match profile:
+        case profiles.Finite(masses):
+            return 60.0 + 8.0 * len(masses)
+        case profiles.Sampled(_, inner) | profiles.SampledReplace(_, inner):
+            return 100.0 + evaluation(inner)
+        case profiles.Mixture(parts):
+            return sum(2 * evaluation(part) for _, part in parts)
+        case _:
+            return 150.0
+
+
+def preparation(parts: tuple[tuple[Profile, int], ...]) -> float:
+    """Return the price of finding where each profile's losses end, and how large they are."""
+    return sum(_PART + 250 * evaluation(p) + _once(p) for p, _ in parts) + _STACK
+
+
+def gridding(profile: Profile, rows: int, points: int, directions: int) -> float:
+    """Return the price of putting ``rows`` profiles of one kind on a grid."""
+    return _STACK + rows * points * directions * (150.0 + evaluation(profile))
+
+
+def transform(points: int) -> float:
+    """Return the price of a transform of so many points, there or back."""
+    return 4.0 * points * math.log2(points + 2)
+
+
+def check_store(points: int) -> None:
+    """Refuse grids of all profiles together that would not fit into memory.
+
+    Raises:
+      TooDearError: They would not.
+    """
+    if points > _LARGEST_STORE:
+        raise TooDearError
+
+
+def _once(profile: Profile) -> float:
+    """Return the price of what a profile computes once."""
+    inner = getattr(profile, "inner", None)
+    if inner is not None:
+        return _once(inner)
+    nested = getattr(profile, "parts", None)
+    if isinstance(profile, profiles.Mixture) or nested is None:
+        skellam = isinstance(profile, profiles.Skellam)
+        return _STACK + 4e3 * math.sqrt(profile.variance) if skellam else 0.0  # type: ignore[attr-defined]
+    return _NESTED + preparation(nested)

@@ -1,0 +1,84 @@
+"""The frontier at hospitals' own pace: what is subtracted leaves the noise of the matrix alone."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from dp_accounting import NonPrivateDpEvent
+from scipy.stats import chi2
+
+from aggregation.arrival.sealed import run_sealed
+from experiments import grid, paced
+from experiments.cohorts import Fold
+from experiments.lineups import LINEUP, people_beside
+from experiments.paced import Course, sealed_course
+from experiments.paced_lineups import left_over, log_likelihoods, worst_coalition
+from experiments.paced_points import ARRIVALS, PacedPoint
+from experiments.record import config_hash
+
+SHORT = {"folds": 2, "horizon": 30.0, "uploads": 8}
+
+
+def course_of(arrival: str, buffer: int = 3) -> tuple[Course, Fold]:
+    point = paced.Point("heart", f"sealed {arrival}", buffer=buffer, **SHORT)  # type: ignore[arg-type]
+    cohort, splits = point.split()
+    return sealed_course(point, cohort, splits[0], 0), splits[0]
+
+
+@pytest.mark.parametrize(("arrival", "buffer"), [(a, 3) for a in ARRIVALS] + [("memory", 2)])
+def test_what_is_left_is_noise_of_the_openings_covariance(arrival: str, buffer: int) -> None:
+    """Weights, stale models, memories and colluders all right: else it is far from white.
+
+    Four tests of chi-squared; each is false once in ten thousand seeds, and the seed is fixed.
+    """
+    course, split = course_of(arrival, buffer)
+    ran = run_sealed(course.plan, course.schedule, split.train, seed=5, rule=course.rule)
+    coalition = worst_coalition(course, "va")
+    assert len(coalition) == course.plan.colluders and "va" not in coalition
+    left, matrix = left_over(course, ran, split.train, coalition)
+    lower = np.linalg.cholesky(course.plan.share_std**2 * matrix @ matrix.T)
+    white = np.linalg.solve(lower, left)
+    assert 5e-5 < chi2.cdf((white**2).sum(), white.size) < 1 - 5e-5
+    if arrival == "memory":  # taken for plain sums they fail this very test
+        plain = (matrix > 0).sum(axis=1, keepdims=True)
+        wrong = left / (course.plan.share_std * np.sqrt(plain))
+        assert not 5e-5 < chi2.cdf((wrong**2).sum(), wrong.size) < 1 - 5e-5
+
+
+@pytest.mark.parametrize("arrival", ARRIVALS)
+def test_without_noise_everybody_is_named(arrival: str) -> None:
+    course, split = course_of(arrival)
+    course = dataclasses.replace(
+        course, plan=dataclasses.replace(course.plan, noise="none", noise_multiplier=0.0)
+    )
+    ran = run_sealed(course.plan, course.schedule, split.train, seed=5, rule=course.rule)
+    rng = np.random.default_rng(0)
+    groups = [g for n, p in split.train.items() for g in people_beside(n, p, split, rng)[:3]]
+    logs = log_likelihoods(course, ran, split.train, groups)
+    named = logs.argmax(axis=1) == 0
+    assert len(groups) >= 8 and named.mean() > 0.9
+
+
+def test_a_record_holds_risk_auc_and_bound_of_the_same_runs() -> None:
+    point = PacedPoint("memory", 1.0, folds=2)
+    parts = [point.measure(unit) for unit in point.units]
+    found = point.summarise(parts)
+    assert found == point.summarise(parts[::-1])
+    assert 0.7 < found["auc_within"]["value"] < 0.95
+    assert found["epsilon"]["upper"] <= 1.0
+    assert 1 / LINEUP < found["bound"] < 0.16
+    assert found["risk"]["attack"] == "informed" and found["risk"]["batches"] == 2
+    assert all(part.openings == parts[0].openings for part in parts)
+
+
+def test_without_noise_nothing_is_promised() -> None:
+    part = PacedPoint("synchronous", None, folds=2).measure((0, 0))
+    assert all(isinstance(e, NonPrivateDpEvent) for e in part.events.values())
+    assert np.mean([one.named for one in part.lineups]) > 0.9
+
+
+def test_the_grid_has_them_and_other_points_keep_their_names() -> None:
+    """The hash of a point as it was published before there was any point at its own pace."""
+    assert {p.config["arrival"] for p in grid.group("memory")} == set(ARRIVALS)
+    assert {p.config["buffer"] for p in grid.group("buffer")} == {2, 4}
+    assert "394aff83dc4e" in {config_hash(p.config) for p in grid.group("ablation")}

@@ -1,0 +1,116 @@
+"""Sealing against the number of hospitals: own steps, honest line-ups, intervals that are right."""
+
+import math
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aggregation.federation import Federation
+from aggregation.vectorised import Fleet
+from attacks.intervals import clopper_pearson
+from experiments import scaling, scaling_steps, scaling_tuning
+from experiments.lineups import LINEUP
+from experiments.record import Record, read_records
+from experiments.scaling import Scaling, plan_of, split, trained
+from experiments.scaling_lineups import Targets, named, round_log_ratios
+from experiments.scaling_steps import STEPS, step_of
+from privacy.errors import InvalidInputError
+
+TUNING = Path(__file__).parents[2] / "paper" / "tuning"
+
+
+def test_the_steps_are_those_that_the_search_found() -> None:
+    records = [r for r in read_records(TUNING) if r.config["experiment"] == "tuning scaling"]
+    assert scaling_tuning.best_steps(records) == dict(STEPS)
+    assert {(r.config["arrangement"], r.config["hospitals"]) for r in records} == set(
+        scaling_tuning.NETWORKS
+    )
+    for record in records:
+        assert record.config["first_seed"] >= 10**6
+        assert record.config["candidates"] == list(scaling_tuning.CANDIDATES)
+    published = [unit for point in scaling.grid() for unit in point.units]
+    assert max(published) < 10**6
+
+
+def test_a_number_that_was_not_searched_takes_the_step_of_a_place_as_noisy() -> None:
+    """One noise a hospital over n of them is 1/sqrt(n): at 4000 and .1 it is that of 40 and 1."""
+    assert step_of("growing", 4000, "local", 0.1) == STEPS["growing", 40, "local", 1.0]
+    assert step_of("growing", 4000, "sealed", 0.1) == STEPS["growing", 400, "sealed", 1.0]
+    assert step_of("growing", 4000, "sealed", math.inf) == STEPS["growing", 400, "sealed", math.inf]
+    with pytest.raises(InvalidInputError, match="searched"):
+        step_of("growing", 4, "local", 2.0)
+
+
+def test_the_best_step_is_the_smaller_of_two_that_tie() -> None:
+    rows = [
+        {"design": "local", "epsilon": None, "step": step, "auc": auc}
+        for step, auc in ((4.0, 0.7), (1.0, 0.7), (16.0, 0.6))
+    ]
+    config = {"arrangement": "growing", "hospitals": 4}
+    record = Record(config, {"scores": rows}, {})
+    assert scaling_tuning.best_steps([record]) == {("growing", 4, "local", math.inf): 1.0}
+
+
+def test_it_trains_what_a_federation_trains() -> None:
+    """Two roads: the vectorised run's model, and the hospitals' one by one."""
+    train, test, _ = split("growing", 4, 7)
+    plan = replace(plan_of(train, "sealed", 1.0), rounds=2, average_last=1, scheme="plain")
+    outcome = Federation.simulated(plan, train.hospitals, seed=(7, 6)).run()
+    expected = test.within_site_auc(plan.model.scores(outcome.params, test.features))
+    assert trained(plan, train, test, seed=(7, 6))[0] == pytest.approx(expected, abs=1e-12)
+
+
+def targets_of(arrangement: str, hospitals: int, unit: int) -> tuple[scaling.Crowd, Targets]:
+    train, later, _ = split(arrangement, hospitals, unit)
+    rng = np.random.default_rng([unit, 3])
+    alike = arrangement == "divided"
+    return train, Targets.draw(train, later, count=60, colluders=1, alike=alike, rng=rng)
+
+
+@pytest.mark.parametrize("arrangement", scaling.ARRANGEMENTS)
+def test_line_ups_hold_a_participant_and_nine_who_are_not(arrangement: str) -> None:
+    train, targets = targets_of(arrangement, 6, 3)
+    assert len(targets.outcomes) > 30 and targets.people.shape[1] == LINEUP
+    assert targets.hospitals.max() < 5  # the last one colludes
+    for k, hospital in enumerate(targets.hospitals):
+        own = train.features[train.offsets[hospital] : train.offsets[hospital + 1]]
+        assert (own == targets.people[k, 0]).all(axis=1).any()
+
+
+@pytest.mark.parametrize("design", ["local", "sealed"])
+def test_with_little_noise_all_are_named_and_with_much_one_in_ten(design: str) -> None:
+    train, targets = targets_of("growing", 6, 3)
+    plan = replace(plan_of(train, design, 1.0), rounds=1, average_last=1)
+    found = {}
+    for multiplier in (1e-4, 1e4):
+        noised = replace(plan, noise_multiplier=multiplier)
+        fleet = Fleet.simulated(noised, lambda: [train], seed=1)
+        clear = Fleet(replace(plan, noise="none", noise_multiplier=0.0), lambda: [train])
+        params = plan.first_model()
+        sent, known = (np.concatenate(list(f.updates(params))) for f in (fleet, clear))
+        logs = round_log_ratios(noised, targets, params, sent, known)
+        found[multiplier] = named(logs, np.random.default_rng(0))
+    assert found[1e-4].mean() > 0.9
+    hits = int(found[1e4].sum())
+    low, high = clopper_pearson(hits, len(targets.outcomes), confidence=0.999)
+    assert low <= 1 / LINEUP <= high
+
+
+def test_a_record_holds_gain_risks_and_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
+    brief = replace(scaling_steps.SETTING, rounds=3, average_last=2)
+    monkeypatch.setattr(scaling, "SETTING", brief)
+    point = Scaling(4, "growing", 1.0, replicates=2)
+    parts = [point.measure(unit) for unit in point.units]
+    found = point.summarise(parts)
+    gains = [p.sealed - p.local for p in parts]
+    assert found["gain"]["value"] == pytest.approx(np.mean(gains))
+    half = 12.706204736 * np.std(gains, ddof=1) / math.sqrt(2)  # Student's 97.5 % at one degree
+    assert found["gain"]["upper"] - found["gain"]["value"] == pytest.approx(half)
+    for name in ("local", "sealed"):
+        assert 0.1 < found[f"bound_{name}"] < 0.16
+        assert found[f"risk_{name}"]["value"] == pytest.approx(
+            np.mean([asdict(p)[f"risk_{name}"] for p in parts])
+        )
+    assert found["targets"] == sum(p.targets for p in parts) > 100
