@@ -53,6 +53,7 @@ __all__ = [
     "Knowledge",
     "Name",
     "Observation",
+    "Place",
     "PublicView",
     "TrafficView",
     "observe",
