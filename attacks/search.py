@@ -44,13 +44,15 @@ def match(
       variance: Of the noise on each coordinate, in squared units of the parameters. 0: the loss is
         one minus the cosine; else the negative log-posterior.
     """
+    unit = target / torch.linalg.vector_norm(target).clamp(min=1e-30)
 
     def losses(x: Tensor, shares: Tensor) -> Tensor:
         seen = forward(x, labels, present)
         if variance > 0:
             likelihood = (seen - target).square().sum(1) / (2 * variance)
             return likelihood + (relaxation.negative_log_prior(x, shares) * present).sum(1)
-        return torch.rsub(torch.cosine_similarity(seen, target[None], dim=1, eps=1e-30), 1)
+        norms = torch.linalg.vector_norm(seen, dim=1).clamp(min=1e-30)
+        return torch.rsub((seen @ unit) / norms, 1)
 
     free = relaxation.start(labels.shape[0], labels.shape[1], rng)
     descend(free, lambda: losses(*relaxation.soften(*free)), iterations=iterations, rate=rate)

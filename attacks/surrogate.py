@@ -54,18 +54,18 @@ class BatchGradient:
         p = self.model.split(self.params)
         outer = p["weight2"][0]
         pre = x @ p["weight1"].T + p["bias1"]
-        on = pre.detach() > 0
+        on = (pre.detach() > 0).to(x.dtype)
         active = torch.relu(pre)
         delta = (torch.sigmoid(active @ outer + p["bias2"]) - y) * present
         if self.clip_norm is not None:
-            width = on.to(x.dtype) @ outer.square()
+            width = on @ outer.square()
             squares = 1 + active.square().sum(-1) + width * (1 + x.square().sum(-1))
             delta = delta * self._shrink(delta.square() * squares)
-        inner = delta.unsqueeze(-1) * torch.where(on, outer, 0.0)  # no gradient through the units
+        inner = delta.unsqueeze(-1) * on  # times the outer weights, once patients are summed
         return torch.cat(
             [
-                (inner.transpose(1, 2) @ x).flatten(1),
-                inner.sum(1),
+                (inner.transpose(1, 2) @ x * outer[:, None]).flatten(1),
+                inner.sum(1) * outer,
                 (delta.unsqueeze(1) @ active).squeeze(1),
                 delta.sum(1, keepdim=True),
             ],
