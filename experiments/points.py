@@ -37,6 +37,8 @@ KEY_HOLDER = "key_holder"
 _NETWORK = "network-"
 _TIER3 = 0.25  # of a network's hospitals
 _ALL = "all patients"  # the one place of pooled training
+_DESCENDING = frozenset({"fedavg", "tableak"})
+_DESCENT_VERSION = 2  # raised when a descent's numbers move; points of other attacks keep names
 
 
 @dataclass(frozen=True)
@@ -82,13 +84,15 @@ class Point:
 
     @property
     def config(self) -> dict[str, Any]:
-        """The record's config: the fields, how the model is trained."""
+        """The record's config: the fields, how the model is trained, and which descent attacks."""
+        descends = _DESCENDING.intersection(self.attacks.attacks)
         return {
             **asdict(self),
             "experiment": "frontier",
             "delta": DELTA,
             "lineup": LINEUP,
             "setting": asdict(self.training),
+            **({"descent_version": _DESCENT_VERSION} if descends else {}),
         }
 
     @property
