@@ -106,7 +106,7 @@ def _draw_panel(ax: Axes, records: Sequence[Record]) -> None:
             _draw_reference(ax, design, points[-1])
     ax.plot([], [], marker="_", markersize=12, linestyle="", color="#555555", label="proven bound")
     ax.axhline(0.1, color="#555555", linestyle=":", linewidth=1, label="guessing")
-    ax.set_ylim(0, 1.04)
+    ax.set_ylim(0, 1.1)
     ax.set_xlabel("within-site AUC")
     ax.grid(alpha=0.25, linewidth=0.5)
 

@@ -42,14 +42,14 @@ def draw_equivalent(records: Sequence[Record]) -> Figure:
 
     Hollow: no size that a hospital was tried at alone is as good; the multiple is at least that.
     """
-    figure = Figure(figsize=(5.6, 3.2), layout="constrained")
+    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     ax = figure.subplots()
     curves: list[tuple[Sequence[Mapping[str, float]], str, str, str, str]] = []
     for record in records:
         m = record.metrics
         if "hospitals" in m:
             looks = zip(m["hospitals"].items(), _REAL, strict=False)
-            curves += [(h["ratio_joined"], *look, name.title()) for (name, h), look in looks]
+            curves += [(h["ratio_joined"], *look, _NAMES[name]) for (name, h), look in looks]
         else:
             curves.append((m["ratio_joined"], "#000000", "X", "-", "40 simulated, no protection"))
             curves.append((m["ratio_sealed"], "#0072B2", "o", "--", "40 simulated, sealed, ε = 1"))
@@ -68,10 +68,14 @@ def draw_equivalent(records: Sequence[Record]) -> Figure:
     ax.axhline(1, color="#555555", linewidth=0.8)
     ax.set(xscale="log", yscale="log", xlabel="patients of the hospital", ylabel="times its data")
     ax.grid(alpha=0.25, linewidth=0.5)
-    ax.legend(fontsize=7, ncols=2)
+    ax.set_xticks(_SIZES, [str(size) for size in _SIZES])
+    ax.minorticks_off()
+    figure.legend(fontsize=8, ncols=3, loc="outside lower center")
     return figure
 
 
+_SIZES = (20, 50, 100, 200, 400)
+_NAMES = {"cleveland": "Cleveland", "hungary": "Hungary", "va": "VA Long Beach"}
 _REAL = (("#009E73", "s", "-."), ("#CC79A7", "^", "-."), ("#E69F00", "v", "-."))
 
 

@@ -82,7 +82,6 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
             "varied": _varied(points),
         },
         "at_risk": _at_risk(found["bare"]),
-        "ablations": str(sum(r.config.get("ablation") is not None for r in points.records)),
         "scaling": learned.scaling(records),
         "correction": learned.correction(records),
         "acceptance": learned.acceptance(records),
