@@ -54,7 +54,10 @@ __all__ = ["ARRANGEMENTS", "Crowd", "Replicate", "Scaling", "grid", "plan_of", "
 ARRANGEMENTS = ("growing", "divided")
 DIVIDED_AMONG = 40  # hospitals of the network whose patients are divided
 _TARGETS = 200  # of a network, at most
-_REPLICATES = {4: 24, 40: 12, 400: 6, 4000: 3}
+_REPLICATES = {
+    "growing": {4: 24, 40: 12, 400: 6, 4000: 3},
+    "divided": {4: 24, 40: 12, 400: 12, 4000: 12},
+}
 
 
 @dataclass(frozen=True)
@@ -311,12 +314,12 @@ def trained(
 def grid(
     seed: int = 0,
     *,
-    hospitals: Sequence[int] = tuple(_REPLICATES),
+    hospitals: Sequence[int] = (4, 40, 400, 4000),
     epsilons: Sequence[float] = (0.1, 1.0),
 ) -> list[Scaling]:
     """The published points: both arrangements; fewer replicates where one holds more patients."""
     return [
-        Scaling(n, arrangement, epsilon, _REPLICATES.get(n, 3), seed)
+        Scaling(n, arrangement, epsilon, _REPLICATES[arrangement].get(n, 3), seed)
         for arrangement in ARRANGEMENTS
         for n in hospitals
         for epsilon in epsilons

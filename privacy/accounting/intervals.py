@@ -35,7 +35,7 @@ from privacy.accounting.roads import (
 
 __all__ = ["Interval", "delta", "epsilon", "upper_epsilon"]
 
-_ACCOUNTANT = "1"  # of this package: raised when a change moves a bound
+_ACCOUNTANT = "2"  # of this package: raised when a change moves a bound
 _FAR = 1e4  # an epsilon that a single release seldom passes
 _FLOAT = 1e-9  # relative: more than floating point changes in a closed form
 
