@@ -98,19 +98,24 @@ def draw_ablations(records: Sequence[Record]) -> Figure:
     """AUC and risk as one thing is varied, one column each; the core's own point among them."""
     base = [r for r in records if r.config["ablation"] is None]
     names = [n for n in ABLATIONS if any(r.config["ablation"] == n for r in records)]
-    figure = Figure(figsize=(2.2 * max(len(names), 1), 4.4), layout="constrained")
+    figure = Figure(figsize=(1.4 * max(len(names), 1), 3.8), layout="constrained")
     axes = figure.subplots(2, max(len(names), 1), sharey="row", squeeze=False)
     for column, name in enumerate(names):
         varied = [r for r in records if r.config["ablation"] == name]
+        tried: set[float] = set()
         for kind in dict.fromkeys(_kind(r) for r in varied):
             ours = [r for r in (*varied, *base) if _kind(r) == kind]
             ours.sort(key=lambda r: ABLATIONS[name](r.config))
+            tried |= {float(ABLATIONS[name](r.config)) for r in ours}
             for ax, metric in zip(axes[:, column], ("auc_within", "risk"), strict=True):
                 _line(ax, [float(ABLATIONS[name](r.config)) for r in ours], ours, metric, kind)
         axes[1, column].axhline(0.1, color="#555555", linestyle=":", linewidth=1)
         axes[1, column].set_xlabel(name)
         for ax in axes[:, column]:
             ax.set_xscale("log")
+            ax.set_xticks(sorted(tried), [f"{x:g}" for x in sorted(tried)], fontsize=7)
+            ax.tick_params(axis="y", labelsize=7)
+            ax.minorticks_off()
             ax.grid(alpha=0.25, linewidth=0.5)
     axes[0, 0].set_ylabel("within-site AUC")
     axes[1, 0].set_ylabel("risk")
@@ -183,7 +188,7 @@ def _line(ax: Axes, x: list[float], records: Sequence[Record], metric: str, kind
     colour, marker = LOOKS[kind]
     ax.errorbar(
         x, [v["value"] for v in values], yerr=_spread(values), color=colour, marker=marker,
-        markersize=5, elinewidth=0.7, label=LABELS[kind],
+        markersize=4, elinewidth=0.7, label=LABELS[kind],
     )  # fmt: skip
 
 

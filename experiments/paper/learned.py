@@ -3,9 +3,14 @@
 Each function takes all records and returns rows of text; where an experiment has no record, none.
 """
 
+import math
 import re
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
+
+import numpy as np
+from scipy.stats import t as student
 
 from experiments.claims import CLAIMS, evaluate
 from experiments.paper.text import interval, nearest, up
@@ -15,6 +20,7 @@ from experiments.record import Record, config_hash
 __all__ = [
     "acceptance",
     "asynchrony",
+    "audits",
     "claims",
     "correction",
     "equivalents",
@@ -113,7 +119,7 @@ def acceptance(records: Sequence[Record]) -> list[dict[str, str]]:
 
 
 def poor_labels(records: Sequence[Record]) -> list[dict[str, str]]:
-    """Within-site AUC by harm and defence, the mean of all seeds of the newest code."""
+    """Within-site AUC by harm and defence: mean and interval over the newest code's seeds."""
     ours = _of(records, "poor labels")
     newest = max((r.config["code_version"] for r in ours), default=0)
     found: dict[tuple[str, str], list[float]] = {}
@@ -122,13 +128,21 @@ def poor_labels(records: Sequence[Record]) -> list[dict[str, str]]:
             key = (r.config["harm"], r.config["defence"])
             found.setdefault(key, []).append(r.metrics["auc_within"])
     return [
-        {"harm": harm, "defence": defence, "auc": nearest(sum(aucs) / len(aucs))}
+        {"harm": harm, "defence": defence, "auc": nearest(float(np.mean(aucs))) + _spread(aucs)}
         for (harm, defence), aucs in sorted(found.items())
     ]
 
 
+def _spread(values: Sequence[float]) -> str:
+    """Half of Student's 95 % interval of the mean, over repetitions; nothing of a single one."""
+    if len(values) < 2:
+        return ""
+    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
+    return f" ± {nearest(float(half))}"
+
+
 def replications(records: Sequence[Record]) -> list[dict[str, str]]:
-    """Published numbers beside ours."""
+    """Published numbers beside ours; audits have a table of their own."""
     rows = [
         {
             "what": r.config["what"],
@@ -138,8 +152,35 @@ def replications(records: Sequence[Record]) -> list[dict[str, str]]:
             "why": r.metrics["why"],
         }
         for r in _of(records, "replicate")
+        if r.config["part"] != "audit"
     ]
-    return _unique(rows, "what")
+    rows = _unique(rows, "what")
+    repeated = [one["why"] == before["why"] for before, one in pairwise(rows)]
+    return [
+        {**one, "why": "as above"} if same else one
+        for one, same in zip(rows, [False, *repeated], strict=True)
+    ]
+
+
+def audits(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """One row a bound and number of canaries: published and our median at each epsilon."""
+    rows: dict[tuple[str, int], dict[float, dict[str, str]]] = {}
+    for r in _of(records, "replicate"):
+        if r.config["part"] == "audit":
+            place = r.config["bound"], r.config["canaries"]
+            rows.setdefault(place, {})[r.config["epsilon"]] = {
+                "published": nearest(r.metrics["expected"], 2),
+                "ours": f"{nearest(r.metrics['ours'], 2)} ({interval(r.metrics, 2)})",
+            }
+    return [
+        {
+            "bound": bound,
+            "canaries": f"{canaries:,}",
+            "epsilons": [f"{epsilon:g}" for epsilon in sorted(found)],
+            "cells": [found[epsilon] for epsilon in sorted(found)],
+        }
+        for (bound, canaries), found in sorted(rows.items())
+    ]
 
 
 def claims(records: Sequence[Record]) -> list[dict[str, Any]]:

@@ -6,6 +6,7 @@ from typing import Any
 
 from experiments.claims import CLAIMS
 from experiments.demo import EPSILON
+from experiments.lineups import INFORMED
 from experiments.paper import learned, sealing
 from experiments.paper.commands import reproduce
 from experiments.paper.points import CORE, Points, change, core, row
@@ -79,7 +80,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
             "rows": [row(r) for r in core(points)],
             "all": str(len(points.records)),
             "named": {name: row(r) for name, r in found.items()},
-            "varied": _varied(points),
+            "varied": _varied(points, records),
         },
         "at_risk": _at_risk(found["bare"]),
         "scaling": learned.scaling(records),
@@ -88,6 +89,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "sealing": sealing.rows(sealing.committed(timings.parent)),
         "poor_labels": learned.poor_labels(records),
         "replications": learned.replications(records),
+        "audits": learned.audits(records),
         "asynchrony": learned.asynchrony(records),
         "equivalents": learned.equivalents(records),
         "claims": learned.claims(records),
@@ -129,22 +131,55 @@ def _difference(found: dict[str, Record], better: str, worse: str, *, sign: bool
     return (signed if sign else nearest)(first - second)
 
 
-def _varied(points: Points) -> list[dict[str, str]]:
-    """Points in which one factor differs from the core, and the core's own two other panels."""
+_COLUMNS = (
+    ("none", None),
+    ("article", EPSILON),
+    ("local", EPSILON),
+    ("sealed", None),
+    ("sealed", EPSILON),
+    ("local only", None),
+)
+"""Design and epsilon of the columns of the table of what is varied."""
+
+
+def _varied(points: Points, records: Sequence[Record]) -> list[dict[str, Any]]:
+    """One row a factor that differs from the core: AUC over risk of each of ``_COLUMNS``."""
     others = [*points.panel("small", "logistic"), *points.panel("full", "mlp")]
-    others = [r for r in others if r.config["epsilon"] in (None, EPSILON)]
-    rows = []
     factors = [r for r in points.varied() if r.config.get("ablation") is None]
-    for record in [*others, *factors]:
-        what, value = change(record)
-        order = (what, value.rjust(8), record.config["design"], record.config["epsilon"] or 1e9)
-        rows.append((order, {"what": what, "value": value, **row(record)}))
-    return [r for _, r in sorted(rows, key=lambda pair: pair[0])]
+    paced = [r for r in records if r.config["experiment"] == "own pace"]
+    rows: dict[tuple[str, str], dict[tuple[str, float | None], Record]] = {}
+    for record in [*others, *factors, *(r for r in paced if r.config["ablation"] is None)]:
+        place = record.config["design"], record.config["epsilon"]
+        rows.setdefault(change(record), {})[place] = record
+    return [
+        {
+            "what": what,
+            "value": value,
+            "cells": [_cell(found[c]) if c in found else None for c in _COLUMNS],
+        }
+        for (what, value), found in sorted(rows.items())
+    ]
+
+
+def _cell(record: Record) -> dict[str, str]:
+    """AUC and risk with their intervals, short."""
+    m = record.metrics
+    told = {
+        "auc": f"{nearest(m['auc_within']['value'])} ({interval(m['auc_within'])})",
+        "risk": f"{nearest(m['risk']['value'], 2)} ({interval(m['risk'], 2)})"
+        if m["risks"]
+        else nearest(m["risk"]["value"], 2),
+    }
+    return {name: text.replace(" to ", "–") for name, text in told.items()}
 
 
 def _at_risk(bare: Record) -> list[dict[str, str]]:
-    """Targets with a trait against those without, under the attack that did best."""
-    attack = bare.metrics["risk"]["attack"]
+    """Targets with a trait against those without, under a curious server's best attack.
+
+    The informed adversary names all of them, so it tells nobody apart.
+    """
+    curious = {name: r["value"] for name, r in bare.metrics["risks"].items() if name != INFORMED}
+    attack = max(curious, key=lambda name: float(curious[name]))
     rows = []
     for trait, attacks in bare.metrics.get("risks_by_trait", {}).items():
         halves = attacks.get(attack, {})

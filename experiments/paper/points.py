@@ -97,6 +97,8 @@ def _by_adversary(risks: Mapping[str, Any]) -> dict[str, str]:
 def change(record: Record) -> tuple[str, str]:
     """Say what differs from the core, and its value."""
     config = record.config
+    if "arrival" in config:
+        return "own pace, full batch", f"logistic, {config['arrival']}"
     setting = config["setting"]
     ablated = {
         "batch size": lambda: f"{setting['sampling_size']}",
