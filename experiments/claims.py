@@ -1,8 +1,9 @@
 """The claims of an article on federated learning for hospitals, each held against an experiment.
 
-A claim has a rule that was written before its numbers were made: a function of records that says
-*holds*, *holds only if* (and if what) or *does not hold*. The thresholds stand above the rules.
-The article is paraphrased; its own noise, at its own epsilon, is the design ``article``.
+A claim has a rule, a function of records that says *holds*, *holds only if* (and if what) or *does
+not hold*. The thresholds stand above the rules, which were written before their numbers but where
+the paper's limits say otherwise. The article is paraphrased; its own noise, at its own epsilon, is
+the design ``article``.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -94,16 +94,17 @@ class OwnPatients:
         for name in self.hospitals:
             own, test = split.train[name], split.test[name]
             order = np.random.default_rng([seed, fold, *name.encode()]).permutation(len(own))
-
-            def trained(patients: Mapping[str, Patients]) -> NDArray[np.float64]:
-                return scores(Problem(patients, self.ridge).optimum, test.features)  # noqa: B023
-
             some = {m: own.take(order[:m]) for m in ALONE if m <= len(own)}
-            alone[name] = {m: trained({name: p}) for m, p in some.items()}
+            alone[name] = {m: self._scores({name: p}, test) for m, p in some.items()}
             joined[name] = {
-                n: trained({**split.train, name: p}) for n, p in some.items() if n in JOINED
+                n: self._scores({**split.train, name: p}, test)
+                for n, p in some.items()
+                if n in JOINED
             }
         return Curves(alone, joined, {name: split.test[name] for name in self.hospitals})
+
+    def _scores(self, train: Mapping[str, Patients], test: Patients) -> NDArray[np.float64]:
+        return scores(Problem(train, self.ridge).optimum, test.features)
 
     def summarise(self, parts: list[Curves]) -> dict[str, Any]:
         """By hospital: mean curves, and the data equivalent at each size with its interval."""

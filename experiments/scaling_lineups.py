@@ -10,38 +10,18 @@ nine of anywhere.
 """
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.plan import Plan
+from aggregation.vectorised import HospitalBlock
 from attacks.pool import log_ratios
 from attacks.replay import integer_rows
 from experiments.lineups import LINEUP
 
-__all__ = ["Gathered", "Targets", "named", "round_log_ratios"]
-
-
-@runtime_checkable
-class Gathered(Protocol):
-    """Hospitals' patients, one hospital after the other."""
-
-    @property
-    def offsets(self) -> Int[np.ndarray, "ends"]:
-        """Where each hospital's patients begin, and the end."""
-        ...
-
-    @property
-    def features(self) -> Float[np.ndarray, "patients features"]:
-        """Standardised."""
-        ...
-
-    @property
-    def outcomes(self) -> Int[np.ndarray, "patients"]:
-        """0 or 1."""
-        ...
+__all__ = ["Targets", "named", "round_log_ratios"]
 
 
 @dataclass(frozen=True)
@@ -61,8 +41,8 @@ class Targets:
     @classmethod
     def draw(
         cls,
-        train: Gathered,
-        later: Gathered,
+        train: HospitalBlock,
+        later: HospitalBlock,
         *,
         count: int,
         colluders: int,

@@ -14,7 +14,7 @@ class BenchSealing:
     """Bytes, time and error of every scheme, beside NVFLARE, Flower and Paillier."""
 
     what: Positional[Literal["sealing"]] = "sealing"
-    """What is measured; sealing is the only benchmark so far."""
+    """What is measured."""
     sizes: tuple[int, ...] = (1_000, 10_000, 100_000, 1_000_000)
     """Values of a vector; all are measured for the first number of hospitals."""
     hospitals: tuple[int, ...] = (4, 50, 400)
