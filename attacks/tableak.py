@@ -178,17 +178,27 @@ def _combine(
     pool: list[NDArray[np.float64]],
     prior: Prior,
 ) -> Reconstruction:
-    """Align the pool to its best batch, take medians and modes; prefer what replays better."""
+    """Align the pool to its best batch, take medians and modes.
+
+    The vote is nearer the patients than the best batch even where it replays worse; only a batch
+    that gives every integer stands above it.
+    """
     best, labels = pool[0], makeup.labels
     aligned = align(pool, labels, prior.features)
-    voted = median(aligned, prior.features)
-    loss = _misfit(plan, gradient, voted, makeup, prior)
-    if _misfit(plan, gradient, best, makeup, prior) <= loss:
-        voted = best
-    agree = agreement(aligned, voted, prior.features)
-    rows = integer_rows(plan, gradient.params, voted, labels)
-    exact = readable(plan) and np.array_equal(rows.sum(axis=0), gradient.integers)
-    certified = distinguishable(plan, rows, prior.features) & exact
+    records, exact = best, _replays(plan, gradient, best, labels)
+    if not exact:
+        records = median(aligned, prior.features)
+        exact = _replays(plan, gradient, records, labels)
+    agree = agreement(aligned, records, prior.features)
+    rows = integer_rows(plan, gradient.params, records, labels)
+    certified = distinguishable(plan, rows, prior.features) & (exact and readable(plan))
     confidence = np.where(certified, 1.0, agree.prod(axis=1))
     order = np.argsort(-confidence, kind="stable")
-    return Reconstruction(voted[order], confidence[order], certified[order])
+    return Reconstruction(records[order], confidence[order], certified[order])
+
+
+def _replays(
+    plan: Plan, gradient: Gradient, records: NDArray[np.float64], labels: NDArray[np.int64]
+) -> bool:
+    rows = integer_rows(plan, gradient.params, records, labels)
+    return np.array_equal(rows.sum(axis=0), gradient.integers)
