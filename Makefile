@@ -76,7 +76,11 @@ format: setup ## let ruff mend what it can
 	@$(BIN)/ruff check --fix $(PACKAGES)
 	@$(BIN)/ruff format $(PACKAGES)
 
-lock: setup ## resolve requirements.lock anew (only here is uv used)
+# Needs no environment that fits pyproject.toml: it is called when that has changed.
+$(BIN)/uv:
+	@$(MAKE) setup
+
+lock: $(BIN)/uv ## resolve requirements.lock anew (only here is uv used)
 	@$(BIN)/uv pip compile -q pyproject.toml --extra test --universal --generate-hashes \
 	  --constraint torch.txt --no-emit-package torch --no-header --no-annotate -o requirements.lock
 	@$(BIN)/uv pip compile -q requirements-audit.in --universal --python-version 3.11 --generate-hashes \

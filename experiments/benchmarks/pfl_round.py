@@ -9,6 +9,7 @@ each round and the seeded sum of a first round that is not timed.
 
 import json
 import sys
+from functools import cache
 from pathlib import Path
 from time import perf_counter
 from typing import Any
@@ -51,6 +52,7 @@ def main(job: Job, first: int, last: int) -> dict[str, Any]:
             update = job.update(k, params, source)
             return MappedVectorStatistics({"update": update}, weight=1.0), Metrics()
 
+    @cache
     def make(user: int) -> Dataset:
         return Dataset(job.patients(user), user_id=user)
 

@@ -18,11 +18,11 @@ from numpy.typing import NDArray
 
 from privacy._validate import finite_array, natural, positive
 from privacy.errors import InvalidInputError
+from privacy.mechanisms import rows
 
 __all__ = ["BoundedIntegers", "Clipped", "clip", "to_integers"]
 
 _SLACK = 1e-12  # relative: what float64 may add to a clipped norm
-_TINY, _HUGE = 1e-280, 1e280  # between them, squares neither vanish nor overflow
 _LARGEST_RADIUS = 2**30  # sums of squares stay far inside int64
 
 
@@ -44,7 +44,7 @@ class Clipped:
     def __post_init__(self) -> None:
         positive(clip_norm=self.clip_norm)
         finite_array(values=self.values)
-        norms = _norms(self.values)
+        norms = rows.norms(_floats(self.values))
         if (norms > self.clip_norm * (1 + _SLACK)).any():
             raise InvalidInputError(
                 f"Row {int(norms.argmax())} has norm {norms.max()} > clip_norm={self.clip_norm}: "
@@ -80,8 +80,8 @@ class BoundedIntegers:
     def __post_init__(self) -> None:
         _check_radius(self.radius)
         positive(clip_norm=self.clip_norm)
-        within = np.clip(self.values, -self.radius - 1, self.radius + 1)  # no overflow below
-        short = _squares(within) <= self.radius**2
+        values = np.ascontiguousarray(self.values, dtype=np.int64)
+        short = rows.squares(values, self.radius) <= self.radius**2
         if not short.all():
             raise InvalidInputError(
                 f"Row {int(np.argmin(short))} is longer than radius={self.radius}: "
@@ -120,13 +120,7 @@ def clip(updates: Float[np.ndarray, "patients dim"], *, clip_norm: float) -> Cli
     """
     positive(clip_norm=clip_norm)
     finite_array(updates=updates, hint="Reject such a patient's update before clipping.")
-    too_long = _norms(updates) > clip_norm
-    long = updates[too_long]
-    values = updates.copy()
-    # Two divisions by modest numbers: a huge row's norm may overflow, its shape does not.
-    shape = long / np.abs(long).max(axis=1, keepdims=True, initial=0.0)
-    values[too_long] = shape / _norms(shape)[:, None] * clip_norm
-    return Clipped(values, clip_norm)
+    return Clipped(rows.clipped_rows(_floats(updates), clip_norm), clip_norm)
 
 
 def to_integers(clipped: Clipped, *, radius: int) -> BoundedIntegers:
@@ -154,52 +148,13 @@ def to_integers(clipped: Clipped, *, radius: int) -> BoundedIntegers:
     _check_radius(radius)
     # Shrinking by twice the slack makes every scaled row truly no longer than the radius, so that
     # taking back all that was rounded away from zero always suffices.
-    scaled = clipped.values * (radius / clipped.clip_norm * (1 - 2 * _SLACK))
-    values = np.rint(scaled).astype(np.int64)
-    excess = _squares(values) - radius**2
-    long = np.flatnonzero(excess > 0)
-    if len(long):
-        values[long] = _shorten(values[long], scaled[long], excess[long])
+    scale = radius / clipped.clip_norm * (1 - 2 * _SLACK)
+    values = rows.bounded_rows(_floats(clipped.values), scale, radius)
     return BoundedIntegers(values, radius, clipped.clip_norm)
 
 
-def _shorten(
-    values: NDArray[np.int64], scaled: NDArray[np.float64], excess: NDArray[np.int64]
-) -> NDArray[np.int64]:
-    """Take back one step of the coordinate that gained most, then of the next, until it is enough.
-
-    One or two coordinates suffice nearly always; a row leaves as soon as it is short enough.
-    """
-    shorter, excess = values.copy(), excess.copy()
-    gained = np.abs(values) - np.abs(scaled)
-    rows = np.arange(len(values))
-    while len(rows):
-        most = gained[rows].argmax(axis=1)
-        old = values[rows, most]
-        shorter[rows, most] = old - np.sign(old)
-        gained[rows, most] = -np.inf  # taken
-        excess[rows] -= 2 * np.abs(old) - 1  # a^2 - (a - 1)^2
-        rows = rows[excess[rows] > 0]
-    return shorter
-
-
-def _norms(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """L2 norms, each from its own row alone; huge and tiny rows by way of their largest entry."""
-    rows = np.ascontiguousarray(rows)  # the order of adding must not follow the layout
-    with np.errstate(over="ignore", under="ignore"):
-        squares = np.einsum("ij,ij->i", rows, rows)
-    norms = np.sqrt(squares)
-    extreme = np.flatnonzero(~((squares > _TINY) & (squares < _HUGE)))
-    if len(extreme):
-        part = rows[extreme]
-        largest = np.abs(part).max(axis=1, initial=0.0)
-        unit = np.where(largest > 0, largest, 1.0)
-        norms[extreme] = largest * np.sqrt(((part / unit[:, None]) ** 2).sum(axis=1))
-    return np.asarray(norms)
-
-
-def _squares(rows: NDArray[np.int64]) -> NDArray[np.int64]:
-    return np.asarray(np.einsum("ij,ij->i", rows, rows))
+def _floats(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    return np.ascontiguousarray(values, dtype=np.float64)
 
 
 def _check_radius(radius: int) -> None:
