@@ -34,7 +34,7 @@ from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded, clip, to_in
 
 __all__ = ["Fleet", "HospitalBlock", "Phases"]
 
-_ROWS = 1024  # patients clipped and rounded at once: their arrays stay in the processor's cache
+_ROWS = 4096  # patients clipped and rounded at once: their arrays stay in the processor's cache
 
 
 @runtime_checkable

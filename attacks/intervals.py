@@ -20,6 +20,7 @@ __all__ = [
     "clopper_pearson",
     "cluster_bootstrap",
     "equivalence",
+    "student_half_width",
     "success_rate",
 ]
 
@@ -72,6 +73,24 @@ def cluster_bootstrap(
     tail = (1 - unit_open(confidence=confidence)) / 2
     low, high = np.quantile(means, [tail, 1 - tail])
     return float(low), float(high)
+
+
+def student_half_width(
+    values: Float[np.ndarray, "repetitions"], *, confidence: float = 0.95
+) -> float:
+    """Return half the width of Student's interval of the mean of independent repetitions.
+
+    Raises:
+      InvalidInputError: Fewer than two values, or a confidence outside (0, 1).
+    """
+    from scipy.stats import t
+
+    if len(values) < 2:
+        raise InvalidInputError(
+            f"An interval of a mean needs two repetitions, got {len(values)}. Repeat."
+        )
+    quantile = t.ppf((1 + unit_open(confidence=confidence)) / 2, len(values) - 1)
+    return float(quantile * np.std(values, ddof=1) / np.sqrt(len(values)))
 
 
 @dataclass(frozen=True)

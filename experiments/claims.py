@@ -13,8 +13,8 @@ from typing import Any, Literal
 
 import numpy as np
 from rich.console import Console
-from scipy.stats import t as student
 
+from attacks.intervals import student_half_width
 from experiments import asynchrony, correction, grid, poor_labels
 from experiments.asynchrony import GAP
 from experiments.design import FLOOR
@@ -303,9 +303,9 @@ def _poor_labels(records: Sequence[Record]) -> Ruling:
             for c, s in zip(clean, spoilt, strict=True)
         ]
     )
-    spread = student.ppf(0.975, half - 1) * drops.std(ddof=1) / np.sqrt(half)
+    spread = student_half_width(drops)
     mean = float(drops.mean())
-    lower, upper = mean - float(spread), mean + float(spread)
+    lower, upper = mean - spread, mean + spread
     verdict: Verdict = "holds only if"
     if lower > LABEL_HARM:
         verdict = "holds"

@@ -34,13 +34,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from aggregation.vectorised import Fleet
+from attacks.intervals import student_half_width
 from experiments.cohorts.network import SCHEMA, Network
 from experiments.design import DELTA, RELATION, make_plan
 from experiments.evaluation import Scored, auc
@@ -329,5 +329,5 @@ def grid(
 def _student(values: NDArray[np.float64]) -> dict[str, float]:
     """Mean with its 95 % interval (Student's t over replicates)."""
     mean = float(values.mean())
-    half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / math.sqrt(len(values)))
+    half = student_half_width(values)
     return {"value": mean, "lower": mean - half, "upper": mean + half}

@@ -29,6 +29,7 @@ from aggregation.models import Model
 from aggregation.plan import Plan
 from attacks.cascade import Cascade
 from attacks.features import project
+from attacks.intervals import student_half_width
 from attacks.priors import Prior
 from attacks.relaxation import Relaxation
 from attacks.replay import integer_rows
@@ -55,6 +56,8 @@ class Row:
       seconds: Of one batch, the mean.
       bytes: None: nothing is sent.
       accuracy: Share of mixed features right, the mean over the batches.
+      gain: Accuracy less the loop's on the same batches, the mean.
+      gain_half: Half of Student's 95 % interval of the gain over the batches; None: of one batch.
       ratio_to: The plain loop.
       ratio: Seconds over the loop's.
     """
@@ -64,6 +67,8 @@ class Row:
     seconds: float
     bytes: int | None
     accuracy: float
+    gain: float
+    gain_half: float | None
     ratio_to: str
     ratio: float
 
@@ -150,18 +155,26 @@ def _at(
         "tableak": lambda b: _records(TabLeak(restarts, iterations, seed=seed), b),
         "cascade": lambda b: _records(Cascade(TabLeak(restarts, iterations, seed=seed)), b),
     }
-    base = 1.0
+    base, right = 1.0, np.zeros(batches)
     for name, attack in contenders.items():
         progress(f"{name}, batches of {size}")
         started = perf_counter()
         found = [attack(case) for case in cases]
         seconds = (perf_counter() - started) / batches
         base = seconds if name == _BASE else base
-        accuracy = [
-            matched_accuracies(rows, case.truth, case.prior.features).mean()
-            for rows, case in zip(found, cases, strict=True)
-        ]
-        yield Row(name, size, seconds, None, float(np.mean(accuracy)), _BASE, seconds / base)
+        accuracy = np.array(
+            [
+                matched_accuracies(rows, case.truth, case.prior.features).mean()
+                for rows, case in zip(found, cases, strict=True)
+            ]
+        )
+        right = accuracy if name == _BASE else right
+        gains = accuracy - right
+        half = student_half_width(gains) if batches > 1 else None
+        yield Row(
+            name, size, seconds, None, float(accuracy.mean()), float(gains.mean()), half,
+            _BASE, seconds / base,
+        )  # fmt: skip
 
 
 def _batch(size: int, seed: list[int]) -> _Batch:

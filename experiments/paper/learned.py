@@ -3,15 +3,14 @@
 Each function takes all records and returns rows of text; where an experiment has no record, none.
 """
 
-import math
 import re
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from scipy.stats import t as student
 
+from attacks.intervals import student_half_width
 from experiments.claims import CLAIMS, evaluate
 from experiments.paper.text import interval, nearest, up
 from experiments.paper.words import CLAIMS_ZH
@@ -137,8 +136,7 @@ def _spread(values: Sequence[float]) -> str:
     """Half of Student's 95 % interval of the mean, over repetitions; nothing of a single one."""
     if len(values) < 2:
         return ""
-    half = student.ppf(0.975, len(values) - 1) * np.std(values, ddof=1) / math.sqrt(len(values))
-    return f" ± {nearest(float(half))}"
+    return f" ± {nearest(student_half_width(np.array(values)))}"
 
 
 def replications(records: Sequence[Record]) -> list[dict[str, str]]:

@@ -2,7 +2,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from attacks.intervals import clopper_pearson, cluster_bootstrap, equivalence
+from attacks.intervals import (
+    clopper_pearson,
+    cluster_bootstrap,
+    equivalence,
+    student_half_width,
+)
 from privacy.errors import InvalidInputError
 
 
@@ -51,3 +56,12 @@ def test_bad_inputs_are_refused() -> None:
         cluster_bootstrap(np.ones(4), np.zeros(4, dtype=np.int64), rng)
     with pytest.raises(InvalidInputError, match="margin"):
         equivalence(np.ones(4), np.arange(4), rng, margin=0.0)
+
+
+def test_student_s_half_width_is_scipy_s_interval_and_covers() -> None:
+    values = np.random.default_rng(0).normal(size=7)
+    expected = stats.t.interval(0.9, 6, loc=values.mean(), scale=stats.sem(values))
+    half = student_half_width(values, confidence=0.9)
+    np.testing.assert_allclose([values.mean() - half, values.mean() + half], expected)
+    with pytest.raises(InvalidInputError, match="two repetitions, got 1"):
+        student_half_width(np.ones(1))

@@ -15,7 +15,7 @@ from privacy.errors import InvalidInputError
 def test_rows_are_whole_and_the_cascade_is_no_less_accurate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    bench = BenchAttacks(sizes=(4,), restarts=2, iterations=20, out=tmp_path, json=True)
+    bench = BenchAttacks(sizes=(4,), batches=2, restarts=2, iterations=20, out=tmp_path, json=True)
     assert bench.run() == 0
     printed = json.loads(capsys.readouterr().out)
     assert printed == json.loads((tmp_path / "attacks.json").read_text())
@@ -23,9 +23,12 @@ def test_rows_are_whole_and_the_cascade_is_no_less_accurate(
     assert list(rows) == ["tableak_loop", "breaching_loop", "tableak", "cascade"]
     for row in rows.values():
         assert set(row) == {
-            "name", "size", "seconds", "bytes", "accuracy", "ratio_to", "ratio",
+            "name", "size", "seconds", "bytes", "accuracy", "gain", "gain_half", "ratio_to",
+            "ratio",
         }  # fmt: skip
+        assert row["gain"] == pytest.approx(row["accuracy"] - rows["tableak_loop"]["accuracy"])
         assert row["ratio"] == row["seconds"] / rows["tableak_loop"]["seconds"]
+    assert rows["tableak_loop"]["gain_half"] == 0 < rows["tableak"]["gain_half"]
     assert rows["cascade"]["accuracy"] >= rows["tableak_loop"]["accuracy"]
     assert printed["peak_bytes"] > 1e6
 
