@@ -28,7 +28,7 @@ class Cascade:
     Guarantees (each is a test in ``tests/attacks/test_cascade.py``):
       - no worse than its parts, undefended; no false certificate;
       - where the exact steps explain everything, nothing is searched;
-      - with noise it is the search alone, and certifies nothing;
+      - with noise nothing is certified;
       - every record says which step it comes from.
 
     Confidences: 1 for a certificate; one minus the chance of a coincidence for what was read

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
@@ -29,8 +28,10 @@ from experiments.evaluation import (
     acceptance,
     auc,
     bootstrap_auc,
+    brier,
     by_patient,
     calibration,
+    chance_ece,
     delong,
     reliability,
 )
@@ -52,6 +53,7 @@ __all__ = [
     "run",
     "tables",
     "verdicts",
+    "worst_ece",
 ]
 
 COHORTS = ("heart", "network")
@@ -59,8 +61,8 @@ SEEDS = 20  # cross-validations of the heart cohort: one alone moves the Brier s
 SEALED = "sealed"
 LEGEND = (
     "within: within-site AUC; then that of each hospital or tier; ECE: of the worst hospital or "
-    "tier; +b: Brier score, then ECE, with the intercept that each hospital fits on its own "
-    "patients and keeps."
+    "tier, * if right risks would show as much in one case of twenty or more; +b: Brier score, "
+    "then ECE, with the intercept that each hospital fits on its own patients and keeps."
 )
 _STEPS = Steps()
 RULES_COMPARED = (*TRAINERS, SEALED)
@@ -95,7 +97,7 @@ class Point:
     epsilon: float = 1.0
     hospitals: int = 40
     heterogeneity: float = 1.0
-    code_version: int = 3
+    code_version: int = 4
 
     @property
     def config(self) -> dict[str, Any]:
@@ -220,13 +222,14 @@ def _figures(repeats: list[Sites], cohort: Cohort) -> dict[str, Any]:
         tier: [name for name in repeats[0] if tiers[name] == tier]
         for tier in dict.fromkeys(tiers.values())
     }
-    errors = [np.mean(np.concatenate([_squares(s) for s in r.values()])) for r in repeats]
+    whole = [brier(r).value for r in repeats]
     worst = [[auc({n: s}) for n, s in r.items() if min(s.positives, s.negatives) >= 50]
              for r in repeats]  # fmt: skip
     return {
         "auc_within": _interval(bootstrap_auc(*repeats, replicates=500)),
-        "brier": float(np.mean(errors)),
-        "brier_spread": float(np.std(errors)),  # between cross-validations of the same patients
+        "brier": brier(*repeats).value,
+        "brier_half_width": brier(*repeats).half_width,  # over patients
+        "brier_spread": float(np.std(whole)),  # between cross-validations of the same patients
         "worst_site_auc": float(np.mean([min(w) for w in worst])) if all(worst) else None,
         "groups": {
             tier: _group([{n: r[n] for n in members} for r in repeats])
@@ -248,6 +251,7 @@ def _group(repeats: list[Sites]) -> dict[str, Any]:
         "auc": float(np.mean([auc(r) for r in repeats])),
         "auc_half_width": interval.half_width,
         "ece": float(np.mean([c.ece for c in found])),
+        "ece_by_chance": chance_ece(*wholes),
         "brier": float(np.mean([c.brier for c in found])),
         "in_the_large": _mean([c.in_the_large for c in found]),
         "slope": _mean([c.slope for c in found]),
@@ -266,10 +270,6 @@ def _together(sites: Sites) -> Scored:
         np.concatenate([s.scores for s in sites.values()]),
         np.concatenate([s.outcomes for s in sites.values()]),
     )
-
-
-def _squares(site: Scored) -> NDArray[np.float64]:
-    return np.asarray((site.risks - site.outcomes) ** 2)
 
 
 def _mean(estimates: Sequence[Estimate | None]) -> float | None:
@@ -327,16 +327,23 @@ def tables(records: Sequence[Record]) -> list[Table]:
                 f"{plain['auc_within']['value']:.3f}",
                 *(f"{plain['groups'][g]['auc']:.3f}" for g in groups),
                 f"{plain['brier']:.3f}",
-                f"{_worst_ece(plain):.2f}",
+                _starred(plain),
                 f"{fitted['brier']:.3f}",
-                f"{_worst_ece(fitted):.2f}",
+                _starred(fitted),
             )
         shown.append(table)
     return shown
 
 
-def _worst_ece(figures: Mapping[str, Any]) -> float:
-    return max(float(group["ece"]) for group in figures["groups"].values())
+def worst_ece(figures: Mapping[str, Any]) -> tuple[float, float]:
+    """Return the largest calibration error of a hospital or tier, and what chance gives there."""
+    worst = max(figures["groups"].values(), key=lambda group: float(group["ece"]))
+    return float(worst["ece"]), float(worst["ece_by_chance"])
+
+
+def _starred(figures: Mapping[str, Any]) -> str:
+    ece, by_chance = worst_ece(figures)
+    return f"{ece:.2f}" + ("*" if ece <= by_chance else "")
 
 
 def verdicts(records: Sequence[Record]) -> list[Table]:

@@ -6,6 +6,7 @@ In the style of ``experiments.figures``: Okabe and Ito's colours, a dash or mark
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -34,16 +35,17 @@ _FITS = {"as_trained": ("#D55E00", "o", "as trained"),
 
 
 def draw_asynchrony(records: Sequence[Record]) -> Figure:
-    """Gap and AUC against simulated time and against bytes; one row a cohort."""
+    """Gap and AUC against simulated time and against bytes, means over seeds; one row a cohort."""
     cohorts = sorted({r.config["cohort"] for r in records})
     figure = Figure(figsize=(13.0, 3.2 * len(cohorts) + 0.8), layout="constrained")
     rows = figure.subplots(len(cohorts), 4, squeeze=False)
     for row, cohort in zip(rows, cohorts, strict=True):
-        own = {r.config["rule"]: r for r in records if r.config["cohort"] == cohort}
+        own = [r for r in records if r.config["cohort"] == cohort]
         for rule in _PATHS:
-            if rule in own:
-                _draw_run(list(row), own[rule])
-        pooled = next(iter(own.values())).metrics["pooled_auc"]
+            seeds = [r.metrics for r in own if r.config["rule"] == rule]
+            if seeds:
+                _draw_run(list(row), rule, seeds)
+        pooled = float(np.mean([r.metrics["pooled_auc"] for r in own]))
         row[0].set(ylabel=f"{cohort}: excess loss over pooled (nats)")
         row[2].set(ylabel="within-site AUC")
         for ax in row[:2]:
@@ -60,17 +62,18 @@ def draw_asynchrony(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _draw_run(row: list[Axes], record: Record) -> None:
-    colour, dash = _PATHS[record.config["rule"]]
-    m = record.metrics
-    style = {"color": colour, "linestyle": dash, "linewidth": 1.3, "label": record.config["rule"]}
-    gaps = [max(g, 1e-9) for g in m["gap"]]
-    begun = next((k for k, sent in enumerate(m["bytes"]) if sent > 0), len(gaps))
-    sent = [b / 1e3 for b in m["bytes"][begun:]]  # nothing sent has no place on a logarithmic axis
-    row[0].plot(m["time"], gaps, **style)
-    row[1].plot(sent, gaps[begun:], **style)
-    row[2].plot(m["time"][1:], m["auc"][1:], **style)
-    row[3].plot(sent, m["auc"][begun:], **style)
+def _draw_run(row: list[Axes], rule: str, seeds: Sequence[Mapping[str, Any]]) -> None:
+    colour, dash = _PATHS[rule]
+    style: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": 1.3, "label": rule}
+    time, gap, auc, sent = (
+        np.mean([m[name] for m in seeds], axis=0) for name in ("time", "gap", "auc", "bytes")
+    )
+    gap = np.maximum(gap, 1e-9)
+    some = sent > 0  # nothing sent has no place on a logarithmic axis
+    row[0].plot(time, gap, **style)
+    row[1].plot(sent[some] / 1e3, gap[some], **style)
+    row[2].plot(time[1:], auc[1:], **style)
+    row[3].plot(sent[some] / 1e3, auc[some], **style)
 
 
 def draw_correction(records: Sequence[Record]) -> Figure:

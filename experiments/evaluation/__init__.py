@@ -1,7 +1,14 @@
 """Figures that a clinician and an auditor accept, each with its interval."""
 
 from experiments.evaluation.acceptance import Check, acceptance
-from experiments.evaluation.calibration import Calibration, Reliability, calibration, reliability
+from experiments.evaluation.calibration import (
+    Calibration,
+    Reliability,
+    brier,
+    calibration,
+    chance_ece,
+    reliability,
+)
 from experiments.evaluation.clinical import NetBenefit, net_benefit, sensitivity_at
 from experiments.evaluation.discrimination import (
     auc,
@@ -30,8 +37,10 @@ __all__ = [
     "bands",
     "bootstrap_auc",
     "bootstrap_difference",
+    "brier",
     "by_patient",
     "calibration",
+    "chance_ece",
     "delong",
     "evaluate",
     "join",

@@ -16,6 +16,7 @@ References:
 """
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from statistics import NormalDist
 
@@ -26,7 +27,7 @@ from experiments.evaluation.scored import Estimate, Scored
 from privacy._validate import natural
 from privacy.errors import InvalidInputError
 
-__all__ = ["Calibration", "Reliability", "calibration", "reliability"]
+__all__ = ["Calibration", "Reliability", "brier", "calibration", "chance_ece", "reliability"]
 
 _Z = NormalDist().inv_cdf(0.975)
 
@@ -92,6 +93,61 @@ def calibration(site: Scored) -> Calibration:
         ece=reliability(site).ece,
         brier=float(np.mean((site.risks - site.outcomes) ** 2)),
     )
+
+
+def brier(*repeats: Mapping[str, Scored]) -> Estimate:
+    """Return the mean squared error of the risks over all patients, with its 95 % interval.
+
+    The interval is of the mean over patients drawn within their hospitals (normal, n - 1).
+
+    Args:
+      repeats: One evaluation, or several cross-validations of the same patients in the same order:
+        a patient counts once, with the mean error.
+
+    Raises:
+      InvalidInputError: No patients.
+    """
+    errors = {
+        name: np.mean([(r[name].risks - r[name].outcomes) ** 2 for r in repeats], axis=0)
+        for name in repeats[0]
+        if len(repeats[0][name])
+    }
+    patients = sum(map(len, errors.values()))
+    natural(patients=patients, least=1)
+    value = float(sum(e.sum() for e in errors.values())) / patients
+    variance = sum(len(e) * float(e.var(ddof=1)) for e in errors.values() if len(e) > 1)
+    half = _Z * math.sqrt(variance) / patients
+    return Estimate(value, max(0.0, value - half), min(1.0, value + half), "normal", 0.95)
+
+
+def chance_ece(*repeats: Scored, bins: int = 10, draws: int = 1_000, seed: int = 0) -> float:
+    """Return what the calibration error of *right* risks exceeds once in twenty, at these patients.
+
+    The error is not 0 for a model whose every risk is right: each bin's few patients fall ill more
+    or less often than they should. Outcomes are drawn from the risks themselves (Broecker and Smith
+    2007, Weather and Forecasting 22:651: consistency resampling).
+
+    Args:
+      repeats: As ``brier``'s, of one hospital; a patient's chance is the mean of its risks.
+      bins: As ``reliability``'s.
+      draws: Of all outcomes.
+      seed: An experiment's seed.
+
+    Raises:
+      InvalidInputError: No patients, no bin or no draw.
+    """
+    natural(draws=draws, least=1)
+    natural(bins=bins, least=1)
+    patients = len(repeats[0])
+    natural(patients=patients, least=1)
+    chances = np.mean([r.risks for r in repeats], axis=0)
+    outcomes = np.random.default_rng(seed).random((draws, patients)) < chances
+    found = np.zeros(draws)
+    for r in repeats:
+        places = np.minimum((r.risks * bins).astype(np.int64), bins - 1)
+        members = places[:, None] == np.arange(bins)
+        found += np.abs((r.risks - outcomes) @ members).sum(axis=1) / patients / len(repeats)
+    return float(np.quantile(found, 0.95))
 
 
 def reliability(site: Scored, *, bins: int = 10) -> Reliability:

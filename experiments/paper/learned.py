@@ -12,6 +12,7 @@ import numpy as np
 
 from attacks.intervals import student_half_width
 from experiments.claims import CLAIMS, evaluate
+from experiments.correction import worst_ece
 from experiments.paper.text import interval, nearest, up
 from experiments.paper.words import CLAIMS_ZH
 from experiments.record import Record, config_hash
@@ -63,31 +64,43 @@ def correction(records: Sequence[Record]) -> list[dict[str, str]]:
                 "rule": record.config["rule"],
                 "auc": nearest(plain["auc_within"]["value"]),
                 "auc_interval": interval(plain["auc_within"]),
-                "brier": nearest(plain["brier"]),
-                "brier_local": nearest(local["brier"]),
-                "ece": nearest(_worst(plain), 2),
-                "ece_local": nearest(_worst(local), 2),
+                "brier": _with_half(plain["brier"], plain["brier_half_width"]),
+                "brier_local": _with_half(local["brier"], local["brier_half_width"]),
+                "ece": " / ".join(nearest(e, 2) for e in worst_ece(plain)),
+                "ece_local": " / ".join(nearest(e, 2) for e in worst_ece(local)),
             }
         )
     return _unique(rows, "cohort", "rule")
 
 
 def asynchrony(records: Sequence[Record]) -> list[dict[str, str]]:
-    """One row a cohort and rule: when the gap is reached, for how many bytes, where it ends."""
+    """One row a cohort and rule over its seeds: when the gap is reached, the bytes, where it ends.
+
+    Where some seeds never reach the gap, the time is how many do.
+    """
+    ours = _of(records, "asynchrony")
+    newest = max((r.config["code_version"] for r in ours), default=0)
+    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+    for r in ours:
+        if r.config["code_version"] == newest:
+            found.setdefault((r.config["cohort"], r.config["rule"]), []).append(r.metrics)
     rows = []
-    for record in _of(records, "asynchrony"):
-        m = record.metrics
-        reached, spent = m["reached"], m["epsilons"]
+    for (cohort, rule), seeds in found.items():
+        reached = [m["reached"] for m in seeds if m["reached"] is not None]
+        spent = [max(m["epsilons"].values()) for m in seeds if m["epsilons"] is not None]
+        everywhere = len(reached) == len(seeds)
+        some = f"{len(reached)} of {len(seeds)}" if reached else "never"
         rows.append(
             {
-                "cohort": record.config["cohort"],
-                "rule": record.config["rule"],
-                "time": "never" if reached is None else nearest(reached["time"], 0),
-                "kilobytes": "—" if reached is None else nearest(reached["bytes"] / 1e3, 0),
-                "gap": nearest(m["final_gap"], 4),
-                "auc": nearest(m["final_auc"]),
-                "pooled": nearest(m["pooled_auc"]),
-                "epsilon": "none" if spent is None else up(max(spent.values()), 2),
+                "cohort": cohort,
+                "rule": rule,
+                "seeds": str(len(seeds)),
+                "time": _mean([r["time"] for r in reached], 0) if everywhere else some,
+                "kilobytes": (_mean([r["bytes"] / 1e3 for r in reached], 0) if everywhere else "—"),
+                "gap": _mean([m["final_gap"] for m in seeds], 4),
+                "auc": _mean([m["final_auc"] for m in seeds], 3),
+                "pooled": nearest(float(np.mean([m["pooled_auc"] for m in seeds]))),
+                "epsilon": up(max(spent), 2) if spent else "none",
             }
         )
     return _unique(rows, "cohort", "rule")
@@ -127,16 +140,21 @@ def poor_labels(records: Sequence[Record]) -> list[dict[str, str]]:
             key = (r.config["harm"], r.config["defence"])
             found.setdefault(key, []).append(r.metrics["auc_within"])
     return [
-        {"harm": harm, "defence": defence, "auc": nearest(float(np.mean(aucs))) + _spread(aucs)}
+        {"harm": harm, "defence": defence, "auc": _mean(aucs, 3)}
         for (harm, defence), aucs in sorted(found.items())
     ]
 
 
-def _spread(values: Sequence[float]) -> str:
-    """Half of Student's 95 % interval of the mean, over repetitions; nothing of a single one."""
+def _mean(values: Sequence[float], digits: int) -> str:
+    """Mean over repetitions, with half of Student's 95 % interval where there are several."""
+    mean = float(np.mean(values))
     if len(values) < 2:
-        return ""
-    return f" ± {nearest(student_half_width(np.array(values)))}"
+        return nearest(mean, digits)
+    return _with_half(mean, student_half_width(np.array(values)), digits)
+
+
+def _with_half(value: float, half: float, digits: int = 3) -> str:
+    return f"{nearest(value, digits)} ± {nearest(half, digits)}"
 
 
 def replications(records: Sequence[Record]) -> list[dict[str, str]]:
@@ -228,10 +246,6 @@ def equivalents(records: Sequence[Record]) -> list[dict[str, str]]:
 def _short(value: float | None) -> str:
     """Three digits that tell."""
     return "—" if value is None else f"{value:.3g}".replace("-", "−")
-
-
-def _worst(figures: Mapping[str, Any]) -> float:
-    return max(float(group["ece"]) for group in figures["groups"].values())
 
 
 def _of(records: Sequence[Record], experiment: str) -> list[Record]:

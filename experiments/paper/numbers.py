@@ -7,7 +7,7 @@ from typing import Any
 from experiments.claims import CLAIMS
 from experiments.demo import EPSILON
 from experiments.lineups import INFORMED
-from experiments.paper import learned, sealing
+from experiments.paper import learned, sealing, speed
 from experiments.paper.commands import reproduce
 from experiments.paper.points import CORE, Points, change, core, row
 from experiments.paper.text import interval, nearest, power_of_ten, signed, tiny
@@ -87,6 +87,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "correction": learned.correction(records),
         "acceptance": learned.acceptance(records),
         "sealing": sealing.rows(sealing.committed(timings.parent)),
+        "speed": {} if (fast := speed.committed(timings.parent)) is None else fast.words(),
         "poor_labels": learned.poor_labels(records),
         "replications": learned.replications(records),
         "audits": learned.audits(records),

@@ -21,9 +21,9 @@ class Replicate:
     """Replicate published numbers: the table is UCI Adult, read from a folder."""
 
     data_dir: Path | None = None
-    """Folder with adult.data or adult.data.gz; needed for all but rero and audit."""
+    """Folder with adult.data or adult.data.gz; rero, audit and certificates do without."""
     only: tuple[str, ...] = PARTS
-    """Which replications: tableak, spear, sratta, imprint, rero, audit."""
+    """Which replications: tableak, spear, sratta, imprint, rero, audit, certificates."""
     batches: int = 50
     """Batches for each of TabLeak's batch sizes (the paper: 50)."""
     restarts: int = 30

@@ -6,6 +6,7 @@ import pytest
 from aggregation.models import Model
 from attacks.scoring import score
 from attacks.spear import Spear, unmix
+from experiments.replicate.certificates import hunt
 from privacy.errors import InvalidInputError
 from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
 from tests.attacks.test_closed_form import batch_view
@@ -74,37 +75,14 @@ def test_too_large_a_rank_is_left_alone() -> None:
         Spear(most=0)
 
 
-def false_certificates(trials: int, seed: int) -> tuple[int, int]:
-    rng = np.random.default_rng(seed)
-    certified = false = 0
-    for trial in range(trials):
-        walked = trial % 10 == 9  # every tenth view is of several local steps: nothing to certify
-        people = cohort(int(rng.integers(50)))["west"]
-        chosen = people.take(rng.choice(len(people), int(rng.integers(2, 11)), replace=False))
-        coarse = bool(rng.random() < 0.5)
-        view = batch_view(
-            chosen,
-            width=int(rng.choice([30, 64, 100])),
-            clip_norm=1.0 if coarse else None,
-            radius=int(2 ** rng.integers(9, 14)) if coarse else 2**24,
-            local_steps=int(rng.integers(2, 4)) if walked else 1,
-            seed=trial,
-        )
-        scored = score(Spear().reconstruct(view, PRIOR), chosen.features, PRIOR, rng, draws=1)
-        assert not (walked and scored.certified)
-        certified += scored.certified
-        false += scored.false_certificates
-    return certified, false
-
-
 def test_no_certificate_is_false() -> None:
-    certified, false = false_certificates(60, seed=4)
-    assert false == 0
-    assert certified > 100
+    found = hunt(Spear(), cohort(4)["west"], SCHEMA, batches=60, largest=7, seed=4)
+    assert found.false == found.spoilt == 0
+    assert found.certified > 100
 
 
 @pytest.mark.nightly
 def test_no_certificate_is_false_in_three_hundred_batches() -> None:
-    certified, false = false_certificates(300, seed=5)
-    assert false == 0
-    assert certified > 500
+    found = hunt(Spear(), cohort(5)["west"], SCHEMA, batches=300, largest=9, seed=5)
+    assert found.false == found.spoilt == 0
+    assert found.certified > 500

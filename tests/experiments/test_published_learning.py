@@ -99,20 +99,38 @@ def test_settings_of_true_runs_are_the_best_on_simulated_studies(rule: str) -> N
     assert {key: best[key] for key in SEALED_SETTINGS[rule]} == SEALED_SETTINGS[rule]
 
 
+def by_seed(cohort: str, rule: str) -> list[Mapping[str, Any]]:
+    """The metrics of at least five seeds, in the seeds' order."""
+    ours = [
+        r for r in RECORDS
+        if r.config.get("experiment") == "asynchrony"
+        and (r.config["cohort"], r.config["rule"]) == (cohort, rule)
+    ]  # fmt: skip
+    assert len(ours) >= 5
+    return [r.metrics for r in sorted(ours, key=lambda r: int(r.config["seed"]))]
+
+
+@pytest.mark.parametrize("rule", ["corrected", "memory"])
 @pytest.mark.parametrize("cohort", ["heart", "network"])
-def test_corrected_fedbuff_and_memory_are_faster_than_waiting_for_all(cohort: str) -> None:
-    whole = found("asynchrony", cohort=cohort, rule="synchronous")["reached"]["time"]
-    for rule in ("corrected", "memory"):
-        assert found("asynchrony", cohort=cohort, rule=rule)["reached"]["time"] <= 0.6 * whole
+def test_corrected_fedbuff_and_memory_are_faster_than_waiting_for_all(
+    cohort: str, rule: str
+) -> None:
+    whole, ours = by_seed(cohort, "synchronous"), by_seed(cohort, rule)
+    ratios = [
+        own["reached"]["time"] / waited["reached"]["time"]
+        for own, waited in zip(ours, whole, strict=True)
+    ]
+    assert np.mean(ratios) <= 0.6
 
 
 def test_plain_fedbuff_converges_elsewhere() -> None:
     for rule in ("fedbuff", "fastest half", "fedasync"):
-        assert found("asynchrony", cohort="heart", rule=rule)["reached"] is None
+        assert all(m["reached"] is None for m in by_seed("heart", rule))
 
 
 def test_true_runs_kept_every_budget_and_rank() -> None:
     for rule in ("sealed memory", "sealed corrected", "sealed synchronous"):
-        metrics = found("asynchrony", cohort="heart", rule=rule)
-        assert max(metrics["epsilons"].values()) <= 1.0
-        assert metrics["final_auc"] >= 0.835  # .82 before settings were chosen on simulated studies
+        seeds = by_seed("heart", rule)
+        assert all(max(m["epsilons"].values()) <= 1.0 for m in seeds)
+        # .82 before settings were chosen on simulated studies
+        assert np.mean([m["final_auc"] for m in seeds]) >= 0.835

@@ -4,9 +4,11 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy import stats
+from scipy.stats import binomtest
 from sklearn.linear_model import LogisticRegression
 
-from experiments.evaluation import Scored, calibration, reliability
+from experiments.evaluation import Scored, brier, calibration, chance_ece, reliability
 from privacy.errors import InvalidInputError
 
 
@@ -101,3 +103,36 @@ def test_extreme_scores_do_not_overflow() -> None:
 def test_no_patients_is_an_error() -> None:
     with pytest.raises(InvalidInputError, match="No patients"):
         reliability(Scored(np.empty(0), np.empty(0, dtype=np.int64)))
+
+
+def test_right_risks_pass_the_error_by_chance_once_in_twenty() -> None:
+    passed = [
+        calibration(site).ece > chance_ece(site, draws=400)
+        for site in (draw(seed, 150) for seed in range(600))
+    ]
+    assert binomtest(sum(passed), len(passed), 0.05).pvalue > 1e-3
+    tilted = [draw(seed, 150, slope=0.3) for seed in range(100)]
+    assert np.mean([calibration(site).ece > chance_ece(site, draws=400) for site in tilted]) > 0.9
+    with pytest.raises(InvalidInputError, match="patients=0"):
+        chance_ece(draw(0, 0))
+
+
+def test_repeating_a_cross_validation_does_not_pass_for_more_patients() -> None:
+    site = draw(4, 120, intercept=0.4)
+    assert chance_ece(site, site, site) == pytest.approx(chance_ece(site))
+    one, three = brier({"a": site}), brier(*[{"a": site}] * 3)
+    assert (three.value, three.half_width) == pytest.approx((one.value, one.half_width))
+
+
+def test_the_brier_score_s_interval_is_that_of_a_mean_and_covers() -> None:
+    site = draw(5, 90)
+    errors = (site.risks - site.outcomes) ** 2
+    found = brier({"a": site})
+    assert found.value == pytest.approx(errors.mean())
+    assert found.half_width == pytest.approx(1.959964 * stats.sem(errors))
+    truth = float(np.mean(brier({"a": draw(6, 400_000), "b": draw(7, 200_000)}).value))
+    covered = []
+    for seed in range(500):
+        both = brier({"a": draw(2 * seed, 200), "b": draw(2 * seed + 1, 100)})
+        covered.append(both.lower <= truth <= both.upper)
+    assert binomtest(sum(covered), len(covered), 0.95).pvalue > 1e-3
