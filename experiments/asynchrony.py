@@ -49,17 +49,10 @@ def grid(
 
 
 def _point(cohort: str, rule: str, seed: int) -> Point:
+    point = Point(cohort, rule, seed=seed)
     if cohort == "network":
-        return Point(
-            cohort,
-            rule,
-            seed=seed,
-            horizon=400.0,
-            buffer=10,
-            learning_rate=2.5,
-            sealed_rate=2.5,
-        )
-    return Point(cohort, rule, seed=seed, **SEALED_SETTINGS.get(rule, {}))
+        point = dataclasses.replace(point, horizon=400.0, buffer=10, learning_rate=2.5)
+    return dataclasses.replace(point, **SEALED_SETTINGS.get((cohort, rule), {}))
 
 
 def run(

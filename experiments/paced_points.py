@@ -122,7 +122,7 @@ class PacedPoint:
         """The run of ``experiments.paced``; without noise, that of epsilon 1 before its noise."""
         rule = f"sealed {self.arrival}"
         epsilon = 1.0 if self.epsilon is None else self.epsilon
-        setting = {**paced.SEALED_SETTINGS[rule], "buffer": self.buffer}
+        setting = {**paced.SEALED_SETTINGS["heart", rule], "buffer": self.buffer}
         if self.arrival == "synchronous":
             setting.pop("buffer")
         return paced.Point(

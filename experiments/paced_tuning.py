@@ -1,8 +1,9 @@
 """Where the settings of the sealed runs at hospitals' own pace come from: simulated studies alone.
 
-The search of ``experiments.tuning`` for runs along a schedule: the same simulated studies, at
-epsilon 1, judged by the within-site AUC over the last quarter of the time. It reads no heart
-patient.
+The search of ``experiments.tuning`` for runs along a schedule, at epsilon 1, judged by the
+within-site AUC over the last quarter of the time. For the four hospitals of heart it takes the same
+simulated studies, and reads no heart patient; for the network it takes networks of other seeds than
+are published.
 """
 
 import dataclasses
@@ -23,24 +24,33 @@ from experiments.tuning import simulated_study
 
 __all__ = ["candidates", "score", "search"]
 
+_OTHER_NETWORKS = 1_000  # the first seed of networks that nothing is published of
 
-def candidates(rule: str) -> list[Point]:
+
+def candidates(rule: str, cohort: str = "heart") -> list[Point]:
     """Return the settings that are tried: uploads a budget buys, step, and size of a sum."""
-    buffers = (4,) if rule == "sealed synchronous" else (2, 3)
+    sums: tuple[int, ...] = (2, 3)
+    rates: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+    base = Point(cohort, rule)
+    if cohort == "network":
+        sums, rates = (10, 20), (1.0, 4.0, 16.0)
+        base = dataclasses.replace(base, horizon=400.0)
+    if rule == "sealed synchronous":  # sums everybody
+        sums = (base.hospitals if cohort == "network" else 4,)
     return [
-        Point("heart", rule, uploads=uploads, sealed_rate=rate, clip_norm=1.0, buffer=buffer)
-        for uploads, rate, buffer in product((10, 30), (0.5, 1.0, 2.0, 4.0), buffers)
+        dataclasses.replace(base, uploads=uploads, sealed_rate=rate, buffer=buffer)
+        for uploads, rate, buffer in product((10, 30), rates, sums)
     ]
 
 
 def search(
-    rules: Sequence[str] = OWN_BUDGET, *, studies: int = 3, jobs: int = -1
+    rules: Sequence[str] = OWN_BUDGET, *, cohort: str = "heart", studies: int = 3, jobs: int = -1
 ) -> Iterator[Record]:
     """Score every candidate, rule by rule; the best comes first in each rule's record."""
     schema = load("heart").schema
     stamped = stamp()
     for rule in rules:
-        tried = candidates(rule)
+        tried = candidates(rule, cohort)
         found = Parallel(jobs)(delayed(score)(point, schema, studies=studies) for point in tried)
         found = sorted(found, key=lambda f: -f["auc"])
         config = {
@@ -57,16 +67,23 @@ def score(point: Point, schema: Schema, *, studies: int) -> dict[str, Any]:
     """Return a setting's AUC over simulated studies: mean and standard error."""
     values = []
     for seed in range(studies):
-        train, test = simulated_study(schema, seed)
-        seeded = dataclasses.replace(point, seed=seed)
-        ran = follow(seeded, Cohort("simulated", train, schema), Fold(train, test), 0)
+        study, fold = _study(point, schema, seed)
+        ran = follow(dataclasses.replace(point, seed=seed), study, fold, 0)
         late = ran.models[ran.times >= 0.75 * point.horizon]
         late = late if len(late) else ran.models[-1:]
         sites = (
-            {n: Scored(scores(w, t.features), t.outcomes) for n, t in test.items()}
+            {n: Scored(scores(w, t.features), t.outcomes) for n, t in fold.test.items()}
             for w in late[:: max(1, len(late) // 5)]
         )
         values.append(float(np.mean([auc(s) for s in sites])))
     error = float(np.std(values, ddof=1) / np.sqrt(studies)) if studies > 1 else 0.0
     setting = {k: getattr(point, k) for k in ("uploads", "sealed_rate", "buffer", "clip_norm")}
     return {"setting": setting, "auc": float(np.mean(values)), "standard_error": error}
+
+
+def _study(point: Point, schema: Schema, seed: int) -> tuple[Cohort, Fold]:
+    if point.cohort == "network":
+        cohort, (fold,) = dataclasses.replace(point, seed=_OTHER_NETWORKS + seed).split()
+        return cohort, fold
+    train, test = simulated_study(schema, seed)
+    return Cohort("simulated", train, schema), Fold(train, test)

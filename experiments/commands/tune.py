@@ -19,7 +19,9 @@ class Tune:
     studies: int = 8
     """Simulated studies that each setting is averaged over."""
     paced: bool = False
-    """Search the sealed runs of ``inpatient asynchrony`` instead (a second a setting and study)."""
+    """Search the sealed runs of ``inpatient asynchrony`` instead (seconds a setting and study)."""
+    cohort: str = "heart"
+    """Of ``--paced``: heart (the studies are simulated) or network (of other seeds)."""
     scaling: bool = False
     """Search the steps of the headline figure (``frontier --figure headline``) instead."""
     jobs: int = -1
@@ -38,9 +40,15 @@ class Tune:
         natural(studies=self.studies, least=2, hint="One study has no standard error.")
         if self.paced:
             from experiments import paced_tuning
+            from experiments.asynchrony import COHORTS
 
+            if self.cohort not in COHORTS:
+                raise InvalidInputError(
+                    f"Unknown cohort {self.cohort!r}; choose one of {list(COHORTS)}."
+                )
             folder = writable_folder(self.out)
-            for record in paced_tuning.search(studies=self.studies, jobs=self.jobs):
+            found = paced_tuning.search(cohort=self.cohort, studies=self.studies, jobs=self.jobs)
+            for record in found:
                 record.write(folder)
                 best = record.metrics["scores"][0]
                 print(f"{record.config['rule']}: AUC {best['auc']:.4f} with {best['setting']}")

@@ -12,15 +12,16 @@ from experiments.record import read_records
 from privacy.errors import InvalidInputError
 
 
+@pytest.mark.parametrize("cohort", ["heart", "network"])
 def test_each_rule_gets_a_record_whose_best_comes_first(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    cohort: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def few(rule: str) -> list[Point]:
-        brief = Point("heart", rule, horizon=20.0, uploads=4, buffer=3)
+    def few(rule: str, cohort: str) -> list[Point]:
+        brief = Point(cohort, rule, horizon=20.0, uploads=4, buffer=3, hospitals=4)
         return [dataclasses.replace(brief, sealed_rate=rate) for rate in (0.01, 2.0)]
 
     monkeypatch.setattr(paced_tuning, "candidates", few)
-    assert Tune(out=tmp_path, paced=True, studies=2, jobs=1).run() == 0
+    assert Tune(out=tmp_path, paced=True, cohort=cohort, studies=2, jobs=1).run() == 0
     records = read_records(tmp_path)
     assert {r.config["rule"] for r in records} == set(OWN_BUDGET)
     for record in records:
@@ -32,11 +33,13 @@ def test_each_rule_gets_a_record_whose_best_comes_first(
 def test_the_published_settings_were_among_those_tried() -> None:
     from experiments.paced import SEALED_SETTINGS
 
-    for rule, chosen in SEALED_SETTINGS.items():
-        tried = paced_tuning.candidates(rule)
+    for (cohort, rule), chosen in SEALED_SETTINGS.items():
+        tried = paced_tuning.candidates(rule, cohort)
         assert any(all(getattr(p, k) == v for k, v in chosen.items()) for p in tried)
 
 
 def test_a_single_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="studies=1"):
         Tune(out=tmp_path, studies=1).run()
+    with pytest.raises(InvalidInputError, match="Unknown cohort 'framingham'"):
+        Tune(out=tmp_path, paced=True, cohort="framingham").run()
