@@ -7,12 +7,14 @@ record a cohort and rule; a second run into the same folder computes only what i
 
 import dataclasses
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
@@ -22,8 +24,9 @@ from experiments.evaluation import Scored, auc, join
 from experiments.logistic import Problem, scores
 from experiments.paced import RULES_COMPARED, SEALED_SETTINGS, Point, follow, schedule_of
 from experiments.record import Record, read_records, stamp, writable_folder
+from experiments.text import mean, nearest
 
-__all__ = ["COHORTS", "GAP", "LEGEND", "grid", "measure", "run", "tables"]
+__all__ = ["COHORTS", "GAP", "LEGEND", "Outcome", "grid", "measure", "outcomes", "run", "tables"]
 
 GAP = 0.005  # nats a patient
 COHORTS = ("heart", "network")
@@ -134,30 +137,94 @@ def _memory_cost(point: Point, cohort: Cohort) -> dict[str, Any]:
     return {"leverage_over_assumed": max(ratios, default=None)}
 
 
+@dataclass(frozen=True)
+class Outcome:
+    """One rule on one cohort over all seeds, in the seeds' order.
+
+    Attributes:
+      cohort: Of the points.
+      rule: Of the points.
+      reached: When and after how many bytes the gap was reached; None where it never was.
+      gaps: At the end.
+      aucs: At the end.
+      pooled: AUC of pooled training.
+      epsilons: Least and most of any hospital, of every seed; empty where nothing is protected.
+    """
+
+    cohort: str
+    rule: str
+    reached: tuple[Mapping[str, float] | None, ...]
+    gaps: tuple[float, ...]
+    aucs: tuple[float, ...]
+    pooled: tuple[float, ...]
+    epsilons: tuple[float, ...]
+
+    @property
+    def seeds(self) -> int:
+        """How many."""
+        return len(self.reached)
+
+    @property
+    def time(self) -> str:
+        """When the gap is reached: the mean over seeds, or how many seeds reach it."""
+        return self._always("time", 1.0) or (
+            f"{sum(r is not None for r in self.reached)} of {self.seeds}"
+            if any(self.reached)
+            else "never"
+        )
+
+    @property
+    def kilobytes(self) -> str:
+        """Of all uploads until then; empty unless every seed reaches the gap."""
+        return self._always("bytes", 1e-3)
+
+    def _always(self, name: str, unit: float) -> str:
+        known = [r[name] * unit for r in self.reached if r is not None]
+        return mean(known, 0) if len(known) == self.seeds else ""
+
+
+def outcomes(records: Sequence[Record]) -> list[Outcome]:
+    """Gather the seeds of each cohort and rule, in the order of their first record."""
+    found: dict[tuple[str, str], list[Record]] = {}
+    for r in sorted(records, key=lambda r: int(r.config["seed"])):
+        found.setdefault((r.config["cohort"], r.config["rule"]), []).append(r)
+    shown = []
+    for place in dict.fromkeys((r.config["cohort"], r.config["rule"]) for r in records):
+        seeds = [r.metrics for r in found[place]]
+        spent = [m["epsilons"].values() for m in seeds if m["epsilons"] is not None]
+        shown.append(
+            Outcome(
+                *place,
+                reached=tuple(m["reached"] for m in seeds),
+                gaps=tuple(m["final_gap"] for m in seeds),
+                aucs=tuple(m["final_auc"] for m in seeds),
+                pooled=tuple(m["pooled_auc"] for m in seeds),
+                epsilons=tuple(e for s in spent for e in (min(s), max(s))),
+            )
+        )
+    return shown
+
+
 def tables(records: Sequence[Record]) -> list[Table]:
     """One table a cohort: when the gap is reached, for how many bytes, and where the rule ends."""
     shown = []
     for cohort in dict.fromkeys(r.config["cohort"] for r in records):
-        own = [r for r in records if r.config["cohort"] == cohort]
-        base = {
-            r.config["seed"]: r.metrics["reached"] for r in own if r.config["rule"] == "synchronous"
-        }
-        pooled = own[0].metrics["pooled_auc"]
-        table = Table(title=f"{cohort} (pooled AUC {pooled:.3f})", title_justify="left")
+        own = outcomes([r for r in records if r.config["cohort"] == cohort])
+        pooled, seeds = float(np.mean(own[0].pooled)), own[0].seeds
+        times = "1 seed" if seeds == 1 else f"{seeds} seeds, ± half of a 95 % interval"
+        title = f"{cohort} (pooled AUC {pooled:.3f}; {times})"
+        table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
         table.add_column("rule", no_wrap=True)
-        for heading in ("time", "/sync", "kB", "gap", "AUC", "eps"):
+        for heading in ("time", "kB", "gap", "AUC", "eps"):
             table.add_column(heading, justify="right", no_wrap=True)
-        for record in own:
-            m, sync = record.metrics, base.get(record.config["seed"])
-            reached, spent = m["reached"], m["epsilons"]
+        for found in own:
             table.add_row(
-                record.config["rule"],
-                "never" if reached is None else f"{reached['time']:.0f}",
-                f"{reached['time'] / sync['time']:.0%}" if reached and sync else "",
-                "" if reached is None else f"{reached['bytes'] / 1e3:.0f}",
-                f"{m['final_gap']:.4f}",
-                f"{m['final_auc']:.3f}",
-                "" if spent is None else f"{min(spent.values()):.2f}-{max(spent.values()):.2f}",
+                found.rule,
+                found.time,
+                found.kilobytes,
+                nearest(float(np.mean(found.gaps)), 4),
+                mean(found.aucs),
+                f"{min(found.epsilons):.2f}-{max(found.epsilons):.2f}" if found.epsilons else "",
             )
         shown.append(table)
     return shown

@@ -33,7 +33,7 @@ def candidates(rule: str, cohort: str = "heart") -> list[Point]:
     rates: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
     base = Point(cohort, rule)
     if cohort == "network":
-        sums, rates = (10, 20), (1.0, 4.0, 16.0)
+        sums, rates = (10, 20), (1.0, 4.0, 16.0, 64.0)
         base = dataclasses.replace(base, horizon=400.0)
     if rule == "sealed synchronous":  # sums everybody
         sums = (base.hospitals if cohort == "network" else 4,)

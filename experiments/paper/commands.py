@@ -9,8 +9,8 @@ from typing import Any
 
 from experiments.design import DESIGNS
 from experiments.grid import GROUPS, chosen_grid, full_grid, group, quick_grid
-from experiments.paper.text import nearest
 from experiments.record import Record, config_hash
+from experiments.text import nearest
 
 __all__ = ["command_of", "orphans", "reproduce"]
 

@@ -4,18 +4,18 @@ Each function takes all records and returns rows of text; where an experiment ha
 """
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 from typing import Any
 
 import numpy as np
 
-from attacks.intervals import student_half_width
+from experiments.asynchrony import outcomes
 from experiments.claims import CLAIMS, evaluate
 from experiments.correction import worst_ece
-from experiments.paper.text import interval, nearest, up
 from experiments.paper.words import CLAIMS_ZH
 from experiments.record import Record, config_hash
+from experiments.text import interval, mean, nearest, up, with_half_width
 
 __all__ = [
     "acceptance",
@@ -64,8 +64,8 @@ def correction(records: Sequence[Record]) -> list[dict[str, str]]:
                 "rule": record.config["rule"],
                 "auc": nearest(plain["auc_within"]["value"]),
                 "auc_interval": interval(plain["auc_within"]),
-                "brier": _with_half(plain["brier"], plain["brier_half_width"]),
-                "brier_local": _with_half(local["brier"], local["brier_half_width"]),
+                "brier": with_half_width(plain["brier"], plain["brier_half_width"]),
+                "brier_local": with_half_width(local["brier"], local["brier_half_width"]),
                 "ece": " / ".join(nearest(e, 2) for e in worst_ece(plain)),
                 "ece_local": " / ".join(nearest(e, 2) for e in worst_ece(local)),
             }
@@ -80,29 +80,20 @@ def asynchrony(records: Sequence[Record]) -> list[dict[str, str]]:
     """
     ours = _of(records, "asynchrony")
     newest = max((r.config["code_version"] for r in ours), default=0)
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for r in ours:
-        if r.config["code_version"] == newest:
-            found.setdefault((r.config["cohort"], r.config["rule"]), []).append(r.metrics)
-    rows = []
-    for (cohort, rule), seeds in found.items():
-        reached = [m["reached"] for m in seeds if m["reached"] is not None]
-        spent = [max(m["epsilons"].values()) for m in seeds if m["epsilons"] is not None]
-        everywhere = len(reached) == len(seeds)
-        some = f"{len(reached)} of {len(seeds)}" if reached else "never"
-        rows.append(
-            {
-                "cohort": cohort,
-                "rule": rule,
-                "seeds": str(len(seeds)),
-                "time": _mean([r["time"] for r in reached], 0) if everywhere else some,
-                "kilobytes": (_mean([r["bytes"] / 1e3 for r in reached], 0) if everywhere else "—"),
-                "gap": _mean([m["final_gap"] for m in seeds], 4),
-                "auc": _mean([m["final_auc"] for m in seeds], 3),
-                "pooled": nearest(float(np.mean([m["pooled_auc"] for m in seeds]))),
-                "epsilon": up(max(spent), 2) if spent else "none",
-            }
-        )
+    rows = [
+        {
+            "cohort": found.cohort,
+            "rule": found.rule,
+            "seeds": str(found.seeds),
+            "time": found.time,
+            "kilobytes": found.kilobytes or "—",
+            "gap": mean(found.gaps, 4),
+            "auc": mean(found.aucs),
+            "pooled": nearest(float(np.mean(found.pooled))),
+            "epsilon": up(max(found.epsilons), 2) if found.epsilons else "none",
+        }
+        for found in outcomes([r for r in ours if r.config["code_version"] == newest])
+    ]
     return _unique(rows, "cohort", "rule")
 
 
@@ -140,21 +131,9 @@ def poor_labels(records: Sequence[Record]) -> list[dict[str, str]]:
             key = (r.config["harm"], r.config["defence"])
             found.setdefault(key, []).append(r.metrics["auc_within"])
     return [
-        {"harm": harm, "defence": defence, "auc": _mean(aucs, 3)}
+        {"harm": harm, "defence": defence, "auc": mean(aucs)}
         for (harm, defence), aucs in sorted(found.items())
     ]
-
-
-def _mean(values: Sequence[float], digits: int) -> str:
-    """Mean over repetitions, with half of Student's 95 % interval where there are several."""
-    mean = float(np.mean(values))
-    if len(values) < 2:
-        return nearest(mean, digits)
-    return _with_half(mean, student_half_width(np.array(values)), digits)
-
-
-def _with_half(value: float, half: float, digits: int = 3) -> str:
-    return f"{nearest(value, digits)} ± {nearest(half, digits)}"
 
 
 def replications(records: Sequence[Record]) -> list[dict[str, str]]:

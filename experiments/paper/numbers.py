@@ -10,9 +10,9 @@ from experiments.lineups import INFORMED
 from experiments.paper import learned, sealing, speed
 from experiments.paper.commands import reproduce
 from experiments.paper.points import CORE, Points, change, core, row
-from experiments.paper.text import interval, nearest, power_of_ten, signed, tiny
 from experiments.paper.theory import theory
 from experiments.record import Record, read_records
+from experiments.text import interval, nearest, power_of_ten, signed, tiny
 from privacy.errors import InvalidInputError
 
 __all__ = ["NAMED", "numbers", "published"]

@@ -14,8 +14,8 @@ import jinja2
 from experiments.figures import LABELS, LOOKS, TITLES
 from experiments.paper.commands import command_of
 from experiments.paper.points import CORE, change, plain
-from experiments.paper.text import epsilon, interval, nearest, up
 from experiments.record import Record
+from experiments.text import epsilon, interval, nearest, up
 
 __all__ = ["page", "write_page"]
 

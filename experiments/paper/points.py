@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.lineups import INFORMED
-from experiments.paper.text import epsilon, interval, nearest, up
 from experiments.paper.words import DESIGNS, REGIMES
 from experiments.record import Record
+from experiments.text import epsilon, interval, nearest, up
 
 __all__ = ["CORE", "Points", "change", "core", "plain", "row"]
 

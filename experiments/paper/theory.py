@@ -15,8 +15,8 @@ from dp_accounting import (
 
 from experiments.design import DELTA, RELATION
 from experiments.lineups import LINEUP
-from experiments.paper.text import tiny, up
 from experiments.record import Record
+from experiments.text import tiny, up
 from privacy.accounting import epsilon as epsilon_of
 from privacy.accounting.discrete import sandwich
 from privacy.calibration import noise_multiplier

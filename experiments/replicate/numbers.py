@@ -244,11 +244,12 @@ def _certificates(attack: Attack, title: str, *, batches: int, largest: int) -> 
         people = cohort.hospitals["cleveland"]
         found = hunt(attack, people, cohort.schema, batches=batches, largest=largest, seed=0)
         low, high = clopper_pearson(found.spoilt, batches)
-        return {"ours": found.spoilt / batches, "lower": low, "upper": high, **asdict(found)}
+        lower, upper = low * batches, high * batches
+        return {"ours": found.spoilt, "lower": lower, "upper": upper, **asdict(found)}
 
     return Number(
         _config(
-            f"{title}, heart, share of {batches:,} batches with a false certificate",
+            f"{title}, heart, batches with a false certificate, of {batches:,}",
             part="certificates", attack=attack.name, batches=batches, largest=largest,
         ),
         "0 (a certificate is a proof)",

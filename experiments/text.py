@@ -4,10 +4,24 @@ What is guaranteed rounds up (epsilon, bounds, slack); all else to nearest.
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-__all__ = ["epsilon", "interval", "nearest", "power_of_ten", "signed", "tiny", "up"]
+import numpy as np
+
+from attacks.intervals import student_half_width
+
+__all__ = [
+    "epsilon",
+    "interval",
+    "mean",
+    "nearest",
+    "power_of_ten",
+    "signed",
+    "tiny",
+    "up",
+    "with_half_width",
+]
 
 _SUPERSCRIPT = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
@@ -32,6 +46,19 @@ def signed(value: float, digits: int = 3) -> str:
 def interval(found: Mapping[str, Any], digits: int = 3) -> str:
     """Return "0.792 to 0.856"."""
     return f"{nearest(found['lower'], digits)} to {nearest(found['upper'], digits)}"
+
+
+def with_half_width(value: float, half: float, digits: int = 3) -> str:
+    """Return "0.118 ± 0.010": half of an interval's width after the sign."""
+    return f"{nearest(value, digits)} ± {nearest(half, digits)}"
+
+
+def mean(values: Sequence[float], digits: int = 3) -> str:
+    """The mean over repetitions, with half of Student's 95 % interval where there are several."""
+    found = float(np.mean(values))
+    if len(values) < 2:
+        return nearest(found, digits)
+    return with_half_width(found, student_half_width(np.array(values)), digits)
 
 
 def epsilon(value: float | None) -> str:
