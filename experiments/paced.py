@@ -79,6 +79,9 @@ SEALED_SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
     ("heart", "sealed synchronous"): {"uploads": 30, "sealed_rate": 4.0},
     ("heart", "sealed corrected"): {"uploads": 30, "sealed_rate": 1.0, "buffer": 3},
     ("heart", "sealed memory"): {"uploads": 30, "sealed_rate": 4.0, "buffer": 3},
+    ("network", "sealed synchronous"): {"uploads": 30, "sealed_rate": 16.0},
+    ("network", "sealed corrected"): {"uploads": 10, "sealed_rate": 4.0, "buffer": 10},
+    ("network", "sealed memory"): {"uploads": 30, "sealed_rate": 16.0, "buffer": 20},
 }
 
 Vector = NDArray[np.float64]
