@@ -77,6 +77,12 @@ def test_machine_code_gives_the_numbers_of_its_text_bit_for_bit(
     assert (rows.squares(integers, radius) == (integers.astype(object) ** 2).sum(axis=1)).all()
 
 
+def test_a_row_exactly_as_long_as_the_norm_is_kept_bit_for_bit() -> None:
+    table = np.random.default_rng(3).standard_normal((200, 19))
+    for row, norm in zip(table[:, None], rows.norms(table), strict=True):
+        assert rows.clipped_rows(row, float(norm)).tobytes() == row.tobytes()
+
+
 def test_squares_of_entries_beyond_the_radius_pass_it_without_overflow() -> None:
     extreme = np.array([[2**63 - 1, 0], [-(2**63), 0], [2**30, 1], [2**30, 0]])
     assert (rows.squares(extreme, 2**30) > 2**60).tolist() == [True, True, True, False]
