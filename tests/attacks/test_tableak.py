@@ -3,9 +3,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from attacks.batches import Batch
 from attacks.intervals import equivalence
 from attacks.scoring import Score, score
-from attacks.tableak import TabLeak
+from attacks.tableak import TabLeak, _combine, _misfit
 from attacks.views import Adversary, Knowledge, Name, observe
 from privacy.errors import InvalidInputError, RefusedError
 from tests.attacks.runs import PRIOR, Run, run
@@ -90,3 +91,26 @@ def test_bad_settings_and_blind_adversaries_are_refused() -> None:
         TabLeak(restarts=0)
     with pytest.raises(RefusedError, match="tableak"):
         ATTACK.reconstruct(observe(run().transcript, "public"), PRIOR)
+
+
+def test_a_batch_that_replays_better_does_not_outvote_the_others_unless_it_is_exact() -> None:
+    """Replaying better is not being nearer: large batches have many near-solutions."""
+    done = run(2)
+    view = done.view("server_plain").only(hospital="north")
+    (gradient,), truth = view.gradients, done.drawn["north"][0][0]
+    order = np.argsort(truth.outcomes, kind="stable")
+    right = truth.features[order]
+    makeup = Batch(int((truth.outcomes == 0).sum()), int(truth.outcomes.sum()), 1.0)
+    near, voted = right.copy(), right.copy()
+    near[0, 0] += 0.1  # a year of age
+    voted[:, 1] = 1 - voted[:, 1]
+    assert _misfit(view.plan, gradient, near, makeup, PRIOR) < _misfit(
+        view.plan, gradient, voted, makeup, PRIOR
+    )
+    others = [voted] * 4
+    found = _combine(view.plan, gradient, makeup, [near, *others], PRIOR)
+    assert sorted(map(tuple, found.records)) == sorted(map(tuple, voted))
+    assert not found.certified.any()
+    exact = _combine(view.plan, gradient, makeup, [right, *others], PRIOR)
+    assert sorted(map(tuple, exact.records)) == sorted(map(tuple, right))
+    assert exact.certified.all()
