@@ -83,6 +83,11 @@ def test_a_row_exactly_as_long_as_the_norm_is_kept_bit_for_bit() -> None:
         assert rows.clipped_rows(row, float(norm)).tobytes() == row.tobytes()
 
 
+def test_a_row_is_shortened_no_further_than_to_the_radius() -> None:
+    table = np.array([[3.52, 3.55]])  # nearest: 4, 4; one step back: 3, 4, of norm 5
+    assert rows.bounded_rows(table, 1.0, 5).tolist() == [[3, 4]]
+
+
 def test_squares_of_entries_beyond_the_radius_pass_it_without_overflow() -> None:
     extreme = np.array([[2**63 - 1, 0], [-(2**63), 0], [2**30, 1], [2**30, 0]])
     assert (rows.squares(extreme, 2**30) > 2**60).tolist() == [True, True, True, False]
