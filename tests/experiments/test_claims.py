@@ -50,8 +50,16 @@ def checks(*verdicts: str) -> list[Record]:
     return [record({"acceptance": [{"verdict": v} for v in verdicts]})]
 
 
-def paced(rule: str, time: float | None) -> Record:
-    return record({"reached": None if time is None else {"time": time}}, rule=rule)
+def paced(rule: str, *times: float | None) -> list[Record]:
+    """One record a seed."""
+    metrics = {"epsilons": None, "final_gap": 0.0, "final_auc": 0.8, "pooled_auc": 0.8}
+    return [
+        record(
+            {**metrics, "reached": None if time is None else {"time": time, "bytes": 1}},
+            rule=rule, cohort="heart", seed=seed,
+        )
+        for seed, time in enumerate(times)
+    ]  # fmt: skip
 
 
 def bytes_over(ratio: float) -> Record:
@@ -95,13 +103,13 @@ CASES: dict[str, dict[str, list[Record]]] = {
         "does not hold": checks("pass", "fail"),
     },
     "no waiting": {
-        "holds": [paced("synchronous", 60.0), paced("sealed memory", 50.0)],
+        "holds": [*paced("synchronous", 60.0, 80.0), *paced("sealed memory", 50.0, 70.0)],
         "holds only if": [
-            paced("synchronous", 60.0),
-            paced("memory", 50.0),
-            paced("sealed memory", None),
+            *paced("synchronous", 60.0, 80.0),
+            *paced("memory", 50.0, 40.0),
+            *paced("sealed memory", None, 50.0),
         ],
-        "does not hold": [paced("synchronous", 60.0), paced("fedbuff", None)],
+        "does not hold": [*paced("synchronous", 60.0, 80.0), *paced("fedbuff", None, None)],
     },
     "overhead": {
         "holds": [bytes_over(3.0)],
