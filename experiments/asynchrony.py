@@ -153,7 +153,7 @@ class Outcome:
 
     cohort: str
     rule: str
-    reached: tuple[Mapping[str, float] | None, ...]
+    reached: tuple[Mapping[str, Any] | None, ...]
     gaps: tuple[float, ...]
     aucs: tuple[float, ...]
     pooled: tuple[float, ...]
