@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.update import noised_update
-from attacks.closed_form import ClosedForm, peel
+from attacks.closed_form import ClosedForm, _bits, first_layer, peel
 from attacks.features import errors
 from attacks.scoring import score
 from attacks.views import Contribution, Gradient, GradientView, Knowledge
@@ -119,6 +119,31 @@ def test_under_noise_it_claims_no_more_than_is_right(noise_multiplier: float) ->
     assert (
         binomtest(sum(right), len(right), float(np.mean(claimed)), alternative="less").pvalue > 1e-3
     )
+
+
+@pytest.mark.parametrize("steps", [0.05, 2.0])
+def test_even_noise_that_leaves_the_integers_nearly_alone_certifies_nothing(steps: float) -> None:
+    for i in range(5):
+        one = cohort(2)["south"].take(np.array([i]))
+        view = batch_view(one, clip_norm=1.0, radius=2**24, noise_multiplier=steps / 2**24, seed=i)
+        found = ClosedForm().reconstruct(view, PRIOR)
+        np.testing.assert_allclose(found.records[0], one.features[0])
+        assert found.confidence[0] > 0.99 and not found.certified.any()
+
+
+def test_a_record_is_refuted_by_a_silent_unit_where_it_would_be_loud() -> None:
+    one = cohort(2)["south"].take(np.array([0]))
+    view = batch_view(one)
+    (gradient,) = view.gradients
+    asked = (view.plan, gradient.params, gradient.integers, one.features[0])
+    assert _bits(*asked, gradient.integers, PRIOR.features, 0.0) > 24
+    _, biases = first_layer(view.plan, gradient.integers)
+    loud = int(np.flatnonzero(biases)[0])
+    silenced = gradient.integers.copy()
+    inputs, width = view.plan.model.features, view.plan.model.width
+    silenced[loud * inputs : (loud + 1) * inputs] = 0
+    silenced[width * inputs + loud] = 0
+    assert _bits(*asked, silenced, PRIOR.features, 0.0) == 0
 
 
 def test_louder_noise_leaves_the_prior_s_guesses() -> None:
