@@ -5,6 +5,7 @@
 One message a hospital and round, on its Ray backend with one actor a core; the client computes what
 our hospital computes. Prints JSON: the seconds of each round and the seeded sum of a first round
 that is not timed (in it the actors start).
+Flower has no types where it is checked: hence the ignored errors below.
 """
 
 import json

@@ -5,6 +5,7 @@
 Its ``SimulatedBackend`` with its own ``FederatedAlgorithm`` hook: each user computes what our
 hospital computes, in numpy, which is the least that pfl can be asked. Prints JSON: the seconds of
 each round and the seeded sum of a first round that is not timed.
+pfl has no types where it is checked: hence the ignored errors below.
 """
 
 import json

@@ -11,6 +11,7 @@ share a hospital. UNIT says whose influence is clipped:
 - ``hospital``: each hospital's update, all that pfl offers ready-made; a lighter job than ours.
 
 Prints JSON: the seconds of each round after one to warm up.
+pfl has no types where it is checked: hence the ignored errors below.
 """
 
 import json

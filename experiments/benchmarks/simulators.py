@@ -94,4 +94,4 @@ def _run(command: Sequence[str]) -> dict[str, Any]:
 
 def _start(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
     # S603: interpreters of the two environments, running our own modules
-    return subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603
+    return subprocess.run(command, check=False, capture_output=True, text=True)  # noqa: S603 - our own words

@@ -96,7 +96,8 @@ def _once(profile: Profile) -> float:
     if inner is not None:
         return _once(inner)
     nested = getattr(profile, "parts", None)
+    if isinstance(profile, profiles.Skellam):
+        return _STACK + 4e3 * math.sqrt(profile.variance)
     if isinstance(profile, profiles.Mixture) or nested is None:
-        skellam = isinstance(profile, profiles.Skellam)
-        return _STACK + 4e3 * math.sqrt(profile.variance) if skellam else 0.0  # type: ignore[attr-defined]
+        return 0.0
     return _NESTED + preparation(nested)

@@ -3,7 +3,7 @@ r"""Loops over patients' rows, compiled: each row is read, bounded and written b
 Nothing here could let one patient's row depend on another's: no loop carries anything from one row
 to the next, and every sum adds in one order that the row's length alone decides. That order is two
 lanes, eight numbers at a time from the back, as NumPy's ``einsum`` adds on x86-64; written out, it
-is the same on every machine and at every batch size.
+is the same at every batch size and in every NumPy. (Bits were compared on x86-64 alone.)
 
 The loops let go of the interpreter's lock, so that threads run side by side. What ``numba``
 compiles it keeps beside the source or in the user's cache; where it can keep nothing, the first
@@ -28,9 +28,7 @@ _F = TypeVar("_F", bound=Callable[..., Any])
 
 
 def _compiled(function: _F) -> _F:
-    plain = inspect.unwrap(
-        function
-    )  # a checker of types may have wrapped it; machine code is typed
+    plain = inspect.unwrap(function)  # a checker of types may have wrapped it
     # No fast maths: IEEE arithmetic in the order that is written.
     compiled = partial(njit, nogil=True, error_model="numpy")
     try:
