@@ -10,6 +10,7 @@ Sensitivity is a property of the bounded value, not a number typed in beside it:
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from dp_accounting import NeighboringRelation
@@ -70,7 +71,8 @@ class BoundedIntegers:
       clip_norm: What ``radius`` steps mean, in units of the model's parameters.
 
     Raises:
-      InvalidInputError: A row is longer than ``radius``, or ``radius`` is not from 1 to 2^30.
+      InvalidInputError: A row is longer than ``radius``, ``radius`` is not from 1 to 2^30, or
+        ``values`` is no table of signed integers.
     """
 
     values: Int[np.ndarray, "patients dim"]
@@ -80,7 +82,12 @@ class BoundedIntegers:
     def __post_init__(self) -> None:
         _check_radius(self.radius)
         positive(clip_norm=self.clip_norm)
-        values = np.ascontiguousarray(self.values, dtype=np.int64)
+        if self.values.dtype.kind != "i":
+            raise InvalidInputError(
+                f"Expected signed integers, got {self.values.dtype}: another kind could be cut or "
+                "wrapped on its way to the check. to_integers(clipped, radius=...) makes int64."
+            )
+        values = np.ascontiguousarray(_table(self.values), dtype=np.int64)
         short = rows.squares(values, self.radius) <= self.radius**2
         if not short.all():
             raise InvalidInputError(
@@ -116,7 +123,7 @@ def clip(updates: Float[np.ndarray, "patients dim"], *, clip_norm: float) -> Cli
       clip_norm: The bound :math:`C` of Abadi et al. 2016, Algorithm 1. Units of ``updates``.
 
     Raises:
-      InvalidInputError: NaN or infinity in a row, or ``clip_norm`` not above 0.
+      InvalidInputError: NaN or infinity in a row, no table of rows, or ``clip_norm`` not above 0.
     """
     positive(clip_norm=clip_norm)
     finite_array(updates=updates, hint="Reject such a patient's update before clipping.")
@@ -154,7 +161,16 @@ def to_integers(clipped: Clipped, *, radius: int) -> BoundedIntegers:
 
 
 def _floats(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    return np.ascontiguousarray(values, dtype=np.float64)
+    return np.ascontiguousarray(_table(values), dtype=np.float64)
+
+
+def _table(values: NDArray[Any]) -> NDArray[Any]:
+    if values.ndim != 2:
+        raise InvalidInputError(
+            f"Expected one row a patient, an array [patients, dim]; got shape {values.shape}. "
+            "A single row is values[None]."
+        )
+    return values
 
 
 def _check_radius(radius: int) -> None:

@@ -1,3 +1,8 @@
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 from dp_accounting import NeighboringRelation as Relation
@@ -110,3 +115,33 @@ def test_a_bound_that_does_not_hold_is_refused() -> None:
     for radius in (0, -3, 2**30 + 1):
         with pytest.raises(InvalidInputError, match="radius"):
             to_integers(clip(np.zeros((1, 1)), clip_norm=1.0), radius=radius)
+
+
+def refused(call: str) -> str:
+    """What a process without the tests' type checker answers: it has to refuse by itself."""
+    found = subprocess.run(
+        [sys.executable, "-c", f"{SET_UP}\ntry: {call}\nexcept InvalidInputError as e: print(e)"],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parents[3],
+    )  # fmt: skip
+    return found.stdout
+
+
+SET_UP = (
+    "import numpy as np\n"
+    "from privacy.errors import InvalidInputError\n"
+    "from privacy.mechanisms import BoundedIntegers, clip"
+)
+
+
+@pytest.mark.parametrize(
+    ("call", "told"),
+    [
+        ("clip(np.zeros(3), clip_norm=1.0)", r"shape \(3,\)"),
+        ("clip(np.zeros((2, 2, 2)), clip_norm=1.0)", r"shape \(2, 2, 2\)"),
+        ("BoundedIntegers(np.array([[1.9]]), 1, 1.0)", "got float64"),
+        ("BoundedIntegers(np.array([[2**64 - 1]], dtype=np.uint64), 1, 1.0)", "got uint64"),
+        ("BoundedIntegers(np.zeros(3, dtype=np.int64), 1, 1.0)", r"shape \(3,\)"),
+    ],
+)
+def test_other_shapes_and_kinds_are_refused_before_any_loop(call: str, told: str) -> None:
+    assert re.search(told, refused(call)), refused(call)
