@@ -1,6 +1,8 @@
 """The records in SQL: what is there is found, what is not is said, and nothing else is touched."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,8 @@ from experiments.cli import main
 from experiments.record import Record
 from experiments.results import query
 from privacy.errors import CorruptMessageError, InvalidInputError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -68,3 +72,45 @@ def test_no_records_and_a_false_record_are_said(folder: Path, tmp_path: Path) ->
     (folder / "0123456789ab.json").write_text('{"config": {}, "metrics": {}, "stamp": {}}')
     with pytest.raises(CorruptMessageError, match="hashes to"):
         query(folder, "select 1 from records")
+
+
+def test_a_bare_number_stands_as_the_value_of_an_estimate(folder: Path) -> None:
+    Record({"design": "bare"}, {"auc": 0.7}, {}).write(folder)
+    _, rows = query(folder, "select metrics.auc.value from records order by 1")
+    assert rows == [(0.7,), (0.8,), (0.9,)]
+
+
+def test_a_field_of_several_types_is_json(folder: Path) -> None:
+    Record({"design": ["a", "b"]}, {}, {}).write(folder)
+    _, rows = query(folder, "select json(config.design)::varchar from records order by 1")
+    assert rows == [('"none"',), ('"sealed"',), ('["a","b"]',)]
+
+
+def test_names_with_quotes_are_only_names(folder: Path) -> None:
+    Record({"it's": "'); drop table records; --"}, {}, {}).write(folder)
+    _, rows = query(folder, 'select config."it\'s" from records order by 1')
+    assert rows == [("'); drop table records; --",), (None,), (None,)]
+
+
+def test_a_query_that_asks_for_too_much_is_refused_and_spills_nothing(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(folder.parent)
+    before = sorted(folder.parent.rglob("*"))
+    with pytest.raises(InvalidInputError, match="Memory"):
+        query(folder, "select count(distinct range) from range(1000000000)")
+    assert sorted(folder.parent.rglob("*")) == before
+
+
+def test_the_published_records_are_asked_within_a_gigabyte() -> None:
+    code = (
+        "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30));"
+        "from pathlib import Path; from experiments.results import query;"
+        "print(query(Path('paper/records'), 'select count(*) from records where "
+        "metrics.auc_within.value > 0.5')[1][0][0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 200
