@@ -31,7 +31,7 @@ from aggregation.sealing import (
 from aggregation.transcript import AGGREGATOR, OPENER, Transcript
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Budget, Ledger, Manifest, SigningKey, close, save_trust
-from privacy.ledger.budget import Unit
+from privacy.ledger.requests import Unit
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 
 __all__ = ["Federation", "Outcome", "sealing_for", "wrap_probability_of"]

@@ -21,7 +21,7 @@ from aggregation.sealing import Contribution, Sealer
 from aggregation.update import draw_batches, noised_scalars, noised_update
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Ledger, Release, SigningKey
-from privacy.ledger.canonical import digest
+from privacy.ledger.log.canonical import digest
 from privacy.mechanisms import NoiseSource
 
 __all__ = ["Hospital"]

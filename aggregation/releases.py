@@ -21,7 +21,7 @@ from privacy.accounting.events import (
     DistributedDiscreteGaussianDpEvent,
 )
 from privacy.ledger import Ledger, Planned, Release
-from privacy.ledger.budget import NoiseSource, Unit
+from privacy.ledger.requests import NoiseSource, Unit
 
 __all__ = ["declare", "releases", "round_event", "run_event", "scalar_event"]
 

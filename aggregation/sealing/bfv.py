@@ -44,7 +44,7 @@ from aggregation.sealing.tenseal_io import (
     write_context,
 )
 from privacy.errors import CorruptMessageError, InvalidInputError
-from privacy.ledger import canonical
+from privacy.ledger.log import canonical
 
 __all__ = ["LEAST_MARGIN", "SETS", "Bfv", "Layout", "Ring", "failure_margin"]
 

@@ -41,7 +41,7 @@ from aggregation.sealing.tenseal_io import (
     write_context,
 )
 from privacy.errors import CorruptMessageError
-from privacy.ledger import canonical
+from privacy.ledger.log import canonical
 
 __all__ = ["CHAIN", "DEGREE", "SCALE", "Ckks", "error_bound"]
 

@@ -13,8 +13,8 @@ from functools import cached_property
 
 from privacy._validate import natural, positive
 from privacy.errors import CorruptMessageError
-from privacy.ledger import canonical
-from privacy.ledger.keys import SigningKey, verifies
+from privacy.ledger.log import canonical
+from privacy.ledger.log.keys import SigningKey, verifies
 
 __all__ = ["Contribution"]
 

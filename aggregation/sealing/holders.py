@@ -27,8 +27,8 @@ from aggregation.sealing.policy import Policy
 from aggregation.sealing.roles import Adder, require_sum
 from privacy._validate import natural
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
-from privacy.ledger import canonical
-from privacy.ledger.keys import SigningKey, verifies
+from privacy.ledger.log import canonical
+from privacy.ledger.log.keys import SigningKey, verifies
 
 __all__ = [
     "Commitment",

@@ -8,7 +8,7 @@ import struct
 from aggregation.sealing.envelope import Kind, peek_label, unwrap, wrap
 from aggregation.sealing.parameters import Parameters
 from privacy.errors import CorruptMessageError
-from privacy.ledger import canonical
+from privacy.ledger.log import canonical
 
 __all__ = ["join", "scheme_of", "split"]
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from aggregation.sealing.contribution import Contribution
 from privacy.errors import CorruptMessageError
-from privacy.ledger import canonical
+from privacy.ledger.log import canonical
 
 __all__ = ["Opening", "OpeningLog"]
 

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 
 from privacy._validate import natural, non_negative, unit_open
 from privacy.errors import CorruptMessageError, InvalidInputError
-from privacy.ledger import canonical
+from privacy.ledger.log import canonical
 
 __all__ = ["Parameters", "largest_sum", "wrap_probability"]
 

@@ -10,8 +10,8 @@ from types import MappingProxyType
 
 from privacy._validate import natural
 from privacy.errors import InvalidInputError, RefusedError
-from privacy.ledger import canonical
-from privacy.ledger.keys import SigningKey, verifies
+from privacy.ledger.log import canonical
+from privacy.ledger.log.keys import SigningKey, verifies
 
 __all__ = ["Enrolment", "Roster"]
 

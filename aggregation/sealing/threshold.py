@@ -67,7 +67,7 @@ from aggregation.sealing.streams import stream
 from aggregation.sealing.threshold_layout import LABEL, Layout, read_layout
 from privacy._validate import natural
 from privacy.errors import CorruptMessageError, RefusedError
-from privacy.ledger import canonical
+from privacy.ledger.log import canonical
 
 __all__ = ["KeyHolder", "Threshold", "ThresholdOpener", "joint_key"]
 

@@ -32,7 +32,7 @@ from aggregation.sealing.streams import lane
 from experiments.benchmarks.peers import PEERS, Measured, least_time, require_peers
 from privacy._validate import natural
 from privacy.errors import CorruptMessageError
-from privacy.ledger.keys import SigningKey
+from privacy.ledger.log.keys import SigningKey
 
 __all__ = ["OURS", "Benchmark", "Row", "draw", "measure"]
 

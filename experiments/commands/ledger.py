@@ -48,7 +48,7 @@ class Show:
 
     def run(self) -> int:
         """Print; nothing is verified."""
-        from privacy.ledger.show import rows, table
+        from privacy.ledger.audit.show import rows, table
 
         if self.json:
             for row in rows(self.path):
@@ -79,7 +79,7 @@ class Prove:
 
     def run(self) -> int:
         """Print the proof as JSON."""
-        from privacy.ledger.prove import prove
+        from privacy.ledger.audit.prove import prove
 
         print_json(prove(self.path, entry=self.entry, since=self.since, size=self.size))
         return 0
@@ -120,7 +120,7 @@ class Export:
     def run(self) -> int:
         """Print the YAML."""
         from privacy.errors import InvalidInputError
-        from privacy.ledger.registry import deployment
+        from privacy.ledger.audit.registry import deployment
 
         if not self.registry:
             raise InvalidInputError("Say what to export to: --registry is the only form so far.")

@@ -5,12 +5,12 @@ that nobody can rewrite the past alone.
 """
 
 from privacy.ledger.accountant import Accountant, Cost
-from privacy.ledger.budget import Budget, Planned, Release
-from privacy.ledger.entries import Entry, Head
-from privacy.ledger.keys import SigningKey, load_trust, save_trust
+from privacy.ledger.audit.manifest import Manifest
+from privacy.ledger.audit.verify import Verdict, verify
 from privacy.ledger.ledger import Ledger
-from privacy.ledger.manifest import Manifest
-from privacy.ledger.verify import Verdict, verify
+from privacy.ledger.log.entries import Entry, Head
+from privacy.ledger.log.keys import SigningKey, load_trust, save_trust
+from privacy.ledger.requests import Budget, Planned, Release
 from privacy.ledger.witness import close
 
 __all__ = [

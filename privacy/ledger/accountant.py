@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
-from privacy.ledger.budget import Budget, DpEvent
-from privacy.ledger.canonical import decode, encode, from_number, to_number
+from privacy.ledger.log.canonical import decode, encode, from_number, to_number
 from privacy.ledger.renyi import delta_at, epsilon_of, renyi
+from privacy.ledger.requests import Budget, DpEvent
 
 __all__ = [
     "Accountant",

@@ -18,9 +18,9 @@ from typing import Any
 
 from privacy.errors import CorruptMessageError, InpatientError
 from privacy.ledger.accountant import Accountant, Cost, composed
-from privacy.ledger.budget import Budget
-from privacy.ledger.canonical import encode, from_number, to_number
+from privacy.ledger.log.canonical import encode, from_number, to_number
 from privacy.ledger.renyi import best_order, epsilon_at
+from privacy.ledger.requests import Budget
 
 __all__ = ["Decision", "Filter"]
 

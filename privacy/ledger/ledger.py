@@ -22,13 +22,13 @@ from privacy.errors import (
     RefusedError,
 )
 from privacy.ledger.accountant import Accountant, Certified, event_json, mentions
-from privacy.ledger.budget import Budget, Json, Planned, Release, objection
-from privacy.ledger.canonical import digest, from_number
-from privacy.ledger.entries import GENESIS, Entry, Head, compose, parse
 from privacy.ledger.filter import Decision, Filter
-from privacy.ledger.keys import SigningKey
-from privacy.ledger.merkle import Frontier
-from privacy.ledger.store import FileStore, MemoryStore, Store
+from privacy.ledger.log.canonical import digest, from_number
+from privacy.ledger.log.entries import GENESIS, Entry, Head, compose, parse
+from privacy.ledger.log.keys import SigningKey
+from privacy.ledger.log.merkle import Frontier
+from privacy.ledger.log.store import FileStore, MemoryStore, Store
+from privacy.ledger.requests import Budget, Json, Planned, Release, objection
 
 __all__ = ["Clock", "Ledger"]
 

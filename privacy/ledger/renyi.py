@@ -7,7 +7,7 @@ the budget alone and written into the ledger's first entry.
 
 It is also the ledger's second road to every epsilon: nothing here is shared with the accountant.
 
->>> from privacy.ledger.budget import Budget
+>>> from privacy.ledger.requests import Budget
 >>> budget = Budget(epsilon=1.0, delta=1e-5)
 >>> best_order(budget)
 21
@@ -30,7 +30,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from privacy.ledger.budget import Budget
+from privacy.ledger.requests import Budget
 
 __all__ = ["allowance", "best_order", "delta_at", "epsilon_at", "epsilon_of", "renyi"]
 

@@ -11,10 +11,10 @@ What lies beyond the last witnessed head can be cut off without a trace; a run t
 from collections.abc import Mapping, Sequence
 
 from privacy.errors import InvalidInputError, RefusedError
-from privacy.ledger.entries import Entry, Head
-from privacy.ledger.keys import verifies
 from privacy.ledger.ledger import Ledger
-from privacy.ledger.merkle import consistency, consistent, leaf
+from privacy.ledger.log.entries import Entry, Head
+from privacy.ledger.log.keys import verifies
+from privacy.ledger.log.merkle import consistency, consistent, leaf
 
 __all__ = [
     "checkpoint",

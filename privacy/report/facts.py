@@ -6,13 +6,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from privacy.ledger.accountant import Assessor, Cost, composed, mentions
-from privacy.ledger.budget import Budget
-from privacy.ledger.canonical import digest
-from privacy.ledger.entries import Entry
+from privacy.ledger.audit.read import Reading, Spent, roots_at
+from privacy.ledger.audit.show import read_entries
+from privacy.ledger.audit.verify import Verdict
+from privacy.ledger.log.canonical import digest
+from privacy.ledger.log.entries import Entry
 from privacy.ledger.renyi import best_order, delta_at
-from privacy.ledger.replay import Reading, Spent, roots_at
-from privacy.ledger.show import read_entries
-from privacy.ledger.verify import Verdict
+from privacy.ledger.requests import Budget
 from privacy.report.evidence import Evidence
 from privacy.report.numbers import gaussian_mu
 

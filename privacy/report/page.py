@@ -9,8 +9,8 @@ from typing import Any
 
 from privacy.errors import InvalidInputError
 from privacy.ledger.accountant import Assessor, Certified, RenyiOnly
+from privacy.ledger.audit.verify import Verdict, verify
 from privacy.ledger.rounding import down, up
-from privacy.ledger.verify import Verdict, verify
 from privacy.report.charts import bar, curve
 from privacy.report.evidence import load_evidence
 from privacy.report.facts import PRIOR, Facts, LedgerRow, SpentRow, gather

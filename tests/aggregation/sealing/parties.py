@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.sealing import Contribution, OpeningLog, Policy, Roster, Scheme
-from privacy.ledger.keys import SigningKey
+from privacy.ledger.log.keys import SigningKey
 
 RUN = "heart"
 

@@ -8,7 +8,7 @@ import pytest
 
 from aggregation.sealing import Contribution, make_scheme
 from privacy.errors import CorruptMessageError, InvalidInputError
-from privacy.ledger.keys import SigningKey
+from privacy.ledger.log.keys import SigningKey
 
 KEY = SigningKey.generate()
 

@@ -16,7 +16,7 @@ from aggregation.sealing import (
     make_scheme,
 )
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
-from privacy.ledger.keys import SigningKey
+from privacy.ledger.log.keys import SigningKey
 from tests.aggregation.sealing.parties import RUN, Parties, key_of
 
 

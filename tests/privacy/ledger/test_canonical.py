@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.errors import CorruptMessageError, InvalidInputError
-from privacy.ledger.canonical import decode, encode, from_number, to_number
+from privacy.ledger.log.canonical import decode, encode, from_number, to_number
 
 JSON = st.recursive(
     st.none()

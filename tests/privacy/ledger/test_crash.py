@@ -14,7 +14,7 @@ import pytest
 
 from privacy.errors import BudgetExceededError, CorruptMessageError, RefusedError
 from privacy.ledger import Ledger, Planned, Release
-from privacy.ledger.replay import read
+from privacy.ledger.audit.read import read
 from tests.privacy.ledger.helpers import KEY, gaussian, make, reopen, state
 from tests.privacy.ledger.test_verify import BOTH
 

@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from privacy.errors import InvalidInputError
-from privacy.ledger.keys import SigningKey, load_trust, save_trust, verifies
+from privacy.ledger.log.keys import SigningKey, load_trust, save_trust, verifies
 
 
 def test_create_makes_a_file_that_its_owner_alone_can_read(tmp_path: Path) -> None:

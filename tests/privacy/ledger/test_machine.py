@@ -20,8 +20,8 @@ from hypothesis.stateful import (
 from privacy.errors import BudgetExceededError, RefusedError
 from privacy.ledger import Budget, Entry, Ledger, Planned, Release
 from privacy.ledger.accountant import RenyiOnly
-from privacy.ledger.replay import read
-from privacy.ledger.store import FileStore
+from privacy.ledger.audit.read import read
+from privacy.ledger.log.store import FileStore
 from tests.privacy.ledger.helpers import KEY, gaussian, public, state
 from tests.privacy.ledger.test_verify import BOTH
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.errors import InvalidInputError
-from privacy.ledger.merkle import (
+from privacy.ledger.log.merkle import (
     Frontier,
     consistency,
     consistent,

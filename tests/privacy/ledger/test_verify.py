@@ -21,7 +21,7 @@ from privacy.ledger import (
 )
 from privacy.ledger import verify as verify_
 from privacy.ledger.accountant import RenyiOnly
-from privacy.ledger.entries import Entry, compose, parse
+from privacy.ledger.log.entries import Entry, compose, parse
 from tests.privacy.ledger.helpers import gaussian, ticking
 
 NAMES = ("north", "south", "west")

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from privacy.errors import CorruptMessageError, InpatientError, InvalidInputError
-from privacy.ledger.entries import Entry, Head, parse
-from privacy.ledger.merkle import consistency, consistent, included, inclusion, leaf, root
-from privacy.ledger.show import read_entries
+from privacy.ledger.audit.show import read_entries
+from privacy.ledger.log.entries import Entry, Head, parse
+from privacy.ledger.log.merkle import consistency, consistent, included, inclusion, leaf, root
 from privacy.ledger.witness import countersignature_holds
 
 __all__ = ["check_proof", "prove"]

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from privacy.errors import RefusedError
-from privacy.ledger.replay import Reading, Spent
-from privacy.ledger.show import event_words
-from privacy.ledger.verify import verify
+from privacy.ledger.audit.read import Reading, Spent
+from privacy.ledger.audit.show import event_words
+from privacy.ledger.audit.verify import verify
 
 __all__ = ["deployment", "fields"]
 

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 from privacy._validate import natural, positive, unit_open
 from privacy.errors import InvalidInputError
-from privacy.ledger.canonical import from_number, to_number
+from privacy.ledger.log.canonical import from_number, to_number
 
 __all__ = ["Budget", "DpEvent", "Json", "NoiseSource", "Planned", "Release", "Unit", "objection"]
 

@@ -17,12 +17,12 @@ from typing import Any, Literal
 
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger.accountant import Accountant, Certified, RenyiOnly
-from privacy.ledger.canonical import from_number
-from privacy.ledger.manifest import Manifest
-from privacy.ledger.prove import check_proof
-from privacy.ledger.replay import Claim, Problem, Reading, Spent, read, roots_at
+from privacy.ledger.audit.manifest import Manifest
+from privacy.ledger.audit.prove import check_proof
+from privacy.ledger.audit.read import Claim, Problem, Reading, Spent, read, roots_at
+from privacy.ledger.audit.show import describe
+from privacy.ledger.log.canonical import from_number
 from privacy.ledger.rounding import up
-from privacy.ledger.show import describe
 
 __all__ = ["Finding", "Flow", "Verdict", "verify"]
 

@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from privacy.errors import CorruptMessageError, InvalidInputError
-from privacy.ledger.canonical import to_number
-from privacy.ledger.entries import Entry, parse
+from privacy.ledger.log.canonical import to_number
+from privacy.ledger.log.entries import Entry, parse
 from privacy.ledger.rounding import up
 
 if TYPE_CHECKING:

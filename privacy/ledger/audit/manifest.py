@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 from privacy.errors import CorruptMessageError, InpatientError
-from privacy.ledger.canonical import digest, encode
-from privacy.ledger.entries import Head
+from privacy.ledger.log.canonical import digest, encode
+from privacy.ledger.log.entries import Head
 
 __all__ = ["ACCOUNTED_FIELDS", "Manifest", "MessageLike", "Outbound"]
 

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from privacy.errors import CorruptMessageError
-from privacy.ledger.canonical import decode, digest, encode
-from privacy.ledger.keys import SigningKey, verifies
+from privacy.ledger.log.canonical import decode, digest, encode
+from privacy.ledger.log.keys import SigningKey, verifies
 
 __all__ = ["GENESIS", "KINDS", "VERSION", "Entry", "Head", "compose", "parse"]
 

@@ -12,13 +12,13 @@ from typing import Any
 
 from privacy.errors import CorruptMessageError, InpatientError
 from privacy.ledger.accountant import Accountant, Cost, composed, mentions
-from privacy.ledger.budget import Budget, objection
-from privacy.ledger.canonical import digest, to_number
-from privacy.ledger.entries import GENESIS, Entry, Head, parse
 from privacy.ledger.filter import Filter
-from privacy.ledger.merkle import Frontier, leaf
+from privacy.ledger.log.canonical import digest, to_number
+from privacy.ledger.log.entries import GENESIS, Entry, Head, parse
+from privacy.ledger.log.merkle import Frontier, leaf
+from privacy.ledger.log.store import payload_folder
 from privacy.ledger.renyi import best_order, epsilon_at
-from privacy.ledger.store import payload_folder
+from privacy.ledger.requests import Budget, objection
 from privacy.ledger.witness import countersignature_holds
 
 __all__ = ["Claim", "Problem", "Reading", "Spent", "read", "roots_at"]
