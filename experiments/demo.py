@@ -16,8 +16,11 @@ from aggregation.models import Model
 from experiments import frontier
 from experiments.cohorts import Cohort, load
 from experiments.design import make_plan
+from experiments.lineups import INFORMED
 from experiments.record import Record, stamp, writable_folder
+from experiments.risks import NOT_TRIED, risk_of
 from experiments.settings import SETTINGS
+from experiments.text import nearest, signed, up
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust
 from privacy.report import AttackResult, save_evidence, write_report
@@ -88,7 +91,7 @@ def evidence(records: Sequence[Record]) -> list[AttackResult]:
     """What the frontier measured, in the form that the auditor's page reads."""
     return [
         AttackResult(
-            adversary=record.metrics["adversary"],
+            adversary=INFORMED if name == INFORMED else record.metrics["adversary"],
             attack=name,
             trials=risk["targets"],
             success=risk["value"],
@@ -105,37 +108,47 @@ def evidence(records: Sequence[Record]) -> list[AttackResult]:
 
 
 def findings(records: Sequence[Record], figure: Path, pages: Sequence[Path]) -> str:
-    """Say in plain words what was found, and what four hospitals can't show."""
-    by_key = {
-        (r.config["regime"], r.config["design"], r.config["epsilon"]): r.metrics for r in records
-    }
-    bare, sealed = by_key["small", "none", None], by_key["small", "sealed", EPSILON]
-    article = by_key["small", "article", EPSILON]
-    full, full_bare = by_key["full", "sealed", EPSILON], by_key["full", "none", None]
-    full_local = by_key["full", "local", EPSILON]
-    lost = full_bare["auc_within"]["value"] - full["auc_within"]["value"]
-    gain = full["auc_within"]["value"] - full_local["auc_within"]["value"]
-    widths = [(m["upper"] - m["lower"]) / 2 for m in (full["auc_within"], full_local["auc_within"])]
-    told = "larger than" if abs(gain) > max(widths) else "smaller than"
+    """Say in plain words what was found, by which adversary, and what four hospitals can't show."""
+    point = {(r.config["regime"], r.config["design"], r.config["epsilon"]): r for r in records}
+    bare, sealed = point["small", "none", None], point["small", "sealed", EPSILON]
+    full, full_bare = point["full", "sealed", EPSILON], point["full", "none", None]
+    article, full_local = point["small", "article", EPSILON], point["full", "local", EPSILON]
+    auc = {id(r): r.metrics["auc_within"] for r in records}
+    lost = auc[id(full_bare)]["value"] - auc[id(full)]["value"]
+    gain = auc[id(full)]["value"] - auc[id(full_local)]["value"]
+    half = max((auc[id(r)]["upper"] - auc[id(r)]["lower"]) / 2 for r in (full, full_local))
+    size = "larger than" if abs(gain) > half else "smaller than"
     return (
-        f"Without protection, a server that sees the updates of about 8 patients names the patient "
-        f"out of ten in {bare['risk']['value']:.0%} of {bare['risk']['targets']} line-ups (95 % "
-        f"interval {bare['risk']['lower']:.0%} to {bare['risk']['upper']:.0%}; guessing 10 %). The "
-        f"article's noise brings that to {article['risk']['value']:.0%} at an AUC of "
-        f"{article['auc_within']['value']:.3f}, and proves nothing, because its scale follows the "
-        f"patients. Sealed sums with shared noise at epsilon {EPSILON:g} give "
-        f"{sealed['risk']['value']:.0%} ({sealed['risk']['lower']:.0%} to "
-        f"{sealed['risk']['upper']:.0%}), under a proven bound of {sealed['bound']:.0%}.\n\n"
-        f"With all patients in every round, epsilon {EPSILON:g} costs {lost:.3f} of within-site "
-        f"AUC ({full_bare['auc_within']['value']:.3f} to {full['auc_within']['value']:.3f}).\n\n"
+        "A risk is how often an adversary names the patient out of ten; guessing gives 10 %.\n\n"
+        f"About 8 patients a hospital, no protection: a curious server {_named(bare, 'curious')}; "
+        f"who knows all other patients {_named(bare, INFORMED)}. The article's noise: "
+        f"{_named(article, 'curious')} and {_named(article, INFORMED)}, at an AUC of "
+        f"{nearest(auc[id(article)]['value'])}; it proves nothing, because its scale follows the "
+        f"patients. Sealed sums with shared noise at epsilon {EPSILON:g}: "
+        f"{_named(sealed, 'curious')} and {_named(sealed, INFORMED)}, under a bound of "
+        f"{up(100 * sealed.metrics['bound'], 0)} % that is proven for both.\n\n"
+        f"All patients in every round, no protection: {_named(full_bare, 'curious')} and "
+        f"{_named(full_bare, INFORMED)}: that the server alone is left guessing is no protection. "
+        f"Sealed sums at epsilon {EPSILON:g}: {_named(full, 'curious')} and "
+        f"{_named(full, INFORMED)}, for {nearest(lost)} of within-site AUC "
+        f"({nearest(auc[id(full_bare)]['value'])} to {nearest(auc[id(full)]['value'])}).\n\n"
         "What four hospitals can't show: sealing lets hospitals share one noise, which gains as "
-        f"the square root of their number. Here it gained {gain:+.3f} of AUC over full noise at "
-        f"each hospital, {told} the half-width of the interval ({max(widths):.3f}); Switzerland "
-        "has 8 patients without disease, so it is never ranked on. TabLeak ran reduced, so the "
-        "measured risks are what a hurried attacker gets, not a bound; the bound is the bound.\n\n"
+        f"the square root of their number. Here it gained {signed(gain)} of AUC over full noise at "
+        f"each hospital, {size} the half-width of the interval ({nearest(half)}); Switzerland "
+        "has 8 patients without disease, so it is never ranked on. TabLeak ran reduced, so a "
+        "curious server's risk is what a hurried attacker gets; the bound is the bound.\n\n"
         f"Figure: {figure} (and .png). Auditor's page: {', '.join(str(p) for p in pages)}.\n"
         "The public keys in trust.json come from the same folder here; an auditor gets them apart."
     )
+
+
+def _named(record: Record, adversary: str) -> str:
+    """The risk in whole percent, with its interval; or that it was not tried."""
+    found = risk_of(record, adversary)
+    if found is None:
+        return NOT_TRIED
+    value, low, high = (f"{100 * found[end]:.0f}" for end in ("value", "lower", "upper"))
+    return f"{value} % ({low} to {high})"
 
 
 def _design(record: Record) -> str:

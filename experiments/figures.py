@@ -14,8 +14,19 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.record import Record
+from experiments.risks import ADVERSARIES, NOT_TRIED, by_definition, risk_of
 
-__all__ = ["LABELS", "LOOKS", "TITLES", "draw_frontier", "legend", "save"]
+__all__ = [
+    "LABELS",
+    "LOOKS",
+    "TITLES",
+    "draw_frontier",
+    "draw_line",
+    "legend",
+    "save",
+    "say_not_tried",
+    "spread",
+]
 
 LABELS = {
     "none": "no protection",
@@ -39,26 +50,35 @@ LOOKS = {
     "corrected": ("#CC79A7", "P"),
     "memory": ("#56B4E9", "*"),
 }
+_FLAT = 0.12  # risks at guessing all along a line: no room to name their epsilons
 _LABELLED = (0.1, 1.0, 10.0, None)
 _OFFSETS = {"local": (-5, 6), "sealed": (5, -10)}
 TITLES = {"full": "all patients in every round", "small": "about 8 patients a hospital"}
 
 
 def draw_frontier(records: Sequence[Record]) -> Figure:
-    """Risk against AUC, one panel a regime and model, one line a design, the proven bound drawn.
+    """Risk against AUC: a column a regime and model, a row an adversary, a line a design.
 
-    The risk is that of the worst attack of a point: how often it picks the patient out of ten. The
-    AUC axis points to the right: better models. A tick above a point is its proven bound. What is
-    no federation has no risk to measure: its AUC is a vertical line with its interval.
+    The risk is how often the row's adversary picks the patient out of ten. The AUC axis points to
+    the right: better models. A tick above a point is its proven bound, of any adversary. What is no
+    federation has no risk to measure: its AUC is a vertical line with its interval.
     """
-    panels = [(r, m) for r, m in _panels(records) if _of(records, r, m)]
-    figure = Figure(figsize=(4.2 * max(len(panels), 1), 4.2), layout="constrained")
-    axes = figure.subplots(1, max(len(panels), 1), sharey=True, squeeze=False)[0]
-    for ax, (regime, model) in zip(axes, panels, strict=True):
-        _draw_panel(ax, _of(records, regime, model))
+    panels = _panels(records)
+    figure = Figure(
+        figsize=(4.2 * max(len(panels), 1), 3.1 * len(ADVERSARIES) + 0.8), layout="constrained"
+    )
+    axes = figure.subplots(
+        len(ADVERSARIES), max(len(panels), 1), sharey=True, sharex="col", squeeze=False
+    )
+    for row, (adversary, who) in zip(axes, ADVERSARIES.items(), strict=True):
+        for ax, panel in zip(row, panels, strict=False):
+            _draw_panel(ax, _of(records, *panel), adversary)
+        row[0].set_ylabel(f"risk: {who}\nnames one of ten", fontsize=9)
+    for ax, (regime, model) in zip(axes[0], panels, strict=False):
         ax.set_title(f"{TITLES[regime]} ({model})", fontsize=10)
-    axes[0].set_ylabel("patients picked out of ten (risk)")
-    legend(figure, list(axes), columns=3)
+    for ax in axes[-1]:
+        ax.set_xlabel("within-site AUC")
+    legend(figure, list(axes.flat), columns=3)
     return figure
 
 
@@ -96,51 +116,119 @@ def _of(records: Sequence[Record], regime: str, model: str) -> list[Record]:
     return [r for r in records if (r.config["regime"], r.config["model"]) == (regime, model)]
 
 
-def _draw_panel(ax: Axes, records: Sequence[Record]) -> None:
+def spread(values: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+    """Distances to both ends; a percentile interval need not hold the estimate."""
+    return [
+        [max(0.0, v["value"] - v["lower"]) for v in values],
+        [max(0.0, v["upper"] - v["value"]) for v in values],
+    ]
+
+
+def draw_line(
+    ax: Axes,
+    x: Sequence[float],
+    risks: Sequence[Mapping[str, Any] | None],
+    *,
+    label: str,
+    looks: Mapping[str, Any],
+    xerr: list[list[float]] | None = None,
+) -> None:
+    """Draw one adversary's risks along ``x``, joined where neighbours met the same attack.
+
+    A point that was not tried breaks the line; ``say_not_tried`` says so.
+    """
+    shown = [(k, risk) for k, risk in enumerate(risks) if risk is not None]
+    run: list[tuple[int, Mapping[str, Any]]] = []
+    for k, risk in [*shown, (-1, None)]:
+        if run and (risk is None or k != run[-1][0] + 1 or _attack(risk) != _attack(run[-1][1])):
+            at, found = [n for n, _ in run], [one for _, one in run]
+            ax.errorbar(
+                [x[n] for n in at],
+                [one["value"] for one in found],
+                xerr=None if xerr is None else [[side[n] for n in at] for side in xerr],
+                yerr=spread(found),
+                label=label,
+                **looks,
+            )
+            run = []
+        if risk is not None:
+            run.append((k, risk))
+
+
+def _attack(risk: Mapping[str, Any]) -> object:
+    return risk.get("attack")
+
+
+def say_not_tried(ax: Axes, names: Sequence[str], *, fontsize: float = 7) -> None:
+    """Say in the middle of the panel what its adversary was not tried on."""
+    if names:
+        text = f"{NOT_TRIED}:\n" + "\n".join(dict.fromkeys(names))
+        ax.text(
+            0.5, 0.55, text, transform=ax.transAxes, fontsize=fontsize, va="center", ha="center",
+            color="#333333",
+        )  # fmt: skip
+
+
+def _draw_panel(ax: Axes, records: Sequence[Record], adversary: str) -> None:
+    untried = []
     for design in LOOKS:
         points = [r for r in records if r.config["design"] == design]
         points.sort(key=lambda r: _infinite_last(r.config["epsilon"]))
-        if points and points[0].metrics["risks"]:
-            _draw_line(ax, design, points)
-        elif points:
+        if points and by_definition(points[0]):
             _draw_reference(ax, design, points[-1])
+        elif points:
+            _draw_design(ax, design, points, [risk_of(p, adversary) for p in points])
+            untried += [_name(p) for p in points if risk_of(p, adversary) is None]
+    say_not_tried(ax, untried)
     ax.plot([], [], marker="_", markersize=12, linestyle="", color="#555555", label="proven bound")
     ax.axhline(0.1, color="#555555", linestyle=":", linewidth=1, label="guessing")
     ax.set_ylim(0, 1.1)
-    ax.set_xlabel("within-site AUC")
     ax.grid(alpha=0.25, linewidth=0.5)
 
 
-def _draw_line(ax: Axes, design: str, points: Sequence[Record]) -> None:
+def _name(record: Record) -> str:
+    strength = record.config["epsilon"]
+    return f"{LABELS[record.config['design']]}, ε = {'∞' if strength is None else f'{strength:g}'}"
+
+
+def _draw_design(
+    ax: Axes,
+    design: str,
+    points: Sequence[Record],
+    risks: Sequence[Mapping[str, Any] | None],
+) -> None:
     colour, marker = LOOKS[design]
     auc = [p.metrics["auc_within"] for p in points]
-    risk = [p.metrics["risk"] for p in points]
-    x, y = [a["value"] for a in auc], [r["value"] for r in risk]
-    ax.errorbar(
-        x,
-        y,
-        xerr=_bars(auc),
-        yerr=_bars(risk),
-        color=colour,
-        marker=marker,
-        markersize=6,
-        linewidth=1.2,
-        elinewidth=0.6,
+    finite = [r["value"] for r, p in zip(risks, points, strict=True) if r and p.config["epsilon"]]
+    flat = bool(finite) and max(finite) < _FLAT
+    draw_line(
+        ax,
+        [a["value"] for a in auc],
+        risks,
         label=LABELS[design],
+        xerr=spread(auc),
+        looks={
+            "color": colour,
+            "marker": marker,
+            "markersize": 6,
+            "linewidth": 1.2,
+            "elinewidth": 0.6,
+        },
     )
-    for point, px, py in zip(points, x, y, strict=True):
-        ax.annotate(
-            _epsilon_label(point.config),
-            (px, py),
-            textcoords="offset points",
-            xytext=_OFFSETS.get(design, (5, 5)),
-            ha="right" if design == "local" else "left",
-            fontsize=7,
-            color=colour,
-        )
+    for point, where, risk in zip(points, auc, risks, strict=True):
         bound = point.metrics["bound"]
         if bound is not None:
-            ax.plot([px], [bound], marker="_", markersize=12, color=colour)
+            ax.plot([where["value"]], [bound], marker="_", markersize=12, color=colour)
+        if risk is not None and not (flat and risk["value"] < _FLAT):
+            ax.annotate(
+                _epsilon_label(point.config),
+                (where["value"], risk["value"]),
+                textcoords="offset points",
+                xytext=_OFFSETS.get(design, (5, 5)),
+                ha="right" if design == "local" else "left",
+                fontsize=7,
+                color=colour,
+            )
 
 
 def _draw_reference(ax: Axes, design: str, point: Record) -> None:
@@ -149,14 +237,6 @@ def _draw_reference(ax: Axes, design: str, point: Record) -> None:
     dash = (0, (4, 2)) if design == "pooled" else (0, (1, 1))
     ax.axvspan(auc["lower"], auc["upper"], color=colour, alpha=0.08, linewidth=0)
     ax.axvline(auc["value"], color=colour, linestyle=dash, linewidth=1.2, label=LABELS[design])
-
-
-def _bars(found: Sequence[Mapping[str, Any]]) -> list[list[float]]:
-    """Distances to both ends; a mean over replicates may leave its interval by rounding alone."""
-    return [
-        [max(0.0, f["value"] - f["lower"]) for f in found],
-        [max(0.0, f["upper"] - f["value"]) for f in found],
-    ]
 
 
 def _infinite_last(epsilon: float | None) -> float:

@@ -3,7 +3,8 @@
 Every point is a record; a second run into the same folder computes only what is missing.
 """
 
-from collections.abc import Mapping, Sequence
+import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,22 @@ from rich.console import Console
 from rich.table import Table
 
 from experiments.figures import draw_frontier, save
-from experiments.grid import cells, chosen_grid, command_of, full_grid, group, quick_grid
+from experiments.grid import cells, chosen_grid, full_grid, group, quick_grid
 from experiments.grid_figures import ABLATIONS, draw_factors
 from experiments.lineups import Settings
 from experiments.record import Record, writable_folder
+from experiments.risks import ADVERSARIES, NOT_TRIED, risk_of, told
 from experiments.sweep import Point, sweep
+from experiments.text import epsilon, interval, nearest, up
 
 __all__ = [
     "LEGEND",
     "cells",
     "chosen_grid",
-    "command_of",
     "draw",
     "full_grid",
     "group",
+    "plain_json",
     "quick_grid",
     "run",
     "tables",
@@ -59,6 +62,21 @@ def tables(records: Sequence[Record]) -> list[Table]:
     return [_table(title, [r for r in records if _title(r) == title]) for title in titles]
 
 
+def plain_json(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The records as JSON, each adversary's risk said by name, and "not tried" where it is so."""
+    return [
+        {
+            **dataclasses.asdict(record),
+            "adversaries": {
+                adversary: NOT_TRIED if (found := risk_of(record, adversary)) is None else found
+                for adversary in ADVERSARIES
+                if "risks" in record.metrics  # a gain in AUC has none
+            },
+        }
+        for record in records
+    ]
+
+
 def _on_frontier(record: Record) -> bool:
     """Whether a point varies design and epsilon alone: others would cross each other's lines."""
     c = record.config
@@ -79,28 +97,37 @@ def _title(record: Record) -> str:
 
 def _table(title: str, records: Sequence[Record]) -> Table:
     shown = Table(title=title, title_justify="left", caption_justify="left")
-    for name in ("design", "ε", "within-site AUC", "risk", "bound", "kB up"):
+    headings = ("design", "ε", "within-site AUC", *_COLUMNS.values(), "bound", "kB up")
+    for name in headings:
         shown.add_column(name, no_wrap=True, justify="left" if name == "design" else "right")
     for record in records:
         config, m = record.config, record.metrics
-        reduced = "tableak" in m["risks"] and config["attacks"]["restarts"] < Settings(()).restarts
+        auc = f"{nearest(m['auc_within']['value'])}\n{interval(m['auc_within'])}"
         shown.add_row(
             config["design"],
-            "∞" if config["epsilon"] is None else f"{config['epsilon']:g}",
-            _with_half_width(m["auc_within"]),
-            _with_half_width(m["risk"]) + ("*" if reduced else ""),
-            "none" if m["bound"] is None else f"{m['bound']:.3f}",
-            f"{m['upload_bytes'] / 1e3:.1f}",
+            epsilon(config["epsilon"]),
+            auc.replace(" to ", "–"),
+            *(_risk(record, adversary) for adversary in _COLUMNS),
+            "none" if m["bound"] is None else up(m["bound"]),
+            nearest(m["upload_bytes"] / 1e3, 1),
         )
     return shown
 
 
+_COLUMNS = {"curious": "curious", "informed": "informed"}
+
 LEGEND = (
-    "risk: how often the best attack names the patient out of ten (guessing: 0.100); bound: what "
-    "is proven of any attack; kB up: one hospital's upload in a round; ±: half of a 95 % interval; "
-    "*: TabLeak was tried too, reduced to few restarts."
+    "curious, informed: how often that adversary's best attack names the patient out of ten "
+    "(guessing: 0.10), with a 95 % interval; the curious server sees what is sent or opened, the "
+    "informed adversary knows all other patients too; bound: what is proven of any attack; kB up: "
+    "one hospital's upload in a round; *: of a search that was cut short (few restarts)."
 )
 
 
-def _with_half_width(interval: Mapping[str, Any]) -> str:
-    return f"{interval['value']:.3f} ± {(interval['upper'] - interval['lower']) / 2:.3f}"
+def _risk(record: Record, adversary: str) -> str:
+    found = risk_of(record, adversary)
+    value, between = told(record, adversary)
+    attacks = record.config["attacks"]
+    short = found and adversary == "curious" and "tableak" in attacks["attacks"]
+    reduced = "*" if short and attacks["restarts"] < Settings(()).restarts else ""
+    return f"{value}{reduced}\n{between}".rstrip().replace(" to ", "–")

@@ -1,5 +1,6 @@
 """Which points are run: the demo's, and the published grid, group by group.
 
+Every federation is attacked by a curious server and by the informed adversary, in the demo too.
 Where there is noise, the suite is the closed form and the informed adversary, whose answer is the
 maximum of the exact posterior given more than any other adversary has: no attack on these views
 does better. Where there is none, TabLeak is tried too, reduced to few restarts.
@@ -20,7 +21,7 @@ from experiments.design import CEILING, DESIGNS, FLOOR
 from experiments.lineups import Settings
 from experiments.paced_points import ARRIVALS, PacedPoint
 from experiments.points import KEY_HOLDER, Point
-from experiments.record import Record, config_hash
+from experiments.record import config_hash
 from experiments.settings import REGIMES, SETTINGS, Setting
 from privacy.errors import InvalidInputError
 
@@ -30,7 +31,6 @@ __all__ = [
     "Cell",
     "cells",
     "chosen_grid",
-    "command_of",
     "full_grid",
     "group",
     "quick_grid",
@@ -44,8 +44,8 @@ _SEEDS = {"small": 5, "full": 5}  # cross-validations of the core; one of everyt
 _CHEAP = Settings(("closed_form", "informed"))
 _SUITE = Settings(("closed_form", "tableak", "informed"), restarts=3, iterations=200)
 _WALKS = Settings(("fedavg",), restarts=2, iterations=60)
-_DEMO = Settings(("closed_form", "tableak"), restarts=6, iterations=300)
-_DEMO_CHEAP = Settings(("closed_form",))
+_DEMO = Settings(("closed_form", "tableak", "informed"), restarts=6, iterations=300)
+_DEMO_CHEAP = Settings(("closed_form", "informed"))
 
 
 def quick_grid(seed: int = 0) -> list[Point]:
@@ -262,23 +262,3 @@ def cells(names: Sequence[str], seed: int = 0) -> list[Cell]:
                 "published."
             )
     return [known[name] for name in names]
-
-
-def command_of(record: Record) -> str:
-    """Return the command that makes this very point."""
-    config = record.config
-    seed = config["seeds"][0]
-    tail = f" --seed {seed}" if seed else ""
-    if record.name in _names(full_grid(seed)):
-        return f"inpatient frontier --cells {record.name}{tail}"
-    if record.name in _names(quick_grid(seed)):
-        return f"inpatient frontier --quick{tail}"
-    strength = "inf" if config["epsilon"] is None else f"{config['epsilon']:g}"
-    return (
-        f"inpatient frontier --designs {config['design']} --epsilons {strength} "
-        f"--regime {config['regime']} --model {config['model']}{tail}"
-    )
-
-
-def _names(points: Sequence[Cell]) -> set[str]:
-    return {config_hash(point.config) for point in points}

@@ -13,8 +13,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments import grid, scaling
-from experiments.figures import LABELS, LOOKS, draw_frontier
+from experiments.figures import (
+    LABELS,
+    LOOKS,
+    draw_frontier,
+    draw_line,
+    legend,
+    say_not_tried,
+    spread,
+)
 from experiments.record import Record
+from experiments.risks import ADVERSARIES, NOT_TRIED, risk_of
 from experiments.sweep import Point
 
 __all__ = ["ABLATIONS", "FIGURES", "Drawing"]
@@ -78,7 +87,7 @@ def draw_headline(records: Sequence[Record]) -> Figure:
             ax.errorbar(
                 [r.config["hospitals"] for r in ours],
                 [g["value"] for g in gains],
-                yerr=_spread(gains),
+                yerr=spread(gains),
                 color=colour,
                 marker=marker,
                 capsize=3,
@@ -95,87 +104,117 @@ def draw_headline(records: Sequence[Record]) -> Figure:
 
 
 def draw_ablations(records: Sequence[Record]) -> Figure:
-    """AUC and risk as one thing is varied, one column each; the core's own point among them."""
+    """AUC and each adversary's risk as one thing is varied, one column each, around the core."""
     base = [r for r in records if r.config["ablation"] is None]
     names = [n for n in ABLATIONS if any(r.config["ablation"] == n for r in records)]
-    figure = Figure(figsize=(1.4 * max(len(names), 1), 3.8), layout="constrained")
-    axes = figure.subplots(2, max(len(names), 1), sharey="row", squeeze=False)
+    figure = Figure(figsize=(1.4 * max(len(names), 1), 5.4), layout="constrained")
+    axes = figure.subplots(3, max(len(names), 1), sharey="row", squeeze=False)
     for column, name in enumerate(names):
         varied = [r for r in records if r.config["ablation"] == name]
         tried: set[float] = set()
+        untried: dict[str, set[float]] = {adversary: set() for adversary in ADVERSARIES}
         for kind in dict.fromkeys(_kind(r) for r in varied):
             ours = [r for r in (*varied, *base) if _kind(r) == kind]
             ours.sort(key=lambda r: ABLATIONS[name](r.config))
-            tried |= {float(ABLATIONS[name](r.config)) for r in ours}
-            for ax, metric in zip(axes[:, column], ("auc_within", "risk"), strict=True):
-                _line(ax, [float(ABLATIONS[name](r.config)) for r in ours], ours, metric, kind)
-        axes[1, column].axhline(0.1, color="#555555", linestyle=":", linewidth=1)
-        axes[1, column].set_xlabel(name)
+            at = [float(ABLATIONS[name](r.config)) for r in ours]
+            tried |= set(at)
+            colour, marker = LOOKS[kind]
+            looks = {"color": colour, "marker": marker, "markersize": 4, "elinewidth": 0.7}
+            aucs = [r.metrics["auc_within"] for r in ours]
+            draw_line(axes[0, column], at, aucs, label=LABELS[kind], looks=looks)
+            for ax, adversary in zip(axes[1:, column], ADVERSARIES, strict=True):
+                risks = [risk_of(r, adversary) for r in ours]
+                draw_line(ax, at, risks, label=LABELS[kind], looks=looks)
+                untried[adversary] |= {x for x, r in zip(at, risks, strict=True) if r is None}
+        for ax, adversary in zip(axes[1:, column], ADVERSARIES, strict=True):
+            ax.axhline(0.1, color="#555555", linestyle=":", linewidth=1)
+            if untried[adversary]:
+                say_not_tried(ax, [", ".join(f"{x:g}" for x in sorted(untried[adversary]))])
+            ax.set_ylim(0, 1.1)
+        axes[-1, column].set_xlabel(name)
         for ax in axes[:, column]:
             ax.set_xscale("log")
+            ax.set_xlim(min(tried) / 1.15, max(tried) * 1.15)
             ax.set_xticks(sorted(tried), [f"{x:g}" for x in sorted(tried)], fontsize=7)
             ax.tick_params(axis="y", labelsize=7)
             ax.minorticks_off()
             ax.grid(alpha=0.25, linewidth=0.5)
-    axes[0, 0].set_ylabel("within-site AUC")
-    axes[1, 0].set_ylabel("risk")
-    handles = {
-        label: handle
-        for ax in axes[0]
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True)
-    }
-    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=3)
+    axes[0, 0].set_ylabel("within-site AUC", fontsize=8)
+    for row, who in zip(axes[1:], ADVERSARIES.values(), strict=True):
+        row[0].set_ylabel(f"risk:\n{who}", fontsize=8)
+    legend(figure, list(axes.flat), columns=3)
     return figure
 
 
 def draw_factors(records: Sequence[Record]) -> Figure:
-    """Every point of the one-at-a-time factors: AUC on the left, risk on the right."""
-    figure = Figure(figsize=(7.4, 0.17 * len(records) + 1.0), layout="constrained")
-    left, right = figure.subplots(1, 2, sharey=True)
-    rows = list(range(len(records)))
-    for ax, metric, title in (
-        (left, "auc_within", "within-site AUC"),
-        (right, "risk", "risk (guessing: 0.1)"),
-    ):
-        for row, record in zip(rows, records, strict=True):
+    """Every point of the one-at-a-time factors: AUC, then each adversary's risk."""
+    figure = Figure(figsize=(8.6, 0.17 * len(records) + 1.0), layout="constrained")
+    left, *others = figure.subplots(1, 1 + len(ADVERSARIES), sharey=True)
+    for row, record in enumerate(records):
+        found = [record.metrics["auc_within"], *(risk_of(record, who) for who in ADVERSARIES)]
+        for ax, value in zip((left, *others), found, strict=True):
+            if value is None:
+                ax.text(0.14, row, NOT_TRIED, fontsize=6, va="center", color="#333333")
+                continue
             colour, marker = LOOKS[_kind(record)]
-            value = record.metrics[metric]
             ax.errorbar(
-                [value["value"]], [row], xerr=_spread([value]), color=colour, marker=marker,
+                [value["value"]], [row], xerr=spread([value]), color=colour, marker=marker,
                 markersize=5,
             )  # fmt: skip
-        ax.set_xlabel(title)
+    for ax, title in zip(
+        (left, *others),
+        ("within-site AUC", *(f"risk: {who}" for who in ADVERSARIES.values())),
+        strict=True,
+    ):
+        ax.set_xlabel(title, fontsize=8)
         ax.grid(alpha=0.25, linewidth=0.5)
-    right.axvline(0.1, color="#555555", linestyle=":", linewidth=1)
-    left.set_yticks(rows, [_name(r) for r in records], fontsize=6)
-    left.invert_yaxis()
+    for ax in others:
+        ax.axvline(0.1, color="#555555", linestyle=":", linewidth=1)
+        ax.set_xlim(0, 1.05)
+    left.set_yticks(range(len(records)), [_name(r) for r in records], fontsize=6)
+    left.set_ylim(len(records) - 0.5, -0.5)
     return figure
 
 
 def draw_at_risk(records: Sequence[Record]) -> Figure:
-    """The worst attack's risk of those who have a trait, beside those who lack it."""
+    """Each adversary's risk of those who have a trait, beside those who lack it."""
     shown = [r for r in records if r.metrics["risks_by_trait"]]
     traits = list(dict.fromkeys(t for r in shown for t in r.metrics["risks_by_trait"]))
-    figure = Figure(figsize=(2.6 * max(len(traits), 1), 3.4), layout="constrained")
-    axes = figure.subplots(1, max(len(traits), 1), sharey=True, squeeze=False)[0]
-    for ax, trait in zip(axes, traits, strict=True):
-        for row, record in enumerate(shown):
-            attack = record.metrics["risk"]["attack"]
-            halves = record.metrics["risks_by_trait"].get(trait, {}).get(attack, {})
-            for half, offset, fill in (("with", -0.12, "full"), ("without", 0.12, "none")):
-                if half not in halves:
-                    continue
-                colour, marker = LOOKS[record.config["design"]]
-                ax.errorbar(
-                    [row + offset], [halves[half]["value"]], yerr=_spread([halves[half]]),
-                    color=colour, marker=marker, fillstyle=fill, label=f"{half} the trait",
-                )  # fmt: skip
-        ax.axhline(0.1, color="#555555", linestyle=":", linewidth=1)
-        ax.set_xticks(range(len(shown)), [_name(r) for r in shown], fontsize=6, rotation=30)
+    figure = Figure(figsize=(2.6 * max(len(traits), 1), 5.4), layout="constrained")
+    axes = figure.subplots(
+        len(ADVERSARIES), max(len(traits), 1), sharey=True, sharex=True, squeeze=False
+    )
+    for row, (adversary, who) in zip(axes, ADVERSARIES.items(), strict=True):
+        for ax, trait in zip(row, traits, strict=True):
+            for place, record in enumerate(shown):
+                _draw_halves(ax, place, record, adversary, trait)
+            ax.axhline(0.1, color="#555555", linestyle=":", linewidth=1)
+            ax.set_ylim(0, 1.04)
+            ax.grid(alpha=0.25, linewidth=0.5)
+        row[0].set_ylabel(f"risk: {who}\n(filled: has the trait)", fontsize=8)
+    for ax, trait in zip(axes[0], traits, strict=True):
         ax.set_title(trait, fontsize=10)
-        ax.set_ylim(0, 1.04)
-    axes[0].set_ylabel("risk (filled: has the trait)")
+    for ax in axes[-1]:
+        names = [f"{LABELS[r.config['design']]}, {_epsilon(r)}" for r in shown]
+        ax.set_xticks(range(len(shown)), names, fontsize=6, rotation=30, ha="right")
+        ax.set_xlim(-0.5, len(shown) - 0.5)
     return figure
+
+
+def _draw_halves(ax: Axes, place: int, record: Record, adversary: str, trait: str) -> None:
+    risk = risk_of(record, adversary)
+    if risk is None:
+        ax.text(place, 0.5, NOT_TRIED, fontsize=6, rotation=90, ha="center")
+        return
+    halves = record.metrics["risks_by_trait"].get(trait, {}).get(risk["attack"], {})
+    for half, offset, fill in (("with", -0.12, "full"), ("without", 0.12, "none")):
+        if half not in halves:
+            continue
+        colour, marker = LOOKS[record.config["design"]]
+        ax.errorbar(
+            [place + offset], [halves[half]["value"]], yerr=spread([halves[half]]),
+            color=colour, marker=marker, fillstyle=fill, label=f"{half} the trait",
+        )  # fmt: skip
 
 
 def _kind(record: Record) -> str:
@@ -183,30 +222,18 @@ def _kind(record: Record) -> str:
     return str(record.config.get("arrival", record.config["design"]))
 
 
-def _line(ax: Axes, x: list[float], records: Sequence[Record], metric: str, kind: str) -> None:
-    values = [r.metrics[metric] for r in records]
-    colour, marker = LOOKS[kind]
-    ax.errorbar(
-        x, [v["value"] for v in values], yerr=_spread(values), color=colour, marker=marker,
-        markersize=4, elinewidth=0.7, label=LABELS[kind],
-    )  # fmt: skip
-
-
-def _spread(values: Sequence[Mapping[str, Any]]) -> list[list[float]]:
-    """Distances to both ends; a percentile interval need not hold the estimate."""
-    return [
-        [max(0.0, v["value"] - v["lower"]) for v in values],
-        [max(0.0, v["upper"] - v["value"]) for v in values],
-    ]
+def _epsilon(record: Record) -> str:
+    strength = record.config["epsilon"]
+    return "ε = ∞" if strength is None else f"ε = {strength:g}"
 
 
 def _name(record: Record) -> str:
     c = record.config
-    epsilon = "∞" if c["epsilon"] is None else f"{c['epsilon']:g}"
     walk = "" if c["local_steps"] == 1 else f", {c['local_steps']} steps"
     seen = "" if c["sees"] is None else f", {c['sees'].replace('_', ' ')}"
     paced = f", {c['arrival']}" if "arrival" in c else ""
-    return f"{c['cohort']} {c['regime']} {c['model']}{walk}{paced}, {c['design']} ε={epsilon}{seen}"
+    design = f"{c['design']} {_epsilon(record)}{seen}"
+    return f"{c['cohort']} {c['regime']} {c['model']}{walk}{paced}, {design}"
 
 
 FIGURES: Mapping[str, Drawing] = MappingProxyType(

@@ -44,7 +44,6 @@ class Frontier:
 
     def run(self) -> int:
         """Compute what has no record yet; then the table and the figure."""
-        import dataclasses
         import json
 
         from rich.console import Console
@@ -79,7 +78,7 @@ class Frontier:
         )
         svg, png = frontier.draw(self.out, records)
         if self.json:
-            print(json.dumps([dataclasses.asdict(r) for r in records], sort_keys=True))
+            print(json.dumps(frontier.plain_json(records), sort_keys=True))
         else:
             console.print(*frontier.tables(records), frontier.LEGEND)
             console.print(f"Figure: {svg} and {png.name}; records: {self.out / 'records'}.")
@@ -110,11 +109,11 @@ class Frontier:
             )
 
     def _draw(self, name: str) -> int:
-        import dataclasses
         import json
 
         from rich.console import Console
 
+        from experiments import frontier
         from experiments.figures import save
         from experiments.grid_figures import FIGURES
         from experiments.record import writable_folder
@@ -131,7 +130,7 @@ class Frontier:
         )
         svg, png = save(FIGURES[name].draw(records), writable_folder(self.out / "figures") / name)
         if self.json:
-            print(json.dumps([dataclasses.asdict(r) for r in records], sort_keys=True))
+            print(json.dumps(frontier.plain_json(records), sort_keys=True))
         else:
             console.print(f"Figure: {svg} and {png.name}; records: {self.out / 'records'}.")
         return 0

@@ -6,12 +6,12 @@ from typing import Any
 
 from experiments.claims import CLAIMS
 from experiments.demo import EPSILON
-from experiments.lineups import INFORMED
 from experiments.paper import learned, sealing, speed
 from experiments.paper.commands import reproduce
 from experiments.paper.points import CORE, Points, change, core, row
 from experiments.paper.theory import theory
 from experiments.record import Record, read_records
+from experiments.risks import ADVERSARIES, risk_of, told
 from experiments.text import interval, nearest, power_of_ten, signed, tiny
 from privacy.errors import InvalidInputError
 
@@ -144,7 +144,7 @@ _COLUMNS = (
 
 
 def _varied(points: Points, records: Sequence[Record]) -> list[dict[str, Any]]:
-    """One row a factor that differs from the core: AUC over risk of each of ``_COLUMNS``."""
+    """One row a factor that differs from the core: AUC over risks, of ``_COLUMNS``."""
     others = [*points.panel("small", "logistic"), *points.panel("full", "mlp")]
     factors = [r for r in points.varied() if r.config.get("ablation") is None]
     paced = [r for r in records if r.config["experiment"] == "own pace"]
@@ -163,15 +163,13 @@ def _varied(points: Points, records: Sequence[Record]) -> list[dict[str, Any]]:
 
 
 def _cell(record: Record) -> dict[str, str]:
-    """AUC and risk with their intervals, short."""
-    m = record.metrics
-    told = {
-        "auc": f"{nearest(m['auc_within']['value'])} ({interval(m['auc_within'])})",
-        "risk": f"{nearest(m['risk']['value'], 2)} ({interval(m['risk'], 2)})"
-        if m["risks"]
-        else nearest(m["risk"]["value"], 2),
-    }
-    return {name: text.replace(" to ", "–") for name, text in told.items()}
+    """AUC and each adversary's risk with their intervals, short."""
+    auc = record.metrics["auc_within"]
+    cell = {"auc": f"{nearest(auc['value'])} ({interval(auc)})"}
+    for adversary in ADVERSARIES:
+        value, between = told(record, adversary)
+        cell[adversary] = f"{value} ({between})" if between else value
+    return {name: text.replace(" to ", "–") for name, text in cell.items()}
 
 
 def _at_risk(bare: Record) -> list[dict[str, str]]:
@@ -179,8 +177,8 @@ def _at_risk(bare: Record) -> list[dict[str, str]]:
 
     The informed adversary names all of them, so it tells nobody apart.
     """
-    curious = {name: r["value"] for name, r in bare.metrics["risks"].items() if name != INFORMED}
-    attack = max(curious, key=lambda name: float(curious[name]))
+    found = risk_of(bare, "curious")
+    attack = found["attack"] if found else ""
     rows = []
     for trait, attacks in bare.metrics.get("risks_by_trait", {}).items():
         halves = attacks.get(attack, {})

@@ -5,7 +5,7 @@ for screen readers; a script of a few lines shows the details of the one that is
 chosen. Without script the table below says the same.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from experiments.figures import LABELS, LOOKS, TITLES
 from experiments.paper.commands import command_of
 from experiments.paper.points import CORE, change, plain
 from experiments.record import Record
+from experiments.risks import ADVERSARIES, risk_of, told
 from experiments.text import epsilon, interval, nearest, up
+from privacy.errors import RefusedError
 
 __all__ = ["page", "write_page"]
 
@@ -63,6 +65,7 @@ def page(records: Sequence[Record]) -> str:
         right=_LEFT + _INNER_WIDTH,
         bottom=_TOP + _INNER_HEIGHT,
         guess=nearest(records[0].metrics["prior_success"], 2),
+        adversaries=list(ADVERSARIES.values()),
     )
 
 
@@ -92,10 +95,22 @@ def _panel(key: tuple[int, str], records: Sequence[Record]) -> dict[str, Any]:
     ticks = [t / 20 for t in range(21) if low <= t / 20 <= high]
     return {
         "title": key[1],
-        "points": [_point(r, x) for r in ordered],
+        "points": [_point(r) for r in ordered],
+        "plots": [_plot(ordered, adversary, x) for adversary in ADVERSARIES],
         "ticks": [{"x": x(t), "label": f"{t:.2f}"} for t in ticks],
         "rungs": [{"y": _y(t / 5), "label": f"{t / 5:.1f}"} for t in range(6)],
         "guess": _y(records[0].metrics["prior_success"]),
+    }
+
+
+def _plot(records: Sequence[Record], adversary: str, x: Any) -> dict[str, Any]:
+    """One adversary's risks, and the points that it was not tried on."""
+    tried = [r for r in records if risk_of(r, adversary) is not None]
+    return {
+        "adversary": adversary,
+        "who": ADVERSARIES[adversary],
+        "points": [_mark(r, adversary, x) for r in tried],
+        "untried": [_said(r) for r in records if r not in tried],
     }
 
 
@@ -103,51 +118,82 @@ def _y(value: float) -> float:
     return round(_TOP + _INNER_HEIGHT * (1 - value), 1)
 
 
-def _point(record: Record, x: Any) -> dict[str, Any]:
-    config, m = record.config, record.metrics
-    auc, risk = m["auc_within"], m["risk"]
-    strength = epsilon(config["epsilon"])
-    bound = "none" if m["bound"] is None else up(m["bound"])
-    spent = "none" if m["epsilon"] is None else up(m["epsilon"]["upper"])
-    colour, marker = LOOKS[config["design"]]
-    label = LABELS[config["design"]]
+def _said(record: Record) -> str:
+    """Design, epsilon and what is varied, in one line."""
     varied = "" if plain(record) else f"; {': '.join(change(record))}"
-    shown = [
-        ("design", f"{label}, ε = {strength}{varied}"),
-        ("within-site AUC", f"{nearest(auc['value'])} ({interval(auc)})"),
-        ("risk", f"{nearest(risk['value'], 2)} ({interval(risk, 2)}), {risk['targets']} line-ups"),
-        ("best attack", risk["attack"]),
-        ("reconstructed exactly", nearest(risk["exact"], 2)),
-        ("proven bound", bound),
-        ("ε certified for the run", spent),
-        ("adversary", m["adversary"]),
-        ("upload of a hospital a round", f"{nearest(m['upload_bytes'] / 1e3, 1)} kB"),
-        ("record", f"paper/records/{record.name}.json"),
-        ("config", _flat(config)),
-        ("command", command_of(record)),
-    ]
+    return f"{LABELS[record.config['design']]}, ε = {epsilon(record.config['epsilon'])}{varied}"
+
+
+def _bound(record: Record) -> str:
+    bound = record.metrics["bound"]
+    return "none" if bound is None else up(bound)
+
+
+def _risk(record: Record, adversary: str) -> str:
+    value, between = told(record, adversary)
+    return f"{value} ({between})" if between else value
+
+
+def _mark(record: Record, adversary: str, x: Any) -> dict[str, Any]:
+    """A point as it is drawn before one adversary."""
+    auc, risk, bound = record.metrics["auc_within"], risk_of(record, adversary), _bound(record)
+    if risk is None:
+        raise RefusedError(f"{adversary} was not tried on {record.name}: nothing to draw.")
+    colour, marker = LOOKS[record.config["design"]]
     return {
         "name": record.name,
-        "design": config["design"],
+        "design": record.config["design"],
         "colour": colour,
         "path": _MARKERS[marker],
-        "label": label,
-        "epsilon": strength,
         "x": x(auc["value"]),
         "y": _y(risk["value"]),
         "x0": x(auc["lower"]),
         "x1": x(auc["upper"]),
         "y0": _y(risk["lower"]),
         "y1": _y(risk["upper"]),
-        "bound": None if m["bound"] is None else _y(m["bound"]),
-        "said": f"{label}, epsilon {strength}{varied}: AUC {nearest(auc['value'])}, "
-        f"risk {nearest(risk['value'], 2)}, proven bound {bound}",
+        "bound": None if bound == "none" else _y(record.metrics["bound"]),
+        "said": f"{_said(record)}: AUC {nearest(auc['value'])}, risk under "
+        f"{ADVERSARIES[adversary]} {_risk(record, adversary)}, proven bound {bound}",
+    }
+
+
+def _point(record: Record) -> dict[str, Any]:
+    """All that is said of a point, whoever attacks it."""
+    m = record.metrics
+    spent = "none" if m["epsilon"] is None else up(m["epsilon"]["upper"])
+    found = {adversary: risk_of(record, adversary) for adversary in ADVERSARIES}
+    attacks = {
+        who: f"{_risk(record, a)}; {'' if (r := found[a]) is None else _attack(r)}".rstrip("; ")
+        for a, who in ADVERSARIES.items()
+    }
+    shown = [
+        ("design", _said(record)),
+        ("within-site AUC", f"{nearest(m['auc_within']['value'])} ({interval(m['auc_within'])})"),
+        *((f"risk: {who}", text) for who, text in attacks.items()),
+        ("proven bound", _bound(record)),
+        ("ε certified for the run", spent),
+        ("position of the server", m["adversary"].replace("_", " ")),
+        ("upload of a hospital a round", f"{nearest(m['upload_bytes'] / 1e3, 1)} kB"),
+        ("record", f"paper/records/{record.name}.json"),
+        ("config", _flat(record.config)),
+        ("command", command_of(record)),
+    ]
+    return {
+        "name": record.name,
+        "design": record.config["design"],
+        "label": LABELS[record.config["design"]],
+        "epsilon": epsilon(record.config["epsilon"]),
         "shown": shown,
         "auc": shown[1][1],
-        "risk": shown[2][1],
-        "bound_text": bound,
+        "risks": [_risk(record, adversary) for adversary in ADVERSARIES],
+        "bound_text": _bound(record),
         "command": shown[-1][1],
     }
+
+
+def _attack(risk: Mapping[str, Any]) -> str:
+    exact = f"{nearest(risk['exact'], 2)} reconstructed exactly"
+    return f"{risk['attack'].replace('_', ' ')}, {risk['targets']} line-ups, {exact}"
 
 
 def _flat(config: Any, prefix: str = "") -> str:

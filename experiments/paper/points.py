@@ -1,11 +1,11 @@
 """The frontier's points as the paper speaks of them: which record of several stands for a point."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
-from experiments.lineups import INFORMED
 from experiments.paper.words import DESIGNS, REGIMES
 from experiments.record import Record
+from experiments.risks import ADVERSARIES, NOT_TRIED, risk_of, told
 from experiments.text import epsilon, interval, nearest, up
 
 __all__ = ["CORE", "Points", "change", "core", "plain", "row"]
@@ -56,8 +56,7 @@ def core(points: Points) -> list[Record]:
 def row(record: Record) -> dict[str, str]:
     """Return one point's numbers as text."""
     config, m = record.config, record.metrics
-    risk, spent = m["risk"], m["epsilon"]
-    read = not m["risks"]  # nobody attacks what is no federation
+    spent = m["epsilon"]
     return {
         "record": record.name,
         "regime": config["regime"],
@@ -69,29 +68,22 @@ def row(record: Record) -> dict[str, str]:
         "certified": "none" if spent is None else up(spent["upper"]),
         "auc": nearest(m["auc_within"]["value"]),
         "auc_interval": interval(m["auc_within"]),
-        "risk": nearest(risk["value"], 2),
-        "risk_interval": "by definition" if read else interval(risk, 2),
-        "targets": str(risk["targets"]),
-        "exact": nearest(risk["exact"], 2),
+        "targets": str(m["risk"]["targets"]),
         "bound": "none" if m["bound"] is None else up(m["bound"]),
         "kilobytes": nearest(m["upload_bytes"] / 1e3, 1),
-        "attack": risk["attack"],
-        **_by_adversary(m["risks"]),
+        **_by_adversary(record),
     }
 
 
-def _by_adversary(risks: Mapping[str, Any]) -> dict[str, str]:
-    """What a curious server's best attack reaches, and what the informed adversary does."""
-    curious = [r for name, r in risks.items() if name != INFORMED]
-    best = max(curious, key=lambda r: float(r["value"]), default=None)
-    informed = risks.get(INFORMED)
-    return {
-        "curious": "—" if best is None else nearest(best["value"], 2),
-        "curious_interval": "—" if best is None else interval(best, 2),
-        "curious_exact": "—" if best is None else nearest(best["exact"], 2),
-        "informed": "—" if informed is None else nearest(informed["value"], 2),
-        "informed_interval": "—" if informed is None else interval(informed, 2),
-    }
+def _by_adversary(record: Record) -> dict[str, str]:
+    """What each adversary's best attack reaches, its interval, and how many it read exactly."""
+    found = {}
+    for adversary in ADVERSARIES:
+        risk, (value, between) = risk_of(record, adversary), told(record, adversary)
+        found[adversary] = value
+        found[f"{adversary}_interval"] = between
+        found[f"{adversary}_exact"] = NOT_TRIED if risk is None else nearest(risk["exact"], 2)
+    return found
 
 
 def change(record: Record) -> tuple[str, str]:

@@ -6,7 +6,16 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.paper.words import COLUMNS, DESIGNS, NOTHING_YET, PARTLY, REGIMES, VERDICTS
+from experiments.paper.words import (
+    COLUMNS,
+    DESIGNS,
+    NOTHING_YET,
+    PARTLY,
+    REGIMES,
+    RISK_WORDS,
+    VERDICTS,
+)
+from experiments.risks import NOT_TRIED
 from privacy.errors import InvalidInputError
 
 __all__ = ["BLOCKS", "LANGUAGES", "block", "fill"]
@@ -55,7 +64,7 @@ def _found(numbers: Mapping[str, Any], language: str) -> str:
     shown = []
     for paragraph in words.strip().split("\n\n"):
         values = {place: _value(numbers, place) for place in _PLACE.findall(paragraph)}
-        if "—" not in values.values():
+        if not {"—", NOT_TRIED}.intersection(values.values()):
             filled = _fill(paragraph, values)
             shown.append(textwrap.fill(filled, 110) if language == "en" else filled)
     return "\n\n".join(shown)
@@ -83,13 +92,21 @@ def _records(numbers: Mapping[str, Any], language: str) -> str:
             DESIGNS[language][row["design"]],
             row["epsilon"],
             f"{row['auc']} ({row['auc_interval'].replace(' to ', '–')})",
-            f"{row['risk']} ({row['risk_interval'].replace(' to ', '–')})",
-            row["informed"],
+            _risk(row, "curious", language),
+            _risk(row, "informed", language),
             none if row["bound"] == "none" else row["bound"],
         )
         for row in numbers["frontier"]["rows"]
     ]
     return _table(COLUMNS[language]["records"], body)
+
+
+def _risk(row: Mapping[str, str], adversary: str, language: str) -> str:
+    """One adversary's risk, with its interval, or why there is none."""
+    words = RISK_WORDS[language]
+    value = words.get(row[adversary], row[adversary])
+    between = row[f"{adversary}_interval"]
+    return f"{value} ({words.get(between, between).replace(' to ', '–')})" if between else value
 
 
 def _claims(numbers: Mapping[str, Any], language: str) -> str:

@@ -1,6 +1,17 @@
 """The words of generated tables, in two languages."""
 
-__all__ = ["CLAIMS_ZH", "COLUMNS", "DESIGNS", "NOTHING_YET", "PARTLY", "REGIMES", "VERDICTS"]
+from experiments.risks import BY_DEFINITION, NOT_TRIED
+
+__all__ = [
+    "CLAIMS_ZH",
+    "COLUMNS",
+    "DESIGNS",
+    "NOTHING_YET",
+    "PARTLY",
+    "REGIMES",
+    "RISK_WORDS",
+    "VERDICTS",
+]
 
 REGIMES = {
     "en": {"full": "all patients", "small": "about 8 a hospital"},
@@ -31,20 +42,32 @@ COLUMNS = {
             "design",
             "ε",
             "within-site AUC",
-            "worst risk",
-            "of the informed",
+            "risk: curious server",
+            "risk: who knows all others",
             "proven bound",
         ),
         "claims": ("the article says", "verdict", "what was measured (95 %)"),
     },
     "zh": {
-        "records": ("每轮患者", "方案", "ε", "院内 AUC", "最大风险", "其中知情者", "可证明的上界"),
+        "records": (
+            "每轮患者",
+            "方案",
+            "ε",
+            "院内 AUC",
+            "风险：好奇的服务器",
+            "风险：知道其余所有患者的人",
+            "可证明的上界",
+        ),
         "claims": ("文章说", "结论", "测量结果(95 %)"),
     },
 }
 VERDICTS = {
     "en": {"holds": "holds", "holds only if": "holds only if", "does not hold": "does not hold"},
     "zh": {"holds": "成立", "holds only if": "有条件成立", "does not hold": "不成立"},
+}
+RISK_WORDS = {
+    "en": {},
+    "zh": {BY_DEFINITION: "按定义", NOT_TRIED: "未试"},
 }
 NOTHING_YET = {
     "en": "The records of this table are not there.",

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +12,14 @@ from aggregation.federation import Federation
 from attacks.intervals import equivalence
 from experiments import frontier, grid, settings
 from experiments.cohorts import folds, load
+from experiments.design import DESIGNS
 from experiments.evaluation import auc
 from experiments.figures import draw_frontier, save
 from experiments.lineups import LINEUP, LineUp, Settings, attack_round, risk, traits_of
 from experiments.point_metrics import cross_validation, summarise
 from experiments.points import Part, Point, measure
 from experiments.record import Record
+from experiments.risks import ADVERSARIES, NOT_TRIED, risk_of, told
 from privacy.errors import InvalidInputError
 
 CHEAP = Settings(("closed_form",))
@@ -200,11 +203,37 @@ def test_grids_hold_what_they_promise() -> None:
         frontier.group("magic")
 
 
-def test_a_points_command_names_it() -> None:
-    for point in (grid.group("ablation")[0], frontier.quick_grid()[0]):
-        record = Record(point.config, {}, {})
-        command = frontier.command_of(record)
-        assert record.name in command or "--quick" in command
+def test_the_demo_and_chosen_designs_meet_both_adversaries() -> None:
+    """Who knows all other patients is always tried: what a server can't do alone is no proof."""
+    chosen = [
+        point
+        for regime, model in (("small", "mlp"), ("full", "logistic"), ("small", "logistic"))
+        for point in frontier.chosen_grid(DESIGNS, (1.0, math.inf), regime, model)
+    ]
+    for point in [*frontier.quick_grid(), *chosen]:
+        assert {"closed_form", "informed"} <= set(point.attacks.attacks), point
+
+
+@pytest.mark.usefixtures("short")
+def test_the_informed_adversary_names_everybody_where_nothing_protects() -> None:
+    """With all patients in a round a server is left guessing: the demo must not stop there."""
+    bare = next(p for p in frontier.quick_grid() if (p.design, p.regime) == ("none", "full"))
+    point = dataclasses.replace(bare, seeds=(0,), folds=2)
+    record = Record(point.config, summarise(point, parts(point)), {})
+    curious, informed = (risk_of(record, adversary) for adversary in ADVERSARIES)
+    assert curious and informed
+    assert curious["value"] < 0.3 < 0.95 < informed["value"]
+
+
+def test_an_attack_that_only_guesses_is_not_a_low_risk() -> None:
+    """No attack here reads a sum of several hospitals' steps: nobody tried, and it is said."""
+    metrics = {"risks": {"closed_form": {"value": 0.1, "lower": 0.05, "upper": 0.15}}}
+    whole = [p for p in grid.group("fedavg") if isinstance(p, Point)]
+    point = next(p for p in whole if p.design == "sealed")
+    assert risk_of(Record(point.config, metrics, {}), "curious") is None
+    assert told(Record(point.config, metrics, {}), "curious") == (NOT_TRIED, "")
+    one = dataclasses.replace(point, local_steps=1)
+    assert risk_of(Record(one.config, metrics, {}), "curious") is not None
 
 
 def test_an_unknown_attack_is_refused() -> None:
@@ -218,11 +247,11 @@ def test_figures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
 
     records = [
         Record(
-            {"design": d, "epsilon": e, "regime": "small", "model": "mlp"},
+            {"design": d, "epsilon": e, "regime": "small", "model": "mlp", "local_steps": 1},
             {
                 "auc_within": interval(0.85),
                 "risk": interval(0.2),
-                "risks": {"closed_form": {}},
+                "risks": {"closed_form": interval(0.2)},
                 "bound": 0.3 if e else None,
             },
             {},

@@ -15,6 +15,7 @@ from experiments import frontier, grid, scaling
 from experiments.figures import LABELS, LOOKS, save
 from experiments.grid_figures import ABLATIONS, FIGURES
 from experiments.record import Record
+from experiments.risks import ADVERSARIES, NOT_TRIED, risk_of
 from experiments.sweep import Point
 
 
@@ -26,13 +27,15 @@ def made_up(points: Sequence[Point]) -> list[Record]:
     """A record a point, whose numbers no two points share."""
     records = []
     for k, point in enumerate(points):
+        halves = {"with": interval(0.5), "without": interval(0.2)}
         found: dict[str, Any] = {
             "auc_within": interval(0.6 + k / 1000),
-            "risk": {**interval(0.1 + k / 300), "attack": "informed"},
-            "risks": {"informed": {}},
-            "risks_by_trait": {
-                "rare": {"informed": {"with": interval(0.5), "without": interval(0.2)}}
+            "risk": {**interval(0.1 + k / 300), "attack": "whatever"},
+            "risks": {
+                "tableak": interval(0.2 + k / 300),
+                "informed": interval(0.5 + k / 300),
             },
+            "risks_by_trait": {"rare": {"informed": halves, "tableak": halves}},
             "bound": 0.3 + k / 300,
             "upload_bytes": 100.0,
             "gain": interval(0.01 + k / 1000),
@@ -72,8 +75,56 @@ def test_factors_show_the_auc_and_the_risk_of_every_point() -> None:
     records = made_up(FIGURES["factors"].points(0))
     shown = drawn(FIGURES["factors"].draw(records))
     for row, record in enumerate(records):
-        for metric in ("auc_within", "risk"):
-            assert (round(record.metrics[metric]["value"], 9), float(row)) in shown
+        for found in (record.metrics["auc_within"], *risks(record)):
+            assert (round(found["value"], 9), float(row)) in shown
+
+
+def risks(record: Record) -> list[Any]:
+    found = [risk_of(record, adversary) for adversary in ADVERSARIES]
+    assert None not in found
+    return found
+
+
+def test_what_was_not_tried_is_said_and_breaks_the_line() -> None:
+    """Never an empty place, a guess in its stead, or a line across it."""
+    records = made_up(grid.group("full"))
+    for record in records:
+        if record.config["epsilon"] == 1.0:
+            record.metrics["risks"].pop("informed")
+    figure = FIGURES["frontier"].draw(records)
+    curious, informed = figure.axes
+    assert not [t for t in curious.texts if NOT_TRIED in t.get_text()]
+    (said,) = [t.get_text() for t in informed.texts if NOT_TRIED in t.get_text()]
+    for design in ("article", "local", "sealed"):
+        assert f"{LABELS[design]}, ε = 1" in said
+    lines = [c for c in informed.containers if isinstance(c, ErrorbarContainer)]
+    assert len(lines) == 1 + 2 * 3  # "none" has one point; the others are cut in two at epsilon 1
+    factors = made_up(FIGURES["factors"].points(0))
+    factors[0].metrics["risks"].pop("tableak")
+    texts = [t.get_text() for ax in FIGURES["factors"].draw(factors).axes for t in ax.texts]
+    assert texts.count(NOT_TRIED) == 1
+
+
+@pytest.mark.parametrize("name", ["frontier", "factors", "ablations", "at-risk"])
+def test_one_axis_shows_one_adversary_and_a_line_one_attack(name: str) -> None:
+    """Each adversary's risks lie in a range of their own here, so that a mixture would be seen."""
+    records = made_up(FIGURES[name].points(0))
+    for k, record in enumerate(records):
+        record.metrics["risks"]["tableak"] = interval(0.20 + k / 10_000)
+        record.metrics["risks"]["informed"] = interval(0.50 + k / 10_000)
+    for axes in FIGURES[name].draw(records).axes:
+        for line in axes.lines:
+            heights = np.asarray(line.get_data()[1], dtype=float)
+            kinds = {place for v in heights for place in (0.2, 0.5) if place <= v < place + 0.03}
+            assert len(kinds) <= 1, (axes.get_ylabel(), heights)
+
+
+def test_points_that_met_other_attacks_are_not_joined() -> None:
+    records = made_up([p for p in grid.group("full") if p.design == "sealed"])
+    records[-1].metrics["risks"]["closed_form"] = interval(0.9)
+    curious = FIGURES["frontier"].draw(records).axes[0]
+    lines = [c for c in curious.containers if isinstance(c, ErrorbarContainer)]
+    assert [len(np.atleast_1d(c.lines[0].get_xdata())) for c in lines] == [5, 1]
 
 
 def test_ablations_show_every_point_at_what_was_varied() -> None:
@@ -84,7 +135,8 @@ def test_ablations_show_every_point_at_what_was_varied() -> None:
     for record in records:
         if record.config["ablation"] is not None:
             at = float(ABLATIONS[record.config["ablation"]](record.config))
-            assert (at, round(record.metrics["risk"]["value"], 9)) in shown
+            for found in risks(record):
+                assert (at, round(found["value"], 9)) in shown
 
 
 def test_the_frontier_has_intervals_on_both_axes_and_its_bounds() -> None:
@@ -120,11 +172,21 @@ def test_series_of_one_figure_differ_in_grey_and_in_shape() -> None:
 
 def test_tables_tell_settings_apart() -> None:
     """No table has two rows of one design at one epsilon."""
-    records = made_up(grid.full_grid())
-    for record in records:
-        record.metrics["risks"].clear()
-    shown = frontier.tables(records)
+    shown = frontier.tables(made_up(grid.full_grid()))
     assert len({t.title for t in shown}) == len(shown)
     for table in shown:
         rows = list(zip(*(list(column.cells) for column in table.columns[:2]), strict=True))
         assert len(set(rows)) == len(rows)
+
+
+def test_tables_and_json_say_what_was_not_tried() -> None:
+    point = next(p for p in grid.group("full") if (p.design, p.epsilon) == ("sealed", 1.0))
+    (record,) = made_up([point])
+    record.metrics["risks"].pop("informed")
+    (table,) = frontier.tables([record])
+    cells = {str(c.header): next(iter(c.cells)) for c in table.columns}
+    assert cells["informed"] == NOT_TRIED
+    assert cells["curious"] == "0.20\n0.19–0.22"
+    (found,) = frontier.plain_json([record])
+    assert found["adversaries"]["informed"] == NOT_TRIED
+    assert found["adversaries"]["curious"]["attack"] == "tableak"

@@ -13,6 +13,7 @@ from experiments.paper.commands import command_of
 from experiments.paper.numbers import published
 from experiments.paper.page import page, write_page
 from experiments.paper.points import Points
+from experiments.risks import ADVERSARIES, NOT_TRIED, risk_of
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = Points(published(ROOT / "paper")).records
@@ -30,9 +31,18 @@ def test_the_page_is_small_and_names_no_outside_address() -> None:
 
 def test_every_point_is_there_with_its_record_and_its_command() -> None:
     for record in RECORDS:
-        assert f'data-name="{record.name}"' in COMMITTED
+        drawn = sum(risk_of(record, adversary) is not None for adversary in ADVERSARIES)
+        assert COMMITTED.count(f'data-name="{record.name}"') == drawn
         assert f"paper/records/{record.name}.json" in COMMITTED
         assert command_of(record) in COMMITTED
+
+
+def test_what_was_not_tried_is_said_under_its_plot_and_in_the_table() -> None:
+    untried = [r for r in RECORDS if any(risk_of(r, a) is None for a in ADVERSARIES)]
+    assert untried
+    assert COMMITTED.count('<p class="untried">Not tried: ') >= 3
+    cells = sum(risk_of(r, a) is None for r in RECORDS for a in ADVERSARIES)
+    assert COMMITTED.count(f"<td>{NOT_TRIED}</td>") == cells
 
 
 @pytest.fixture(scope="module")
