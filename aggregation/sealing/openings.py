@@ -1,7 +1,8 @@
 """The record of every opened sum: durable before a secret is used, and hash-chained."""
 
-import os
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ from typing import Any
 from aggregation.sealing.contribution import Contribution
 from privacy.errors import CorruptMessageError
 from privacy.ledger.log import canonical
+from privacy.ledger.log.store import FileStore, MemoryStore, Store
 
 __all__ = ["Opening", "OpeningLog"]
 
 _GENESIS = "0" * 64
+_HEX = re.compile(r"[0-9a-f]{64}")
+_TEXTS = ("hospitals", "nonces", "ciphertexts")
 
 
 @dataclass(frozen=True)
@@ -52,32 +56,82 @@ class Opening:
             {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(self).items()}
         )
 
+    @classmethod
+    def from_bytes(cls, line: bytes) -> "Opening":
+        """Read what ``to_bytes`` wrote.
+
+        Raises:
+          CorruptMessageError: Any departure from it.
+        """
+        fields: dict[str, Any] = canonical.decode(line)
+        if not isinstance(fields, dict) or set(fields) != set(cls.__dataclass_fields__):
+            raise CorruptMessageError("it has not the fields of an opening")
+        lists = [fields[name] for name in (*_TEXTS, "base_versions")]
+        if not all(isinstance(values, list) and values for values in lists):
+            raise CorruptMessageError("it names no contributions")
+        texts = [text for values in lists[:-1] for text in values]
+        numbers = [fields["number"], *fields["base_versions"]]
+        digests = [fields[name] for name in ("parameters", "total", "previous")]
+        sound = (
+            len({len(values) for values in lists}) == 1
+            and all(isinstance(text, str) for text in [fields["run"], *texts])
+            and all(type(number) is int and number >= 0 for number in numbers)
+            and all(isinstance(d, str) and _HEX.fullmatch(d) for d in digests)
+        )
+        if not sound:
+            raise CorruptMessageError("a field has a value that its meaning forbids")
+        whole = {name: tuple(fields[name]) for name in (*_TEXTS, "base_versions")}
+        return cls(**(fields | whole))
+
 
 class OpeningLog:
     """Every opening in order, hash-chained; on disk it is durable before a secret is used.
+
+    Guarantees (each is a test in ``tests/aggregation/sealing/test_openings.py``):
+      - of all who share a file, in one process or in several, each sees what the others opened
+        before it decides, and none opens a contribution that another has opened;
+      - a line that a crash cut short was never acted upon: it is set aside, and the log goes on;
+      - after a write that failed nothing more is opened until the log is taken up anew.
 
     Args:
       path: JSON lines, continued if the file exists; None keeps the log in memory (experiments).
 
     Raises:
       CorruptMessageError: The file is not an unbroken log.
+      InvalidInputError: No regular file stands there.
+      RefusedError: It can't be locked, read or written.
     """
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
+        self._store: Store = MemoryStore() if path is None else FileStore.open_or_create(path)
+        self._offset = 0
         self._openings: list[Opening] = []
         self._spent: set[str] = set()
         self._opened: set[str] = set()
-        if path is not None and path.exists():
-            for line in path.read_bytes().splitlines():
-                self._remember(_read(line, self._head, path))
+        with self.lock():
+            pass
 
     def __len__(self) -> int:
         return len(self._openings)
 
+    @contextmanager
+    def lock(self) -> Iterator[None]:
+        """Keep all others that share the file out, with all that they have opened taken in.
+
+        Raises:
+          CorruptMessageError: What they wrote does not follow.
+          RefusedError: Another holds the lock for too long, or the disk refuses.
+        """
+        with self._store.lock():
+            for line in self._store.lines(self._offset):
+                self._take(self._read(line), line)
+            self._store.set_aside(self._offset)
+            yield
+
     @property
     def openings(self) -> tuple[Opening, ...]:
-        """All openings in order."""
+        """All openings in order, as of the last look at the file."""
         return tuple(self._openings)
 
     @property
@@ -99,56 +153,51 @@ class OpeningLog:
         return OpeningLog(self._path.with_name(f"{self._path.stem}-{name}{self._path.suffix}"))
 
     def append(self, contributions: Sequence[Contribution], total: str) -> Opening:
-        """Write an opening down, durably, and return it."""
-        first = contributions[0]
-        opening = Opening(
-            number=len(self._openings),
-            run=first.run,
-            parameters=first.parameters,
-            hospitals=tuple(c.hospital for c in contributions),
-            nonces=tuple(c.nonce for c in contributions),
-            ciphertexts=tuple(c.ciphertext for c in contributions),
-            base_versions=tuple(c.base_version for c in contributions),
-            total=total,
-            previous=self._head,
-        )
-        if self._path is not None:
-            self._path.parent.mkdir(parents=True, exist_ok=True)
-            with self._path.open("ab") as file:
-                file.write(opening.to_bytes() + b"\n")
-                file.flush()
-                os.fsync(file.fileno())
-        self._remember(opening)
+        """Write an opening down, durably, and return it.
+
+        Raises:
+          CorruptMessageError: It holds what an earlier one holds, whatever was checked before.
+          RefusedError: The disk refuses; the secret must not be used.
+        """
+        with self.lock():
+            first = contributions[0]
+            opening = Opening(
+                number=len(self._openings),
+                run=first.run,
+                parameters=first.parameters,
+                hospitals=tuple(c.hospital for c in contributions),
+                nonces=tuple(c.nonce for c in contributions),
+                ciphertexts=tuple(c.ciphertext for c in contributions),
+                base_versions=tuple(c.base_version for c in contributions),
+                total=total,
+                previous=self._head,
+            )
+            line = opening.to_bytes()
+            self._follows(Opening.from_bytes(line))
+            self._store.append(line)
+            self._take(opening, line)
         return opening
 
-    def _remember(self, opening: Opening) -> None:
+    def _read(self, line: bytes) -> Opening:
+        try:
+            opening = Opening.from_bytes(line)
+            self._follows(opening)
+        except CorruptMessageError as error:
+            raise CorruptMessageError(
+                f"The opening log {self._path} is not unbroken at opening {len(self)}: {error}. An "
+                "opener can't go on without knowing what it has opened."
+            ) from error
+        return opening
+
+    def _follows(self, opening: Opening) -> None:
+        if opening.number != len(self) or opening.previous != self._head:
+            raise CorruptMessageError("a line was changed or removed before it")
+        nonces, bodies = opening.nonces, opening.ciphertexts
+        if len({*nonces}) < len(nonces) or self.spent(nonces) or self.opened(bodies):
+            raise CorruptMessageError("it opens a contribution a second time")
+
+    def _take(self, opening: Opening, line: bytes) -> None:
         self._openings.append(opening)
         self._spent.update(opening.nonces)
         self._opened.update(opening.ciphertexts)
-
-
-def _read(line: bytes, previous: str, path: Path) -> Opening:
-    try:
-        fields: dict[str, Any] = canonical.decode(line)
-        opening = Opening(
-            number=int(fields["number"]),
-            run=fields["run"],
-            parameters=fields["parameters"],
-            hospitals=tuple(fields["hospitals"]),
-            nonces=tuple(fields["nonces"]),
-            ciphertexts=tuple(fields["ciphertexts"]),
-            base_versions=tuple(fields["base_versions"]),
-            total=fields["total"],
-            previous=fields["previous"],
-        )
-    except (TypeError, KeyError, ValueError, CorruptMessageError) as error:
-        raise CorruptMessageError(
-            f"The opening log {path} holds a broken line: {error}."
-        ) from error
-    if opening.previous != previous:
-        raise CorruptMessageError(
-            f"The opening log {path} is not unbroken at opening {opening.number}: a line was "
-            "changed "
-            "or removed. An opener can't go on without knowing what it has opened."
-        )
-    return opening
+        self._offset += len(line) + 1

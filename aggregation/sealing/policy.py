@@ -86,14 +86,10 @@ class Policy:
                 f"A contribution of {', '.join(twice)} is in this sum more than once; its noise "
                 "would be scaled with it."
             )
-        spent = set(self.log.spent(nonces))
-        if spent:
-            names = sorted({c.hospital for c in contributions if c.nonce in spent})
-            raise RefusedError(
-                f"Contributions of {', '.join(names)} were in a sum opened before; the difference "
-                "of two sums would show the rest. Each contribution is opened once."
-            )
         self._check_copies(contributions)
+        with self.log.lock():
+            self._check_unopened(contributions)
+            self._check_key(digest)
         often = Counter(c.hospital for c in contributions)
         for name, count in often.items():
             if count > self.repeats:
@@ -111,11 +107,18 @@ class Policy:
                 "for "
                 "more."
             )
-        self._check_key(digest)
 
     def record(self, contributions: Sequence[Contribution], total: str) -> Opening:
-        """Write the opening down; call it after ``check`` and before the secret is used."""
-        return self.log.append(contributions, total)
+        """Write the opening down; call it after ``check`` and before the secret is used.
+
+        Raises:
+          RefusedError: Another who shares the log has opened one of them since ``check``, or the
+            disk refuses.
+        """
+        with self.log.lock():
+            self._check_unopened(contributions)
+            self._check_key(contributions[0].parameters)
+            return self.log.append(contributions, total)
 
     def fork(self, name: str) -> "Policy":
         """Return the same rules with a log of its own, for one of several holders."""
@@ -129,15 +132,25 @@ class Policy:
             require_ledger_head=self.require_ledger_head,
         )
 
+    def _check_unopened(self, contributions: Sequence[Contribution]) -> None:
+        """Refuse what the log holds already; whoever calls it holds the log's lock."""
+        spent = set(self.log.spent([c.nonce for c in contributions]))
+        if spent:
+            names = sorted({c.hospital for c in contributions if c.nonce in spent})
+            raise RefusedError(
+                f"Contributions of {', '.join(names)} were in a sum opened before; the difference "
+                "of two sums would show the rest. Each contribution is opened once."
+            )
+        opened = set(self.log.opened([c.ciphertext for c in contributions]))
+        for contribution in contributions:
+            if contribution.ciphertext in opened:
+                raise _copied(contribution)
+
     def _check_copies(self, contributions: Sequence[Contribution]) -> None:
-        bodies = [c.ciphertext for c in contributions]
-        opened = set(self.log.opened(bodies))
-        for contribution, body in zip(contributions, bodies, strict=True):
-            if bodies.count(body) > 1 or body in opened:
-                raise RefusedError(
-                    f"The sealed update of {contribution.hospital!r} is a copy of another: it "
-                    "would count twice, and its noise with it. Each hospital seals its own."
-                )
+        often = Counter(c.ciphertext for c in contributions)
+        for contribution in contributions:
+            if often[contribution.ciphertext] > 1:
+                raise _copied(contribution)
 
     def _check_one(self, contribution: Contribution, digest: str) -> None:
         name = contribution.hospital
@@ -179,3 +192,10 @@ class Policy:
                 "new "
                 "key (make_scheme) and have the hospitals seal under it."
             )
+
+
+def _copied(contribution: Contribution) -> RefusedError:
+    return RefusedError(
+        f"The sealed update of {contribution.hospital!r} is a copy of another: it would count "
+        "twice, and its noise with it. Each hospital seals its own."
+    )

@@ -149,9 +149,7 @@ class Ledger:
           CorruptMessageError: A whole line is not what was written.
           RefusedError: The disk can't be written.
         """
-        if not path.is_file():
-            raise InvalidInputError(f"There is no ledger at {path}.")
-        store = FileStore(path)
+        store = FileStore.open(path)
         ledger = cls(store, key, accountant, clock)
         with store.lock():
             ledger._catch_up()
@@ -432,30 +430,21 @@ class Ledger:
 
         The lock is held: what then follows the last whole line is what a dead writer left.
         """
-        store = self._store
-        if not isinstance(store, FileStore):
-            return
-        if store.size < self._offset:
-            raise CorruptMessageError(
-                f"The ledger of {self.hospital} has lost entries that were durable: {store.size} "
-                f"bytes of {self._offset} are left. Nothing is released; restore the file."
-            )
-        if store.size > self._offset:
-            self._take_in(store)
-        if store.size > self._offset and self.identity:
-            self._recover(store, store.torn())
-
-    def _take_in(self, store: FileStore) -> None:
         start = self._offset
-        newest = deque(store.lines(start), maxlen=1)
+        newest = deque(self._store.lines(start), maxlen=1)
         if newest and not parse(newest[0]).signed_by(self.key.public):
             raise InvalidInputError(
                 "The ledger's last entry is not signed by this key (public key "
                 f"{self.key.public[:16]}...). Use the key that it was opened with; if this is it, "
                 "run `inpatient ledger verify` on the file."
             )
-        for line in store.lines(start):
-            self._apply(parse(line))
+        if newest:
+            for line in self._store.lines(start):
+                self._apply(parse(line))
+        torn = self._store.set_aside(self._offset) if self.identity else None
+        if torn is not None:
+            content = {"bytes": len(torn.content), "digest": digest(torn.content)}
+            self._append("recovered", content | {"moved_to": torn.moved_to})
 
     def _apply(self, entry: Entry) -> None:
         if entry.sequence != self._tree.size or entry.previous != self._last:
@@ -484,8 +473,3 @@ class Ledger:
         self._tree.append(entry.line)
         self._offset += len(entry.line) + 1
         self._last = entry.digest
-
-    def _recover(self, store: FileStore, torn: bytes) -> None:
-        """Set a torn line aside, cut it off, and say so in the ledger."""
-        content = {"bytes": len(torn), "digest": digest(torn)}
-        self._append("recovered", content | {"moved_to": store.set_aside(self._offset, torn)})

@@ -311,6 +311,7 @@ def test_a_log_that_was_changed_is_refused(parties: Parties, tmp_path: Path, dam
             "garble": first[:-5] + b"\n" + second,
             "number": b'{"number":0}\n' + second,
         }[damage]
+        + b"\n"
     )
     with pytest.raises(CorruptMessageError, match="opening log"):
         OpeningLog(path)

@@ -302,7 +302,7 @@ def test_a_ledger_is_never_overwritten_and_needs_its_own_key(tmp_path: Path) -> 
         make(tmp_path)
     with pytest.raises(InvalidInputError, match="not signed by this key"):
         Ledger.open(tmp_path / "north.jsonl", key=SigningKey.generate())
-    with pytest.raises(InvalidInputError, match="no ledger"):
+    with pytest.raises(InvalidInputError, match="no ledger or log at"):
         Ledger.open(tmp_path / "absent.jsonl", key=KEY)
 
 
