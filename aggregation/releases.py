@@ -22,6 +22,7 @@ from privacy.accounting.events import (
 )
 from privacy.ledger import Ledger, Planned, Release
 from privacy.ledger.requests import NoiseSource, Unit
+from privacy.ledger.samplers import AllPatients, Poisson
 
 __all__ = ["declare", "releases", "round_event", "run_event", "scalar_event"]
 
@@ -97,7 +98,8 @@ def releases(
     parts = [("update", event, clip_norm)]
     parts += [(f"scalar {s.name}", scalar_event(plan, s, hospital), s.clip_norm)
               for s in plan.scalars]  # fmt: skip
-    sampler = "all" if plan.sampling_size is None else "poisson"
+    prob = plan.sampling_probs[plan.hospitals.index(hospital)]
+    sampler = AllPatients() if plan.sampling_size is None else Poisson(prob)
     source = "none" if plan.noise == "none" else "operating system" if protects else "seeded"
     unprotected = f"the plan's noise is {plan.noise!r}: unprotected"
     return [

@@ -8,7 +8,8 @@ from privacy.ledger.accountant import Accountant, Cost
 from privacy.ledger.audit.manifest import Manifest
 from privacy.ledger.audit.verify import Verdict, verify
 from privacy.ledger.ledger import Ledger
-from privacy.ledger.log.entries import Entry, Head
+from privacy.ledger.log.entries import Entry
+from privacy.ledger.log.heads import Head
 from privacy.ledger.log.keys import SigningKey, load_trust, save_trust
 from privacy.ledger.requests import Budget, Planned, Release
 from privacy.ledger.witness import close

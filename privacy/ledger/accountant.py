@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
-from privacy.ledger.log.canonical import decode, encode, from_number, to_number
+from privacy.ledger.forms import SENTENCE, Form, number, ruled, text
+from privacy.ledger.log.canonical import decode, encode
 from privacy.ledger.renyi import delta_at, epsilon_of, renyi
 from privacy.ledger.requests import Budget, DpEvent
 
@@ -26,7 +27,7 @@ __all__ = [
 
 
 @dataclass(frozen=True)
-class Cost:
+class Cost(Form):
     """An interval for an epsilon: ``lower <= true epsilon <= upper``.
 
     Attributes:
@@ -37,32 +38,11 @@ class Cost:
       versions: The accountant's version, and those of the libraries that it used.
     """
 
-    lower: float
-    estimate: float
-    upper: float
-    method: str
-    versions: str
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON."""
-        return {
-            "lower": from_number(self.lower),
-            "estimate": from_number(self.estimate),
-            "upper": from_number(self.upper),
-            "method": self.method,
-            "versions": self.versions,
-        }
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "Cost":
-        """Read what ``to_json`` wrote."""
-        return cls(
-            to_number(fields["lower"]),
-            to_number(fields["estimate"]),
-            to_number(fields["upper"]),
-            str(fields["method"]),
-            str(fields["versions"]),
-        )
+    lower: float = ruled(number(infinite=True))
+    estimate: float = ruled(number(infinite=True))
+    upper: float = ruled(number(infinite=True))
+    method: str = ruled(text(SENTENCE))
+    versions: str = ruled(text(SENTENCE, least=0))
 
 
 @runtime_checkable

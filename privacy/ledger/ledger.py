@@ -11,24 +11,36 @@
 
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
+from privacy._foreign import printable
 from privacy.errors import (
     BudgetExceededError,
     CorruptMessageError,
     InvalidInputError,
     RefusedError,
 )
-from privacy.ledger.accountant import Accountant, Certified, event_json, mentions
+from privacy.ledger.accountant import Accountant, Certified
+from privacy.ledger.contents import Allowed
 from privacy.ledger.filter import Decision, Filter
 from privacy.ledger.log.canonical import digest, from_number
-from privacy.ledger.log.entries import GENESIS, Entry, Head, compose, parse
+from privacy.ledger.log.entries import GENESIS, Entry, compose, parse
+from privacy.ledger.log.heads import Head
 from privacy.ledger.log.keys import SigningKey
 from privacy.ledger.log.merkle import Frontier
 from privacy.ledger.log.store import FileStore, MemoryStore, Store
-from privacy.ledger.requests import Budget, Json, Planned, Release, objection
+from privacy.ledger.requests import (
+    Budget,
+    Json,
+    Planned,
+    Release,
+    Schedule,
+    Unit,
+    objection,
+)
 
 __all__ = ["Clock", "Ledger"]
 
@@ -209,18 +221,9 @@ class Ledger:
           BudgetExceededError: The total passes the budget; the refusal is recorded.
           RefusedError: No budget for the unit, or the total can't be told; recorded likewise.
         """
-        if not schedule or repeats < 1:
-            raise InvalidInputError("A plan needs at least one release and one repeat.")
-        steps = [
-            {"kind": step.kind, "event": event_json(step.event), "count": step.count}
-            for step in schedule
-        ]
-        content = {
-            "unit": unit,
-            "schedule": steps,
-            "repeats": repeats,
-            "context": dict(context or {}),
-        }
+        asked = Schedule(cast(Unit, unit), tuple(schedule), repeats, dict(context or {}))
+        content = asked.to_json()
+        steps = content["schedule"]
         with self._store.lock():
             self._catch_up()
             decision = self._filter(unit, "plan", content).plan(steps, repeats, self.accountant)
@@ -238,18 +241,14 @@ class Ledger:
             for; a clip norm that follows the data; no noise, or seeded noise in a durable ledger;
             a release called public without a reason; or the disk refuses. Nothing may be read.
         """
-        event = event_json(release.event)
-        content = release.to_json(event)
+        content = release.to_json()
+        event = content["event"]
         with self._store.lock():
             self._catch_up()
             book = self._filter(release.unit, "release", content)
-            decision = Decision(False, {}, self._objection(content))
+            decision = Decision(False, {}, self._objection(release))
             if not decision.why:
                 decision = book.release(release.kind, event, self.accountant)
-            if decision.granted and decision.record["filter"] == "public" and not release.reason:
-                decision = Decision(
-                    False, {}, "a release that depends on no patient needs a reason"
-                )
             if not decision.granted:
                 self._refuse("release", content, decision)
             return self._append("release", content | dict(decision.record))
@@ -260,19 +259,14 @@ class Ledger:
             self._refuse(what, content, Decision(False, {}, why))
         return self._filters[unit]
 
-    def _objection(self, content: Mapping[str, Any]) -> str:
-        event = content["event"]
-        if not self.durable and content["noise_source"] == "seeded":
-            content = {**content, "noise_source": "operating system"}  # an experiment may
-        return objection(
-            content,
-            sampled=mentions(event, "PoissonSampledDpEvent"),
-            protected=event["type"] not in ("NonPrivateDpEvent", "NoOpDpEvent"),
-        )
+    def _objection(self, release: Release) -> str:
+        if not self.durable and release.noise_source == "seeded":
+            release = replace(release, noise_source="operating system")  # an experiment may
+        return objection(release)
 
     def _refuse(self, what: str, content: Mapping[str, Any], decision: Decision) -> NoReturn:
         over = decision.asked > 0
-        record: dict[str, Any] = {"what": what, "request": content, "why": decision.why}
+        record: dict[str, Any] = {"what": what, "request": content, "why": printable(decision.why)}
         if over:
             record |= {"spent": from_number(decision.spent), "asked": from_number(decision.asked)}
         self._append("refusal", record)
@@ -458,8 +452,8 @@ class Ledger:
                 self.hospital, self.identity = entry.hospital, entry.digest
                 self._enrolled = dict(content["enrolled"])
                 for fields in content["budgets"]:
-                    budget = Budget.from_json(fields)
-                    self._filters[budget.unit] = Filter(budget, fields["order"])
+                    allowed = Allowed.from_json(fields)
+                    self._filters[allowed.unit] = Filter(allowed.budget, allowed.order)
             case "plan":
                 self._filters[content["unit"]].apply_plan(content)
             case "release":

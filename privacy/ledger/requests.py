@@ -7,51 +7,65 @@
 import enum
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, Literal, cast
 
-from privacy._validate import natural, positive, unit_open
 from privacy.errors import InvalidInputError
-from privacy.ledger.log.canonical import from_number, to_number
+from privacy.ledger.forms import (
+    SENTENCE,
+    Form,
+    event,
+    facts,
+    form,
+    listed,
+    number,
+    one_of,
+    optional,
+    ruled,
+    text,
+    whole,
+)
+from privacy.ledger.samplers import AllPatients, Sampler, mismatch, sampler
 
-__all__ = ["Budget", "DpEvent", "Json", "NoiseSource", "Planned", "Release", "Unit", "objection"]
+__all__ = [
+    "MOST_COUNT",
+    "Budget",
+    "DpEvent",
+    "Json",
+    "NoiseSource",
+    "Planned",
+    "Release",
+    "Schedule",
+    "Unit",
+    "objection",
+]
 
-# A dp_accounting.DpEvent, named without importing that package.
+# A dp_accounting.DpEvent or its plain JSON, named without importing that package.
 DpEvent = Any
 Json = str | int | float | bool | None
 Unit = Literal["patient", "hospital"]
 NoiseSource = Literal["operating system", "seeded", "none"]
 
+MOST_COUNT = 10**9  # releases in a row, rounds, and repeats
+_MOST_STEPS = 10_000  # kinds of releases in one cycle of a schedule
 _RELATIONS = ("ADD_OR_REMOVE_ONE", "REPLACE_ONE", "REPLACE_SPECIAL")
 
 
 @dataclass(frozen=True)
-class Budget:
+class Budget(Form):
     """How much may be learnt about one unit, over all releases of a hospital, ever.
 
     Attributes:
       epsilon: Largest epsilon; ``inf`` means that nothing is promised and nothing refused.
-      delta: The delta that it goes with.
+      delta: The delta that it goes with, in (0, 1).
       unit: Whose coming or going is hidden.
       relation: Name of a ``dp_accounting.NeighboringRelation`` (or the member itself).
     """
 
-    epsilon: float
-    delta: float = 1e-5
-    unit: Unit = "patient"
-    relation: str | enum.Enum = "ADD_OR_REMOVE_ONE"
-
-    def __post_init__(self) -> None:
-        if self.epsilon != math.inf:
-            positive(epsilon=self.epsilon)
-        unit_open(delta=self.delta)
-        if self.unit not in ("patient", "hospital"):
-            raise InvalidInputError(f"Expected unit={self.unit!r} to be patient or hospital.")
-        relation = self.relation
-        name = relation.name if isinstance(relation, enum.Enum) else relation
-        if name not in _RELATIONS:
-            raise InvalidInputError(f"Expected relation={name!r} to be one of {_RELATIONS}.")
-        object.__setattr__(self, "relation", name)
+    epsilon: float = ruled(number(above=True, infinite=True))
+    delta: float = ruled(number(0.0, math.nextafter(1.0, 0.0), above=True), 1e-5)
+    unit: Unit = ruled(one_of("patient", "hospital"), "patient")
+    relation: str | enum.Enum = ruled(one_of(*_RELATIONS), "ADD_OR_REMOVE_ONE")
 
     @property
     def relation_name(self) -> str:
@@ -63,25 +77,9 @@ class Budget:
         """Whether anything is promised at all."""
         return math.isfinite(self.epsilon)
 
-    def to_json(self) -> dict[str, Json]:
-        """Return plain JSON."""
-        return {
-            "epsilon": from_number(self.epsilon),
-            "delta": self.delta,
-            "unit": self.unit,
-            "relation": self.relation_name,
-        }
-
-    @classmethod
-    def from_json(cls, fields: Mapping[str, Any]) -> "Budget":
-        """Read what ``to_json`` wrote."""
-        return cls(
-            to_number(fields["epsilon"]), fields["delta"], fields["unit"], fields["relation"]
-        )
-
 
 @dataclass(frozen=True)
-class Release:
+class Release(Form):
     """Something computed from patients that is about to leave a hospital.
 
     Attributes:
@@ -103,46 +101,24 @@ class Release:
       details: Further plain facts for the auditor: cohort, code or data digests.
     """
 
-    kind: str
-    event: DpEvent
-    round: int = 0
-    unit: Unit = "patient"
-    clip_norm: float | None = None
-    clip_norm_source: str = "constant"
-    declared_sampler: str = "all"
-    actual_sampler: str = "all"
-    noise_source: NoiseSource = "operating system"
-    requester: str = "aggregator"
-    reason: str = ""
-    details: Mapping[str, Json] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not self.kind:
-            raise InvalidInputError("Expected a kind of release, such as update.")
-        natural(round=self.round)
-        if self.clip_norm is not None:
-            positive(clip_norm=self.clip_norm)
-
-    def to_json(self, event: Mapping[str, Any]) -> dict[str, Any]:
-        """Return plain JSON, with the event as it is written there."""
-        return {
-            "kind": self.kind,
-            "event": event,
-            "round": self.round,
-            "unit": self.unit,
-            "clip_norm": self.clip_norm,
-            "clip_norm_source": self.clip_norm_source,
-            "declared_sampler": self.declared_sampler,
-            "actual_sampler": self.actual_sampler,
-            "noise_source": self.noise_source,
-            "requester": self.requester,
-            "reason": self.reason,
-            "details": dict(self.details),
-        }
+    kind: str = ruled(text())
+    event: DpEvent = ruled(event())
+    round: int = ruled(whole(0, MOST_COUNT), 0)
+    unit: Unit = ruled(one_of("patient", "hospital"), "patient")
+    clip_norm: float | None = ruled(optional(number(above=True)), None)
+    clip_norm_source: str = ruled(text(), "constant")
+    declared_sampler: Sampler = ruled(sampler(), AllPatients())
+    actual_sampler: Sampler = ruled(sampler(), AllPatients())
+    noise_source: NoiseSource = ruled(
+        one_of("operating system", "seeded", "none"), "operating system"
+    )
+    requester: str = ruled(text(), "aggregator")
+    reason: str = ruled(text(SENTENCE, least=0), "")
+    details: Mapping[str, Json] = ruled(facts(), dict)
 
 
 @dataclass(frozen=True)
-class Planned:
+class Planned(Form):
     """A release that a plan foresees.
 
     Attributes:
@@ -151,37 +127,77 @@ class Planned:
       count: How many such releases in a row.
     """
 
-    kind: str
-    event: DpEvent
-    count: int = 1
+    kind: str = ruled(text())
+    event: DpEvent = ruled(event())
+    count: int = ruled(whole(1, MOST_COUNT), 1)
+
+
+@dataclass(frozen=True)
+class Schedule(Form):
+    """Releases that are fixed beforehand.
+
+    Attributes:
+      unit: Whose coming or going their events hide.
+      schedule: The releases of one cycle, in order.
+      repeats: How many cycles (rounds).
+      context: Plain facts for the auditor: the run, digests of plan, data and code.
+    """
+
+    unit: Unit = ruled(one_of("patient", "hospital"))
+    schedule: tuple[Planned, ...] = ruled(listed(form(Planned), least=1, most=_MOST_STEPS))
+    repeats: int = ruled(whole(1, MOST_COUNT), 1)
+    context: Mapping[str, Json] = ruled(facts(), dict)
 
     def __post_init__(self) -> None:
-        natural(count=self.count, least=1)
+        super().__post_init__()
+        total = self.repeats * sum(step.count for step in self.schedule)
+        if total > 2**53:
+            raise InvalidInputError(f"A schedule of {total} releases can't be counted exactly.")
 
 
-def objection(content: Mapping[str, Any], *, sampled: bool, protected: bool) -> str:
+def objection(release: Release) -> str:
     """Why a release must not go ahead whatever it costs; empty if nothing speaks against it.
 
-    Args:
-      content: The release as plain JSON.
-      sampled: Whether its event claims Poisson sampling.
-      protected: Whether its event claims any protection.
+    An event that does nothing, in any disguise but ``NoOpDpEvent``, would let bytes out for free;
+    a sampler that is not the event's would be accounted for and not run.
     """
-    declared, actual = content["declared_sampler"], content["actual_sampler"]
-    if declared != actual:
+    content = release.to_json()["event"]
+    if content["type"] == "NoOpDpEvent":
+        return "" if release.reason else "a release that depends on no patient needs a reason"
+    if _does_nothing(content):
         return (
-            f"the declared sampler is {declared!r} but {actual!r} would run, and the account "
-            "covers the declared one"
+            "its event does nothing to any patient; a release that depends on no patient is a "
+            "NoOpDpEvent, with a reason"
         )
-    if sampled and "poisson" not in actual:
-        return f"its event claims Poisson sampling, but the sampler is {actual!r}"
-    if content["clip_norm_source"] != "constant":
+    why = mismatch(content, release.declared_sampler, release.actual_sampler)
+    if why:
+        return why
+    if release.clip_norm_source != "constant":
         return (
-            f"the clip norm comes from {content['clip_norm_source']!r}; only a constant bounds a "
+            f"the clip norm comes from {release.clip_norm_source!r}; only a constant bounds a "
             "patient's influence"
         )
-    if protected and content["noise_source"] == "none":
+    protected = content["type"] != "NonPrivateDpEvent"
+    if protected and release.noise_source == "none":
         return "its event claims protection, but no noise is added"
-    if protected and content["noise_source"] == "seeded":
+    if protected and release.noise_source == "seeded":
         return "noise from a seed protects nobody: whoever learns the seed subtracts it"
     return ""
+
+
+def _does_nothing(content: Mapping[str, Any]) -> bool:
+    """Whether an event leaves out every patient, by its own numbers."""
+    match content["type"]:
+        case "NoOpDpEvent":
+            return True
+        case "ComposedDpEvent":
+            return all(_does_nothing(inner) for inner in content["events"])
+        case "SelfComposedDpEvent":
+            return content["count"] == 0 or _does_nothing(content["event"])
+        case "TruncatedSubsampledGaussianDpEvent":
+            return bool(content["sampling_probability"] == 0)
+        case "PoissonSampledDpEvent" if content["sampling_probability"] == 0:
+            return True
+        case "SampledWithoutReplacementDpEvent" if content["sample_size"] == 0:
+            return True
+    return "event" in content and _does_nothing(content["event"])

@@ -12,7 +12,8 @@ from collections.abc import Mapping, Sequence
 
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger.ledger import Ledger
-from privacy.ledger.log.entries import Entry, Head
+from privacy.ledger.log.entries import Entry
+from privacy.ledger.log.heads import Head
 from privacy.ledger.log.keys import verifies
 from privacy.ledger.log.merkle import consistency, consistent, leaf
 

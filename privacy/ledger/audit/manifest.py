@@ -16,7 +16,7 @@ from typing import Any, Protocol, runtime_checkable
 
 from privacy.errors import CorruptMessageError, InpatientError
 from privacy.ledger.log.canonical import digest, encode
-from privacy.ledger.log.entries import Head
+from privacy.ledger.log.heads import Head
 
 __all__ = ["ACCOUNTED_FIELDS", "Manifest", "MessageLike", "Outbound"]
 

@@ -10,7 +10,8 @@ from typing import Any
 
 from privacy.errors import CorruptMessageError, InpatientError, InvalidInputError
 from privacy.ledger.audit.show import read_entries
-from privacy.ledger.log.entries import Entry, Head, parse
+from privacy.ledger.log.entries import Entry, parse
+from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import consistency, consistent, included, inclusion, leaf, root
 from privacy.ledger.witness import countersignature_holds
 

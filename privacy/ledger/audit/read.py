@@ -11,14 +11,16 @@ from pathlib import Path
 from typing import Any
 
 from privacy.errors import CorruptMessageError, InpatientError
-from privacy.ledger.accountant import Accountant, Cost, composed, mentions
+from privacy.ledger.accountant import Accountant, Cost, composed
+from privacy.ledger.contents import Allowed
 from privacy.ledger.filter import Filter
 from privacy.ledger.log.canonical import digest, to_number
-from privacy.ledger.log.entries import GENESIS, Entry, Head, parse
+from privacy.ledger.log.entries import GENESIS, Entry, parse
+from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier, leaf
 from privacy.ledger.log.store import payload_folder
 from privacy.ledger.renyi import best_order, epsilon_at
-from privacy.ledger.requests import Budget, objection
+from privacy.ledger.requests import Budget, Release, objection
 from privacy.ledger.witness import countersignature_holds
 
 __all__ = ["Claim", "Problem", "Reading", "Spent", "read", "roots_at"]
@@ -165,8 +167,9 @@ class _Reader:
                 if self._trusted.get(name, public) != public:
                     raise CorruptMessageError(f"it enrols {name!r} with an untrusted key")
         for fields in content["budgets"]:
-            budget = Budget.from_json(fields)
-            if fields["order"] != best_order(budget):
+            allowed = Allowed.from_json(fields)
+            budget = allowed.budget
+            if allowed.order != best_order(budget):
                 raise CorruptMessageError("its filter's order does not follow from its budget")
             self._filters[budget.unit] = Filter.fresh(budget)
             self._adaptive[budget.unit] = []
@@ -223,10 +226,11 @@ class _Reader:
             content.get(name) != decision.record[name] for name in _PLACE & set(decision.record)
         ):
             raise CorruptMessageError(f"it was not let through by the rule, which is {rule!r}")
-        if rule == "public" and not content["reason"]:
-            raise CorruptMessageError("it is called public without a reason")
-        if book.budget.limited and rule != "public":
-            self._precautions(content)
+        own = set(Release.__dataclass_fields__)
+        asked = Release.from_json({n: value for n, value in content.items() if n in own})
+        why = objection(asked)
+        if why and (book.budget.limited or rule == "public"):
+            raise CorruptMessageError(f"it let a release through, but {why}")
         self._divergence(content, decision.record)
         book.apply_release({**content, **decision.record})
         if rule == "adaptive":
@@ -235,14 +239,6 @@ class _Reader:
             self._unprotected += 1
         self._open[entry.sequence] = entry.digest
         self.out.last_release = entry.sequence
-
-    @staticmethod
-    def _precautions(content: Mapping[str, Any]) -> None:
-        why = objection(
-            content, sampled=mentions(content["event"], "PoissonSampledDpEvent"), protected=True
-        )
-        if why:
-            raise CorruptMessageError(f"it let a release through, but {why}")
 
     @staticmethod
     def _divergence(content: Mapping[str, Any], found: Mapping[str, Any]) -> None:

@@ -1,5 +1,7 @@
 """One line of a ledger: canonical JSON, linked to the line before it, signed by its hospital.
 
+What is written is what is read: ``compose`` and ``parse`` hold the content against one form.
+
 A line is ``{"body":{...},"signature":"..."}``: the signature covers the very bytes of the body,
 and the body names the SHA-256 of the whole line before it. So the signature of the last line
 covers all lines.
@@ -10,16 +12,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from privacy.errors import CorruptMessageError
+from privacy._foreign import quoted
+from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.ledger import forms
+from privacy.ledger.contents import MOST_ENTRIES, checked
 from privacy.ledger.log.canonical import decode, digest, encode
 from privacy.ledger.log.keys import SigningKey, verifies
 
-__all__ = ["GENESIS", "KINDS", "VERSION", "Entry", "Head", "compose", "parse"]
+__all__ = ["GENESIS", "KINDS", "LONGEST_LINE", "VERSION", "Entry", "compose", "parse"]
 
-VERSION = 1
+VERSION = 2
+LONGEST_LINE = 2**20  # bytes; what is longer is not read
 GENESIS = "0" * 64
 
-# What each kind of entry records. Old ledgers must stay readable: a kind's meaning never changes.
+# What each kind of entry records; its form is in ``privacy.ledger.contents``.
 KINDS = {
     "opening": "who keeps this ledger, its budgets, and who may counter-sign it",
     "plan": "a schedule of releases, its total checked once against the budget",
@@ -32,13 +38,36 @@ KINDS = {
     "countersigned": "the counter-signatures of a checkpoint of this ledger",
 }
 
-_BODY = {"version", "sequence", "time", "hospital", "kind", "previous", "content"}
-_TIME = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z")
-_HEX = re.compile(r"[0-9a-f]{64}")
-_DOMAIN = b"inpatient ledger entry 1\x00"
-_HEAD_DOMAIN = b"inpatient ledger head 1\x00"
+_SIGNATURE = forms.hexadecimal(128)
+_TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
+_DOMAIN = b"inpatient ledger entry 2\x00"
 _START, _MIDDLE, _END = b'{"body":', b',"signature":"', b'"}'
 _TAIL = len(_MIDDLE) + 128 + len(_END)
+
+
+def _time(name: str, value: Any) -> str:
+    if not isinstance(value, str) or not _TIME.fullmatch(value):
+        forms.refuse(name, value, "a time such as 2026-01-31T23:59:59.000000Z")
+    return value
+
+
+def _content(name: str, value: Any) -> Any:
+    if not isinstance(value, dict):
+        forms.refuse(name, value, "an object")
+    return value
+
+
+@dataclass(frozen=True)
+class _Body(forms.Form):
+    """What is signed."""
+
+    version: int = forms.ruled(forms.constant(VERSION))
+    sequence: int = forms.ruled(forms.whole(0, MOST_ENTRIES))
+    time: str = forms.ruled(forms.Rule(_time))
+    hospital: str = forms.ruled(forms.text())
+    kind: str = forms.ruled(forms.one_of(*KINDS))
+    content: Mapping[str, Any] = forms.ruled(forms.Rule(_content))
+    previous: str = forms.ruled(forms.hexadecimal(64))
 
 
 @dataclass(frozen=True)
@@ -75,73 +104,6 @@ class Entry:
         return verifies(public, self.signature, _DOMAIN + self.line[len(_START) : -_TAIL])
 
 
-@dataclass(frozen=True)
-class Head:
-    """A hospital's signed word on how long its ledger is and what it holds.
-
-    Attributes:
-      hospital: Who keeps the ledger.
-      ledger: The ledger's identity: digest of its first line.
-      size: Number of lines.
-      root: RFC 6962 Merkle root of these lines, in hex.
-      signature: The hospital's, over the four others.
-    """
-
-    hospital: str
-    ledger: str
-    size: int
-    root: str
-    signature: str
-
-    @classmethod
-    def sign(cls, key: SigningKey, hospital: str, ledger: str, size: int, root: str) -> "Head":
-        """Sign a head."""
-        unsigned = cls(hospital, ledger, size, root, "")
-        return cls(hospital, ledger, size, root, key.sign(_HEAD_DOMAIN + unsigned.note))
-
-    @property
-    def note(self) -> bytes:
-        """The canonical bytes that are signed, and counter-signed."""
-        return encode(
-            {
-                "hospital": self.hospital,
-                "ledger": self.ledger,
-                "root": self.root,
-                "size": self.size,
-            }
-        )
-
-    def signed_by(self, public: str) -> bool:
-        """Whether the signature is that key's."""
-        return verifies(public, self.signature, _HEAD_DOMAIN + self.note)
-
-    def to_json(self) -> dict[str, Any]:
-        """Return plain JSON."""
-        return {
-            "hospital": self.hospital,
-            "ledger": self.ledger,
-            "size": self.size,
-            "root": self.root,
-            "signature": self.signature,
-        }
-
-    @classmethod
-    def from_json(cls, fields: Any) -> "Head":
-        """Read what ``to_json`` wrote.
-
-        Raises:
-          CorruptMessageError: Not a head.
-        """
-        try:
-            head = cls(**fields)
-        except TypeError as error:
-            raise CorruptMessageError(f"Expected a ledger's head: {error}.") from error
-        texts = (head.hospital, head.ledger, head.root, head.signature)
-        if not all(isinstance(text, str) for text in texts) or type(head.size) is not int:
-            raise CorruptMessageError(f"Expected a ledger's head, got {fields!r}.")
-        return head
-
-
 def compose(
     key: SigningKey,
     *,
@@ -152,21 +114,21 @@ def compose(
     content: Mapping[str, Any],
     previous: str,
 ) -> Entry:
-    """Write and sign an entry."""
-    body = encode(
-        {
-            "version": VERSION,
-            "sequence": sequence,
-            "time": time,
-            "hospital": hospital,
-            "kind": kind,
-            "content": content,
-            "previous": previous,
-        }
-    )
-    signature = key.sign(_DOMAIN + body)
-    line = _START + body + _MIDDLE + signature.encode() + _END
-    return Entry(sequence, time, hospital, kind, content, previous, signature, line)
+    """Write and sign an entry.
+
+    Raises:
+      InvalidInputError: The content is not of its kind's form, or too long for one line.
+    """
+    body = _Body(VERSION, sequence, time, hospital, kind, checked(kind, content), previous)
+    spelt = encode(body.to_json())
+    signature = key.sign(_DOMAIN + spelt)
+    line = _START + spelt + _MIDDLE + signature.encode() + _END
+    if len(line) > LONGEST_LINE:
+        raise InvalidInputError(
+            f"An entry of {len(line)} bytes is too long; at most {LONGEST_LINE} are read. Declare "
+            "a shorter schedule."
+        )
+    return Entry(sequence, time, hospital, kind, body.content, previous, signature, line)
 
 
 def parse(line: bytes) -> Entry:
@@ -175,38 +137,32 @@ def parse(line: bytes) -> Entry:
     Raises:
       CorruptMessageError: Any departure from what ``compose`` writes.
     """
+    if len(line) > LONGEST_LINE:
+        raise CorruptMessageError(
+            f"An entry of {len(line)} bytes is not read; at most {LONGEST_LINE} are."
+        )
     whole = decode(line)
     if not isinstance(whole, dict) or set(whole) != {"body", "signature"}:
         raise CorruptMessageError("Expected an entry with a body and a signature.")
-    body, signature = whole["body"], whole["signature"]
-    if not isinstance(body, dict) or set(body) != _BODY:
-        raise CorruptMessageError(f"Expected an entry with the fields {sorted(_BODY)}.")
-    if body["version"] != VERSION:
+    found = whole["body"]
+    version = found.get("version") if isinstance(found, dict) else None
+    if version != VERSION:
         raise CorruptMessageError(
-            f"The entry has version {body['version']!r}; this program reads version {VERSION}."
+            f"The entry has version {quoted(version)}; this program reads version {VERSION}."
         )
-    sound = (
-        type(body["sequence"]) is int
-        and isinstance(body["time"], str)
-        and _TIME.fullmatch(body["time"])
-        and isinstance(body["hospital"], str)
-        and isinstance(body["kind"], str)
-        and body["kind"] in KINDS
-        and isinstance(body["content"], dict)
-        and isinstance(body["previous"], str)
-        and _HEX.fullmatch(body["previous"])
-        and isinstance(signature, str)
-        and len(signature) == 128
-    )
-    if not sound:
-        raise CorruptMessageError("An entry's field has a value that its meaning forbids.")
+    try:
+        body = _Body.from_json(found)
+        signature = _SIGNATURE.check("signature", whole["signature"])
+        content = checked(body.kind, body.content)
+    except InvalidInputError as error:
+        raise CorruptMessageError(f"It is not of its form: {error}") from error
     return Entry(
-        body["sequence"],
-        body["time"],
-        body["hospital"],
-        body["kind"],
-        body["content"],
-        body["previous"],
+        body.sequence,
+        body.time,
+        body.hospital,
+        body.kind,
+        content,
+        body.previous,
         signature,
         line,
     )

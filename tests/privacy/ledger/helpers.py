@@ -1,5 +1,6 @@
 """What the ledger's tests share: events as plain JSON, a clock, and a ledger in a folder."""
 
+import json
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -7,6 +8,8 @@ from typing import Any
 
 from privacy.ledger import Budget, Ledger, SigningKey
 from privacy.ledger.accountant import RenyiOnly
+from privacy.ledger.log import entries
+from privacy.ledger.log.canonical import digest, encode
 
 KEY = SigningKey.generate()
 
@@ -61,3 +64,29 @@ def state(ledger: Ledger) -> tuple[object, ...]:
         positions,
         waiting,
     )
+
+
+def forged_line(key: SigningKey, body: dict[str, Any]) -> bytes:
+    """A line that its hospital signed and no writer of ours would write."""
+    spelt = encode(body)
+    signature = key.sign(entries._DOMAIN + spelt)
+    return b'{"body":' + spelt + b',"signature":"' + signature.encode() + b'"}'
+
+
+def forge(path: Path, key: SigningKey, sequence: int, **changes: Any) -> None:
+    """Rewrite one entry and re-sign everything after it, as only the hospital itself could."""
+    bodies = [json.loads(line)["body"] for line in path.read_bytes().splitlines()]
+    old = [digest(line) for line in path.read_bytes().splitlines()]
+    written = path.read_bytes().splitlines()[:sequence]
+    renamed: dict[str, str] = {}
+    for body in bodies[sequence:]:
+        number = body["sequence"]
+        if body["content"].get("entry") in renamed:
+            body["content"]["entry"] = renamed[body["content"]["entry"]]
+        if number == sequence:
+            body["content"] |= changes
+        if written:
+            body["previous"] = digest(written[-1])
+        written.append(forged_line(key, body))
+        renamed[old[number]] = digest(written[-1])
+    path.write_bytes(b"".join(line + b"\n" for line in written))

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,15 @@ from privacy.errors import (
 )
 from privacy.ledger import Budget, Entry, Ledger, Planned, Release, SigningKey
 from privacy.ledger.accountant import Accountant, Certified, Cost, RenyiOnly
+from privacy.ledger.samplers import (
+    AllPatients,
+    FixedSize,
+    Poisson,
+    Sampler,
+    Shuffled,
+    TruncatedPoisson,
+    claimed,
+)
 from tests.privacy.ledger.helpers import KEY, gaussian, make, public, reopen, state, ticking
 
 STEP = gaussian(40.0)
@@ -192,18 +202,117 @@ def test_public_releases_cost_nothing_but_need_a_reason() -> None:
 
 def test_the_sampler_that_runs_is_the_sampler_that_is_accounted() -> None:
     ledger = Ledger.in_memory(budget=Budget(1.0))
-    release = Release("update", STEP, declared_sampler="poisson 0.1", actual_sampler="shuffled")
+    release = Release("update", STEP, declared_sampler=Poisson(0.1), actual_sampler=Shuffled(10))
     with pytest.raises(RefusedError, match="shuffled"):
         ledger.spend(release)
     assert kinds(ledger) == ["opening", "refusal"]
 
 
-def test_an_event_that_claims_sampling_needs_a_sampler_that_samples() -> None:
-    ledger = Ledger.in_memory(budget=Budget(1.0), accountant=RenyiOnly())
-    event = {"type": "PoissonSampledDpEvent", "sampling_probability": 0.1, "event": STEP}
-    with pytest.raises(RefusedError, match="claims Poisson sampling"):
-        ledger.spend(Release("update", event, declared_sampler="all", actual_sampler="all"))
-    ledger.spend(Release("update", event, declared_sampler="poisson", actual_sampler="poisson"))
+SAMPLED: list[tuple[dict[str, Any], Sampler]] = [
+    ({"type": "PoissonSampledDpEvent", "sampling_probability": 0.1, "event": STEP}, Poisson(0.1)),
+    (
+        {
+            "type": "SampledWithoutReplacementDpEvent",
+            "source_dataset_size": 100,
+            "sample_size": 10,
+            "event": STEP,
+        },
+        FixedSize(10, 100),
+    ),
+    (
+        {
+            "type": "TruncatedSubsampledGaussianDpEvent",
+            "dataset_size": 100,
+            "sampling_probability": 0.1,
+            "truncated_batch_size": 20,
+            "noise_multiplier": 40.0,
+        },
+        TruncatedPoisson(0.1, 100, 20),
+    ),
+    ({"type": "ShuffledBatchesDpEvent", "batches": 10, "event": STEP}, Shuffled(10)),
+]
+OTHERS: list[Sampler] = [
+    AllPatients(),
+    Poisson(0.2),
+    FixedSize(11, 100),
+    FixedSize(10, 99),
+    TruncatedPoisson(0.1, 100, 21),
+    TruncatedPoisson(0.1, 101, 20),
+    TruncatedPoisson(0.2, 100, 20),
+    Shuffled(9),
+]
+
+
+@pytest.mark.parametrize(("event", "own"), SAMPLED)
+@pytest.mark.parametrize("wrap", [False, True])
+def test_an_event_that_claims_sampling_needs_that_very_sampler(
+    event: dict[str, Any], own: Sampler, wrap: bool
+) -> None:
+    ledger = Ledger.in_memory(budget=Budget(100.0))
+    if wrap:
+        inner = {"type": "SelfComposedDpEvent", "count": 2, "event": event}
+        event = {"type": "ComposedDpEvent", "events": [STEP, inner]}
+    assert claimed(event) == (own,)
+    others = [*OTHERS, *(sampler for _, sampler in SAMPLED if sampler != own)]
+    for other in others:
+        with pytest.raises(RefusedError, match="its event claims"):
+            ledger.spend(Release("update", event, declared_sampler=other, actual_sampler=other))
+    release = Release("update", event, declared_sampler=own, actual_sampler=own)
+    with suppress(BudgetExceededError):  # no Rényi divergence is known for some of them
+        ledger.spend(release)
+    assert "sampler" not in list(ledger.entries())[-1].content.get("why", "")
+
+
+@pytest.mark.parametrize(
+    "sampler",
+    [
+        "poisson",
+        "not poisson",
+        None,
+        1,
+        {"sampler": "not poisson"},
+        {"sampler": "poisson"},
+        {"sampler": "poisson", "probability": "0.1"},
+        {"sampler": "poisson", "probability": True},
+        {"sampler": "poisson", "probability": 1.5},
+        {"sampler": "all", "probability": 0.1},
+        {"sampler": "fixed size", "size": 11, "of": 10},
+        {"sampler": "fixed size", "size": 0.5, "of": 10},
+    ],
+)
+def test_a_sampler_is_a_type_and_no_word(sampler: Any) -> None:
+    content = Release("update", STEP).to_json()
+    with pytest.raises(InvalidInputError):
+        Release.from_json(content | {"declared_sampler": sampler})
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        {"type": "ComposedDpEvent", "events": []},
+        {"type": "SelfComposedDpEvent", "count": 0, "event": STEP},
+        {"type": "PoissonSampledDpEvent", "sampling_probability": 0, "event": STEP},
+        {"type": "ComposedDpEvent", "events": [public(), public()]},
+        {"type": "ShuffledBatchesDpEvent", "batches": 3, "event": public()},
+        {
+            "type": "SampledWithoutReplacementDpEvent",
+            "source_dataset_size": 100,
+            "sample_size": 0,
+            "event": STEP,
+        },
+        {
+            "type": "TruncatedSubsampledGaussianDpEvent",
+            "dataset_size": 100,
+            "sampling_probability": 0,
+            "truncated_batch_size": 20,
+            "noise_multiplier": 40.0,
+        },
+    ],
+)
+def test_an_event_that_does_nothing_goes_by_its_own_name(event: dict[str, Any]) -> None:
+    ledger = Ledger.in_memory(budget=Budget(1.0))
+    with pytest.raises(RefusedError, match="does nothing to any patient"):
+        ledger.spend(Release("update", event, reason="because"))
 
 
 def test_an_event_that_claims_noise_needs_noise() -> None:

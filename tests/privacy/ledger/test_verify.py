@@ -21,11 +21,11 @@ from privacy.ledger import (
 )
 from privacy.ledger import verify as verify_
 from privacy.ledger.accountant import RenyiOnly
-from privacy.ledger.log.entries import Entry, compose, parse
-from tests.privacy.ledger.helpers import gaussian, ticking
+from tests.privacy.ledger.helpers import forge, gaussian, ticking
 
 NAMES = ("north", "south", "west")
 STEP = gaussian(40.0)
+SIX = {"type": "SelfComposedDpEvent", "count": 6, "event": gaussian(100.0)}
 BOTH = (RenyiOnly(), RenyiOnly())
 
 
@@ -84,35 +84,6 @@ def failures(verdict: Verdict) -> list[str]:
 
 def lines_of(path: Path) -> list[bytes]:
     return path.read_bytes().splitlines(keepends=True)
-
-
-def forge(path: Path, key: SigningKey, sequence: int, **changes: Any) -> None:
-    """Rewrite one entry and re-sign everything after it, as only the hospital itself could."""
-    entries = [_parse(line) for line in lines_of(path)]
-    previous = entries[sequence].previous
-    written = [entry.line for entry in entries[:sequence]]
-    renamed: dict[str, str] = {}
-    for entry in entries[sequence:]:
-        content = dict(entry.content)
-        if content.get("entry") in renamed:
-            content["entry"] = renamed[content["entry"]]
-        content |= changes if entry.sequence == sequence else {}
-        again = compose(
-            key,
-            sequence=entry.sequence,
-            time=entry.time,
-            hospital=entry.hospital,
-            kind=entry.kind,
-            content=content,
-            previous=previous,
-        )
-        previous = renamed[entry.digest] = again.digest
-        written.append(again.line)
-    path.write_bytes(b"".join(line + b"\n" for line in written))
-
-
-def _parse(line: bytes) -> Entry:
-    return parse(line.removesuffix(b"\n"))
 
 
 def test_a_run_that_kept_its_budget_is_verified(tmp_path: Path) -> None:
@@ -183,16 +154,35 @@ def test_a_rewrite_that_drops_its_own_checkpoint_is_found_by_the_others(tmp_path
     [
         (2, {"event": gaussian(10.0)}, "rule"),
         (2, {"position": 2}, "rule"),
-        (2, {"filter": "public"}, "rule"),
+        (2, {"filter": "public"}, "unknown fields"),
         (2, {"noise_source": "seeded"}, "protects nobody"),
-        (2, {"actual_sampler": "shuffled"}, "sampler"),
+        (2, {"actual_sampler": {"sampler": "shuffled", "batches": 10}}, "sampler"),
+        (2, {"actual_sampler": "all"}, "a sampler among"),
         (2, {"noise_source": "none"}, "no noise is added"),
         (2, {"clip_norm_source": "batch median"}, "constant"),
-        (1, {"filter": "adaptive"}, "rule"),
+        (1, {"filter": "adaptive"}, "form Added"),
         (1, {"repeats": 1000}, "epsilon would become"),
         (3, {"digest": "0" * 64}, "bytes kept"),
         (3, {"entry": "0" * 64}, "seals no release"),
-        (0, {"budgets": []}, "lacks"),
+        (0, {"budgets": []}, "a list of 1 to 2"),
+        (1, {"schedule": [{"kind": "update", "event": STEP, "count": -10}]}, "whole number"),
+        (1, {"schedule": [{"kind": "update", "event": STEP, "count": 0.1}]}, "whole number"),
+        (1, {"schedule": [{"kind": "update", "event": STEP, "count": True}]}, "whole number"),
+        (1, {"schedule": [{"kind": "update", "event": STEP, "count": "3"}]}, "whole number"),
+        (1, {"repeats": -1}, "whole number"),
+        (1, {"repeats": 10**12}, "whole number"),
+        (2, {"event": SIX | {"count": -10}}, "count=-10"),
+        (2, {"event": SIX | {"count": 0.9}}, "count=0.9"),
+        (2, {"event": SIX | {"count": "6"}}, "count='6'"),
+        (2, {"event": STEP | {"noise_multiplier": "40"}}, "noise_multiplier='40'"),
+        (2, {"event": {"type": "HopeDpEvent"}}, "HopeDpEvent"),
+        (2, {"round": "1\nOK: north: all is well"}, "whole number"),
+        (2, {"kind": "update\x1b[2K"}, "control characters"),
+        (2, {"kind": "x" * 65}, "64 characters"),
+        (2, {"details": {"patients": "x" * 501}}, "500 characters"),
+        (2, {"details": {"patients": ["x"]}}, "details"),
+        (2, {"clip_norm": -1.0}, "clip_norm"),
+        (2, {"nonce": "ab"}, "unknown fields"),
     ],
 )
 def test_what_a_hospital_may_sign_but_not_do_is_found(
@@ -203,6 +193,28 @@ def test_what_a_hospital_may_sign_but_not_do_is_found(
     forge(path, keys["north"], sequence, **change)
     found = failures(verify(path, trust=trust))
     assert any(reason in line for line in found), found
+    assert all(line.isprintable() for line in found)
+
+
+@pytest.mark.parametrize(
+    ("sequence", "change"),
+    [
+        (1, {"schedule": [{"kind": "update", "event": STEP, "count": -10}]}),
+        (1, {"repeats": 0.5}),
+        (2, {"event": SIX | {"count": -10}}),
+        (2, {"details": {"patients": "x" * 501}}),
+        (3, {"bytes": -1}),
+        (0, {"budgets": []}),
+    ],
+)
+def test_a_hospital_cannot_go_on_with_a_ledger_that_it_forged(
+    tmp_path: Path, sequence: int, change: dict[str, Any]
+) -> None:
+    _, keys = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "north.jsonl"
+    forge(path, keys["north"], sequence, **change)
+    with pytest.raises(CorruptMessageError, match="not of its form"):
+        Ledger.open(path, key=keys["north"]).spend(Release("update", STEP))
 
 
 def test_a_told_epsilon_that_is_not_the_events_is_found(tmp_path: Path) -> None:
@@ -330,7 +342,7 @@ def test_a_manifest_of_another_form_is_not_read(tmp_path: Path) -> None:
 GOLDEN = Path(__file__).parents[2] / "golden" / "ledger"
 
 
-def test_a_ledger_of_version_1_stays_readable_and_means_the_same() -> None:
+def test_a_ledger_of_version_2_stays_readable_and_means_the_same() -> None:
     trust = load_trust(GOLDEN / "trust.json")
     verdict = verify_([GOLDEN], trust)
     assert failures(verdict) == []

@@ -1,0 +1,219 @@
+"""What stands in an entry, kind by kind: the forms that a writer fills in and a reader accepts.
+
+``checked`` is the one way into an entry and out of one (``privacy.ledger.log.entries``): whoever
+forges a line of his own ledger, with his own key, writes a form or writes nothing.
+
+>>> checked("sealed", {"release": -1, "entry": "0" * 64, "bytes": 1, "digest": "0" * 64})
+Traceback (most recent call last):
+    ...
+privacy.errors.InvalidInputError: Expected release=-1 to be a whole number from 0 to ...
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import Any
+
+from privacy.errors import InvalidInputError
+from privacy.ledger.accountant import Cost
+from privacy.ledger.forms import (
+    NAME,
+    Form,
+    Rule,
+    facts,
+    form,
+    hexadecimal,
+    listed,
+    mapping,
+    number,
+    one_of,
+    refuse,
+    ruled,
+    text,
+    whole,
+)
+from privacy.ledger.log.heads import Head
+from privacy.ledger.requests import Budget, Release, Schedule
+
+__all__ = ["MOST_ENTRIES", "MOST_HOSPITALS", "checked"]
+
+MOST_ENTRIES = 2**32
+MOST_HOSPITALS = 10_000
+_MOST_BYTES = 2**40  # of one payload
+_ORDER = whole(2, 2**16)
+_DIGEST, _SIGNATURE = hexadecimal(64), hexadecimal(128)
+
+
+@dataclass(frozen=True)
+class Allowed(Budget):
+    """A budget with the Rényi order at which unplanned releases add up."""
+
+    order: int = ruled(_ORDER, 2)
+
+    @property
+    def budget(self) -> Budget:
+        """The budget alone."""
+        return Budget(self.epsilon, self.delta, self.unit, self.relation)
+
+
+@dataclass(frozen=True)
+class Opening(Form):
+    """Who keeps a ledger, its budgets, and who may counter-sign it."""
+
+    public_key: str = ruled(_DIGEST)
+    budgets: tuple[Allowed, ...] = ruled(listed(form(Allowed), least=1, most=2))
+    enrolled: Mapping[str, str] = ruled(mapping(text(), _DIGEST, most=MOST_HOSPITALS))
+    context: Mapping[str, Any] = ruled(facts())
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        units = [allowed.unit for allowed in self.budgets]
+        if len(set(units)) < len(units):
+            raise InvalidInputError(f"Expected at most one budget for each unit, got {units}.")
+
+
+@dataclass(frozen=True)
+class Sealed(Form):
+    """Size and digest of the bytes that a release became."""
+
+    release: int = ruled(whole(0, MOST_ENTRIES))
+    entry: str = ruled(_DIGEST)
+    bytes: int = ruled(whole(0, _MOST_BYTES))
+    digest: str = ruled(_DIGEST)
+
+
+@dataclass(frozen=True)
+class Recovered(Form):
+    """A torn line that a crash left, moved aside."""
+
+    bytes: int = ruled(whole(0, _MOST_BYTES))
+    digest: str = ruled(_DIGEST)
+    moved_to: str = ruled(text(4 * NAME))
+
+
+@dataclass(frozen=True)
+class Checkpoint(Form):
+    """Root of all lines before this one."""
+
+    size: int = ruled(whole(1, MOST_ENTRIES))
+    root: str = ruled(_DIGEST)
+
+
+@dataclass(frozen=True)
+class Witness(Form):
+    """Another hospital's head, counter-signed here."""
+
+    head: Head = ruled(form(Head))
+
+
+@dataclass(frozen=True)
+class Countersigned(Form):
+    """The counter-signatures of a head of this ledger."""
+
+    head: Head = ruled(form(Head))
+    signatures: Mapping[str, str] = ruled(mapping(text(), _SIGNATURE, least=1, most=MOST_HOSPITALS))
+
+
+# -- what a filter granted, beside what was asked ------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Free(Form):
+    """``public`` or ``unlimited``: nothing is counted."""
+
+
+@dataclass(frozen=True)
+class Placed(Form):
+    """``planned``: a place in a schedule."""
+
+    plan: int = ruled(whole(0, MOST_ENTRIES))
+    position: int = ruled(whole(0, 2**53))
+
+
+@dataclass(frozen=True)
+class Added(Form):
+    """``adaptive``: the running divergence, and the epsilon that it proves."""
+
+    order: int = ruled(_ORDER)
+    divergence: float = ruled(number(infinite=True))
+    epsilon: float = ruled(number(infinite=True))
+
+
+@dataclass(frozen=True)
+class Fixed(Form):
+    """``fixed schedule``: the cost of all schedules so far."""
+
+    interval: Cost = ruled(form(Cost))
+
+
+_RELEASES = {"public": Free, "unlimited": Free, "planned": Placed, "adaptive": Added}
+_PLANS = {"unlimited": Free, "adaptive": Added, "fixed schedule": Fixed}
+
+
+def _granted(what: type[Form], grants: Mapping[str, type[Form]], content: Any) -> dict[str, Any]:
+    """Check a request and what the filter said to it, which stand side by side."""
+    if not isinstance(content, Mapping):
+        refuse("content", content, "an object")
+    rule = content.get("filter")
+    if not isinstance(rule, str) or rule not in grants:
+        refuse("filter", rule, f"one of {', '.join(grants)}")
+    own = set(what.__dataclass_fields__)
+    asked = {name: value for name, value in content.items() if name in own}
+    said = {n: value for n, value in content.items() if n not in own and n != "filter"}
+    grant = grants[rule].from_json(said)
+    return what.from_json(asked).to_json() | {"filter": rule} | grant.to_json()
+
+
+@dataclass(frozen=True)
+class _Over(Form):
+    """Epsilon before and with a request that would pass the budget."""
+
+    spent: float = ruled(number(infinite=True))
+    asked: float = ruled(number(infinite=True))
+
+
+@dataclass(frozen=True)
+class _Refused(Form):
+    """A request that was refused; nothing was read."""
+
+    what: str = ruled(one_of("release", "plan"))
+    request: Mapping[str, Any] = ruled(Rule(lambda _, value: value))
+    why: str = ruled(text(4000))
+
+
+def _refusal(content: Any) -> dict[str, Any]:
+    if not isinstance(content, Mapping):
+        refuse("content", content, "an object")
+    over = {name: value for name, value in content.items() if name in ("spent", "asked")}
+    refused = _Refused.from_json({n: v for n, v in content.items() if n not in over})
+    kind = Release if refused.what == "release" else Schedule
+    told = refused.to_json() | {"request": kind.from_json(refused.request).to_json()}
+    return told | (_Over.from_json(over).to_json() if over else {})
+
+
+_FORMS: Mapping[str, type[Form]] = MappingProxyType(
+    {
+        "opening": Opening,
+        "sealed": Sealed,
+        "recovered": Recovered,
+        "checkpoint": Checkpoint,
+        "witness": Witness,
+        "countersigned": Countersigned,
+    }
+)
+
+
+def checked(kind: str, content: Any) -> dict[str, Any]:
+    """Return an entry's content as plain JSON, every field of it read and found in its range.
+
+    Raises:
+      InvalidInputError: A field is missing, unknown, or breaks its rule.
+    """
+    match kind:
+        case "plan":
+            return _granted(Schedule, _PLANS, content)
+        case "release":
+            return _granted(Release, _RELEASES, content)
+        case "refusal":
+            return _refusal(content)
+    return _FORMS[kind].from_json(content).to_json()

@@ -1,0 +1,194 @@
+"""How patients are drawn, as types: what an event claims is held against what would run.
+
+>>> from privacy.ledger.samplers import AllPatients, Poisson, claimed
+>>> claimed({"type": "PoissonSampledDpEvent", "sampling_probability": 0.1,
+...          "event": {"type": "GaussianDpEvent", "noise_multiplier": 1.0}})
+(Poisson(probability=0.1),)
+>>> str(AllPatients()), str(Poisson(0.1))
+('all patients', 'each patient with probability 0.1')
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from privacy.errors import InvalidInputError
+from privacy.ledger.forms import Form, Rule, number, refuse, ruled, whole
+
+__all__ = [
+    "AllPatients",
+    "FixedSize",
+    "Poisson",
+    "Sampler",
+    "Shuffled",
+    "TruncatedPoisson",
+    "claimed",
+    "mismatch",
+    "sampler",
+]
+
+_MOST = 2**53
+
+
+@dataclass(frozen=True)
+class AllPatients(Form):
+    """Every patient, every time."""
+
+    def __str__(self) -> str:
+        return "all patients"
+
+
+@dataclass(frozen=True)
+class Poisson(Form):
+    """Each patient on its own, with one probability.
+
+    Attributes:
+      probability: In [0, 1].
+    """
+
+    probability: float = ruled(number(0.0, 1.0))
+
+    def __str__(self) -> str:
+        return f"each patient with probability {self.probability:g}"
+
+
+@dataclass(frozen=True)
+class FixedSize(Form):
+    """So many patients, none twice, every set alike.
+
+    Attributes:
+      size: How many are drawn.
+      of: From how many.
+    """
+
+    size: int = ruled(whole(0, _MOST))
+    of: int = ruled(whole(1, _MOST))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.size > self.of:
+            refuse("size", self.size, f"at most of={self.of}: none is drawn twice")
+
+    def __str__(self) -> str:
+        return f"{self.size} of {self.of} patients"
+
+
+@dataclass(frozen=True)
+class TruncatedPoisson(Form):
+    """Poisson sampling; if more than ``most`` were drawn, a random ``most`` of them are kept.
+
+    Attributes:
+      probability: As in ``Poisson``.
+      of: Patients to draw from.
+      most: Largest batch.
+    """
+
+    probability: float = ruled(number(0.0, 1.0))
+    of: int = ruled(whole(1, _MOST))
+    most: int = ruled(whole(1, _MOST))
+
+    def __str__(self) -> str:
+        return f"each of {self.of} patients with probability {self.probability:g}, {self.most} kept"
+
+
+@dataclass(frozen=True)
+class Shuffled(Form):
+    """All patients in an order that nobody sees, cut into batches of one size.
+
+    Attributes:
+      batches: How many batches make one pass.
+    """
+
+    batches: int = ruled(whole(1, _MOST))
+
+    def __str__(self) -> str:
+        return f"one of {self.batches} shuffled batches"
+
+
+Sampler = AllPatients | Poisson | FixedSize | TruncatedPoisson | Shuffled
+_NAMES: Mapping[str, type[Sampler]] = {
+    "all": AllPatients,
+    "poisson": Poisson,
+    "fixed size": FixedSize,
+    "truncated poisson": TruncatedPoisson,
+    "shuffled": Shuffled,
+}
+_SPELT = {kind: name for name, kind in _NAMES.items()}
+
+
+def sampler() -> Rule:
+    """A sampler; plain JSON names it under ``"sampler"``, beside its numbers."""
+
+    def check(name: str, value: Any) -> Sampler:
+        if type(value) not in _SPELT:
+            refuse(name, value, "a sampler, such as AllPatients() or Poisson(0.1)")
+        found: Sampler = value
+        return found
+
+    def read(name: str, value: Any) -> Sampler:
+        word = value.get("sampler") if isinstance(value, Mapping) else None
+        if not isinstance(word, str) or word not in _NAMES:
+            refuse(name, value, f"a sampler among {', '.join(_NAMES)}")
+        return _NAMES[word].from_json({k: v for k, v in value.items() if k != "sampler"})
+
+    def write(value: Sampler) -> dict[str, Any]:
+        return {"sampler": _SPELT[type(value)], **value.to_json()}
+
+    return Rule(check, read, write)
+
+
+def claimed(event: Mapping[str, Any]) -> tuple[Sampler, ...]:
+    """Every distinct sampler that stands in an event (plain JSON), in order.
+
+    Raises:
+      InvalidInputError: One has numbers that no sampler has.
+    """
+    found: dict[Sampler, None] = {}
+    waiting: list[Any] = [event]
+    while waiting:
+        node = waiting.pop()
+        own = _of(node)
+        if own is not None:
+            found[own] = None
+        waiting += [
+            *reversed(node.get("events", ())),
+            *([node["event"]] if "event" in node else []),
+        ]
+    return tuple(found)
+
+
+def _of(node: Mapping[str, Any]) -> Sampler | None:
+    match node["type"]:
+        case "PoissonSampledDpEvent":
+            return Poisson(node["sampling_probability"])
+        case "SampledWithoutReplacementDpEvent":
+            return FixedSize(node["sample_size"], node["source_dataset_size"])
+        case "TruncatedSubsampledGaussianDpEvent":
+            return TruncatedPoisson(
+                node["sampling_probability"], node["dataset_size"], node["truncated_batch_size"]
+            )
+        case "ShuffledBatchesDpEvent":
+            return Shuffled(node["batches"])
+    if "Sampled" in node["type"] or "Shuffled" in node["type"]:
+        raise InvalidInputError(
+            f"The event {node['type']} draws patients in a way that the ledger has no sampler for."
+        )
+    return None
+
+
+def mismatch(event: Mapping[str, Any], declared: Sampler, actual: Sampler) -> str:
+    """Why an event must not be accounted for with these samplers; empty if it may.
+
+    An event without any sampling claims no amplification, so it covers every sampler that takes a
+    patient at most once a release. An event with sampling covers that very sampler: its kind, its
+    probability and its sizes.
+    """
+    if declared != actual:
+        return (
+            f"the declared sampler is {declared} but {actual} would run, and the account covers "
+            "the declared one"
+        )
+    wrong = [own for own in claimed(event) if own != actual]
+    if wrong:
+        return f"its event claims {wrong[0]}, but the sampler is {actual}"
+    return ""
