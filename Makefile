@@ -6,7 +6,7 @@ OUT ?= results/demo
 PACKAGES := privacy aggregation attacks experiments paper tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser nightly audit bench bench-federation lint format lock paper clean
+.PHONY: help setup demo test test-browser test-postgres nightly audit bench bench-federation lint format lock paper clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -32,6 +32,9 @@ test: setup ## all tests that need Python alone
 
 test-browser: setup ## the auditor's page in headless Chromium (Debian: chromium fonts-noto-cjk)
 	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q -m browser
+
+test-postgres: setup ## hospitals' tables from a PostgreSQL of the tests' own (Debian: postgresql)
+	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q -m postgres
 
 nightly: setup ## hours of hunting: kills, tamperings, random Hypothesis
 	@HYPOTHESIS_PROFILE=hunt $(BIN)/python -m pytest -q -m nightly

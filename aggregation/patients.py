@@ -4,15 +4,23 @@ The schema holds public clinical constants only: nothing in it was computed from
 patients, so it costs no privacy budget and everybody, the attacker included, has it.
 """
 
-from dataclasses import dataclass, field
+import hashlib
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Literal
 
 import numpy as np
+import rfc8785
 from jaxtyping import Bool, Float, Int
 
 from privacy._validate import finite_array
 from privacy.errors import InvalidInputError
 
-__all__ = ["Column", "Patients", "Schema"]
+__all__ = ["Column", "Field", "Patients", "Schema"]
+
+_LONGEST_NAME = 64  # characters of a column's, a level's or a unit's name: they stand in tables
 
 
 @dataclass(frozen=True)
@@ -42,11 +50,170 @@ class Column:
 
 
 @dataclass(frozen=True)
+class Field:
+    """What a hospital records of a patient, before it becomes one column or several.
+
+    A field with ``levels`` is dummy-coded, one with ``mean`` and ``sd`` is a number, any other is
+    yes or no. All constants are public, in clinical units, and never computed from patients.
+
+    Attributes:
+      name: Of the field; its columns are ``name``, or ``name=level``.
+      unit: In which a number is given; ``factor`` of a hospital's own table leads to it.
+      mean: Subtracted; what a missing number becomes.
+      sd: Divided by.
+      low: Smallest plausible value; a table with values below is refused.
+      high: Largest plausible value; a table with values above is refused.
+      step: Grid of the values as recorded.
+      clip: Whether values outside [low, high] are moved to the nearer end instead of refused.
+      levels: Names of the levels, the reference first; a missing one becomes the reference.
+      missing: ``constant``: as said above (yes or no: no); ``indicator``: that, and a column
+        ``name missing`` after all others; ``refuse``: no value may be missing.
+
+    Raises:
+      InvalidInputError: Constants contradict each other or are left out in part.
+    """
+
+    name: str
+    unit: str = ""
+    mean: float | None = None
+    sd: float | None = None
+    low: float | None = None
+    high: float | None = None
+    step: float = 1.0
+    clip: bool = False
+    levels: tuple[str, ...] = ()
+    missing: Literal["constant", "indicator", "refuse"] = "constant"
+
+    def __post_init__(self) -> None:
+        for name in (self.name, *self.levels, *((self.unit,) if self.unit else ())):
+            if not 0 < len(name) <= _LONGEST_NAME or not name.isprintable() or name != name.strip():
+                raise InvalidInputError(
+                    f"Expected a name of 1 to {_LONGEST_NAME} printable characters without spaces "
+                    f"around, got {name[:80]!r}."
+                )
+        constants = (self.mean, self.sd, self.low, self.high)
+        if self.levels:
+            if any(c is not None for c in constants) or self.clip:
+                raise InvalidInputError(f"{self.name} has levels, so neither constants nor clip.")
+            if len(set(self.levels)) != len(self.levels) or len(self.levels) < 2:
+                raise InvalidInputError(
+                    f"{self.name} needs two or more different levels, the reference first."
+                )
+        elif any(c is not None for c in constants):
+            self._check_number()
+        elif self.clip or self.step != 1.0:
+            raise InvalidInputError(
+                f"{self.name} is yes or no (it has no mean), so neither clip nor step."
+            )
+
+    def _check_number(self) -> None:
+        lacking = [n for n in ("mean", "sd", "low", "high") if getattr(self, n) is None]
+        if lacking:
+            raise InvalidInputError(
+                f"{self.name} is a number and lacks {', '.join(lacking)}: public constants from "
+                "the literature, never from the patients."
+            )
+        column = self.columns[0]
+        if not (column.sd > 0 and column.low < column.high and column.step > 0) or not all(
+            math.isfinite(v) for v in (column.mean, column.sd, column.low, column.high, column.step)
+        ):
+            raise InvalidInputError(
+                f"{self.name} needs sd > 0, step > 0 and low < high, got sd={self.sd:g}, "
+                f"step={self.step:g}, low={self.low:g} and high={self.high:g}."
+            )
+
+    @property
+    def number(self) -> bool:
+        """Whether it is a number: neither levels nor yes or no."""
+        return self.mean is not None
+
+    @property
+    def columns(self) -> tuple[Column, ...]:
+        """Its columns, but for an indicator of missing values."""
+        if self.levels:
+            return tuple(Column(f"{self.name}={lv}", group=self.name) for lv in self.levels[1:])
+        if self.mean is None or self.sd is None or self.low is None or self.high is None:
+            return (Column(self.name),)
+        return (
+            Column(
+                self.name,
+                self.mean,
+                self.sd,
+                low=self.low,
+                high=self.high,
+                step=self.step,
+                binary=False,
+            ),
+        )
+
+
+@dataclass(frozen=True)
 class Schema:
-    """What the columns mean, in order."""
+    """What the columns mean, in order.
+
+    Attributes:
+      columns: Of the feature matrix.
+      outcome: What an outcome of 1 means.
+      fields: What the columns were made of, where a table is read by it.
+      score: A published score that needs no training: the sum of columns (standardised) times
+        these constants; empty where there is none.
+
+    Raises:
+      InvalidInputError: Two columns of one name, or a score of a column that is not there.
+    """
 
     columns: tuple[Column, ...]
     outcome: str
+    fields: tuple[Field, ...] = ()
+    score: Mapping[str, float] = field(default_factory=dict, hash=False)
+
+    def __post_init__(self) -> None:
+        twice = sorted({n for n in self.names if self.names.count(n) > 1})
+        if twice:
+            raise InvalidInputError(f"The schema has more than one column {', '.join(twice)}.")
+        unknown = sorted(set(self.score) - set(self.names))
+        if unknown:
+            raise InvalidInputError(
+                f"The score weighs {', '.join(unknown)}, which the schema lacks; it has "
+                f"{', '.join(self.names)}."
+            )
+
+    @classmethod
+    def of_fields(
+        cls, outcome: str, fields: tuple[Field, ...], score: Mapping[str, float] | None = None
+    ) -> "Schema":
+        """Return the schema of some fields: their columns in order, indicators at the end."""
+        columns = [column for one in fields for column in one.columns]
+        columns += [Column(f"{f.name} missing") for f in fields if f.missing == "indicator"]
+        return cls(tuple(columns), outcome, fields, dict(score or {}))
+
+    @classmethod
+    def from_toml(cls, path: Path | str) -> "Schema":
+        """Read a schema from its file (``aggregation.data.schema`` says what may stand there).
+
+        Raises:
+          InvalidInputError: The file can't be read, holds an unknown key or breaks a rule.
+        """
+        from aggregation.data.schema import read_schema
+
+        return read_schema(Path(path))
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of everything that the schema says, in its RFC 8785 form; hex."""
+        return hashlib.sha256(rfc8785.dumps(asdict(self))).hexdigest()
+
+    def scores(
+        self, features: Float[np.ndarray, "patients features"]
+    ) -> Float[np.ndarray, "patients"]:
+        """Return each patient's published score.
+
+        Raises:
+          InvalidInputError: The schema has none.
+        """
+        if not self.score:
+            raise InvalidInputError("This schema holds no published score; add one under [score].")
+        return np.asarray(features @ np.array([self.score.get(name, 0.0) for name in self.names]))
 
     def __len__(self) -> int:
         return len(self.columns)

@@ -6,55 +6,17 @@
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int
 
+from aggregation.data.cohort import Cohort
 from aggregation.patients import Column, Patients, Schema
 from privacy._validate import natural
 from privacy.errors import InvalidInputError
 
 __all__ = ["Cohort", "Fold", "folds"]
-
-
-@dataclass(frozen=True)
-class Cohort:
-    """Hospitals that share one schema.
-
-    Attributes:
-      name: What ``load`` was asked for.
-      hospitals: Each hospital's patients, in the cohort's order.
-      schema: What the columns mean; public constants only.
-      tiers: The tier of each hospital, where the cohort has tiers.
-
-    Raises:
-      InvalidInputError: No hospital, one whose columns are not the schema's, or one without tier
-        where others have one.
-    """
-
-    name: str
-    hospitals: Mapping[str, Patients]
-    schema: Schema
-    tiers: Mapping[str, str] = field(default_factory=dict)
-
-    def __post_init__(self) -> None:
-        if not self.hospitals:
-            raise InvalidInputError(f"Cohort {self.name!r} has no hospital; give it at least one.")
-        for hospital, patients in self.hospitals.items():
-            if patients.features.shape[1] != len(self.schema):
-                raise InvalidInputError(
-                    f"Hospital {hospital!r} of cohort {self.name!r} has "
-                    f"{patients.features.shape[1]} columns, the schema {len(self.schema)}."
-                )
-
-        if self.tiers and self.tiers.keys() != self.hospitals.keys():
-            raise InvalidInputError(f"Cohort {self.name!r} lacks the tier of some hospital.")
-
-    @property
-    def sizes(self) -> tuple[int, ...]:
-        """Number of patients of each hospital, in order."""
-        return tuple(len(p) for p in self.hospitals.values())
 
 
 @dataclass(frozen=True)

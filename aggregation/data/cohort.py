@@ -1,0 +1,210 @@
+"""Several hospitals that share one schema, and ``cohort.toml``, which lists them for experiments.
+
+::
+
+    name = "stroke"
+    schema = "schema.toml"
+    public = false                    # the default; true: anybody may have the tables
+
+    [sites]                           # each hospital's own table.toml
+    north = "north.toml"
+    south = {table = "south.toml", tier = "clinic"}
+
+    # or one table with a site column:  table = "table.toml"  and  [tiers] north = "clinic"
+"""
+
+import hashlib
+import hmac
+import os
+import struct
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from aggregation.data._toml import STRICT, read_toml
+from aggregation.data.names import site_name
+from aggregation.data.tables import read_sites, read_table
+from aggregation.patients import Patients, Schema
+from privacy.errors import InvalidInputError
+
+__all__ = ["Cohort", "CohortFile", "SiteFile", "local_key", "read_cohort_file"]
+
+_MOST_SITES = 100_000
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Cohort:
+    """Hospitals that share one schema.
+
+    Attributes:
+      name: What it is called.
+      hospitals: Each hospital's patients, in the cohort's order.
+      schema: What the columns mean; public constants only.
+      tiers: The tier of each hospital, where the cohort has tiers.
+      public: Whether anybody may have the tables, so that their plain digest tells nothing.
+
+    Raises:
+      InvalidInputError: No hospital, one whose columns are not the schema's, or one without tier
+        where others have one.
+    """
+
+    name: str
+    hospitals: Mapping[str, Patients]
+    schema: Schema
+    tiers: Mapping[str, str] = field(default_factory=dict)
+    public: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.hospitals:
+            raise InvalidInputError(f"Cohort {self.name!r} has no hospital; give it at least one.")
+        for hospital, patients in self.hospitals.items():
+            if patients.features.shape[1] != len(self.schema):
+                raise InvalidInputError(
+                    f"Hospital {hospital!r} of cohort {self.name!r} has "
+                    f"{patients.features.shape[1]} columns, the schema {len(self.schema)}."
+                )
+
+        if self.tiers and self.tiers.keys() != self.hospitals.keys():
+            raise InvalidInputError(f"Cohort {self.name!r} lacks the tier of some hospital.")
+
+    @classmethod
+    def from_file(cls, path: Path | str) -> "Cohort":
+        """Read every hospital that a ``cohort.toml`` lists.
+
+        Raises:
+          InvalidInputError: A file can't be read or breaks a rule; a hospital has no patient.
+        """
+        path = Path(path)
+        listed = read_cohort_file(path)
+        schema = Schema.from_toml(path.parent / listed.schema)
+        if listed.table:
+            hospitals = read_sites(path.parent / listed.table, schema)
+            tiers = dict(listed.tiers)
+        else:
+            sites = {n: SiteFile(s) if isinstance(s, str) else s for n, s in listed.sites.items()}
+            hospitals = {n: read_table(path.parent / s.table, schema) for n, s in sites.items()}
+            tiers = {n: s.tier for n, s in sites.items() if s.tier}
+        return cls(listed.name or path.stem, hospitals, schema, tiers, listed.public)
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Number of patients of each hospital, in order."""
+        return tuple(len(p) for p in self.hospitals.values())
+
+    def key(self, secret: bytes | None = None) -> str:
+        """Return what names exactly these patients in a record; 64 hex digits.
+
+        SHA-256 over schema, hospitals, tiers, ids, features and outcomes of a public cohort. Of any
+        other an HMAC of that under ``secret``: a plain digest of few patients confirms a guess.
+
+        Args:
+          secret: The local key; by default ``local_key()``. Not asked for a public cohort.
+        """
+        digest = hashlib.sha256()
+
+        def add(part: bytes) -> None:
+            digest.update(struct.pack("<Q", len(part)) + part)  # no two contents run together
+
+        add(self.schema.digest.encode())
+        for name, patients in self.hospitals.items():
+            add(name.encode())
+            add(self.tiers.get(name, "").encode())
+            add(np.ascontiguousarray(patients.ids, dtype="<i8").tobytes())
+            add(np.ascontiguousarray(patients.features, dtype="<f8").tobytes())
+            add(np.ascontiguousarray(patients.outcomes, dtype="<i8").tobytes())
+        if self.public:
+            return digest.hexdigest()
+        secret = local_key() if secret is None else secret
+        return hmac.new(secret, b"cohort" + digest.digest(), hashlib.sha256).hexdigest()
+
+
+@dataclass(frozen=True)
+class SiteFile:
+    """One hospital of a cohort: its ``table.toml``, and its tier."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    table: str
+    tier: str = ""
+
+
+@dataclass(frozen=True)
+class CohortFile:
+    """A whole ``cohort.toml``; the module says what each key means."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    schema: str
+    name: str = ""
+    public: bool = False
+    table: str = ""
+    sites: dict[str, str | SiteFile] = field(default_factory=dict)
+    tiers: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if bool(self.table) == bool(self.sites):
+            raise InvalidInputError("give either [sites] or table, and not both")
+        if self.tiers and not self.table:
+            raise InvalidInputError("tiers goes with table; of [sites] each has its tier beside it")
+        if len(self.sites) > _MOST_SITES:
+            raise InvalidInputError(f"more than {_MOST_SITES} sites")
+        for name in (*self.sites, *((self.name,) if self.name else ())):
+            site_name(name)
+
+
+def read_cohort_file(path: Path) -> CohortFile:
+    """Read what a ``cohort.toml`` lists, and none of the tables.
+
+    Raises:
+      InvalidInputError: The file can't be read, holds an unknown key or breaks a rule.
+    """
+    listed = read_toml(path, CohortFile)
+    site_name(listed.name or path.stem)
+    return listed
+
+
+def local_key() -> bytes:
+    """Return this account's key for the digests of private tables; made when first asked for.
+
+    It lies in ``$INPATIENT_HOME/table.key`` (by default ``~/.config/inpatient``), readable by its
+    owner alone, and never leaves the machine. Lost, it costs a recomputation: private cohorts get
+    other keys, and their records are made anew.
+
+    Raises:
+      InvalidInputError: The file can't be made or read, or is no key.
+    """
+    home = os.environ.get("INPATIENT_HOME")
+    path = (Path(home) if home else Path.home() / ".config" / "inpatient") / "table.key"
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if not path.exists():
+            _make(path)
+        content = path.read_bytes()
+    except OSError as error:
+        raise InvalidInputError(
+            f"Can't keep the local key {path}: {error.strerror}. Name another folder by the "
+            "environment variable INPATIENT_HOME."
+        ) from error
+    if len(content) != _KEY_BYTES:
+        raise InvalidInputError(f"{path} is no key of {_KEY_BYTES} bytes; delete it.")
+    return content
+
+
+def _make(path: Path) -> None:
+    """Write a fresh key whole; of two that do it at once the first one's stays."""
+    partial = path.with_name(f"{path.name}.{os.getpid()}")
+    handle = os.open(partial, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(handle, "wb") as file:
+        file.write(os.urandom(_KEY_BYTES))
+        file.flush()
+        os.fsync(file.fileno())
+    try:
+        os.link(partial, path)  # fails where a key is there, and never replaces one
+    except FileExistsError:
+        pass
+    finally:
+        partial.unlink()

@@ -1,0 +1,429 @@
+"""Promises of ``read_table``: every form the same bits, and each fault one paragraph."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from aggregation.data import Cohort, Schema, read_table
+from aggregation.data.cells import NotANumberError, code, number, shape
+from aggregation.data.tables import read_sites, survey
+from privacy.errors import InvalidInputError
+from tests.aggregation.data.parts import (
+    MAPPING,
+    SCHEMA,
+    Row,
+    by_hand,
+    rows,
+    same,
+    site,
+    write_csv,
+    write_parquet,
+    write_sqlite,
+)
+
+Writer = Callable[[Path, list[Row]], Path]
+
+
+def csv_table(folder: Path, content: list[Row] | str, more: str = "") -> tuple[Path, Schema]:
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str):
+        (folder / "ward.csv").write_text(content)
+    else:
+        write_csv(folder / "ward.csv", content)
+    return site(folder, 'source = "ward.csv"', more)
+
+
+def refusal(table: Path, schema: Schema) -> str:
+    """The one paragraph that a table is refused with."""
+    with pytest.raises(InvalidInputError) as refused:
+        read_table(table, schema)
+    text = str(refused.value)
+    assert "\n" not in text
+    assert len(text) < 900
+    return text
+
+
+def test_every_form_gives_the_same_patients_bit_for_bit(tmp_path: Path) -> None:
+    content = rows()
+    expected = by_hand(content)
+    write_csv(tmp_path / "a.csv", content)
+    write_csv(tmp_path / "b.csv", content, delimiter=";", bom=True)
+    write_csv(tmp_path / "c.csv", sorted(content), delimiter="\t")
+    write_parquet(tmp_path / "d.parquet", content)
+    write_sqlite(tmp_path / "e.db", content)
+    sources = [f'source = "{name}"' for name in ("a.csv", "b.csv", "c.csv", "d.parquet")]
+    sources.append('[database]\nurl = "sqlite:///e.db"\nquery = "SELECT * FROM ward"')
+    for source in sources:
+        table, schema = site(tmp_path, source)
+        assert same(read_table(table, schema), expected), source
+
+
+def test_decimal_commas_are_read_where_they_are_declared(tmp_path: Path) -> None:
+    content = rows()
+    commas = [
+        tuple(str(v).replace(".", ",") if isinstance(v, float) else v for v in r) for r in content
+    ]
+    write_csv(tmp_path / "ward.csv", commas, delimiter=";")
+    table, schema = site(tmp_path, 'source = "ward.csv"', 'decimal = ","')
+    assert same(read_table(table, schema), by_hand(content))
+    table, schema = site(tmp_path, 'source = "ward.csv"')
+    assert "decimal commas; write decimal = ','" in refusal(table, schema)
+
+
+@settings(max_examples=20)
+@given(seed=st.integers(0, 10_000), count=st.integers(2, 40))
+def test_a_row_is_a_function_of_itself_and_the_order_changes_nothing(
+    tmp_path_factory: pytest.TempPathFactory, seed: int, count: int
+) -> None:
+    folder = tmp_path_factory.mktemp("rows")
+    content = rows(count, seed)
+    whole = read_table(*csv_table(folder, content))
+    assert same(whole, read_table(*csv_table(folder, content[::-1])))
+    assert (np.diff(whole.ids) > 0).all()
+    fewer = read_table(*csv_table(folder, content[1:]))  # one patient leaves, nobody else moves
+    assert same(fewer, whole.take(whole.ids != content[0][0]))
+
+
+def test_a_patient_with_a_name_for_an_id_keeps_its_number_whoever_else_is_there(
+    tmp_path: Path,
+) -> None:
+    content = [(f"P-{r[0]:03d}", *r[1:]) for r in rows()]
+    whole = read_table(*csv_table(tmp_path, content))
+    fewer = read_table(*csv_table(tmp_path, content[7:]))
+    assert set(fewer.ids) < set(whole.ids)
+    assert len(set(whole.ids)) == len(content)
+    assert min(whole.ids) >= 1 << 62
+
+
+@pytest.mark.parametrize(
+    ("change", "expected"),
+    [
+        (("age_years", "alter"), r"has no column 'age_years'; it has 'patient', 'event', 'alter'"),
+        (("comment", "event"), r"more than one column event"),
+    ],
+)
+def test_unknown_and_repeated_columns_are_named(
+    tmp_path: Path, change: tuple[str, str], expected: str
+) -> None:
+    path = write_csv(tmp_path / "ward.csv", rows())
+    path.write_text(path.read_text().replace(*change, 1))
+    table, schema = site(tmp_path, 'source = "ward.csv"')
+    assert expected in refusal(table, schema)
+
+
+def test_a_wrong_unit_is_suspected_and_a_few_wild_values_are_not(tmp_path: Path) -> None:
+    table, schema = csv_table(tmp_path, rows())
+    table.write_text(table.read_text().replace("factor = 38.67, ", ""))
+    assert "a wrong unit? Give the factor to mg/dl under columns.chol" in refusal(table, schema)
+    wild = [(*r[:2], 150.0 if r[0] == 3 else r[2], *r[3:]) for r in rows()]
+    told = refusal(*csv_table(tmp_path, wild))
+    assert "fewer than 5 of 5" in told  # of 5x values
+    assert "wrong unit" not in told
+    assert "150" not in told
+
+
+def test_what_is_out_of_range_is_moved_where_the_schema_says_clip(tmp_path: Path) -> None:
+    wild = [(*r[:2], 150.0 if r[0] == 3 else r[2], *r[3:]) for r in rows()]
+    table, _ = csv_table(tmp_path, wild)
+    clipped = SCHEMA.replace("high = 100}", "high = 100, clip = true}", 1)
+    (tmp_path / "schema.toml").write_text(clipped)
+    patients = read_table(table, Schema.from_toml(tmp_path / "schema.toml"))
+    assert patients.features[patients.ids == 3, 0] == 4.5
+
+
+def test_repeated_and_absent_ids_are_refused_without_naming_a_patient(tmp_path: Path) -> None:
+    content = rows()
+    told = refusal(*csv_table(tmp_path, [*content, content[7], content[8]]))
+    assert "fewer than 5 ids in column patient stand in more than one row" in told
+    assert "no id in column patient" in refusal(
+        *csv_table(tmp_path, [*content, (None, *content[0][1:])])
+    )
+
+
+def test_codes_without_a_meaning_are_shown_only_where_five_rows_have_them(tmp_path: Path) -> None:
+    many = [(*r[:4], "perhaps" if r[0] < 9 else r[4], *r[5:]) for r in rows()]
+    told = refusal(*csv_table(tmp_path, many))
+    assert "'perhaps'" in told
+    assert "columns.smoker" in told
+    few = [(*r[:4], "Mrs Smith" if r[0] == 9 else r[4], *r[5:]) for r in rows()]
+    told = refusal(*csv_table(tmp_path, few))
+    assert "Smith" not in told
+    assert "fewer than 5" in told
+
+
+@pytest.mark.parametrize(
+    ("cell", "expected"),
+    [
+        ("3-Jan", "dates, as spreadsheets make"),
+        ("2023-01-05 00:00:00", "dates, as spreadsheets make"),
+        ("05.01.2023", "dates, as spreadsheets make"),
+        ("sixty", "no numbers"),
+        ("1_000", "no numbers"),
+        ("nan", "no numbers"),
+        ("inf", "no numbers"),
+        ("1e999", "too large"),
+        ("٣", "no numbers"),  # digits of another script are no digits here
+    ],
+)
+def test_what_is_no_number_is_told_by_its_kind(tmp_path: Path, cell: str, expected: str) -> None:
+    content = [(*r[:2], cell if r[0] == 4 else r[2], *r[3:]) for r in rows()]
+    told = refusal(*csv_table(tmp_path, content))
+    assert expected in told
+    assert cell not in told.split("(most")[0]
+
+
+def test_a_missing_value_is_refused_where_the_schema_refuses_it(tmp_path: Path) -> None:
+    table, _ = csv_table(tmp_path, rows())
+    strict = SCHEMA.replace("smoker = {}", 'smoker = {missing = "refuse"}')
+    (tmp_path / "schema.toml").write_text(strict)
+    assert "lack smoker" in refusal(table, Schema.from_toml(tmp_path / "schema.toml"))
+
+
+def test_an_indicator_of_missing_values_comes_after_all_columns(tmp_path: Path) -> None:
+    table, schema = csv_table(tmp_path, rows())
+    marked = SCHEMA.replace("smoker = {}", 'smoker = {missing = "indicator"}')
+    (tmp_path / "schema.toml").write_text(marked)
+    wider = read_table(table, Schema.from_toml(tmp_path / "schema.toml"))
+    narrow = read_table(table, schema)
+    assert np.array_equal(wider.features[:, :-1], narrow.features)
+    without = {r[0] for r in rows() if r[4] in (None, "NA")}
+    assert {int(i) for i in wider.ids[wider.features[:, -1] == 1]} == without
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        (b"", "is empty"),
+        (b"\n\n", "begins with an empty line"),
+        ("patient,event\n".encode("utf-16"), "is UTF-16; save it as CSV UTF-8"),
+        (b"PK\x03\x04etc", "a workbook or an archive"),
+        (b"\x1f\x8b\x08", "is compressed"),
+        (b"patient,event\n1,J\xfcrgen\n", "about line 2: bytes that are no UTF-8"),
+        (b"patient,event\n1,\0\n", "zero bytes"),
+        (b"patient,event\n1,\xc3", "cut short"),
+    ],
+)
+def test_what_is_no_csv_is_told(tmp_path: Path, content: bytes, expected: str) -> None:
+    (tmp_path / "ward.csv").write_bytes(content)
+    told = refusal(*site(tmp_path, 'source = "ward.csv"'))
+    assert expected in told
+    assert "rgen" not in told
+
+
+def test_a_line_of_another_length_names_its_number_and_no_cell(tmp_path: Path) -> None:
+    path = write_csv(tmp_path / "ward.csv", [(*r[:-1], "") for r in rows()])
+    lines = path.read_text().splitlines()
+    lines[30] += ",Smith"
+    path.write_text("\n".join(lines))
+    told = refusal(*site(tmp_path, 'source = "ward.csv"'))
+    assert "line 31: 8 cells where the header has 7" in told
+    assert "Smith" not in told
+
+
+def test_missing_files_and_globs_are_told(tmp_path: Path) -> None:
+    assert "Can't read" in refusal(*site(tmp_path, 'source = "nowhere.csv"'))
+    write_csv(tmp_path / "ward1.csv", rows())
+    assert "holds one of * ? [" in refusal(*site(tmp_path, 'source = "ward*.csv"'))
+
+
+def test_outcome_codes_need_a_meaning_and_dropped_patients_leave(tmp_path: Path) -> None:
+    content = [(r[0], 9 if r[0] <= 6 else r[1], *r[2:]) for r in rows()]
+    kept = read_table(*csv_table(tmp_path, content))
+    assert min(kept.ids) == 7
+    assert survey(tmp_path / "table.toml", Schema.from_toml(tmp_path / "schema.toml")).left_out == 6
+    content = [(r[0], 2 if r[0] <= 6 else r[1], *r[2:]) for r in rows()]
+    assert "6 rows have a code of the outcome (event)" in refusal(*csv_table(tmp_path, content))
+
+
+def test_only_drop_fix_and_upper_do_what_they_say(tmp_path: Path) -> None:
+    content = [(*r[:4], (r[4] or "").title() or None, *r[5:]) for r in rows()]
+    more = 'upper = true\nonly = {smoker = ["Yes", "no"]}\ndrop = {angina = [4]}\n'
+    more += 'fix = [{id = 5, column = "smoker", value = "yes"}]'
+    kept = read_table(*csv_table(tmp_path, content, more))
+    expected = [(*r[:4], "yes" if r[0] == 5 else r[4], *r[5:]) for r in rows()]
+    expected = [r for r in expected if r[4] in ("yes", "no") and r[5] != 4]
+    assert same(kept, by_hand(expected))
+
+
+def test_a_whole_table_left_out_is_no_hospital(tmp_path: Path) -> None:
+    told = refusal(*csv_table(tmp_path, rows(), 'only = {smoker = ["never"]}'))
+    assert "has no patient: 60 rows, of which 60 were left out" in told
+
+
+def test_a_table_with_a_site_column_gives_each_hospital_its_own(tmp_path: Path) -> None:
+    content = [(*r[:-1], "AB"[r[0] % 2]) for r in rows()]
+    table, schema = csv_table(tmp_path, content, 'site = "comment"')
+    sites = read_sites(table, schema)
+    assert list(sites) == ["A", "B"]
+    expected = by_hand(content)
+    for name, odd in (("A", 0), ("B", 1)):
+        assert same(sites[name], expected.take(expected.ids % 2 == odd))
+    with pytest.raises(InvalidInputError, match=r"names a site column.*cohort\.toml"):
+        read_table(table, schema)
+    named = 'site = "comment"\nsites = {B = "south", A = "north"}'
+    assert list(read_sites(*csv_table(tmp_path, content, named))) == ["south", "north"]
+    with pytest.raises(InvalidInputError, match="No patient is left at west"):
+        read_sites(
+            *csv_table(
+                tmp_path, content, 'site = "comment"\nsites = {B = "b", A = "a", C = "west"}'
+            )
+        )
+    with pytest.raises(InvalidInputError, match=r"code of the site \(comment\).*'A'"):
+        read_sites(*csv_table(tmp_path, content, 'site = "comment"\nsites = {B = "south"}'))
+
+
+def test_numbered_sites_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    content = [(*r[:-1], f"{r[0] % 12}.0") for r in rows()]
+    sites = read_sites(*csv_table(tmp_path, content, 'site = "comment"'))
+    assert list(sites) == [str(i) for i in range(12)]
+
+
+def test_one_id_may_stand_in_two_hospitals_and_not_twice_in_one(tmp_path: Path) -> None:
+    content = [((r[0] + 1) // 2, *r[1:-1], "AB"[r[0] % 2]) for r in rows()]
+    sites = read_sites(*csv_table(tmp_path, content, 'site = "comment"'))
+    assert {len(p) for p in sites.values()} == {30}
+    with pytest.raises(InvalidInputError, match="30 ids in column patient"):
+        read_table(*csv_table(tmp_path, content))
+
+
+def test_all_that_is_wrong_is_counted_by_a_survey(tmp_path: Path) -> None:
+    content = [(*r[:2], "x" if r[0] < 9 else r[2], r[3], "?" * (r[0] < 9), *r[5:]) for r in rows()]
+    table, schema = csv_table(tmp_path, content)
+    problems = survey(table, schema).problems
+    assert len(problems) == 2
+    assert "1 more: `inpatient cohort check` tells all" in refusal(table, schema)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "expected"),
+    [
+        ('id = "patient"', 'id = "patient"\ncolour = "red"', "colour is no key that is known"),
+        ('id = "patient"', "", "id is missing"),
+        ("factor = 38.67", "facto = 38.67", "columns.chol.facto is no key that is known"),
+        ("factor = 38.67", 'factor = "38.67"', "columns.chol.factor"),
+        ("factor = 38.67", "factor = -1", "factor=-1"),
+        ("factor = 38.67", "factor = inf", "an infinite number"),
+        ('id = "patient"', "id = 2020-01-01", "a date"),
+        ('age = "age_years"', 'weight = "kg"', "columns.weight is not in the schema"),
+        ("1 = \"typical\"", '1 = "unstable"', "angina has no level unstable"),
+        ('one = ["yes"]', 'one = ["yes", "no"]', "'no' stands under one and under zero"),
+        ('smoker = {one = ["yes"], zero = ["no", "stopped"]}', "smoker = {factor = 2.0}",
+         "takes no factor"),
+        ('id = "patient"', 'id = "patient"\nsites = {A = "a"}', "say which by site"),
+        ('id = "patient"', 'id = "patient"\nsite = "comment"\nsites = {A = "../a"}',
+         "letters, digits"),
+        ('id = "patient"', 'id = "patient"\nfix = [{id = 1, column = "patient", value = 2}]',
+         "fix names column patient"),
+        ('[outcome]', "[outcome", "is not TOML"),
+        ('column = "event"', 'column = "event"\none = [0]', "stands under one and under zero"),
+    ],
+)  # fmt: skip
+def test_a_wrong_mapping_is_one_paragraph(
+    tmp_path: Path, old: str, new: str, expected: str
+) -> None:
+    table, schema = csv_table(tmp_path, rows())
+    assert old in table.read_text()
+    table.write_text(table.read_text().replace(old, new, 1))
+    told = refusal(table, schema)
+    assert expected in told
+    assert "table.toml" in told
+
+
+def test_a_table_needs_one_source(tmp_path: Path) -> None:
+    table, schema = site(tmp_path, "")
+    assert "give either source or [database]" in refusal(table, schema)
+    assert "Can't read" in refusal(tmp_path / "nowhere.toml", schema)
+    table.write_bytes(b"#" * (1 << 20) + b"\nid = 1")
+    assert "larger than" in refusal(table, schema)
+
+
+def test_a_schema_made_by_hand_reads_no_table(tmp_path: Path) -> None:
+    table, schema = csv_table(tmp_path, rows())
+    with pytest.raises(InvalidInputError, match="made by hand"):
+        read_table(table, Schema(schema.columns, schema.outcome))
+
+
+@given(st.text(max_size=12))
+def test_a_code_has_one_form_and_a_shape_no_content(text: str) -> None:
+    assert code(code(text)) == code(text)
+    assert not any(c in shape(text) for c in text if c.isalnum() and c not in "a9")
+    assert shape(text).isprintable()
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_comes_back_bit_for_bit(value: float) -> None:
+    assert np.float64(number(repr(value))).view(np.int64) == np.float64(value).view(np.int64)
+    if "." in repr(value) or "e" not in repr(value):
+        assert number(f" {repr(value).replace('.', ',')} ", ",") == value
+
+
+@given(st.text(max_size=20))
+def test_whatever_is_a_number_here_is_the_same_to_python(text: str) -> None:
+    try:
+        value = number(text)
+    except NotANumberError:
+        return
+    assert value == float(text)
+    assert text.isascii() or text.strip().isascii()
+    assert "_" not in text
+
+
+def test_a_cohort_reads_hospitals_from_their_own_files(tmp_path: Path) -> None:
+    for name, seed in (("north", 1), ("south", 2)):
+        write_csv(tmp_path / f"{name}.csv", rows(40, seed))
+        (tmp_path / f"{name}.toml").write_text(f'source = "{name}.csv"\n{MAPPING}')
+    (tmp_path / "schema.toml").write_text(SCHEMA)
+    listed = tmp_path / "stroke.toml"
+    text = 'schema = "schema.toml"\n[sites]\nnorth = "north.toml"\nsouth = "south.toml"\n'
+    listed.write_text(text)
+    cohort = Cohort.from_file(listed)
+    assert cohort.name == "stroke"
+    assert cohort.sizes == (40, 40)
+    assert not cohort.public
+    assert same(cohort.hospitals["south"], by_hand(rows(40, 2)))
+    listed.write_text(
+        'public = true\nname = "other"\n'
+        + text.replace('"north.toml"', '{table = "north.toml", tier = "clinic"}')
+    )
+    with pytest.raises(InvalidInputError, match="lacks the tier"):
+        Cohort.from_file(listed)
+    listed.write_text(text.replace("north =", '"../x" ='))
+    with pytest.raises(InvalidInputError, match="letters, digits"):
+        Cohort.from_file(listed)
+    listed.write_text('table = "north.toml"\n' + text)
+    with pytest.raises(InvalidInputError, match=r"either \[sites\] or table, and not both"):
+        Cohort.from_file(listed)
+
+
+def test_a_key_names_exactly_these_patients_and_hides_private_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("INPATIENT_HOME", str(tmp_path / "home"))
+    patients = read_table(*csv_table(tmp_path, rows()))
+    schema = Schema.from_toml(tmp_path / "schema.toml")
+    public = Cohort("x", {"a": patients}, schema, public=True)
+    private = Cohort("x", {"a": patients}, schema, public=False)
+    keys = {
+        public.key(),
+        private.key(),
+        private.key(b"k" * 32),
+        Cohort("x", {"b": patients}, schema).key(),
+        Cohort("x", {"a": patients.take(np.arange(59))}, schema).key(),
+        Cohort("x", {"a": patients}, schema, {"a": "tier"}).key(),
+    }
+    assert len(keys) == 6
+    assert private.key() == private.key()
+    assert Cohort("another name", {"a": patients}, schema).key() == public.key()
+    key = tmp_path / "home" / "table.key"
+    assert key.stat().st_mode & 0o777 == 0o600
+    assert [p.name for p in key.parent.iterdir()] == ["table.key"]
+    key.write_bytes(b"short")
+    with pytest.raises(InvalidInputError, match="is no key of 32 bytes"):
+        private.key()
+    monkeypatch.setenv("INPATIENT_HOME", str(key))
+    with pytest.raises(InvalidInputError, match="INPATIENT_HOME"):
+        private.key()
