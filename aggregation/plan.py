@@ -19,8 +19,10 @@ from jaxtyping import Float, Int
 from aggregation.models import Model
 from aggregation.sealing.slots import SlotGroup
 from aggregation.statistics import STATISTICS
+from aggregation.transcript import AGGREGATOR, OPENER
 from privacy._validate import fraction, natural, non_negative, positive, unit_open
 from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.names import distinct_names, plain_name
 
 __all__ = ["Plan"]
 
@@ -90,8 +92,14 @@ class Plan:
     smallest_sum: int | None = None
 
     def __post_init__(self) -> None:
-        if len(self.hospitals) < 1 or len(set(self.hospitals)) != len(self.hospitals):
-            raise InvalidInputError(f"Expected distinct hospitals, got {self.hospitals}.")
+        plain_name(run=self.run)
+        if not distinct_names(hospitals=self.hospitals):
+            raise InvalidInputError("A plan needs at least one hospital.")
+        if taken := {AGGREGATOR, OPENER} & set(self.hospitals):
+            raise InvalidInputError(
+                f"A hospital can't be called {sorted(taken)[0]!r}: its messages would pass for "
+                "another party's."
+            )
         if len(self.declared_sizes) != len(self.hospitals):
             raise InvalidInputError(
                 f"Expected one declared size a hospital, got {len(self.declared_sizes)} for "

@@ -29,6 +29,7 @@ from privacy._validate import natural
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.ledger.log import canonical
 from privacy.ledger.log.keys import SigningKey, verifies
+from privacy.names import distinct_names
 
 __all__ = [
     "Commitment",
@@ -112,6 +113,7 @@ class Quorum:
         k, t = len(self.names), self.threshold
         natural(threshold=t, least=1)
         natural(corrupt=self.corrupt)
+        distinct_names(holders=self.names)
         if len(set(self.names)) != k or t > k:
             raise InvalidInputError(f"Expected at least {t} distinct holders, got {self.names}.")
         if t <= self.corrupt or 2 * t <= k + self.corrupt:

@@ -11,6 +11,7 @@ from aggregation.sealing.contribution import Contribution
 from privacy.errors import CorruptMessageError
 from privacy.ledger.log import canonical
 from privacy.ledger.log.store import FileStore, MemoryStore, Store
+from privacy.names import plain_name
 
 __all__ = ["Opening", "OpeningLog"]
 
@@ -148,6 +149,7 @@ class OpeningLog:
 
     def fork(self, name: str) -> "OpeningLog":
         """Return an empty log for another holder: beside this one on disk, or in memory."""
+        plain_name(holder=name)
         if self._path is None:
             return OpeningLog()
         return OpeningLog(self._path.with_name(f"{self._path.stem}-{name}{self._path.suffix}"))

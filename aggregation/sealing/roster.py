@@ -12,6 +12,7 @@ from privacy._validate import natural
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger.log import canonical
 from privacy.ledger.log.keys import SigningKey, verifies
+from privacy.names import distinct_names, plain_name
 
 __all__ = ["Enrolment", "Roster"]
 
@@ -76,7 +77,8 @@ class Roster:
             raise InvalidInputError("A roster needs at least one founding hospital.")
         if len(set(founders.values())) != len(founders):
             raise InvalidInputError("Two founding hospitals have one key; each makes its own.")
-        self.run = run
+        self.run = plain_name(run=run)
+        distinct_names(hospitals=founders)
         self._keys = dict(founders)
         self._vouchers = None if vouchers is None else natural(vouchers=vouchers, least=1)
 
@@ -94,9 +96,12 @@ class Roster:
         """Take a hospital, or its new key, into the roster.
 
         Raises:
+          InvalidInputError: The name is no plain name, or could be mistaken for a member's.
           RefusedError: Another run, too few valid signatures of members, or a key already in use.
         """
-        name = enrolment.hospital
+        name = plain_name(hospital=enrolment.hospital)
+        if name not in self._keys:
+            distinct_names(hospitals=[*self._keys, name])
         if enrolment.run != self.run:
             raise RefusedError(
                 f"The enrolment of {name!r} is for run {enrolment.run!r}, not {self.run!r}."

@@ -25,6 +25,7 @@ from privacy.ledger.forms import (
     hexadecimal,
     listed,
     mapping,
+    name,
     number,
     one_of,
     refuse,
@@ -62,7 +63,7 @@ class Opening(Form):
 
     public_key: str = ruled(_DIGEST)
     budgets: tuple[Allowed, ...] = ruled(listed(form(Allowed), least=1, most=2))
-    enrolled: Mapping[str, str] = ruled(mapping(text(), _DIGEST, most=MOST_HOSPITALS))
+    enrolled: Mapping[str, str] = ruled(mapping(name(), _DIGEST, most=MOST_HOSPITALS))
     context: Mapping[str, Any] = ruled(facts())
 
     def __post_init__(self) -> None:
@@ -111,7 +112,7 @@ class Countersigned(Form):
     """The counter-signatures of a head of this ledger."""
 
     head: Head = ruled(form(Head))
-    signatures: Mapping[str, str] = ruled(mapping(text(), _SIGNATURE, least=1, most=MOST_HOSPITALS))
+    signatures: Mapping[str, str] = ruled(mapping(name(), _SIGNATURE, least=1, most=MOST_HOSPITALS))
 
 
 # -- what a filter granted, beside what was asked ------------------------------------------------

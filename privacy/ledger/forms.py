@@ -28,6 +28,7 @@ import numpy as np
 
 from privacy._foreign import quoted
 from privacy.errors import InvalidInputError
+from privacy.names import plain_name
 
 __all__ = [
     "Form",
@@ -39,6 +40,7 @@ __all__ = [
     "hexadecimal",
     "listed",
     "mapping",
+    "name",
     "number",
     "one_of",
     "optional",
@@ -136,6 +138,11 @@ def text(most: int = NAME, *, least: int = 1) -> Rule:
         return str(value)
 
     return Rule(check)
+
+
+def name() -> Rule:
+    """A plain name of a hospital or a party (``privacy.names``)."""
+    return Rule(lambda label, value: plain_name(**{label: value}))
 
 
 def hexadecimal(digits: int) -> Rule:

@@ -41,6 +41,7 @@ from privacy.ledger.requests import (
     Unit,
     objection,
 )
+from privacy.names import distinct_names, plain_name
 
 __all__ = ["Clock", "Ledger"]
 
@@ -118,8 +119,9 @@ class Ledger:
           InvalidInputError: The file exists, or the arguments break a rule.
           RefusedError: The disk can't be written.
         """
+        budgets = _checked(hospital, budget, enrolled)  # before anything is made
         ledger = cls(FileStore.create(path), key, accountant, clock)
-        ledger._start(hospital, budget, enrolled, context)
+        ledger._start(hospital, budgets, enrolled, context)
         return ledger
 
     @classmethod
@@ -139,7 +141,7 @@ class Ledger:
         ``durable`` is False, and a real run refuses it.
         """
         ledger = cls(MemoryStore(), key or SigningKey.generate(), accountant, clock)
-        ledger._start(hospital, budget, enrolled, context)
+        ledger._start(hospital, _checked(hospital, budget, enrolled), enrolled, context)
         return ledger
 
     @classmethod
@@ -176,16 +178,10 @@ class Ledger:
     def _start(
         self,
         hospital: str,
-        budget: Budget | Sequence[Budget],
+        budgets: Sequence[Budget],
         enrolled: Mapping[str, str] | None,
         context: Mapping[str, Json] | None,
     ) -> None:
-        budgets = [budget] if isinstance(budget, Budget) else list(budget)
-        if not hospital or not budgets or len({b.unit for b in budgets}) != len(budgets):
-            raise InvalidInputError(
-                "A ledger needs a hospital's name and at most one budget for each unit, got "
-                f"hospital={hospital!r} with budgets for {[b.unit for b in budgets]}."
-            )
         self.hospital = hospital
         filters = [Filter.fresh(b) for b in budgets]
         with self._store.lock():
@@ -467,3 +463,17 @@ class Ledger:
         self._tree.append(entry.line)
         self._offset += len(entry.line) + 1
         self._last = entry.digest
+
+
+def _checked(
+    hospital: str, budget: Budget | Sequence[Budget], enrolled: Mapping[str, str] | None
+) -> list[Budget]:
+    plain_name(hospital=hospital)
+    distinct_names(enrolled=enrolled or {})
+    budgets = [budget] if isinstance(budget, Budget) else list(budget)
+    if not budgets or len({b.unit for b in budgets}) != len(budgets):
+        raise InvalidInputError(
+            "A ledger needs one budget for each of its units, got budgets for "
+            f"{[b.unit for b in budgets]}."
+        )
+    return budgets

@@ -85,6 +85,13 @@ def test_the_final_model_is_the_mean_of_the_last() -> None:
     ("changes", "said"),
     [
         ({"hospitals": ("a", "a"), "declared_sizes": (1, 1)}, "distinct hospitals"),
+        ({"hospitals": ("a", "A"), "declared_sizes": (1, 1)}, "share one file"),
+        ({"hospitals": (), "declared_sizes": ()}, "at least one hospital"),
+        ({"hospitals": ("a", "../../evil"), "declared_sizes": (1, 1)}, "plain name"),
+        ({"hospitals": ("a", "b\0"), "declared_sizes": (1, 1)}, "plain name"),
+        ({"hospitals": ("a", "aggregator"), "declared_sizes": (1, 1)}, "another party's"),
+        ({"hospitals": ("a", "opener"), "declared_sizes": (1, 1)}, "another party's"),
+        ({"run": "r\nOK: all is well"}, "plain name"),
         ({"declared_sizes": (12, 12)}, "one declared size a hospital"),
         ({"declared_sizes": (12, 12, 0)}, "declared_size=0"),
         ({"rounds": 0}, "rounds=0"),

@@ -18,11 +18,11 @@ from privacy.ledger import forms
 from privacy.ledger.contents import MOST_ENTRIES, checked
 from privacy.ledger.log.canonical import decode, digest, encode
 from privacy.ledger.log.keys import SigningKey, verifies
+from privacy.ledger.log.store import LONGEST_LINE
 
 __all__ = ["GENESIS", "KINDS", "LONGEST_LINE", "VERSION", "Entry", "compose", "parse"]
 
 VERSION = 2
-LONGEST_LINE = 2**20  # bytes; what is longer is not read
 GENESIS = "0" * 64
 
 # What each kind of entry records; its form is in ``privacy.ledger.contents``.
@@ -64,7 +64,7 @@ class _Body(forms.Form):
     version: int = forms.ruled(forms.constant(VERSION))
     sequence: int = forms.ruled(forms.whole(0, MOST_ENTRIES))
     time: str = forms.ruled(forms.Rule(_time))
-    hospital: str = forms.ruled(forms.text())
+    hospital: str = forms.ruled(forms.name())
     kind: str = forms.ruled(forms.one_of(*KINDS))
     content: Mapping[str, Any] = forms.ruled(forms.Rule(_content))
     previous: str = forms.ruled(forms.hexadecimal(64))

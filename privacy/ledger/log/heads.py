@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from privacy.ledger.forms import Form, hexadecimal, ruled, text, whole
+from privacy.ledger.forms import Form, hexadecimal, name, ruled, whole
 from privacy.ledger.log.canonical import encode
 from privacy.ledger.log.keys import SigningKey, verifies
 
@@ -23,7 +23,7 @@ class Head(Form):
       signature: The hospital's, over the four others.
     """
 
-    hospital: str = ruled(text())
+    hospital: str = ruled(name())
     ledger: str = ruled(hexadecimal(64))
     size: int = ruled(whole(1, 2**32))
     root: str = ruled(hexadecimal(64))

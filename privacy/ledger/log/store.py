@@ -36,7 +36,7 @@ __all__ = [
     "whole_lines",
 ]
 
-LONGEST_LINE = 1 << 22
+LONGEST_LINE = 1 << 20  # bytes; what is longer is neither written nor read
 LARGEST_PAYLOAD = 1 << 30
 _LOCK_SECONDS = 30.0
 

@@ -32,6 +32,13 @@ def test_no_holder_answers_before_the_threshold_has_committed() -> None:
     assert holders[0].answer(total, mine, three)
 
 
+def test_a_holder_has_a_plain_name() -> None:
+    with pytest.raises(InvalidInputError, match="plain name"):
+        Quorum(("a", "b", "../c"), threshold=2, corrupt=0)
+    with pytest.raises(InvalidInputError, match="share one file"):
+        Quorum(("a", "b", "B"), threshold=2, corrupt=0)
+
+
 def test_a_forged_commitment_does_not_count() -> None:
     parties, holders = four()
     mine = [parties.contribute(n, [1, 2]) for n in parties.names]

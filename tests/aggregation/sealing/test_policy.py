@@ -277,6 +277,27 @@ def test_two_hospitals_may_not_share_a_key(parties: Parties) -> None:
         Roster(RUN, {})
 
 
+@pytest.mark.parametrize("name", ["../../evil", "Cleveland", "a\nb", ""])
+def test_a_newcomer_has_a_name_of_its_own_that_can_be_a_file(parties: Parties, name: str) -> None:
+    roster = parties.policy().roster
+    everyone = {n: key_of(n) for n in parties.names}
+    with pytest.raises(InvalidInputError):
+        roster.enrol(Enrolment.vouched(RUN, name, SigningKey.generate().public, everyone))
+    assert set(roster.keys) == set(parties.names)
+    with pytest.raises(InvalidInputError):
+        Roster(RUN, {"cleveland": key_of("a").public, name: key_of("b").public})
+
+
+@pytest.mark.parametrize("name", ["../evil", "a/b", "a\0b", ".."])
+def test_a_holders_log_stays_in_its_folder(tmp_path: Path, name: str) -> None:
+    (tmp_path / "run").mkdir()
+    log = OpeningLog(tmp_path / "run" / "openings.jsonl")
+    for forked in (log, OpeningLog()):
+        with pytest.raises(InvalidInputError, match="plain name"):
+            forked.fork(name)
+    assert [path.name for path in tmp_path.iterdir()] == ["run"]
+
+
 # The record
 
 

@@ -421,7 +421,7 @@ def test_lost_durable_entries_stop_everything(tmp_path: Path) -> None:
     path = tmp_path / "north.jsonl"
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(lines[:-1]))
-    with pytest.raises(CorruptMessageError, match="lost entries"):
+    with pytest.raises(CorruptMessageError, match="lost lines"):
         ledger.spend(Release("update", STEP))
 
 
