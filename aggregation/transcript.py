@@ -145,7 +145,7 @@ class Transcript:
         transcript = cls()
         try:
             payloads = (folder / "payloads.bin").read_bytes()
-            lines = (folder / "messages.jsonl").read_text().splitlines()
+            lines = (folder / "messages.jsonl").read_text(encoding="utf-8").splitlines()
             for number, line in enumerate(lines):
                 head = json.loads(line)
                 start, size = head["offset"], head["size"]

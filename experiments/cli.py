@@ -5,9 +5,12 @@ A command is a frozen dataclass with ``run() -> int`` in a module of its own und
 at the top, so that ``--help`` answers at once.
 """
 
+import contextlib
+import io
+import os
 import sys
 from collections.abc import Sequence
-from typing import Annotated, Any, Protocol, Union
+from typing import Annotated, Any, Protocol, Union, runtime_checkable
 
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
@@ -23,11 +26,13 @@ from experiments.commands.ledger import Ledger
 from experiments.commands.paper import Paper
 from experiments.commands.results import Results
 from experiments.commands.tune import Tune
+from experiments.door import enter
 from privacy.errors import InpatientError
 
 __all__ = ["COMMANDS", "main"]
 
 
+@runtime_checkable
 class Command(Protocol):
     """What every command offers."""
 
@@ -53,7 +58,52 @@ COMMANDS: dict[str, type[Command]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; a mistake of the user's is one paragraph on stderr and status 2."""
+    """Run one command; what goes wrong is one paragraph on stderr, never a traceback.
+
+    Exit status 2 for a mistake of the user's or a machine that can't go on (a full disk); 130 where
+    it was interrupted, 141 where nobody reads what it prints. Only a fault of the program's own
+    shows where it stands.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # a terminal without Greek gets \\u03b5 for it
+            stream.reconfigure(errors="backslashreplace")
+    sys.exit(_status(arguments))
+
+
+def _status(arguments: Sequence[str] | None) -> int:
+    """Parse, check, run; everything that is caught is caught here."""
+    try:
+        try:
+            command = _parsed(arguments)
+            enter(command)
+            status = command.run()
+        except SystemExit as left:  # help, and what can't be parsed
+            if isinstance(left.__context__, BrokenPipeError):  # rich turns it into an exit
+                raise left.__context__ from None
+            status = left.code if isinstance(left.code, int) else 0
+        sys.stdout.flush()
+        return status
+    except InpatientError as error:
+        return _say(str(error))
+    except KeyboardInterrupt:
+        _say("interrupted; what was finished is kept, and the same command goes on from there.")
+        return 130
+    except BrokenPipeError:
+        _silence()
+        return 141
+    except OSError as error:
+        where = f" at {error.filename}" if error.filename else ""
+        status = _say(
+            f"the machine refuses{where}: {error.strerror or error}. Make room there, or choose "
+            "another folder with --out."
+        )
+        _silence()
+        return status
+    except MemoryError:
+        return _say("there is not enough memory. Ask for less at a time, or fewer --jobs.")
+
+
+def _parsed(arguments: Sequence[str] | None) -> Command:
     # A union made at run time: one subcommand a registered class.
     union: Any = Union[  # noqa: UP007
         tuple(Annotated[kind, subcommand(name)] for name, kind in COMMANDS.items())
@@ -65,15 +115,19 @@ def main(arguments: Sequence[str] | None = None) -> None:
         args=arguments,
         config=(OmitArgPrefixes, OmitSubcommandPrefixes),
     )
-    try:
-        status = command.run()
-    except InpatientError as error:
-        print(f"inpatient: {error}", file=sys.stderr)
-        status = 2
-    except KeyboardInterrupt:
-        print("inpatient: interrupted; what was finished is kept.", file=sys.stderr)
-        status = 130
-    sys.exit(status)
+    return command
+
+
+def _say(sentence: str) -> int:
+    with contextlib.suppress(OSError):  # nobody reads stderr either
+        print(f"inpatient: {sentence}", file=sys.stderr, flush=True)
+    return 2
+
+
+def _silence() -> None:
+    """Let nothing be written to stdout any more, so that Python's own end does not fail on it."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ that we would defend at work: sealed sums, noise from the operating system, a du
 hospital, a page for the auditor.
 """
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -25,7 +26,7 @@ from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust
 from privacy.report import AttackResult, save_evidence, write_report
 
-__all__ = ["deploy", "findings", "run"]
+__all__ = ["deploy", "findings", "run", "settle"]
 
 EPSILON = 1.0
 
@@ -33,7 +34,7 @@ EPSILON = 1.0
 def run(out: Path, *, seed: int, jobs: int, data_dir: Path | None) -> int:
     """Run the demo into ``out``; 0 if the ledgers were verified."""
     console = Console()
-    writable_folder(out)
+    settle(writable_folder(out), console)
     console.print(
         "[bold]1/2[/] Ten points: each is cross-validated on four real hospitals, and attacked."
     )
@@ -53,16 +54,38 @@ def run(out: Path, *, seed: int, jobs: int, data_dir: Path | None) -> int:
     return verdict.status
 
 
-def deploy(out: Path, cohort: Cohort, console: Console) -> None:
-    """Run one federation on all patients, or leave the one that ``out`` holds as it is."""
-    if (out / "manifest.json").exists():
-        console.print("The federation of an earlier run is there already; it is verified again.")
-        return
-    if (out / "ledgers").exists():
+def settle(out: Path, console: Console) -> None:
+    """Make room for a federation: one that was cut short is set aside whole, and never deleted.
+
+    What its ledgers released stays spent, so it can be neither overwritten nor believed. What is
+    left of one that had ended is moved to its place.
+    """
+    running = out / _RUNNING
+    if (running / _LAST).exists():
+        _publish(out)
+    elif running.exists():
+        number = next(n for n in itertools.count(1) if not (out / f"cut-short-{n}").exists())
+        aside = running.rename(out / f"cut-short-{number}")
+        console.print(
+            f"An earlier federation was cut short. It is kept in {aside}: what it released stays "
+            "spent, so the new one, with a budget of its own, adds to it."
+        )
+    elif (out / "ledgers").exists() and not (out / _LAST).exists():
         raise InvalidInputError(
             f"{out} holds the ledgers of a run that was cut short. What they spent stays spent, so "
-            "they are never overwritten; choose another folder with --out."
+            "they are never overwritten; move them elsewhere, or choose another folder with --out."
         )
+
+
+def deploy(out: Path, cohort: Cohort, console: Console) -> None:
+    """Run one federation on all patients, or leave the one that ``out`` holds as it is.
+
+    It grows in a folder of its own, whose content gets its place when all of it is there: an
+    interrupted federation never looks like a whole one.
+    """
+    if (out / _LAST).exists():
+        console.print("The federation of an earlier run is there already; it is verified again.")
+        return
     plan = make_plan(
         run="demo",
         design="sealed",
@@ -71,20 +94,50 @@ def deploy(out: Path, cohort: Cohort, console: Console) -> None:
         setting=SETTINGS["full", "logistic"],
         patients=cohort.hospitals,
     )
+    earlier = len([*out.glob("cut-short-*")])
     federation = Federation.real(
         plan,
         cohort.hospitals,
-        out=out,
+        out=out / _RUNNING,
         target_epsilon=EPSILON,
-        context={"commit": stamp()["commit"]},
+        context={
+            "cohort": f"{cohort.name} (UCI heart disease)",
+            "patients": _sizes(cohort),
+            "model": f"{plan.model.kind}, {plan.model.dim} parameters",
+            "commit": _commit(),
+            **({"cut short before": f"{earlier}; their releases add up"} if earlier else {}),
+        },
     )
     with console.status("training") as status:
         federation.run(lambda done: status.update(f"round {done} of {plan.rounds}"))
-    federation.save(out)
+    federation.save(out / _RUNNING)
+    _publish(out)
     console.print(
         f"{plan.rounds} rounds; an opened sum wrapped with probability at most "
         f"{max(federation.wrap_probability(), 1e-300):.0e}."
     )
+
+
+_RUNNING = "running"
+_LAST = "manifest.json"  # written last, moved last: where it is, all is
+
+
+def _publish(out: Path) -> None:
+    """Move a whole federation to its place; may be cut short anywhere, and called again."""
+    running = out / _RUNNING
+    for part in sorted(running.iterdir(), key=lambda path: path.name == _LAST):
+        part.rename(out / part.name)
+    running.rmdir()
+
+
+def _sizes(cohort: Cohort) -> str:
+    sizes = {name: len(patients) for name, patients in cohort.hospitals.items()}
+    return f"{sum(sizes.values())}: " + ", ".join(f"{name} {n}" for name, n in sizes.items())
+
+
+def _commit() -> str:
+    found = stamp()
+    return f"{found['commit']}{' with changes' if found['dirty'] else ''}"
 
 
 def evidence(records: Sequence[Record]) -> list[AttackResult]:

@@ -62,10 +62,10 @@ def read_records(folder: Path) -> list[Record]:
     records = []
     for path in sorted(folder.glob("*.json")):
         try:
-            record = Record(**json.loads(path.read_text()))
+            record = Record(**json.loads(path.read_text(encoding="utf-8")))
             if record.name != path.stem:
                 raise ValueError(f"its config hashes to {record.name}")
-        except (ValueError, TypeError) as error:
+        except (ValueError, TypeError, RecursionError, OSError) as error:
             raise CorruptMessageError(
                 f"{path} is not a record: {error}. Delete it and run the command again."
             ) from error
@@ -77,7 +77,8 @@ def write_json(path: Path, content: object) -> Path:
     """Write JSON with sorted keys through a temporary file, so that no half of it is ever seen."""
     partial = path.with_suffix(path.suffix + ".tmp")
     try:
-        partial.write_text(json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n")
+        text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n"
+        partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:
         partial.unlink(missing_ok=True)

@@ -140,7 +140,7 @@ def _timings(out: Path) -> dict[str, Any]:
     import json
 
     try:
-        found = json.loads((out / "timings.json").read_text())
+        found = json.loads((out / "timings.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}  # a sidecar: what it lost costs no number
     return found if isinstance(found, dict) else {}
@@ -180,7 +180,7 @@ def _by_point(
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
     with Progress(*columns, TimeElapsedColumn(), console=console) as progress:
         task = progress.add_task("units", total=len(calls))
-        for one in results(calls, jobs):
+        for one in results(calls, min(jobs, len(calls))):  # no more workers than units
             waiting[one.point].append(one)
             progress.update(task, advance=1, description=points[one.point].label)
             if len(waiting[one.point]) == len(points[one.point].units):

@@ -57,12 +57,12 @@ class Job:
 
     def save(self, path: Path) -> None:
         """Write it for another process."""
-        path.write_text(json.dumps(vars(self)))
+        path.write_text(json.dumps(vars(self)), encoding="utf-8")
 
     @classmethod
     def load(cls, path: Path) -> "Job":
         """Read what ``save`` wrote."""
-        return cls(**json.loads(path.read_text()))
+        return cls(**json.loads(path.read_text(encoding="utf-8")))
 
     def patients(self, hospital: int) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
         """Features and outcomes of one hospital, by number."""

@@ -23,6 +23,17 @@ class Asynchrony:
     json: bool = False
     """Print the records as JSON instead of a table."""
 
+    def check(self) -> None:
+        """Refuse names of no cohort."""
+        from experiments import asynchrony
+        from privacy.errors import InvalidInputError
+
+        unknown = set(self.cohorts) - set(asynchrony.COHORTS)
+        if unknown or not self.cohorts:
+            raise InvalidInputError(
+                f"Expected cohorts among {asynchrony.COHORTS}, got {self.cohorts}."
+            )
+
     def run(self) -> int:
         """Compute what has no record yet; then the tables and the figure."""
         import dataclasses
@@ -34,14 +45,7 @@ class Asynchrony:
         from experiments.figures import save
         from experiments.learning_figures import draw_asynchrony
         from experiments.record import writable_folder
-        from privacy.errors import InvalidInputError
 
-        unknown = set(self.cohorts) - set(asynchrony.COHORTS)
-        if unknown or not self.cohorts or self.seeds < 1:
-            raise InvalidInputError(
-                f"Expected cohorts among {asynchrony.COHORTS} and seeds >= 1, got {self.cohorts} "
-                f"and {self.seeds}."
-            )
         console = Console(stderr=self.json)
         points = asynchrony.grid(self.seed, seeds=self.seeds, cohorts=self.cohorts)
         records = asynchrony.run(self.out, points, data_dir=self.data_dir, console=console)

@@ -55,6 +55,38 @@ class Attack:
     json: bool = False
     """Print the result as JSON instead of a table."""
 
+    def check(self) -> None:
+        """Refuse unknown names, a noise that is none, and a view that the design does not have."""
+        from typing import get_args
+
+        from attacks.suite import make_attack
+        from attacks.views import Name
+        from experiments.design import DESIGNS
+        from experiments.settings import SETTINGS
+        from privacy.errors import InvalidInputError
+
+        make_attack(self.name, restarts=self.restarts, iterations=self.iterations)
+        if self.design not in DESIGNS:
+            raise InvalidInputError(
+                f"Unknown design {self.design!r}; choose one of {', '.join(DESIGNS)}."
+            )
+        if not self.epsilon > 0:
+            raise InvalidInputError(f"Expected epsilon={self.epsilon} > 0. Use inf for no noise.")
+        if (self.regime, self.model) not in SETTINGS:
+            raise InvalidInputError(
+                f"Unknown regime {self.regime!r} or model {self.model!r}; choose small or full, "
+                "and mlp or logistic."
+            )
+        if self.view not in get_args(Name):
+            raise InvalidInputError(
+                f"Unknown view {self.view!r}; choose one of {', '.join(get_args(Name))}."
+            )
+        if self.view in ("server_sealed", "colluding") and self.design != "sealed":
+            raise InvalidInputError(
+                f"The design {self.design!r} seals nothing: its server sees every update. Use "
+                "--view server_plain, or --design sealed."
+            )
+
     def run(self) -> int:
         """Run the federation's first round, attack it, score the attack, draw the picture."""
         import json
@@ -111,7 +143,7 @@ class Attack:
     ) -> "tuple[Plan, GradientView, Patients]":
         """Calibrate the whole run, and run its first round: that is what is attacked."""
         import dataclasses
-        from typing import cast, get_args
+        from typing import cast
 
         import numpy as np
 
@@ -123,23 +155,9 @@ class Attack:
         from experiments.settings import SETTINGS
         from privacy.errors import InvalidInputError
 
-        if (self.regime, self.model) not in SETTINGS:
-            raise InvalidInputError(
-                f"Unknown regime {self.regime!r} or model {self.model!r}; choose small or full, "
-                "and mlp or logistic."
-            )
         if self.hospital not in hospitals:
             raise InvalidInputError(
                 f"Unknown hospital {self.hospital!r}; choose one of {', '.join(hospitals)}."
-            )
-        if self.view not in get_args(Name):
-            raise InvalidInputError(
-                f"Unknown view {self.view!r}; choose one of {', '.join(get_args(Name))}."
-            )
-        if self.view in ("server_sealed", "colluding") and self.design != "sealed":
-            raise InvalidInputError(
-                f"The design {self.design!r} seals nothing: its server sees every update. Use "
-                "--view server_plain, or --design sealed."
             )
         plan = make_plan(
             run="attack",

@@ -29,6 +29,13 @@ class BenchAttacks:
     json: bool = False
     """Print the rows as JSON instead of a table."""
 
+    def check(self) -> None:
+        """Refuse no size at all."""
+        from privacy.errors import InvalidInputError
+
+        if not self.sizes:
+            raise InvalidInputError("Give at least one of --sizes.")
+
     def run(self) -> int:
         """Measure, write, print."""
         import json
@@ -38,10 +45,7 @@ class BenchAttacks:
 
         from experiments.benchmarks.attacks import measure
         from experiments.record import writable_folder, write_json
-        from privacy.errors import InvalidInputError
 
-        if not self.sizes:
-            raise InvalidInputError("Give at least one of --sizes.")
         folder = writable_folder(self.out)
         with Console(stderr=True).status("measuring") as status:
             found = measure(

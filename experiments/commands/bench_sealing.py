@@ -28,6 +28,13 @@ class BenchSealing:
     json: bool = False
     """Print the rows as JSON instead of a table."""
 
+    def check(self) -> None:
+        """Refuse no size at all, or no number of hospitals."""
+        from privacy.errors import InvalidInputError
+
+        if not self.sizes or not self.hospitals:
+            raise InvalidInputError("Give at least one of --sizes and one of --hospitals.")
+
     def run(self) -> int:
         """Measure, write, print."""
         import json
@@ -37,10 +44,9 @@ class BenchSealing:
         from experiments.benchmarks.sealing import draw, measure
         from experiments.benchmarks.tables import sealing_tables
         from experiments.figures import save
-        from privacy.errors import InvalidInputError
+        from experiments.record import writable_folder, write_json
 
-        if not self.sizes or not self.hospitals:
-            raise InvalidInputError("Give at least one of --sizes and one of --hospitals.")
+        writable_folder(self.out)
         at = 100_000 if 100_000 in self.sizes else max(self.sizes)
         points = [(size, self.hospitals[0]) for size in self.sizes]
         points += [(at, hospitals) for hospitals in self.hospitals[1:]]
@@ -49,19 +55,10 @@ class BenchSealing:
             benchmark = measure(
                 points, peers=not self.ours, repeats=self.repeats, progress=status.update
             )
-        try:
-            self.out.mkdir(parents=True, exist_ok=True)
-            content = json.dumps(benchmark.to_json(), indent=2)
-            partial = self.out / "sealing.json.tmp"
-            partial.write_text(content + "\n")
-            partial.replace(self.out / "sealing.json")
-            figures = save(draw(benchmark, self.hospitals[0]), self.out / "sealing")
-        except OSError as error:
-            raise InvalidInputError(
-                f"{self.out} can't be written: {error.strerror}. Choose another folder with --out."
-            ) from error
+        write_json(self.out / "sealing.json", benchmark.to_json())
+        figures = save(draw(benchmark, self.hospitals[0]), self.out / "sealing")
         if self.json:
-            print(content)
+            print(json.dumps(benchmark.to_json(), indent=2))
         else:
             for table in sealing_tables(benchmark):
                 Console().print(table)

@@ -26,6 +26,16 @@ class Claims:
     json: bool = False
     """Print the findings as JSON instead of a table."""
 
+    def check(self) -> None:
+        """Refuse names of no claim."""
+        from experiments import claims
+        from privacy.errors import InvalidInputError
+
+        known = [claim.key for claim in claims.CLAIMS]
+        unknown = sorted(set(self.only) - set(known))
+        if unknown:
+            raise InvalidInputError(f"Unknown claims {unknown}; choose among {known}.")
+
     def run(self) -> int:
         """Measure what has no record yet; then the verdicts."""
         import json
@@ -36,12 +46,7 @@ class Claims:
 
         from experiments import claims
         from experiments.record import write_json
-        from privacy.errors import InvalidInputError
 
-        known = [claim.key for claim in claims.CLAIMS]
-        unknown = sorted(set(self.only) - set(known))
-        if unknown:
-            raise InvalidInputError(f"Unknown claims {unknown}; choose among {known}.")
         console = Console(stderr=self.json)
         found = claims.run(
             self.out,
@@ -53,7 +58,7 @@ class Claims:
             console=console,
         )
         write_json(self.out / "claims.json", [asdict(f) for f in found])
-        (self.out / "claims.md").write_text(claims.markdown(found) + "\n")
+        (self.out / "claims.md").write_text(claims.markdown(found) + "\n", encoding="utf-8")
         if self.json:
             print(json.dumps([asdict(f) for f in found], sort_keys=True))
             return 0

@@ -23,6 +23,17 @@ class Correction:
     json: bool = False
     """Print the records as JSON instead of a table."""
 
+    def check(self) -> None:
+        """Refuse names of no cohort."""
+        from experiments import correction
+        from privacy.errors import InvalidInputError
+
+        unknown = set(self.cohorts) - set(correction.COHORTS)
+        if unknown or not self.cohorts:
+            raise InvalidInputError(
+                f"Expected cohorts among {correction.COHORTS}, got {self.cohorts}."
+            )
+
     def run(self) -> int:
         """Compute what has no record yet; then the tables and the figures."""
         import dataclasses
@@ -34,14 +45,7 @@ class Correction:
         from experiments.figures import save
         from experiments.learning_figures import draw_calibration, draw_correction
         from experiments.record import writable_folder
-        from privacy.errors import InvalidInputError
 
-        unknown = set(self.cohorts) - set(correction.COHORTS)
-        if unknown or not self.cohorts or self.seeds < 1:
-            raise InvalidInputError(
-                f"Expected cohorts among {correction.COHORTS} and seeds >= 1, got {self.cohorts} "
-                f"and {self.seeds}."
-            )
         console = Console(stderr=self.json)
         points = correction.grid(self.seed, seeds=self.seeds, cohorts=self.cohorts)
         records = correction.run(self.out, points, data_dir=self.data_dir, console=console)

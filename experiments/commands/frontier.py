@@ -4,7 +4,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from experiments.sweep import Point
 
 __all__ = ["Demo", "Frontier"]
 
@@ -49,24 +52,10 @@ class Frontier:
         from rich.console import Console
 
         from experiments import frontier
-        from experiments.sweep import Point
 
-        self._check()
         if self.figure:
             return self._draw(self.figure)
-        points: Sequence[Point]
-        if self.designs:
-            points = frontier.chosen_grid(
-                self.designs, self.epsilons, self.regime, self.model, self.seed
-            )
-        elif self.cells:
-            points = frontier.cells(self.cells, self.seed)
-        elif self.groups:
-            points = [p for name in self.groups for p in frontier.group(name, self.seed)]
-        elif self.quick:
-            points = frontier.quick_grid(self.seed)
-        else:
-            points = frontier.full_grid(self.seed)
+        points = self._points()
         console = Console(stderr=self.json)
         records = frontier.run(
             self.out,
@@ -84,8 +73,22 @@ class Frontier:
             console.print(f"Figure: {svg} and {png.name}; records: {self.out / 'records'}.")
         return 0
 
-    def _check(self) -> None:
-        """Refuse two selections at once, and options that would change nothing."""
+    def _points(self) -> "Sequence[Point]":
+        """The chosen points, in order."""
+        from experiments import frontier
+
+        if self.designs:
+            return frontier.chosen_grid(
+                self.designs, self.epsilons, self.regime, self.model, self.seed
+            )
+        if self.cells:
+            return frontier.cells(self.cells, self.seed)
+        if self.groups:
+            return [p for name in self.groups for p in frontier.group(name, self.seed)]
+        return frontier.quick_grid(self.seed) if self.quick else frontier.full_grid(self.seed)
+
+    def check(self) -> None:
+        """Refuse two selections at once, unknown names, and options that would change nothing."""
         from privacy.errors import InvalidInputError
 
         chosen = [
@@ -107,6 +110,8 @@ class Frontier:
                 f"--{idle[0]} goes with --designs and would change nothing here. Add "
                 "--designs none local sealed, say."
             )
+        if not self.figure:
+            self._points()
 
     def _draw(self, name: str) -> int:
         import json

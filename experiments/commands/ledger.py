@@ -152,4 +152,4 @@ def print_json(value: object) -> None:
     """Print one JSON value."""
     import json
 
-    print(json.dumps(value, ensure_ascii=False))
+    print(json.dumps(value))

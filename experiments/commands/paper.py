@@ -13,6 +13,16 @@ class Paper:
     root: Path = Path()
     """The checkout, with its ``paper`` folder."""
 
+    def check(self) -> None:
+        """Refuse a folder that is no checkout: the paper is made from its committed records."""
+        from privacy.errors import InvalidInputError
+
+        if not (self.root / "paper" / "records").is_dir():
+            raise InvalidInputError(
+                f"No paper/records in {self.root.absolute()}. Run this in a checkout of the "
+                "repository, or name one with --root."
+            )
+
     def run(self) -> int:
         """Build, and say where the PDF is."""
         from experiments.paper import build

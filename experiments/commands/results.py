@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, ClassVar
 
 from tyro.conf import Positional
 
@@ -16,6 +16,8 @@ class Results:
     For example: select config.design, config.epsilon, metrics.auc_within.value from records
     where config.experiment = 'frontier' order by 1, 2
     """
+
+    READS_OUT: ClassVar = True
 
     query: Annotated[str, Positional] = "select name, config.experiment from records order by 2, 1"
     """One SELECT over the table ``records`` (columns name, config, metrics, stamp)."""

@@ -27,25 +27,37 @@ class Tune:
     jobs: int = -1
     """Worker processes; -1 takes every core."""
 
-    def run(self) -> int:
-        """Search (some 15 minutes on two cores for all) and write one record a pair."""
-        from itertools import product
-
-        from experiments.record import writable_folder
+    def check(self) -> None:
+        """Refuse names of no regime, model or cohort."""
+        from experiments.asynchrony import COHORTS
         from experiments.settings import SETTINGS
-        from experiments.tuning import search
-        from privacy._validate import natural
         from privacy.errors import InvalidInputError
 
-        natural(studies=self.studies, least=2, hint="One study has no standard error.")
+        if self.cohort not in COHORTS:
+            raise InvalidInputError(
+                f"Unknown cohort {self.cohort!r}; choose one of {', '.join(COHORTS)}."
+            )
+        if not self.regimes or not self.models:
+            raise InvalidInputError("Give at least one of --regimes and one of --models.")
+        for panel in self._panels():
+            if panel not in SETTINGS:
+                raise InvalidInputError(
+                    f"Unknown regime or model {panel}; choose full or small, and logistic or mlp."
+                )
+
+    def _panels(self) -> list[tuple[str, str]]:
+        from itertools import product
+
+        return list(product(self.regimes, self.models))
+
+    def run(self) -> int:
+        """Search (some 15 minutes on two cores for all) and write one record a pair."""
+        from experiments.record import writable_folder
+        from experiments.tuning import search
+
         if self.paced:
             from experiments import paced_tuning
-            from experiments.asynchrony import COHORTS
 
-            if self.cohort not in COHORTS:
-                raise InvalidInputError(
-                    f"Unknown cohort {self.cohort!r}; choose one of {list(COHORTS)}."
-                )
             folder = writable_folder(self.out)
             found = paced_tuning.search(cohort=self.cohort, studies=self.studies, jobs=self.jobs)
             for record in found:
@@ -63,14 +75,8 @@ class Tune:
             for place, step in steps.items():
                 print(*place, f"step={step:g}")
             return 0
-        panels = list(product(self.regimes, self.models))
-        for panel in panels:
-            if panel not in SETTINGS:
-                raise InvalidInputError(
-                    f"Unknown regime or model {panel}; choose full or small, and logistic or mlp."
-                )
         folder = writable_folder(self.out)
-        for record in search(panels, studies=self.studies, jobs=self.jobs):
+        for record in search(self._panels(), studies=self.studies, jobs=self.jobs):
             best = record.metrics["scores"][0]
             record.write(folder)
             print(

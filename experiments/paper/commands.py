@@ -127,4 +127,7 @@ def _names(points: Iterable[Any]) -> set[str]:
 def _seconds(timings: Path) -> dict[str, float]:
     if not timings.exists():
         return {}
-    return {n: float(t["cpu_seconds"]) for n, t in json.loads(timings.read_text()).items()}
+    return {
+        n: float(t["cpu_seconds"])
+        for n, t in json.loads(timings.read_text(encoding="utf-8")).items()
+    }

@@ -36,7 +36,7 @@ class Fonts:
 
     def run(self) -> None:
         """Write the subset; the same source and text give the same bytes."""
-        needed = chinese((self.paper / "abstract.zh.typ").read_text())
+        needed = chinese((self.paper / "abstract.zh.typ").read_text(encoding="utf-8"))
         number = 2 if self.source.suffix == ".ttc" else -1  # Debian's collection: JP, KR, SC, ...
         font = TTFont(self.source, fontNumber=number, recalcTimestamp=False)
         options = subset.Options(layout_features=[], hinting=False, notdef_outline=True)

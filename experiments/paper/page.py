@@ -36,7 +36,7 @@ _MARKERS = {
 
 def write_page(path: Path, records: Sequence[Record]) -> Path:
     """Write the page of these points; the same records give the same bytes."""
-    path.write_text(page(records))
+    path.write_text(page(records), encoding="utf-8")
     return path
 
 
@@ -49,7 +49,9 @@ def page(records: Sequence[Record]) -> str:
     keys = sorted({_key(r) for r in records})
     folder = Path(__file__).parent
     environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(folder), autoescape=True, undefined=jinja2.StrictUndefined
+        loader=jinja2.FileSystemLoader(folder, encoding="utf-8"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
     )
     designs = [d for d in LOOKS if any(r.config["design"] == d for r in records)]
     return environment.get_template("page.html").render(

@@ -32,7 +32,7 @@ def fill(root: Path, numbers: Mapping[str, Any]) -> None:
     """
     for language, name in LANGUAGES.items():
         path = root / name
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8")
         for part in BLOCKS:
             begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
             if text.count(begin) != 1 or text.count(end) != 1:
@@ -41,7 +41,7 @@ def fill(root: Path, numbers: Mapping[str, Any]) -> None:
                 )
             before, rest = text.split(begin)
             text = f"{before}{begin}\n{block(part, numbers, language)}\n{end}{rest.split(end)[1]}"
-        path.write_text(text)
+        path.write_text(text, encoding="utf-8")
 
 
 def block(part: str, numbers: Mapping[str, Any], language: str) -> str:
@@ -60,7 +60,7 @@ def _found(numbers: Mapping[str, Any], language: str) -> str:
 
     A paragraph that speaks of a point without a record is left out.
     """
-    words = (Path(__file__).parent / f"found.{language}.md").read_text()
+    words = (Path(__file__).parent / f"found.{language}.md").read_text(encoding="utf-8")
     shown = []
     for paragraph in words.strip().split("\n\n"):
         values = {place: _value(numbers, place) for place in _PLACE.findall(paragraph)}

@@ -66,7 +66,7 @@ def committed(paper: Path) -> Benchmark | None:
     if not path.exists():
         return None
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
         found = tuple(Row(**row) for row in content["rows"])
         return Benchmark(found, dict(content["peers"]), int(content["peak_bytes"]))
     except (KeyError, TypeError, ValueError) as error:

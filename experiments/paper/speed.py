@@ -116,7 +116,7 @@ def committed(paper: Path) -> Speed | None:
 
 def _content(path: Path) -> dict[str, Any]:
     try:
-        content = json.loads(path.read_text())
+        content = json.loads(path.read_text(encoding="utf-8"))
     except ValueError as error:
         raise InvalidInputError(f"{path} is not JSON ({error}). Measure it again.") from error
     if not isinstance(content, dict):

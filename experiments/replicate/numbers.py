@@ -174,7 +174,7 @@ def _one(
     batch = Record(_config("one batch", part="tableak", **settings), {}, stamp())
     path = kept / f"{batch.name}.json"
     if path.exists() and not batch.stamp["dirty"]:
-        before = Record(**json.loads(path.read_text()))
+        before = Record(**json.loads(path.read_text(encoding="utf-8")))
         if before.config == batch.config and before.stamp == batch.stamp:
             return before.metrics
     torch.set_num_threads(1)

@@ -1,0 +1,117 @@
+"""The demo's federation: whole or set aside, never half believed; the command can be run again."""
+
+import dataclasses
+import hashlib
+import io
+from pathlib import Path
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from aggregation.federation import Federation
+from experiments import demo, settings
+from experiments.cohorts import load
+from privacy.errors import InvalidInputError
+from privacy.ledger import load_trust, verify
+
+QUIET = Console(file=io.StringIO())
+
+
+@pytest.fixture(autouse=True)
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three rounds: nothing here depends on their number."""
+    found = settings.SETTINGS["full", "logistic"]
+    brief = dataclasses.replace(found, rounds=3, average_last=2)
+    monkeypatch.setattr(demo, "SETTINGS", {("full", "logistic"): brief})
+
+
+def files(folder: Path) -> dict[str, str]:
+    return {
+        str(p.relative_to(folder)): hashlib.sha256(p.read_bytes()).hexdigest()
+        for p in sorted(folder.rglob("*"))
+        if p.is_file()
+    }
+
+
+def ran(out: Path, console: Console = QUIET) -> None:
+    demo.settle(out, console)
+    demo.deploy(out, load("heart"), console)
+
+
+def verified(out: Path) -> bool:
+    return verify([out], load_trust(out / "trust.json")).status == 0
+
+
+def interrupted_after(calls: int, whole: Any) -> Any:
+    left = iter(range(calls))
+
+    def one(*arguments: Any, **named: Any) -> Any:
+        if next(left, None) is None:
+            raise KeyboardInterrupt
+        return whole(*arguments, **named)
+
+    return one
+
+
+def test_an_interrupted_federation_is_set_aside_whole_and_the_next_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(Federation, "_open", interrupted_after(1, Federation._open))
+        with pytest.raises(KeyboardInterrupt):
+            ran(tmp_path)
+    spent = files(tmp_path / "running")
+    assert "ledgers/va.jsonl" in spent and "manifest.json" not in spent
+    said = Console(file=io.StringIO(), width=200)
+    ran(tmp_path, said)
+    assert files(tmp_path / "cut-short-1") == spent
+    assert isinstance(said.file, io.StringIO)
+    told = said.file.getvalue()
+    assert "cut short" in told and "stays spent" in told.replace("\n", " ")
+    assert verified(tmp_path)
+    assert "cut short before" in (tmp_path / "ledgers" / "va.jsonl").read_text(encoding="utf-8")
+    kept = files(tmp_path)
+    ran(tmp_path)  # a third time: what is whole is left as it is
+    assert files(tmp_path) == kept
+
+
+@pytest.mark.parametrize("moved", range(5))
+def test_a_federation_that_ended_gets_its_place_wherever_moving_it_was_cut_short(
+    moved: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    original = Path.rename
+    with monkeypatch.context() as patched:
+        moves = interrupted_after(moved, original)
+
+        def rename(self: Path, target: Path) -> Path:
+            inner = self.parent.name == "running"
+            found: Path = moves(self, target) if inner else original(self, target)
+            return found
+
+        patched.setattr(Path, "rename", rename)
+        with pytest.raises(KeyboardInterrupt):
+            ran(tmp_path)
+    assert not (tmp_path / "manifest.json").exists()  # it is moved last
+    ran(tmp_path)
+    assert verified(tmp_path)
+    assert not (tmp_path / "running").exists() and not (tmp_path / "cut-short-1").exists()
+
+
+def test_ledgers_of_unknown_origin_are_never_overwritten_and_found_before_work(
+    tmp_path: Path,
+) -> None:
+    (tmp_path / "ledgers").mkdir()
+    with pytest.raises(InvalidInputError, match="choose another folder with --out"):
+        demo.settle(tmp_path, QUIET)
+
+
+def test_the_ledgers_say_what_was_run_on_whom_by_which_code(tmp_path: Path) -> None:
+    ran(tmp_path)
+    verdict = verify([tmp_path], load_trust(tmp_path / "trust.json"))
+    for reading in verdict.readings:
+        if reading.hospital:
+            assert reading.context["patients"].startswith("920: cleveland 303")
+            assert reading.context["model"] == "logistic, 19 parameters"
+            assert reading.context["cohort"].startswith("heart")
+            assert len(reading.context["commit"].split()[0]) == 40
