@@ -118,3 +118,41 @@ def test_the_rule_and_the_cohort_that_are_added_train_together() -> None:
     trained = rule["trainers"]["capped"](problem, Steps(rounds=100))
     assert problem.gap(trained["north"]) < 0.01
     assert rule["rules"]["capped"].unit == "hospital"
+
+
+def test_nothing_chinese_is_half_english_or_punctuated_in_english() -> None:
+    """Generated parts too: no half-width mark beside Chinese text, no word left in English."""
+    written = re.sub(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->", "", ZH, flags=re.DOTALL)
+    chinese = r"[\u3400-\u9fff\u3000-\u303f\uff00-\uffef]"
+    assert (
+        re.findall(rf".{{0,8}}(?:{chinese} ?[,;:()?!]|[,;:()?!] ?{chinese}).{{0,8}}", written) == []
+    )
+    for word in ("by definition", "not tried", "none", "logistic", "mlp", " to ", "holds"):
+        assert word not in written, word
+    assert re.findall(rf"{chinese}\n *{chinese}", written) == []  # it would be shown as a blank
+
+
+def test_every_path_that_the_readmes_and_docs_name_exists_or_is_written() -> None:
+    """Files of the checkout, or files that a run leaves: the demo's are made in ``test_demo``."""
+    texts = {**TEXTS, **{p.name: p.read_text(encoding="utf-8") for p in sorted(DOCS.glob("*.md"))}}
+    for name, text in texts.items():
+        for path in re.findall(r"(?<![\w/.])((?:[\w-]+/)+[\w.-]*)", text):
+            if path.startswith("results/demo"):
+                assert path.removeprefix("results/demo").strip("/") in OF_THE_DEMO, (name, path)
+            elif path.split("/")[0] in OURS and "..." not in path:
+                assert (ROOT / path).exists(), (name, path)
+
+
+DOCS = ROOT / "docs"
+OURS = {"privacy", "aggregation", "attacks", "experiments", "paper", "docs", "tests"}
+OF_THE_DEMO = {
+    "",
+    "trust.json",
+    "manifest.json",
+    "ledgers",
+    "ledgers/va.jsonl",
+    "evidence",
+    "report/report.en.html",
+    "report/report.zh.html",
+}
+"""What ``tests/experiments/test_demo.py`` finds in a demo's folder."""

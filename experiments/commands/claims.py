@@ -67,6 +67,11 @@ class Claims:
             table.add_column(heading)
         for f in found:
             between = "" if f.lower is None else f" ({f.lower:.3g} to {f.upper:.3g})"
-            table.add_row(f.sentence, f.verdict, f"{f.effect}: {f.value:.3g}{between}", f.condition)
+            table.add_row(
+                f.sentence.en,
+                f.verdict,
+                f"{f.effect.en}: {f.value:.3g}{between}",
+                f.condition.en,
+            )
         console.print(table)
         return 0

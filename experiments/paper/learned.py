@@ -5,6 +5,7 @@ Each function takes all records and returns rows of text; where an experiment ha
 
 import re
 from collections.abc import Sequence
+from dataclasses import asdict
 from itertools import pairwise
 from typing import Any
 
@@ -13,7 +14,6 @@ import numpy as np
 from experiments.asynchrony import outcomes
 from experiments.claims import CLAIMS, evaluate
 from experiments.correction import worst_ece
-from experiments.paper.words import CLAIMS_ZH
 from experiments.record import Record, config_hash
 from experiments.text import interval, mean, nearest, up, with_half_width
 
@@ -189,15 +189,15 @@ def claims(records: Sequence[Record]) -> list[dict[str, Any]]:
         value, ends = _short(found.value), (_short(found.lower), _short(found.upper))
         known = found.lower is not None
         english = value + (f" ({' to '.join(ends)})" if known else "")
-        chinese = value + (f"({'–'.join(ends)})" if known else "")
+        chinese = value + (f"（{' 至 '.join(ends)}）" if known else "")
         rows.append(
             {
                 "claim": claim.key,
-                "sentence": {"en": found.sentence, "zh": CLAIMS_ZH[claim.key][0]},
+                "sentence": asdict(found.sentence),
                 "verdict": found.verdict,
                 "effect": {
-                    "en": f"{found.effect}: {english}; {found.condition}",
-                    "zh": f"{CLAIMS_ZH[claim.key][1]}:{chinese}",
+                    "en": f"{found.condition.en} Measured: {found.effect.en}: {english}.",
+                    "zh": f"{found.condition.zh}实测：{found.effect.zh}：{chinese}。",
                 },
             }
         )

@@ -7,8 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from experiments.paper.words import (
+    BRACKETS,
     COLUMNS,
+    COMMA,
     DESIGNS,
+    MODELS,
     NOTHING_YET,
     PARTLY,
     REGIMES,
@@ -88,10 +91,10 @@ def _records(numbers: Mapping[str, Any], language: str) -> str:
     none = {"en": "none", "zh": "无"}[language]
     body = [
         (
-            f"{REGIMES[language][row['regime']]}, {row['model']}",
+            f"{REGIMES[language][row['regime']]}{COMMA[language]}{MODELS[language][row['model']]}",
             DESIGNS[language][row["design"]],
             row["epsilon"],
-            f"{row['auc']} ({row['auc_interval'].replace(' to ', '–')})",
+            _bracketed(row["auc"], row["auc_interval"], language),
             _risk(row, "curious", language),
             _risk(row, "informed", language),
             none if row["bound"] == "none" else row["bound"],
@@ -106,7 +109,12 @@ def _risk(row: Mapping[str, str], adversary: str, language: str) -> str:
     words = RISK_WORDS[language]
     value = words.get(row[adversary], row[adversary])
     between = row[f"{adversary}_interval"]
-    return f"{value} ({words.get(between, between).replace(' to ', '–')})" if between else value
+    return _bracketed(value, words.get(between, between), language) if between else value
+
+
+def _bracketed(value: str, between: str, language: str) -> str:
+    opening, closing = BRACKETS[language]
+    return f"{value}{opening}{between.replace(' to ', '–')}{closing}"
 
 
 def _claims(numbers: Mapping[str, Any], language: str) -> str:

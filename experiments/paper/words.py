@@ -3,9 +3,11 @@
 from experiments.risks import BY_DEFINITION, NOT_TRIED
 
 __all__ = [
-    "CLAIMS_ZH",
+    "BRACKETS",
     "COLUMNS",
+    "COMMA",
     "DESIGNS",
+    "MODELS",
     "NOTHING_YET",
     "PARTLY",
     "REGIMES",
@@ -30,7 +32,7 @@ DESIGNS = {
         "none": "无保护",
         "article": "文章的噪声",
         "local": "各院各加全部噪声",
-        "sealed": "密封求和,共享噪声",
+        "sealed": "密封求和，共享噪声",
         "local only": "只在本地训练",
         "pooled": "集中训练",
     },
@@ -46,7 +48,7 @@ COLUMNS = {
             "risk: who knows all others",
             "proven bound",
         ),
-        "claims": ("the article says", "verdict", "what was measured (95 %)"),
+        "claims": ("the article says", "verdict", "if what, or why; what was measured (95 %)"),
     },
     "zh": {
         "records": (
@@ -58,7 +60,7 @@ COLUMNS = {
             "风险：知道其余所有患者的人",
             "可证明的上界",
         ),
-        "claims": ("文章说", "结论", "测量结果(95 %)"),
+        "claims": ("文章的说法", "结论", "条件或理由，以及测量结果（95% 区间）"),
     },
 }
 VERDICTS = {
@@ -73,22 +75,13 @@ NOTHING_YET = {
     "en": "The records of this table are not there.",
     "zh": "此表的记录尚不存在。",
 }
+COMMA = {"en": ", ", "zh": "，"}
+BRACKETS = {"en": (" (", ")"), "zh": ("（", "）")}
+MODELS = {
+    "en": {"logistic": "logistic", "mlp": "mlp"},
+    "zh": {"logistic": "逻辑回归", "mlp": "多层感知机"},
+}
 PARTLY = {
     "en": "{judged} of {asked} sentences are judged; the records of the others are not there.",
-    "zh": "{asked} 句中已判 {judged} 句;其余的记录尚不存在。",
+    "zh": "{asked} 句中已判定 {judged} 句；其余各句的记录尚不存在。",
 }
-CLAIMS_ZH = {
-    "raw bytes": ("患者原始数据没有一个字节离开医院。", "没有账本条目对应的字节数"),
-    "infeasible": ("梯度上的噪声使反推在数学上变得不可行。", "ε = 1 时最强攻击从十人中指对的比率"),
-    "no impact": ("这种噪声不显著影响模型效果。", "AUC:文章的噪声减去无噪声"),
-    "threefold": (
-        "加入联邦相当于单院数据量的三倍。",
-        "无噪声、克利夫兰 160 名患者时的等效倍数",
-    ),
-    "AUC up": ("跨院模型比单院自己的模型预测得更准。", "AUC:无噪声联邦减去单院"),
-    "acceptable": ("加权与校正使各类医院都达到可接受的区间。", "通过的检查所占比例"),
-    "no waiting": ("各院按自己的节奏上传,无需等待所有医院。", "最快规则所需时间与等待所有医院之比"),
-    "overhead": ("通信开销是真实存在的。", "发送字节数与该院数据表字节数之比(中位数)"),
-    "poor labels": ("标注不规范的医院会拉低整体模型。", "一家医院标注错误所损失的 AUC"),
-}
-"""Each claim, and what is measured of it, by its key in ``experiments.claims``."""

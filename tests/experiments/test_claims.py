@@ -1,15 +1,21 @@
 """Claims: every rule can say yes, no and maybe; every number is its record's."""
 
+import json
+import re
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from experiments import claims
+from experiments.claim_rules import Text
 from experiments.claims import CLAIMS, Claim, markdown
 from experiments.record import Record
 from experiments.sweep import Point
 
+PAPER = Path(__file__).parents[2] / "paper"
+PUBLISHED = json.loads((PAPER / "numbers.json").read_text(encoding="utf-8"))
 BY_KEY = {claim.key: claim for claim in CLAIMS}
 
 
@@ -129,9 +135,40 @@ CASES: dict[str, dict[str, list[Record]]] = {
 def test_every_rule_can_say_yes_no_and_maybe(key: str, verdict: str) -> None:
     found = BY_KEY[key].rule(CASES[key][verdict])
     assert found.verdict == verdict, found
-    assert found.condition
+    assert_told(found.condition, verdict)
     if found.lower is not None and found.upper is not None:
         assert found.lower <= found.value <= found.upper
+
+
+def assert_told(told: Text, verdict: str) -> None:
+    """Whole sentences; a condition is named as one; Chinese has nothing left in English."""
+    only = verdict == "holds only if"
+    assert told.en.startswith("It holds only if ") == only, told.en
+    assert told.zh.startswith("仅当") == only and ("才成立" in told.zh) == only, told.zh
+    assert told.en.endswith(".") and told.zh.endswith("。")
+    assert told.en[0].isupper()
+    assert_chinese(told.zh)
+
+
+def assert_chinese(text: str) -> None:
+    known = r"AUC|ε|FedBuff|Mbit/s|NAMED"
+    named = text.replace("的医院：a", "的医院：NAMED").replace("医院：a；", "医院：NAMED；")
+    assert not re.search(r"[A-Za-z]{2,}", re.sub(known, "", named)), text
+    assert not re.search(r"[,;:()!?]", text), text
+    assert not re.search(r"-\d", text), text  # a minus is a minus
+
+
+@pytest.mark.parametrize("key", list(BY_KEY))
+def test_the_published_claims_are_told_in_both_languages(key: str) -> None:
+    (row,) = [r for r in PUBLISHED["claims"] if r["claim"] == key]
+    assert row["sentence"] == vars(BY_KEY[key].sentence)
+    only = row["verdict"] == "holds only if"
+    assert row["effect"]["en"].startswith("It holds only if ") == only
+    assert row["effect"]["zh"].startswith("仅当") == only
+    assert_chinese(row["effect"]["zh"])
+    assert_chinese(row["sentence"]["zh"])
+    found = [re.findall(r"[−\d.]*\d", row["effect"][language]) for language in ("en", "zh")]
+    assert sorted(found[0]) == sorted(found[1])
 
 
 def test_every_claim_names_points_of_its_own_and_is_judged_by_their_records(
@@ -145,7 +182,7 @@ def test_every_claim_names_points_of_its_own_and_is_judged_by_their_records(
         assert names != [Record(p.config, {}, {}).name for p in claim.points(1)]
     small = BY_KEY["poor labels"]
     judged = labels(0.05, 0.051, 0.052)
-    monkeypatch.setattr(claims, "CLAIMS", (Claim("x", "y", small.points, small.rule),))
+    monkeypatch.setattr(claims, "CLAIMS", (Claim("x", Text("y", "z"), small.points, small.rule),))
     names = [Record(p.config, {}, {}).name for p in small.points(0)]
     (found,) = claims.evaluate(dict(zip(names, judged, strict=True)))
     assert found.records == tuple(names)

@@ -5,7 +5,7 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import fields
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -30,7 +30,8 @@ NEEDED = {  # what a command can't do without
 
 def leaves() -> Iterator[tuple[str, Any]]:
     """Each command, or each action of one, as it is typed, and its dataclass."""
-    for name, kind in COMMANDS.items():
+    commands: dict[str, Any] = dict(COMMANDS)
+    for name, kind in commands.items():
         hints = get_type_hints(kind, include_extras=True)
         actions = [hints[f.name] for f in fields(kind) if f.name in ("action", "what")]
         parts = get_args(get_args(actions[0])[0]) if actions else ()
@@ -164,14 +165,16 @@ def test_keys_that_are_none_are_a_sentence(
 
 
 def program(
-    *arguments: str, before: Callable[[], None] | None = None, **environment: str
+    *arguments: str,
+    before: Callable[[], None] | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> "subprocess.Popen[bytes]":
     return subprocess.Popen(
         [sys.executable, "-c", "from experiments.cli import main; main()", *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         cwd=ROOT,
-        env=os.environ | {"OMP_NUM_THREADS": "1"} | environment,
+        env=os.environ | {"OMP_NUM_THREADS": "1"} | dict(environment or {}),
         preexec_fn=before,
     )
 
@@ -198,7 +201,7 @@ def test_who_stops_reading_gets_no_traceback(arguments: tuple[str, ...], run: Pa
 @pytest.mark.parametrize("arguments", SPEAKING, ids=" ".join)
 def test_a_terminal_of_ascii_alone_gets_no_traceback(arguments: tuple[str, ...], run: Path) -> None:
     plain = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONIOENCODING": "ascii"}
-    child = program(*(one.format(run=run) for one in arguments), **plain)
+    child = program(*(one.format(run=run) for one in arguments), environment=plain)
     out, err = child.communicate()
     assert (child.returncode, err) == (0, b"")
     assert out.isascii() and out

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.claims import LABEL_HARM
+from experiments.claim_rules import LABEL_HARM
 from experiments.paced import SEALED_SETTINGS
 from experiments.poor_labels import DEFENCES
 from experiments.record import read_records
