@@ -11,7 +11,7 @@ from dp_accounting import DpEvent
 from jaxtyping import Bool, Int
 
 from aggregation.plan import Plan
-from aggregation.releases import declare, releases
+from aggregation.releases import declare, overseen, releases, schedule
 from aggregation.sealing import Sealer
 from privacy.errors import BudgetExceededError, RefusedError
 from privacy.ledger import Ledger, Release
@@ -54,10 +54,15 @@ class Books:
 
     def join(self) -> None:
         """Enter the plan into each ledger; those that refuse take no part."""
-        for k in range(len(self._plan.hospitals)):
+        names, rounds = self._plan.hospitals, self._plan.rounds
+        schedules = [
+            schedule(self._plan, self._releases(k, 0), repeats=rounds) for k in range(len(names))
+        ]
+        digests = {names[k]: own.digest for k, own in enumerate(schedules)}
+        for k in range(len(names)):
             try:
-                asked = self._releases(k, 0)
-                declare(self._plan, self._ledgers(k), asked, repeats=self._plan.rounds)
+                others = {name: digests[name] for name in overseen(self._plan, names[k])}
+                declare(self._ledgers(k), schedules[k], others)
             except BudgetExceededError:  # recorded in the ledger
                 continue
             self._joined[k] = True

@@ -77,6 +77,8 @@ class Federation:
         self.plan = plan
         self.transcript = Transcript()
         self._hospitals = hospitals
+        self._keys: dict[str, SigningKey] = {}
+        self._receivers: dict[str, SigningKey] = {}
         self._scheme = scheme
         self._opener = scheme.opener(policy)
         self._aggregator = Aggregator(plan, scheme.adder())
@@ -142,8 +144,10 @@ class Federation:
             )
         keys = {n: SigningKey.create(out / "keys" / f"{n}.key") for n in plan.hospitals}
         public = {name: key.public for name, key in keys.items()}
+        receivers = {AGGREGATOR: SigningKey.create(out / "keys" / f"{AGGREGATOR}.key")}
         (out / "ledgers").mkdir(parents=True)
-        save_trust(out / "trust.json", public)
+        signing = {name: key.public for name, key in receivers.items()}
+        save_trust(out / "trust.json", public, signing)
 
         def ledger(name: str) -> Ledger:
             return Ledger.create(
@@ -156,7 +160,8 @@ class Federation:
             )
 
         log = OpeningLog(out / "openings.jsonl")
-        return cls._assemble(plan, patients, keys, ledger, lambda _: OperatingSystem(), log)
+        source = OperatingSystem()
+        return cls._assemble(plan, patients, keys, ledger, lambda _: source, log, receivers)
 
     @classmethod
     def _assemble(
@@ -167,6 +172,7 @@ class Federation:
         ledger: Callable[[str], Ledger],
         source: Callable[[str], NoiseSource],
         log: OpeningLog,
+        receivers: Mapping[str, SigningKey] | None = None,
     ) -> "Federation":
         if tuple(patients) != plan.hospitals:
             raise InvalidInputError(
@@ -192,7 +198,9 @@ class Federation:
             log=log,
             require_ledger_head=True,
         )
-        return cls(plan, hospitals, scheme, policy)
+        federation = cls(plan, hospitals, scheme, policy)
+        federation._keys, federation._receivers = dict(keys), dict(receivers or {})
+        return federation
 
     def run(self, progress: Callable[[int], None] = lambda _: None) -> Outcome:
         """Run all rounds; ``progress`` is called with the number of rounds done.
@@ -254,7 +262,8 @@ class Federation:
     def save(self, out: Path) -> None:
         """Write ``transcript/`` and ``manifest.json`` (what left each hospital) into ``out``."""
         self.transcript.save(out / "transcript")
-        Manifest.of(self.plan.run, self.transcript, self.plan.hospitals).save(out / "manifest.json")
+        manifest = Manifest.of(self.plan.run, self.transcript, self._keys, self._receivers)
+        manifest.save(out / "manifest.json")
 
     def wrap_probability(self) -> float:
         """Upper bound on the chance that any opened sum of the run wraps."""

@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from aggregation.course import Course, Rounds
 from aggregation.patients import Patients
 from aggregation.plan import Plan
-from aggregation.releases import declare, releases
+from aggregation.releases import declare, overseen, releases, schedule
 from aggregation.sealing import Contribution, Sealer
 from aggregation.update import draw_batches, noised_scalars, noised_update
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Ledger, Release, SigningKey
 from privacy.ledger.log.canonical import digest
+from privacy.ledger.requests import Schedule
 from privacy.mechanisms import NoiseSource
 
 __all__ = ["Hospital"]
@@ -103,11 +104,25 @@ class Hospital:
         Raises:
           BudgetExceededError: The run would pass the budget; nothing was read.
         """
-        uploads = self._course.uploads(self.name)
-        if uploads is None:
+        own = self._schedule(self.name)
+        if own is None:
             return
-        asked = self._releases(0, self._course.weight(self.name))
-        declare(self.plan, self.ledger, asked, repeats=uploads)
+        others = {
+            name: derived.digest
+            for name in overseen(self.plan, self.name)
+            if (derived := self._schedule(name)) is not None
+        }
+        declare(self.ledger, own, others)
+
+    def _schedule(self, hospital: str) -> Schedule | None:
+        """What the plan has a hospital release; None: its uploads are not declared beforehand."""
+        course, protects = self._course, self._source.protects
+        repeats, weight = course.uploads(hospital), course.weight(hospital)
+        if repeats is None:
+            return None
+        event = course.event(hospital, weight)
+        asked = releases(self.plan, hospital, event, round_=0, weight=weight, protects=protects)
+        return schedule(self.plan, asked, repeats=repeats)
 
     def contribute(
         self, params: Float[np.ndarray, "dim"], *, round_: int, weight: float = 1.0

@@ -4,6 +4,7 @@ Nobody types an event beside a mechanism: the ledger, the accountant and the aud
 from the plan that the mechanism itself runs by.
 """
 
+from collections.abc import Mapping
 from typing import cast
 
 from dp_accounting import (
@@ -21,10 +22,20 @@ from privacy.accounting.events import (
     DistributedDiscreteGaussianDpEvent,
 )
 from privacy.ledger import Ledger, Planned, Release
-from privacy.ledger.requests import NoiseSource, Unit
+from privacy.ledger.requests import NoiseSource, Schedule, Unit
 from privacy.ledger.samplers import AllPatients, Poisson
 
-__all__ = ["declare", "releases", "round_event", "run_event", "scalar_event"]
+__all__ = [
+    "declare",
+    "overseen",
+    "releases",
+    "round_event",
+    "run_event",
+    "scalar_event",
+    "schedule",
+]
+
+_OVERSEEN = 16
 
 
 def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
@@ -119,15 +130,35 @@ def releases(
     ]
 
 
-def declare(plan: Plan, ledger: Ledger, asked: list[Release], *, repeats: int) -> None:
-    """Enter the plan into a ledger: ``repeats`` rounds of such releases, checked once.
+def schedule(plan: Plan, asked: list[Release], *, repeats: int) -> Schedule:
+    """Return what a plan has a hospital release: ``repeats`` rounds of such releases."""
+    steps = tuple(Planned(release.kind, release.event) for release in asked)
+    context = {"run": plan.run, "plan": plan.digest}
+    return Schedule(cast(Unit, plan.unit), steps, repeats, context)
+
+
+def overseen(plan: Plan, hospital: str) -> tuple[str, ...]:
+    """Return the hospitals whose schedules a hospital names in its own ledger.
+
+    The next ``_OVERSEEN`` in the plan's order, so that each is named by so many others.
+    """
+    start = plan.hospitals.index(hospital)
+    others = plan.hospitals[start + 1 :] + plan.hospitals[:start]
+    return others[:_OVERSEEN]
+
+
+def declare(ledger: Ledger, own: Schedule, others: Mapping[str, str]) -> None:
+    """Enter a schedule into a ledger, its total checked once.
+
+    Args:
+      ledger: The hospital's.
+      own: What the plan has it release.
+      others: ``Schedule.digest`` of what the plan has others release, as this hospital derives it:
+        a hospital that declares less than its plan says is contradicted by them.
 
     Raises:
       BudgetExceededError: Together they pass the budget; nothing was read.
     """
     ledger.declare(
-        [Planned(release.kind, release.event) for release in asked],
-        repeats=repeats,
-        unit=plan.unit,
-        context={"run": plan.run, "plan": plan.digest},
+        own.schedule, repeats=own.repeats, unit=own.unit, context=own.context, others=others
     )

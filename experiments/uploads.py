@@ -8,7 +8,7 @@ from typing import Any
 from aggregation.federation import Federation
 from experiments.lineups import Settings
 from experiments.points import Point
-from privacy.ledger import Manifest
+from privacy.ledger.audit.manifest import outbound
 
 __all__ = ["Uploads"]
 
@@ -59,21 +59,24 @@ class Uploads:
         plan = point.plan(split.train, seed=unit, fold=0)
         federation = Federation.simulated(plan, split.train, seed=(unit, 0))
         federation.run()
-        sent = Manifest.of(plan.run, federation.transcript, plan.hospitals).messages
+        sent = outbound(federation.transcript, plan.hospitals)
         known = {
             name: {e.content.get("digest") for e in federation.ledger(name).entries()}
             for name in plan.hospitals
         }
         unaccounted = sum(
-            (0 if m.digest in known[m.sender] else m.bytes) + sum(m.unaccounted_fields.values())
-            for m in sent
+            (0 if m.digest in known[m.sender] else m.bytes) + sum(m.other.values()) for m in sent
         )
         received = federation.transcript.select(kind="model")
         return {
             "messages": len(sent),
             "rounds": plan.rounds,
             "bytes": {
-                name: sum(m.bytes + sum(m.fields.values()) for m in sent if m.sender == name)
+                name: sum(
+                    m.bytes + m.clear_bytes + sum(m.other.values())
+                    for m in sent
+                    if m.sender == name
+                )
                 for name in plan.hospitals
             },
             "bytes_received": {

@@ -10,22 +10,22 @@ would round to infinity, no depth that a recursive reader could fall into.
 north\n\x1b[32mOK: all is well
 """
 
+import hashlib
 import json
 import math
 import os
-import stat
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from privacy.errors import CorruptMessageError
+from privacy.files import open_regular, read_regular
 
 __all__ = [
     "DEPTH",
     "LARGEST_FILE",
+    "digest_file",
     "json_text",
-    "open_file",
     "parse_json",
     "printable",
     "quoted",
@@ -38,47 +38,32 @@ DEPTH = 48  # brackets within brackets
 _SHOWN = 80  # characters of a foreign value in an error
 
 
-@contextmanager
-def open_file(path: Path, *, most: int, what: str) -> Iterator[BinaryIO]:
-    """Open a plain file of at most ``most`` bytes for reading; nothing else is waited for.
+def read_file(path: Path, *, most: int = LARGEST_FILE, what: str = "The file") -> bytes:
+    """Return the bytes of a plain file of at most ``most`` bytes.
 
     Raises:
       CorruptMessageError: Missing, unreadable, too large, or a pipe, socket, device or folder.
     """
     try:
-        # without O_NONBLOCK the opening of a pipe that nobody writes to never returns
-        descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | os.O_NOCTTY)
-    except (OSError, ValueError) as error:
+        return read_regular(path, largest=most)
+    except OSError as error:
         raise CorruptMessageError(
             f"{what} {quoted(path)} can't be read: {_reason(error)}."
         ) from error
-    with os.fdopen(descriptor, "rb") as file:
-        found = os.fstat(descriptor)
-        if not stat.S_ISREG(found.st_mode):
-            raise CorruptMessageError(f"{what} {quoted(path)} can't be read: it is no plain file.")
-        if found.st_size > most:
-            raise CorruptMessageError(
-                f"{what} {quoted(path)} has {found.st_size} bytes; at most {most} are read."
-            )
-        try:
-            yield file
-        except OSError as error:
-            raise CorruptMessageError(
-                f"{what} {quoted(path)} can't be read: {_reason(error)}."
-            ) from error
 
 
-def read_file(path: Path, *, most: int = LARGEST_FILE, what: str = "The file") -> bytes:
-    """Return the bytes of a plain file.
+def digest_file(path: Path) -> tuple[int, str]:
+    """Return the size of a plain file and its SHA-256 in hex, whatever its size.
 
     Raises:
-      CorruptMessageError: As ``open_file``.
+      CorruptMessageError: As ``read_file``.
     """
-    with open_file(path, most=most, what=what) as file:
-        content = file.read(most + 1)
-    if len(content) > most:  # it grew meanwhile
-        raise CorruptMessageError(f"{what} {quoted(path)} has over {most} bytes.")
-    return content
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            found = hashlib.file_digest(file, "sha256")
+            return file.tell(), found.hexdigest()
+    except OSError as error:
+        raise CorruptMessageError(f"{quoted(path)} can't be read: {_reason(error)}.") from error
 
 
 def parse_json(content: bytes, *, what: str, most: int = LARGEST_FILE) -> Any:

@@ -36,11 +36,11 @@ from privacy.ledger.forms import (
 from privacy.ledger.log.heads import Head
 from privacy.ledger.requests import Budget, Release, Schedule
 
-__all__ = ["MOST_ENTRIES", "MOST_HOSPITALS", "checked"]
+__all__ = ["MOST_BYTES", "MOST_ENTRIES", "MOST_HOSPITALS", "checked"]
 
 MOST_ENTRIES = 2**32
 MOST_HOSPITALS = 10_000
-_MOST_BYTES = 2**40  # of one payload
+MOST_BYTES = 2**40  # of one payload
 _ORDER = whole(2, 2**16)
 _DIGEST, _SIGNATURE = hexadecimal(64), hexadecimal(128)
 
@@ -79,7 +79,7 @@ class Sealed(Form):
 
     release: int = ruled(whole(0, MOST_ENTRIES))
     entry: str = ruled(_DIGEST)
-    bytes: int = ruled(whole(0, _MOST_BYTES))
+    bytes: int = ruled(whole(0, MOST_BYTES))
     digest: str = ruled(_DIGEST)
 
 
@@ -87,7 +87,7 @@ class Sealed(Form):
 class Recovered(Form):
     """A torn line that a crash left, moved aside."""
 
-    bytes: int = ruled(whole(0, _MOST_BYTES))
+    bytes: int = ruled(whole(0, MOST_BYTES))
     digest: str = ruled(_DIGEST)
     moved_to: str = ruled(text(4 * NAME))
 

@@ -33,6 +33,7 @@ from privacy.ledger.log.keys import SigningKey
 from privacy.ledger.log.merkle import Frontier
 from privacy.ledger.log.store import FileStore, MemoryStore, Store
 from privacy.ledger.requests import (
+    PUBLIC_BYTES,
     Budget,
     Json,
     Planned,
@@ -204,6 +205,7 @@ class Ledger:
         repeats: int = 1,
         unit: str = "patient",
         context: Mapping[str, Json] | None = None,
+        others: Mapping[str, str] | None = None,
     ) -> Entry:
         """Fix a schedule beforehand: its total is checked once, its releases then follow freely.
 
@@ -212,12 +214,15 @@ class Ledger:
           repeats: How many cycles (rounds).
           unit: Whose coming or going its events hide.
           context: Plain facts for the auditor: the run, digests of plan, data and code.
+          others: As in ``Schedule``.
 
         Raises:
           BudgetExceededError: The total passes the budget; the refusal is recorded.
           RefusedError: No budget for the unit, or the total can't be told; recorded likewise.
         """
-        asked = Schedule(cast(Unit, unit), tuple(schedule), repeats, dict(context or {}))
+        asked = Schedule(
+            cast(Unit, unit), tuple(schedule), repeats, dict(context or {}), dict(others or {})
+        )
         content = asked.to_json()
         steps = content["schedule"]
         with self._store.lock():
@@ -294,6 +299,11 @@ class Ledger:
           RefusedError: Other bytes were attached before, the entry is no release of this ledger,
             or the disk refuses; the bytes must not be sent.
         """
+        if entry.content.get("filter") == "public" and len(payload) > PUBLIC_BYTES:
+            raise RefusedError(
+                f"{len(payload)} bytes were to go out as the release {entry.content['kind']!r}, "
+                f"which is said to depend on no patient; more than {PUBLIC_BYTES} are not believed."
+            )
         with self._store.lock():
             self._catch_up()
             kept = self._store.payload(entry.sequence)

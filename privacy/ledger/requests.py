@@ -17,7 +17,9 @@ from privacy.ledger.forms import (
     event,
     facts,
     form,
+    hexadecimal,
     listed,
+    mapping,
     number,
     one_of,
     optional,
@@ -25,10 +27,12 @@ from privacy.ledger.forms import (
     text,
     whole,
 )
+from privacy.ledger.log.canonical import digest, encode
 from privacy.ledger.samplers import AllPatients, Sampler, mismatch, sampler
 
 __all__ = [
     "MOST_COUNT",
+    "PUBLIC_BYTES",
     "Budget",
     "DpEvent",
     "Json",
@@ -47,6 +51,7 @@ Unit = Literal["patient", "hospital"]
 NoiseSource = Literal["operating system", "seeded", "none"]
 
 MOST_COUNT = 10**9  # releases in a row, rounds, and repeats
+PUBLIC_BYTES = 4096  # of one release that is said to depend on no patient
 _MOST_STEPS = 10_000  # kinds of releases in one cycle of a schedule
 _RELATIONS = ("ADD_OR_REMOVE_ONE", "REPLACE_ONE", "REPLACE_SPECIAL")
 
@@ -140,19 +145,29 @@ class Schedule(Form):
       unit: Whose coming or going their events hide.
       schedule: The releases of one cycle, in order.
       repeats: How many cycles (rounds).
-      context: Plain facts for the auditor: the run, digests of plan, data and code.
+      context: Plain facts for the auditor: ``run`` and ``plan`` name the public plan that it
+        follows; digests of data and code.
+      others: ``Schedule.digest`` of the schedules that the same public plan gives other hospitals,
+        as this one derives them: a hospital that declares less than its plan says is contradicted.
     """
 
     unit: Unit = ruled(one_of("patient", "hospital"))
     schedule: tuple[Planned, ...] = ruled(listed(form(Planned), least=1, most=_MOST_STEPS))
     repeats: int = ruled(whole(1, MOST_COUNT), 1)
     context: Mapping[str, Json] = ruled(facts(), dict)
+    others: Mapping[str, str] = ruled(mapping(text(), hexadecimal(64), most=64), dict)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         total = self.repeats * sum(step.count for step in self.schedule)
         if total > 2**53:
             raise InvalidInputError(f"A schedule of {total} releases can't be counted exactly.")
+
+    @property
+    def digest(self) -> str:
+        """SHA-256, in hex, of what is released and how often."""
+        content = self.to_json()
+        return digest(encode([content["unit"], content["schedule"], content["repeats"]]))
 
 
 def objection(release: Release) -> str:

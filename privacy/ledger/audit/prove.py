@@ -5,19 +5,53 @@ hospital signed and others counter-signed.
 """
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from privacy.errors import CorruptMessageError, InpatientError, InvalidInputError
+from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger.audit.show import read_entries
+from privacy.ledger.contents import MOST_ENTRIES, Countersigned
+from privacy.ledger.forms import Form, constant, hexadecimal, listed, one_of, ruled, text, whole
 from privacy.ledger.log.entries import Entry, parse
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import consistency, consistent, included, inclusion, leaf, root
+from privacy.ledger.log.store import LONGEST_LINE
 from privacy.ledger.witness import countersignature_holds
 
-__all__ = ["check_proof", "prove"]
+__all__ = ["LARGEST_PROOF", "check_proof", "prove"]
 
 VERSION = 1
+LARGEST_PROOF = 2**22  # bytes
+_LONGEST_PATH = 128  # hashes; a tree of 2^63 leaves has shorter ones
+
+
+_COMMON = {"version", "proof", "path", "head", "countersignatures"}
+
+
+@dataclass(frozen=True)
+class _Proof(Form):
+    """What every proof has."""
+
+    version: int = ruled(constant(VERSION))
+    proof: str = ruled(one_of("inclusion", "consistency"))
+    path: tuple[str, ...] = ruled(listed(hexadecimal(64), least=0, most=_LONGEST_PATH))
+
+
+@dataclass(frozen=True)
+class _Inclusion(Form):
+    """An entry and its place."""
+
+    entry: int = ruled(whole(0, MOST_ENTRIES))
+    line: str = ruled(text(LONGEST_LINE))
+
+
+@dataclass(frozen=True)
+class _Consistency(Form):
+    """An earlier state."""
+
+    since: int = ruled(whole(1, MOST_ENTRIES))
+    since_root: str = ruled(hexadecimal(64))
 
 
 def prove(
@@ -79,30 +113,31 @@ def check_proof(
       CorruptMessageError: It proves nothing, and why.
     """
     try:
-        head = Head.from_json(proof["head"])
-        if proof["version"] != VERSION or not head.signed_by(trust.get(head.hospital, "")):
-            raise CorruptMessageError(f"the head is not signed by {head.hospital!r}'s trusted key")
-        signers = dict(proof["countersignatures"])
-        for name, signature in signers.items():
-            other = name != head.hospital
-            if not other or not countersignature_holds(trust.get(name, ""), signature, head):
-                raise CorruptMessageError(f"the counter-signature of {name!r} does not hold")
-        path, top = [bytes.fromhex(step) for step in proof["path"]], bytes.fromhex(head.root)
-        if proof["proof"] == "inclusion":
-            line = proof["line"].encode()
-            if not included(line, proof["entry"], head.size, path, top):
-                raise CorruptMessageError("the path does not lead from the entry to the root")
-            found = parse(line)
-            if found.sequence != proof["entry"] or found.hospital != head.hospital:
-                raise CorruptMessageError("the entry is not the one that is named")
-            return head, tuple(signers), found
-        if proof["proof"] != "consistency":
-            raise CorruptMessageError(f"unknown proof {proof['proof']!r}")
-        old = bytes.fromhex(proof["since_root"])
-        if not consistent(proof["since"], old, head.size, top, path):
+        stated = _Proof.from_json({n: proof.get(n) for n in ("version", "proof", "path")})
+        signed = Countersigned.from_json(
+            {"head": proof.get("head"), "signatures": proof.get("countersignatures")}
+        )
+        form = _Inclusion if stated.proof == "inclusion" else _Consistency
+        shown = form.from_json({n: v for n, v in proof.items() if n not in _COMMON})
+    except InvalidInputError as error:
+        raise CorruptMessageError(f"it is not a proof: {error}") from error
+    head, signers = signed.head, signed.signatures
+    if not head.signed_by(trust.get(head.hospital, "")):
+        raise CorruptMessageError(f"the head is not signed by {head.hospital!r}'s trusted key")
+    for name, signature in signers.items():
+        other = name != head.hospital
+        if not other or not countersignature_holds(trust.get(name, ""), signature, head):
+            raise CorruptMessageError(f"the counter-signature of {name!r} does not hold")
+    path, top = [bytes.fromhex(step) for step in stated.path], bytes.fromhex(head.root)
+    if isinstance(shown, _Consistency):
+        old = bytes.fromhex(shown.since_root)
+        if not consistent(shown.since, old, head.size, top, path):
             raise CorruptMessageError("the later ledger does not extend the earlier one")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        if isinstance(error, InpatientError):
-            raise
-        raise CorruptMessageError(f"it is not a proof: {error!r}") from error
-    return head, tuple(signers), None
+        return head, tuple(signers), None
+    line = shown.line.encode()
+    if not included(line, shown.entry, head.size, path, top):
+        raise CorruptMessageError("the path does not lead from the entry to the root")
+    found = parse(line)
+    if found.sequence != shown.entry or found.hospital != head.hospital:
+        raise CorruptMessageError("the entry is not the one that is named")
+    return head, tuple(signers), found

@@ -5,26 +5,31 @@ own accountants. Memory stays flat: entries are not kept, only 32 bytes each.
 """
 
 import math
+import os
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from privacy._foreign import digest_file
 from privacy.errors import CorruptMessageError, InpatientError
+from privacy.files import open_regular
 from privacy.ledger.accountant import Accountant, Cost, composed
 from privacy.ledger.contents import Allowed
 from privacy.ledger.filter import Filter
-from privacy.ledger.log.canonical import digest, to_number
+from privacy.ledger.log.canonical import to_number
 from privacy.ledger.log.entries import GENESIS, Entry, parse
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier, leaf
-from privacy.ledger.log.store import payload_folder
+from privacy.ledger.log.store import LONGEST_LINE, payload_folder
 from privacy.ledger.renyi import best_order, epsilon_at
-from privacy.ledger.requests import Budget, Release, objection
+from privacy.ledger.requests import PUBLIC_BYTES, Budget, Release, Schedule, objection
 from privacy.ledger.witness import countersignature_holds
 
-__all__ = ["Claim", "Problem", "Reading", "Spent", "read", "roots_at"]
+__all__ = ["Claim", "Kept", "PlanWord", "Problem", "Reading", "Spent", "read", "roots_at"]
 
+_LARGEST_LEDGER = 2**30  # bytes
 _PLACE = {"filter", "plan", "position", "order"}
 _Part = tuple[Mapping[str, Any], int]
 _CLOSE = 1 + 1e-9  # two computations of one number on two machines
@@ -79,6 +84,38 @@ class Spent:
     event: Mapping[str, Any]
 
 
+@dataclass(frozen=True)
+class Kept:
+    """A payload's entry, found by its digest.
+
+    Attributes:
+      release: Sequence of the release.
+      bytes: Size that was sealed.
+      rule: How the release was let through.
+      run: Of the plan that it follows; empty without one.
+    """
+
+    release: int
+    bytes: int
+    rule: str
+    run: str
+
+
+@dataclass(frozen=True)
+class PlanWord:
+    """What a hospital says about a run's plan in its ledger.
+
+    Attributes:
+      plan: Digest of the public plan.
+      own: Digest of its own schedule.
+      others: Digests of other hospitals' schedules, as it derives them.
+    """
+
+    plan: str
+    own: str
+    others: Mapping[str, str]
+
+
 @dataclass
 class Reading:
     """What a ledger's file says, and what is wrong with it."""
@@ -94,12 +131,27 @@ class Reading:
     notes: list[str] = field(default_factory=list)
     spent: list[Spent] = field(default_factory=list)
     vouched: list[Claim] = field(default_factory=list)
-    sealed: dict[str, tuple[int, int]] = field(default_factory=dict)
+    sealed: dict[str, Kept] = field(default_factory=dict)
+    plans: dict[str, list[PlanWord]] = field(default_factory=dict)
+    runs: Counter[str] = field(default_factory=Counter)
+    public: Counter[str] = field(default_factory=Counter)
+    public_bytes: int = 0
     payloads: int = 0
-    unsealed: int = 0
+    matched: int = 0
+    lost: list[int] = field(default_factory=list)
     refusals: int = 0
     last_release: int = -1
     leaves: bytearray = field(default_factory=bytearray)
+
+
+@dataclass(frozen=True)
+class _Waiting:
+    """A release whose bytes are not sealed yet."""
+
+    digest: str
+    kind: str
+    rule: str
+    run: str
 
 
 class _Reader:
@@ -124,7 +176,9 @@ class _Reader:
         self._filters: dict[str, Filter] = {}
         self._adaptive: dict[str, list[_Part]] = {}
         self._intervals: dict[str, Cost] = {}
-        self._open: dict[int, str] = {}
+        self._open: dict[int, _Waiting] = {}
+        self._runs: dict[str, list[str]] = {}
+        self._unknown: Counter[str] = Counter()
         self._unprotected = 0
 
     def take(self, line: bytes) -> None:
@@ -194,13 +248,17 @@ class _Reader:
                 if content["size"] != entry.sequence or content["root"] != self._tree.root().hex():
                     raise CorruptMessageError("its root is not that of the entries before it")
             case "witness":
-                head = Head.from_json(content["head"])
-                self.out.vouched.append(Claim(head, self.out.hospital))
+                self._witness(Head.from_json(content["head"]))
             case "countersigned":
                 self._countersigned(content)
 
+    def _book(self, unit: str) -> Filter:
+        if unit not in self._filters:
+            raise CorruptMessageError(f"its ledger holds no budget for the unit {unit!r}")
+        return self._filters[unit]
+
     def _plan(self, content: Mapping[str, Any]) -> None:
-        book = self._filters[content["unit"]]
+        book = self._book(content["unit"])
         decision = book.plan(content["schedule"], content["repeats"], self._first)
         if not decision.granted:
             raise CorruptMessageError(f"it let a plan through, but {decision.why}")
@@ -214,10 +272,17 @@ class _Reader:
             self._intervals[content["unit"]] = Cost.from_json(decision.record["interval"])
         self._divergence(content, decision.record)
         book.apply_plan({**content, **decision.record})
+        asked = set(Schedule.__dataclass_fields__)
+        schedule = Schedule.from_json({n: value for n, value in content.items() if n in asked})
+        run, plan = (str(schedule.context.get(name, "")) for name in ("run", "plan"))
+        self._runs.setdefault(content["unit"], []).append(run)
+        if run:
+            word = PlanWord(plan, schedule.digest, schedule.others)
+            self.out.plans.setdefault(run, []).append(word)
 
     def _release(self, entry: Entry) -> None:
         content = entry.content
-        book = self._filters[content["unit"]]
+        book = self._book(content["unit"])
         decision = book.release(content["kind"], content["event"], self._first)
         if not decision.granted:
             raise CorruptMessageError(f"it let a release through, but {decision.why}")
@@ -237,7 +302,10 @@ class _Reader:
             self._adaptive[content["unit"]].append((content["event"], 1))
         if not book.budget.limited and rule != "public":
             self._unprotected += 1
-        self._open[entry.sequence] = entry.digest
+        run = self._runs[content["unit"]][content["plan"]] if rule == "planned" else ""
+        self._open[entry.sequence] = _Waiting(entry.digest, content["kind"], rule, run)
+        if rule == "public":
+            self.out.public[content["kind"]] += 1
         self.out.last_release = entry.sequence
 
     @staticmethod
@@ -260,28 +328,59 @@ class _Reader:
             )
 
     def _sealed(self, content: Mapping[str, Any]) -> None:
-        sequence = content["release"]
-        if self._open.get(sequence) != content["entry"]:
+        out, sequence, size = self.out, content["release"], content["bytes"]
+        release = self._open.get(sequence)
+        if release is None or release.digest != content["entry"]:
             raise CorruptMessageError("it seals no release that was waiting for its bytes")
         del self._open[sequence]
-        self.out.payloads += 1
+        out.payloads += 1
+        if release.run:
+            out.runs[release.run] += 1
+        if release.rule == "public":
+            out.public_bytes += size
+            if size > PUBLIC_BYTES:
+                raise CorruptMessageError(
+                    f"{size} bytes went out as the public release {release.kind!r}, which is said "
+                    f"to depend on no patient; more than {PUBLIC_BYTES} are not believed"
+                )
         if content["digest"] in self._wanted:
-            self.out.sealed[content["digest"]] = (sequence, content["bytes"])
-        kept = payload_folder(self.out.path) / f"{sequence:09d}.bin"
-        if kept.exists() and digest(kept.read_bytes()) != content["digest"]:
+            out.matched += 1
+            out.sealed.setdefault(
+                content["digest"], Kept(sequence, size, release.rule, release.run)
+            )
+        kept = payload_folder(out.path) / f"{sequence:09d}.bin"
+        if not os.path.lexists(kept):
+            out.lost.append(sequence)
+        elif digest_file(kept) != (size, content["digest"]):
             raise CorruptMessageError(f"the bytes kept in {kept.name} are not the ones it sealed")
+
+    def _key_of(self, name: str) -> str:
+        """The key of another hospital: the trusted one, or without any the ledger's own word."""
+        key = (self.out.enrolled if self._trusted is None else self._trusted).get(name, "")
+        if not key:
+            self._unknown[name] += 1
+        return key
+
+    def _witness(self, head: Head) -> None:
+        """Take another hospital's head as evidence, if that hospital signed it."""
+        if head.hospital == self.out.hospital:
+            raise CorruptMessageError("it witnesses its own ledger")
+        key = self._key_of(head.hospital)
+        if key and not head.signed_by(key):
+            raise CorruptMessageError(
+                f"it counter-signs a head of {head.hospital} that {head.hospital}'s key did not "
+                "sign"
+            )
+        if key:
+            self.out.vouched.append(Claim(head, self.out.hospital))
 
     def _countersigned(self, content: Mapping[str, Any]) -> None:
         head = Head.from_json(content["head"])
-        if head.hospital != self.out.hospital or not content["signatures"]:
+        if head.hospital != self.out.hospital or not head.signed_by(self._key):
             raise CorruptMessageError("it holds no counter-signature of this ledger")
         for name, signature in content["signatures"].items():
-            keys = self.out.enrolled if self._trusted is None else self._trusted
-            key = keys.get(name, "")
+            key = self._key_of(name)
             if not key:
-                self.out.notes.append(
-                    f"{name}'s counter-signature can't be checked: no trusted key is known for it"
-                )
                 continue
             if name == self.out.hospital or not countersignature_holds(key, signature, head):
                 raise CorruptMessageError(f"the counter-signature of {name!r} does not hold")
@@ -290,7 +389,11 @@ class _Reader:
     def finish(self) -> Reading:
         """Close the account of every unit."""
         out = self.out
-        out.unsealed = len(self._open)
+        out.notes += [
+            f"{count} heads or counter-signatures of {name} can't be checked: no trusted key is "
+            "known for it"
+            for name, count in sorted(self._unknown.items())
+        ]
         if self._open:
             out.notes.append(
                 f"{len(self._open)} releases are spent and no bytes are attached to them"
@@ -384,27 +487,35 @@ def read(
     try:
         for line in _whole_lines(path):
             reader.take(line)
-    except (InpatientError, KeyError, TypeError, ValueError, AttributeError, IndexError) as error:
-        reason = str(error) if isinstance(error, InpatientError) else f"it lacks {error}"
+        if not out.size:
+            raise CorruptMessageError("it is empty")
+        return reader.finish()
+    except (InpatientError, ArithmeticError, RecursionError, MemoryError, ValueError) as error:
+        # All but the first: an accountant that a lawful event, of absurd numbers, is beyond.
+        reason = str(error) if isinstance(error, InpatientError) else _beyond(error)
         out.problems.append(Problem(out.size, reason.rstrip(".")))
         return out
-    except OSError as error:
-        out.problems.append(Problem(None, f"it can't be read: {error.strerror}"))
-        return out
-    if not out.size:
-        out.problems.append(Problem(None, "it is empty"))
-        return out
-    return reader.finish()
+
+
+def _beyond(error: BaseException) -> str:
+    return f"what it holds is beyond the accountant ({type(error).__name__})"
 
 
 def _whole_lines(path: Path) -> Iterator[bytes]:
-    with path.open("rb") as file:
-        for line in file:
-            if not line.endswith(b"\n"):
-                raise CorruptMessageError(
-                    "the last line is torn; the hospital's next opening sets it aside"
-                )
-            yield line[:-1]
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            if os.fstat(file.fileno()).st_size > _LARGEST_LEDGER:
+                raise CorruptMessageError(f"it has over {_LARGEST_LEDGER} bytes")
+            while line := file.readline(LONGEST_LINE + 1):
+                if not line.endswith(b"\n"):
+                    if len(line) > LONGEST_LINE:
+                        raise CorruptMessageError(f"a line of over {LONGEST_LINE} bytes")
+                    raise CorruptMessageError(
+                        "the last line is torn; the hospital's next opening sets it aside"
+                    )
+                yield line[:-1]
+    except OSError as error:
+        raise CorruptMessageError(f"it can't be read: {error.strerror}") from error
 
 
 def roots_at(leaves: bytes | bytearray, sizes: Iterable[int]) -> dict[int, str]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from privacy._foreign import quoted
+from privacy._foreign import quoted, within_depth
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger import forms
 from privacy.ledger.contents import MOST_ENTRIES, checked
@@ -20,7 +20,7 @@ from privacy.ledger.log.canonical import decode, digest, encode
 from privacy.ledger.log.keys import SigningKey, verifies
 from privacy.ledger.log.store import LONGEST_LINE
 
-__all__ = ["GENESIS", "KINDS", "LONGEST_LINE", "VERSION", "Entry", "compose", "parse"]
+__all__ = ["GENESIS", "KINDS", "VERSION", "Entry", "compose", "parse"]
 
 VERSION = 2
 GENESIS = "0" * 64
@@ -121,6 +121,8 @@ def compose(
     """
     body = _Body(VERSION, sequence, time, hospital, kind, checked(kind, content), previous)
     spelt = encode(body.to_json())
+    if not within_depth(spelt, body.content):
+        raise InvalidInputError("The event is nested too deep for an entry; say it more flatly.")
     signature = key.sign(_DOMAIN + spelt)
     line = _START + spelt + _MIDDLE + signature.encode() + _END
     if len(line) > LONGEST_LINE:
@@ -142,6 +144,8 @@ def parse(line: bytes) -> Entry:
             f"An entry of {len(line)} bytes is not read; at most {LONGEST_LINE} are."
         )
     whole = decode(line)
+    if not within_depth(line, whole):
+        raise CorruptMessageError("An entry is nested too deep.")
     if not isinstance(whole, dict) or set(whole) != {"body", "signature"}:
         raise CorruptMessageError("Expected an entry with a body and a signature.")
     found = whole["body"]

@@ -22,10 +22,14 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
-from privacy.errors import InvalidInputError
+from privacy._foreign import parse_json, quoted, read_file
+from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.files import read_regular, write_durably
 
-__all__ = ["SigningKey", "load_trust", "save_trust", "verifies"]
+__all__ = ["SigningKey", "Trust", "load_trust", "save_trust", "verifies"]
 
+_LARGEST = 2**22  # bytes of a file of keys
+_LONGEST_NAME = 64
 _PUBLIC = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE = re.compile(r"[0-9a-f]{128}")
 
@@ -91,7 +95,7 @@ class SigningKey:
         """
         try:
             mode = path.stat().st_mode & 0o777
-            content = path.read_bytes()
+            content = read_regular(path, largest=_LARGEST)
         except OSError as error:
             raise InvalidInputError(
                 f"The signing key {path} can't be read: {error.strerror}. Without it the "
@@ -121,48 +125,78 @@ def verifies(public: str, signature: str, message: bytes) -> bool:
         return False
     try:
         _public_key(public).verify(bytes.fromhex(signature), message)
-    except InvalidSignature:
+    except (InvalidSignature, ValueError):  # the latter: 32 bytes that are no point of the curve
         return False
     return True
 
 
-def save_trust(path: Path, keys: Mapping[str, str]) -> None:
-    """Write public keys by hospital, to be handed to auditors apart from the ledgers."""
-    for name, public in keys.items():
-        _check_public(name, public)
-    text = json.dumps({"version": 1, "keys": dict(keys)}, indent=2, ensure_ascii=False)
-    partial = path.with_suffix(path.suffix + ".tmp")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+class Trust(dict[str, str]):
+    """Public keys of hospitals by name, obtained apart from the files that they verify.
+
+    Attributes:
+      receivers: Keys of the other parties that sign for what they got: the aggregator, say.
+    """
+
+    def __init__(
+        self, hospitals: Mapping[str, str], receivers: Mapping[str, str] | None = None
+    ) -> None:
+        for name, public in [*hospitals.items(), *(receivers or {}).items()]:
+            _check_public(name, public)
+        super().__init__(hospitals)
+        self.receivers = dict(receivers or {})
+        if both := sorted(set(self) & set(self.receivers)):
+            raise InvalidInputError(f"{quoted(both[0])} is a hospital and a receiver at once.")
 
 
-def load_trust(path: Path) -> dict[str, str]:
-    """Read public keys by hospital.
+def save_trust(
+    path: Path, keys: Mapping[str, str], receivers: Mapping[str, str] | None = None
+) -> None:
+    """Write public keys by name, to be handed to auditors apart from the ledgers.
+
+    Raises:
+      InvalidInputError: A key is none, or the disk refuses.
+    """
+    trust = Trust(keys, receivers)
+    content = {"version": 1, "keys": dict(trust), "receivers": trust.receivers}
+    text = json.dumps(content, indent=2, ensure_ascii=False)
+    try:
+        write_durably(path, text.encode() + b"\n")
+    except OSError as error:
+        raise InvalidInputError(f"{path} can't be written: {error.strerror}.") from error
+
+
+def load_trust(path: Path) -> Trust:
+    """Read public keys by name.
 
     Raises:
       InvalidInputError: Missing, or not what ``save_trust`` writes.
     """
-    form = '{"version": 1, "keys": {"hospital": "64 hex digits"}}'
+    form = '{"version": 1, "keys": {"hospital": "64 hex digits"}, "receivers": {}}'
+    what = "The file of trusted keys"
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        version, keys = content["version"], dict(content["keys"])
-    except OSError as error:
+        content = parse_json(read_file(path, most=_LARGEST, what=what), what=what)
+    except CorruptMessageError as error:
+        raise InvalidInputError(f"{error} Expected the form {form}.") from error
+    if (
+        not isinstance(content, dict)
+        or not {"version", "keys"} <= set(content) <= {"version", "keys", "receivers"}
+        or not all(isinstance(content.get(n, {}), dict) for n in ("keys", "receivers"))
+    ):
+        raise InvalidInputError(f"The trusted keys {path} don't have the form {form}.")
+    version = content["version"]
+    if type(version) is not int or version != 1:
         raise InvalidInputError(
-            f"The trusted keys {path} can't be read: {error.strerror}."
-        ) from error
-    except (ValueError, KeyError, TypeError) as error:
-        raise InvalidInputError(f"The trusted keys {path} don't have the form {form}.") from error
-    if version != 1:
-        raise InvalidInputError(f"{path} has version {version!r}; this program reads version 1.")
-    for name, public in keys.items():
-        _check_public(name, public)
-    return keys
+            f"{path} has version {quoted(version)}; this program reads version 1."
+        )
+    return Trust(content["keys"], content.get("receivers"))
 
 
 def _check_public(name: object, public: object) -> None:
-    if not isinstance(name, str) or not isinstance(public, str) or not _PUBLIC.fullmatch(public):
+    plain = isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and name.isprintable()
+    if not plain or not isinstance(public, str) or not _PUBLIC.fullmatch(public):
         raise InvalidInputError(
-            f"Expected the public key of {name!r} as 64 hex digits: {public!r}."
+            f"Expected a short name and its public key as 64 hex digits: {quoted(name)}, "
+            f"{quoted(public)}."
         )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from privacy.ledger import Budget, Ledger, Planned, Release, SigningKey
+from privacy.ledger import Budget, Ledger, Manifest, Planned, Release, SigningKey
 from privacy.ledger.accountant import RenyiOnly
 from privacy.report import AttackResult, AuditResult, save_evidence, write_report
 from privacy.report.page import ASSUMPTIONS, LANGUAGES, SECTIONS, strings
@@ -181,6 +181,7 @@ def test_an_unprotected_run_says_aloud_that_no_guarantee_exists(tmp_path: Path) 
     ledger.declare([Planned("update", unprotected, 2)])
     for round_ in range(2):
         ledger.spend(Release("update", unprotected, round=round_, noise_source="none"))
+    Manifest.of("r", (), {"north": key}).save(tmp_path / "manifest.json")
     page = pages(tmp_path, {"north": key.public})["en"]
     assert "There is no guarantee: at least one release of north" in page
     assert "2 releases that went out without any protection" in page

@@ -1,0 +1,501 @@
+"""Absence fails, and nothing that is relayed is believed: what is missing, cut, made up, forked."""
+
+import json
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from privacy.errors import RefusedError
+from privacy.ledger import Budget, Head, Ledger, Manifest, Planned, Release, SigningKey
+from privacy.ledger.accountant import RenyiOnly
+from privacy.ledger.audit.manifest import Outbound, Receipt, Received, Sent
+from privacy.ledger.log.keys import Trust
+from privacy.ledger.requests import PUBLIC_BYTES, Schedule
+from privacy.ledger.witness import checkpoint, prove_extension, witness
+from tests.privacy.ledger.helpers import forge, forged_line, gaussian, public, ticking
+from tests.privacy.ledger.test_verify import (
+    NAMES,
+    STEP,
+    failures,
+    lines_of,
+    run_federation,
+    verify,
+)
+
+Run = tuple[Path, Trust, dict[str, SigningKey]]
+
+
+@pytest.fixture(scope="module")
+def original(tmp_path_factory: pytest.TempPathFactory) -> Run:
+    out = tmp_path_factory.mktemp("run")
+    trust, keys = run_federation(out)
+    assert verify(out, trust=trust).status == 0
+    return out, trust, keys
+
+
+@pytest.fixture
+def run(original: Run, tmp_path: Path) -> Run:
+    out, trust, keys = original
+    shutil.copytree(out, tmp_path / "run")
+    return tmp_path / "run", trust, keys
+
+
+def test_a_ledger_that_is_missing_fails_by_name(run: Run) -> None:
+    out, trust, _ = run
+    (out / "ledgers" / "south.jsonl").unlink()
+    verdict = verify(out, trust=trust)
+    assert any("no ledger of south" in line for line in failures(verdict))
+    assert verdict.blames("south")
+    assert not verdict.blames("north") and not verdict.blames("west")
+
+
+def test_two_of_three_ledgers_and_their_messages_gone_without_a_trace_still_fails(run: Run) -> None:
+    out, trust, _ = run
+    for name in ("south", "west"):
+        (out / "ledgers" / f"{name}.jsonl").unlink()
+    content = json.loads((out / "manifest.json").read_text())
+    content["messages"] = [m for m in content["messages"] if m["sender"] == "north"]
+    content["sent"] = [s for s in content["sent"] if s["hospital"] == "north"]
+    content["receipts"] = []
+    (out / "manifest.json").write_text(json.dumps(content))
+    for keys in (trust, {"north": trust["north"]}, None):
+        verdict = verify(out, trust=keys)
+        assert not verdict.ok
+        assert sum("belongs to the run" in line for line in failures(verdict)) == 2
+        assert not any("0 bytes of raw data" in str(f) for f in verdict.findings)
+
+
+def test_a_run_without_its_manifest_fails(run: Run) -> None:
+    out, trust, _ = run
+    (out / "manifest.json").unlink()
+    found = failures(verify(out, trust=trust))
+    assert any("manifest: none was given" in line for line in found)
+    assert sum("no manifest of the run 'r'" in line for line in found) == 3
+
+
+def test_bytes_that_are_gone_or_changed_fail_their_own_hospital(run: Run) -> None:
+    out, trust, _ = run
+    folder = out / "ledgers" / "west.payloads"
+    first, second = sorted(folder.iterdir())[:2]
+    first.unlink()
+    verdict = verify(out, trust=trust)
+    assert any("nobody can hash them again" in line for line in failures(verdict))
+    second.write_bytes(second.read_bytes() + b"x")
+    verdict = verify(out, trust=trust)
+    assert any("not the ones it sealed" in line for line in failures(verdict))
+    assert verdict.blames("west")
+    assert not verdict.blames("north") and not verdict.blames("south")
+    shutil.rmtree(folder)
+    assert verify(out, trust=trust).blames("west")
+
+
+def _drop(content: dict[str, Any]) -> None:
+    del content["messages"][0]
+
+
+def _drop_and_forget(content: dict[str, Any]) -> None:
+    del content["messages"][0]
+    content["sent"] = content["sent"][1:]
+
+
+def _swap(content: dict[str, Any]) -> None:
+    rows = content["messages"]
+    rows[0], rows[3] = rows[3], rows[0]
+
+
+def _double(content: dict[str, Any]) -> None:
+    content["messages"].append(content["messages"][0])
+
+
+def _rename(content: dict[str, Any]) -> None:
+    content["run"] = "another"
+
+
+def _smaller(content: dict[str, Any]) -> None:
+    content["messages"][0]["bytes"] -= 1
+
+
+def _unsigned(content: dict[str, Any]) -> None:
+    content["messages"][0]["signature"] = None
+
+
+def _planted(content: dict[str, Any]) -> None:
+    content["messages"].append(content["messages"][0] | {"sequence": 99, "digest": "ab" * 32})
+
+
+def _no_receipt(content: dict[str, Any]) -> None:
+    content["receipts"] = []
+
+
+def _receipt_cut(content: dict[str, Any]) -> None:
+    del content["receipts"][0]["received"][0]
+
+
+def _said_twice(content: dict[str, Any]) -> None:
+    content["sent"].append(content["sent"][0])
+
+
+def _fewer(content: dict[str, Any]) -> None:
+    content["sent"][0]["messages"] -= 1
+
+
+def _head_of_another(content: dict[str, Any]) -> None:
+    content["messages"][0]["head"] = content["messages"][1]["head"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        _drop,
+        _drop_and_forget,
+        _swap,
+        _double,
+        _rename,
+        _smaller,
+        _unsigned,
+        _planted,
+        _no_receipt,
+        _receipt_cut,
+        _said_twice,
+        _fewer,
+        _head_of_another,
+    ],
+)
+def test_whoever_changes_a_manifest_makes_it_fail_and_blames_nobody(
+    run: Run, change: Callable[[dict[str, Any]], None]
+) -> None:
+    out, trust, _ = run
+    content = json.loads((out / "manifest.json").read_text())
+    change(content)
+    (out / "manifest.json").write_text(json.dumps(content))
+    verdict = verify(out, trust=trust)
+    assert not verdict.ok
+    assert not any(verdict.blames(name) for name in NAMES)
+    assert not any("0 bytes of raw data" in str(f) for f in verdict.findings)
+
+
+def resigned(run: Run, *rows: Outbound, drop: int | None = None) -> None:
+    """North signs other rows of its own, and the aggregator's receipt stays as it was."""
+    out, _, keys = run
+    manifest = Manifest.load(out / "manifest.json")
+    kept = [row for row in manifest.messages if row.sequence != drop]
+    signed = [*kept, *(row.signed("r", keys["north"]) for row in rows)]
+    sent = [s for s in manifest.sent if s.hospital != "north"]
+    sent.append(Sent.sign("r", "north", signed, keys["north"]))
+    changed = replace(manifest, messages=tuple(signed), sent=tuple(sent))
+    (out / "manifest.json").unlink()
+    changed.save(out / "manifest.json")
+
+
+def first_of_north(run: Run) -> Outbound:
+    return Manifest.load(run[0] / "manifest.json").messages[0]
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"digest": "ab" * 32, "bytes": 104}, "(update, round 0, 104 bytes) is not accounted for"),
+        ({"other": {"mean_age": 15}}, "'mean_age' (15 bytes) in clear"),
+        ({"head": None, "clear": {"ledger_head": "ab" * 32}}, "'ledger_head'"),
+        ({"clear": {"hospital": "south"}}, "'hospital'"),
+        ({"clear": {"digest": "ab" * 32}}, "'digest'"),
+    ],
+)
+def test_what_a_hospital_signed_as_sent_and_did_not_account_for_is_its_own_failure(
+    run: Run, change: dict[str, Any], reason: str
+) -> None:
+    resigned(run, replace(first_of_north(run), sequence=99, **change))
+    verdict = verify(run[0], trust=run[1])
+    assert any("message 99 of north" in line and reason in line for line in failures(verdict))
+    assert verdict.blames("north")
+    assert not verdict.blames("south") and not verdict.blames("west")
+    assert verdict.flow is not None and verdict.flow.unaccounted > 0
+
+
+def test_a_message_that_its_sender_leaves_out_is_in_the_receivers_receipt(run: Run) -> None:
+    resigned(run, drop=0)
+    found = failures(verify(run[0], trust=run[1]))
+    assert any("aggregator received messages of north that are not in" in line for line in found)
+
+
+def test_fields_in_clear_have_a_type_and_a_length() -> None:
+    key = SigningKey.generate()
+    head = Head.sign(key, "north", "ab" * 32, 3, "cd" * 32)
+
+    class Message:
+        sequence, sender, receiver, kind, round, payload = 0, "north", "server", "update", 0, b"x"
+
+        def __init__(self) -> None:
+            self.public: dict[str, Any] = {}
+
+    message = Message()
+    message.public = {
+        "run": "r",
+        "weight": 1.0,
+        "nonce": "0" * 32,
+        "head": json.dumps(head.to_json()),
+    }
+    assert Outbound.of(message).other == {}
+    for name, value in (
+        ("nonce", "age 63, male" * 100_000),
+        ("nonce", "0" * 33),
+        ("nonce", "G" * 32),
+        ("weight", 0.63),
+        ("weight", True),
+        ("weight", 10**400),
+        ("ledger_head", "x"),
+        ("run", "r\nOK: all is well"),
+        ("base_version", -1),
+        ("head", "x"),
+        ("head", "[" * 100_000),
+        ("head", json.dumps(head.to_json() | {"size": 10**30})),
+        ("head", {"size": 1}),
+        ("parameters", "x" * 22_000),
+        ("patients\x1b[2K", "x"),
+    ):
+        message.public = {name: value}
+        row = Outbound.of(message)
+        assert row.clear == {} and row.head is None
+        (told,) = row.other
+        assert told.isprintable()
+        assert sum(row.other.values()) >= len(str(value))
+
+
+def test_public_releases_are_counted_named_and_sized(tmp_path: Path) -> None:
+    trust, keys = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "north.jsonl"
+    north = Ledger.open(path, key=keys["north"], accountant=RenyiOnly(), clock=ticking(1e6))
+    entry = north.spend(Release("declared size", public(), reason="a constant"))
+    with pytest.raises(RefusedError, match="no patient"):
+        north.attach(entry, b"p" * (PUBLIC_BYTES + 1))
+    north.attach(entry, b"303 patients")
+    verdict = verify(tmp_path, trust=trust)
+    assert any("1 x 'declared size', 12 bytes" in str(f) for f in verdict.findings)
+    assert verdict.to_json()["public"]["north"] == {"releases": {"declared size": 1}, "bytes": 12}
+    row = replace(
+        first_of_north((tmp_path, trust, keys)), sequence=99, bytes=12, digest=_digest(path)
+    )
+    resigned((tmp_path, trust, keys), row)
+    flow = verify(tmp_path, trust=trust).flow
+    assert flow is not None and (flow.public, flow.unaccounted) == (12, 0)
+    last = len(lines_of(path)) - 1
+    forge(path, keys["north"], last, bytes=22_000)
+    verdict = verify(tmp_path, trust=trust)
+    assert any("22000 bytes went out as the public release" in line for line in failures(verdict))
+    assert verdict.blames("north")
+
+
+def _digest(path: Path) -> str:
+    return str(json.loads(lines_of(path)[-1])["body"]["content"]["digest"])
+
+
+def append(path: Path, key: SigningKey, kind: str, content: dict[str, Any]) -> None:
+    """A line more, signed by the ledger's own hospital, whatever it says."""
+    lines = path.read_bytes().splitlines()
+    body = json.loads(lines[-1])["body"]
+    body |= {"sequence": len(lines), "kind": kind, "content": content}
+    from privacy.ledger.log.canonical import digest
+
+    body["previous"] = digest(lines[-1])
+    path.write_bytes(b"".join(line + b"\n" for line in [*lines, forged_line(key, body)]))
+
+
+def test_a_made_up_witness_line_is_the_fault_of_who_wrote_it(run: Run) -> None:
+    out, trust, keys = run
+    head = Head.sign(SigningKey.generate(), "north", "ab" * 32, 3, "cd" * 32)
+    append(out / "ledgers" / "south.jsonl", keys["south"], "witness", {"head": head.to_json()})
+    verdict = verify(out, trust=trust)
+    assert any("north's key did not sign" in line for line in failures(verdict))
+    assert verdict.blames("south")
+    assert not verdict.blames("north") and not verdict.blames("west")
+
+
+@pytest.mark.parametrize("size", [2**33, 2**53 - 1, 0, -1, 1.5, "3"])
+def test_a_head_of_an_absurd_size_stops_nothing(run: Run, size: Any) -> None:
+    out, trust, keys = run
+    head = Head.sign(keys["north"], "north", "ab" * 32, 3, "cd" * 32).to_json() | {"size": size}
+    append(out / "ledgers" / "south.jsonl", keys["south"], "witness", {"head": head})
+    verdict = verify(out, trust=trust)
+    assert verdict.blames("south") and not verdict.blames("north")
+    content = json.loads((out / "manifest.json").read_text())
+    content["messages"][0]["head"] = head
+    (out / "manifest.json").write_text(json.dumps(content))
+    assert not verify(out, trust=trust).ok
+
+
+def forked(folder: Path) -> tuple[Trust, dict[str, SigningKey]]:
+    """North shows south one ledger and west another of the same size."""
+    keys = {name: SigningKey.generate() for name in NAMES}
+    trust = Trust({name: key.public for name, key in keys.items()})
+
+    def made(name: str, where: Path) -> Ledger:
+        return Ledger.create(
+            where / f"{name}.jsonl",
+            hospital=name,
+            key=keys[name],
+            budget=Budget(1.0),
+            enrolled=trust,
+            accountant=RenyiOnly(),
+            clock=ticking(),
+        )
+
+    first = made("north", folder)
+    (folder / "other").mkdir()
+    shutil.copy(folder / "north.jsonl", folder / "other" / "north.jsonl")
+    second = Ledger.open(
+        folder / "other" / "north.jsonl", key=keys["north"], accountant=RenyiOnly(), clock=ticking()
+    )
+    first.spend(Release("update", STEP))
+    second.spend(Release("update", gaussian(90.0)))
+    for name, ledger in (("south", first), ("west", second)):
+        witness(made(name, folder), checkpoint(ledger), ())
+    return trust, keys
+
+
+def test_two_witnesses_that_were_shown_two_forks_convict_without_the_ledger(tmp_path: Path) -> None:
+    trust, _ = forked(tmp_path)
+    for gone in ((), ("north",), ("north", "other/north")):
+        for name in gone:
+            (tmp_path / f"{name}.jsonl").unlink(missing_ok=True)
+        paths = [p for n in NAMES if (p := tmp_path / f"{n}.jsonl").exists()]
+        verdict = verify(*paths, trust=trust)
+        assert any("forked its ledger" in line for line in failures(verdict))
+        assert verdict.blames("north")
+        assert not verdict.blames("south") and not verdict.blames("west")
+
+
+def test_who_did_not_counter_sign_is_named(tmp_path: Path) -> None:
+    trust, keys = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "north.jsonl"
+    north = Ledger.open(path, key=keys["north"], accountant=RenyiOnly(), clock=ticking(1e6))
+    north.spend(Release("statistic", gaussian(200.0)))
+    south_path = tmp_path / "ledgers" / "south.jsonl"
+    south = Ledger.open(south_path, key=keys["south"], accountant=RenyiOnly(), clock=ticking(1e6))
+    head = checkpoint(north)
+    witness(south, head, prove_extension(north, south.witnessed["north"].size, head.size))
+    notes = [str(f) for f in verify(tmp_path, trust=trust).findings if f.level == "NOTE"]
+    assert any("not counter-signed by west" in note for note in notes)
+    assert not any("by south, west" in note for note in notes)
+
+
+# -- plans -----------------------------------------------------------------------------------------
+
+
+def test_a_hospital_that_declares_less_than_its_plan_says_is_contradicted(run: Run) -> None:
+    out, trust, keys = run
+    path = out / "ledgers" / "north.jsonl"
+    cheap = {"kind": "update", "event": gaussian(1000.0), "count": 3}
+    path.write_bytes(b"".join(lines_of(path)[:2]))
+    forge(path, keys["north"], 1, schedule=[cheap])
+    verdict = verify(out, trust=trust)
+    told = "say different things about north: what the plan has it release"
+    assert any(told in line for line in failures(verdict))
+    assert verdict.blames("north")
+    assert not verdict.blames("south") and not verdict.blames("west")
+
+
+def test_a_hospital_that_slanders_another_blames_itself(run: Run) -> None:
+    out, trust, keys = run
+    path = out / "ledgers" / "north.jsonl"
+    honest = json.loads(lines_of(path)[1])["body"]["content"]["others"]
+    path.write_bytes(b"".join(lines_of(path)[:2]))
+    forge(path, keys["north"], 1, others=honest | {"south": "0" * 64})
+    verdict = verify(out, trust=trust)
+    # south has two others: one for it, one against; the run fails and south is not blamed
+    assert any("south and north say different things about south" in f for f in failures(verdict))
+    assert not verdict.blames("south") and not verdict.blames("west")
+
+
+def test_a_release_that_follows_no_plan_does_not_account_for_a_message(tmp_path: Path) -> None:
+    trust, keys = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "north.jsonl"
+    north = Ledger.open(path, key=keys["north"], accountant=RenyiOnly(), clock=ticking(1e6))
+    north.attach(north.spend(Release("update", gaussian(1000.0))), b"patients")
+    row = replace(
+        first_of_north((tmp_path, trust, keys)), sequence=99, bytes=8, digest=_digest(path)
+    )
+    resigned((tmp_path, trust, keys), row)
+    verdict = verify(tmp_path, trust=trust)
+    assert any("no plan that others know of" in line for line in failures(verdict))
+    assert verdict.blames("north")
+
+
+def test_a_schedule_is_told_apart_by_what_it_releases() -> None:
+    steps = (Planned("update", STEP, 3),)
+    first = Schedule("patient", steps, 2)
+    assert first.digest == replace(first, context={"run": "r"}, others={"a": "0" * 64}).digest
+    for other in (
+        replace(first, repeats=3),
+        replace(first, unit="hospital"),
+        replace(first, schedule=(Planned("update", STEP, 2),)),
+        replace(first, schedule=(Planned("update", gaussian(41.0), 3),)),
+    ):
+        assert other.digest != first.digest
+
+
+def test_receipts_of_unknown_receivers_are_noted_and_wrong_ones_fail(run: Run) -> None:
+    out, trust, keys = run
+    manifest = Manifest.load(out / "manifest.json")
+    known = Trust(dict(trust))
+    notes = [str(f) for f in verify(out, trust=known).findings if f.level == "NOTE"]
+    assert any("receipt of aggregator can't be checked" in note for note in notes)
+    lie = (Received("south", "0" * 64),)
+    from privacy.ledger.audit import manifest as module
+
+    signature = keys["north"].sign(module._received("r", "north", lie))
+    changed = replace(manifest, receipts=(*manifest.receipts, Receipt("north", lie, signature)))
+    (out / "manifest.json").unlink()
+    changed.save(out / "manifest.json")
+    verdict = verify(out, trust=trust)
+    assert any("north received messages of south that are not" in f for f in failures(verdict))
+    assert not any(verdict.blames(name) for name in NAMES)
+
+
+def test_pipes_devices_and_links_to_nowhere_are_refused_at_once(run: Run) -> None:
+    out, trust, _ = run
+    for place in ("ledgers/south.jsonl", "manifest.json", "ledgers/west.payloads/000000002.bin"):
+        kept = (out / place).read_bytes()
+        (out / place).unlink()
+        os.mkfifo(out / place)
+        assert not verify(out, trust=trust).ok
+        (out / place).unlink()
+        for target in ("/dev/zero", "/nowhere", "/proc/self/mem"):
+            (out / place).symlink_to(target)
+            assert not verify(out, trust=trust).ok
+            (out / place).unlink()
+        (out / place).write_bytes(kept)
+    assert verify(out, trust=trust).ok
+
+
+def test_no_field_of_a_file_reaches_a_terminal_as_more_than_text(run: Run) -> None:
+    out, trust, keys = run
+    evil = "x\nOK: ledgers/north.jsonl: all is well\x1b[2K\u202e\x9b"
+    path = out / "ledgers" / "north.jsonl"
+    for changes in (
+        {"requester": evil},
+        {"details": {evil: 1}},
+        {"event": {"type": evil}},
+        {"filter": evil},
+        {evil: 1},
+        {"actual_sampler": {"sampler": evil}},
+        {"declared_sampler": evil},
+        {"unit": evil},
+    ):
+        kept = path.read_bytes()
+        forge(path, keys["north"], 2, **changes)
+        found = [str(f) for f in verify(out, trust=trust).findings]
+        assert all(line.isprintable() and len(line) <= 700 for line in found)
+        path.write_bytes(kept)
+    content = json.loads((out / "manifest.json").read_text())
+    for field in ("sender", "kind", "digest"):
+        changed = json.loads(json.dumps(content))
+        changed["messages"][0][field] = evil
+        (out / "manifest.json").write_text(json.dumps(changed))
+        assert all(str(f).isprintable() for f in verify(out, trust=trust).findings)
+    (out / "ledgers" / "evil\n\x1b[2K.jsonl").write_bytes(b"{}")
+    assert all(str(f).isprintable() for f in verify(out, trust=trust).findings)
