@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, arg, subcommand
 
 from experiments.commands.bench_accounting import BenchAccounting
 from experiments.commands.bench_attacks import BenchAttacks
+from experiments.commands.bench_filters import BenchFilters
 from experiments.commands.bench_sealing import BenchSealing
 
 __all__ = ["Bench", "BenchFederation"]
@@ -88,7 +89,8 @@ class Bench:
         Annotated[BenchSealing, subcommand("sealing")]
         | Annotated[BenchAttacks, subcommand("attacks")]
         | Annotated[BenchFederation, subcommand("federation")]
-        | Annotated[BenchAccounting, subcommand("accounting")],
+        | Annotated[BenchAccounting, subcommand("accounting")]
+        | Annotated[BenchFilters, subcommand("filters")],
         arg(name=""),
         OmitArgPrefixes,
         OmitSubcommandPrefixes,

@@ -1,14 +1,16 @@
 """Testing private mechanisms and accountants: yours as well as ours.
 
 ``check_mechanism`` looks at a mechanism from inside and compares it with the event that it claims;
-``check_accountant`` holds an accountant against relations that must be true of every one;
-``privacy.testing.strategies`` are Hypothesis strategies, ``privacy.testing.plugin`` is a pytest
-plugin with one budget of false alarms a run, ``privacy.testing.mutants`` the mistakes to be caught.
+``check_source`` tests the laws of what it draws from; ``check_accountant`` holds an accountant
+against relations that must be true of every one; ``privacy.testing.strategies`` are Hypothesis
+strategies, ``privacy.testing.plugin`` is a pytest plugin with one budget of false alarms a run,
+``privacy.testing.mutants`` the mistakes to be caught.
 """
 
-from privacy.testing.mechanism import Finding, check_mechanism, neighbours
+from privacy.testing.mechanism import Finding, check_mechanism
 from privacy.testing.recording import Call, Recording
 from privacy.testing.relations import Broken, check_accountant
+from privacy.testing.sources import check_source
 
 __all__ = [
     "Broken",
@@ -17,5 +19,5 @@ __all__ = [
     "Recording",
     "check_accountant",
     "check_mechanism",
-    "neighbours",
+    "check_source",
 ]

@@ -8,46 +8,43 @@
         claim = SelfComposedDpEvent(GaussianDpEvent(2.0), 10)
         assert check_mechanism(my_training, claim, dim=5) == []
 
-What is checked, on data sets chosen to be awkward and their neighbours:
-  1. ``control``: the same randomness is asked for on both, scale by scale: neither noise scale nor
-     control flow follows the data;
-  2. ``count``: as many draws of noise as the claim has releases, and as many releases returned;
-  3. ``fresh``: every release holds its own draw, whole, once, in 64 bits;
-  4. ``sensitivity``: without the noise, one patient moves a release by no more than the noise's
-     scale over the claimed multiplier;
-  5. ``sampler``: where the claim says Poisson sampling, the source drew such a sample, with that
-     probability, of all patients, for every release.
+The source answers what the check tells it to, so that every run can be repeated. On some hundred
+and fifty data sets chosen to be awkward, their neighbours, and samples of everybody, nobody, one
+patient, all the others and halves:
+  1. ``control``: all randomness comes from the source, and it is asked for the same whatever the
+     patients: neither the noise's scale nor the flow of control follows them;
+  2. ``count``: as many releases as the claim has;
+  3. ``fresh``: every release holds noise of its own of the claimed kind, each draw whole, once, in
+     64 bits, times a constant; one draw or several shares, wherever they are put;
+  4. ``sensitivity``: if the neighbour had released the same so far, one patient moves the next
+     release by no more than the noise's strength over the claimed multiplier (twice that under
+     ``REPLACE_ONE``), and an unsampled patient not at all;
+  5. ``sampler``: where the claim says Poisson sampling, the source drew such samples, with those
+     probabilities, of all patients.
+
+There is no randomness in the check and so no chance of a false alarm; ``check_source`` tests the
+source itself. What it can't see: mistakes on data that none of its data sets resembles (a threshold
+beyond ``crowd`` patients); effects below a relative 1e-9; what a run gives away beside its releases
+(a refusal, its time, its log); and whether the claim says what is enough.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from dp_accounting import NeighboringRelation as Relation
 from dp_accounting import dp_event as dp
 from numpy.typing import NDArray
 
-from privacy.accounting.events import (
-    DiscreteGaussianDpEvent,
-    DistributedDiscreteGaussianDpEvent,
-    SkellamDpEvent,
-    check,
-)
-from privacy.errors import InvalidInputError
-from privacy.testing.recording import Call, Recording
+from privacy._validate import natural
+from privacy.testing.demands import Demands, moves, read
+from privacy.testing.neighbours import PATTERNS, Pair, Pattern, ordinary, pairs, samplers
+from privacy.testing.recording import Call
+from privacy.testing.wiring import Run, Running, Stuck, Wiring, correct, play, rounding, wire
 
-__all__ = ["Finding", "Run", "check_mechanism", "neighbours"]
+__all__ = ["Finding", "Run", "check_mechanism"]
 
-Rows = NDArray[np.float64]
-Run = Callable[[Rows, Any], Sequence[NDArray[Any]]]
-_NOISE = {
-    dp.GaussianDpEvent: "gaussian",
-    DiscreteGaussianDpEvent: "discrete_gaussian",
-    DistributedDiscreteGaussianDpEvent: "discrete_gaussian",
-    SkellamDpEvent: "skellam",
-}
-_SLACK = 1e-9  # relative: what float64 may add to a norm
+_SLACK = 1e-9  # relative: what float64 may add to a norm, with room
 
 
 @dataclass(frozen=True)
@@ -63,15 +60,6 @@ class Finding:
     message: str
 
 
-@dataclass(frozen=True)
-class _Claimed:
-    """One release of the claim."""
-
-    kind: str
-    noise_multiplier: float
-    prob: float
-
-
 def check_mechanism(
     run: Run,
     claim: dp.DpEvent,
@@ -79,139 +67,259 @@ def check_mechanism(
     dim: int,
     patients: int = 6,
     relation: Relation = Relation.ADD_OR_REMOVE_ONE,
+    crowd: int = 1_000,
+    non_finite: bool = True,
 ) -> list[Finding]:
-    """Return what is wrong with a mechanism, one finding a check at most; an empty list if nothing.
+    """Return what the first data set that shows a mistake shows; an empty list if none does.
 
     Args:
       run: ``run(rows, source)`` does everything on float64 ``[patients, dim]`` and returns one
-        array a release; all of its randomness comes from ``source``.
-      claim: The event that it claims, of (sampled) additive noise.
+        array a release, as it was when it was noised (a constant factor does no harm); all of its
+        randomness comes from ``source``. Rounds may build on what was released before.
+      claim: The event that it claims, of (sampled) additive noise, at most 1,000 releases. Its
+        multipliers are over what a patient moves by coming or going, under every relation.
       dim: Columns of the rows.
-      patients: Rows of the data sets tried.
+      patients: Rows of most of the data sets tried.
       relation: The relation that the claim is made under.
+      crowd: Rows of the largest data set.
+      non_finite: Whether rows with NaN, infinity or 1e300 are tried. A mechanism may refuse these,
+        by raising, but no others; say False where what calls it refuses them.
 
     Raises:
-      InvalidInputError: The claim holds an event that is not additive noise.
+      InvalidInputError: The claim holds an event that is not additive noise, ``relation`` is none,
+        or a number is out of range.
+      Exception: What ``run`` raises on ordinary rows.
     """
-    check(claim)
-    claimed = list(_releases(claim, 1.0))
+    natural(dim=dim, least=1)
+    natural(patients=patients, least=2)
+    natural(crowd=crowd)
+    check = _Check(run, read(claim), moves(relation), relation, dim)
     found: dict[str, Finding] = {}
-    for with_, without in neighbours(patients, dim, relation):
-        for finding in _compare(run, claimed, with_, without):
-            found.setdefault(finding.check, finding)
+    for finding in check.findings(patients, crowd, non_finite=non_finite):
+        found.setdefault(finding.check, finding)
     return list(found.values())
 
 
-def neighbours(patients: int, dim: int, relation: Relation) -> Iterator[tuple[Rows, Rows]]:
-    """Yield awkward data sets with a neighbour: long, short, opposed, aligned, empty."""
-    rng = np.random.default_rng(0)
-    unit = np.zeros(dim)
-    unit[0] = 1.0
-    for length in (1e6, 1.0, 1e-3):
-        aligned = np.tile(unit * length, (patients, 1))
-        opposed = aligned.copy()
-        opposed[0] *= -1
-        spread = rng.normal(size=(patients, dim)) * length
-        lonely = np.zeros((patients, dim))
-        lonely[0] = unit * length
-        for rows in (aligned, opposed, spread, lonely):
-            if relation is Relation.ADD_OR_REMOVE_ONE:
-                yield rows, rows[1:]
-            else:
-                other = rows.copy()
-                other[0] = 0.0 if relation is Relation.REPLACE_SPECIAL else -rows[0]
-                yield rows, other
+@dataclass(frozen=True)
+class _Check:
+    run: Run
+    claim: Demands
+    factor: int
+    relation: Relation
+    dim: int
 
-
-def _compare(run: Run, claimed: list[_Claimed], with_: Rows, without: Rows) -> Iterator[Finding]:
-    sources = Recording(), Recording()
-    released = [
-        [np.asarray(r) for r in run(rows.copy(), source)]
-        for rows, source in zip((with_, without), sources, strict=True)
-    ]
-    calls = sources[0].noise_calls
-    if [_shape(c) for c in sources[0].calls] != [_shape(c) for c in sources[1].calls]:
-        yield Finding("control", _difference(sources[0].calls, sources[1].calls))
-    if len(calls) != len(claimed) or len(released[0]) != len(claimed):
-        yield Finding(
-            "count",
-            f"The claim has {len(claimed)} releases; {len(calls)} draws of noise were asked for "
-            f"and {len(released[0])} releases returned.",
-        )
-    yield from _sampler(claimed, sources[0].calls, len(with_))
-    marked = Recording(marked=True)
-    noised = [np.asarray(r) for r in run(with_.copy(), marked)]
-    for i, (plain, loud) in enumerate(zip(released[0], noised, strict=False)):
-        own = marked.answers[i] if i < len(marked.answers) else None
-        # Exact where the noise-free release is an integer or zero; else up to the sum's rounding.
-        scale = np.abs(plain).max(initial=0.0) * 1e-14
-        if own is None or not _equal(loud - plain, own, float(scale)):
-            yield Finding("fresh", f"Release {i} is not its sum plus its own draw, in 64 bits.")
-            break
-    for i, (a, b) in enumerate(zip(released[0], released[1], strict=False)):
-        if i >= min(len(calls), len(claimed)):
-            break
-        if calls[i].kind != claimed[i].kind:
-            yield Finding(
-                "sensitivity", f"Release {i} draws {calls[i].kind}, not {claimed[i].kind}."
-            )
-            break
-        moved = float(np.linalg.norm(a.astype(np.float64) - b))
-        allowed = calls[i].scale / claimed[i].noise_multiplier
-        if moved > allowed * (1 + _SLACK):
-            yield Finding(
-                "sensitivity",
-                f"One patient moves release {i} by {moved:.6g}; noise of scale "
-                f"{calls[i].scale:.6g} at multiplier {claimed[i].noise_multiplier:.6g} allows "
-                f"{allowed:.6g}.",
-            )
-            break
-
-
-def _sampler(claimed: list[_Claimed], calls: list[Call], patients: int) -> Iterator[Finding]:
-    wanted = [c.prob for c in claimed if c.prob < 1]
-    drawn = [c for c in calls if c.kind == "poisson_sample"]
-    if [c.scale for c in drawn] != wanted or any(c.size != patients for c in drawn):
-        yield Finding(
-            "sampler",
-            f"The claim samples {len(wanted)} times with probabilities {sorted(set(wanted))}; "
-            f"{len(drawn)} Poisson samples were drawn, with {sorted({c.scale for c in drawn})}, of "
-            f"{sorted({c.size for c in drawn})} patients (there are {patients}).",
-        )
-
-
-def _releases(event: dp.DpEvent, prob: float) -> Iterator[_Claimed]:
-    match event:
-        case dp.NoOpDpEvent():
+    def findings(self, patients: int, crowd: int, *, non_finite: bool) -> Iterator[Finding]:
+        rows = ordinary(patients, self.dim)
+        base = play(self.run, rows, raises=True)
+        first = list(self._first(rows, base))
+        yield from first
+        if first:
             return
-        case dp.SelfComposedDpEvent():
-            for _ in range(event.count):
-                yield from _releases(event.event, prob)
-        case dp.ComposedDpEvent():
-            for child in event.events:
-                yield from _releases(child, prob)
-        case dp.PoissonSampledDpEvent():
-            yield from _releases(event.event, prob * event.sampling_probability)
-        case _ if type(event) in _NOISE:
-            yield _Claimed(_NOISE[type(event)], float(event.noise_multiplier), prob)
-        case _:
-            raise InvalidInputError(
-                f"A {type(event).__name__} is not (sampled) additive noise; this check reads "
-                f"{', '.join(kind.__name__ for kind in _NOISE)} only."
+        # Where the number of patients is public, noise may follow it; else one holds for all.
+        known: dict[int, tuple[Running, Wiring]] = {}
+        add = self.relation is Relation.ADD_OR_REMOVE_ONE
+        unit = self._unit(base, wire(self.run, rows, base))
+        patterns = PATTERNS if base.samples else PATTERNS[:1]
+        for turn, pair in enumerate(
+            pairs(patients, self.dim, self.relation, unit=unit, crowd=crowd, non_finite=non_finite)
+        ):
+            n = patients if add else len(pair.rows)
+            if n not in known:
+                some = ordinary(n, self.dim)
+                start = play(self.run, some)
+                known[n] = start, wire(self.run, some, start)
+                unnoised = list(self._unnoised(*known[n]))
+                yield from unnoised
+                if unnoised:
+                    return
+            # Everybody is sampled each time, the other samples take turns.
+            for pattern in dict.fromkeys((patterns[0], patterns[turn % len(patterns)])):
+                seen = list(self._compare(*known[n], pair, pattern))
+                yield from seen
+                if seen:  # the rest would tell the same at length
+                    return
+        if not _same(base, play(self.run, rows)):
+            yield Finding("control", "The same rows and the same noise gave other releases later.")
+
+    def _first(self, rows: NDArray[np.float64], base: Running) -> Iterator[Finding]:
+        """What one data set shows."""
+        demands, probs = self.claim.demands, self.claim.probs
+        if not _same(base, play(self.run, rows)):
+            yield Finding(
+                "control",
+                "The same rows and the same noise gave two different releases: there is randomness "
+                "that does not come from the source, or something is kept from run to run.",
             )
+        if len(base.releases) != len(demands):
+            yield Finding(
+                "count",
+                f"The claim has {len(demands)} releases; {len(base.releases)} were returned, with "
+                f"{len(base.calls)} draws of noise.",
+            )
+        drawn = [call.scale for call in base.samples]
+        if probs and (
+            len(drawn) != len(probs)
+            or not np.allclose(drawn, probs, rtol=1e-12, atol=0)
+            or any(call.size != len(rows) for call in base.samples)
+        ):
+            yield Finding(
+                "sampler",
+                f"The claim samples {len(probs)} times with probabilities {sorted(set(probs))}; "
+                f"{len(drawn)} Poisson samples were drawn, with {sorted(set(drawn))}, of "
+                f"{sorted({c.size for c in base.samples})} patients (there are {len(rows)}).",
+            )
+        if len(base.releases) == len(demands):
+            yield from self._unnoised(base, wire(self.run, rows, base))
+
+    def _unnoised(self, base: Running, wiring: Wiring) -> Iterator[Finding]:
+        if len(base.releases) != len(self.claim.demands):
+            told = base.error or f"{len(base.releases)} releases, not {len(self.claim.demands)}."
+            yield Finding("control", f"Another number of patients gets {told}")
+            return
+        for i, demand in enumerate(self.claim.demands):
+            size = base.releases[i].size
+            scales = wiring.scales(i, base.calls, size)
+            if size and (not scales or not (demand.strength(scales) > 0).all()):
+                many = f" in {demand.shares} shares" if demand.shares > 1 else ""
+                yield Finding(
+                    "fresh",
+                    f"Release {i} is not its sum plus {demand.kind} noise of its own{many}, each "
+                    "draw whole and once, in 64 bits.",
+                )
+                return
+            if demand.dim is not None and demand.dim != size:
+                yield Finding(
+                    "count", f"Release {i} has {size} coordinates; the claim's has {demand.dim}."
+                )
+                return
+
+    def _unit(self, base: Running, wiring: Wiring) -> float:
+        """The smallest distance that the claim lets one patient move a release."""
+        found = [
+            float(demand.strength(wiring.scales(i, base.calls, base.releases[i].size)).min())
+            / demand.noise_multiplier
+            for i, demand in enumerate(self.claim.demands)
+            if base.releases[i].size
+        ]
+        return min(found, default=1.0)
+
+    def _compare(
+        self, base: Running, wiring: Wiring, pair: Pair, pattern: Pattern
+    ) -> Iterator[Finding]:
+        of_rows, of_other = samplers(pattern, pair)
+        target = play(self.run, pair.rows, sample=of_rows)
+        told = self._told_apart(base, target, pair)
+        if told is not None:
+            yield from told
+            return
+        found = correct(self.run, pair.other, of_other, target, wiring, self.claim.demands)
+        if isinstance(found, Stuck):
+            yield _stuck(found, pair)
+            return
+        other, moved = found
+        told = self._told_apart(base, other, pair)
+        if told is not None:
+            yield from told
+            return
+        if not _same_scales(target.calls, other.calls) or not _same_scales(
+            target.samples, other.samples
+        ):
+            yield Finding("control", _difference(target.calls, other.calls))
+            return
+        if base.samples and any(c.size != len(pair.rows) for c in target.samples):
+            if self.claim.probs:
+                yield Finding("sampler", f"Not all of {len(pair.rows)} patients could be sampled.")
+            return
+        taken = [of_rows(draw, len(pair.rows))[pair.place] for draw in range(len(target.samples))]
+        far = self._moved_too_far(target, other, wiring, moved, taken)
+        if far is not None:
+            yield far
+
+    def _told_apart(self, base: Running, found: Running, pair: Pair) -> list[Finding] | None:
+        """What the flow of a run gives away; None if it is the usual one."""
+        if found.error:
+            if not pair.ordinary:
+                return []  # refused
+            return [Finding("control", f"{_named(pair)} raises {found.error}")]
+        shapes = [[(c.kind, c.size) for c in each.calls] for each in (base, found)]
+        if shapes[0] != shapes[1] or len(base.samples) != len(found.samples):
+            return [Finding("control", _difference(base.calls, found.calls))]
+        sizes = [[r.size for r in each.releases] for each in (base, found)]
+        if sizes[0] != sizes[1]:
+            return [
+                Finding("control", f"{_named(pair)} releases {sizes[1]} numbers, not {sizes[0]}.")
+            ]
+        return None
+
+    @np.errstate(all="ignore")  # what moves without bound may overflow
+    def _moved_too_far(
+        self,
+        target: Running,
+        other: Running,
+        wiring: Wiring,
+        moved: tuple[NDArray[np.float64], ...],
+        taken: list[np.bool_],
+    ) -> Finding | None:
+        for i, (demand, by) in enumerate(zip(self.claim.demands, moved, strict=True)):
+            strength = demand.strength(wiring.scales(i, target.calls, by.size))
+            slack = 4 * max(rounding(each, wiring, i) for each in (target, other))
+            away = demand.sample is not None and not taken[demand.sample]
+            times = 0 if away else self.factor
+            allowed = (times + _SLACK) / demand.noise_multiplier
+            far = float(np.linalg.norm(by, demand.order))
+            surely = np.maximum(np.abs(by) - slack, 0) / strength
+            scaled = float(np.linalg.norm(surely, demand.order))
+            # Integers have no rounding to be forgiven.
+            radius = np.inf if demand.radius is None else times * demand.radius
+            weak = demand.radius is not None and bool(
+                (strength < demand.noise_multiplier * demand.radius * (1 - _SLACK)).any()
+            )
+            if scaled > allowed or far > radius + _SLACK or weak:
+                who = "A patient outside its sample" if away else "One patient"
+                return Finding(
+                    "sensitivity",
+                    f"{who} moves release {i} by {far:.6g}, if all before it are the same; noise "
+                    f"of strength {float(strength.min()):.6g} at multiplier "
+                    f"{demand.noise_multiplier:.6g} allows "
+                    f"{times * float(strength.min()) / demand.noise_multiplier:.6g}"
+                    + ("." if demand.radius is None else f", the claim's radius {radius:.6g}."),
+                )
+        return None
 
 
-def _shape(call: Call) -> tuple[Any, ...]:
-    """What may not depend on the data; the size of a sample may: it counts the patients."""
-    return (call.kind, call.scale, None if call.kind == "poisson_sample" else call.size)
+def _same(first: Running, second: Running) -> bool:
+    return (
+        first.calls == second.calls
+        and first.samples == second.samples
+        and [r.tobytes() for r in first.releases] == [r.tobytes() for r in second.releases]
+    )
 
 
-def _difference(first: list[Call], second: list[Call]) -> str:
+def _same_scales(first: tuple[Call, ...], second: tuple[Call, ...]) -> bool:
+    return np.allclose([c.scale for c in first], [c.scale for c in second], rtol=_SLACK, atol=0)
+
+
+def _stuck(found: Stuck, pair: Pair) -> Finding:
+    if not found.finite:
+        return Finding(
+            "sensitivity",
+            f"{_named(pair)} makes release {found.release} something that is no finite number. "
+            "Set such rows to zero or refuse them first; if what calls the mechanism does, say "
+            "non_finite=False.",
+        )
+    return Finding(
+        "fresh",
+        f"{_named(pair)} makes release {found.release} something else than its sum plus the noise "
+        "that it holds on other data.",
+    )
+
+
+def _named(pair: Pair) -> str:
+    return f"Patient {pair.place} of {len(pair.rows)}, {np.array2string(pair.rows[pair.place])},"
+
+
+def _difference(first: tuple[Call, ...], second: tuple[Call, ...]) -> str:
     for i, (a, b) in enumerate(zip(first, second, strict=False)):
-        if _shape(a) != _shape(b):
-            return f"Request {i} is {a} on one data set and {b} on its neighbour."
-    return f"{len(first)} requests on one data set, {len(second)} on its neighbour."
-
-
-def _equal(found: NDArray[Any], own: NDArray[np.float64], slack: float) -> bool:
-    return found.shape == own.shape and bool((np.abs(found - own) <= slack).all())
+        if (a.kind, a.size) != (b.kind, b.size) or not _same_scales((a,), (b,)):
+            return f"Request {i} for noise is {a} on one data set and {b} on another."
+    return f"{len(first)} requests for noise on one data set, {len(second)} on another."

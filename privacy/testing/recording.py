@@ -1,15 +1,20 @@
-"""A noise source that writes down what was asked of it, and answers with marks.
+"""A noise source that writes down what is asked of it and answers what it was told to.
 
-With it a mechanism is looked at from inside without being read: which noise it asks for, on which
-data; whether each draw reaches exactly one release, whole; what the releases are without noise.
+With it a mechanism is a function of its patients and of the answers, so that it can be looked at
+from inside without being read: which noise it asks for, on which data; where each draw ends up;
+what it does when nobody is sampled.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Call", "Recording"]
+__all__ = ["Call", "Recording", "everybody"]
+
+Sampler = Callable[[int, int], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
@@ -17,8 +22,9 @@ class Call:
     """One request for randomness.
 
     Attributes:
-      kind: ``gaussian``, ``discrete_gaussian``, ``skellam`` or ``poisson_sample``.
-      scale: Standard deviation (for Skellam the root of the variance), or the probability.
+      kind: ``gaussian``, ``discrete_gaussian``, ``skellam``, ``laplace`` or ``poisson_sample``.
+      scale: Standard deviation (for Skellam the root of the variance), for Laplace noise its scale,
+        or the probability.
       size: How many draws.
     """
 
@@ -27,48 +33,74 @@ class Call:
     size: int
 
 
-@dataclass
+def everybody(draw: int, size: int) -> NDArray[np.bool_]:
+    """Take every patient in every sample."""
+    del draw
+    return np.ones(size, dtype=np.bool_)
+
+
 class Recording:
-    """A noise source for grey-box checks: no randomness, everything written down.
+    """A noise source for grey-box checks: it protects nobody and writes everything down.
+
+    Args:
+      noise: The answers, draw by draw; beyond them, and where a size differs, fixed numbers that
+        look like the noise that was asked for (the same in every ``Recording``).
+      sample: ``sample(draw, size)`` says who takes part in the draw-th Poisson sample.
 
     Attributes:
-      marked: Whether noise is a mark that differs from draw to draw, or zero.
       calls: What was asked for, in order.
-      answers: What was given, in order.
+      answers: The noise that was given, in order; not the samples.
     """
-
-    marked: bool = False
-    calls: list[Call] = field(default_factory=list)
-    answers: list[NDArray[np.float64]] = field(default_factory=list)
 
     protects = False
 
+    def __init__(self, noise: Sequence[NDArray[Any]] = (), *, sample: Sampler = everybody) -> None:
+        self.calls: list[Call] = []
+        self.answers: list[NDArray[Any]] = []
+        self._noise = noise
+        self._sample = sample
+
     def gaussian(self, std: float, size: int) -> NDArray[np.float64]:
-        """Answer with zeros, or with a mark that 32-bit floats can't hold."""
-        return self._noise(Call("gaussian", float(std), size), 2.0**-30)
+        """Answer with floats."""
+        return self._answer(Call("gaussian", float(std), int(size)))
 
     def discrete_gaussian(self, std: float, size: int) -> NDArray[np.int64]:
-        """Answer with zeros, or with an integer mark that 32-bit floats can't hold."""
-        return self._noise(Call("discrete_gaussian", float(std), size), 1.0).astype(np.int64)
+        """Answer with integers."""
+        return self._answer(Call("discrete_gaussian", float(std), int(size)))
 
     def skellam(self, variance: float, size: int) -> NDArray[np.int64]:
-        """Answer with zeros, or with an integer mark that 32-bit floats can't hold."""
-        return self._noise(Call("skellam", float(variance) ** 0.5, size), 1.0).astype(np.int64)
+        """Answer with integers."""
+        return self._answer(Call("skellam", float(np.sqrt(variance)), int(size)))
+
+    def laplace(self, scale: float, size: int) -> NDArray[np.float64]:
+        """Answer with floats; no source of ours draws these, other people's filters do."""
+        return self._answer(Call("laplace", float(scale), int(size)))
 
     def poisson_sample(self, prob: float, size: int) -> NDArray[np.bool_]:
-        """Take everybody: the case in which a patient's influence is largest."""
-        self.calls.append(Call("poisson_sample", float(prob), size))
-        return np.ones(size, dtype=np.bool_)
+        """Answer as ``sample`` says."""
+        draw = len(self.calls) - len(self.answers)
+        self.calls.append(Call("poisson_sample", float(prob), int(size)))
+        return self._sample(draw, int(size))
 
     @property
     def noise_calls(self) -> list[Call]:
         """Requests for noise, without those for samples."""
         return [call for call in self.calls if call.kind != "poisson_sample"]
 
-    def _noise(self, call: Call, unit: float) -> NDArray[np.float64]:
+    @property
+    def sample_calls(self) -> list[Call]:
+        """Requests for samples, without those for noise."""
+        return [call for call in self.calls if call.kind == "poisson_sample"]
+
+    def _answer(self, call: Call) -> NDArray[Any]:
+        place = len(self.answers)
+        whole = call.kind not in ("gaussian", "laplace")
+        if place < len(self._noise) and len(self._noise[place]) == call.size:
+            answer = self._noise[place]
+        else:
+            scale = call.scale if 0 < call.scale < np.inf else 0.0
+            answer = np.random.default_rng([7, place]).standard_normal(call.size) * scale
+        answer = np.rint(answer).astype(np.int64) if whole else np.asarray(answer, np.float64)
         self.calls.append(call)
-        place = len(self.answers) + 1
-        mark = (place * 2.0**25 + np.arange(1, call.size + 1)) * unit
-        answer = np.asarray(mark if self.marked else 0 * mark, dtype=np.float64)
         self.answers.append(answer)
         return answer.copy()
