@@ -6,23 +6,24 @@ OUT ?= results/demo
 PACKAGES := privacy aggregation attacks experiments paper tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-postgres nightly audit bench bench-federation lint format lock paper clean
+.PHONY: help setup demo test test-browser test-postgres test-fresh nightly resolve audit bench bench-setup bench-federation lint format lock paper clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
 
-setup: $(VENV)/.ready ## the environment (about a minute)
+# Makes an environment, or sees in a moment that it stands. The script can be read by Python 3.11 and
+# newer alone, so that is asked first. An environment that stands brings its own Python: PYTHON has
+# to be named once only.
+NEWER := import sys; sys.version_info >= (3, 11) or sys.exit("Inpatient needs Python 3.11 or newer, and \
+  %s is %d.%d: name another (make PYTHON=/path/to/python3)." % ((sys.argv[1],) + sys.version_info[:2]))
+define environment
+@python="$(PYTHON)"; if [ "$(origin PYTHON)" = file ] && [ -x $(2)/bin/python ]; then python=$(2)/bin/python; fi; \
+  command -v "$$python" >/dev/null || { echo "There is no $$python: install Python 3.11 or newer, or name it (make PYTHON=/path/to/python3)." >&2; exit 1; }; \
+  "$$python" -c '$(NEWER)' "$$python" && "$$python" -P experiments/environment.py $(1)
+endef
 
-# pip takes torch first and alone: the lock then finds it there, and no resolver ever meets CUDA.
-$(VENV)/.ready: requirements.lock pyproject.toml torch.txt
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing into $(VENV) (about a minute) ..."
-	@$(BIN)/python -c "import importlib.metadata as m, sys; sys.exit('torch==' + m.version('torch').split('+')[0] != open('torch.txt').read().strip())" 2>/dev/null \
-	  || $(BIN)/python -m pip install -q --disable-pip-version-check --no-deps -r torch.txt
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements.lock
-	@$(BIN)/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@$(BIN)/python -m pip check
-	@touch $@
+setup: ## the environment (a minute or a few); TORCH=cuda, TORCH_INDEX=URL, PYTHON=python3.13
+	$(call environment,main,$(VENV))
 
 demo: setup ## four real hospitals: figure, table, verified report (about 3 minutes)
 	@$(BIN)/inpatient demo --out $(OUT)
@@ -36,38 +37,46 @@ test-browser: setup ## the auditor's page in headless Chromium (Debian: chromium
 test-postgres: setup ## hospitals' tables from a PostgreSQL of the tests' own (Debian: postgresql)
 	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q -m postgres
 
-nightly: setup ## hours of hunting: kills, tamperings, random Hypothesis
+nightly: setup ## hours of hunting: kills, tamperings, random Hypothesis; new clones
 	@HYPOTHESIS_PROFILE=hunt $(BIN)/python -m pytest -q -m nightly
+	@$(MAKE) test-fresh
+
+# As a stranger's machine does it: the last commit, pip as it comes, a folder with a space. Without a
+# build for CPUs in reach that is 2.7 GB and 7 GB of disk (in TMPDIR) for each Python.
+PYTHONS ?= python3.11 python3.13
+test-fresh: ## demo and tests in new clones, for each of PYTHONS
+	@for python in $(PYTHONS); do \
+	  folder=$$(mktemp -d) && git clone -q . "$$folder/a clone" && \
+	  PIP_CONFIG_FILE=/dev/null PIP_FIND_LINKS= $(MAKE) -C "$$folder/a clone" PYTHON=$$python demo test; \
+	  status=$$?; rm -rf "$$folder"; [ $$status = 0 ] || exit $$status; \
+	done
+
+# Asks the index alone, and installs nothing.
+MACHINES := x86_64-manylinux_2_28 aarch64-manylinux_2_28 aarch64-apple-darwin
+resolve: setup ## a wheel for every package, for Linux and macOS, Python 3.11 to 3.13
+	@for machine in $(MACHINES); do for version in 3.11 3.12 3.13; do \
+	  for what in "--require-hashes -r requirements.lock" "--require-hashes -r requirements-audit.lock" "-r torch.txt"; do \
+	    MACOSX_DEPLOYMENT_TARGET=14.0 $(BIN)/uv pip install -q --dry-run --no-config --no-deps --only-binary :all: \
+	      --target $(VENV)/none --python-platform $$machine --python-version $$version $$what \
+	    || { echo "No wheels for $$machine, Python $$version: $$what" >&2; exit 1; }; \
+	  done; \
+	done; done
 
 # For somebody who only verifies: a small environment of its own, without torch.
-.venv-audit/.ready: requirements-audit.lock
-	@test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
-	@.venv-audit/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-audit.lock
-	@touch $@
-
-audit: .venv-audit/.ready ## verify LEDGER=folder-or-file [TRUST=keys.json], nothing else installed
+audit: ## verify LEDGER=folder-or-file [TRUST=keys.json], nothing else installed
 	@test -n "$(LEDGER)" || { echo "Say what to verify: make audit LEDGER=results/demo TRUST=trust.json"; exit 2; }
+	$(call environment,audit,.venv-audit)
 	@.venv-audit/bin/python -c "from experiments.cli import main; main()" ledger verify $(LEDGER) $(if $(TRUST),--trust $(TRUST))
 
 # Our code beside its peers, in an environment of their own; an absent peer is an error.
-.venv-bench/.ready: requirements-bench.lock torch.txt pyproject.toml
-	@test -x .venv-bench/bin/python || $(PYTHON) -m venv .venv-bench
-	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check --no-deps -r torch.txt
-	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-bench.lock
-	@.venv-bench/bin/python -m pip install -q --disable-pip-version-check --no-deps --no-build-isolation -e .
-	@touch $@
+bench-setup:
+	$(call environment,bench,.venv-bench)
 
-bench: .venv-bench/.ready ## sealing beside NVFLARE, Flower and Paillier, as ratios in one run
+bench: bench-setup ## sealing beside NVFLARE, Flower and Paillier, as ratios in one run
 	@.venv-bench/bin/inpatient bench sealing
 
-# pfl-research cannot share an environment with our accountant: its own, started as a process.
-.venv-bench-pfl/.ready: requirements-bench-pfl.lock torch.txt
-	@test -x .venv-bench-pfl/bin/python || $(PYTHON) -m venv .venv-bench-pfl
-	@.venv-bench-pfl/bin/python -m pip install -q --disable-pip-version-check --no-deps -r torch.txt
-	@.venv-bench-pfl/bin/python -m pip install -q --disable-pip-version-check --require-hashes -r requirements-bench-pfl.lock
-	@touch $@
-
-bench-federation: .venv-bench/.ready .venv-bench-pfl/.ready ## 36,000 hospitals, beside Flower's and pfl-research's simulators
+bench-federation: bench-setup ## 36,000 hospitals, beside Flower's and pfl-research's simulators
+	$(call environment,bench-pfl,.venv-bench-pfl)
 	@.venv-bench/bin/inpatient bench federation
 
 lint: setup ## ruff and mypy --strict
