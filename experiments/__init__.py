@@ -1,1 +1,5 @@
 """Cohorts, experiments and the command line."""
+
+__all__ = ["__version__"]
+
+__version__ = "0.2.0.dev0"

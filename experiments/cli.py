@@ -15,6 +15,7 @@ from typing import Annotated, Any, Protocol, Union, runtime_checkable
 import tyro
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 
+from experiments import __version__
 from experiments.commands.account import Account
 from experiments.commands.asynchrony import Asynchrony
 from experiments.commands.attack import Attack
@@ -104,6 +105,10 @@ def _status(arguments: Sequence[str] | None) -> int:
 
 
 def _parsed(arguments: Sequence[str] | None) -> Command:
+    arguments = sys.argv[1:] if arguments is None else arguments
+    if list(arguments) == ["--version"]:
+        print(f"inpatient {__version__}")
+        sys.exit(0)
     # A union made at run time: one subcommand a registered class.
     union: Any = Union[  # noqa: UP007
         tuple(Annotated[kind, subcommand(name)] for name, kind in COMMANDS.items())
@@ -111,7 +116,8 @@ def _parsed(arguments: Sequence[str] | None) -> Command:
     command: Command = tyro.cli(
         union,
         prog="inpatient",
-        description="What a federation of hospitals gives away, and what it gains.",
+        description="What a federation of hospitals gives away, and what it gains. "
+        "`inpatient --version` prints the version.",
         args=arguments,
         config=(OmitArgPrefixes, OmitSubcommandPrefixes),
     )

@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -30,6 +31,15 @@ def test_help_names_every_command(capsys: pytest.CaptureFixture[str]) -> None:
 def test_every_command_has_help(command: str, capsys: pytest.CaptureFixture[str]) -> None:
     status, out, _ = run(command, "--help", capsys=capsys)
     assert status == 0 and f"inpatient {command}" in out
+
+
+def test_the_version_is_printed_and_is_the_same_everywhere(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert run("--version", capsys=capsys) == (0, f"inpatient {project['version']}\n", "")
+    assert f"version: {project['version']}\n" in (ROOT / "CITATION.cff").read_text()
+    assert "--version" in run("--help", capsys=capsys)[1]
 
 
 def one_paragraph(text: str) -> bool:
