@@ -139,6 +139,8 @@ def test_every_path_that_the_readmes_and_docs_name_exists_or_is_written() -> Non
         for path in re.findall(r"(?<![\w/.])((?:[\w-]+/)+[\w.-]*)", text):
             if path.startswith("results/demo"):
                 assert path.removeprefix("results/demo").strip("/") in OF_THE_DEMO, (name, path)
+            elif path == "paper/paper.pdf":  # `make paper` writes it, and git ignores it
+                assert "paper/paper.pdf" in (ROOT / ".gitignore").read_text()
             elif path.split("/")[0] in OURS and "..." not in path:
                 assert (ROOT / path).exists(), (name, path)
 
