@@ -74,6 +74,7 @@ bench-setup:
 
 bench: bench-setup ## sealing beside NVFLARE, Flower and Paillier, as ratios in one run
 	@.venv-bench/bin/inpatient bench sealing
+	@.venv-bench/bin/inpatient bench filters
 
 bench-federation: bench-setup ## 36,000 hospitals, beside Flower's and pfl-research's simulators
 	$(call environment,bench-pfl,.venv-bench-pfl)

@@ -26,7 +26,7 @@ from privacy.errors import InvalidInputError
 from privacy.testing import Recording, check_mechanism
 from privacy.testing.redirect import numpy_drawing_from
 
-__all__ = ["Filter", "Filters", "measure"]
+__all__ = ["Filter", "Filters", "as_table", "measure"]
 
 Rows = NDArray[np.float64]
 Run = Callable[[Rows, Any], list[NDArray[Any]]]
@@ -87,6 +87,24 @@ class Filters:
                 "This is no record of filters: write it with `inpatient bench filters --out "
                 "paper/bench` in the environment of `make bench`."
             ) from error
+
+
+_WORDS = {
+    "multiplier": "a noise multiplier of {:.2f}",
+    "noise": "{:.1%} of the noise",
+    "epsilon": "epsilon {:.4g}",
+    "scalar_error": "the scalar arrives {:g} off",
+}
+
+
+def as_table(filters: Filters) -> str:
+    """Return the rows as a table in Markdown."""
+    lines = ["| filter | setting | held to | found |", "|---|---|---|---|"]
+    for row in filters.rows:
+        numbers = [_WORDS[name].format(value) for name, value in row.numbers.items()]
+        found = ", ".join([*(f"`{check}`" for check in row.found), *numbers]) or "as claimed"
+        lines.append(f"| {row.package} `{row.name}` | {row.setting} | {row.claim} | {found} |")
+    return "\n".join(lines)
 
 
 def measure(*, progress: Callable[[str], None] = print) -> Filters:

@@ -1,4 +1,4 @@
-"""``inpatient bench``: what sealing, accounting, attacks and a round of many hospitals cost."""
+"""``inpatient bench``: what sealing, accounting, attacks and rounds cost; what filters do."""
 
 from dataclasses import dataclass
 from pathlib import Path
