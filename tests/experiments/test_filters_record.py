@@ -57,7 +57,11 @@ def test_the_sentences_of_the_page_hold() -> None:
 
 def test_what_is_no_record_is_refused() -> None:
     assert Filters.from_json(RECORD.to_json()) == RECORD
-    half: dict[str, Any] = {"rows": [{"found": []}], "versions": {}}
-    for wrong in ({"versions": {}}, {"rows": [{}], "versions": {}}, half):
+    wrong: list[dict[str, Any]] = [
+        {"versions": {}},
+        {"rows": [{}], "versions": {}},
+        {"rows": [{"found": []}], "versions": {}},
+    ]
+    for content in wrong:
         with pytest.raises(InvalidInputError, match="inpatient bench filters"):
-            Filters.from_json(wrong)
+            Filters.from_json(content)
