@@ -21,7 +21,8 @@ from experiments.lineups import INFORMED
 from experiments.record import Record, stamp, writable_folder
 from experiments.risks import NOT_TRIED, risk_of
 from experiments.settings import SETTINGS
-from experiments.text import nearest, signed, up
+from experiments.text import epsilon, nearest, signed, up
+from experiments.words import COMMA, DESIGNS, MODELS, REGIMES
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust
 from privacy.report import AttackResult, save_evidence, write_report
@@ -105,7 +106,7 @@ def deploy(out: Path, cohort: Cohort, console: Console) -> None:
             "patients": _sizes(cohort),
             "model": f"{plan.model.kind}, {plan.model.dim} parameters",
             "commit": _commit(),
-            **({"cut short before": f"{earlier}; their releases add up"} if earlier else {}),
+            **({"cut short before": str(earlier)} if earlier else {}),
         },
     )
     with console.status("training") as status:
@@ -137,7 +138,7 @@ def _sizes(cohort: Cohort) -> str:
 
 def _commit() -> str:
     found = stamp()
-    return f"{found['commit']}{' with changes' if found['dirty'] else ''}"
+    return f"{found['commit']}{'-dirty' if found['dirty'] else ''}"
 
 
 def evidence(records: Sequence[Record]) -> list[AttackResult]:
@@ -153,7 +154,9 @@ def evidence(records: Sequence[Record]) -> list[AttackResult]:
             confidence=0.95,
             baseline=record.metrics["prior_success"],
             bound=record.metrics["bound"],
-            design=_design(record),
+            design=_design(record, "en"),
+            design_zh=_design(record, "zh"),
+            same_design=_deployed(record),
         )
         for record in records
         for name, risk in record.metrics["risks"].items()
@@ -204,10 +207,22 @@ def _named(record: Record, adversary: str) -> str:
     return f"{value} % ({low} to {high})"
 
 
-def _design(record: Record) -> str:
+def _deployed(record: Record) -> bool:
+    """Whether a point is of the federation's own design: its plan, but for who is held out."""
     config = record.config
-    epsilon = "inf" if config["epsilon"] is None else f"{config['epsilon']:g}"
-    return f"{config['design']}, {config['regime']} {config['model']}, epsilon {epsilon}"
+    found = config["design"], config["epsilon"], config["regime"], config["model"]
+    return found == ("sealed", EPSILON, "full", "logistic")
+
+
+def _design(record: Record, language: str) -> str:
+    config = record.config
+    names = (
+        DESIGNS[language][config["design"]],
+        REGIMES[language][config["regime"]],
+        MODELS[language][config["model"]],
+        f"ε = {epsilon(config['epsilon'])}",
+    )
+    return COMMA[language].join(names)
 
 
 def _evidence_folder(out: Path) -> Path:

@@ -6,7 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.paper.words import (
+from experiments.risks import NOT_TRIED
+from experiments.words import (
     BRACKETS,
     COLUMNS,
     COMMA,
@@ -18,7 +19,6 @@ from experiments.paper.words import (
     RISK_WORDS,
     VERDICTS,
 )
-from experiments.risks import NOT_TRIED
 from privacy.errors import InvalidInputError
 
 __all__ = ["BLOCKS", "LANGUAGES", "block", "fill"]

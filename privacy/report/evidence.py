@@ -6,17 +6,19 @@ A run's folder may hold ``evidence/*.json``. Each file is one object with ``vers
 - ``attacks``: ``results``, a list of ``AttackResult``;
 - ``audit``: ``results``, a list of ``AuditResult``.
 
-What is not there is not invented: the page says "not measured".
+What is not there is not invented: the page says "not measured", or which adversaries were not
+tried. Nobody signs these files, and the page says so.
 
 >>> AttackResult("server_sealed", "inversion", 200, 0.11, 0.07, 0.16, 0.95, 0.10).bound is None
 True
 """
 
 import dataclasses
+import hashlib
 import json
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -44,6 +46,8 @@ class AttackResult:
       bound: Largest success that the proven guarantee allows at that baseline; None where the
         baseline is not exact or no guarantee exists, so that no bound applies.
       design: What was attacked: a name of the upper layer, empty for the run itself.
+      design_zh: The same name for the Chinese page; empty: as ``design``.
+      same_design: Whether ``design`` is the run's own, tried in other runs (simulated ones, say).
     """
 
     adversary: str
@@ -56,8 +60,14 @@ class AttackResult:
     baseline: float
     bound: float | None = None
     design: str = ""
+    design_zh: str = ""
+    same_design: bool = False
 
     def __post_init__(self) -> None:
+        if self.same_design and not self.design:
+            raise InvalidInputError(
+                "Expected same_design=False of the run itself: an empty design is the run's."
+            )
         natural(trials=self.trials, least=1)
         for name in ("success", "lower", "upper", "baseline"):
             fraction(**{name: getattr(self, name)})
@@ -116,10 +126,17 @@ class AuditResult:
 
 @dataclass(frozen=True)
 class Evidence:
-    """All evidence of a run; empty lists mean "not measured"."""
+    """All evidence of a run; empty lists mean "not measured".
+
+    Attributes:
+      attacks: What attacks reached.
+      audits: What canaries showed.
+      files: SHA-256 of each file that it was read from, by its path in the run's folder.
+    """
 
     attacks: tuple[AttackResult, ...] = ()
     audits: tuple[AuditResult, ...] = ()
+    files: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
 _Result = TypeVar("_Result", AttackResult, AuditResult)
@@ -152,9 +169,12 @@ def load_evidence(folder: Path) -> Evidence:
     """
     attacks: list[AttackResult] = []
     audits: list[AuditResult] = []
+    files: dict[str, str] = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            content = json.loads(path.read_text(encoding="utf-8"))
+            read = path.read_bytes()
+            content = json.loads(read)
+            files[f"{folder.name}/{path.name}"] = hashlib.sha256(read).hexdigest()
             if content["version"] != VERSION:
                 raise ValueError(f"version {content['version']!r} is not {VERSION}")
             match content["evidence"]:
@@ -164,9 +184,9 @@ def load_evidence(folder: Path) -> Evidence:
                     audits += _results(AuditResult, content["results"])
                 case other:
                     raise ValueError(f"unknown evidence {other!r}")
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             raise CorruptMessageError(f"The evidence {path} can't be read: {error}.") from error
-    return Evidence(tuple(attacks), tuple(audits))
+    return Evidence(tuple(attacks), tuple(audits), files)
 
 
 def _results(form: type[_Result], rows: Sequence[Mapping[str, Any]]) -> list[_Result]:

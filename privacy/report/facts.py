@@ -1,8 +1,10 @@
 """Everything that the page says, as data without a language: gathered once, shown twice."""
 
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 from privacy.ledger.accountant import Assessor, Cost, composed, mentions
@@ -105,7 +107,10 @@ class Facts:
       files: Digest of every ledger's file, by name.
       roots: Size and root of every ledger.
       versions: Accountants and libraries.
-      context: Plain facts from the ledgers' first entries.
+      context: Plain facts from the ledgers' first entries, each by the hospitals that state it.
+      began: Time of the earliest entry, by the hospitals' clocks; empty if no ledger could be read.
+      ended: Time of the latest entry.
+      manifest: Digest of the manifest, and whether every row of it is signed; None: there is none.
     """
 
     run: str
@@ -124,7 +129,14 @@ class Facts:
     files: Mapping[str, str]
     roots: Mapping[str, tuple[int, str]]
     versions: tuple[str, ...]
-    context: Mapping[str, str]
+    context: Mapping[str, Mapping[str, tuple[str, ...]]]
+    began: str
+    ended: str
+    manifest: tuple[str, bool] | None
+
+    def stated(self, name: str) -> tuple[str, ...]:
+        """What the ledgers state under a name: one value if they agree, none if none does."""
+        return tuple(self.context.get(name, {}))
 
     @property
     def promised(self) -> bool:
@@ -142,7 +154,9 @@ class Facts:
         return tuple(dict.fromkeys(row.hospital for row in self.spent))
 
 
-def gather(verdict: Verdict, evidence: Evidence, assessor: Assessor) -> Facts:
+def gather(
+    verdict: Verdict, evidence: Evidence, assessor: Assessor, *, manifest: Path | None = None
+) -> Facts:
     """Collect the page's facts from a verdict and the evidence beside it."""
     readings = [reading for reading in verdict.readings if reading.hospital]
     pairs = [(reading, spent) for reading in readings for spent in reading.spent]
@@ -152,11 +166,15 @@ def gather(verdict: Verdict, evidence: Evidence, assessor: Assessor) -> Facts:
     rows = tuple(row for reading in readings for row in _ledger_rows(reading))
     released = [row for row in rows if row.kind == "release"]
     events = [each.event for _, each in pairs]
-    context: dict[str, str] = {}
+    context: dict[str, dict[str, tuple[str, ...]]] = {}
     for reading in readings:
-        context |= {name: str(value) for name, value in reading.context.items()}
+        for name, value in reading.context.items():
+            values = context.setdefault(str(name), {})
+            values[str(value)] = (*values.get(str(value), ()), reading.hospital)
+    times = [time for reading in readings for time in _times(reading)]
+    runs = tuple(context.get("run", {}))
     return Facts(
-        run=context.get("run", ""),
+        run=runs[0] if len(runs) == 1 else "",
         verdict=verdict,
         evidence=evidence,
         spent=spent,
@@ -175,7 +193,26 @@ def gather(verdict: Verdict, evidence: Evidence, assessor: Assessor) -> Facts:
         roots={r.hospital: (r.size, _root(r)) for r in readings},
         versions=tuple(sorted({row.interval.versions for row in spent if row.interval} - {""})),
         context=context,
+        began=min(times, default=""),
+        ended=max(times, default=""),
+        manifest=_manifest(manifest) if manifest and manifest.is_file() else None,
     )
+
+
+def _manifest(path: Path) -> tuple[str, bool]:
+    """Digest, and whether each row names a signature (``verify`` checks whether they hold)."""
+    content = path.read_bytes()
+    try:
+        rows = json.loads(content)["messages"]
+        return digest(content), bool(rows) and all(row.get("signature") for row in rows)
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return digest(content), False  # what can't be read has failed verification already
+
+
+def _times(reading: Reading) -> list[str]:
+    if reading.problems:
+        return []
+    return [entry.time for entry in read_entries(reading.path)]
 
 
 def _upper(pair: tuple[SpentRow, Spent]) -> float:

@@ -12,7 +12,7 @@ from privacy.ledger.accountant import Assessor, Certified, RenyiOnly
 from privacy.ledger.audit.verify import Verdict, verify
 from privacy.ledger.rounding import down, up
 from privacy.report.charts import bar, curve
-from privacy.report.evidence import load_evidence
+from privacy.report.evidence import AttackResult, load_evidence
 from privacy.report.facts import PRIOR, Facts, LedgerRow, SpentRow, gather
 from privacy.report.numbers import percent, percent_up, power
 
@@ -73,7 +73,9 @@ def write_report(
     assessor = assessor or Certified()
     verdict = verify([path], trust, accountants=(assessor, RenyiOnly()))
     folder = path if path.is_dir() else path.parent
-    facts = gather(verdict, load_evidence(folder / "evidence"), assessor)
+    facts = gather(
+        verdict, load_evidence(folder / "evidence"), assessor, manifest=folder / "manifest.json"
+    )
     pages = []
     for language in LANGUAGES:
         page = out / f"report.{language}.html"
@@ -124,15 +126,16 @@ def render(facts: Facts, language: str) -> str:
         verdict_words=t(f"verdict_{outcome}"),
         guarantee=_guarantee(facts, t),
         success=_success(facts, t),
-        label=_label(facts, t),
+        label=_label(facts, t, table),
         not_protected=_not_protected(facts, t),
         spent_words=t("spent_same" if _same(facts) else "spent_differs"),
         spent=[_spent(row, number, t) for number, row in enumerate(facts.spent)],
-        ledger=[_ledger(row, t) for row in facts.rows],
+        ledger=[_ledger(row, t, table) for row in facts.rows],
         curve=_curve(facts, t),
         curve_intro=t("curve_intro", hospital=facts.worst.hospital if facts.worst else ""),
         curve_rows=[(f"{p.epsilon:.3g}", power(p.certified), power(p.renyi)) for p in facts.curve],
-        attacks=_attacks(facts, t, table),
+        attacks=_attack_groups(facts, t, table),
+        measured=bool(facts.evidence.files),
         audits=_audits(facts, t),
         assumptions=ASSUMPTIONS,
         folder="OUT",
@@ -175,16 +178,17 @@ def _success(facts: Facts, t: _Words) -> str:
     return t("guarantee_success", prior=f"{100 * PRIOR:g} %", success=percent_up(facts.success))
 
 
-def _label(facts: Facts, t: _Words) -> list[tuple[str, str]]:
+def _label(facts: Facts, t: _Words, table: Mapping[str, str]) -> list[tuple[str, str]]:
     worst = facts.worst
     if worst is None:
-        return []
+        return _identity(facts, t, table)
     unit = t(f"unit_{worst.budget.unit}")
     shared = facts.honest is not None
     trust = t("trust_model_shared", honest=facts.honest) if shared else t("trust_model_local")
     epsilon = up(worst.interval.upper) if worst.interval and facts.promised else "∞"
     mu = up(facts.mu) if facts.mu is not None and facts.promised else "∞"
     return [
+        *_identity(facts, t, table),
         (t("label_unit"), unit),
         (t("label_relation"), t(f"relation_{worst.budget.relation_name}", unit=unit)),
         (t("label_epsilon"), f"({epsilon}, {power(worst.budget.delta)})"),
@@ -193,6 +197,45 @@ def _label(facts: Facts, t: _Words) -> list[tuple[str, str]]:
         (t("label_sampling"), t("sampling_poisson" if facts.sampled else "sampling_all")),
         (t("label_trust"), trust if facts.promised else t("none")),
     ]
+
+
+_TOLD = {"run", "plan", "cohort", "patients", "model", "commit"}
+
+
+def _identity(facts: Facts, t: _Words, table: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Which run this is: what the ledgers state under their hospitals' signatures."""
+    dates = t("not_recorded")
+    if facts.began:
+        dates = t("dates", began=_minute(facts.began), ended=_minute(facts.ended))
+    more = [
+        (table.get(f"stated_{name}", name), t("stated").join(values))
+        for name, values in facts.context.items()
+        if name not in _TOLD
+    ]
+    return [
+        (t("label_run"), _stated(facts, "run", t)),
+        (t("label_date"), dates),
+        (t("label_cohort"), _stated(facts, "cohort", t)),
+        (t("label_patients"), _stated(facts, "patients", t)),
+        (t("label_model"), _stated(facts, "model", t)),
+        (t("label_commit"), _stated(facts, "commit", t)),
+        *more,
+    ]
+
+
+def _stated(facts: Facts, name: str, t: _Words) -> str:
+    """What the ledgers state; all of it, and by whom, where they disagree."""
+    values = facts.context.get(name, {})
+    if len(values) < 2:
+        return "".join(values) or t("not_recorded")
+    return t("stated").join(
+        t("stated_by", value=value, hospitals=t("list").join(hospitals))
+        for value, hospitals in values.items()
+    )
+
+
+def _minute(time: str) -> str:
+    return time[:16].replace("T", " ")
 
 
 def _not_protected(facts: Facts, t: _Words) -> list[str]:
@@ -233,16 +276,17 @@ def _spent(row: SpentRow, number: int, t: _Words) -> dict[str, str]:
     }
 
 
-def _ledger(row: LedgerRow, t: _Words) -> dict[str, Any]:
+def _ledger(row: LedgerRow, t: _Words, table: Mapping[str, str]) -> dict[str, Any]:
     first, last = row.rounds or (0, 0)
     key = f"entry_{row.kind}" + ("_rounds" if first != last else "")
+    word = t("list").join(table.get(f"kind_{kind}", kind) for kind in row.word.split(", "))
     interval = ""
     if row.interval is not None:
         interval = t(
             "interval",
             upper=up(row.interval.upper),
             lower=down(row.interval.lower),
-            method=row.interval.method,
+            method=table.get(f"method_{row.interval.method}", row.interval.method),
         )
     elif row.epsilon is not None:
         interval = t("so_far", upper=up(row.epsilon))
@@ -252,7 +296,7 @@ def _ledger(row: LedgerRow, t: _Words) -> dict[str, Any]:
     return {
         "hospital": row.hospital,
         "entries": str(row.first) if row.first == row.last else f"{row.first}-{row.last}",
-        "what": t(key, count=row.count, word=row.word, first=first, last=last),
+        "what": t(key, count=row.count, word=word, first=first, last=last),
         "event": event,
         "rule": t(f"rule_{row.rule}") if row.rule else "",
         "interval": interval,
@@ -289,26 +333,70 @@ def _curve(facts: Facts, t: _Words) -> str:
     return curve(facts.curve, epsilon=epsilon, delta=delta, words=words)
 
 
-def _attacks(facts: Facts, t: _Words, table: Mapping[str, str]) -> list[dict[str, Any]]:
+_ADVERSARIES = (
+    "eavesdropper",
+    "server_plain",
+    "server_sealed",
+    "colluding",
+    "buffered",
+    "longitudinal",
+    "active",
+    "key_holder",
+    "informed",
+    "public",
+)
+
+
+_POSITIONS = {"server_plain", "server_sealed"}
+
+
+def _attack_groups(facts: Facts, t: _Words, table: Mapping[str, str]) -> list[dict[str, Any]]:
+    """This run's rows apart from those of its design in other runs, and of other designs."""
+    attacks = facts.evidence.attacks
+    groups = {
+        "this": [a for a in attacks if not a.design],
+        "same": [a for a in attacks if a.design and a.same_design],
+        "other": [a for a in attacks if a.design and not a.same_design],
+    }
+    tried = {a.adversary for name in ("this", "same") for a in groups[name]}
+    if tried & _POSITIONS:  # a server is in one of the two positions, never in the other as well
+        tried |= _POSITIONS
     return [
         {
-            "adversary": table.get(f"adversary_{a.adversary}", a.adversary),
-            "attack": a.attack,
-            "design": a.design or t("this_run"),
-            "success": t(
-                "success",
-                success=percent(a.success),
-                lower=percent(a.lower),
-                upper=percent(a.upper),
-                confidence=f"{100 * a.confidence:g} %",
-                trials=a.trials,
-            ),
-            "guessing": percent(a.baseline),
-            "bound": t("no_bound") if a.bound is None else percent_up(a.bound),
-            "exceeds": a.bound is not None and a.lower > a.bound,
+            "id": name,
+            "caption": t(f"attacks_{name}"),
+            "rows": [_attack(a, t, table) for a in rows],
+            "untried": t(
+                "attacks_untried",
+                adversaries=t("untried_list").join(
+                    t(f"adversary_{a}") for a in _ADVERSARIES if a not in tried
+                ),
+            )
+            if name == "same"
+            else "",
         }
-        for a in facts.evidence.attacks
+        for name, rows in groups.items()
+        if rows or name != "other"
     ]
+
+
+def _attack(a: AttackResult, t: _Words, table: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "adversary": table.get(f"adversary_{a.adversary}", a.adversary),
+        "attack": table.get(f"attack_{a.attack}", a.attack),
+        "design": {"zh-Hans": a.design_zh}.get(t("lang")) or a.design or t("this_run"),
+        "success": t(
+            "success",
+            success=percent(a.success),
+            lower=percent(a.lower),
+            upper=percent(a.upper),
+            confidence=f"{100 * a.confidence:g} %",
+            trials=a.trials,
+        ),
+        "guessing": percent(a.baseline),
+        "bound": t("no_bound") if a.bound is None else percent_up(a.bound),
+        "exceeds": a.bound is not None and a.lower > a.bound,
+    }
 
 
 def _audits(facts: Facts, t: _Words) -> list[dict[str, Any]]:
@@ -342,12 +430,24 @@ def _flow(facts: Facts, t: _Words) -> list[str]:
     return [words, t("flow_raw")] if facts.verdict.ok and not flow.unaccounted else [words]
 
 
-def _digests(facts: Facts, t: _Words) -> list[tuple[str, str]]:
-    rows = list(facts.files.items())
+def _digests(facts: Facts, t: _Words) -> list[tuple[str, str, str]]:
+    """What was read: its name, its digest, and who signed it."""
+    rows = [
+        (
+            reading.path.name,
+            facts.files[reading.path.name],
+            t("signed_by", hospital=reading.hospital),
+        )
+        for reading in facts.verdict.readings
+        if reading.path.name in facts.files
+    ]
     rows += [
-        (t("col_root", hospital=name, size=size), root)
+        (t("col_root", hospital=name, size=size), root, t("signed_by", hospital=name))
         for name, (size, root) in facts.roots.items()
     ]
-    rows.append((t("label_commit"), facts.context.get("commit", t("not_recorded"))))
-    rows.append((t("label_versions"), "; ".join(facts.versions) or t("not_recorded")))
+    if facts.manifest:
+        found, signed = facts.manifest
+        rows.append(("manifest.json", found, t("signed_by_senders" if signed else "unsigned")))
+    rows += [(name, found, t("unsigned")) for name, found in facts.evidence.files.items()]
+    rows.append((t("label_versions"), "; ".join(facts.versions) or t("not_recorded"), ""))
     return rows

@@ -8,6 +8,7 @@ import pytest
 
 from experiments import asynchrony
 from experiments.commands.asynchrony import Asynchrony
+from experiments.door import enter
 from experiments.figures import save
 from experiments.learning_figures import draw_asynchrony
 from experiments.paced import Point, follow
@@ -74,4 +75,4 @@ def test_a_second_run_computes_nothing_and_figures_are_the_same_bytes(
 
 def test_impossible_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="Expected cohorts"):
-        Asynchrony(out=tmp_path, cohorts=()).run()
+        enter(Asynchrony(out=tmp_path, cohorts=()))

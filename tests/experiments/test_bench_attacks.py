@@ -9,6 +9,7 @@ import pytest
 from attacks.surrogate import BatchGradient
 from experiments.benchmarks import attacks
 from experiments.commands.bench_attacks import BenchAttacks
+from experiments.door import enter
 from privacy.errors import InvalidInputError
 
 
@@ -48,6 +49,6 @@ def test_the_loops_gradient_is_that_of_the_hospital() -> None:
 
 def test_impossible_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="restarts=0"):
-        BenchAttacks(restarts=0, out=tmp_path).run()
+        enter(BenchAttacks(restarts=0, out=tmp_path))
     with pytest.raises(InvalidInputError, match="at least one"):
-        BenchAttacks(sizes=(), out=tmp_path).run()
+        enter(BenchAttacks(sizes=(), out=tmp_path))

@@ -89,10 +89,10 @@ def test_ratios_are_to_nvflare() -> None:
 
 def test_impossible_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="at least one"):
-        BenchSealing(sizes=(), ours=True, out=tmp_path).run()
+        BenchSealing(sizes=(), ours=True, out=tmp_path).check()
     with pytest.raises(InvalidInputError, match="size=0"):
         BenchSealing(sizes=(0,), hospitals=(3,), ours=True, out=tmp_path).run()
     blocked = tmp_path / "file"
     blocked.write_text("")
-    with pytest.raises(InvalidInputError, match="can't be written"):
+    with pytest.raises(InvalidInputError, match="Can't write into"):
         BenchSealing(sizes=(5,), hospitals=(3,), repeats=1, ours=True, out=blocked / "x").run()

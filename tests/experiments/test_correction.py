@@ -11,6 +11,7 @@ from experiments import correction
 from experiments.cohorts import folds, load
 from experiments.commands.correction import Correction
 from experiments.correction import Point
+from experiments.door import enter
 from experiments.evaluation import Scored, by_patient
 from experiments.figures import save
 from experiments.learning_figures import draw_calibration, draw_correction
@@ -134,6 +135,6 @@ def test_the_sealed_model_is_held_against_the_thresholds(monkeypatch: pytest.Mon
 
 def test_impossible_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="Expected cohorts"):
-        Correction(out=tmp_path, cohorts=("mars",)).run()
+        enter(Correction(out=tmp_path, cohorts=("mars",)))
     with pytest.raises(InvalidInputError, match=r"Hospitals \['a'\] have no patients"):
         Problem({"a": Patients(np.zeros((0, 2)), np.zeros(0, dtype=np.int64))})

@@ -7,6 +7,7 @@ import pytest
 
 from experiments import paced_tuning
 from experiments.commands.tune import Tune
+from experiments.door import enter
 from experiments.paced import OWN_BUDGET, Point
 from experiments.record import read_records
 from privacy.errors import InvalidInputError
@@ -40,6 +41,6 @@ def test_the_published_settings_were_among_those_tried() -> None:
 
 def test_a_single_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="studies=1"):
-        Tune(out=tmp_path, studies=1).run()
+        enter(Tune(out=tmp_path, studies=1))
     with pytest.raises(InvalidInputError, match="Unknown cohort 'framingham'"):
-        Tune(out=tmp_path, paced=True, cohort="framingham").run()
+        enter(Tune(out=tmp_path, paced=True, cohort="framingham"))

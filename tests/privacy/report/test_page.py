@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from privacy.errors import InvalidInputError
 from privacy.ledger import Budget, Ledger, Manifest, Planned, Release, SigningKey
 from privacy.ledger.accountant import RenyiOnly
 from privacy.report import AttackResult, AuditResult, save_evidence, write_report
@@ -147,7 +148,8 @@ def test_without_evidence_the_page_says_not_measured(tmp_path: Path) -> None:
     trust, _ = run_federation(tmp_path)
     (tmp_path / "manifest.json").unlink()
     page = pages(tmp_path, trust)["en"]
-    assert page.count("Not measured.") == 2
+    assert page.count("Not measured.") == 3  # attacks on the run, on its design, audits
+    assert "unsigned" not in page
     assert "no manifest was given" in page
 
 
@@ -187,6 +189,79 @@ def test_an_unprotected_run_says_aloud_that_no_guarantee_exists(tmp_path: Path) 
     assert "2 releases that went out without any protection" in page
 
 
+def rows_under(page: str, table: str) -> str:
+    """The text of one table."""
+    return page.split(f'id="attacks-{table}"')[1].split("</table>")[0]
+
+
+def test_this_runs_rows_stand_apart_from_other_designs(tmp_path: Path) -> None:
+    """A comparison with what somebody else does is not a measurement of this run."""
+    trust, _ = run_federation(tmp_path)
+    common = (100, 0.11, 0.07, 0.16, 0.95, 0.10)
+    save_evidence(
+        tmp_path / "evidence" / "a.json",
+        [
+            AttackResult("server_sealed", "closed_form", *common),
+            AttackResult("informed", "informed", *common, design="as here", same_design=True),
+            AttackResult("server_plain", "tableak", *common, design="bare", design_zh="无保护"),
+        ],
+    )
+    made = pages(tmp_path, trust)
+    this, same, other = (rows_under(made["en"], name) for name in ("this", "same", "other"))
+    assert "this run" in this and "closed form" in this
+    assert "as here" in same and "exact likelihood" in same and "bare" not in same
+    assert "bare" in other and "TabLeak" in other and "as here" not in other
+    assert "无保护" in rows_under(made["zh"], "other")
+    untried = made["en"].split("Not tried against this run or its design: ")[1].split(".")[0]
+    assert "server that chooses the model" in untried
+    assert "one who knows all other patients" not in untried and "curious server" not in untried
+
+
+def test_the_run_itself_is_never_another_design() -> None:
+    with pytest.raises(InvalidInputError, match="same_design"):
+        AttackResult("informed", "x", 1, 0.0, 0.0, 1.0, 0.95, 0.1, same_design=True)
+
+
+def test_what_nobody_signed_is_said(full: dict[str, str]) -> None:
+    assert "These measurements are unsigned" in full["en"]
+    assert "以下测量结果没有签名" in full["zh"]
+    table = full["en"].split('id="digests-c"')[1].split("</table>")[0]
+    for name in ("evidence/attacks.json", "evidence/audit.json"):
+        assert "nobody: unsigned" in table.split(name)[1].split("</tr>")[0]
+    for name in ("north", "south", "west"):
+        assert f"<td>{name}</td>" in table.split(f">{name}.jsonl<")[1].split("</tr>")[0]
+
+
+def test_the_label_says_which_run_when_on_whom_by_which_code(tmp_path: Path) -> None:
+    """What the ledgers state under their signatures; what they don't is said to be missing."""
+    keys = {name: SigningKey.generate() for name in ("north", "south")}
+    for name, key in keys.items():
+        stated = {"run": "r1", "cohort": "heart", "patients": "12", "commit": f"c-{name}"}
+        Ledger.create(
+            tmp_path / "ledgers" / f"{name}.jsonl",
+            hospital=name,
+            key=key,
+            budget=Budget(1.0),
+            accountant=RenyiOnly(),
+            clock=ticking(),
+            context=stated,
+        ).spend(Release("update", gaussian(40.0)))
+    made = pages(tmp_path, {name: key.public for name, key in keys.items()})
+    label = made["en"].split('id="label-c"')[1].split("</table>")[0]
+
+    def cell(heading: str) -> str:
+        return label.split(f">{heading}</th><td>")[1].split("</td>")[0]
+
+    assert cell("Run") == "r1"
+    assert (cell("Cohort"), cell("Patients")) == ("heart", "12")
+    assert cell("Code version") == "c-north (says north); c-south (says south)"
+    assert cell("Model") == "not recorded"
+    assert re.fullmatch(
+        r"\d{4}-\d\d-\d\d \d\d:\d\d to .* UTC, by the hospitals&#39; clocks", cell("Date")
+    )
+    assert "未记录" in made["zh"]
+
+
 def test_an_attack_above_its_bound_is_called_a_falsification(tmp_path: Path) -> None:
     trust, _ = run_federation(tmp_path)
     won = AttackResult("informed", "likelihood", 500, 0.6, 0.55, 0.65, 0.95, 0.10, 0.155)
@@ -194,25 +269,41 @@ def test_an_attack_above_its_bound_is_called_a_falsification(tmp_path: Path) -> 
     assert "the guarantee is falsified" in pages(tmp_path, trust)["en"]
 
 
+HOSTILE = "<script>alert(1)</script><img src=x onerror=alert(1)>{t}{{ css }}"
+
+
 def test_text_from_ledgers_and_evidence_is_escaped(tmp_path: Path) -> None:
+    """A hospital, a run or whoever measured may write what they like; it stays text."""
     key = SigningKey.generate()
-    name = "<script>alert(1)</script>"
     ledger = Ledger.create(
         tmp_path / "ledgers" / "x.jsonl",
-        hospital=name,
+        hospital="x",
         key=key,
         budget=Budget(1.0),
         accountant=RenyiOnly(),
         clock=ticking(),
+        context=dict.fromkeys(("run", "cohort", "patients", "commit", "other"), HOSTILE),
     )
-    ledger.spend(Release("<b>", gaussian(40.0)))
-    result = AttackResult("<i>", "<u>", 1, 0.0, 0.0, 1.0, 0.95, 0.1)
+    ledger.spend(Release("update", gaussian(40.0)))
+    result = AttackResult(HOSTILE, HOSTILE, 1, 0.0, 0.0, 1.0, 0.95, 0.1, design=HOSTILE)
     save_evidence(tmp_path / "evidence" / "a.json", [result])
-    for page in pages(tmp_path, {name: key.public}).values():
-        assert "<script" not in page
-        assert "<b>" not in page
-        assert "<i>" not in page
-        assert "<u>" not in page
+    for page in pages(tmp_path, {"x": key.public}).values():
+        assert "<script" not in page and "<img" not in page
+        assert page.count("&lt;script&gt;alert(1)") >= 8  # title, heading, label and table
+        assert Outline(page).unbalanced == 0
+
+
+def test_a_hostile_name_of_a_hospital_in_a_file_stays_text(tmp_path: Path) -> None:
+    """No writer takes such a name; a file may hold it nevertheless, and be called so."""
+    trust, _ = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "north.jsonl"
+    forged = path.read_bytes().replace(b'"hospital":"north"', f'"hospital":"{HOSTILE}"'.encode())
+    path.write_bytes(forged)
+    path.rename(path.with_name("<script>alert(2)<!--.jsonl"))
+    for page in pages(tmp_path, {**trust, HOSTILE: trust["north"]}).values():
+        assert 'class="verdict fail"' in page
+        assert "<script" not in page and "<img" not in page and "<!--" not in page
+        assert Outline(page).unbalanced == 0
 
 
 def test_a_page_of_many_like_releases_stays_small(tmp_path: Path) -> None:
