@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aggregation.arrival import leverage
-from experiments.cohorts import Cohort, Fold
+from experiments.cohorts import Cohort, Fold, called
 from experiments.evaluation import Scored, auc, join
 from experiments.logistic import Problem, scores
 from experiments.paced import RULES_COMPARED, SEALED_SETTINGS, Point, follow, schedule_of
@@ -55,7 +55,8 @@ def _point(cohort: str, rule: str, seed: int) -> Point:
     point = Point(cohort, rule, seed=seed)
     if cohort == "network":
         point = dataclasses.replace(point, horizon=400.0, buffer=10, learning_rate=2.5)
-    return dataclasses.replace(point, **SEALED_SETTINGS.get((cohort, rule), {}))
+    tuned = cohort if cohort in COHORTS else "heart"  # nothing was tuned for other cohorts
+    return dataclasses.replace(point, **SEALED_SETTINGS.get((tuned, rule), {}))
 
 
 def run(
@@ -74,7 +75,7 @@ def run(
         name = Record(point.config, {}, {}).name
         if name in done:
             continue
-        with console.status(f"{point.cohort}: {point.rule}"):
+        with console.status(f"{called(point.cohort)}: {point.rule}"):
             done[name] = Record(point.config, measure(point, data_dir), stamped)
         done[name].write(folder)
     return [done[Record(point.config, {}, {}).name] for point in points]
@@ -180,7 +181,7 @@ class Outcome:
 
     def _always(self, name: str, unit: float) -> str:
         known = [r[name] * unit for r in self.reached if r is not None]
-        return mean(known, 0, most=math.inf) if len(known) == self.seeds else ""
+        return mean(known, 0) if len(known) == self.seeds else ""
 
 
 def outcomes(records: Sequence[Record]) -> list[Outcome]:
@@ -211,8 +212,8 @@ def tables(records: Sequence[Record]) -> list[Table]:
     for cohort in dict.fromkeys(r.config["cohort"] for r in records):
         own = outcomes([r for r in records if r.config["cohort"] == cohort])
         pooled, seeds = float(np.mean(own[0].pooled)), own[0].seeds
-        times = "1 seed" if seeds == 1 else f"{seeds} seeds, 95 % intervals"
-        title = f"{cohort} (pooled AUC {pooled:.3f}; {times})"
+        times = "1 seed" if seeds == 1 else f"{seeds} seeds, ± half of a 95 % interval"
+        title = f"{called(cohort)} (pooled AUC {pooled:.3f}; {times})"
         table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
         table.add_column("rule", no_wrap=True)
         for heading in ("time", "kB", "gap", "AUC", "eps"):

@@ -20,7 +20,7 @@ from aggregation.correction import RULES, fit_intercept, recalibrate
 from aggregation.federation import Federation
 from aggregation.models import Model
 from aggregation.patients import Patients
-from experiments.cohorts import Cohort, Fold, folds, load
+from experiments.cohorts import Cohort, Fold, called, folds, load
 from experiments.cohorts.network import Network
 from experiments.design import make_plan
 from experiments.evaluation import (
@@ -34,6 +34,7 @@ from experiments.evaluation import (
     chance_ece,
     delong,
     reliability,
+    tells_bands,
 )
 from experiments.evaluation.scored import Estimate
 from experiments.fairness import clinical_figures, fairness_figures
@@ -110,7 +111,7 @@ class Point:
             network = Network(self.hospitals, self.heterogeneity, seed, tier3_fraction=0.25)
             return network.cohort(), (network.fold(),)
         cohort = load(self.cohort, data_dir)
-        return cohort, folds(cohort, count=self.folds, seed=seed)
+        return cohort, folds(cohort, count=self.folds, seed=seed, alone=True)
 
     def train(self, patients: Mapping[str, Patients], *, seed: int, fold: int) -> Trained:
         """Return each hospital's parameters."""
@@ -140,7 +141,7 @@ def grid(
 ) -> list[Point]:
     """Every rule on every cohort; the network is drawn once."""
     every = tuple(range(seed, seed + seeds))
-    return [Point(c, r, every if c == "heart" else (seed,)) for c in cohorts for r in rules]
+    return [Point(c, r, (seed,) if c == "network" else every) for c in cohorts for r in rules]
 
 
 def run(
@@ -159,7 +160,7 @@ def run(
         name = Record(point.config, {}, {}).name
         if name in done:
             continue
-        with console.status(f"{point.cohort}: {point.rule}"):
+        with console.status(f"{called(point.cohort)}: {point.rule}"):
             done[name] = Record(point.config, measure(point, data_dir), stamped)
         done[name].write(folder)
     return [done[Record(point.config, {}, {}).name] for point in points]
@@ -209,8 +210,10 @@ def measure(point: Point, data_dir: Path | None = None) -> dict[str, Any]:
         ),
         "release": "unprotected",  # counts of test patients, without noise
         "clinical": clinical_figures(repeats[0][0][1]),
-        "fairness": fairness_figures(
-            repeats[0][0][1], point.split(point.seeds[0], data_dir), cohort
+        "fairness": (
+            fairness_figures(repeats[0][0][1], point.split(point.seeds[0], data_dir), cohort)
+            if tells_bands(cohort.schema)
+            else {}
         ),
         **{kind: _figures([r[0][k] for r in repeats], cohort) for k, kind in enumerate(kinds)},
     }
@@ -234,6 +237,7 @@ def _figures(repeats: list[Sites], cohort: Cohort) -> dict[str, Any]:
         "groups": {
             tier: _group([{n: r[n] for n in members} for r in repeats])
             for tier, members in groups.items()
+            if members  # hospitals that only train have no figures
         },
     }
 
@@ -309,7 +313,7 @@ def tables(records: Sequence[Record]) -> list[Table]:
     for cohort in dict.fromkeys(r.config["cohort"] for r in records):
         own = [r for r in records if r.config["cohort"] == cohort]
         groups = list(own[0].metrics["as_trained"]["groups"])
-        table = Table(title=cohort, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+        table = Table(title=called(cohort), title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
         table.add_column("rule", no_wrap=True)
         for heading in (
             "within",

@@ -15,7 +15,7 @@ from rich.panel import Panel
 from aggregation.federation import Federation
 from aggregation.models import Model
 from experiments import frontier
-from experiments.cohorts import Cohort, load
+from experiments.cohorts import Cohort, load, resolve
 from experiments.design import make_plan
 from experiments.lineups import INFORMED
 from experiments.record import Record, stamp, writable_folder
@@ -32,26 +32,29 @@ __all__ = ["deploy", "findings", "run", "settle"]
 EPSILON = 1.0
 
 
-def run(out: Path, *, seed: int, jobs: int, data_dir: Path | None) -> int:
+def run(out: Path, *, seed: int, jobs: int, data_dir: Path | None, cohort: str = "heart") -> int:
     """Run the demo into ``out``; 0 if the ledgers were verified."""
     console = Console()
+    name, data_dir = resolve(cohort, data_dir)
+    patients = load(name, data_dir)
     settle(writable_folder(out), console)
     console.print(
-        "[bold]1/2[/] Ten points: each is cross-validated on four real hospitals, and attacked."
+        f"[bold]1/2[/] Ten points: each is cross-validated on {len(patients.hospitals)} hospitals, "
+        "and attacked."
     )
-    points = frontier.quick_grid(seed)
+    points = frontier.on_cohort(frontier.quick_grid(seed), name)
     records = frontier.run(out, points, jobs=jobs, data_dir=data_dir, console=console)
     figure, _ = frontier.draw(out, records)
     console.print(*frontier.tables(records), frontier.LEGEND)
     console.print(
         f"[bold]2/2[/] One federation at epsilon {EPSILON:g} with real noise and durable ledgers."
     )
-    deploy(out, load("heart", data_dir), console)
+    deploy(out, patients, console)
     save_evidence(_evidence_folder(out) / "frontier.json", evidence(records))
     verdict, pages = write_report(out, trust=load_trust(out / "trust.json"), out=out / "report")
     for finding in verdict.findings:
         console.print(str(finding), markup=False, highlight=False)
-    console.print(Panel(findings(records, figure, pages), title="What was found"))
+    console.print(Panel(findings(records, figure, pages, patients), title="What was found"))
     return verdict.status
 
 
@@ -163,8 +166,8 @@ def evidence(records: Sequence[Record]) -> list[AttackResult]:
     ]
 
 
-def findings(records: Sequence[Record], figure: Path, pages: Sequence[Path]) -> str:
-    """Say in plain words what was found, by which adversary, and what four hospitals can't show."""
+def findings(records: Sequence[Record], figure: Path, pages: Sequence[Path], cohort: Cohort) -> str:
+    """Say in plain words what was found, by which adversary, and what few hospitals can't show."""
     point = {(r.config["regime"], r.config["design"], r.config["epsilon"]): r for r in records}
     bare, sealed = point["small", "none", None], point["small", "sealed", EPSILON]
     full, full_bare = point["full", "sealed", EPSILON], point["full", "none", None]
@@ -174,6 +177,11 @@ def findings(records: Sequence[Record], figure: Path, pages: Sequence[Path]) -> 
     gain = auc[id(full)]["value"] - auc[id(full_local)]["value"]
     half = max((auc[id(r)]["upper"] - auc[id(r)]["lower"]) / 2 for r in (full, full_local))
     size = "larger than" if abs(gain) > half else "smaller than"
+    unranked = (
+        "; Switzerland has 8 patients without disease, so it is never ranked on"
+        if cohort.name == "heart"
+        else ""
+    )
     return (
         "A risk is how often an adversary names the patient out of ten; guessing gives 10 %.\n\n"
         f"About 8 patients a hospital, no protection: a curious server {_named(bare, 'curious')}; "
@@ -188,11 +196,11 @@ def findings(records: Sequence[Record], figure: Path, pages: Sequence[Path]) -> 
         f"Sealed sums at epsilon {EPSILON:g}: {_named(full, 'curious')} and "
         f"{_named(full, INFORMED)}, for {nearest(lost)} of within-site AUC "
         f"({nearest(auc[id(full_bare)]['value'])} to {nearest(auc[id(full)]['value'])}).\n\n"
-        "What four hospitals can't show: sealing lets hospitals share one noise, which gains as "
-        f"the square root of their number. Here it gained {signed(gain)} of AUC over full noise at "
-        f"each hospital, {size} the half-width of the interval ({nearest(half)}); Switzerland "
-        "has 8 patients without disease, so it is never ranked on. TabLeak ran reduced, so a "
-        "curious server's risk is what a hurried attacker gets; the bound is the bound.\n\n"
+        f"What {len(cohort.hospitals)} hospitals can't show: sealing lets hospitals share one "
+        "noise, which gains as the square root of their number. Here it gained "
+        f"{signed(gain)} of AUC over full noise at each hospital, {size} the half-width of the "
+        f"interval ({nearest(half)}){unranked}. TabLeak ran reduced, so a curious server's risk is "
+        "what a hurried attacker gets; the bound is the bound.\n\n"
         f"Figure: {figure} (and .png). Auditor's page: {', '.join(str(p) for p in pages)}.\n"
         "The public keys in trust.json come from the same folder here; an auditor gets them apart."
     )

@@ -11,7 +11,7 @@ import numpy as np
 from rich.table import Table
 
 from aggregation.patients import Patients
-from experiments.cohorts import Cohort, Fold
+from experiments.cohorts import Cohort, Fold, called
 from experiments.evaluation import Scored, bands, calibration, net_benefit, sensitivity_at
 from experiments.record import Record
 
@@ -84,7 +84,7 @@ def _joined(parts: Sequence[Patients]) -> Patients:
 def clinical_table(record: Record) -> Table:
     """Net benefit and sensitivity of one rule, a line a hospital, with its negatives."""
     table = Table(
-        title=f"{record.config['cohort']}: {record.config['rule']}, local intercepts",
+        title=f"{called(record.config['cohort'])}: {record.config['rule']}, local intercepts",
         title_justify="left",
     )
     table.add_column("hospital", no_wrap=True)
@@ -106,7 +106,10 @@ def clinical_table(record: Record) -> Table:
 def fairness_table(record: Record) -> Table:
     """AUC and mean error of each band of sex and age, a line a hospital or tier."""
     table = Table(
-        title=f"{record.config['cohort']}: {record.config['rule']}, AUC (mean error; ill, well)",
+        title=(
+            f"{called(record.config['cohort'])}: {record.config['rule']}, AUC (mean error; ill, "
+            "well)"
+        ),
         title_justify="left",
     )
     found = record.metrics["fairness"]

@@ -11,10 +11,12 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
+from experiments.cohorts import called
 from experiments.figures import draw_frontier, save
 from experiments.grid import cells, chosen_grid, full_grid, group, quick_grid
 from experiments.grid_figures import ABLATIONS, draw_factors
 from experiments.lineups import Settings
+from experiments.points import Point as FrontierPoint
 from experiments.record import Record, writable_folder
 from experiments.risks import ADVERSARIES, NOT_TRIED, risk_of, told
 from experiments.sweep import Point, sweep
@@ -27,6 +29,7 @@ __all__ = [
     "draw",
     "full_grid",
     "group",
+    "on_cohort",
     "plain_json",
     "quick_grid",
     "run",
@@ -49,10 +52,32 @@ def run(
     return sweep(out, points, jobs=jobs, backend=backend, data_dir=data_dir, console=console)
 
 
+def on_cohort(
+    points: Sequence[Point], cohort: str, *, by_hospital: int | None = None
+) -> list[Point]:
+    """The same points on the patients of another cohort.
+
+    Args:
+      points: Of the frontier.
+      cohort: As ``experiments.cohorts.resolve`` names it.
+      by_hospital: The cohort's number of hospitals, where these are folded instead of patients
+        (in fewer folds than else where they are few).
+    """
+    kinds = [p for p in points if isinstance(p, FrontierPoint)]
+    if by_hospital is None:
+        return [dataclasses.replace(p, cohort=cohort) for p in kinds]
+    return [
+        dataclasses.replace(p, cohort=cohort, unseen=True, folds=min(p.folds, by_hospital))
+        for p in kinds
+    ]
+
+
 def draw(out: Path, records: Sequence[Record]) -> tuple[Path, Path]:
     """Write ``figures/frontier.svg`` and ``.png``; rows, where nothing of the frontier is there."""
     folder = writable_folder(out / "figures")
-    core = [r for r in records if _on_frontier(r)]
+    cohorts = {r.config["cohort"] for r in records}
+    cohort = "heart" if "heart" in cohorts or len(cohorts) > 1 else cohorts.pop()
+    core = [r for r in records if _on_frontier(r, cohort)]
     return save(draw_frontier(core) if core else draw_factors(records), folder / "frontier")
 
 
@@ -77,16 +102,17 @@ def plain_json(records: Sequence[Record]) -> list[dict[str, Any]]:
     ]
 
 
-def _on_frontier(record: Record) -> bool:
+def _on_frontier(record: Record, cohort: str) -> bool:
     """Whether a point varies design and epsilon alone: others would cross each other's lines."""
     c = record.config
-    plain = (c["experiment"], c["cohort"], c["local_steps"]) == ("frontier", "heart", 1)
+    plain = (c["experiment"], c["cohort"], c["local_steps"]) == ("frontier", cohort, 1)
     return plain and c["sees"] is None and c["ablation"] is None
 
 
 def _title(record: Record) -> str:
     c = record.config
-    more = [c["cohort"]] if c["cohort"] != "heart" else []
+    more = [called(c["cohort"])] if c["cohort"] != "heart" else []
+    more += ["hospitals never seen"] if c.get("unseen") else []
     more += [f"{c['local_steps']} local steps"] if c["local_steps"] > 1 else []
     more += [f"seen by the {c['sees'].replace('_', ' ')}"] if c["sees"] else []
     more += [f"{c['arrival']}, {c['buffer']} hospitals a sum"] if "arrival" in c else []
@@ -111,6 +137,10 @@ def _table(title: str, records: Sequence[Record]) -> Table:
             "none" if m["bound"] is None else up(m["bound"]),
             nearest(m["upload_bytes"] / 1e3, 1),
         )
+    published = records[0].metrics.get("auc_within_published_score")
+    if published is not None:
+        auc = f"{nearest(published['value'])}\n{interval(published)}".replace(" to ", "–")
+        shown.add_row("published score", "", auc, *("" for _ in _COLUMNS), "", "")
     return shown
 
 

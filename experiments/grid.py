@@ -230,7 +230,7 @@ def chosen_grid(
       InvalidInputError: An unknown design, regime or model, or an epsilon that is not above 0.
     """
     for name, value, known in (
-        *(("design", design, DESIGNS) for design in designs),
+        *(("design", design, (*DESIGNS, FLOOR, CEILING)) for design in designs),
         ("regime", regime, REGIMES),
         ("model", model, ("logistic", "mlp")),
     ):
@@ -241,9 +241,16 @@ def chosen_grid(
             raise InvalidInputError(f"Expected epsilon={epsilon} > 0. Use inf for no noise.")
     attacks = _DEMO if (regime, model) == ("small", "mlp") else _DEMO_CHEAP
     points = [
-        Point(design, None if epsilon == math.inf else epsilon, regime, model, attacks, (seed,))
+        Point(
+            design,
+            None if epsilon == math.inf else epsilon,
+            regime,
+            model,
+            Settings(()) if design in (FLOOR, CEILING) else attacks,  # no federation to attack
+            (seed,),
+        )
         for design in designs
-        for epsilon in ((math.inf,) if design == "none" else epsilons)
+        for epsilon in ((math.inf,) if design in ("none", FLOOR) else epsilons)
     ]
     return list(dict.fromkeys(points))
 

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.asynchrony import GAP
+from experiments.cohorts import called
 from experiments.correction import RULES_COMPARED
 from experiments.record import Record
 
@@ -46,7 +47,7 @@ def draw_asynchrony(records: Sequence[Record]) -> Figure:
             if seeds:
                 _draw_run(list(row), rule, seeds)
         pooled = float(np.mean([r.metrics["pooled_auc"] for r in own]))
-        row[0].set(ylabel=f"{cohort}: excess loss over pooled (nats)")
+        row[0].set(ylabel=f"{called(cohort)}: excess loss over pooled (nats)")
         row[2].set(ylabel="within-site AUC")
         for ax in row[:2]:
             ax.axhline(GAP, color="#555555", linewidth=0.6)
@@ -88,7 +89,7 @@ def draw_correction(records: Sequence[Record]) -> Figure:
         for place, record in zip(places, own, strict=True):
             _draw_rule(list(row), place, record.metrics)
         row[0].set_yticks(places, [r.config["rule"] for r in own], fontsize=8)
-        row[0].set(xlabel="within-site AUC, 95 % interval", title=cohort)
+        row[0].set(xlabel="within-site AUC, 95 % interval", title=called(cohort))
         row[1].set(xlabel="calibration error (ECE), each hospital or tier", xlim=(0, None))
         for ax in row:
             ax.grid(alpha=0.25, linewidth=0.5)

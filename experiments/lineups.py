@@ -157,7 +157,7 @@ def people_beside(
     At most ``TARGETS``, drawn at random; a target with fewer than nine such people in its hospital
     (the well of a hospital where nearly all are ill) has no line-up.
     """
-    held_out = split.test[hospital]
+    held_out = _held_out(hospital, split)
     traits = traits_of(batch.features, hospital, split)
     groups = []
     for row in rng.permutation(len(batch))[:TARGETS]:
@@ -168,6 +168,22 @@ def people_beside(
             label = int(batch.outcomes[row])
             groups.append(Group(hospital, int(row), people, label, traits[row]))
     return groups
+
+
+def _held_out(hospital: str, split: Fold) -> Patients:
+    """Test patients of the hospital, or of all that are pooled with it; none where it only trains.
+
+    Nobody of a hospital that is not tested is left to stand beside its targets.
+    """
+    names = split.pooled if hospital in split.pooled else (hospital,)
+    parts = [split.test[name] for name in names if name in split.test]
+    if not parts:
+        return split.train[hospital].take(np.zeros(len(split.train[hospital]), dtype=np.bool_))
+    if len(parts) == 1:
+        return parts[0]
+    return Patients(
+        np.concatenate([p.features for p in parts]), np.concatenate([p.outcomes for p in parts])
+    )
 
 
 def traits_of(features: NDArray[np.float64], hospital: str, split: Fold) -> list[tuple[str, ...]]:

@@ -9,6 +9,7 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -140,13 +141,15 @@ class Point:
             network = Network(self.hospitals, 1.0, self.seed, tier3_fraction=0.25)
             return network.cohort(), (network.fold(),)
         cohort = load(self.cohort, data_dir)
-        return cohort, folds(cohort, count=self.folds, seed=self.seed)
+        return cohort, folds(cohort, count=self.folds, seed=self.seed, alone=True)
 
     def paces(self, cohort: Cohort) -> dict[str, Pace]:
         """Return each hospital's declared pace."""
         if cohort.tiers:
-            return {n: Pace(TIER_DURATIONS[cohort.tiers[n]]) for n in cohort.hospitals}
-        return {n: Pace(d) for n, d in zip(cohort.hospitals, HEART_DURATIONS, strict=True)}
+            slow = TIER_DURATIONS["clinic"]
+            tiers = {n: TIER_DURATIONS.get(cohort.tiers[n], slow) for n in cohort.hospitals}
+            return {n: Pace(duration) for n, duration in tiers.items()}
+        return {n: Pace(d) for n, d in zip(cohort.hospitals, cycle(HEART_DURATIONS), strict=False)}
 
     def trigger(self, hospitals: int) -> Trigger:
         """Return when sums are opened."""

@@ -17,7 +17,7 @@ from aggregation.federation import sealing_for, wrap_probability_of
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
 from experiments.design import CEILING, FLOOR, RELATION
-from experiments.evaluation import Estimate, Scored, bootstrap_auc, by_patient
+from experiments.evaluation import Estimate, Scored, bootstrap_auc, by_patient, pool
 from experiments.lineups import LINEUP, LineUp, risk, worst_risk
 from experiments.points import KEY_HOLDER, Part, Point
 from privacy.accounting import epsilon as epsilon_of
@@ -79,6 +79,7 @@ def of_models(point: Repeated, parts: list[Part]) -> dict[str, Any]:
         "auc_sites": _sites(repeats),
         "brier": _brier(parts, local=False),
         "brier_local_intercept": _brier(parts, local=True),
+        **_published(point, parts),
     }
 
 
@@ -103,7 +104,15 @@ def repeats_of(point: Repeated, parts: list[Part]) -> list[dict[str, Scored]]:
 def cross_validation(parts: Sequence[Part]) -> dict[str, Scored]:
     """One cross-validation's scores, every hospital's in the order of its patients' numbers."""
     folds = [{n: Scored(p.scores[n], t.outcomes) for n, t in p.test.items()} for p in parts]
-    return by_patient(folds, parts)
+    return pool(by_patient(folds, parts), {name for p in parts for name in p.pooled})
+
+
+def _published(point: Repeated, parts: list[Part]) -> dict[str, Any]:
+    """What the published score reaches on the same patients, without any training."""
+    if not parts[0].published:
+        return {}
+    rows = [replace(part, scores=part.published) for part in parts]
+    return {"auc_within_published_score": _interval(bootstrap_auc(*repeats_of(point, rows)))}
 
 
 def _sites(repeats: list[dict[str, Scored]]) -> dict[str, Any] | None:
@@ -121,9 +130,9 @@ def _sites(repeats: list[dict[str, Scored]]) -> dict[str, Any] | None:
     }
 
 
-def _risk(point: Point, lineups: list[LineUp]) -> dict[str, Any]:
+def _risk(point: Point, lineups: list[LineUp]) -> dict[str, Any] | None:
     if point.design not in (CEILING, FLOOR):
-        return worst_risk(lineups)
+        return worst_risk(lineups) if lineups else None  # no hospital had nine people beside one
     value, reader = (1.0, "the pool's keeper reads it") if point.design == CEILING else (
         1 / LINEUP, "nothing leaves a hospital")  # fmt: skip
     return {
@@ -167,7 +176,7 @@ def _adversary(point: Point) -> str:
 def _brier(parts: list[Part], *, local: bool) -> float:
     """Mean squared error of the risks over all test patients."""
     errors = [
-        Scored(p.scores[n] + local * p.intercepts[n], t.outcomes).risks - t.outcomes
+        Scored(p.scores[n] + local * p.intercepts.get(n, 0.0), t.outcomes).risks - t.outcomes
         for p in parts
         for n, t in p.test.items()
     ]

@@ -12,7 +12,7 @@ trains alone and nothing leaves it (the floor of the risk).
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -26,10 +26,11 @@ from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from attacks.views import Name
-from experiments.cohorts import Cohort, Fold, Network, folds, load
+from experiments.cohorts import Cohort, Fold, Network, called, folds, folds_by_hospital, load
 from experiments.design import CEILING, DELTA, FLOOR, make_plan
 from experiments.lineups import LINEUP, LineUp, Settings, attack_round
 from experiments.settings import SETTINGS, WIDTH, Setting
+from privacy.errors import InvalidInputError
 
 __all__ = ["KEY_HOLDER", "Part", "Point", "measure"]
 
@@ -57,11 +58,14 @@ class Point:
       colluders: Hospitals whose share of the noise does not count.
       width: Hidden units of the perceptron.
       scheme: How sums are sealed; ``plain`` opens to the same integers.
-      cohort: ``heart``, ``framingham``, or ``network-N`` with N simulated hospitals.
+      cohort: ``network-N`` with N simulated hospitals, or what ``experiments.cohorts.load`` takes;
+        an own cohort's is ``NAME@KEY``, so that changed patients never meet old numbers.
       local_steps: Of a hospital in a round; more than 1 is FedAvg, at the same steps in all.
       sees: ``key_holder``: who could open single updates did; None: the curious server.
       setting: How it is trained; None: as ``experiments.settings`` has it.
       ablation: What is varied, where this is a point of an ablation.
+      unseen: Whether hospitals are folded instead of patients: each is tested by models that never
+        saw it. Not in the key where it is False, as the published points have it.
       code_version: Raised when a change moves the numbers.
     """
 
@@ -80,14 +84,18 @@ class Point:
     sees: str | None = None
     setting: Setting | None = None
     ablation: str | None = None
+    unseen: bool = False
     code_version: int = 3
 
     @property
     def config(self) -> dict[str, Any]:
         """The record's config: the fields, how the model is trained, and which descent attacks."""
         descends = _DESCENDING.intersection(self.attacks.attacks)
+        fields = asdict(self)
+        if not self.unseen:
+            del fields["unseen"]
         return {
-            **asdict(self),
+            **fields,
             "experiment": "frontier",
             "delta": DELTA,
             "lineup": LINEUP,
@@ -111,9 +119,9 @@ class Point:
         epsilon = "inf" if self.epsilon is None else f"{self.epsilon:g}"
         walks = "" if self.local_steps == 1 else f" steps={self.local_steps}"
         varied = "" if self.ablation is None else f" ({self.ablation})"
-        return (
-            f"{self.cohort} {self.regime} {self.model}{walks} {self.design} eps={epsilon}{varied}"
-        )
+        varied += " (hospitals never seen)" if self.unseen else ""
+        whose = f"{called(self.cohort)} {self.regime} {self.model}{walks}"
+        return f"{whose} {self.design} eps={epsilon}{varied}"
 
     @property
     def adversary(self) -> Name:
@@ -133,7 +141,8 @@ class Point:
             network = Network(count, 1.0, seed, tier3_fraction=_TIER3)
             return network.cohort(self.cohort), network.fold()
         cohort = load(self.cohort, data_dir)
-        return cohort, folds(cohort, count=self.folds, seed=seed)[fold]
+        split = folds_by_hospital if self.unseen else folds
+        return cohort, split(cohort, count=self.folds, seed=seed)[fold]
 
     def measure(self, unit: tuple[int, int], data_dir: Path | None = None) -> "Part":
         """Run one fold of one seed."""
@@ -145,8 +154,17 @@ class Point:
 
         return summarise(self, parts)
 
-    def plan(self, patients: Mapping[str, Patients], *, seed: int, fold: int) -> Plan:
-        """The plan of one fold."""
+    def plan(
+        self, patients: Mapping[str, Patients], *, seed: int, fold: int, hospitals: int = 1
+    ) -> Plan:
+        """The plan of one fold.
+
+        Args:
+          patients: Who is trained on, by hospital.
+          seed: Of the cross-validation.
+          fold: Its number.
+          hospitals: Whose patients lie in one pool (``pooled``): a round draws as many as theirs.
+        """
         features = next(iter(patients.values())).features.shape[1]
         setting = self.training
         design = {FLOOR: "none", CEILING: "local"}.get(self.design, self.design)
@@ -154,7 +172,7 @@ class Point:
             if self.epsilon is None:
                 design = "none"
             if setting.sampling_size is not None:
-                setting = replace(setting, sampling_size=setting.sampling_size * self.hospitals)
+                setting = replace(setting, sampling_size=setting.sampling_size * hospitals)
         return make_plan(
             run=f"{self.label} seed={seed} fold={fold}",
             design=design,
@@ -167,13 +185,6 @@ class Point:
             local_steps=self.local_steps,
             model_seed=seed * 1_000 + fold,
         )
-
-    @property
-    def hospitals(self) -> int:
-        """Number of hospitals of the cohort."""
-        if self.cohort.startswith(_NETWORK):
-            return int(self.cohort.removeprefix(_NETWORK))
-        return len(load(self.cohort).hospitals)
 
 
 @dataclass(frozen=True)
@@ -188,6 +199,8 @@ class Part:
       test: The test patients, by hospital.
       intercepts: What each hospital fitted to its own training patients and kept.
       lineups: Every line-up of every attack.
+      pooled: Tested hospitals that are too small to be ranked apart.
+      published: The test patients' published scores, by hospital; empty where the cohort has none.
     """
 
     seed: int
@@ -197,6 +210,10 @@ class Part:
     test: Mapping[str, Patients]
     intercepts: Mapping[str, float]
     lineups: tuple[LineUp, ...]
+    pooled: tuple[str, ...] = field(default=(), kw_only=True)
+    published: Mapping[str, Float[np.ndarray, "patients"]] = field(
+        default_factory=dict, kw_only=True
+    )
 
 
 def measure(point: Point, seed: int, fold: int, data_dir: Path | None = None) -> Part:
@@ -204,15 +221,22 @@ def measure(point: Point, seed: int, fold: int, data_dir: Path | None = None) ->
     cohort, split = point.split(seed, fold, data_dir)
     lineups: tuple[LineUp, ...] = ()
     if point.design == FLOOR:
-        alone = {n: _run(point, {n: p}, seed, fold) for n, p in split.train.items()}
+        if point.unseen:
+            raise InvalidInputError(
+                f"The design {FLOOR!r} has no model for a hospital that it never saw; fold by "
+                "patient, or leave it out."
+            )
+        # A hospital of which nobody is tested would train for nothing.
+        alone = {n: _run(point, {n: split.train[n]}, seed, fold) for n in split.test}
         plan = next(iter(alone.values()))[0]
         params = {name: outcome.params for name, (_, outcome) in alone.items()}
     elif point.design == CEILING:
-        plan, outcome = _run(point, {_ALL: _together(split.train)}, seed, fold)
-        params = dict.fromkeys(split.train, outcome.params)
+        pool = {_ALL: _together(split.train)}
+        plan, outcome = _run(point, pool, seed, fold, hospitals=len(split.train))
+        params = dict.fromkeys((*split.train, *split.test), outcome.params)
     else:
         plan, outcome = _run(point, split.train, seed, fold)
-        params = dict.fromkeys(split.train, outcome.params)
+        params = dict.fromkeys((*split.train, *split.test), outcome.params)
         lineups = attack_round(
             point.attacks,
             outcome,
@@ -230,15 +254,22 @@ def measure(point: Point, seed: int, fold: int, data_dir: Path | None = None) ->
         intercepts={
             name: fit_intercept(plan.model.scores(params[name], p.features), p.outcomes)
             for name, p in split.train.items()
+            if name in params
         },
         lineups=lineups,
+        pooled=split.pooled,
+        published={
+            n: cohort.schema.scores(t.features)
+            for n, t in split.test.items()
+            if cohort.schema.score
+        },
     )
 
 
 def _run(
-    point: Point, patients: Mapping[str, Patients], seed: int, fold: int
+    point: Point, patients: Mapping[str, Patients], seed: int, fold: int, hospitals: int = 1
 ) -> tuple[Plan, Outcome]:
-    plan = point.plan(patients, seed=seed, fold=fold)
+    plan = point.plan(patients, seed=seed, fold=fold, hospitals=hospitals)
     return plan, Federation.simulated(plan, patients, seed=(seed, fold)).run()
 
 

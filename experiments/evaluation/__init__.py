@@ -18,10 +18,11 @@ from experiments.evaluation.discrimination import (
     bootstrap_difference,
     delong,
 )
-from experiments.evaluation.scored import Estimate, Scored, by_patient, join
-from experiments.evaluation.summary import Evaluation, Site, bands, evaluate
+from experiments.evaluation.scored import POOLED, Estimate, Scored, by_patient, join, pool
+from experiments.evaluation.summary import Evaluation, Site, bands, evaluate, tells_bands
 
 __all__ = [
+    "POOLED",
     "Calibration",
     "Check",
     "Estimate",
@@ -45,6 +46,8 @@ __all__ = [
     "evaluate",
     "join",
     "net_benefit",
+    "pool",
     "reliability",
     "sensitivity_at",
+    "tells_bands",
 ]

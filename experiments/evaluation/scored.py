@@ -4,7 +4,7 @@ All of this is computed from patients. Inside an experiment it is free; a figure
 hospital is a release, paid for in its ledger or marked as unprotected.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol, runtime_checkable
 
@@ -15,7 +15,10 @@ from aggregation.patients import Patients
 from privacy._validate import finite_array
 from privacy.errors import InvalidInputError
 
-__all__ = ["Estimate", "Scored", "Tested", "by_patient", "join"]
+__all__ = ["POOLED", "Estimate", "Scored", "Tested", "by_patient", "join", "pool"]
+
+POOLED = "hospitals too small to rank alone"
+"""Whose pairs are compared over all of them together."""
 
 
 @dataclass(frozen=True)
@@ -131,6 +134,29 @@ def by_patient(folds: Sequence[Mapping[str, Scored]], split: Sequence[Tested]) -
     """
     sites = {}
     for name, site in join(*folds).items():
-        order = np.argsort(np.concatenate([one.test[name].ids for one in split]))
+        ids = [one.test[name].ids for one in split if name in one.test]
+        order = np.argsort(np.concatenate(ids))
         sites[name] = Scored(site.scores[order], site.outcomes[order], site.folds[order])
     return sites
+
+
+def pool(sites: Mapping[str, Scored], small: Collection[str]) -> dict[str, Scored]:
+    """Put small hospitals together as one, ``POOLED``, after all others.
+
+    Their within-site AUC then compares patients of different hospitals, too: it rewards telling
+    hospitals apart, and is said to be pooled wherever it is shown.
+
+    Args:
+      sites: Every hospital's scored patients.
+      small: Names of the small ones; any that is not in ``sites`` is passed over.
+    """
+    alone = {name: site for name, site in sites.items() if name not in small}
+    parts = [sites[name] for name in sorted(small) if name in sites]
+    if not parts:
+        return alone
+    alone[POOLED] = Scored(
+        np.concatenate([part.scores for part in parts]),
+        np.concatenate([part.outcomes for part in parts]),
+        np.concatenate([part.folds for part in parts]),
+    )
+    return alone

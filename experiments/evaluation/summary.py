@@ -18,7 +18,9 @@ from experiments.evaluation.discrimination import auc, bootstrap_auc, delong
 from experiments.evaluation.scored import Estimate, Scored
 from privacy.errors import InvalidInputError
 
-__all__ = ["ENOUGH", "Evaluation", "Site", "bands", "evaluate"]
+__all__ = ["ENOUGH", "Evaluation", "Site", "bands", "evaluate", "tells_bands"]
+
+_SEXES = ("sex", "male", "female")
 
 ENOUGH = 50  # of either class, before a hospital is ranked or tested on its own
 
@@ -104,6 +106,11 @@ def evaluate(sites: Mapping[str, Scored], *, replicates: int = 1_000, seed: int 
     )
 
 
+def tells_bands(schema: Schema) -> bool:
+    """Whether a schema tells age and sex, so that ``bands`` can be made of it."""
+    return "age" in schema.names and any(name in schema.names for name in _SEXES)
+
+
 def bands(
     sites: Mapping[str, Scored],
     patients: Mapping[str, Patients],
@@ -122,8 +129,8 @@ def bands(
     Raises:
       InvalidInputError: The schema tells no age or no sex.
     """
-    told = [name for name in ("sex", "male", "female") if name in schema.names]
-    if not told or "age" not in schema.names:
+    told = [name for name in _SEXES if name in schema.names]
+    if not tells_bands(schema):
         raise InvalidInputError(
             f"Bands need a column age and one of sex, male or female; the schema has "
             f"{schema.names}."

@@ -142,7 +142,7 @@ def test_floor_and_ceiling_are_attacked_by_nobody() -> None:
     assert (floor["risk"]["value"], floor["bound"], floor["upload_bytes"]) == (0.1, 0.1, 0.0)
     assert (ceiling["risk"]["value"], ceiling["bound"]) == (1.0, None)
     assert ceiling["epsilon"]["upper"] <= 1.0
-    plan = pooled.plan({"all": load("heart").hospitals["va"]}, seed=0, fold=0)
+    plan = pooled.plan({"all": load("heart").hospitals["va"]}, seed=0, fold=0, hospitals=4)
     assert plan.sampling_size == 4 * 8  # as many patients a round as the four together
 
 
