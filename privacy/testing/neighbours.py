@@ -21,6 +21,7 @@ Pattern = Callable[[int, int, int], NDArray[np.bool_]]
 _LENGTHS = (1e-3, 1.0, 1e3, 1e8, 1e12)
 _RANDOM = 24  # pairs of random sizes, lengths and directions
 _CROWDS = (33, 100, 128, 257)
+_QUANTILES = ((5, 1), (9, 6), (21, 18), (41, 38), (201, 198))  # 25, 75, 90, 95, 99 %
 _BEYOND = (np.nan, np.inf, -np.inf, 1e300)
 
 
@@ -72,10 +73,10 @@ def pairs(
         lengths = unit * 10 ** rng.uniform(-2, 2, (n, 1))
         yield pair(_directions(n, dim, rng) * lengths, int(rng.integers(n)), turn)
     for turn, n in enumerate(sorted({n for n in (*_CROWDS, crowd) if 0 < n <= crowd})):
-        aligned = np.zeros((n, dim))
-        aligned[:, 0] = 2 * unit
-        yield pair(aligned, n - 1, turn)
-        yield pair(_directions(n, dim, rng) * unit, n // 2, turn)
+        for shape, rows in enumerate(_crowded(n, dim, rng)):
+            yield pair(rows * unit, n // 2, turn + shape)
+    for n, short in _QUANTILES:
+        yield pair(_few_long(n, short, dim) * unit, n - 1)
     if non_finite:
         for turn, value in enumerate(_BEYOND):
             for n in (1, patients):
@@ -113,6 +114,24 @@ def _shapes(
     yield halves * rng.permuted(np.resize([1.0, -1.0], n))[:, None], n - 1
     graded = aligned * np.arange(1, n + 1)[:, None] / n
     yield graded, n - 1
+
+
+def _crowded(n: int, dim: int, rng: np.random.Generator) -> Iterator[Rows]:
+    aligned = np.zeros((n, dim))
+    aligned[:, 0] = 2
+    yield aligned
+    yield _directions(n, dim, rng)
+    outweighed = aligned / n
+    outweighed[n // 2, 0] = -3
+    yield outweighed
+
+
+def _few_long(n: int, short: int, dim: int) -> Rows:
+    """If the last patient goes, a quantile falls from a long row to a short one."""
+    rows = np.zeros((n, dim))
+    rows[:, 0] = 1.0
+    rows[:short] /= 100
+    return rows
 
 
 def _directions(n: int, dim: int, rng: np.random.Generator) -> Rows:

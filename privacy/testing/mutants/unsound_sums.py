@@ -52,6 +52,18 @@ def _clipped_to_median(rows: Rows, source: NoiseSource) -> Any:
     return noised_sum(rows, source, clip_norm=min(CLIP, _median(rows) + 1e-9))
 
 
+def _clipped_to_quantile(rows: Rows, source: NoiseSource) -> Any:
+    """The clip norm is nine tenths of the patients' where that is smaller."""
+    norms = np.linalg.norm(rows, axis=1)
+    norm = float(np.quantile(norms, 0.9)) if len(rows) else CLIP
+    return noised_sum(rows, source, clip_norm=min(CLIP, norm + 1e-9))
+
+
+def _clipped_crowd(rows: Rows, source: NoiseSource) -> Any:
+    """A large batch is clipped at once, to be faster."""
+    return _clipped_batch(rows, source) if len(rows) > 50 else noised_sum(rows, source)
+
+
 def _scaled_to_median(rows: Rows, source: NoiseSource) -> Any:
     """Clip norm and noise are of the patients' median."""
     norm = _median(rows) + 1e-9
@@ -195,6 +207,8 @@ SUMS: tuple[Mutant, ...] = (
     Mutant("a batch clipped instead of patients", rounds(_clipped_batch), PLAIN, "sensitivity"),
     Mutant("micro-batches clipped", rounds(_clipped_pairs), PLAIN, "sensitivity"),
     Mutant("clipped to the median", rounds(_clipped_to_median), PLAIN, "sensitivity"),
+    Mutant("clipped to a quantile", rounds(_clipped_to_quantile), PLAIN, "sensitivity"),
+    Mutant("a crowd clipped at once", rounds(_clipped_crowd), PLAIN, "sensitivity"),
     Mutant("scaled to the median", rounds(_scaled_to_median), PLAIN, "control"),
     Mutant("no clip above 1e7", rounds(_no_clip_above), PLAIN, "sensitivity"),
     Mutant("each layer clipped to the whole's norm", rounds(_layer_clipping), PLAIN, "sensitivity"),
