@@ -21,6 +21,7 @@ from experiments.commands.asynchrony import Asynchrony
 from experiments.commands.attack import Attack
 from experiments.commands.bench import Bench
 from experiments.commands.claims import Claims
+from experiments.commands.cohort import Cohort
 from experiments.commands.correction import Correction
 from experiments.commands.frontier import Demo, Frontier
 from experiments.commands.ledger import Ledger
@@ -49,6 +50,7 @@ COMMANDS: dict[str, type[Command]] = {
     "account": Account,
     "attack": Attack,
     "claims": Claims,
+    "cohort": Cohort,
     "demo": Demo,
     "frontier": Frontier,
     "ledger": Ledger,

@@ -15,7 +15,7 @@ from typing import Any
 from aggregation.data.names import printable
 from privacy.errors import InvalidInputError
 
-__all__ = ["BATCH", "MOST_BYTES", "Batch", "check_columns", "read_file"]
+__all__ = ["BATCH", "MOST_BYTES", "Batch", "check_columns", "columns_of", "read_file"]
 
 Batch = Mapping[str, Sequence[str]]
 """Some rows: the cells of each column, in one order; a missing value is an empty text."""
@@ -48,23 +48,17 @@ def read_file(path: Path, needed: Sequence[str], delimiter: str = "") -> Iterato
       InvalidInputError: The file can't be read, is too large, is no UTF-8, has lines of different
         length, or lacks a column.
     """
-    if any(c in str(path) for c in "*?["):
-        raise InvalidInputError(f"{path} holds one of * ? [ in its name; give it a plain one.")
-    try:
-        with path.open("rb") as file:
-            start = file.read(8)
-        size = path.stat().st_size
-    except OSError as error:
-        raise InvalidInputError(f"Can't read {path}: {error.strerror}.") from error
-    if size > MOST_BYTES:
-        raise InvalidInputError(
-            f"{path} has {size} bytes, more than the {MOST_BYTES} that are read at once. Leave out "
-            "columns that no one needs, or ask a database by a query."
-        )
+    start = _opened(path)
     if start.startswith(b"PAR1"):
         return _parquet(path, needed)
-    _check_text(path, start)
     return _csv(path, needed, delimiter)
+
+
+def columns_of(path: Path, delimiter: str = "") -> tuple[str, ...]:
+    """Return the names of a file's columns; errors as in ``read_file``."""
+    if _opened(path).startswith(b"PAR1"):
+        return tuple(_described(path))
+    return tuple(name for name in _header(path, delimiter)[0] if name)
 
 
 def check_columns(origin: str, have: Sequence[str], needed: Sequence[str]) -> None:
@@ -79,6 +73,26 @@ def check_columns(origin: str, have: Sequence[str], needed: Sequence[str]) -> No
     twice = sorted({name for name in needed if list(have).count(name) > 1})
     if twice:
         raise InvalidInputError(f"{origin} has more than one column {printable(', '.join(twice))}.")
+
+
+def _opened(path: Path) -> bytes:
+    """Check a file as far as can be before it is parsed, and return its first bytes."""
+    if any(c in str(path) for c in "*?["):
+        raise InvalidInputError(f"{path} holds one of * ? [ in its name; give it a plain one.")
+    try:
+        with path.open("rb") as file:
+            start = file.read(8)
+        size = path.stat().st_size
+    except OSError as error:
+        raise InvalidInputError(f"Can't read {path}: {error.strerror}.") from error
+    if size > MOST_BYTES:
+        raise InvalidInputError(
+            f"{path} has {size} bytes, more than the {MOST_BYTES} that are read at once. Leave out "
+            "columns that no one needs, or ask a database by a query."
+        )
+    if not start.startswith(b"PAR1"):
+        _check_text(path, start)
+    return start
 
 
 def _check_text(path: Path, start: bytes) -> None:
@@ -140,12 +154,16 @@ def _csv(path: Path, needed: Sequence[str], delimiter: str) -> Iterator[Batch]:
 
 
 def _parquet(path: Path, needed: Sequence[str]) -> Iterator[Batch]:
-    described = _ask(str(path), "DESCRIBE SELECT * FROM read_parquet(?)", [str(path)])
-    names = [str(row[0]) for row in described.fetchall()]
+    names = _described(path)
     check_columns(str(path), names, needed)
     quoted = ", ".join('CAST("{}" AS VARCHAR)'.format(n.replace('"', '""')) for n in needed)
     query = f"SELECT {quoted} FROM read_parquet(?)"  # noqa: S608 - names that the file has, quoted
     return _rows(str(path), query, [str(path)], needed)
+
+
+def _described(path: Path) -> list[str]:
+    described = _ask(str(path), "DESCRIBE SELECT * FROM read_parquet(?)", [str(path)])
+    return [str(row[0]) for row in described.fetchall()]
 
 
 def _rows(origin: str, query: str, arguments: list[Any], names: Sequence[str]) -> Iterator[Batch]:
