@@ -10,7 +10,9 @@ privacy.errors.InvalidInputError: Expected clip_norm=0.0 > 0 and finite.
 
 import math
 from collections.abc import Callable
-from typing import Any, NoReturn
+from enum import Enum
+from numbers import Real
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,12 +23,15 @@ __all__ = [
     "at_least",
     "finite_array",
     "fraction",
+    "half_open",
+    "member",
     "natural",
     "non_negative",
     "positive",
     "unit_open",
 ]
 
+_Kind = TypeVar("_Kind", bound=Enum)
 _LARGEST_COUNT = 2**53  # beyond it a count is no longer exact in JSON or in a float
 
 
@@ -50,6 +55,11 @@ def unit_open(*, hint: str = "", **named: float) -> float:
     return _check(named, lambda v: 0 < v < 1, "in (0, 1)", hint)
 
 
+def half_open(*, hint: str = "", **named: float) -> float:
+    """Return the value if it lies in [0, 1)."""
+    return _check(named, lambda v: 0 <= v < 1, "in [0, 1)", hint)
+
+
 def at_least(least: float, *, hint: str = "", **named: float) -> float:
     """Return the value if it is finite and at least ``least``."""
     return _check(named, lambda v: math.isfinite(v) and v >= least, f">= {least} and finite", hint)
@@ -64,9 +74,20 @@ def natural(*, least: int = 0, hint: str = "", **named: int) -> int:
     return int(value)
 
 
+def member(kind: type[_Kind], *, hint: str = "", **named: _Kind) -> _Kind:
+    """Return the value if it is a member of the enumeration itself, not a name or a number."""
+    ((name, value),) = named.items()
+    if not isinstance(value, kind):
+        names = ", ".join(f"{kind.__name__}.{one.name}" for one in kind)
+        _fail(name, repr(value), f"to be one of {names}", hint)
+    return value
+
+
 def finite_array(*, hint: str = "", **named: NDArray[Any]) -> NDArray[Any]:
     """Return the array if it holds no NaN and no infinity."""
     ((name, value),) = named.items()
+    if not isinstance(value, np.ndarray) or value.dtype.kind not in "biuf":
+        _fail(name, f"a {type(value).__name__}", "to be an array of real numbers", hint)
     bad = ~np.isfinite(value)
     if bad.any():
         where = [tuple(int(i) for i in place) for place in np.argwhere(bad)[:3]]
@@ -76,7 +97,12 @@ def finite_array(*, hint: str = "", **named: NDArray[Any]) -> NDArray[Any]:
 
 def _check(named: dict[str, float], holds: Callable[[float], bool], rule: str, hint: str) -> float:
     ((name, value),) = named.items()
-    if isinstance(value, bool) or not holds(value):
+    try:
+        # Texts, arrays and whole numbers beyond all floats fail here, and by the same words.
+        right = isinstance(value, Real) and not isinstance(value, bool) and holds(float(value))
+    except OverflowError:
+        right = False
+    if not right:
         _fail(name, value, rule, hint)
     return value
 

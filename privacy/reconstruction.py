@@ -28,7 +28,6 @@ from scipy.special import ndtr, ndtri
 from privacy._validate import finite_array, natural, positive, unit_open
 from privacy.accounting.composition import gridded_delta
 from privacy.accounting.discrete import zcdp_delta
-from privacy.accounting.events import check
 from privacy.accounting.lowering import Lowered, lower
 from privacy.accounting.roads import quick_grid
 
@@ -68,7 +67,6 @@ def success_curve(
     """Return ``success_bound`` for each prior success; the event is composed once."""
     for prior_success in prior_successes:
         unit_open(prior_success=prior_success)
-    check(event)
     above = lower(event, relation, "above")
     return [_bound(above, kappa) for kappa in prior_successes]
 

@@ -14,7 +14,6 @@ from privacy._validate import natural, unit_open
 from privacy.accounting.composition import Composition, Parts, affordable_spread, compose_rounds
 from privacy.accounting.cost import Budget
 from privacy.accounting.discrete import zcdp_epsilon
-from privacy.accounting.events import check
 from privacy.accounting.lowering import Lowered, lower
 from privacy.accounting.roads import QUICK
 
@@ -42,7 +41,6 @@ def budget_curve(
     """
     natural(rounds=rounds, least=1)
     unit_open(delta=delta)
-    check(event)
     above, below = lower(event, relation, "above"), lower(event, relation, "below")
     if above.mu and below.mu and not above.narrow:
         n = np.arange(1, rounds + 1)

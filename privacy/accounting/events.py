@@ -11,7 +11,7 @@ never changed and never removed.
 True
 """
 
-import math
+import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -146,7 +146,7 @@ def _count(least: int) -> tuple[str, Rule]:
     return rule, lambda v: _is_whole(v) and least <= v <= 2**53
 
 
-_NOISE = "> 0 and finite", lambda v: _is_number(v) and math.isfinite(v) and v > 0
+_NOISE = "> 0 and finite", lambda v: _is_number(v) and 0 < v <= sys.float_info.max
 _PROB = "in [0, 1]", lambda v: _is_number(v) and 0 <= v <= 1
 _EVENT = "a DP event", lambda v: isinstance(v, dp.DpEvent)
 _EVENTS = (
@@ -199,12 +199,15 @@ _KINDS: Mapping[type, Mapping[str, tuple[str, Rule]]] = {
 _BY_NAME: Mapping[str, type] = {kind.__name__: kind for kind in _KINDS}
 
 
+_DEEPEST = 100  # every reader of a tree descends by recursion: Python's own limit is not met
+
+
 def check(event: dp.DpEvent, *, path: str = "event") -> None:
     """Refuse an event that can't be accounted for, anywhere in the tree.
 
     Raises:
-      InvalidInputError: A kind that is not supported, or a field out of range; the message names
-        the subevent's path, the value and the rule.
+      InvalidInputError: A kind that is not supported, a field out of range, or a tree deeper than
+        100 events; the message names the subevent's path, the value and the rule.
     """
     rules = _KINDS.get(type(event))
     if rules is None:
@@ -225,6 +228,8 @@ def check(event: dp.DpEvent, *, path: str = "event") -> None:
             f"Expected {path}.sample_size={event.sample_size} <= "
             f"source_dataset_size={event.source_dataset_size}: none is drawn twice."
         )
+    if path.count(".") > _DEEPEST:
+        raise InvalidInputError(_TOO_DEEP.format(path=_shortened(path)))
     for step, child in _children(event):
         check(child, path=f"{path}.{step}")
 
@@ -250,6 +255,16 @@ def from_json(content: Mapping[str, Any]) -> dp.DpEvent:
     return event
 
 
+_TOO_DEEP = (
+    f"Expected at most {_DEEPEST} events inside each other, but {{path}} is deeper: take "
+    "compositions of compositions apart."
+)
+
+
+def _shortened(path: str) -> str:
+    return f"{path[:40]}...{path[-20:]}"
+
+
 def _children(event: dp.DpEvent) -> list[tuple[str, dp.DpEvent]]:
     if isinstance(event, dp.ComposedDpEvent):
         return [(f"events[{i}]", child) for i, child in enumerate(event.events)]
@@ -271,6 +286,8 @@ def _plain(event: dp.DpEvent) -> dict[str, Any]:
 
 
 def _build(content: Any, path: str) -> dp.DpEvent:
+    if path.count(".") > _DEEPEST:
+        raise InvalidInputError(_TOO_DEEP.format(path=_shortened(path)))
     if not isinstance(content, Mapping) or content.get("type") not in _BY_NAME:
         got = content.get("type") if isinstance(content, Mapping) else content
         raise InvalidInputError(

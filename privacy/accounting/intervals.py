@@ -21,7 +21,6 @@ from dp_accounting import dp_event as dp
 from privacy._validate import non_negative, positive, unit_open
 from privacy.accounting.composition import Composition
 from privacy.accounting.discrete import zcdp_delta, zcdp_epsilon
-from privacy.accounting.events import check
 from privacy.accounting.lowering import Lowered, lower
 from privacy.accounting.renyi import renyi_delta, renyi_epsilon
 from privacy.accounting.roads import (
@@ -83,7 +82,6 @@ def epsilon(
     """
     unit_open(delta=delta)
     positive(width=width)
-    check(event)
     above, below = lower(event, relation, "above"), lower(event, relation, "below")
     if above.unbounded:
         low = math.inf if below.unbounded else 0.0
@@ -121,7 +119,6 @@ def delta(
     """
     non_negative(epsilon=epsilon)
     positive(width=width)
-    check(event)
     above, below = lower(event, relation, "above"), lower(event, relation, "below")
     if above.unbounded:
         return _interval(1.0 if below.unbounded else 0.0, 1.0, *_UNBOUNDED, below)
@@ -140,7 +137,6 @@ def delta(
 def upper_epsilon(event: dp.DpEvent, *, delta: float, relation: Relation) -> float:
     """Return the certified upper end alone, faster than ``epsilon`` and up to .2 % above it."""
     unit_open(delta=delta)
-    check(event)
     above = lower(event, relation, "above")
     grid = quick_grid(above.parts, delta) if above.count > 1 else None
     made = Grids(grid, short=above.count > 1 and grid is None)

@@ -19,6 +19,7 @@ from dp_accounting import NeighboringRelation as Relation
 from dp_accounting import dp_event as dp
 from scipy.special import bdtr, bdtrc, log_ndtr
 
+from privacy._validate import member
 from privacy.accounting import profiles
 from privacy.accounting.composition import Part, Parts
 from privacy.accounting.discrete import concentrated_rho, sandwich
@@ -28,6 +29,7 @@ from privacy.accounting.events import (
     LinearOpeningsDpEvent,
     ShuffledBatchesDpEvent,
     SkellamDpEvent,
+    check,
 )
 from privacy.accounting.linear import certified
 from privacy.accounting.nested import Composed
@@ -83,19 +85,26 @@ class Lowered:
         return sum(n for _, n in self.parts)
 
 
-def lower(event: dp.DpEvent, relation: Relation, side: Side, *, path: str = "event") -> Lowered:
-    """Turn a checked event tree into profiles.
+def lower(event: dp.DpEvent, relation: Relation, side: Side) -> Lowered:
+    """Turn an event tree into profiles; every public function's event and relation pass here.
 
     Raises:
-      InvalidInputError: A release has no sound bound under this relation; the message names it.
+      InvalidInputError: The event can't be accounted for, ``relation`` is no member of the
+        enumeration, or a release has no sound bound under it; the message names it.
     """
+    member(Relation, relation=relation)
+    check(event)
+    return _lower(event, relation, side, "event")
+
+
+def _lower(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Lowered:
     match event:
         case dp.NoOpDpEvent():
             return Lowered()
         case dp.NonPrivateDpEvent():
             return Lowered(unbounded=True, rho=math.inf)
         case dp.SelfComposedDpEvent():
-            inner = lower(event.event, relation, side, path=f"{path}.event")
+            inner = _lower(event.event, relation, side, f"{path}.event")
             if inner.count * event.count > _MOST_RELEASES:
                 raise InvalidInputError(
                     f"Expected {path}.count={event.count} times the {inner.count} releases inside "
@@ -104,8 +113,7 @@ def lower(event: dp.DpEvent, relation: Relation, side: Side, *, path: str = "eve
             return _repeat(inner, event.count)
         case dp.ComposedDpEvent():
             found = (
-                lower(e, relation, side, path=f"{path}.events[{i}]")
-                for i, e in enumerate(event.events)
+                _lower(e, relation, side, f"{path}.events[{i}]") for i, e in enumerate(event.events)
             )
             return _merge(found)
         case dp.PoissonSampledDpEvent():
@@ -231,7 +239,7 @@ def _randomised_response(
 
 def _poisson(event: dp.PoissonSampledDpEvent, relation: Relation, side: Side, path: str) -> Lowered:
     q = float(event.sampling_probability)
-    inner = lower(event.event, relation, side, path=f"{path}.event")
+    inner = _lower(event.event, relation, side, f"{path}.event")
     if q == 0 or (not inner.parts and not inner.narrow and not inner.unbounded):
         return Lowered()
     if q == 1:
@@ -249,7 +257,7 @@ def _poisson(event: dp.PoissonSampledDpEvent, relation: Relation, side: Side, pa
             return _sampled(inner, joint)
         if side == "below":
             # One who is replaced by a record of no influence: as if removed, at half the distance.
-            removed = lower(event.event, Relation.ADD_OR_REMOVE_ONE, side, path=f"{path}.event")
+            removed = _lower(event.event, Relation.ADD_OR_REMOVE_ONE, side, f"{path}.event")
             if _additive(inner) and len(removed.parts) == 1 and removed.count == 1:
                 return _sampled(removed, profiles.Sampled(q, removed.parts[0][0]))
             return Lowered(unknown=path)
@@ -287,7 +295,7 @@ def _fixed_size(
             "is drawn. Account for it under REPLACE_ONE."
         )
     q = event.sample_size / event.source_dataset_size
-    inner = lower(event.event, relation, side, path=f"{path}.event")
+    inner = _lower(event.event, relation, side, f"{path}.event")
     if q == 0 or (not inner.parts and not inner.narrow and not inner.unbounded):
         return Lowered()
     if q == 1:
@@ -315,7 +323,7 @@ def _shuffled(event: ShuffledBatchesDpEvent, relation: Relation, side: Side, pat
             f"{path} shuffles patients into batches: a patient's coming or going moves the others. "
             "Account for it under REPLACE_SPECIAL or REPLACE_ONE."
         )
-    inner = lower(event.event, relation, side, path=f"{path}.event")
+    inner = _lower(event.event, relation, side, f"{path}.event")
     if side == "above" or event.batches == 1:
         return inner
     if not inner.mu:

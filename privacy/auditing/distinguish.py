@@ -15,8 +15,9 @@ import numpy as np
 from jaxtyping import Float
 from scipy.special import bdtri, betaincinv, chdtr, chdtrc
 
-from privacy._validate import fraction, natural, positive, unit_open
+from privacy._validate import finite_array, half_open, natural, positive, unit_open
 from privacy.accounting._search import bisect_up
+from privacy.errors import InvalidInputError
 
 __all__ = ["distinguish", "scale_epsilon"]
 
@@ -76,11 +77,25 @@ def distinguish(
       trials: Runs on each data set, in each half.
       delta: The claim's delta, in [0, 1).
       confidence: In (0, 1).
+
+    Raises:
+      InvalidInputError: A parameter is out of range, or ``release`` returned something else than
+        ``trials`` finite scores.
     """
     natural(trials=trials, least=10)
-    fraction(delta=delta)
+    half_open(delta=delta)
     alpha = (1 - unit_open(confidence=confidence)) / 2  # two one-sided bounds
-    choose_in, choose_out = release(trials, True), release(trials, False)
+
+    def scores(with_patient: bool) -> Float[np.ndarray, "trials"]:
+        found = finite_array(scores=release(trials, with_patient))
+        if found.shape != (trials,):
+            raise InvalidInputError(
+                f"Expected release(trials, ...) to return {trials} scores, got the shape "
+                f"{found.shape}."
+            )
+        return found
+
+    choose_in, choose_out = scores(True), scores(False)
     candidates = np.unique(np.quantile(np.concatenate([choose_in, choose_out]), _QUANTILES))
     threshold = max(
         candidates,
@@ -88,8 +103,8 @@ def distinguish(
             int((choose_in >= c).sum()), int((choose_out >= c).sum()), trials, delta, alpha
         ),
     )
-    hits = int((release(trials, True) >= threshold).sum())
-    alarms = int((release(trials, False) >= threshold).sum())
+    hits = int((scores(True) >= threshold).sum())
+    alarms = int((scores(False) >= threshold).sum())
     return _bound(hits, alarms, trials, delta, alpha)
 
 

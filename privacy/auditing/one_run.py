@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from scipy.special import bdtrc, expit, ndtr, ndtri
 
-from privacy._validate import finite_array, fraction, natural, non_negative, unit_open
+from privacy._validate import finite_array, half_open, natural, non_negative, unit_open
 from privacy.accounting._search import bisect_up
 from privacy.errors import InvalidInputError
 
@@ -72,7 +72,7 @@ def epsilon_lower_bound(
       InvalidInputError: correct <= guesses <= canaries does not hold, or a value is out of range.
     """
     _check_counts(guesses, correct, canaries)
-    fraction(delta=delta)
+    half_open(delta=delta)
     alpha = 1 - unit_open(confidence=confidence)
     if _chance(guesses, correct, canaries, 0.0, delta) > alpha:
         return 0.0
@@ -134,9 +134,16 @@ def split_lower_bound(
       rng: Splits the canaries.
 
     Raises:
-      InvalidInputError: Fewer than two canaries, scores that are no numbers, or as ``bound``.
+      InvalidInputError: Fewer than two canaries, scores that are no numbers, ``members`` that do
+        not fit them, or as ``bound``.
     """
     finite_array(scores=scores)
+    finite_array(members=members)
+    if members.dtype != np.bool_ or members.shape != scores.shape or scores.ndim != 1:
+        raise InvalidInputError(
+            f"Expected scores and members of one length, members true or false; got the shapes "
+            f"{scores.shape} and {members.shape}, members of type {members.dtype}."
+        )
     natural(canaries=len(scores), least=2)
     order = rng.permutation(len(scores))
     choosing, held_out = order[: len(order) // 2], order[len(order) // 2 :]

@@ -17,7 +17,7 @@ from dp_accounting import NeighboringRelation
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from privacy._validate import finite_array, natural, positive
+from privacy._validate import finite_array, member, natural, positive
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import rows
 
@@ -180,4 +180,5 @@ def _check_radius(radius: int) -> None:
 
 
 def _factor(relation: NeighboringRelation) -> int:
+    member(NeighboringRelation, relation=relation)
     return 2 if relation is NeighboringRelation.REPLACE_ONE else 1
