@@ -29,6 +29,7 @@ from experiments.commands.paper import Paper
 from experiments.commands.results import Results
 from experiments.commands.tune import Tune
 from experiments.door import enter
+from privacy._foreign import printable
 from privacy.errors import InpatientError
 
 __all__ = ["COMMANDS", "main"]
@@ -128,7 +129,7 @@ def _parsed(arguments: Sequence[str] | None) -> Command:
 
 def _say(sentence: str) -> int:
     with contextlib.suppress(OSError):  # nobody reads stderr either
-        print(f"inpatient: {sentence}", file=sys.stderr, flush=True)
+        print(f"inpatient: {printable(sentence)}", file=sys.stderr, flush=True)
     return 2
 
 

@@ -19,6 +19,7 @@ import attr
 import numpy as np
 from dp_accounting import dp_event as dp
 
+from privacy._foreign import quoted
 from privacy.errors import InvalidInputError
 
 if TYPE_CHECKING:  # dp-accounting has no type hints, and an untyped base class hides mistakes
@@ -288,10 +289,10 @@ def _plain(event: dp.DpEvent) -> dict[str, Any]:
 def _build(content: Any, path: str) -> dp.DpEvent:
     if path.count(".") > _DEEPEST:
         raise InvalidInputError(_TOO_DEEP.format(path=_shortened(path)))
-    if not isinstance(content, Mapping) or content.get("type") not in _BY_NAME:
-        got = content.get("type") if isinstance(content, Mapping) else content
+    got = content.get("type") if isinstance(content, Mapping) else content
+    if not isinstance(content, Mapping) or not isinstance(got, str) or got not in _BY_NAME:
         raise InvalidInputError(
-            f"Expected {path}.type={got!r} to be one of {', '.join(sorted(_BY_NAME))}."
+            f"Expected {path}.type={quoted(got)} to be one of {', '.join(sorted(_BY_NAME))}."
         )
     kind = _BY_NAME[content["type"]]
     rules = _KINDS[kind]

@@ -27,7 +27,7 @@ References:
 """
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from privacy.ledger.requests import Budget
@@ -36,6 +36,7 @@ __all__ = ["allowance", "best_order", "delta_at", "epsilon_at", "epsilon_of", "r
 
 _ORDERS: tuple[int, ...] = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)
 _SLACK = 1 + 1e-12  # floating-point error, against us
+_TERMS = 10_000  # of a sum over contributors that are added one by one
 
 
 def epsilon_at(divergence: float, order: int, delta: float) -> float:
@@ -98,13 +99,14 @@ def renyi(event: Mapping[str, Any], order: int, relation: str) -> float:
       relation: Name of the neighbouring relation.
 
     Returns:
-      The bound; ``inf`` where none is proved here: unknown events, unprotected ones, and Poisson
-      sampling under any relation but ``ADD_OR_REMOVE_ONE``.
+      The bound; ``inf`` where none is proved here: unknown events, unprotected ones, Poisson
+      sampling under any relation but ``ADD_OR_REMOVE_ONE``, and a sample drawn from a sample (each
+      further one would take ``order`` times as long).
     """
-    return _divergence(event, order, relation) * _SLACK
+    return _divergence(event, order, relation, 0) * _SLACK
 
 
-def _divergence(event: Mapping[str, Any], order: int, relation: str) -> float:
+def _divergence(event: Mapping[str, Any], order: int, relation: str, samplings: int) -> float:
     rho = _concentrated(event, relation)
     if rho is not None:
         return rho * order
@@ -112,11 +114,11 @@ def _divergence(event: Mapping[str, Any], order: int, relation: str) -> float:
         case "LinearOpeningsDpEvent":
             return _opened_together(event, order, relation)
         case "ComposedDpEvent":
-            return math.fsum(_divergence(inner, order, relation) for inner in event["events"])
+            return _sum(_divergence(e, order, relation, samplings) for e in event["events"])
         case "SelfComposedDpEvent":
-            once = _divergence(event["event"], order, relation)
+            once = _divergence(event["event"], order, relation, samplings)
             return float(event["count"] * once) if event["count"] else 0.0
-        case "PoissonSampledDpEvent" if relation == "ADD_OR_REMOVE_ONE":
+        case "PoissonSampledDpEvent" if relation == "ADD_OR_REMOVE_ONE" and not samplings:
             return _sampled(event["event"], float(event["sampling_probability"]), order)
     return math.inf
 
@@ -129,7 +131,7 @@ def _concentrated(event: Mapping[str, Any], relation: str) -> float | None:
             return 0.0
         case "GaussianDpEvent" | "DiscreteGaussianDpEvent":  # [2], Theorem 14, for the discrete one
             scale = float(event["noise_multiplier"])
-            return (shift / scale) ** 2 / 2 if scale > 0 else math.inf
+            return _square(shift / scale) / 2 if scale > 0 else math.inf
         case "DistributedDiscreteGaussianDpEvent":
             return _distributed(event, shift)
     return None
@@ -141,10 +143,13 @@ def _distributed(event: Mapping[str, Any], shift: float) -> float:
     if not scale > 0:
         return math.inf
     n, d = int(event["contributors"]), int(event["dim"])
-    variance = (scale * float(event["radius"])) ** 2 / n  # of one hospital's share, in steps
-    tau = 10 * math.fsum(math.exp(-2 * math.pi**2 * variance * k / (k + 1)) for k in range(1, n))
+    variance = _square(scale * float(event["radius"])) / n  # of one hospital's share, in steps
+    first = min(n - 1, _TERMS)
+    terms = [math.exp(-2 * math.pi**2 * variance * (k / (k + 1))) for k in range(1, first + 1)]
+    # the terms fall, so each that is left is at most the last
+    tau = 10 * (math.fsum(terms) + (n - 1 - first) * (terms[-1] if terms else 0.0))
     lone = shift / scale
-    return min(lone**2 + tau * d / 2, (lone + tau * math.sqrt(d)) ** 2) / 2
+    return min(_square(lone) + tau * d / 2, _square(lone + tau * math.sqrt(d))) / 2
 
 
 def _opened_together(event: Mapping[str, Any], order: int, relation: str) -> float:
@@ -153,7 +158,7 @@ def _opened_together(event: Mapping[str, Any], order: int, relation: str) -> flo
     scale = float(event["noise_multiplier"])
     if not scale > 0:
         return math.inf
-    variance = (scale * float(event["radius"])) ** 2
+    variance = _square(scale * float(event["radius"]))
     answers = int(event["dim"]) * int(event["openings"])
     narrower = math.log(5e14 * answers) / (2 * math.pi**2)
     left = variance * float(event["least_eigenvalue"]) - narrower
@@ -162,7 +167,7 @@ def _opened_together(event: Mapping[str, Any], order: int, relation: str) -> flo
     if left < narrower or odd > 1e-6:
         return math.inf
     slack = 3 * answers * (5 * math.exp(-2 * math.pi**2 * narrower)) + 3 * int(event["dim"]) * odd
-    rho = (shift / scale) ** 2 * float(event["leverage"]) / 2 * (left + narrower) / left
+    rho = _square(shift / scale) * float(event["leverage"]) / 2 * (1 + narrower / left)
     return rho * order + 3 * slack
 
 
@@ -170,7 +175,7 @@ def _sampled(inner: Mapping[str, Any], q: float, order: int) -> float:
     """Poisson sampling, adding or removing one."""
     if q == 0:
         return 0.0
-    at = [0.0, 0.0] + [_divergence(inner, j, "ADD_OR_REMOVE_ONE") for j in range(2, order + 1)]
+    at = [0.0, 0.0] + [_divergence(inner, j, "ADD_OR_REMOVE_ONE", 1) for j in range(2, order + 1)]
     if q == 1 or math.isinf(at[order]):
         return at[order]
     # [3]'s sum is exact for a Gaussian; for any other mechanism [4] pays a factor of 3.
@@ -180,5 +185,20 @@ def _sampled(inner: Mapping[str, Any], q: float, order: int) -> float:
         weight = math.log(math.comb(order, j)) + (order - j) * math.log1p(-q) + j * math.log(q)
         terms.append(weight + (j - 1) * at[j] + (math.log(factor) if j > 2 else 0.0))
     top = max(terms)
+    if math.isinf(top):
+        return math.inf
     total = top + math.log(math.fsum(math.exp(term - top) for term in terms))
     return max(0.0, total) / (order - 1)
+
+
+def _square(value: float) -> float:
+    """The square; ``inf`` where it is beyond every float (``**`` would raise)."""
+    return value * value
+
+
+def _sum(values: Iterable[float]) -> float:
+    """The sum; ``inf`` where it is beyond every float (``fsum`` would raise)."""
+    try:
+        return math.fsum(values)
+    except OverflowError:
+        return math.inf

@@ -22,6 +22,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
+from privacy._foreign import parse_json, read_file
 from privacy._validate import fraction, natural, non_negative, unit_open
 from privacy.errors import CorruptMessageError, InvalidInputError
 
@@ -172,9 +173,9 @@ def load_evidence(folder: Path) -> Evidence:
     files: dict[str, str] = {}
     for path in sorted(folder.glob("*.json")):
         try:
-            read = path.read_bytes()
-            content = json.loads(read)
-            files[f"{folder.name}/{path.name}"] = hashlib.sha256(read).hexdigest()
+            found = read_file(path, what="The evidence")
+            content = parse_json(found, what="The evidence")
+            files[f"{folder.name}/{path.name}"] = hashlib.sha256(found).hexdigest()
             if content["version"] != VERSION:
                 raise ValueError(f"version {content['version']!r} is not {VERSION}")
             match content["evidence"]:
@@ -184,7 +185,7 @@ def load_evidence(folder: Path) -> Evidence:
                     audits += _results(AuditResult, content["results"])
                 case other:
                     raise ValueError(f"unknown evidence {other!r}")
-        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
+        except (CorruptMessageError, ValueError, KeyError, TypeError) as error:
             raise CorruptMessageError(f"The evidence {path} can't be read: {error}.") from error
     return Evidence(tuple(attacks), tuple(audits), files)
 

@@ -7,29 +7,27 @@ own accountants. Memory stays flat: entries are not kept, only 32 bytes each.
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from privacy._foreign import digest_file
 from privacy.errors import CorruptMessageError, InpatientError
-from privacy.files import open_regular
 from privacy.ledger.accountant import Accountant, Cost, composed
 from privacy.ledger.contents import Allowed
 from privacy.ledger.filter import Filter
 from privacy.ledger.log.canonical import to_number
-from privacy.ledger.log.entries import GENESIS, Entry, parse
+from privacy.ledger.log.entries import GENESIS, Entry, parse, read_lines
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier, leaf
-from privacy.ledger.log.store import LONGEST_LINE, payload_folder
+from privacy.ledger.log.store import payload_folder
 from privacy.ledger.renyi import best_order, epsilon_at
 from privacy.ledger.requests import PUBLIC_BYTES, Budget, Release, Schedule, objection
 from privacy.ledger.witness import countersignature_holds
 
 __all__ = ["Claim", "Kept", "PlanWord", "Problem", "Reading", "Spent", "read", "roots_at"]
 
-_LARGEST_LEDGER = 2**30  # bytes
 _PLACE = {"filter", "plan", "position", "order"}
 _Part = tuple[Mapping[str, Any], int]
 _CLOSE = 1 + 1e-9  # two computations of one number on two machines
@@ -485,7 +483,7 @@ def read(
     reader = _Reader(path, trusted, wanted, accountants)
     out = reader.out
     try:
-        for line in _whole_lines(path):
+        for line in read_lines(path):
             reader.take(line)
         if not out.size:
             raise CorruptMessageError("it is empty")
@@ -499,23 +497,6 @@ def read(
 
 def _beyond(error: BaseException) -> str:
     return f"what it holds is beyond the accountant ({type(error).__name__})"
-
-
-def _whole_lines(path: Path) -> Iterator[bytes]:
-    try:
-        with os.fdopen(open_regular(path), "rb") as file:
-            if os.fstat(file.fileno()).st_size > _LARGEST_LEDGER:
-                raise CorruptMessageError(f"it has over {_LARGEST_LEDGER} bytes")
-            while line := file.readline(LONGEST_LINE + 1):
-                if not line.endswith(b"\n"):
-                    if len(line) > LONGEST_LINE:
-                        raise CorruptMessageError(f"a line of over {LONGEST_LINE} bytes")
-                    raise CorruptMessageError(
-                        "the last line is torn; the hospital's next opening sets it aside"
-                    )
-                yield line[:-1]
-    except OSError as error:
-        raise CorruptMessageError(f"it can't be read: {error.strerror}") from error
 
 
 def roots_at(leaves: bytes | bytearray, sizes: Iterable[int]) -> dict[int, str]:

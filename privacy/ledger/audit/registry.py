@@ -4,10 +4,10 @@ The field names are those of the registry's template of 2026 (tier 3). What the 
 filled in; what only people know is left empty, and the status is ``Draft``.
 """
 
-import json
 from pathlib import Path
 from typing import Any
 
+from privacy._foreign import json_text
 from privacy.errors import RefusedError
 from privacy.ledger.audit.read import Reading, Spent
 from privacy.ledger.audit.show import event_words
@@ -148,4 +148,4 @@ def _scalar(value: Any) -> str:
     if isinstance(value, float):
         text = repr(value)  # YAML 1.1 takes 1e-05 for a word, 1.0e-05 for a number
         return text if "." in text else text.replace("e", ".0e")
-    return json.dumps(value, ensure_ascii=False)
+    return json_text(value)

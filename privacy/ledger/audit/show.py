@@ -1,12 +1,14 @@
 """A ledger for human eyes; nothing is verified here."""
 
+import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from privacy._foreign import printable, quoted
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger.log.canonical import to_number
-from privacy.ledger.log.entries import Entry, parse
+from privacy.ledger.log.entries import Entry, parse, read_lines
 from privacy.ledger.rounding import up
 
 if TYPE_CHECKING:
@@ -22,14 +24,15 @@ def read_entries(path: Path) -> Iterator[Entry]:
       InvalidInputError: No such file.
       CorruptMessageError: A line is not an entry.
     """
-    if not path.is_file():
-        raise InvalidInputError(f"There is no ledger at {path}.")
-    with path.open("rb") as file:
-        for number, line in enumerate(file):
-            try:
-                yield parse(line.removesuffix(b"\n"))
-            except CorruptMessageError as error:
-                raise CorruptMessageError(f"{path}, line {number + 1}: {error}") from error
+    if not os.path.lexists(path):
+        raise InvalidInputError(f"There is no ledger at {quoted(path)}.")
+    number = 1
+    try:
+        for line in read_lines(path):
+            yield parse(line)
+            number += 1
+    except CorruptMessageError as error:
+        raise CorruptMessageError(f"{quoted(path)}, line {number}: {error}") from error
 
 
 def rows(path: Path) -> Iterator[dict[str, Any]]:
@@ -47,16 +50,18 @@ def rows(path: Path) -> Iterator[dict[str, Any]]:
 def table(path: Path) -> "Table":
     """A table, one row an entry."""
     from rich.table import Table
+    from rich.text import Text
 
-    found = Table(title=str(path), title_justify="left")
+    found = Table(title=Text(printable(str(path))), title_justify="left")
     for heading in ("entry", "time (UTC)", "kind", "what"):
         found.add_column(heading, no_wrap=heading != "what", overflow="fold")
     for entry in read_entries(path):
         found.add_row(
-            str(entry.sequence),
-            entry.time[:19].replace("T", " "),
-            entry.kind,
-            describe(entry),
+            # as Text: what stands in a file is no markup
+            Text(str(entry.sequence)),
+            Text(entry.time[:19].replace("T", " ")),
+            Text(entry.kind),
+            Text(printable(describe(entry))),
         )
     return found
 

@@ -7,20 +7,23 @@ and the body names the SHA-256 of the whole line before it. So the signature of 
 covers all lines.
 """
 
+import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from privacy._foreign import quoted, within_depth
 from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.files import open_regular
 from privacy.ledger import forms
 from privacy.ledger.contents import MOST_ENTRIES, checked
 from privacy.ledger.log.canonical import decode, digest, encode
 from privacy.ledger.log.keys import SigningKey, verifies
 from privacy.ledger.log.store import LONGEST_LINE
 
-__all__ = ["GENESIS", "KINDS", "VERSION", "Entry", "compose", "parse"]
+__all__ = ["GENESIS", "KINDS", "VERSION", "Entry", "compose", "parse", "read_lines"]
 
 VERSION = 2
 GENESIS = "0" * 64
@@ -38,6 +41,7 @@ KINDS = {
     "countersigned": "the counter-signatures of a checkpoint of this ledger",
 }
 
+_LARGEST = 2**30  # bytes of a ledger
 _SIGNATURE = forms.hexadecimal(128)
 _TIME = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}\.[0-9]{6}Z")
 _DOMAIN = b"inpatient ledger entry 2\x00"
@@ -170,3 +174,25 @@ def parse(line: bytes) -> Entry:
         signature,
         line,
     )
+
+
+def read_lines(path: Path) -> Iterator[bytes]:
+    """Lines of a ledger's file that anybody may have written, without their newlines.
+
+    Raises:
+      CorruptMessageError: It is no plain file, too large, or its last line is torn.
+    """
+    try:
+        with os.fdopen(open_regular(path), "rb") as file:
+            if os.fstat(file.fileno()).st_size > _LARGEST:
+                raise CorruptMessageError(f"it has over {_LARGEST} bytes")
+            while line := file.readline(LONGEST_LINE + 1):
+                if not line.endswith(b"\n"):
+                    if len(line) > LONGEST_LINE:
+                        raise CorruptMessageError(f"a line has over {LONGEST_LINE} bytes")
+                    raise CorruptMessageError(
+                        "the last line is torn; the hospital's next opening sets it aside"
+                    )
+                yield line[:-1]
+    except OSError as error:
+        raise CorruptMessageError(f"it can't be read: {error.strerror}") from error
