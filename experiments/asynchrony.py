@@ -181,7 +181,7 @@ class Outcome:
 
     def _always(self, name: str, unit: float) -> str:
         known = [r[name] * unit for r in self.reached if r is not None]
-        return mean(known, 0) if len(known) == self.seeds else ""
+        return mean(known, 0, most=math.inf) if len(known) == self.seeds else ""
 
 
 def outcomes(records: Sequence[Record]) -> list[Outcome]:
@@ -212,7 +212,7 @@ def tables(records: Sequence[Record]) -> list[Table]:
     for cohort in dict.fromkeys(r.config["cohort"] for r in records):
         own = outcomes([r for r in records if r.config["cohort"] == cohort])
         pooled, seeds = float(np.mean(own[0].pooled)), own[0].seeds
-        times = "1 seed" if seeds == 1 else f"{seeds} seeds, ± half of a 95 % interval"
+        times = "1 seed" if seeds == 1 else f"{seeds} seeds, 95 % intervals"
         title = f"{called(cohort)} (pooled AUC {pooled:.3f}; {times})"
         table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
         table.add_column("rule", no_wrap=True)

@@ -4,6 +4,7 @@ Colours are Okabe and Ito's, told apart by the colour-blind, and each line has a
 so that the figures read in grey too.
 """
 
+import io
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.record import Record
+from experiments.record import Record, write_new
 from experiments.risks import ADVERSARIES, NOT_TRIED, by_definition, risk_of
 
 __all__ = [
@@ -82,13 +83,22 @@ def draw_frontier(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def save(figure: Figure, path: Path) -> tuple[Path, Path]:
-    """Write ``path`` as SVG and as PNG, without a date, and return both."""
+def save(figure: Figure, path: Path, *, replace: bool = False) -> tuple[Path, Path]:
+    """Write ``path`` as SVG and as PNG, without a date, and return both.
+
+    Another figure that is there already stays, and this one gets the next number, unless it is to
+    be replaced (the paper's, which stand in a repository).
+    """
+    svg, png = io.BytesIO(), io.BytesIO()
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "inpatient"}):
-        svg, png = path.with_suffix(".svg"), path.with_suffix(".png")
-        figure.savefig(svg, metadata={"Date": None})
-        figure.savefig(png, dpi=160, metadata={"Software": None})
-    return svg, png
+        figure.savefig(svg, format="svg", metadata={"Date": None})
+        figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
+    paths = path.with_suffix(".svg"), path.with_suffix(".png")
+    if replace:
+        for one in paths:
+            one.unlink(missing_ok=True)
+    one, other = write_new((paths[0], svg.getvalue()), (paths[1], png.getvalue()))
+    return one, other
 
 
 def legend(figure: Figure, axes: Sequence[Axes], *, columns: int) -> None:

@@ -7,6 +7,7 @@ stand there). ``stamp`` says which code made it. Durations go into a sidecar, no
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import platform
 import subprocess
@@ -19,7 +20,15 @@ import rfc8785
 
 from privacy.errors import CorruptMessageError, InvalidInputError
 
-__all__ = ["Record", "config_hash", "read_records", "stamp", "writable_folder", "write_json"]
+__all__ = [
+    "Record",
+    "config_hash",
+    "read_records",
+    "stamp",
+    "writable_folder",
+    "write_json",
+    "write_new",
+]
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -86,6 +95,31 @@ def write_json(path: Path, content: object) -> Path:
             f"Can't write {path}: {error.strerror}. Choose another folder with --out."
         ) from error
     return path
+
+
+def write_new(*files: tuple[Path, bytes]) -> tuple[Path, ...]:
+    """Write files that belong together; what is there already with other content stays.
+
+    The same content again is left alone under its name; other content gets the next number.
+    """
+    paths, contents = zip(*files, strict=True)
+    for number in itertools.count(1):
+        tail = "" if number == 1 else f"-{number}"
+        found = tuple(p.with_name(f"{p.stem}{tail}{p.suffix}") for p in paths)
+        there = [p.read_bytes() if p.exists() else None for p in found]
+        if all(old is None or old == new for old, new in zip(there, contents, strict=True)):
+            break
+    for target, content in zip(found, contents, strict=True):
+        partial = target.with_name(target.name + ".tmp")
+        try:
+            partial.write_bytes(content)
+            partial.replace(target)
+        except OSError as error:
+            partial.unlink(missing_ok=True)
+            raise InvalidInputError(
+                f"Can't write {target}: {error.strerror}. Choose another folder with --out."
+            ) from error
+    return found
 
 
 def writable_folder(path: Path) -> Path:

@@ -48,17 +48,28 @@ def interval(found: Mapping[str, Any], digits: int = 3) -> str:
     return f"{nearest(found['lower'], digits)} to {nearest(found['upper'], digits)}"
 
 
-def with_half_width(value: float, half: float, digits: int = 3) -> str:
-    """Return "0.118 ± 0.010": half of an interval's width after the sign."""
-    return f"{nearest(value, digits)} ± {nearest(half, digits)}"
+def with_half_width(
+    value: float, half: float, digits: int = 3, *, least: float = 0.0, most: float = 1.0
+) -> str:
+    """Return "0.118 (0.108 to 0.128)"; no interval leaves what the quantity can be.
+
+    Args:
+      value: The estimate.
+      half: Half of the interval's width, before it is cut at both ends.
+      digits: After the point.
+      least: The smallest value that there can be.
+      most: The largest; ``inf`` for times, bytes and losses.
+    """
+    ends = {"lower": max(least, value - half), "upper": min(most, value + half)}
+    return f"{nearest(value, digits)} ({interval(ends, digits)})"
 
 
-def mean(values: Sequence[float], digits: int = 3) -> str:
-    """The mean over repetitions, with half of Student's 95 % interval where there are several."""
+def mean(values: Sequence[float], digits: int = 3, *, most: float = 1.0) -> str:
+    """The mean over repetitions, with Student's 95 % interval within [0, most] if several."""
     found = float(np.mean(values))
     if len(values) < 2:
         return nearest(found, digits)
-    return with_half_width(found, student_half_width(np.array(values)), digits)
+    return with_half_width(found, student_half_width(np.array(values)), digits, most=most)
 
 
 def epsilon(value: float | None) -> str:

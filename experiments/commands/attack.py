@@ -93,6 +93,7 @@ class Attack:
     def run(self) -> int:
         """Run the federation's first round, attack it, score the attack, draw the picture."""
         import json
+        import tempfile
         import time
 
         import numpy as np
@@ -103,7 +104,7 @@ class Attack:
         from attacks.scoring import LEVELS, score
         from attacks.suite import make_attack
         from experiments.cohorts import load, resolve
-        from experiments.record import writable_folder
+        from experiments.record import writable_folder, write_new
 
         torch.set_num_threads(1)  # with more, small tensors only wait for each other
         attack = make_attack(
@@ -118,7 +119,9 @@ class Attack:
         found = attack.reconstruct(view, prior)
         seconds = time.perf_counter() - started
         scored = score(found, truth.features, prior, np.random.default_rng(self.seed))
-        picture = draw(found, truth.features, prior, out / f"{self.name}-{self.view}.png")
+        with tempfile.TemporaryDirectory(dir=out, prefix=".drawing-") as inner:
+            drawn = draw(found, truth.features, prior, Path(inner) / "drawn.png").read_bytes()
+        (picture,) = write_new((out / f"{self.name}-{self.view}.png", drawn))
         result: dict[str, Any] = {
             "attack": self.name,
             "view": self.view,

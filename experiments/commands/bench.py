@@ -45,7 +45,7 @@ class BenchFederation:
         from rich.table import Table
 
         from experiments.benchmarks.federation import measure
-        from experiments.record import writable_folder, write_json
+        from experiments.record import writable_folder, write_new
 
         folder = writable_folder(self.out)
         with Console(stderr=True).status("measuring") as status:
@@ -58,7 +58,8 @@ class BenchFederation:
                 pfl_python=self.pfl_python,
                 progress=status.update,
             )
-        write_json(folder / "federation.json", found.to_json())
+        content = json.dumps(found.to_json(), sort_keys=True, indent=1) + "\n"
+        (path,) = write_new((folder / "federation.json", content.encode()))
         if self.json:
             print(json.dumps(found.to_json()))
             return 0
@@ -78,6 +79,7 @@ class BenchFederation:
                 f"{other.name}, {other.size:,} hospitals: seconds", f"{other.seconds:.2f}{ratio}"
             )
         Console().print(table)
+        print(f"Written: {path}")
         return 0
 
 

@@ -44,7 +44,7 @@ class BenchAttacks:
         from rich.table import Table
 
         from experiments.benchmarks.attacks import measure
-        from experiments.record import writable_folder, write_json
+        from experiments.record import writable_folder, write_new
 
         folder = writable_folder(self.out)
         with Console(stderr=True).status("measuring") as status:
@@ -56,14 +56,15 @@ class BenchAttacks:
                 seed=self.seed,
                 progress=status.update,
             )
-        write_json(folder / "attacks.json", found.to_json())
+        content = json.dumps(found.to_json(), sort_keys=True, indent=1) + "\n"
+        (path,) = write_new((folder / "attacks.json", content.encode()))
         if self.json:
             print(json.dumps(found.to_json()))
             return 0
         table = Table(
             title=f"{self.restarts} restarts of {self.iterations} steps, one thread",
             caption="times faster than the loop over restarts; right: of all mixed features; "
-            "±: half of a 95 % interval over the batches",
+            "in brackets: a 95 % interval over the batches",
         )
         table.add_column("attack")
         for heading in ("batch", "seconds", "times faster", "right", "more than loop"):
@@ -72,7 +73,12 @@ class BenchAttacks:
             table.add_row(
                 row.name, str(row.size), f"{row.seconds:.3g}", f"{1 / row.ratio:.3g}",
                 f"{row.accuracy:.1%}",
-                f"{row.gain:+.1%}" + ("" if row.gain_half is None else f" ± {row.gain_half:.1%}"),
+                f"{row.gain:+.1%}" + _between(row.gain, row.gain_half),
             )  # fmt: skip
         Console().print(table)
+        print(f"Written: {path}")
         return 0
+
+
+def _between(gain: float, half: float | None) -> str:
+    return "" if half is None else f" ({gain - half:+.1%} to {gain + half:+.1%})"

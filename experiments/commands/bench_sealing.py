@@ -44,7 +44,7 @@ class BenchSealing:
         from experiments.benchmarks.sealing import draw, measure
         from experiments.benchmarks.tables import sealing_tables
         from experiments.figures import save
-        from experiments.record import writable_folder, write_json
+        from experiments.record import writable_folder, write_new
 
         writable_folder(self.out)
         at = 100_000 if 100_000 in self.sizes else max(self.sizes)
@@ -55,12 +55,13 @@ class BenchSealing:
             benchmark = measure(
                 points, peers=not self.ours, repeats=self.repeats, progress=status.update
             )
-        write_json(self.out / "sealing.json", benchmark.to_json())
+        content = json.dumps(benchmark.to_json(), sort_keys=True, indent=1) + "\n"
+        (path,) = write_new((self.out / "sealing.json", content.encode()))
         figures = save(draw(benchmark, self.hospitals[0]), self.out / "sealing")
         if self.json:
             print(json.dumps(benchmark.to_json(), indent=2))
         else:
             for table in sealing_tables(benchmark):
                 Console().print(table)
-            print(f"Figure: {figures[1]}")
+            print(f"Written: {path}, figure {figures[1]}")
         return 0

@@ -45,7 +45,7 @@ class Claims:
         from rich.table import Table
 
         from experiments import claims
-        from experiments.record import write_json
+        from experiments.record import write_new
 
         console = Console(stderr=self.json)
         found = claims.run(
@@ -57,8 +57,11 @@ class Claims:
             data_dir=self.data_dir,
             console=console,
         )
-        write_json(self.out / "claims.json", [asdict(f) for f in found])
-        (self.out / "claims.md").write_text(claims.markdown(found) + "\n", encoding="utf-8")
+        told = json.dumps([asdict(f) for f in found], sort_keys=True, indent=1)
+        paths = write_new(
+            (self.out / "claims.json", f"{told}\n".encode()),
+            (self.out / "claims.md", f"{claims.markdown(found)}\n".encode()),
+        )
         if self.json:
             print(json.dumps([asdict(f) for f in found], sort_keys=True))
             return 0
@@ -74,4 +77,5 @@ class Claims:
                 f.condition.en,
             )
         console.print(table)
+        console.print(f"Findings: {' and '.join(str(p) for p in paths)}.")
         return 0

@@ -102,9 +102,12 @@ class Report:
         from privacy.report import write_report
 
         trust = load_trust(self.trust) if self.trust else None
-        verdict, pages = write_report(self.path, trust=trust, out=self.out or self.path)
+        out = self.out or self.path
+        before = {p: p.read_bytes() for p in out.glob("report.*.html")} if out.is_dir() else {}
+        verdict, pages = write_report(self.path, trust=trust, out=out)
         for page in pages:
-            print(page)
+            changed = page in before and before[page] != page.read_bytes()
+            print(f"{page}{' (an earlier page of other content was replaced)' if changed else ''}")
         return verdict.status
 
 

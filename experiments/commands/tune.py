@@ -80,7 +80,7 @@ class Tune:
             best = record.metrics["scores"][0]
             record.write(folder)
             print(
-                f"{record.config['regime']} {record.config['model']}: AUC {best['auc']:.4f} ± "
-                f"{best['standard_error']:.4f} with {best['setting']}"
+                f"{record.config['regime']} {record.config['model']}: AUC {best['auc']:.4f} "
+                f"(standard error {best['standard_error']:.4f}) with {best['setting']}"
             )
         return 0

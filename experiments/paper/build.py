@@ -35,7 +35,7 @@ def build(root: Path) -> Path:
     write_json(paper / "numbers.json", found)
     draw(paper / "figures", records)
     if (measured := sealing.committed(paper)) is not None:
-        save(sealing.draw_committed(measured), paper / "figures" / "sealing")
+        save(sealing.draw_committed(measured), paper / "figures" / "sealing", replace=True)
     write_page(paper / "frontier.html", Points(records).records)
     fill(root, found)
     return compile_pdf(paper)

@@ -34,7 +34,7 @@ def draw(folder: Path, records: Sequence[Record]) -> None:
             groups[name] = (FIGURES[name].draw, [by_name[one] for one in wanted])
     for name, (figure_of, own) in groups.items():
         if own:
-            save(figure_of(own), folder / name)
+            save(figure_of(own), folder / name, replace=True)
 
 
 def draw_equivalent(records: Sequence[Record]) -> Figure:

@@ -3,6 +3,7 @@
 Each function takes all records and returns rows of text; where an experiment has no record, none.
 """
 
+import math
 import re
 from collections.abc import Sequence
 from dataclasses import asdict
@@ -87,7 +88,7 @@ def asynchrony(records: Sequence[Record]) -> list[dict[str, str]]:
             "seeds": str(found.seeds),
             "time": found.time,
             "kilobytes": found.kilobytes or "—",
-            "gap": mean(found.gaps, 4),
+            "gap": mean(found.gaps, 4, most=math.inf),
             "auc": mean(found.aucs),
             "pooled": nearest(float(np.mean(found.pooled))),
             "epsilon": up(max(found.epsilons), 2) if found.epsilons else "none",

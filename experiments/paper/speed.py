@@ -82,13 +82,14 @@ class Speed:
 
     def _search(self, size: int) -> dict[str, str]:
         ours, loop = self.attack("tableak", size), self.attack("tableak_loop", size)
-        half = "" if ours.gain_half is None else f" ± {nearest(ours.gain_half)}"
+        ends = [ours.gain + sign * (ours.gain_half or 0.0) for sign in (-1, 1)]
+        between = "" if ours.gain_half is None else f" ({signed(ends[0])} to {signed(ends[1])})"
         return {
             "size": str(size),
             "times": f"{1 / ours.ratio:.3g}",
             "right": nearest(ours.accuracy),
             "loop": nearest(loop.accuracy),
-            "gain": signed(ours.gain) + half,
+            "gain": signed(ours.gain) + between,
         }
 
 

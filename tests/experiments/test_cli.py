@@ -1,5 +1,6 @@
 """The command line: fast help, one paragraph and status 2 for a user's mistake."""
 
+import json
 import subprocess
 import sys
 import tomllib
@@ -98,3 +99,23 @@ def test_the_installed_command_answers() -> None:
     )
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_an_attack_never_overwrites_the_picture_of_another(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Another seed draws another batch: its picture gets a number, the first stays."""
+    found = []
+    for seed in (0, 0, 1):
+        status, out, _ = run(
+            "attack", "closed_form", "--seed", str(seed), "--out", str(tmp_path), "--json",
+            capsys=capsys,
+        )  # fmt: skip
+        assert status == 0
+        found.append(Path(json.loads(out)["picture"]).name)
+    assert found == [
+        "closed_form-server_plain.png",
+        "closed_form-server_plain.png",
+        "closed_form-server_plain-2.png",
+    ]
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(set(found))

@@ -2,14 +2,26 @@
 
 import hashlib
 import json
+import math
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.record import Record, config_hash, read_records, stamp, writable_folder, write_json
+from experiments.record import (
+    Record,
+    config_hash,
+    read_records,
+    stamp,
+    writable_folder,
+    write_json,
+    write_new,
+)
+from experiments.text import mean, with_half_width
 from privacy.errors import CorruptMessageError, InvalidInputError
+
+ROOT = Path(__file__).resolve().parents[2]
 
 configs = st.dictionaries(
     st.text(max_size=6),
@@ -70,3 +82,33 @@ def test_a_folder_that_cannot_be_written_is_told_at_once(tmp_path: Path) -> None
 def test_the_stamp_holds_no_clock() -> None:
     assert set(stamp()) == {"commit", "dirty", "lock_sha256", "python"}
     assert stamp() == stamp()
+
+
+def test_what_is_there_is_never_overwritten_by_other_content(tmp_path: Path) -> None:
+    """The same content keeps its name; other content gets the next number, partners together."""
+    one, two = tmp_path / "a.svg", tmp_path / "a.png"
+    assert write_new((one, b"1"), (two, b"1")) == (one, two)
+    assert write_new((one, b"1"), (two, b"1")) == (one, two)
+    again = write_new((one, b"1"), (two, b"2"))
+    assert [p.name for p in again] == ["a-2.svg", "a-2.png"]
+    assert [p.read_bytes() for p in (one, two, *again)] == [b"1", b"1", b"1", b"2"]
+    assert write_new((one, b"3"), (two, b"2"))[0].name == "a-3.svg"
+    assert len([*tmp_path.iterdir()]) == 6
+    with pytest.raises(InvalidInputError, match="Choose another folder"):
+        write_new((tmp_path / "nowhere" / "a", b"1"))
+
+
+@pytest.mark.parametrize("value", [0.0, 0.004, 0.5, 0.997, 1.0])
+@pytest.mark.parametrize("half", [0.0, 0.034, 2.0])
+def test_no_interval_leaves_what_a_rate_can_be(value: float, half: float) -> None:
+    told = with_half_width(value, half)
+    low, high = (float(end) for end in told.split("(")[1].rstrip(")").split(" to "))
+    assert 0.0 <= low <= round(value, 3) <= high <= 1.0
+    assert with_half_width(3.0, half, most=math.inf).startswith("3.000 (")
+    assert mean([0.98, 1.0, 1.0]).endswith(" to 1.000)")
+
+
+def test_nobody_prints_a_symmetric_interval() -> None:
+    """Near 0 and 1 it would leave what a rate can be; both ends are printed instead."""
+    for path in sorted((ROOT / "experiments").rglob("*.py")):
+        assert "±" not in path.read_text(encoding="utf-8"), path

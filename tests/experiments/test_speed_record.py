@@ -73,7 +73,7 @@ def test_what_was_written_is_read_and_told(tmp_path: Path) -> None:
         "steps": "1,500",
         "searches": [
             {"size": size, "times": "20", "right": "0.890", "loop": "0.900",
-             "gain": "−0.010 ± 0.020"}
+             "gain": "−0.010 (−0.030 to +0.010)"}
             for size in ("8", "32")
         ],
         "cascade": "20,000",
