@@ -32,7 +32,7 @@ from experiments.door import enter
 from privacy._foreign import printable
 from privacy.errors import InpatientError
 
-__all__ = ["COMMANDS", "main"]
+__all__ = ["COMMANDS", "main", "parsed"]
 
 
 @runtime_checkable
@@ -78,7 +78,7 @@ def _status(arguments: Sequence[str] | None) -> int:
     """Parse, check, run; everything that is caught is caught here."""
     try:
         try:
-            command = _parsed(arguments)
+            command = parsed(arguments)
             enter(command)
             status = command.run()
         except SystemExit as left:  # help, and what can't be parsed
@@ -107,7 +107,8 @@ def _status(arguments: Sequence[str] | None) -> int:
         return _say("there is not enough memory. Ask for less at a time, or fewer --jobs.")
 
 
-def _parsed(arguments: Sequence[str] | None) -> Command:
+def parsed(arguments: Sequence[str] | None) -> Command:
+    """Return the command that was typed; help and what is no command leave by ``SystemExit``."""
     arguments = sys.argv[1:] if arguments is None else arguments
     if list(arguments) == ["--version"]:
         print(f"inpatient {__version__}")

@@ -13,7 +13,7 @@ from typing import Any, Protocol, runtime_checkable
 from privacy._validate import natural
 from privacy.errors import InvalidInputError
 
-__all__ = ["Checked", "enter"]
+__all__ = ["Checked", "checked", "enter"]
 
 _LARGEST_SEED = 2**31 - 2**20  # a seed's neighbours are drawn from too, and some are 32 bits wide
 _MOST_JOBS = 1024  # each is a process
@@ -52,14 +52,23 @@ def enter(command: Any) -> None:
     Raises:
       InvalidInputError: The first thing that is wrong: value, rule and way out.
     """
+    for part in checked(command):
+        _check_folders(part)
+
+
+def checked(command: Any) -> list[Any]:
+    """Return the command and its action, whose numbers and names are right; touch no folder.
+
+    Raises:
+      InvalidInputError: The first thing that is wrong.
+    """
     parts = list(_parts(command))
     for part in parts:
         for name, value in _values(part):
             _check_number(name, value)
         if isinstance(part, Checked):
             part.check()
-    for part in parts:
-        _check_folders(part)
+    return parts
 
 
 def _parts(command: Any) -> Iterator[Any]:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,10 @@ import numpy as np
 import pytest
 
 from aggregation.sealing import Contribution, OpeningLog, Policy, Roster
-from experiments.cli import COMMANDS
-from experiments.cohorts import folds
+from experiments.cli import COMMANDS, parsed
+from experiments.cohorts import folds, load
+from experiments.door import checked
+from experiments.grid import quick_grid
 from experiments.logistic import Problem
 from experiments.paper.readme import BLOCKS, LANGUAGES, block, fill
 from experiments.training import Steps
@@ -158,3 +161,40 @@ OF_THE_DEMO = {
     "report/report.zh.html",
 }
 """What ``tests/experiments/test_demo.py`` finds in a demo's folder."""
+
+
+def named_commands() -> list[str]:
+    """Every whole command of the project in a code block of a README or of the docs."""
+    texts = [*TEXTS.values(), *(p.read_text(encoding="utf-8") for p in sorted(DOCS.glob("*.md")))]
+    blocks = [b for text in texts for b in re.findall(r"```[a-z]*\n(.*?)```", text, re.DOTALL)]
+    lines = [line.split("#")[0].strip() for b in blocks for line in b.splitlines()]
+    found = [line.removeprefix("$ ") for line in lines]
+    return sorted({line for line in found if line.startswith("inpatient ") and "..." not in line})
+
+
+@pytest.mark.parametrize("command", named_commands())
+def test_every_command_that_the_readmes_and_docs_name_is_one(command: str) -> None:
+    """It is parsed, its fields and names are checked; the folders it speaks of may be elsewhere."""
+    _, *arguments = shlex.split(command)
+    if arguments[-1] == "--help":
+        with pytest.raises(SystemExit) as left:
+            parsed(arguments)
+        assert left.value.code == 0
+        return
+    checked(parsed(arguments))
+
+
+def test_the_commands_are_found() -> None:
+    assert len(named_commands()) >= 12
+
+
+def test_what_the_readme_says_of_the_patients_is_so() -> None:
+    sizes = [len(patients) for patients in load("heart").hospitals.values()]
+    assert f"The patients are real: {sum(sizes)} of four hospitals" in EN
+    assert f"四家医院的 {sum(sizes)} 人" in ZH
+    assert len(sizes) == 4
+    assert f"the demo's {number(len(quick_grid()))} points" in EN
+
+
+def number(count: int) -> str:
+    return {10: "ten"}[count]

@@ -10,10 +10,12 @@ import pytest
 from rich.console import Console
 
 from aggregation.federation import Federation
-from experiments import demo, settings
+from experiments import demo, frontier, settings
 from experiments.cohorts import load
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust, verify
+from tests.experiments.test_grid_figures import made_up
+from tests.test_readme import OF_THE_DEMO
 
 QUIET = Console(file=io.StringIO())
 
@@ -115,3 +117,28 @@ def test_the_ledgers_say_what_was_run_on_whom_by_which_code(tmp_path: Path) -> N
             assert reading.context["model"] == "logistic, 19 parameters"
             assert reading.context["cohort"].startswith("heart")
             assert len(reading.context["commit"].split()[0]) == 40
+
+
+def test_the_demo_leaves_what_the_readmes_name_and_its_page_says_which_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """All of it but the points, whose records are made up here."""
+    records = []
+    for found in made_up(frontier.quick_grid()):
+        risks = {name: {**risk, "targets": 10} for name, risk in found.metrics["risks"].items()}
+        more = {"adversary": "server_sealed", "prior_success": 0.1, "risks": risks, "bound": 0.9}
+        records.append(dataclasses.replace(found, metrics={**found.metrics, **more}))
+    monkeypatch.setattr(frontier, "run", lambda *_, **__: records)
+    assert demo.run(tmp_path, seed=0, jobs=1, data_dir=None) == 0
+    for path in OF_THE_DEMO:
+        assert (tmp_path / path).exists(), path
+    said = " ".join(capsys.readouterr().out.split())
+    assert "who knows all other patients" in said and "What was found" in said
+    page = (tmp_path / "report" / "report.en.html").read_text(encoding="utf-8")
+    assert len(page.encode()) < 200_000
+    assert "920: cleveland 303" in page
+    same = page.split('id="attacks-same"')[1].split("</table>")[0]
+    assert same.count("<tr>") == 1 + 2  # a heading, a curious server, the informed adversary
+    assert "sealed sum, shared noise, all patients, logistic, ε = 1" in same
+    other = page.split('id="attacks-other"')[1].split("</table>")[0]
+    assert "the article&#39;s noise" in other
