@@ -499,3 +499,23 @@ def test_no_field_of_a_file_reaches_a_terminal_as_more_than_text(run: Run) -> No
         assert all(str(f).isprintable() for f in verify(out, trust=trust).findings)
     (out / "ledgers" / "evil\n\x1b[2K.jsonl").write_bytes(b"{}")
     assert all(str(f).isprintable() for f in verify(out, trust=trust).findings)
+
+
+# -- what is not covered, and said so ----------------------------------------------------------
+
+
+def test_noise_that_was_declared_and_never_drawn_is_not_seen(run: Run) -> None:
+    out, trust, _ = run
+    kept = sorted((out / "ledgers" / "north.payloads").iterdir())[0]
+    assert kept.read_bytes() == b"sealed north 0"  # no noise, no clipping, no patients
+    assert verify(out, trust=trust).ok
+
+
+def test_bytes_that_nobody_signed_for_are_not_seen(run: Run) -> None:
+    out, trust, keys = run
+    other = SigningKey.generate()  # a second ledger of north, under a key that nobody trusts
+    Ledger.create(
+        out / "elsewhere" / "north.jsonl", hospital="north", key=other, budget=Budget(9.0)
+    )
+    assert keys["north"].public == trust["north"]
+    assert verify(out, trust=trust).ok

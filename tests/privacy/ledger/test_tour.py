@@ -1,13 +1,14 @@
 """The auditor's tour says what the program does."""
 
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from privacy.ledger import save_trust
+from privacy.ledger import Budget, Ledger, Release, SigningKey, save_trust
 from tests.privacy.ledger.test_verify import run_federation
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -26,7 +27,7 @@ def inpatient(*arguments: str) -> tuple[int, str]:
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("run")
     trust, _ = run_federation(folder)
-    save_trust(folder / "keys.json", trust)
+    save_trust(folder / "keys.json", trust, trust.receivers)
     return folder
 
 
@@ -54,6 +55,28 @@ def test_the_verdict_and_a_tampered_copy(out: Path) -> None:
     line = "entry 2: its signature is not that of west's key"
     assert f"FAIL: ledgers/west.jsonl: {line}" in said
     assert line.replace("west", "va") in TOUR
+
+
+def test_a_ledger_that_was_removed(out: Path, tmp_path: Path) -> None:
+    shutil.copytree(out, tmp_path / "copy")
+    (tmp_path / "copy" / "ledgers" / "west.jsonl").unlink()
+    keys = str(out / "keys.json")
+    status, said = inpatient("ledger", "verify", str(tmp_path / "copy"), "--trust", keys)
+    assert status == 1
+    line = "FAIL: west: no ledger of west was given, and it belongs to the run"
+    assert line in said
+    assert line.replace("west", "va") in TOUR
+
+
+def test_a_ledger_is_shown_as_text_and_never_as_markup(tmp_path: Path) -> None:
+    key = SigningKey.generate()
+    path = tmp_path / "north.jsonl"
+    ledger = Ledger.create(path, hospital="north", key=key, budget=Budget(1.0))
+    ledger.spend(Release("[red]x[/red]", {"type": "NoOpDpEvent"}, reason="a constant"))
+    _, said = inpatient("ledger", "show", str(path))
+    assert "[red]x[/red]" in said
+    _, said = inpatient("ledger", "show", str(tmp_path / "a\nb\x1b[2K"))
+    assert "\x1b" not in said and len(said.strip().splitlines()) == 1
 
 
 def test_show_prove_report_and_export(out: Path, tmp_path: Path) -> None:
