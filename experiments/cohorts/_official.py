@@ -8,13 +8,13 @@ import csv
 import io
 import os
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from aggregation.data.encoding import Encoded, encode
 from aggregation.data.mapping import TableFile, read_mapping
-from aggregation.patients import Schema
+from aggregation.patients import Field, Schema
 from privacy.errors import InvalidInputError
 
 __all__ = ["Official", "encoded", "folder_of", "rows_of"]
@@ -118,14 +118,26 @@ def rows_of(
     return found
 
 
-def encoded(study: str, rows: Sequence[Mapping[str, str]]) -> tuple[Schema, Encoded]:
+def encoded(
+    study: str,
+    rows: Sequence[Mapping[str, str]],
+    change: Callable[[Field], Field | None] = lambda field: field,
+) -> tuple[Schema, Encoded]:
     """Encode rows by the ``STUDY.schema.toml`` and ``STUDY.table.toml`` that lie here.
+
+    Args:
+      study: Names the files.
+      rows: As text.
+      change: What becomes of each field; None: it is left out.
 
     Raises:
       InvalidInputError: Something is wrong with the rows.
     """
-    schema = Schema.from_toml(_HERE / f"{study}.schema.toml")
-    mapping: TableFile = read_mapping(_HERE / f"{study}.table.toml", schema)
+    whole = Schema.from_toml(_HERE / f"{study}.schema.toml")
+    mapping: TableFile = read_mapping(_HERE / f"{study}.table.toml", whole)
+    changed = (change(field) for field in whole.fields)
+    fields = tuple(field for field in changed if field is not None)
+    schema = Schema.of_fields(whole.outcome, fields, whole.score)
     batch = {name: [row[name] for row in rows] for name in mapping.needed(schema)}
     found = encode([batch], schema, mapping, study)
     if found.problems:

