@@ -354,3 +354,29 @@ def test_one_file_names_one_index() -> None:
         if host in (ROOT / name).read_text()
     }
     assert naming == {("experiments/environment.py", "download.pytorch.org")}
+
+
+def test_two_at_once_make_one_environment(root: Path, pypi: Index) -> None:
+    code = (
+        "from pathlib import Path\n"
+        "from experiments.environment import Environment, set_up\n"
+        "set_up(Environment('.venv', 'requirements.lock', torch=False, project=False), "
+        f"Path({str(root)!r}), {{}})"
+    )
+    start = partial(
+        subprocess.Popen, [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, text=True
+    )
+    pypi.hangs_at = ".whl"
+    first = start()
+    while not any(".whl" in path for path in pypi.asked):
+        assert first.poll() is None
+        time.sleep(0.05)
+    second = start()
+    assert second.stdout is not None
+    waiting = second.stdout.readline()
+    pypi.released.set()
+    said = [one.communicate(timeout=120)[0] for one in (first, second)]
+    assert [first.returncode, second.returncode] == [0, 0]
+    assert "Another set-up is at work here" in waiting
+    assert "is ready" in said[0] and "is ready" not in said[1]
+    assert installed(root) == {"numpy": "1.0"}
