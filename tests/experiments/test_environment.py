@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 import time
+import venv
 import zipfile
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -270,12 +271,15 @@ def test_without_a_network_it_says_so_and_what_stands_stays(
 def test_a_wheel_that_is_not_the_locked_one_is_refused(
     root: Path, pypi: Index, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    wheel(pypi.folder, "numpy", "1.0", requires=("nvidia",))
     audit = Environment(".venv", "requirements.lock", torch=False, project=False)
+    set_up(audit, root, {})
+    wheel(pypi.folder, "numpy", "1.1")
+    (root / "requirements.lock").write_text("numpy==1.1 --hash=sha256:" + "0" * 64 + "\n")
     with pytest.raises(SystemExit, match=r"could not finish `pip install .*--require-hashes"):
         set_up(audit, root, {})
     assert "DO NOT MATCH THE HASHES" in capfd.readouterr().err
-    assert installed(root) == {}
+    assert installed(root) == {"numpy": "1.0"}
+    assert module.Mark.read(root / ".venv" / ".ready") is None  # begun, so made anew next time
 
 
 def test_a_killed_run_is_not_taken_for_a_finished_one(root: Path, pypi: Index) -> None:
@@ -297,6 +301,28 @@ def test_a_killed_run_is_not_taken_for_a_finished_one(root: Path, pypi: Index) -
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
     assert installed(root) == {"numpy": "1.0", "inpatient": "1.0"}
     assert not leftover.exists()
+
+
+def test_a_finished_environment_that_broke_and_is_interrupted_is_not_taken_for_finished(
+    root: Path, pypi: Index, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its Python went away with an upgrade; the run that makes it anew is interrupted."""
+    audit = Environment(".venv", "requirements.lock", torch=False, project=False)
+    python = root / ".venv" / "bin" / "python"
+    set_up(audit, root, {})
+    python.unlink()
+
+    def interrupted(folder: Path, **options: bool) -> None:
+        python.parent.mkdir()
+        python.symlink_to(sys.executable)
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(venv, "create", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            set_up(audit, root, {})
+    set_up(audit, root, {})
+    assert installed(root) == {"numpy": "1.0"}
 
 
 def test_somebody_elses_folder_is_left_alone(root: Path) -> None:
