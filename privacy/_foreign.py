@@ -97,7 +97,7 @@ def within_depth(content: bytes, value: Any) -> bool:
     if content.count(b"{") + content.count(b"[") <= DEPTH:
         return True
     level = [value]
-    for _ in range(DEPTH + 1):
+    for _ in range(DEPTH):
         inner: list[Any] = []
         for item in level:
             if isinstance(item, Mapping):

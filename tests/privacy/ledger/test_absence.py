@@ -11,7 +11,16 @@ from typing import Any
 import pytest
 
 from privacy.errors import RefusedError
-from privacy.ledger import Budget, Head, Ledger, Manifest, Planned, Release, SigningKey
+from privacy.ledger import (
+    Budget,
+    Head,
+    Ledger,
+    Manifest,
+    Planned,
+    Release,
+    SigningKey,
+    Verdict,
+)
 from privacy.ledger.accountant import RenyiOnly
 from privacy.ledger.audit.manifest import Outbound, Receipt, Received, Sent
 from privacy.ledger.log.keys import Trust
@@ -192,6 +201,9 @@ def resigned(run: Run, *rows: Outbound, drop: int | None = None) -> None:
     changed.save(out / "manifest.json")
 
 
+STRANGE = Head.sign(SigningKey.generate(), "north", "ab" * 32, 3, "cd" * 32)
+
+
 def first_of_north(run: Run) -> Outbound:
     return Manifest.load(run[0] / "manifest.json").messages[0]
 
@@ -200,6 +212,9 @@ def first_of_north(run: Run) -> Outbound:
     ("change", "reason"),
     [
         ({"digest": "ab" * 32, "bytes": 104}, "(update, round 0, 104 bytes) is not accounted for"),
+        ({"bytes": 15}, "(update, round 0, 15 bytes) is not accounted for"),
+        ({"head": STRANGE}, "a ledger head that its key did not sign"),
+        ({"head": replace(STRANGE, hospital="south")}, "a ledger head of 'south'"),
         ({"other": {"mean_age": 15}}, "'mean_age' (15 bytes) in clear"),
         ({"head": None, "clear": {"ledger_head": "ab" * 32}}, "'ledger_head'"),
         ({"clear": {"hospital": "south"}}, "'hospital'"),
@@ -397,6 +412,85 @@ def test_a_hospital_that_declares_less_than_its_plan_says_is_contradicted(run: R
     assert any(told in line for line in failures(verdict))
     assert verdict.blames("north")
     assert not verdict.blames("south") and not verdict.blames("west")
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"context": {"run": "r", "plan": "cd" * 32}}, "what plan it follows"),
+        ({"others": {}}, None),
+    ],
+)
+def test_a_hospital_that_follows_another_plan_is_contradicted(
+    run: Run, change: dict[str, Any], reason: str | None
+) -> None:
+    out, trust, keys = run
+    path = out / "ledgers" / "north.jsonl"
+    path.write_bytes(b"".join(lines_of(path)[:2]))
+    forge(path, keys["north"], 1, **change)
+    verdict = verify(out, trust=trust)
+    assert verdict.blames("north")  # its ledger is not the one that was counter-signed
+    if reason:
+        assert any(reason in line for line in failures(verdict))
+    assert not verdict.blames("south") and not verdict.blames("west")
+
+
+def planned(folder: Path, *declared: dict[str, Any]) -> Verdict:
+    """Two hospitals, not closed, each of which declares what is said."""
+    keys = {name: SigningKey.generate() for name in ("north", "south")}
+    trust = {name: key.public for name, key in keys.items()}
+    paths = [folder / f"{name}.jsonl" for name in keys]
+    for path, (name, key), plans in zip(paths, keys.items(), declared, strict=True):
+        ledger = Ledger.create(
+            path, hospital=name, key=key, budget=Budget(9.0), accountant=RenyiOnly()
+        )
+        for plan in plans["plans"]:
+            steps = [Planned("update", STEP, 3)]
+            ledger.declare(steps, context={"run": "r", "plan": plan}, others=plans["others"])
+    return verify(*paths, trust=trust)
+
+
+def test_a_plan_that_nobody_else_confirms_fails_the_run(tmp_path: Path) -> None:
+    own = Schedule("patient", (Planned("update", STEP, 3),)).digest
+    fine = {"plans": ["ab" * 32], "others": {"north": own, "south": own}}
+    silent = fine | {"others": {}}
+    for number, (north, south, told) in enumerate(
+        [
+            (fine, fine, ""),
+            (silent, fine, "no other hospital says what the plan has south release"),
+            (fine | {"plans": ["cd" * 32]}, fine, "what plan it follows"),
+            (fine | {"others": {"south": "0" * 64}}, fine, "what the plan has it release"),
+        ]
+    ):
+        (tmp_path / str(number)).mkdir()
+        verdict = planned(tmp_path / str(number), north, south)
+        found = failures(verdict)
+        assert any(told in line for line in found) if told else not found
+        assert not verdict.blames("north") and not verdict.blames("south")  # one against one
+
+
+def test_a_trusted_hospital_that_nobody_names_needs_its_ledger_too(tmp_path: Path) -> None:
+    key = SigningKey.generate()
+    Ledger.create(tmp_path / "north.jsonl", hospital="north", key=key, budget=Budget(1.0))
+    trust = {"north": key.public, "south": SigningKey.generate().public}
+    assert any("no ledger of south" in f for f in failures(verify(tmp_path, trust=trust)))
+
+
+def test_what_a_ledger_says_of_itself_needs_its_own_signature(run: Run) -> None:
+    out, trust, keys = run
+    path = out / "ledgers" / "north.jsonl"
+    kept = path.read_bytes()
+    own = json.loads(lines_of(out / "ledgers" / "south.jsonl")[-1])["body"]["content"]["head"]
+    for kind, content in (
+        ("countersigned", {"head": STRANGE.to_json(), "signatures": {"south": "0" * 128}}),
+        ("countersigned", {"head": own, "signatures": {"south": "0" * 128}}),
+        ("witness", {"head": STRANGE.to_json()}),
+    ):
+        append(path, keys["north"], kind, content)
+        verdict = verify(out, trust=trust)
+        assert verdict.blames("north")
+        assert not verdict.blames("south") and not verdict.blames("west")
+        path.write_bytes(kept)
 
 
 def test_a_hospital_that_slanders_another_blames_itself(run: Run) -> None:
