@@ -106,11 +106,12 @@ def _check_number(name: str, value: Any) -> None:
 def _check_folders(part: Any) -> None:
     from experiments.record import writable_folder
 
-    data_dir = getattr(part, "data_dir", None)
-    if data_dir is not None:
-        from experiments.cohorts import load
+    if hasattr(part, "data_dir"):
+        from experiments.cohorts import load, resolve
 
-        load("heart", data_dir)  # milliseconds; a file that lacks or is wrong is named
+        name, place = resolve(getattr(part, "cohort", "") or "heart", part.data_dir)
+        if place is not None:  # what is packaged is there
+            load(name, place)  # a file that is missing or wrong is named
     out = getattr(part, "out", None)
     if isinstance(out, Path) and not getattr(part, "READS_OUT", False):
         writable_folder(out)

@@ -177,10 +177,10 @@ class Mark:
         """Return what the environment would be made from now."""
         digest = hashlib.sha256((root / environment.lock).read_bytes())
         if environment.project:
-            said = tomllib.loads((root / "pyproject.toml").read_text())
+            said = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
             told = (said.get("build-system"), said["project"], said["tool"].get("setuptools"))
             digest.update(json.dumps(told, sort_keys=True).encode())
-        wanted = (root / "torch.txt").read_text().strip().removeprefix("torch==")
+        wanted = (root / "torch.txt").read_text(encoding="utf-8").strip().removeprefix("torch==")
         return cls(
             folder=str(root / environment.folder),
             python="{}.{}".format(*sys.version_info),
@@ -193,13 +193,13 @@ class Mark:
     def read(cls, path: Path) -> "Mark | None":
         """Read what a run left; None if it did not finish."""
         try:
-            return cls(**json.loads(path.read_text()))
+            return cls(**json.loads(path.read_text(encoding="utf-8")))
         except (ValueError, TypeError):
             return None
 
     def write(self, path: Path) -> None:
         """Say that the environment is finished."""
-        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n")
+        path.write_text(json.dumps(dataclasses.asdict(self), indent=1) + "\n", encoding="utf-8")
 
 
 def set_up(environment: Environment, root: Path, environ: Mapping[str, str]) -> None:
@@ -234,7 +234,7 @@ def set_up(environment: Environment, root: Path, environ: Mapping[str, str]) -> 
         started, pip = time.monotonic(), Pip(python)
         kept = made is not None and dataclasses.replace(made, files=wanted.files) == wanted
         if not kept:
-            mark.write_text("unfinished\n")
+            mark.write_text("unfinished\n", encoding="utf-8")
             _make_venv(folder, spare=mark)
         if not pip.versions(_ANCHOR):
             raise SystemExit(
@@ -244,7 +244,7 @@ def set_up(environment: Environment, root: Path, environ: Mapping[str, str]) -> 
         road = None
         if environment.torch and not kept:
             road = torch_road(wanted.torch, pip.versions, environ, Machine.this())
-        mark.write_text("unfinished\n")
+        mark.write_text("unfinished\n", encoding="utf-8")
         if road:
             print(road.told, flush=True)
             pip.run("install", *road.arguments, quiet=not sys.stdout.isatty())

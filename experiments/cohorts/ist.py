@@ -115,7 +115,7 @@ def _check(rows: Sequence[Row], path: Path) -> None:
     """Refuse another table, naming the hospitals whose rows differ."""
     if _digest(rows) == _SHA256:
         return
-    known = dict(line.split() for line in _BY_HOSPITAL.read_text().splitlines())
+    known = dict(line.split() for line in _BY_HOSPITAL.read_text(encoding="utf-8").splitlines())
     by_hospital = defaultdict(list)
     for row in rows:
         by_hospital[row["HOSPNUM"]].append(row)

@@ -20,6 +20,8 @@ ROOT = Path(__file__).resolve().parents[2]
 NEEDED = {  # what a command can't do without
     "account": ("--noise-multiplier", "1"),
     "attack": ("closed_form",),
+    "cohort check": ("nowhere",),
+    "cohort init": ("nowhere",),
     "ledger verify": ("nowhere",),
     "ledger show": ("nowhere",),
     "ledger prove": ("nowhere",),
@@ -33,7 +35,7 @@ def leaves() -> Iterator[tuple[str, Any]]:
     commands: dict[str, Any] = dict(COMMANDS)
     for name, kind in commands.items():
         hints = get_type_hints(kind, include_extras=True)
-        actions = [hints[f.name] for f in fields(kind) if f.name in ("action", "what")]
+        actions = [hints[f.name] for f in fields(kind) if f.name in ("action", "what", "command")]
         parts = get_args(get_args(actions[0])[0]) if actions else ()
         named = [(get_args(part)[0], get_args(part)[1].name) for part in parts]
         yield from ((f"{name} {label}", part) for part, label in named) if named else [(name, kind)]
@@ -128,8 +130,9 @@ def test_bad_input_is_refused_at_the_door(
 
 
 def test_every_field_of_every_command_is_tried_or_known_to_have_no_wrong_value() -> None:
-    free = {"json", "quick", "ours", "paced", "scaling", "registry", "know_labels"}
+    free = {"json", "quick", "ours", "paced", "scaling", "registry", "know_labels", "unseen"}
     elsewhere = {"paths", "path", "query", "what", "name", "hospital", "pfl_python", "epsilons"}
+    elsewhere |= {"file", "table"}
     asked = {field.name for kind in LEAVES.values() for field in fields(kind)}
     assert asked - set(BAD) - free - elsewhere - {"since", "size"} == set()
 
