@@ -179,6 +179,18 @@ def test_a_crowd_is_tried_as_large_as_was_asked_for() -> None:
     assert check_mechanism(from_500, claim, dim=3, crowd=400) == []
 
 
+def test_what_a_run_leaves_behind_is_found_at_the_end() -> None:
+    most = 0
+
+    def run(rows: Rows, source: NoiseSource) -> list[NDArray[Any]]:
+        nonlocal most
+        most = max(most, len(rows))
+        return [clip(rows, clip_norm=1.0).sum() + (most > 20) + source.gaussian(2.0, rows.shape[1])]
+
+    (found,) = check_mechanism(run, dp.GaussianDpEvent(2.0), dim=3)
+    assert found.check == "control" and "later" in found.message
+
+
 def test_findings_are_the_same_each_time() -> None:
     for mutant in MUTANTS[:3]:
         first, again = (check_mechanism(mutant.run, mutant.claim, dim=5) for _ in range(2))

@@ -12,6 +12,7 @@ from privacy.errors import InvalidInputError
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 from privacy.testing import check_source
 from privacy.testing.plugin import FalseAlarms
+from privacy.testing.sources import _two_sided
 
 
 def test_the_operating_system_passes(false_alarms: FalseAlarms) -> None:
@@ -26,6 +27,11 @@ def test_right_sources_are_flagged_no_more_often_than_said() -> None:
     )
     assert flagged <= stats.binom.isf(1e-6, runs, level)
     assert flagged > 0  # the level is used, not thrown away
+
+
+def test_both_tails_of_the_variance_count() -> None:
+    for tail in (0.005, 0.995):
+        assert _two_sided(float(stats.chi2.ppf(tail, 100)), 100) == pytest.approx(0.01)
 
 
 def wrong(kind: str, change: Callable[..., Any]) -> NoiseSource:
@@ -67,6 +73,7 @@ CASES: list[tuple[str, str, Callable[..., Any]]] = [
     ("skellam", "even only", lambda r, s, n: r(s / 4, n) * 2),
     ("gaussian", "32 bits", lambda r, s, n: r(s, n).astype(np.float32).astype(np.float64)),
     ("gaussian", "uniform", lambda r, s, n: (np.arange(n) / n - 0.5) * s * 12**0.5),
+    ("gaussian", "one NaN", lambda r, s, n: np.where(np.arange(n) == 7, np.nan, r(s, n))),
     ("gaussian", "NaN", lambda r, s, n: r(s, n) * np.nan),
     ("poisson_sample", "too few", lambda r, p, n: r(p * 0.93, n)),
     ("poisson_sample", "too many", lambda r, p, n: r(min(1.0, p * 1.07), n)),
