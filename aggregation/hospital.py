@@ -206,5 +206,11 @@ class Hospital:
         event = self._course.event(self.name, weight)
         protects = self._source.protects
         return releases(
-            self.plan, self.name, event, round_=round_, weight=weight, protects=protects
+            self.plan,
+            self.name,
+            event,
+            round_=round_,
+            weight=weight,
+            protects=protects,
+            declared=self._course.uploads(self.name) is not None,
         )

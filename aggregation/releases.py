@@ -92,7 +92,14 @@ def run_event(plan: Plan, hospital: str) -> DpEvent:
 
 
 def releases(
-    plan: Plan, hospital: str, event: DpEvent, *, round_: int, weight: float, protects: bool
+    plan: Plan,
+    hospital: str,
+    event: DpEvent,
+    *,
+    round_: int,
+    weight: float,
+    protects: bool,
+    declared: bool = True,
 ) -> list[Release]:
     """Return what a hospital asks its ledger for before it reads a patient: one a release.
 
@@ -103,6 +110,7 @@ def releases(
       round_: Version of the model that is answered.
       weight: Of the update, before the noise.
       protects: Whether the noise is the operating system's.
+      declared: Whether ``declare`` entered the plan; what was not declared is counted by itself.
     """
     radius = plan.radius_of(weight)
     clip_norm = plan.clip_norm if radius == plan.radius else plan.step * radius
@@ -124,7 +132,8 @@ def releases(
             actual_sampler=sampler,
             noise_source=cast(NoiseSource, source),
             reason=unprotected if isinstance(event, NonPrivateDpEvent) else "",
-            details={"plan": plan.digest},
+            details={} if declared else {"plan": plan.digest},
+            plan=plan.digest if declared else None,
         )
         for kind, event, clip_norm in parts
     ]
@@ -134,7 +143,7 @@ def schedule(plan: Plan, asked: list[Release], *, repeats: int) -> Schedule:
     """Return what a plan has a hospital release: ``repeats`` rounds of such releases."""
     steps = tuple(Planned(release.kind, release.event) for release in asked)
     context = {"run": plan.run, "plan": plan.digest}
-    return Schedule(cast(Unit, plan.unit), steps, repeats, context)
+    return Schedule(cast(Unit, plan.unit), steps, repeats, context, plan=plan.digest)
 
 
 def overseen(plan: Plan, hospital: str) -> tuple[str, ...]:
@@ -156,9 +165,16 @@ def declare(ledger: Ledger, own: Schedule, others: Mapping[str, str]) -> None:
       others: ``Schedule.digest`` of what the plan has others release, as this hospital derives it:
         a hospital that declares less than its plan says is contradicted by them.
 
+    A ledger that holds the plan already, as after a restart, is left as it is.
+
     Raises:
       BudgetExceededError: Together they pass the budget; nothing was read.
     """
     ledger.declare(
-        own.schedule, repeats=own.repeats, unit=own.unit, context=own.context, others=others
+        own.schedule,
+        repeats=own.repeats,
+        unit=own.unit,
+        context=own.context,
+        others=others,
+        plan=own.plan,
     )

@@ -7,6 +7,7 @@ it and exits with status 2; nothing half-written is left behind.
 __all__ = [
     "BudgetExceededError",
     "CorruptMessageError",
+    "CostlierPlanWarning",
     "IncompleteSweepError",
     "InpatientError",
     "InvalidInputError",
@@ -40,6 +41,10 @@ class BudgetExceededError(RefusedError):
         self.spent = spent
         self.asked = asked
         self.allowed = allowed
+
+
+class CostlierPlanWarning(UserWarning):
+    """A plan was granted, and would have cost less if it had been declared before any release."""
 
 
 class CorruptMessageError(InpatientError):

@@ -4,11 +4,14 @@ The ledger stores events, never just epsilon. The accountant is called once a pl
 release, and equal questions are answered from memory.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Protocol, runtime_checkable
 
+from privacy._foreign import printable
+from privacy.errors import InpatientError, RefusedError
 from privacy.ledger.forms import SENTENCE, Form, number, ruled, text
 from privacy.ledger.log.canonical import decode, encode
 from privacy.ledger.renyi import delta_at, epsilon_of, renyi
@@ -19,6 +22,7 @@ __all__ = [
     "Assessor",
     "Certified",
     "Cost",
+    "Guarded",
     "RenyiOnly",
     "composed",
     "event_json",
@@ -112,6 +116,52 @@ class RenyiOnly:
     def success(self, event: Mapping[str, Any], prior: float, budget: Budget) -> float | None:
         """None: it has no bound on reconstruction."""
         return None
+
+
+class Guarded:
+    """An accountant whose every failure is an ``InpatientError``, and whose every answer a bound.
+
+    The ledger asks through it: whatever an accountant raises or returns becomes a refusal, which is
+    recorded, and nothing is spent.
+    """
+
+    def __init__(self, accountant: Accountant) -> None:
+        self.accountant = accountant
+
+    def epsilon(self, event: Mapping[str, Any], budget: Budget) -> Cost:
+        """Its answer.
+
+        Raises:
+          InpatientError: It has none.
+        """
+        with _in_words():
+            found = self.accountant.epsilon(event, budget)
+            if not 0 <= found.lower <= found.upper:
+                raise RefusedError(f"it answered with epsilon in [{found.lower}, {found.upper}]")
+        return found
+
+    def divergence(self, event: Mapping[str, Any], order: int, budget: Budget) -> float:
+        """Its answer.
+
+        Raises:
+          InpatientError: It has none.
+        """
+        with _in_words():
+            found = float(self.accountant.divergence(event, order, budget))
+            if not found >= 0:
+                raise RefusedError(f"it answered with a divergence of {found}")
+        return found
+
+
+@contextmanager
+def _in_words() -> Iterator[None]:
+    try:
+        yield
+    except InpatientError:
+        raise
+    except Exception as error:  # whatever it is, a refusal has to be recorded
+        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise RefusedError(f"it failed with {printable(told[:200])}") from error
 
 
 def event_json(event: DpEvent) -> dict[str, Any]:

@@ -14,10 +14,10 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from privacy.errors import InvalidInputError
 from privacy.ledger.accountant import Cost
 from privacy.ledger.forms import (
     NAME,
+    SENTENCE,
     Form,
     Rule,
     facts,
@@ -59,18 +59,25 @@ class Allowed(Budget):
 
 @dataclass(frozen=True)
 class Opening(Form):
-    """Who keeps a ledger, its budgets, and who may counter-sign it."""
+    """Who keeps a ledger, its budget, and who may counter-sign it.
+
+    One budget: what is released for one unit also tells about every other, and would go uncounted
+    there.
+    """
 
     public_key: str = ruled(_DIGEST)
-    budgets: tuple[Allowed, ...] = ruled(listed(form(Allowed), least=1, most=2))
+    budgets: tuple[Allowed, ...] = ruled(listed(form(Allowed), least=1, most=1))
     enrolled: Mapping[str, str] = ruled(mapping(name(), _DIGEST, most=MOST_HOSPITALS))
     context: Mapping[str, Any] = ruled(facts())
 
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        units = [allowed.unit for allowed in self.budgets]
-        if len(set(units)) < len(units):
-            raise InvalidInputError(f"Expected at most one budget for each unit, got {units}.")
+
+@dataclass(frozen=True)
+class Abandoned(Form):
+    """A plan whose places left are forfeited."""
+
+    unit: str = ruled(one_of("patient", "hospital"))
+    plan: str = ruled(_DIGEST)
+    reason: str = ruled(text(SENTENCE))
 
 
 @dataclass(frozen=True)
@@ -125,9 +132,8 @@ class Free(Form):
 
 @dataclass(frozen=True)
 class Placed(Form):
-    """``planned``: a place in a schedule."""
+    """``planned``: a place in the plan that the release names."""
 
-    plan: int = ruled(whole(0, MOST_ENTRIES))
     position: int = ruled(whole(0, 2**53))
 
 
@@ -149,6 +155,7 @@ class Fixed(Form):
 
 _RELEASES = {"public": Free, "unlimited": Free, "planned": Placed, "adaptive": Added}
 _PLANS = {"unlimited": Free, "adaptive": Added, "fixed schedule": Fixed}
+_ABANDONED = _PLANS | {"kept": Free}
 
 
 def _granted(what: type[Form], grants: Mapping[str, type[Form]], content: Any) -> dict[str, Any]:
@@ -177,9 +184,14 @@ class _Over(Form):
 class _Refused(Form):
     """A request that was refused; nothing was read."""
 
-    what: str = ruled(one_of("release", "plan"))
+    what: str = ruled(one_of("release", "plan", "abandonment"))
     request: Mapping[str, Any] = ruled(Rule(lambda _, value: value))
     why: str = ruled(text(4000))
+
+
+_REQUESTS: Mapping[str, type[Form]] = MappingProxyType(
+    {"release": Release, "plan": Schedule, "abandonment": Abandoned}
+)
 
 
 def _refusal(content: Any) -> dict[str, Any]:
@@ -187,7 +199,7 @@ def _refusal(content: Any) -> dict[str, Any]:
         refuse("content", content, "an object")
     over = {name: value for name, value in content.items() if name in ("spent", "asked")}
     refused = _Refused.from_json({n: v for n, v in content.items() if n not in over})
-    kind = Release if refused.what == "release" else Schedule
+    kind = _REQUESTS[refused.what]
     told = refused.to_json() | {"request": kind.from_json(refused.request).to_json()}
     return told | (_Over.from_json(over).to_json() if over else {})
 
@@ -215,6 +227,8 @@ def checked(kind: str, content: Any) -> dict[str, Any]:
             return _granted(Schedule, _PLANS, content)
         case "release":
             return _granted(Release, _RELEASES, content)
+        case "abandoned":
+            return _granted(Abandoned, _ABANDONED, content)
         case "refusal":
             return _refusal(content)
     return _FORMS[kind].from_json(content).to_json()

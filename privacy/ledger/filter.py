@@ -7,6 +7,16 @@ Two rules, and every entry says by which it was let through:
 - *adaptive*: everything else. Rényi divergences at one preset order add up, the plans counted in
   full, and stop where the budget's epsilon would no longer follow (``privacy.ledger.renyi``).
 
+A release belongs to the plan whose digest it names, or to none. A plan may be abandoned: the places
+that are left are forfeited, and what they would have cost is freed where that is sound:
+
+- nothing was released yet: the choice depends on no patient, and the plan is as if never declared;
+- something was released: the choice may depend on it, so that from then on all is counted by Rényi
+  divergence, of the abandoned plan what was made of it. This holds for every course that things
+  could have taken only if, counted so, the plans *in full* are within the budget. Where they are
+  not, the course on which nothing is abandoned is covered by another proof; each of the two leaves
+  delta, together up to twice as much; so nothing is freed.
+
 The state changes through ``apply`` alone, and ``apply`` reads nothing but the entry: what a crash
 or a reload replays is what was lived through.
 """
@@ -18,11 +28,14 @@ from typing import Any
 
 from privacy.errors import CorruptMessageError, InpatientError
 from privacy.ledger.accountant import Accountant, Cost, composed
-from privacy.ledger.log.canonical import encode, from_number, to_number
+from privacy.ledger.log.canonical import from_number, to_number
+from privacy.ledger.plans import DeclaredPlan, Fate, Part
 from privacy.ledger.renyi import best_order, epsilon_at
 from privacy.ledger.requests import Budget
 
 __all__ = ["Decision", "Filter"]
+
+_ROUNDING = 1e-14
 
 
 @dataclass(frozen=True)
@@ -45,48 +58,21 @@ class Decision:
 
 
 @dataclass
-class _Plan:
-    """A declared schedule and how far it has been walked."""
-
-    steps: tuple[tuple[bytes, int], ...]
-    repeats: int
-    position: int = 0
-
-    @property
-    def cycle(self) -> int:
-        return sum(count for _, count in self.steps)
-
-    @property
-    def size(self) -> int:
-        return self.cycle * self.repeats
-
-    def find(self, key: bytes) -> int | None:
-        """First position not yet passed where such a release is planned."""
-        start = self.position // self.cycle
-        for lap in (start, start + 1):
-            place = lap * self.cycle
-            for step, count in self.steps:
-                first = max(place, self.position)
-                if step == key and first < place + count and first < self.size:
-                    return first
-                place += count
-        return None
-
-
-@dataclass
 class Filter:
     """State of one budget.
 
     Guarantees (tests in ``tests/privacy/ledger/test_filter.py``):
       - what is granted never proves an epsilon above the budget, by the rule that the entry names;
       - replaying the entries gives the state that deciding gave;
-      - a refusal changes nothing; nothing lowers what is spent.
+      - a refusal changes nothing; nothing lowers what is spent, but that a plan is abandoned lowers
+        what is set aside for releases that were not made;
+      - whatever sequence of plans, releases and abandonments is granted, for any choice of each
+        after seeing all before, the releases together keep the budget.
     """
 
     budget: Budget
     order: int
-    plans: list[_Plan] = field(default_factory=list)
-    planned: list[tuple[Mapping[str, Any], int]] = field(default_factory=list)
+    plans: list[DeclaredPlan] = field(default_factory=list)
     interval: Cost | None = None
     divergence: float = 0.0
     releases: int = 0
@@ -107,12 +93,8 @@ class Filter:
             return Decision(True, {"filter": "unlimited"})
         parts = [(step["event"], step["count"] * repeats) for step in schedule]
         try:
-            if self.releases or self.adaptive:
-                cost = math.fsum(
-                    count * accountant.divergence(event, self.order, self.budget)
-                    for event, count in parts
-                )
-                return self._add(cost, accountant)
+            if self.late:
+                return self._add(self._sum(parts, accountant), accountant)
             interval = accountant.epsilon(composed([*self.planned, *parts]), self.budget)
         except InpatientError as error:
             return Decision(False, {}, f"the accountant can't tell its cost: {error}")
@@ -121,15 +103,23 @@ class Filter:
             return Decision(False, {}, self._passes(interval.upper), spent, interval.upper)
         return Decision(True, {"filter": "fixed schedule", "interval": interval.to_json()})
 
-    def release(self, kind: str, event: Mapping[str, Any], accountant: Accountant) -> Decision:
-        """Decide on one release."""
+    def release(
+        self,
+        kind: str,
+        event: Mapping[str, Any],
+        accountant: Accountant,
+        *,
+        plan: str | None = None,
+    ) -> Decision:
+        """Decide on one release that belongs to the plan of that digest, or to none."""
         if event["type"] == "NoOpDpEvent":
             return Decision(True, {"filter": "public"})
-        key = _key(kind, event)
-        for number, plan in enumerate(self.plans):
-            position = plan.find(key)
-            if position is not None:
-                return Decision(True, {"filter": "planned", "plan": number, "position": position})
+        own = self.find(plan)
+        if own is not None and own.fate is not Fate.STANDING:
+            return Decision(False, {}, f"its plan {own.digest[:12]} was abandoned")
+        position = None if own is None else own.find(kind, event)
+        if position is not None:
+            return Decision(True, {"filter": "planned", "position": position})
         if not self.budget.limited:
             return Decision(True, {"filter": "unlimited"})
         try:
@@ -137,25 +127,54 @@ class Filter:
         except InpatientError as error:
             return Decision(False, {}, f"the accountant can't tell its cost: {error}")
 
+    def abandon(self, digest: str, accountant: Accountant) -> Decision:
+        """Decide what becomes free when the rest of a plan is forfeited; see the module."""
+        plan = self.find(digest)
+        if plan is None or not plan.left:
+            return Decision(False, {}, f"no plan {digest[:12]} stands with places left to forfeit")
+        if not self.budget.limited:
+            return Decision(True, {"filter": "unlimited"})
+        try:
+            if not self.late:
+                rest = [part for p in self.plans if p is not plan for part in p.counted]
+                nothing = Cost(0.0, 0.0, 0.0, "nothing was declared", "")
+                left = accountant.epsilon(composed(rest), self.budget) if rest else nothing
+                return Decision(True, {"filter": "fixed schedule", "interval": left.to_json()})
+            before = self._so_far(accountant)
+            if not epsilon_at(before, self.order, self.budget.delta) <= self.budget.epsilon:
+                return Decision(True, {"filter": "kept"})
+            freed = self._sum(plan.unmade, accountant)
+        except InpatientError:
+            return Decision(True, {"filter": "kept"})  # no proof, so nothing is freed
+        # Rounded against us: a difference is wrong by as much as its larger term is.
+        after = max(0.0, before - freed * (1 - _ROUNDING)) + before * _ROUNDING
+        return Decision(True, self._adaptive(after))
+
+    def _sum(self, parts: Sequence[Part], accountant: Accountant) -> float:
+        return math.fsum(
+            count * accountant.divergence(event, self.order, self.budget) for event, count in parts
+        )
+
+    def _so_far(self, accountant: Accountant) -> float:
+        """Divergence of all that counts; before the first adaptive entry that is the plans'."""
+        return self.divergence if self.adaptive else self._sum(self.planned, accountant)
+
+    def _adaptive(self, divergence: float) -> dict[str, Any]:
+        return {
+            "filter": "adaptive",
+            "order": self.order,
+            "divergence": from_number(divergence),
+            "epsilon": epsilon_at(divergence, self.order, self.budget.delta),
+        }
+
     def _add(self, cost: float, accountant: Accountant) -> Decision:
-        before = self.divergence
-        if not self.adaptive:  # from here on the plans count by divergence as well
-            before += math.fsum(
-                count * accountant.divergence(event, self.order, self.budget)
-                for event, count in self.planned
-            )
+        before = self._so_far(accountant)
         after = before + cost
         asked = epsilon_at(after, self.order, self.budget.delta)
         if not asked <= self.budget.epsilon:
             spent = epsilon_at(before, self.order, self.budget.delta) if before else 0.0
             return Decision(False, {}, self._passes(asked), spent, asked)
-        record = {
-            "filter": "adaptive",
-            "order": self.order,
-            "divergence": from_number(after),
-            "epsilon": asked,
-        }
-        return Decision(True, record)
+        return Decision(True, self._adaptive(after))
 
     def _passes(self, asked: float) -> str:
         return (
@@ -166,11 +185,27 @@ class Filter:
     # -- apply: reads the entry, asks nobody ----------------------------------------------------
 
     def apply_plan(self, content: Mapping[str, Any]) -> None:
-        """Take a granted plan into the state."""
-        schedule, repeats = content["schedule"], content["repeats"]
-        steps = tuple((_key(step["kind"], step["event"]), step["count"]) for step in schedule)
-        self.plans.append(_Plan(steps, repeats))
-        self.planned.extend((step["event"], step["count"] * repeats) for step in schedule)
+        """Take a granted plan into the state.
+
+        Raises:
+          CorruptMessageError: A plan of that digest was declared before.
+        """
+        plan = DeclaredPlan.read(content)
+        if self.find(plan.digest) is not None:
+            raise CorruptMessageError(f"The plan {plan.digest[:12]} was declared before.")
+        self.plans.append(plan)
+        self._take(content)
+
+    def apply_abandonment(self, content: Mapping[str, Any]) -> None:
+        """Take an abandonment into the state.
+
+        Raises:
+          CorruptMessageError: There is no such plan, or nothing left of it.
+        """
+        plan = self.find(content["plan"])
+        if plan is None or not plan.left:
+            raise CorruptMessageError(f"It abandons a plan {content['plan'][:12]} with none left.")
+        plan.fate = Fate.KEPT if content["filter"] in ("kept", "unlimited") else Fate.FREED
         self._take(content)
 
     def apply_release(self, content: Mapping[str, Any]) -> None:
@@ -182,12 +217,10 @@ class Filter:
         if content["filter"] == "public":
             return
         if content["filter"] == "planned":
-            number, position = content["plan"], content["position"]
-            key = _key(content["kind"], content["event"])
-            plan = self.plans[number] if 0 <= number < len(self.plans) else None
-            if plan is None or plan.find(key) != position:
+            position, plan = content["position"], self.find(content["plan"])
+            if plan is None or plan.find(content["kind"], content["event"]) != position:
                 raise CorruptMessageError(
-                    f"A release claims place {position} of plan {number}, which is not its own."
+                    f"A release claims place {position} of a plan, which is not its own."
                 )
             plan.position = position + 1
         self.releases += 1
@@ -215,8 +248,26 @@ class Filter:
     @property
     def left(self) -> int:
         """Planned releases not yet made."""
-        return sum(plan.size - plan.position for plan in self.plans)
+        return sum(plan.left for plan in self.plans)
 
+    @property
+    def planned(self) -> list[Part]:
+        """What counts of the plans: events, and how often."""
+        return [part for plan in self.plans for part in plan.counted]
 
-def _key(kind: str, event: Mapping[str, Any]) -> bytes:
-    return encode([kind, event])
+    @property
+    def late(self) -> bool:
+        """Whether a choice may depend on what was released."""
+        return self.releases > 0 or self.adaptive
+
+    def find(self, digest: str | None) -> DeclaredPlan | None:
+        """The plan of that digest."""
+        return next((plan for plan in self.plans if plan.digest == digest), None)
+
+    def at_once(self, asked: DeclaredPlan, accountant: Accountant) -> float | None:
+        """Epsilon (upper bound) of all plans and this one, had they been declared together."""
+        try:
+            parts = [*self.planned, *asked.whole]
+            return accountant.epsilon(composed(parts), self.budget).upper
+        except InpatientError:
+            return None

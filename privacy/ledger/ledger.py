@@ -3,12 +3,13 @@
 >>> from dp_accounting import GaussianDpEvent
 >>> ledger = Ledger.in_memory(hospital="north", budget=Budget(epsilon=1.0))
 >>> step = GaussianDpEvent(40.0)
->>> _ = ledger.declare([Planned("update", step, count=2)])
->>> entry = ledger.spend(Release("update", step, round=0))
+>>> plan = ledger.declare([Planned("update", step, count=2)])
+>>> entry = ledger.spend(Release("update", step, round=0, plan=plan.content["plan"]))
 >>> entry.sequence, entry.content["filter"]
 (2, 'planned')
 """
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -20,10 +21,11 @@ from privacy._foreign import printable
 from privacy.errors import (
     BudgetExceededError,
     CorruptMessageError,
+    CostlierPlanWarning,
     InvalidInputError,
     RefusedError,
 )
-from privacy.ledger.accountant import Accountant, Certified
+from privacy.ledger.accountant import Accountant, Certified, Guarded
 from privacy.ledger.contents import Allowed
 from privacy.ledger.filter import Decision, Filter
 from privacy.ledger.log.canonical import digest, from_number
@@ -32,6 +34,7 @@ from privacy.ledger.log.heads import Head
 from privacy.ledger.log.keys import SigningKey
 from privacy.ledger.log.merkle import Frontier
 from privacy.ledger.log.store import FileStore, MemoryStore, Store
+from privacy.ledger.plans import DeclaredPlan, Fate
 from privacy.ledger.requests import (
     PUBLIC_BYTES,
     Budget,
@@ -42,6 +45,7 @@ from privacy.ledger.requests import (
     Unit,
     objection,
 )
+from privacy.ledger.rounding import up
 from privacy.names import distinct_names, plain_name
 
 __all__ = ["Clock", "Ledger"]
@@ -77,13 +81,15 @@ class Ledger:
     ) -> None:
         self.hospital = ""
         self.key = key
-        self.accountant = accountant or Certified()
+        self.accountant: Accountant = Guarded(accountant or Certified())
         self._store = store
         self._clock = clock
         self._tree = Frontier()
         self._offset = 0
         self._last = GENESIS
         self._filters: dict[str, Filter] = {}
+        self._declared: dict[str, Entry] = {}
+        self._abandoned: dict[str, Entry] = {}
         self._enrolled: dict[str, str] = {}
         self._pending: dict[int, str] = {}
         self._witnessed: dict[str, Head] = {}
@@ -206,31 +212,102 @@ class Ledger:
         unit: str = "patient",
         context: Mapping[str, Json] | None = None,
         others: Mapping[str, str] | None = None,
+        plan: str | None = None,
     ) -> Entry:
         """Fix a schedule beforehand: its total is checked once, its releases then follow freely.
+
+        Declared again under the same digest, as after a restart, it changes nothing. After a
+        release of any plan it counts by Rényi divergence and costs more than if both had been
+        declared before; that is said (``CostlierPlanWarning``).
 
         Args:
           schedule: The releases of one cycle, in order.
           repeats: How many cycles (rounds).
           unit: Whose coming or going its events hide.
-          context: Plain facts for the auditor: the run, digests of plan, data and code.
+          context: Plain facts for the auditor: the run, digests of data and code.
           others: As in ``Schedule``.
+          plan: What its releases call it by: the digest of the run's plan. None: of this request.
+
+        Returns:
+          The plan's entry; its ``content["plan"]`` is what a ``Release`` names.
 
         Raises:
           BudgetExceededError: The total passes the budget; the refusal is recorded.
-          RefusedError: No budget for the unit, or the total can't be told; recorded likewise.
+          RefusedError: No budget for the unit, the total can't be told, the plan was abandoned, or
+            the digest stands for another schedule; recorded likewise.
         """
         asked = Schedule(
-            cast(Unit, unit), tuple(schedule), repeats, dict(context or {}), dict(others or {})
+            cast(Unit, unit),
+            tuple(schedule),
+            repeats,
+            dict(context or {}),
+            dict(others or {}),
+            plan,
         )
         content = asked.to_json()
-        steps = content["schedule"]
         with self._store.lock():
             self._catch_up()
-            decision = self._filter(unit, "plan", content).plan(steps, repeats, self.accountant)
+            book = self._filter(unit, "plan", content)
+            known = self._declared.get(content["plan"])
+            if known is not None:
+                return self._again(known, content, book)
+            late, steps = book.late, content["schedule"]
+            decision = book.plan(steps, repeats, self.accountant)
+            why = _costlier(book, content, decision, self.accountant) if late else ""
             if not decision.granted:
-                self._refuse("plan", content, decision)
-            return self._append("plan", content | dict(decision.record))
+                self._refuse("plan", content, replace(decision, why=decision.why + why))
+            entry = self._append("plan", content | dict(decision.record))
+        if why:
+            warnings.warn(
+                f"The ledger of {self.hospital} granted the plan{why}.",
+                CostlierPlanWarning,
+                stacklevel=2,
+            )
+        return entry
+
+    def _again(self, known: Entry, content: Mapping[str, Any], book: Filter) -> Entry:
+        plan = book.find(content["plan"])
+        why = ""
+        if plan is None or any(known.content[name] != value for name, value in content.items()):
+            why = f"entry {known.sequence} declares another schedule under this digest"
+        elif plan.fate is not Fate.STANDING:
+            why = "it was abandoned; a new run needs a plan of its own"
+        if why:
+            self._refuse("plan", content, Decision(False, {}, why))
+        return known
+
+    def abandon(self, plan: str, *, reason: str) -> Entry:
+        """Give a plan up: its places left are forfeited, and what they would have cost is freed.
+
+        Freed only where that is sound (``privacy.ledger.filter``); the entry's ``filter`` says how:
+        ``fixed schedule``: nothing had been released, the plan is as if never declared;
+        ``adaptive``: from here on all is counted by Rényi divergence, of this plan what was made;
+        ``kept``: nothing is freed; ``unlimited``: nothing was counted. The hospital alone decides;
+        nobody else is asked. Abandoned again, it changes nothing.
+
+        Args:
+          plan: The digest that it was declared under.
+          reason: Why, for the auditor.
+
+        Raises:
+          InvalidInputError: No such plan, or all of it was made; nothing is recorded.
+        """
+        with self._store.lock():
+            self._catch_up()
+            known = self._declared.get(plan)
+            if known is None:
+                raise InvalidInputError(
+                    f"The ledger of {self.hospital} holds no plan {plan[:12]!r}; `inpatient ledger "
+                    "show` lists those that it holds."
+                )
+            if plan in self._abandoned:
+                return self._abandoned[plan]
+            unit = known.content["unit"]
+            decision = self._filters[unit].abandon(plan, self.accountant)
+            if not decision.granted:
+                raise InvalidInputError(f"Nothing can be abandoned: {decision.why}.")
+            content = {"unit": unit, "plan": plan, "reason": reason}
+            return self._append("abandoned", content | dict(decision.record))
 
     def spend(self, release: Release) -> Entry:
         """Take a release from the budget, durably, before any patient's record is read.
@@ -249,7 +326,7 @@ class Ledger:
             book = self._filter(release.unit, "release", content)
             decision = Decision(False, {}, self._objection(release))
             if not decision.why:
-                decision = book.release(release.kind, event, self.accountant)
+                decision = book.release(release.kind, event, self.accountant, plan=release.plan)
             if not decision.granted:
                 self._refuse("release", content, decision)
             return self._append("release", content | dict(decision.record))
@@ -462,6 +539,10 @@ class Ledger:
                     self._filters[allowed.unit] = Filter(allowed.budget, allowed.order)
             case "plan":
                 self._filters[content["unit"]].apply_plan(content)
+                self._declared[content["plan"]] = entry
+            case "abandoned":
+                self._filters[content["unit"]].apply_abandonment(content)
+                self._abandoned[content["plan"]] = entry
             case "release":
                 self._filters[content["unit"]].apply_release(content)
                 self._pending[entry.sequence] = entry.digest
@@ -481,9 +562,25 @@ def _checked(
     plain_name(hospital=hospital)
     distinct_names(enrolled=enrolled or {})
     budgets = [budget] if isinstance(budget, Budget) else list(budget)
-    if not budgets or len({b.unit for b in budgets}) != len(budgets):
+    if len(budgets) != 1:
         raise InvalidInputError(
-            "A ledger needs one budget for each of its units, got budgets for "
-            f"{[b.unit for b in budgets]}."
+            f"A ledger holds one budget, got {len(budgets)}: what is released for one unit tells "
+            "about every other too, and would go uncounted there."
         )
     return budgets
+
+
+def _costlier(
+    book: Filter, content: Mapping[str, Any], decision: Decision, accountant: Accountant
+) -> str:
+    """What a plan after the first release costs beside what it would have cost before it."""
+    asked = decision.asked or decision.record.get("epsilon")
+    if not asked:
+        return ""
+    at_once = book.at_once(DeclaredPlan.read(content), accountant)
+    told = (
+        f": after a release, plans are counted by Rényi divergence; epsilon is {up(asked)} in all"
+    )
+    if at_once is not None and at_once < asked:
+        told += f", where all plans declared together before it would have had {up(at_once)}"
+    return told

@@ -104,6 +104,8 @@ class Release(Form):
       requester: Who asked.
       reason: Why a release costs nothing, or why it goes out unprotected.
       details: Further plain facts for the auditor: cohort, code or data digests.
+      plan: Digest of the declared plan that it belongs to; None if it belongs to none and is
+        counted by itself.
     """
 
     kind: str = ruled(text())
@@ -120,6 +122,7 @@ class Release(Form):
     requester: str = ruled(text(), "aggregator")
     reason: str = ruled(text(SENTENCE, least=0), "")
     details: Mapping[str, Json] = ruled(facts(), dict)
+    plan: str | None = ruled(optional(hexadecimal(64)), None)
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ class Schedule(Form):
         follows; digests of data and code.
       others: ``Schedule.digest`` of the schedules that the same public plan gives other hospitals,
         as this one derives them: a hospital that declares less than its plan says is contradicted.
+      plan: What its releases call it by, for good: the digest of the public plan that it follows.
+        None: the digest of all of the above.
     """
 
     unit: Unit = ruled(one_of("patient", "hospital"))
@@ -156,12 +161,16 @@ class Schedule(Form):
     repeats: int = ruled(whole(1, MOST_COUNT), 1)
     context: Mapping[str, Json] = ruled(facts(), dict)
     others: Mapping[str, str] = ruled(mapping(text(), hexadecimal(64), most=64), dict)
+    plan: str | None = ruled(optional(hexadecimal(64)), None)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         total = self.repeats * sum(step.count for step in self.schedule)
         if total > 2**53:
             raise InvalidInputError(f"A schedule of {total} releases can't be counted exactly.")
+        if self.plan is None:
+            content = {n: value for n, value in self.to_json().items() if n != "plan"}
+            object.__setattr__(self, "plan", digest(encode(content)))
 
     @property
     def digest(self) -> str:

@@ -28,7 +28,7 @@ from privacy.ledger.witness import countersignature_holds
 
 __all__ = ["Claim", "Kept", "PlanWord", "Problem", "Reading", "Spent", "read", "roots_at"]
 
-_PLACE = {"filter", "plan", "position", "order"}
+_PLACE = {"filter", "position", "order"}
 _Part = tuple[Mapping[str, Any], int]
 _CLOSE = 1 + 1e-9  # two computations of one number on two machines
 
@@ -175,7 +175,7 @@ class _Reader:
         self._adaptive: dict[str, list[_Part]] = {}
         self._intervals: dict[str, Cost] = {}
         self._open: dict[int, _Waiting] = {}
-        self._runs: dict[str, list[str]] = {}
+        self._runs: dict[str, str] = {}  # by the digest of a plan
         self._unknown: Counter[str] = Counter()
         self._unprotected = 0
 
@@ -231,6 +231,8 @@ class _Reader:
         match entry.kind:
             case "plan":
                 self._plan(content)
+            case "abandoned":
+                self._abandoned(content)
             case "release":
                 self._release(entry)
             case "sealed":
@@ -272,16 +274,34 @@ class _Reader:
         book.apply_plan({**content, **decision.record})
         asked = set(Schedule.__dataclass_fields__)
         schedule = Schedule.from_json({n: value for n, value in content.items() if n in asked})
-        run, plan = (str(schedule.context.get(name, "")) for name in ("run", "plan"))
-        self._runs.setdefault(content["unit"], []).append(run)
+        run = str(schedule.context.get("run", ""))
+        self._runs[content["plan"]] = run
         if run:
-            word = PlanWord(plan, schedule.digest, schedule.others)
+            word = PlanWord(content["plan"], schedule.digest, schedule.others)
             self.out.plans.setdefault(run, []).append(word)
+
+    def _abandoned(self, content: Mapping[str, Any]) -> None:
+        book = self._book(content["unit"])
+        decision = book.abandon(content["plan"], self._first)
+        if not decision.granted:
+            raise CorruptMessageError(f"it abandons a plan, but {decision.why}")
+        if decision.record["filter"] != content["filter"]:
+            raise CorruptMessageError(
+                f"it frees a plan by the rule {content['filter']!r} but "
+                f"{decision.record['filter']!r} is the rule"
+            )
+        if content["filter"] == "fixed schedule":
+            self._compare(Cost.from_json(content["interval"]), decision.record["interval"])
+            self._intervals[content["unit"]] = Cost.from_json(decision.record["interval"])
+        self._divergence(content, decision.record)
+        book.apply_abandonment({**content, **decision.record})
 
     def _release(self, entry: Entry) -> None:
         content = entry.content
         book = self._book(content["unit"])
-        decision = book.release(content["kind"], content["event"], self._first)
+        decision = book.release(
+            content["kind"], content["event"], self._first, plan=content["plan"]
+        )
         if not decision.granted:
             raise CorruptMessageError(f"it let a release through, but {decision.why}")
         rule = decision.record["filter"]
@@ -300,7 +320,7 @@ class _Reader:
             self._adaptive[content["unit"]].append((content["event"], 1))
         if not book.budget.limited and rule != "public":
             self._unprotected += 1
-        run = self._runs[content["unit"]][content["plan"]] if rule == "planned" else ""
+        run = self._runs[content["plan"]] if rule == "planned" else ""
         self._open[entry.sequence] = _Waiting(entry.digest, content["kind"], rule, run)
         if rule == "public":
             self.out.public[content["kind"]] += 1

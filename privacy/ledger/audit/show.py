@@ -88,6 +88,11 @@ def describe(entry: Entry) -> str:
                 f"{content['kind']} of round {content['round']} "
                 f"({event_words(content['event'])}): {content['filter']}{_epsilon(content)}"
             )
+        case "abandoned":
+            return (
+                f"plan {content['plan'][:12]} abandoned ({content['reason']}): "
+                f"{_FREED[content['filter']]}{_epsilon(content)}"
+            )
         case "sealed":
             return f"{content['bytes']} bytes of release {content['release']}"
         case "refusal":
@@ -102,6 +107,14 @@ def describe(entry: Entry) -> str:
         case _:
             head = content["head"]
             return f"{head['size']} entries, by {', '.join(sorted(content['signatures']))}"
+
+
+_FREED = {
+    "unlimited": "nothing is counted",
+    "fixed schedule": "freed as if never declared, because nothing had been released",
+    "adaptive": "what was not made of it is freed",
+    "kept": "nothing is freed, because no proof covers it",
+}
 
 
 def _epsilon(content: Mapping[str, Any]) -> str:

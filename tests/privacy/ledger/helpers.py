@@ -12,6 +12,7 @@ from privacy.ledger.log import entries
 from privacy.ledger.log.canonical import digest, encode
 
 KEY = SigningKey.generate()
+PLAN = "ab" * 32  # digest of a plan
 
 
 def gaussian(noise_multiplier: float) -> dict[str, Any]:

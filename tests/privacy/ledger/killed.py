@@ -17,6 +17,7 @@ from pathlib import Path
 from privacy.ledger import Budget, Ledger, Planned, Release, SigningKey
 from privacy.ledger.accountant import RenyiOnly
 
+PLAN = "ab" * 32
 EVENT = {"type": "GaussianDpEvent", "noise_multiplier": 1e6}
 
 
@@ -26,7 +27,7 @@ def child(path: Path, key: SigningKey, pipe: int) -> None:
     round_ = ledger.size
     while True:
         round_ += 1
-        entry = ledger.spend(Release("update", EVENT, round=round_))
+        entry = ledger.spend(Release("update", EVENT, round=round_, plan=PLAN))
         os.write(pipe, f"spent {entry.sequence} {entry.digest}\n".encode())
         noise = os.urandom(200)
         ledger.attach(entry, noise)
@@ -57,7 +58,7 @@ def main(folder: Path, trials: int, seed: int) -> dict[str, int]:
     ledger = Ledger.create(
         path, hospital="north", key=key, budget=Budget(1.0), accountant=RenyiOnly()
     )
-    ledger.declare([Planned("update", EVENT, 1_000_000)])
+    ledger.declare([Planned("update", EVENT, 1_000_000)], plan=PLAN)
     promised: dict[int, str] = {}
     sent: dict[int, str] = {}
     found = {"trials": trials, "spent": 0, "lost": 0, "changed": 0, "orphans": 0, "interrupted": 0}

@@ -15,7 +15,7 @@ import pytest
 from privacy.errors import BudgetExceededError, CorruptMessageError, RefusedError
 from privacy.ledger import Ledger, Planned, Release
 from privacy.ledger.audit.read import read
-from tests.privacy.ledger.helpers import KEY, gaussian, make, reopen, state
+from tests.privacy.ledger.helpers import KEY, PLAN, gaussian, make, reopen, state
 from tests.privacy.ledger.test_verify import BOTH
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -70,11 +70,11 @@ def test_kill_minus_nine_at_a_thousand_moments(tmp_path: Path) -> None:
 @pytest.mark.parametrize("kept", [0, 1, 200, -1])
 def test_a_torn_last_line_is_set_aside_and_said(tmp_path: Path, kept: int) -> None:
     ledger = make(tmp_path)
-    ledger.declare([Planned("update", STEP, 3)])
+    ledger.declare([Planned("update", STEP, 3)], plan=PLAN)
     before = state(ledger)
     path = tmp_path / "north.jsonl"
     whole = path.read_bytes()
-    line = ledger.spend(Release("update", STEP)).line
+    line = ledger.spend(Release("update", STEP, plan=PLAN)).line
     torn = line if kept == -1 else line[:kept]
     path.write_bytes(whole + torn)
     if torn:
@@ -86,7 +86,7 @@ def test_a_torn_last_line_is_set_aside_and_said(tmp_path: Path, kept: int) -> No
         last = list(again.entries())[-1]
         assert last.kind == "recovered"
         assert (tmp_path / str(last.content["moved_to"])).read_bytes() == torn
-    assert again.spend(Release("update", STEP)).content["position"] == 0
+    assert again.spend(Release("update", STEP, plan=PLAN)).content["position"] == 0
 
 
 def test_a_whole_line_that_is_not_an_entry_is_never_recovered(tmp_path: Path) -> None:
@@ -108,26 +108,26 @@ def test_a_ledger_whose_making_was_cut_short_says_so(tmp_path: Path) -> None:
 @pytest.mark.parametrize("room", [0, 1, 100])
 def test_a_full_disk_refuses_and_the_next_opening_goes_on(tmp_path: Path, room: int) -> None:
     ledger = make(tmp_path)
-    ledger.declare([Planned("update", STEP, 3)])
+    ledger.declare([Planned("update", STEP, 3)], plan=PLAN)
     before = state(ledger)
     path = tmp_path / "north.jsonl"
     with disk_full_at(path.stat().st_size + room):
         with pytest.raises(RefusedError, match="can't be written"):
-            ledger.spend(Release("update", STEP))
+            ledger.spend(Release("update", STEP, plan=PLAN))
         with pytest.raises(RefusedError, match="failed before"):
-            ledger.spend(Release("update", STEP))
+            ledger.spend(Release("update", STEP, plan=PLAN))
     with pytest.raises(RefusedError, match="failed before"):
-        ledger.spend(Release("update", STEP))
+        ledger.spend(Release("update", STEP, plan=PLAN))
     again = reopen(tmp_path)
     assert state(again)[2:] == before[2:]
-    assert again.spend(Release("update", STEP)).content["position"] == 0
+    assert again.spend(Release("update", STEP, plan=PLAN)).content["position"] == 0
     assert problems(path) == []
 
 
 def test_a_disk_without_room_for_the_bytes_keeps_the_release_spent(tmp_path: Path) -> None:
     ledger = make(tmp_path)
-    ledger.declare([Planned("update", STEP, 1)])
-    entry = ledger.spend(Release("update", STEP))
+    ledger.declare([Planned("update", STEP, 1)], plan=PLAN)
+    entry = ledger.spend(Release("update", STEP, plan=PLAN))
     with disk_full_at(1000), pytest.raises(RefusedError, match="must not be sent"):
         ledger.attach(entry, bytes(5000))
     again = reopen(tmp_path)

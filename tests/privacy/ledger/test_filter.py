@@ -19,7 +19,7 @@ from privacy.ledger import Budget
 from privacy.ledger.accountant import Certified, RenyiOnly, composed
 from privacy.ledger.filter import Filter
 from privacy.ledger.renyi import allowance, best_order, delta_at, epsilon_at, epsilon_of, renyi
-from tests.privacy.ledger.helpers import gaussian
+from tests.privacy.ledger.helpers import PLAN, gaussian
 
 ADD, REPLACE = "ADD_OR_REMOVE_ONE", "REPLACE_ONE"
 SECOND = RenyiOnly()
@@ -59,13 +59,15 @@ def test_replaying_the_entries_gives_the_same_state(scales: list[float]) -> None
     live, again = Filter.fresh(Budget(1.0)), Filter.fresh(Budget(1.0))
     schedule = [{"kind": "a", "event": gaussian(40.0), "count": 3}]
     decision = live.plan(schedule, 2, SECOND)
-    entries: list[dict[str, Any]] = [{"schedule": schedule, "repeats": 2, **decision.record}]
+    entries: list[dict[str, Any]] = [
+        {"plan": PLAN, "schedule": schedule, "repeats": 2, **decision.record}
+    ]
     live.apply_plan(entries[0])
     for number, scale in enumerate(scales):
         event = gaussian(40.0) if number % 2 else gaussian(scale)
-        decided = live.release("a", event, SECOND)
+        decided = live.release("a", event, SECOND, plan=PLAN)
         if decided.granted:
-            entries.append({"kind": "a", "event": event, **decided.record})
+            entries.append({"kind": "a", "event": event, "plan": PLAN, **decided.record})
             live.apply_release(entries[-1])
     again.apply_plan(entries[0])
     for entry in entries[1:]:
@@ -84,13 +86,16 @@ def test_a_refusal_changes_nothing() -> None:
 def test_a_false_place_in_a_plan_is_refused_on_replay() -> None:
     book = Filter.fresh(Budget(1.0))
     schedule = [{"kind": "a", "event": gaussian(40.0), "count": 2}]
-    book.apply_plan({"schedule": schedule, "repeats": 1, "filter": "unlimited"})
-    place = {"kind": "a", "event": gaussian(40.0), "filter": "planned", "plan": 0}
+    declared = {"plan": PLAN, "schedule": schedule, "repeats": 1, "filter": "unlimited"}
+    book.apply_plan(declared)
+    with pytest.raises(CorruptMessageError, match="declared before"):
+        book.apply_plan(declared)
+    place = {"kind": "a", "event": gaussian(40.0), "filter": "planned", "plan": PLAN}
     for position in (1, 2, -1):
         with pytest.raises(CorruptMessageError, match="not its own"):
             book.apply_release({**place, "position": position})
     with pytest.raises(CorruptMessageError, match="not its own"):
-        book.apply_release({**place, "plan": 7, "position": 0})
+        book.apply_release({**place, "plan": "cd" * 32, "position": 0})
 
 
 @pytest.mark.parametrize("epsilon", [0.1, 1.0, 4.0, 20.0])

@@ -11,6 +11,7 @@ import pytest
 from privacy.errors import (
     BudgetExceededError,
     CorruptMessageError,
+    CostlierPlanWarning,
     InvalidInputError,
     RefusedError,
 )
@@ -25,7 +26,7 @@ from privacy.ledger.samplers import (
     TruncatedPoisson,
     claimed,
 )
-from tests.privacy.ledger.helpers import KEY, gaussian, make, public, reopen, state, ticking
+from tests.privacy.ledger.helpers import KEY, PLAN, gaussian, make, public, reopen, state, ticking
 
 STEP = gaussian(40.0)
 
@@ -52,10 +53,10 @@ def kinds(ledger: Ledger) -> list[str]:
 def test_a_planned_release_is_spent_without_asking_the_accountant_again() -> None:
     accountant = Counting()
     ledger = Ledger.in_memory(budget=Budget(1.0), accountant=accountant)
-    ledger.declare([Planned("update", STEP, 10)])
+    ledger.declare([Planned("update", STEP, 10)], plan=PLAN)
     before = accountant.asked
     for number in range(10):
-        entry = ledger.spend(Release("update", STEP, round=number))
+        entry = ledger.spend(Release("update", STEP, plan=PLAN, round=number))
         assert entry.content["filter"] == "planned"
         assert entry.content["position"] == number
     assert accountant.asked == before
@@ -64,8 +65,8 @@ def test_a_planned_release_is_spent_without_asking_the_accountant_again() -> Non
 
 def test_an_entry_is_on_disk_before_spend_returns(tmp_path: Path) -> None:
     ledger = make(tmp_path)
-    ledger.declare([Planned("update", STEP, 2)])
-    entry = ledger.spend(Release("update", STEP))
+    ledger.declare([Planned("update", STEP, 2)], plan=PLAN)
+    entry = ledger.spend(Release("update", STEP, plan=PLAN))
     lines = (tmp_path / "north.jsonl").read_bytes().splitlines()
     assert lines[-1] == entry.line
     assert entry.signed_by(KEY.public)
@@ -73,10 +74,10 @@ def test_an_entry_is_on_disk_before_spend_returns(tmp_path: Path) -> None:
 
 def test_over_budget_is_refused_recorded_and_changes_nothing_else(tmp_path: Path) -> None:
     ledger = make(tmp_path)
-    ledger.declare([Planned("update", STEP, 2)])
+    ledger.declare([Planned("update", STEP, 2)], plan=PLAN)
     before = state(ledger)[2:]
     with pytest.raises(BudgetExceededError) as caught:
-        ledger.spend(Release("update", gaussian(0.5)))
+        ledger.spend(Release("update", gaussian(0.5), plan=PLAN))
     error = caught.value
     assert error.asked > error.allowed == 1.0
     assert "No record was read" in str(error)
@@ -126,7 +127,7 @@ def test_an_event_that_cannot_be_accounted_for_deep_inside_a_tree_leaves_everyth
 def test_a_plan_over_budget_is_refused_and_recorded(tmp_path: Path) -> None:
     ledger = make(tmp_path)
     with pytest.raises(BudgetExceededError):
-        ledger.declare([Planned("update", gaussian(1.0), 100)])
+        ledger.declare([Planned("update", gaussian(1.0), 100)], plan=PLAN)
     assert kinds(ledger) == ["opening", "refusal"]
     assert ledger.state().committed == 0.0
 
@@ -146,7 +147,7 @@ def test_unplanned_releases_pass_the_adaptive_filter_until_the_budget_is_gone() 
 
 def test_after_a_plan_an_adaptive_release_counts_the_whole_plan() -> None:
     ledger = Ledger.in_memory(budget=Budget(1.0), accountant=RenyiOnly())
-    ledger.declare([Planned("update", STEP, 50)])
+    ledger.declare([Planned("update", STEP, 50)], plan=PLAN)
     before = ledger.state().committed
     ledger.spend(Release("statistic", STEP))
     assert ledger.state().adaptive
@@ -155,28 +156,29 @@ def test_after_a_plan_an_adaptive_release_counts_the_whole_plan() -> None:
         for _ in range(60):
             ledger.spend(Release("statistic", STEP))
     for number in range(50):  # what was planned is still granted
-        ledger.spend(Release("update", STEP, round=number))
+        ledger.spend(Release("update", STEP, plan=PLAN, round=number))
 
 
 def test_a_later_plan_is_adaptive() -> None:
     ledger = Ledger.in_memory(budget=Budget(1.0), accountant=RenyiOnly())
-    ledger.declare([Planned("update", STEP, 5)])
-    second = ledger.declare([Planned("update", STEP, 5)])
+    ledger.declare([Planned("update", STEP, 5)], plan=PLAN)
+    second = ledger.declare([Planned("update", STEP, 5)], plan="cd" * 32)
     assert second.content["filter"] == "fixed schedule"
-    ledger.spend(Release("update", STEP))
-    third = ledger.declare([Planned("update", STEP, 5)])
+    ledger.spend(Release("update", STEP, plan=PLAN))
+    with pytest.warns(CostlierPlanWarning, match="declared together before it"):
+        third = ledger.declare([Planned("update", STEP, 5)], plan="ef" * 32)
     assert third.content["filter"] == "adaptive"
 
 
 def test_a_plan_is_walked_in_its_order_and_what_is_skipped_is_forfeited() -> None:
     ledger = Ledger.in_memory(budget=Budget(1.0), accountant=RenyiOnly())
     count = gaussian(60.0)
-    ledger.declare([Planned("update", STEP), Planned("statistic", count)], repeats=3)
-    ledger.spend(Release("statistic", count))
+    ledger.declare([Planned("update", STEP), Planned("statistic", count)], repeats=3, plan=PLAN)
+    ledger.spend(Release("statistic", count, plan=PLAN))
     assert ledger.state().left == 4
-    assert ledger.spend(Release("update", STEP)).content["position"] == 2
-    assert ledger.spend(Release("update", STEP)).content["position"] == 4
-    assert ledger.spend(Release("update", STEP)).content["filter"] == "adaptive"
+    assert ledger.spend(Release("update", STEP, plan=PLAN)).content["position"] == 2
+    assert ledger.spend(Release("update", STEP, plan=PLAN)).content["position"] == 4
+    assert ledger.spend(Release("update", STEP, plan=PLAN)).content["filter"] == "adaptive"
 
 
 def test_unprotected_releases_need_a_budget_without_a_promise() -> None:
@@ -337,13 +339,12 @@ def test_seeded_noise_is_refused_by_a_durable_ledger_alone(tmp_path: Path) -> No
     assert make(tmp_path, name="south").durable
 
 
-def test_units_have_their_own_budgets() -> None:
-    ledger = Ledger.in_memory(
-        budget=[Budget(1.0), Budget(2.0, unit="hospital")], accountant=RenyiOnly()
-    )
-    ledger.spend(Release("update", STEP, unit="hospital"))
-    assert ledger.state("patient").releases == 0
-    assert ledger.state("hospital").releases == 1
+def test_a_ledger_has_one_unit_because_another_would_go_uncounted() -> None:
+    with pytest.raises(InvalidInputError, match="go uncounted"):
+        Ledger.in_memory(budget=[Budget(1.0), Budget(2.0, unit="hospital")])
+    with pytest.raises(InvalidInputError, match="one budget, got 0"):
+        Ledger.in_memory(budget=[])
+    assert Ledger.in_memory(budget=[Budget(1.0)]).state().releases == 0
     with pytest.raises(RefusedError, match="no budget for the unit"):
         Ledger.in_memory(budget=Budget(1.0)).spend(Release("update", STEP, unit="hospital"))
 
@@ -376,8 +377,8 @@ def test_bytes_kept_before_a_crash_cut_off_their_entry_are_sent_again(tmp_path: 
 
 def test_killed_between_entry_and_bytes_means_spent(tmp_path: Path) -> None:
     ledger = make(tmp_path)
-    ledger.declare([Planned("update", STEP, 1)])
-    entry = ledger.spend(Release("update", STEP))
+    ledger.declare([Planned("update", STEP, 1)], plan=PLAN)
+    entry = ledger.spend(Release("update", STEP, plan=PLAN))
     again = reopen(tmp_path)
     assert again.payload(entry) is None
     assert [e.sequence for e in again.pending()] == [entry.sequence]
@@ -386,8 +387,8 @@ def test_killed_between_entry_and_bytes_means_spent(tmp_path: Path) -> None:
 
 def test_reload_equals_live(tmp_path: Path) -> None:
     ledger = make(tmp_path)
-    ledger.declare([Planned("update", STEP, 3)])
-    entry = ledger.spend(Release("update", STEP))
+    ledger.declare([Planned("update", STEP, 3)], plan=PLAN)
+    entry = ledger.spend(Release("update", STEP, plan=PLAN))
     ledger.attach(entry, b"sealed")
     ledger.spend(Release("statistic", gaussian(90.0)))
     assert state(reopen(tmp_path)) == state(ledger)
@@ -395,10 +396,10 @@ def test_reload_equals_live(tmp_path: Path) -> None:
 
 def test_two_handles_share_one_budget(tmp_path: Path) -> None:
     first = make(tmp_path)
-    first.declare([Planned("update", STEP, 3)])
+    first.declare([Planned("update", STEP, 3)], plan=PLAN)
     second = reopen(tmp_path)
     positions = [
-        handle.spend(Release("update", STEP)).content["position"]
+        handle.spend(Release("update", STEP, plan=PLAN)).content["position"]
         for handle in (first, second, first)
     ]
     assert positions == [0, 1, 2]

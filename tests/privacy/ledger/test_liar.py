@@ -60,6 +60,8 @@ CHANGES: list[dict[str, Any]] = [
     {"filter": "adaptive", "order": 18, "divergence": 0.0, "epsilon": 0.0},
     {"position": 0},
     {"plan": 1},
+    {"plan": None},
+    {"plan": "cd" * 32},
     {"reason": "a constant"},
     {"kind": "statistic"},
     {"noise_source": "none"},
@@ -187,16 +189,33 @@ class Liar(RuleBasedStateMachine):
         self.judge()
 
     @rule(event=st.sampled_from(EVENTS), where=st.integers(0, 20), filter_=st.sampled_from(
-        [{"filter": "public"}, {"filter": "planned", "plan": 0, "position": 0},
+        [{"filter": "public"}, {"filter": "planned", "position": 0},
          {"filter": "adaptive", "order": 18, "divergence": 0.0, "epsilon": 0.0}]
     ))  # fmt: skip
     def refund_or_release(self, event: Any, where: int, filter_: dict[str, Any]) -> None:
         lines = (self.base / "ledgers" / "north.jsonl").read_bytes().splitlines()
         body = json.loads(lines[2])["body"]
-        asked = {
-            k: v for k, v in body["content"].items() if k not in ("filter", "plan", "position")
-        }
+        asked = {k: v for k, v in body["content"].items() if k not in ("filter", "position")}
         body["content"] = asked | {"event": event, "reason": "a constant"} | filter_
+        self.bodies.insert(max(1, where % (len(self.bodies) + 1)), body)
+        self.write_ledger(consistent=True)
+        self.judge()
+
+    @rule(
+        where=st.integers(0, 20),
+        plan=st.sampled_from(["ab" * 32, "cd" * 32]),
+        filter_=st.sampled_from(
+            [
+                {"filter": "kept"},
+                {"filter": "unlimited"},
+                {"filter": "adaptive", "order": 21, "divergence": 0.0, "epsilon": 0.0},
+            ]
+        ),
+    )
+    def abandon(self, where: int, plan: str, filter_: dict[str, Any]) -> None:
+        body = json.loads((self.base / "ledgers" / "north.jsonl").read_bytes().splitlines()[2])
+        content = {"unit": "patient", "plan": plan, "reason": "r", **filter_}
+        body = body["body"] | {"kind": "abandoned", "content": content}
         self.bodies.insert(max(1, where % (len(self.bodies) + 1)), body)
         self.write_ledger(consistent=True)
         self.judge()

@@ -1,6 +1,7 @@
 """A ledger's whole life as a state machine: spend, refuse, crash, resume, compete, turn clocks."""
 
 import tempfile
+import warnings
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -17,13 +18,20 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from privacy.errors import BudgetExceededError, RefusedError
+from privacy.errors import (
+    BudgetExceededError,
+    CostlierPlanWarning,
+    InvalidInputError,
+    RefusedError,
+)
 from privacy.ledger import Budget, Entry, Ledger, Planned, Release
 from privacy.ledger.accountant import RenyiOnly
 from privacy.ledger.audit.read import read
 from privacy.ledger.log.store import FileStore
 from tests.privacy.ledger.helpers import KEY, gaussian, public, state
 from tests.privacy.ledger.test_verify import BOTH
+
+DIGESTS = ["ab" * 32, "cd" * 32]
 
 
 class Crash(BaseException):
@@ -42,6 +50,7 @@ class LedgerLife(RuleBasedStateMachine):
         self.sent: dict[int, bytes] = {}
         self.waiting: list[Entry] = []
         self.spent = 0.0
+        self.declared: dict[str, str] = {}
         self.released = 0
 
     def clock(self) -> datetime:
@@ -66,19 +75,57 @@ class LedgerLife(RuleBasedStateMachine):
     def turn_the_clock(self, seconds: int) -> None:
         self.now += timedelta(seconds=seconds)
 
-    @rule(which=st.integers(0, 1), count=st.integers(1, 5), scale=st.sampled_from([5.0, 40.0]))
-    def declare(self, which: int, count: int, scale: float) -> None:
+    @rule(
+        which=st.integers(0, 1),
+        count=st.integers(1, 5),
+        scale=st.sampled_from([5.0, 40.0]),
+        plan=st.sampled_from(DIGESTS),
+    )
+    def declare(self, which: int, count: int, scale: float, plan: str) -> None:
+        again = plan in self.declared
         try:
-            entry = self.handles[which].declare([Planned("update", gaussian(scale), count)])
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", CostlierPlanWarning)
+                entry = self.handles[which].declare(
+                    [Planned("update", gaussian(scale), count)], plan=plan
+                )
         except BudgetExceededError:
+            assert not again
             return
+        except RefusedError:  # another schedule, or it was abandoned
+            assert again
+            return
+        if again:
+            assert entry.digest == self.declared[plan]
+            return
+        self.declared[plan] = entry.digest
         self.acknowledged.append(entry.digest)
 
-    @rule(which=st.integers(0, 1), scale=st.sampled_from([2.0, 5.0, 40.0, 60.0]))
-    def spend(self, which: int, scale: float) -> None:
+    @precondition(lambda self: bool(self.declared))
+    @rule(which=st.integers(0, 1), plan=st.sampled_from(DIGESTS))
+    def abandon(self, which: int, plan: str) -> None:
+        before = self.handles[which].state().committed
         try:
-            entry = self.handles[which].spend(Release("update", gaussian(scale)))
-        except BudgetExceededError:
+            entry = self.handles[which].abandon(plan, reason="the run broke off")
+        except InvalidInputError:
+            return
+        if entry.digest in self.acknowledged:
+            return
+        self.acknowledged.append(entry.digest)
+        # Freed: what is set aside may shrink; by Rényi it may also be told as more than before.
+        after = self.handles[which].state().committed
+        assert entry.content["filter"] == "adaptive" or after <= before
+        self.spent = min(self.spent, after)
+
+    @rule(
+        which=st.integers(0, 1),
+        scale=st.sampled_from([2.0, 5.0, 40.0, 60.0]),
+        plan=st.sampled_from([None, *DIGESTS]),
+    )
+    def spend(self, which: int, scale: float, plan: str | None) -> None:
+        try:
+            entry = self.handles[which].spend(Release("update", gaussian(scale), plan=plan))
+        except RefusedError:
             return
         self.acknowledged.append(entry.digest)
         self.waiting.append(entry)

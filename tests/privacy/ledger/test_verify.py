@@ -23,7 +23,7 @@ from privacy.ledger import verify as verify_
 from privacy.ledger.accountant import RenyiOnly
 from privacy.ledger.log.keys import Trust
 from privacy.ledger.requests import Schedule
-from tests.privacy.ledger.helpers import forge, gaussian, ticking
+from tests.privacy.ledger.helpers import PLAN, forge, gaussian, ticking
 
 NAMES = ("north", "south", "west")
 STEP = gaussian(40.0)
@@ -69,11 +69,11 @@ def run_federation(out: Path, rounds: int = 3) -> tuple[Trust, dict[str, Signing
     own = Schedule("patient", (Planned("update", STEP, rounds),), 1)
     for name, ledger in ledgers.items():
         others = {other: own.digest for other in NAMES if other != name}
-        context = {"run": "r", "plan": "ab" * 32}
-        ledger.declare(own.schedule, context=context, others=others)
+        context = {"run": "r", "plan": PLAN}
+        ledger.declare(own.schedule, context=context, others=others, plan=PLAN)
     for round_ in range(rounds):
         for name, ledger in ledgers.items():
-            entry = ledger.spend(Release("update", STEP, round=round_))
+            entry = ledger.spend(Release("update", STEP, plan=PLAN, round=round_))
             payload = f"sealed {name} {round_}".encode()
             ledger.attach(entry, payload)
             clear = {"run": "r", "weight": 1.0, "head": json.dumps(ledger.head().to_json())}
@@ -170,7 +170,7 @@ def test_a_rewrite_that_drops_its_own_checkpoint_is_found_by_the_others(tmp_path
         (1, {"repeats": 1000}, "epsilon would become"),
         (3, {"digest": "0" * 64}, "bytes kept"),
         (3, {"entry": "0" * 64}, "seals no release"),
-        (0, {"budgets": []}, "a list of 1 to 2"),
+        (0, {"budgets": []}, "a list of 1 to 1"),
         (1, {"schedule": [{"kind": "update", "event": STEP, "count": -10}]}, "whole number"),
         (1, {"schedule": [{"kind": "update", "event": STEP, "count": 0.1}]}, "whole number"),
         (1, {"schedule": [{"kind": "update", "event": STEP, "count": True}]}, "whole number"),

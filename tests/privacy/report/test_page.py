@@ -180,9 +180,9 @@ def test_an_unprotected_run_says_aloud_that_no_guarantee_exists(tmp_path: Path) 
         clock=ticking(),
     )
     unprotected = {"type": "NonPrivateDpEvent"}
-    ledger.declare([Planned("update", unprotected, 2)])
+    plan = ledger.declare([Planned("update", unprotected, 2)]).content["plan"]
     for round_ in range(2):
-        ledger.spend(Release("update", unprotected, round=round_, noise_source="none"))
+        ledger.spend(Release("update", unprotected, round=round_, plan=plan, noise_source="none"))
     Manifest.of("r", (), {"north": key}).save(tmp_path / "manifest.json")
     page = pages(tmp_path, {"north": key.public})["en"]
     assert "There is no guarantee: at least one release of north" in page
