@@ -140,7 +140,7 @@ def _table(title: str, records: Sequence[Record]) -> Table:
     published = records[0].metrics.get("auc_within_published_score")
     if published is not None:
         auc = f"{nearest(published['value'])}\n{interval(published)}".replace(" to ", "–")
-        shown.add_row("published score", "", auc, *("" for _ in _COLUMNS), "", "")
+        shown.add_row("score alone", "", auc, *("" for _ in _COLUMNS), "", "")
     return shown
 
 
@@ -150,7 +150,8 @@ LEGEND = (
     "curious, informed: how often that adversary's best attack names the patient out of ten "
     "(guessing: 0.10), with a 95 % interval; the curious server sees what is sent or opened, the "
     "informed adversary knows all other patients too; bound: what is proven of any attack; kB up: "
-    "one hospital's upload in a round; *: of a search that was cut short (few restarts)."
+    "one hospital's upload in a round; score alone: a published score, without training; *: of a "
+    "search that was cut short (few restarts)."
 )
 
 
