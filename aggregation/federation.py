@@ -28,6 +28,7 @@ from aggregation.sealing import (
     make_scheme,
     wrap_probability,
 )
+from aggregation.standing import StandingLedgers
 from aggregation.transcript import AGGREGATOR, OPENER, Transcript
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Budget, Ledger, Manifest, SigningKey, close, save_trust
@@ -115,12 +116,16 @@ class Federation:
         out: Path,
         target_epsilon: float,
         context: Mapping[str, str] | None = None,
+        ledgers: Path | None = None,
     ) -> "Federation":
         """Assemble a federation that protects patients: system randomness, durable ledgers.
 
         Writes ``ledgers/<hospital>.jsonl``, ``keys/`` (private, owner only), ``trust.json`` (the
         public keys) and ``openings.jsonl`` into ``out``; ``save`` adds what was sent. ``context``
-        goes into each ledger for the auditor: the code's ``commit``, say.
+        goes into each ledger for the auditor: the code's ``commit``, say. With ``ledgers``, the
+        ledgers and the hospitals' keys are taken from that folder (``StandingLedgers``), where an
+        earlier run may have left them: budgets are for patients, not for runs, and those that stand
+        there count, not ``target_epsilon``.
 
         Raises:
           RefusedError: The plan shows noise shares in clear, or has noise that protects nobody.
@@ -137,22 +142,21 @@ class Federation:
                 "Shared noise protects sums only, and the scheme 'plain' shows every update. "
                 "Choose bfv, shares or threshold."
             )
-        if (out / "ledgers").exists():
+        if ledgers is None and (out / "ledgers").exists():
             raise InvalidInputError(
                 f"{out} holds the ledgers of an earlier run, and ledgers are never overwritten. "
                 "Choose another folder with --out."
             )
-        keys = {n: SigningKey.create(out / "keys" / f"{n}.key") for n in plan.hospitals}
+        home = StandingLedgers(ledgers or out)
+        keys = {name: home.key(name) for name in plan.hospitals}
         public = {name: key.public for name, key in keys.items()}
         receivers = {AGGREGATOR: SigningKey.create(out / "keys" / f"{AGGREGATOR}.key")}
-        (out / "ledgers").mkdir(parents=True)
         signing = {name: key.public for name, key in receivers.items()}
         save_trust(out / "trust.json", public, signing)
 
         def ledger(name: str) -> Ledger:
-            return Ledger.create(
-                out / "ledgers" / f"{name}.jsonl",
-                hospital=name,
+            return home.ledger(
+                name,
                 key=keys[name],
                 budget=Budget(epsilon=target_epsilon, delta=plan.delta, unit=cast(Unit, plan.unit)),
                 enrolled=public,
