@@ -191,6 +191,15 @@ def test_what_a_run_leaves_behind_is_found_at_the_end() -> None:
     assert found.check == "control" and "later" in found.message
 
 
+def test_the_size_of_a_release_follows_no_patient() -> None:
+    def run(rows: Rows, source: NoiseSource) -> list[NDArray[Any]]:
+        noised = clip(rows, clip_norm=1.0).sum() + source.gaussian(2.0, rows.shape[1])
+        return [noised[: rows.shape[1] - (len(rows) > 50)]]
+
+    (found,) = check_mechanism(run, dp.GaussianDpEvent(2.0), dim=3, crowd=100)
+    assert found.check == "control" and "releases [2] numbers" in found.message
+
+
 def test_findings_are_the_same_each_time() -> None:
     for mutant in MUTANTS[:3]:
         first, again = (check_mechanism(mutant.run, mutant.claim, dim=5) for _ in range(2))
