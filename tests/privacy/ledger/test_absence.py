@@ -153,6 +153,14 @@ def _fewer(content: dict[str, Any]) -> None:
     content["sent"][0]["messages"] -= 1
 
 
+def _word_unsigned(content: dict[str, Any]) -> None:
+    content["sent"][0]["signature"] = "0" * 128
+
+
+def _receipt_unsigned(content: dict[str, Any]) -> None:
+    content["receipts"][0]["signature"] = "0" * 128
+
+
 def _head_of_another(content: dict[str, Any]) -> None:
     content["messages"][0]["head"] = content["messages"][1]["head"]
 
@@ -172,6 +180,8 @@ def _head_of_another(content: dict[str, Any]) -> None:
         _receipt_cut,
         _said_twice,
         _fewer,
+        _word_unsigned,
+        _receipt_unsigned,
         _head_of_another,
     ],
 )
