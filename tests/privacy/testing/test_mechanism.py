@@ -200,6 +200,18 @@ def test_the_size_of_a_release_follows_no_patient() -> None:
     assert found.check == "control" and "releases [2] numbers" in found.message
 
 
+def test_samples_of_another_probability_are_named() -> None:
+    claim = dp.PoissonSampledDpEvent(0.25, dp.GaussianDpEvent(2.0))
+    for prob, expected in ((0.25, []), (0.26, ["sampler"])):
+
+        def run(rows: Rows, source: NoiseSource, prob: float = prob) -> list[NDArray[Any]]:
+            taken = rows[source.poisson_sample(prob, len(rows))]
+            return [clip(taken, clip_norm=1.0).sum() + source.gaussian(2.0, rows.shape[1])]
+
+        found = check_mechanism(run, claim, dim=3, crowd=0)
+        assert [f.check for f in found] == expected
+
+
 def test_findings_are_the_same_each_time() -> None:
     for mutant in MUTANTS[:3]:
         first, again = (check_mechanism(mutant.run, mutant.claim, dim=5) for _ in range(2))
