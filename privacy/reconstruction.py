@@ -29,6 +29,7 @@ from privacy._validate import finite_array, natural, positive, unit_open
 from privacy.accounting.composition import gridded_delta
 from privacy.accounting.discrete import zcdp_delta
 from privacy.accounting.lowering import Lowered, lower
+from privacy.accounting.renyi import renyi_success
 from privacy.accounting.roads import quick_grid
 
 __all__ = ["success_bound", "success_curve", "unbiased_attacker_error"]
@@ -120,14 +121,17 @@ def _dominated(above: Lowered, kappa: float) -> float:
         def delta(e: float) -> float:
             return float(profile.deltas(np.array([e]))[0][0])
     else:
-        grid = quick_grid(above.parts, 1e-5)
+        by_moments = renyi_success(above.parts, kappa) if kappa < 1 else 1.0
+        # What the grid cuts off at its ends is added to delta: it has to be small beside kappa.
+        grid = quick_grid(above.parts, min(1e-5, kappa))
         if grid is None:
-            return 1.0
+            return by_moments
 
         def delta(e: float) -> float:
             return gridded_delta(grid.remove, e) + grid.floating
 
-    return _least(lambda e: kappa * math.exp(e) + delta(e), lowest=-30.0)
+    found = _least(lambda e: kappa * math.exp(e) + delta(e), lowest=-30.0)
+    return found if above.count == 1 else min(found, by_moments)
 
 
 def _least(value: Callable[[float], float], *, lowest: float = 0.0) -> float:

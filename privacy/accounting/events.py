@@ -11,7 +11,6 @@ never changed and never removed.
 True
 """
 
-import sys
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -147,7 +146,8 @@ def _count(least: int) -> tuple[str, Rule]:
     return rule, lambda v: _is_whole(v) and least <= v <= 2**53
 
 
-_NOISE = "> 0 and finite", lambda v: _is_number(v) and 0 < v <= sys.float_info.max
+# Within these no square and no count of squares passes the largest float.
+_NOISE = "between 1e-100 and 1e100", lambda v: _is_number(v) and 1e-100 <= v <= 1e100
 _PROB = "in [0, 1]", lambda v: _is_number(v) and 0 <= v <= 1
 _EVENT = "a DP event", lambda v: isinstance(v, dp.DpEvent)
 _EVENTS = (

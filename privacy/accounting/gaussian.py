@@ -14,7 +14,7 @@ and Su 2022, Corollary 3.3), adaptively chosen ones too.
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr, ndtri
+from scipy.special import erfcx, log_ndtr, ndtr, ndtri
 
 from privacy._validate import non_negative, unit_open
 from privacy.accounting._search import bisect_up
@@ -26,6 +26,9 @@ __all__ = [
     "gaussian_mu",
     "gaussian_tradeoff",
 ]
+
+_FAR = 1e4
+_ROOT = np.sqrt(2.0)
 
 
 def gaussian_deltas(
@@ -41,7 +44,10 @@ def gaussian_deltas(
     positive = np.abs(epsilons)
     upper = ndtr(mu / 2 - positive / mu)
     lower = np.exp(positive + log_ndtr(-mu / 2 - positive / mu))
-    tail = np.maximum(upper - lower, 0.0)
+    # Far out the two logarithms are huge and cancel; e^eps phi(v) = phi(u) has no such digits.
+    u, v = (positive / mu - mu / 2) / _ROOT, (positive / mu + mu / 2) / _ROOT
+    scaled = np.exp(-(u**2)) * (erfcx(np.maximum(u, 0.0)) - erfcx(v)) / 2
+    tail = np.maximum(np.where((positive > _FAR) & (u > 0), scaled, upper - lower), 0.0)
     mirrored = -np.expm1(-positive) + np.exp(-positive) * tail
     return np.where(epsilons >= 0, tail, mirrored)
 

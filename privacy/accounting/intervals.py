@@ -90,8 +90,8 @@ def epsilon(
     low = _lower_epsilon(below, _raised(below, delta), made.lower)
     bounds = [(_upper_epsilon(above, delta, made.upper), *_told(above, made))]
     bounds.append((_concentrated_epsilon(above, delta, made), *_concentrated(above, made)))
-    if made.short and not above.narrow:
-        reduced = delta * math.exp(-above.slack)
+    reduced = delta * math.exp(-above.slack)
+    if _renyi_may_win(above, made, reduced):
         found = renyi_epsilon(above.parts, reduced) if reduced > 0 else math.inf
         bounds.append((found + 2 * above.slack, *_RENYI))
     upper, method, why = min(bounds, key=lambda bound: bound[0])
@@ -126,7 +126,7 @@ def delta(
     bounds = [(_upper_delta(above, epsilon, made.upper), *_told(above, made))]
     concentrated = zcdp_delta(rho=above.rho, xi=above.xi, epsilon=epsilon)
     bounds.append((concentrated, *_concentrated(above, made)))
-    if made.short and not above.narrow:
+    if _renyi_may_win(above, made, min(bound[0] for bound in bounds)):
         lowered = epsilon - 2 * above.slack
         found = renyi_delta(above.parts, lowered) if lowered >= 0 else 1.0
         bounds.append((min(1.0, found * math.exp(above.slack)), *_RENYI))
@@ -142,18 +142,29 @@ def upper_epsilon(event: dp.DpEvent, *, delta: float, relation: Relation) -> flo
     made = Grids(grid, short=above.count > 1 and grid is None)
     found = min(_concentrated_epsilon(above, delta, made), _upper_epsilon(above, delta, grid))
     reduced = delta * math.exp(-above.slack)
-    if made.short and not above.narrow and reduced > 0:
+    if _renyi_may_win(above, made, reduced) and reduced > 0:
         found = min(found, renyi_epsilon(above.parts, reduced) + 2 * above.slack)
     return found
 
 
+_TINY = 1e-9  # deltas near what floating point changes on a grid: there grids grow wide
+
+
+def _renyi_may_win(above: Lowered, made: Grids, delta: float) -> bool:
+    """Whether a Renyi bound could be below that of the grid; where the noise has one."""
+    return not above.narrow and above.count > 1 and (made.short or delta < _TINY)
+
+
 _LIMITS = "would take more than 2 GB or 20 s (predicted from sizes, not timed)"
 _UNBOUNDED = "closed form", "A release is not private at all."
-_RENYI = "Renyi DP", f"A grid of privacy losses {_LIMITS}."
+_RENYI = (
+    "Renyi DP",
+    f"A grid of privacy losses {_LIMITS}, or floating point hides deltas as small as this.",
+)
 
 
 def _concentrated(above: Lowered, made: Grids) -> tuple[str, str]:
-    if made.short and not above.narrow:
+    if made.short and not above.narrow:  # or only tiny deltas: see _TINY
         why = f"A grid of privacy losses {_LIMITS}; of what is left this is the tightest."
     else:
         why = "The noise is Skellam, or so narrow that this is the tightest certified bound."
@@ -173,7 +184,7 @@ def _told(above: Lowered, made: Grids) -> tuple[str, str]:
 
 def _concentrated_epsilon(above: Lowered, target: float, made: Grids) -> float:
     """Return the concentrated-DP bound, where it could be the smaller one."""
-    if above.slack == 0 and not above.narrow and not made.short:
+    if above.slack == 0 and not above.narrow and not made.short and target >= _TINY:
         return math.inf
     return zcdp_epsilon(rho=above.rho, xi=above.xi, delta=target)
 
@@ -219,7 +230,7 @@ def _lower_epsilon(below: Lowered, raised: float, grid: Composition | None) -> f
     if not below.parts or below.unbounded or raised >= 1:
         return 0.0
     if below.count == 1:
-        found = exact_epsilon(below.parts[0][0], raised * (1 + _FLOAT)) * (1 - _FLOAT)
+        found = exact_epsilon(below.parts[0][0], raised * (1 + _FLOAT), "below") * (1 - _FLOAT)
     else:
         found = grid.lower_epsilon(raised) if grid is not None else 0.0
     return max(0.0, found - 2 * below.slack)
@@ -243,7 +254,7 @@ def _lower_delta(below: Lowered, at: float, grid: Composition | None) -> float:
         return 0.0
     raised = at + 2 * below.slack
     if below.count == 1:
-        found = exact_delta(below.parts[0][0], raised) * (1 - _FLOAT)
+        found = exact_delta(below.parts[0][0], raised, "below") * (1 - _FLOAT)
     else:
         found = grid.lower_delta(raised) if grid is not None else 0.0
     return max(0.0, (found - below.lost) * math.exp(-below.slack))

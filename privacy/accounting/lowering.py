@@ -9,6 +9,7 @@ Bounds from below keep only releases that a real pair of data sets attains; leav
 is post-processing, so the bound stays true.
 """
 
+import dataclasses
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -21,7 +22,7 @@ from scipy.special import bdtr, bdtrc, log_ndtr
 
 from privacy._validate import member
 from privacy.accounting import profiles
-from privacy.accounting.composition import Part, Parts
+from privacy.accounting.composition import Parts
 from privacy.accounting.discrete import concentrated_rho, sandwich
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
@@ -40,6 +41,7 @@ __all__ = ["Lowered", "lower"]
 Side = Literal["above", "below"]
 _MOST_RELEASES = 2**53
 _WIDEST = 8.0  # mu of a Gaussian on a grid
+_MOST_PIECES = 2**40  # of a Gaussian wider than any grid
 _WIDEST_SKELLAM = 20_000.0  # standard deviation whose masses are still computed one by one
 _BESSEL = 1e-11  # more than the error of a Bessel function does to a delta
 _ADDITIVE = (profiles.Gaussian, profiles.Laplace, profiles.DiscreteLaplace, profiles.Skellam)
@@ -49,8 +51,13 @@ _ADDITIVE = (profiles.Gaussian, profiles.Laplace, profiles.DiscreteLaplace, prof
 class Lowered:
     """An event tree as profiles.
 
+    Unsampled Gaussians have no place among ``others``: whatever their order and their nesting, all
+    that counts of them is the one Gaussian that they are together. So a tree and its flattening are
+    one value, up to rounding.
+
     Attributes:
-      parts: Profiles and how many such releases; at most one unsampled Gaussian, of count 1.
+      gaussian_mu: Root of the sum of the squared mu of all unsampled Gaussians.
+      others: All other profiles and how many such releases, each profile once.
       slack: kappa: logarithm of the factor by which real probabilities may differ.
       rho: Concentrated DP of the whole, sampling ignored (with ``xi``); infinite where none holds.
       xi: See ``rho``.
@@ -60,7 +67,8 @@ class Lowered:
       unknown: A release that nothing is known of from below, by its path; empty if none.
     """
 
-    parts: Parts = ()
+    gaussian_mu: float = 0.0
+    others: Parts = ()
     slack: float = 0.0
     rho: float = 0.0
     xi: float = 0.0
@@ -72,12 +80,22 @@ class Lowered:
     @property
     def mu(self) -> float | None:
         """The mu of the whole where it is one Gaussian (or nothing), else None."""
-        if not self.parts:
-            return 0.0
-        only = self.parts[0][0]
-        return (
-            float(only.mu) if len(self.parts) == 1 and isinstance(only, profiles.Gaussian) else None
-        )
+        return None if self.others else self.gaussian_mu
+
+    @property
+    def parts(self) -> Parts:
+        """All profiles and their counts, as they are composed.
+
+        Beside others a wide Gaussian goes on a grid: as several narrow ones, whose losses are
+        floats.
+        """
+        if self.gaussian_mu == 0:
+            return self.others
+        if not self.others:
+            return ((profiles.Gaussian(self.gaussian_mu), 1),)
+        squares = self.gaussian_mu**2
+        several = min(max(1, math.ceil(squares / _WIDEST**2)), _MOST_PIECES)
+        return ((profiles.Gaussian(math.sqrt(squares / several)), several), *self.others)
 
     @property
     def count(self) -> int:
@@ -188,7 +206,7 @@ def _linear(event: LinearOpeningsDpEvent, factor: int, side: Side, path: str) ->
     mu, slack = certified(event, factor=factor)
     if math.isinf(mu):
         return Lowered(rho=math.inf, narrow=True)
-    return Lowered(((profiles.Gaussian(mu), 1),), slack=slack, rho=mu**2 / 2, xi=3 * slack)
+    return Lowered(gaussian_mu=mu, slack=slack, rho=mu**2 / 2, xi=3 * slack)
 
 
 def _skellam(event: SkellamDpEvent, factor: int, side: Side, path: str) -> Lowered:
@@ -204,7 +222,7 @@ def _skellam(event: SkellamDpEvent, factor: int, side: Side, path: str) -> Lower
         if std > _WIDEST_SKELLAM:
             return Lowered(unknown=path)
         exact = profiles.Skellam(std**2, factor * event.radius)
-        return Lowered(parts=((exact, 1),), lost=_BESSEL)
+        return Lowered(others=((exact, 1),), lost=_BESSEL)
     d2 = factor * event.radius
     d1 = min(math.sqrt(event.dim) * d2, d2**2)
     v = std**2
@@ -392,11 +410,15 @@ def _contains(event: dp.DpEvent, kind: type[dp.DpEvent]) -> bool:
 
 
 def _one(profile: profiles.Profile, *, rho: float, slack: float = 0.0) -> Lowered:
-    return Lowered(parts=((profile, 1),), rho=rho, slack=slack)
+    if isinstance(profile, profiles.Gaussian):
+        return Lowered(gaussian_mu=float(profile.mu), rho=rho, slack=slack)
+    return Lowered(others=((profile, 1),), rho=rho, slack=slack)
 
 
 def _sampled(inner: Lowered, profile: profiles.Profile) -> Lowered:
-    return Lowered(((profile, 1),), slack=inner.slack, rho=inner.rho, xi=inner.xi, lost=inner.lost)
+    return Lowered(
+        others=((profile, 1),), slack=inner.slack, rho=inner.rho, xi=inner.xi, lost=inner.lost
+    )
 
 
 def _nest(inner: Lowered) -> Composed:
@@ -406,43 +428,30 @@ def _nest(inner: Lowered) -> Composed:
 def _repeat(inner: Lowered, times: int) -> Lowered:
     if times == 0:
         return Lowered()
-    parts: list[Part] = []
-    for profile, n in inner.parts:
-        if isinstance(profile, profiles.Gaussian):
-            parts.append((profiles.Gaussian(float(profile.mu) * math.sqrt(times)), 1))
-        else:
-            parts.append((profile, n * times))
-    return Lowered(
-        tuple(parts),
+    return dataclasses.replace(
+        inner,
+        gaussian_mu=inner.gaussian_mu * math.sqrt(times),
+        others=tuple((profile, n * times) for profile, n in inner.others),
         slack=inner.slack * times,
         rho=inner.rho * times,
         xi=inner.xi * times,
-        narrow=inner.narrow,
-        unbounded=inner.unbounded,
         lost=inner.lost * times,
-        unknown=inner.unknown,
     )
 
 
 def _merge(found: Iterable[Lowered]) -> Lowered:
+    every = tuple(found)
     counts: dict[profiles.Profile, int] = {}
-    squares, slack, rho, xi, narrow, unbounded = 0.0, 0.0, 0.0, 0.0, False, False
-    lost, unknown = 0.0, ""
-    for one in found:
-        for profile, n in one.parts:
-            if isinstance(profile, profiles.Gaussian):
-                squares += float(profile.mu) ** 2 * n
-            else:
-                counts[profile] = counts.get(profile, 0) + n
-        slack += one.slack
-        rho += one.rho
-        xi += one.xi
-        narrow |= one.narrow
-        unbounded |= one.unbounded
-        lost += one.lost
-        unknown = unknown or one.unknown
-    # Beside others a wide Gaussian goes on a grid: as several narrow ones, whose losses are floats.
-    several = max(1, math.ceil(squares / _WIDEST**2)) if counts else 1
-    each = profiles.Gaussian(math.sqrt(squares / several))
-    parts: list[Part] = [(each, several)] if squares > 0 else []
-    return Lowered((*parts, *counts.items()), slack, rho, xi, narrow, unbounded, lost, unknown)
+    for profile, n in (part for one in every for part in one.others):
+        counts[profile] = counts.get(profile, 0) + n
+    return Lowered(
+        gaussian_mu=math.sqrt(math.fsum(one.gaussian_mu**2 for one in every)),
+        others=tuple(counts.items()),
+        slack=math.fsum(one.slack for one in every),
+        rho=math.fsum(one.rho for one in every),
+        xi=math.fsum(one.xi for one in every),
+        narrow=any(one.narrow for one in every),
+        unbounded=any(one.unbounded for one in every),
+        lost=math.fsum(one.lost for one in every),
+        unknown=next((one.unknown for one in every if one.unknown), ""),
+    )

@@ -19,7 +19,7 @@ _SHARE = 0.05  # of a full budget, for the inner grid
 
 @dataclass(frozen=True)
 class Composed:
-    """Several releases taken together (as when a hospital is drawn for a round of local steps).
+    """Several releases taken together (as when a unit is drawn for all steps of a round at once).
 
     Attributes:
       parts: The releases; their composition dominates the real one.

@@ -19,7 +19,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ive, ndtr
+from scipy.special import ive, log_ndtr, ndtr
 
 from privacy.accounting.gaussian import gaussian_deltas
 
@@ -44,6 +44,8 @@ __all__ = [
 
 Column = int | float | NDArray[np.float64]  # one number, or one a profile: ``[profiles, 1]``
 Deltas = tuple[NDArray[np.float64], NDArray[np.float64]]
+
+_FAR = 600.0  # e to this is a float still, and so is a mass times it
 
 
 @runtime_checkable
@@ -111,9 +113,7 @@ class DiscreteLaplace:
         a, d = self.parameter, self.shift
         largest = a * d
         t = np.ceil(d / 2 - np.clip(epsilons, -largest, largest) / (2 * a)) - 1
-        both = self._below(t) - np.exp(
-            np.minimum(np.minimum(epsilons, largest), 700.0)
-        ) * self._below(t - d)
+        both = self._below(t) - self._grown(np.minimum(epsilons, largest), t - d)
         both = np.where(epsilons >= largest, 0.0, np.maximum(both, 0.0))
         both = np.where(epsilons <= -largest, -np.expm1(np.minimum(epsilons, 0.0)), both)
         return both, both
@@ -132,6 +132,13 @@ class DiscreteLaplace:
         tail = np.exp(-a * np.where(t < 0, -t, t + 1)) / (1 + np.exp(-a))
         return np.asarray(np.where(t < 0, tail, 1 - tail))
 
+    def _grown(self, e: NDArray[np.float64], t: NDArray[np.float64]) -> NDArray[np.float64]:
+        """e^epsilon P(X <= t); far out, where one is no float, by the sum of their logarithms."""
+        a = self.parameter
+        near = np.exp(np.minimum(e, _FAR)) * self._below(t)
+        logarithm = e + a * np.minimum(t, 0.0) - np.log1p(np.exp(-a))
+        return np.where((e > _FAR) & (t < 0), np.exp(np.minimum(logarithm, 0.0)), near)
+
 
 _TOGETHER = 2048
 
@@ -148,25 +155,31 @@ class Finite:
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """See ``Profile``."""
-        grow = np.exp(np.minimum(epsilons, 700.0))
         remove, add = np.zeros_like(epsilons), np.zeros_like(epsilons)
         p, q = np.array(self.masses).T[:, :, None]
         # Outcome by outcome and then added up, a few epsilons at a time: small deltas stay exact.
-        for at in range(0, len(grow), _TOGETHER):
+        for at in range(0, len(epsilons), _TOGETHER):
             part = slice(at, at + _TOGETHER)
-            remove[part] = np.maximum(p - grow[part] * q, 0.0).sum(axis=0)
-            add[part] = np.maximum(q - grow[part] * p, 0.0).sum(axis=0)
+            remove[part] = np.maximum(p - _grown(epsilons[part], q), 0.0).sum(axis=0)
+            add[part] = np.maximum(q - _grown(epsilons[part], p), 0.0).sum(axis=0)
         return remove, add
 
     def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
         """See ``Attained``."""
-        grow = np.exp(np.minimum(epsilons, 700.0))
         found = np.zeros_like(epsilons)
         p, q = np.array(self.masses).T[:, :, None]
-        for at in range(0, len(grow), _TOGETHER):
+        for at in range(0, len(epsilons), _TOGETHER):
             part = slice(at, at + _TOGETHER)
-            found[part] = np.where(p > grow[part] * q, q, 0.0).sum(axis=0)
+            found[part] = np.where(p > _grown(epsilons[part], q), q, 0.0).sum(axis=0)
         return found
+
+
+def _grown(epsilons: NDArray[np.float64], masses: NDArray[np.float64]) -> NDArray[np.float64]:
+    """e^epsilon times a mass; far out, where the power is no float, by logarithms."""
+    near = np.exp(np.minimum(epsilons, _FAR)) * masses
+    with np.errstate(divide="ignore"):
+        far = np.exp(np.minimum(epsilons + np.log(masses), _FAR))
+    return np.asarray(np.where(epsilons > _FAR, far, near))
 
 
 @dataclass(frozen=True)
@@ -224,16 +237,16 @@ class Sampled:
     def remove(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
         """Delta when a patient is removed."""
         q = self.prob
-        e = np.minimum(epsilons, 700.0)
         # q [P - (e^eps - 1 + q)/q Q]; below log(1 - q) every outcome counts.
-        possible, inside = _within(e, q)
-        found = np.where(possible, q * delta(self.inner, inside, 0), -np.expm1(e))
+        possible, inside = _within(epsilons, q)
+        rest = -np.expm1(np.minimum(epsilons, 0.0))
+        found = np.where(possible, q * delta(self.inner, inside, 0), rest)
         return np.maximum(found, 0.0)
 
     def add(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
         """Delta when a patient is added."""
         q = self.prob
-        e = np.minimum(epsilons, 700.0)
+        e = np.minimum(epsilons, _FAR)  # beyond it c is below 0 whatever q, and delta nothing
         # c [Q - e^eps q / c P] with c = 1 - (1 - q) e^eps; nothing where c <= 0.
         c = q - (1 - q) * np.expm1(e)
         some = c > 0
@@ -245,7 +258,7 @@ class Sampled:
         """See ``Attained``; Q is the inner one's, and so are the outcomes above a loss."""
         if not isinstance(self.inner, Attained):
             raise TypeError(f"{self.inner} is not attained: nothing is known from below.")
-        possible, inside = _within(np.minimum(epsilons, 700.0), self.prob)
+        possible, inside = _within(epsilons, self.prob)
         return np.where(possible, self.inner.tail(inside), 1.0)
 
 
@@ -274,7 +287,7 @@ class SampledReplace:
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """See ``Profile``."""
-        positive = np.abs(np.minimum(epsilons, 700.0))
+        positive = np.abs(epsilons)
         with np.errstate(over="ignore"):
             inside = np.log1p(np.expm1(positive) / self.prob)
         # Where the quotient is no float, e^epsilon - 1 and e^epsilon are the same one.
@@ -300,20 +313,21 @@ class SampledGaussianReplace:
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """See ``Profile``."""
-        e = np.abs(np.minimum(epsilons, 700.0))
-        upper, lower = self._above(e)
-        tail = np.maximum(upper - np.exp(e) * lower, 0.0)
+        e = np.abs(epsilons)
+        upper, lower, log_lower = self._above(e)
+        grown = np.where(e > _FAR, np.exp(e + log_lower), np.exp(np.minimum(e, _FAR)) * lower)
+        tail = np.maximum(upper - grown, 0.0)
         mirrored = -np.expm1(-e) + np.exp(-e) * tail
         both = np.where(epsilons >= 0, tail, mirrored)
         return both, both
 
     def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
         """See ``Attained``; below 0 by symmetry."""
-        upper, lower = self._above(np.abs(np.minimum(epsilons, 700.0)))
+        upper, lower, _ = self._above(np.abs(epsilons))
         return np.where(epsilons >= 0, lower, 1 - upper)
 
-    def _above(self, e: NDArray[np.float64]) -> Deltas:
-        """P and Q of a loss above e >= 0."""
+    def _above(self, e: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """P and Q of a loss above e >= 0, and the logarithm of Q."""
         q, mu = self.prob, self.mu
         # By logarithms, over the larger of the two: a itself may be too small for a float.
         with np.errstate(divide="ignore"):
@@ -323,7 +337,10 @@ class SampledGaussianReplace:
         b, a = np.exp(log_b - most), np.exp(log_a - most)
         x = (e + most + np.log((b + np.sqrt(b**2 + 4 * a**2)) / 2) - np.log(q) + mu**2 / 2) / mu
         rest = (1 - q) * ndtr(-x)
-        return rest + q * ndtr(mu - x), rest + q * ndtr(-mu - x)
+        with np.errstate(divide="ignore"):
+            log_rest = np.log1p(-np.asarray(q)) + log_ndtr(-x)
+        log_lower = np.logaddexp(log_rest, np.log(q) + log_ndtr(-mu - x))
+        return rest + q * ndtr(mu - x), rest + q * ndtr(-mu - x), log_lower
 
 
 @dataclass(frozen=True)

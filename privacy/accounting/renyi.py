@@ -6,6 +6,7 @@ cancel nor fail to converge as dp-accounting's may at orders between (it then te
 
 import math
 from collections.abc import Iterator
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,7 +15,7 @@ from scipy.special import gammaln, logsumexp
 from privacy.accounting.composition import Parts
 from privacy.accounting.profiles import Column, Gaussian, Sampled
 
-__all__ = ["renyi_delta", "renyi_epsilon"]
+__all__ = ["renyi_delta", "renyi_epsilon", "renyi_success"]
 
 _ORDERS = np.array([*range(2, 17), 20, 24, 28, 32, 40, 48, 64, 96, 128, 256, 512])
 _ROWS = 4096
@@ -43,6 +44,21 @@ def renyi_delta(parts: Parts, epsilon: float) -> float:
     return math.exp(min(0.0, float(powers.min())))
 
 
+def renyi_success(parts: Parts, prior_success: float) -> float:
+    r"""Return a bound on reconstruction; 1 where a part has no Renyi bound.
+
+    An outcome of probability :math:`\kappa` without the patient has at most
+    :math:`(\kappa e^{R_\alpha})^{(\alpha-1)/\alpha}` with the patient (Mironov 2017,
+    Proposition 10).
+    """
+    rdp = divergences(parts)
+    if rdp is None:
+        return 1.0
+    powers = (math.log(prior_success) + rdp) * (1 - 1 / _ORDERS)
+    return math.exp(min(0.0, float(powers.min())))
+
+
+@lru_cache(maxsize=256)
 def divergences(parts: Parts) -> NDArray[np.float64] | None:
     r"""Return the Renyi divergence of all parts together at each whole order.
 
@@ -67,6 +83,7 @@ def divergences(parts: Parts) -> NDArray[np.float64] | None:
     for chunk in np.split(table, range(_ROWS, len(table), _ROWS)):
         prob, mu, counts = chunk.T
         total += np.array([counts @ one for one in _each(prob, mu)])
+    total.flags.writeable = False  # it is kept for the next question
     return total
 
 

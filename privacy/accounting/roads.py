@@ -36,6 +36,9 @@ _COARSEST = 0.4  # a step, as a share of a typical loss, that still tells someth
 # A step's share of one release's typical loss. The grid adds about h^2/6 to the variance of each
 # release's loss, so .1 % of all of it whatever the number of releases: half of that to epsilon.
 QUICK = 0.08
+_FARTHEST = 1e150  # its square is a float
+
+Side = Literal["above", "below"]
 
 
 @dataclass(frozen=True)
@@ -78,26 +81,33 @@ class Gap:
         )
 
 
-def exact_delta(profile: Profile, epsilon: float) -> float:
-    """Return one release's delta at ``epsilon``, the worse of both directions; 1 if too dear."""
+def exact_delta(profile: Profile, epsilon: float, side: Side = "above") -> float:
+    """Return one release's delta at ``epsilon``, the worse of both directions.
+
+    What can't be computed is 1 from above and 0 from below: sound on the side that is asked for.
+    """
+    unknown = 1.0 if side == "above" else 0.0
     try:
         remove, add = profile.deltas(np.array([epsilon]))
     except TooDearError:
-        return 1.0
+        return unknown
     found = float(max(remove[0], add[0], 0.0))
-    return 1.0 if math.isnan(found) else found
+    return unknown if math.isnan(found) else found
 
 
-def exact_epsilon(profile: Profile, delta: float) -> float:
-    """Return one release's smallest epsilon >= 0 for ``delta``, up to 1e-13 of itself."""
-    if exact_delta(profile, 0.0) <= delta:
+def exact_epsilon(profile: Profile, delta: float, side: Side = "above") -> float:
+    """Return one release's smallest epsilon >= 0 for ``delta``, up to 1e-13 of itself.
+
+    Where none is found: infinity from above, and from below the largest that was not enough.
+    """
+    if exact_delta(profile, 0.0, side) <= delta:
         return 0.0
     high = 1.0
-    while exact_delta(profile, high) > delta:
+    while exact_delta(profile, high, side) > delta:
+        if high > _FARTHEST:
+            return math.inf if side == "above" else high
         high *= 2
-        if high > 1e5:
-            return math.inf
-    return bisect_up(lambda e: exact_delta(profile, e) <= delta, 0.0, high)
+    return bisect_up(lambda e: exact_delta(profile, e, side) <= delta, 0.0, high)
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,13 @@ r"""Whose coming or going is hidden, and how often they take part: from arrangem
 Each function turns an arrangement into an event that ``epsilon`` accounts for; none is an
 accountant of its own.
 
+There is none for drawing whole hospitals in secret. To a patient that is no sampling: whoever knows
+the hospital's other patients sees from their part of the sum whether it was drawn, and then the
+patient faces the unsampled release. At best delta is multiplied by the probability q of the draw:
+:math:`\delta(\varepsilon) = q \delta_{inner}(\varepsilon)`, so one Gaussian of noise multiplier
+1 with q = .01 costs 3.139 at delta 1e-5, not .199. A sampled composition is right for the hospital
+itself as the unit, whose every step the draw covers.
+
 >>> opened = np.array([[1.0, 0.0], [-1.0, 1.0]])  # the second sum takes the first upload back
 >>> round(memory_event(opened, owners=("a", "a"), noise_multiplier=2.0).noise_multiplier, 3)
 1.414
@@ -16,7 +23,7 @@ import numpy as np
 from dp_accounting import dp_event as dp
 from jaxtyping import Float
 
-from privacy._validate import finite_array, fraction, natural, positive
+from privacy._validate import finite_array, natural, positive
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
@@ -26,30 +33,10 @@ from privacy.errors import InvalidInputError
 
 __all__ = [
     "bounded_participation",
-    "hospital_rounds",
     "in_several_hospitals",
     "leverage",
     "memory_event",
 ]
-
-
-def hospital_rounds(step: dp.DpEvent, *, prob: float, steps: int, rounds: int) -> dp.DpEvent:
-    """Return the event of rounds in which a hospital is drawn with ``prob`` and takes local steps.
-
-    The draw covers the whole round: the steps are composed first and sampled together. Sampling
-    each step with the product of the rates is wrong by far (2.86 for a truth of 13.80).
-
-    Args:
-      step: One local step, with its own sampling of patients if there is one.
-      prob: Probability that the hospital is drawn; the draw stays secret.
-      steps: Local steps of a drawn hospital.
-      rounds: Number of rounds, each with a fresh draw.
-    """
-    fraction(prob=prob)
-    natural(steps=steps, least=1)
-    natural(rounds=rounds, least=1)
-    together = dp.SelfComposedDpEvent(step, steps)
-    return dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(prob, together), rounds)
 
 
 def bounded_participation(event: dp.DpEvent, *, most: int) -> dp.DpEvent:

@@ -236,3 +236,22 @@ def test_least_squares_meets_the_fisher_bound() -> None:
     skewed = jacobian * np.array([1.0, 2.0, 3.0, 4.0])
     error = noise @ np.linalg.pinv(skewed).T
     assert (error**2).mean() > unbiased_attacker_error(skewed, std=std, releases=releases)
+
+
+@pytest.mark.parametrize("kappa", [1e-11, 1e-9, 1e-6, 0.1, 0.9])
+@pytest.mark.parametrize("mu", [0.1, 1.0, 3.0])
+def test_on_a_grid_small_priors_keep_their_bound(kappa: float, mu: float) -> None:
+    """Two halves of one Gaussian: what the grid cuts off must be small beside kappa."""
+    half = dp.PoissonSampledDpEvent(1 - 1e-12, dp.GaussianDpEvent(math.sqrt(2) / mu))
+    found = success_bound(
+        dp.SelfComposedDpEvent(half, 2), prior_success=kappa, relation=Relation.ADD_OR_REMOVE_ONE
+    )
+    truth = float(ndtr(ndtri(kappa) + mu))
+    assert truth * (1 - 1e-9) <= found <= 1.015 * truth
+
+
+def test_where_no_grid_is_affordable_moments_bound_reconstruction() -> None:
+    event = dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(0.5, dp.GaussianDpEvent(1e6)), 10**9)
+    found = success_bound(event, prior_success=0.1, relation=Relation.ADD_OR_REMOVE_ONE)
+    # To first order the composition is a Gaussian of mu = q sqrt(T) / sigma.
+    assert float(ndtr(ndtri(0.1) + 0.5 * math.sqrt(1e9) / 1e6)) <= found < 0.12

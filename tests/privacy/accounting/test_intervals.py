@@ -278,7 +278,7 @@ def test_narrow_discrete_noise_keeps_a_certified_upper_end() -> None:
             assert truth <= found.upper
 
 
-def test_a_hospital_drawn_for_local_steps() -> None:
+def test_a_unit_drawn_for_several_steps_at_once() -> None:
     """The rates must not be multiplied: golden values of both."""
     round_ = dp.PoissonSampledDpEvent(0.1, gaussians(1.0, 10))
     found = epsilon(round_, delta=1e-5, relation=ADD)

@@ -11,24 +11,13 @@ from privacy.accounting import epsilon
 from privacy.accounting.events import DistributedDiscreteGaussianDpEvent
 from privacy.accounting.units import (
     bounded_participation,
-    hospital_rounds,
     in_several_hospitals,
     memory_event,
 )
 from privacy.errors import InvalidInputError
 from privacy.testing.strategies import arrivals
-from tests.privacy.golden import golden
 
 ADD = Relation.ADD_OR_REMOVE_ONE
-
-
-def test_a_hospital_drawn_once_per_round() -> None:
-    values = golden("accounting")["hospital_rounds"]
-    event = hospital_rounds(dp.GaussianDpEvent(1.0), prob=0.1, steps=10, rounds=1)
-    found = epsilon(event, delta=1e-5, relation=ADD)
-    assert found.upper == pytest.approx(values["truth"], abs=6e-3)
-    twice = hospital_rounds(dp.GaussianDpEvent(1.0), prob=0.1, steps=10, rounds=2)
-    assert epsilon(twice, delta=1e-5, relation=ADD).lower > found.upper
 
 
 def test_bounded_participation_amplifies_nothing() -> None:
@@ -117,7 +106,5 @@ def test_simulated_openings_have_the_distance_that_is_accounted() -> None:
 def test_bad_arrangements_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="one owner an upload"):
         memory_event(np.ones((1, 3)), owners=("a",), noise_multiplier=1.0)
-    with pytest.raises(InvalidInputError, match="prob="):
-        hospital_rounds(dp.GaussianDpEvent(1.0), prob=1.2, steps=1, rounds=1)
     with pytest.raises(InvalidInputError, match="most="):
         bounded_participation(dp.GaussianDpEvent(1.0), most=0)
