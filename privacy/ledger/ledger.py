@@ -324,7 +324,8 @@ class Ledger:
         with self._store.lock():
             self._catch_up()
             book = self._filter(release.unit, "release", content)
-            decision = Decision(False, {}, self._objection(release))
+            relation = book.budget.relation_name
+            decision = Decision(False, {}, self._objection(release, relation))
             if not decision.why:
                 decision = book.release(release.kind, event, self.accountant, plan=release.plan)
             if not decision.granted:
@@ -337,10 +338,10 @@ class Ledger:
             self._refuse(what, content, Decision(False, {}, why))
         return self._filters[unit]
 
-    def _objection(self, release: Release) -> str:
+    def _objection(self, release: Release, relation: str) -> str:
         if not self.durable and release.noise_source == "seeded":
             release = replace(release, noise_source="operating system")  # an experiment may
-        return objection(release)
+        return objection(release, relation=relation)
 
     def _refuse(self, what: str, content: Mapping[str, Any], decision: Decision) -> NoReturn:
         over = decision.asked > 0

@@ -179,11 +179,15 @@ class Schedule(Form):
         return digest(encode([content["unit"], content["schedule"], content["repeats"]]))
 
 
-def objection(release: Release) -> str:
+def objection(release: Release, *, relation: str) -> str:
     """Why a release must not go ahead whatever it costs; empty if nothing speaks against it.
 
     An event that does nothing, in any disguise but ``NoOpDpEvent``, would let bytes out for free;
     a sampler that is not the event's would be accounted for and not run.
+
+    Args:
+      release: What is about to leave, or left.
+      relation: Name of the budget's ``dp_accounting.NeighboringRelation``.
     """
     content = release.to_json()["event"]
     if content["type"] == "NoOpDpEvent":
@@ -193,7 +197,7 @@ def objection(release: Release) -> str:
             "its event does nothing to any patient; a release that depends on no patient is a "
             "NoOpDpEvent, with a reason"
         )
-    why = mismatch(content, release.declared_sampler, release.actual_sampler)
+    why = mismatch(content, release.declared_sampler, release.actual_sampler, relation=relation)
     if why:
         return why
     if release.clip_norm_source != "constant":

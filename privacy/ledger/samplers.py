@@ -176,12 +176,21 @@ def _of(node: Mapping[str, Any]) -> Sampler | None:
     return None
 
 
-def mismatch(event: Mapping[str, Any], declared: Sampler, actual: Sampler) -> str:
+def mismatch(event: Mapping[str, Any], declared: Sampler, actual: Sampler, *, relation: str) -> str:
     """Why an event must not be accounted for with these samplers; empty if it may.
 
-    An event without any sampling claims no amplification, so it covers every sampler that takes a
-    patient at most once a release. An event with sampling covers that very sampler: its kind, its
-    probability and its sizes.
+    An event without any sampling claims no amplification. It covers all patients, and Poisson
+    sampling, which lets a patient come or go without moving another. Batches of a fixed or largest
+    size, and shuffled ones, do not: whoever comes pushes somebody else out, which moves the sum
+    twice as far as ``ADD_OR_REMOVE_ONE`` accounts for; under the other relations the number of
+    patients stays. An event with sampling covers that very sampler: its kind, its probability and
+    its sizes.
+
+    Args:
+      event: As plain JSON.
+      declared: How the plan says that patients are drawn.
+      actual: How the code that will run draws them.
+      relation: Name of the budget's ``dp_accounting.NeighboringRelation``.
     """
     if declared != actual:
         return (
@@ -191,4 +200,20 @@ def mismatch(event: Mapping[str, Any], declared: Sampler, actual: Sampler) -> st
     wrong = [own for own in claimed(event) if own != actual]
     if wrong:
         return f"its event claims {wrong[0]}, but the sampler is {actual}"
+    crowding = not isinstance(actual, AllPatients | Poisson)
+    if crowding and relation == "ADD_OR_REMOVE_ONE" and _unsampled(event):
+        return (
+            f"the sampler is {actual}, where a patient's coming or going changes who else is "
+            "drawn; an event without sampling covers that under REPLACE_ONE alone"
+        )
     return ""
+
+
+def _unsampled(node: Mapping[str, Any]) -> bool:
+    """Whether noise stands in an event that no sampling covers."""
+    if _of(node) is not None:
+        return False
+    inner = [*node.get("events", ()), *([node["event"]] if "event" in node else [])]
+    if not inner:
+        return node["type"] not in ("NoOpDpEvent", "NonPrivateDpEvent", "ComposedDpEvent")
+    return any(_unsampled(one) for one in inner)

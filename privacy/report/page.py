@@ -38,6 +38,7 @@ ASSUMPTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a_model", ("tests/aggregation",)),
     ("a_past", ("tests/privacy/ledger/test_tampering.py",)),
     ("a_way_out", ("tests/privacy/ledger/test_verify.py",)),
+    ("a_word", ("tests/privacy/ledger/test_liar.py", "tests/privacy/ledger/test_absence.py")),
 )
 
 _Words = Callable[..., str]

@@ -311,7 +311,7 @@ class _Reader:
             raise CorruptMessageError(f"it was not let through by the rule, which is {rule!r}")
         own = set(Release.__dataclass_fields__)
         asked = Release.from_json({n: value for n, value in content.items() if n in own})
-        why = objection(asked)
+        why = objection(asked, relation=book.budget.relation_name)
         if why and (book.budget.limited or rule == "public"):
             raise CorruptMessageError(f"it let a release through, but {why}")
         self._divergence(content, decision.record)
