@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from privacy.ledger.accountant import Assessor, Cost, composed, mentions
-from privacy.ledger.audit.read import Reading, Spent, roots_at
+from privacy.ledger.audit.reading import Reading, Spent, roots_at
 from privacy.ledger.audit.show import read_entries
 from privacy.ledger.audit.verify import Verdict
 from privacy.ledger.log.canonical import digest

@@ -6,7 +6,7 @@ witness, and two heads that cannot both be of one ledger convict the hospital wi
 
 from collections.abc import Iterable, Sequence
 
-from privacy.ledger.audit.read import Claim, Problem, Reading, roots_at
+from privacy.ledger.audit.reading import Claim, Problem, Reading, roots_at
 
 __all__ = ["contradictions", "hold_against"]
 

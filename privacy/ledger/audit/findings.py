@@ -15,7 +15,7 @@ from dataclasses import asdict, astuple, dataclass
 from typing import Any, Literal
 
 from privacy._foreign import printable
-from privacy.ledger.audit.read import Reading, Spent
+from privacy.ledger.audit.reading import Reading, Spent
 from privacy.ledger.forms import number
 
 __all__ = ["Finding", "Flow", "Level", "Verdict"]

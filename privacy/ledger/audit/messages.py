@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from privacy.ledger.audit.findings import Finding, Flow
 from privacy.ledger.audit.manifest import Manifest, Outbound, Sent
-from privacy.ledger.audit.read import Claim, Reading
+from privacy.ledger.audit.reading import Claim, Reading
 
 __all__ = ["heads", "trace"]
 

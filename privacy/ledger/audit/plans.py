@@ -8,7 +8,7 @@ accounts for the noise which the plan asks of it can.
 from collections.abc import Mapping
 
 from privacy.ledger.audit.findings import Finding
-from privacy.ledger.audit.read import Reading
+from privacy.ledger.audit.reading import Reading
 
 __all__ = ["compare_plans"]
 

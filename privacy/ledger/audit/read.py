@@ -8,13 +8,14 @@ import math
 import os
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from privacy._foreign import digest_file
 from privacy.errors import CorruptMessageError, InpatientError
 from privacy.ledger.accountant import Accountant, Cost, composed
+from privacy.ledger.audit.reading import Claim, Kept, PlanWord, Problem, Reading, Spent
 from privacy.ledger.contents import Allowed
 from privacy.ledger.filter import Filter
 from privacy.ledger.log.canonical import to_number
@@ -23,123 +24,14 @@ from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier, leaf
 from privacy.ledger.log.store import payload_folder
 from privacy.ledger.renyi import best_order, epsilon_at
-from privacy.ledger.requests import PUBLIC_BYTES, Budget, Release, Schedule, objection
+from privacy.ledger.requests import PUBLIC_BYTES, Release, Schedule, objection
 from privacy.ledger.witness import countersignature_holds
 
-__all__ = ["Claim", "Kept", "PlanWord", "Problem", "Reading", "Spent", "read", "roots_at"]
+__all__ = ["read"]
 
 _PLACE = {"filter", "position", "order"}
 _Part = tuple[Mapping[str, Any], int]
 _CLOSE = 1 + 1e-9  # two computations of one number on two machines
-
-
-@dataclass(frozen=True)
-class Problem:
-    """Why a ledger is not to be believed.
-
-    Attributes:
-      entry: Sequence of the entry at fault, None if it is the whole file.
-      reason: One sentence.
-    """
-
-    entry: int | None
-    reason: str
-
-
-@dataclass(frozen=True)
-class Claim:
-    """Somebody's signed word on what a ledger held when it had a certain size.
-
-    Attributes:
-      head: The head.
-      by: Who vouches for it: another hospital, or the receiver who kept it.
-    """
-
-    head: Head
-    by: str
-
-
-@dataclass(frozen=True)
-class Spent:
-    """What a unit's budget has seen, recomputed.
-
-    Attributes:
-      budget: What was allowed.
-      interval: By the project's accountant; None where nothing is promised.
-      second: Upper bound by Rényi divergence alone; ``inf`` if it has none.
-      rule: ``fixed schedule``, ``adaptive``, ``nothing spent`` or ``unlimited``.
-      releases: Accounted releases made.
-      left: Planned releases not made.
-      event: What was committed to, as plain JSON: the plans, and the unplanned releases.
-    """
-
-    budget: Budget
-    interval: Cost | None
-    second: float
-    rule: str
-    releases: int
-    left: int
-    event: Mapping[str, Any]
-
-
-@dataclass(frozen=True)
-class Kept:
-    """A payload's entry, found by its digest.
-
-    Attributes:
-      release: Sequence of the release.
-      bytes: Size that was sealed.
-      rule: How the release was let through.
-      run: Of the plan that it follows; empty without one.
-    """
-
-    release: int
-    bytes: int
-    rule: str
-    run: str
-
-
-@dataclass(frozen=True)
-class PlanWord:
-    """What a hospital says about a run's plan in its ledger.
-
-    Attributes:
-      plan: Digest of the public plan.
-      own: Digest of its own schedule.
-      others: Digests of other hospitals' schedules, as it derives them.
-    """
-
-    plan: str
-    own: str
-    others: Mapping[str, str]
-
-
-@dataclass
-class Reading:
-    """What a ledger's file says, and what is wrong with it."""
-
-    path: Path
-    hospital: str = ""
-    identity: str = ""
-    public_key: str = ""
-    size: int = 0
-    enrolled: dict[str, str] = field(default_factory=dict)
-    context: dict[str, Any] = field(default_factory=dict)
-    problems: list[Problem] = field(default_factory=list)
-    notes: list[str] = field(default_factory=list)
-    spent: list[Spent] = field(default_factory=list)
-    vouched: list[Claim] = field(default_factory=list)
-    sealed: dict[str, Kept] = field(default_factory=dict)
-    plans: dict[str, list[PlanWord]] = field(default_factory=dict)
-    runs: Counter[str] = field(default_factory=Counter)
-    public: Counter[str] = field(default_factory=Counter)
-    public_bytes: int = 0
-    payloads: int = 0
-    matched: int = 0
-    lost: list[int] = field(default_factory=list)
-    refusals: int = 0
-    last_release: int = -1
-    leaves: bytearray = field(default_factory=bytearray)
 
 
 @dataclass(frozen=True)
@@ -517,15 +409,3 @@ def read(
 
 def _beyond(error: BaseException) -> str:
     return f"what it holds is beyond the accountant ({type(error).__name__})"
-
-
-def roots_at(leaves: bytes | bytearray, sizes: Iterable[int]) -> dict[int, str]:
-    """Merkle roots of the first ``size`` entries, for each size, from their leaf hashes."""
-    wanted, roots, tree = set(sizes), {}, Frontier()
-    if 0 in wanted:
-        roots[0] = tree.root().hex()
-    for start in range(0, len(leaves), 32):
-        tree.append_leaf(bytes(leaves[start : start + 32]))
-        if tree.size in wanted:
-            roots[tree.size] = tree.root().hex()
-    return roots

@@ -9,7 +9,7 @@ from typing import Any
 
 from privacy._foreign import json_text
 from privacy.errors import RefusedError
-from privacy.ledger.audit.read import Reading, Spent
+from privacy.ledger.audit.reading import Reading, Spent
 from privacy.ledger.audit.show import event_words
 from privacy.ledger.audit.verify import verify
 

@@ -22,7 +22,8 @@ from privacy.ledger.audit.manifest import Manifest
 from privacy.ledger.audit.messages import heads, trace
 from privacy.ledger.audit.plans import compare_plans
 from privacy.ledger.audit.prove import LARGEST_PROOF, check_proof
-from privacy.ledger.audit.read import Reading, Spent, read
+from privacy.ledger.audit.read import read
+from privacy.ledger.audit.reading import Reading, Spent
 from privacy.ledger.audit.show import describe
 from privacy.ledger.log.keys import Trust
 from privacy.ledger.rounding import up
