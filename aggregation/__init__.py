@@ -8,12 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from aggregation.aggregator import Aggregator
     from aggregation.federation import Federation, Outcome
-    from aggregation.hospital import Hospital
     from aggregation.models import Model
     from aggregation.patients import Column, Patients, Schema
     from aggregation.plan import Plan
+    from aggregation.roles.aggregator import Aggregator
+    from aggregation.roles.hospital import Hospital
     from aggregation.transcript import Message, Transcript
 
 __all__ = [
@@ -31,9 +31,9 @@ __all__ = [
 ]
 
 _MODULES = {
-    "aggregator": ("Aggregator",),
+    "roles.aggregator": ("Aggregator",),
     "federation": ("Federation", "Outcome"),
-    "hospital": ("Hospital",),
+    "roles.hospital": ("Hospital",),
     "models": ("Model",),
     "patients": ("Column", "Patients", "Schema"),
     "plan": ("Plan",),

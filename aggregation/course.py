@@ -5,6 +5,7 @@ trains on no model but the one that its own course gives. Synchronous rounds are
 hospitals at their own pace follow ``aggregation.arrival.paced.Paced``.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -35,12 +36,21 @@ class Course(Protocol):
         """Return how many uploads of one weight are declared beforehand; None: unknown."""
         ...
 
-    def weight(self, hospital: str) -> float:
-        """Return that weight."""
+    def weight(self, hospital: str, staleness: int = 0) -> float:
+        """Return what an upload is multiplied by before the noise.
+
+        Args:
+          hospital: Whose.
+          staleness: Sums that were opened since it took the model.
+        """
         ...
 
-    def contributors(self, version: int) -> tuple[str, ...]:
-        """Return whose uploads the sum opened at a version holds."""
+    def bases(self, version: int) -> Mapping[str, int]:
+        """Return whose uploads the sum opened at a version holds, each with its base version."""
+        ...
+
+    def takers(self, version: int) -> tuple[tuple[str, float | None], ...]:
+        """Return who is sent the model of a version, and when; None: as soon as it is there."""
         ...
 
     def advance(
@@ -65,13 +75,17 @@ class Rounds:
         """Return the number of rounds."""
         return self.plan.rounds
 
-    def weight(self, hospital: str) -> float:
+    def weight(self, hospital: str, staleness: int = 0) -> float:
         """Return 1."""
         return 1.0
 
-    def contributors(self, version: int) -> tuple[str, ...]:
-        """Return all hospitals."""
-        return self.plan.hospitals
+    def bases(self, version: int) -> Mapping[str, int]:
+        """Return all hospitals, at that very version."""
+        return dict.fromkeys(self.plan.hospitals, version) if version < self.plan.rounds else {}
+
+    def takers(self, version: int) -> tuple[tuple[str, float | None], ...]:
+        """Return all hospitals, at once."""
+        return tuple((name, None) for name in self.bases(version))
 
     def advance(
         self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "slots"], version: int

@@ -4,7 +4,6 @@
 >>> observe(outcome.transcript, "server_sealed")                       # doctest: +SKIP
 """
 
-import json
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
@@ -14,12 +13,18 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float, Int
 
-from aggregation.aggregator import Aggregator
-from aggregation.hospital import Hospital
+from aggregation.arrival.schedule import Schedule
+from aggregation.course import Course, Rounds
+from aggregation.engines.in_process import Delays, InProcess
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from aggregation.roles import Role
+from aggregation.roles.aggregator import Aggregator
+from aggregation.roles.hospital import Hospital
+from aggregation.roles.messages import AGGREGATOR, OPENER, Message, MessageKind, holder_address
+from aggregation.roles.opener import HolderRole, OpenerRole
+from aggregation.roles.opening import ByHolders
 from aggregation.sealing import (
-    Contribution,
     OpeningLog,
     Policy,
     Roster,
@@ -28,14 +33,15 @@ from aggregation.sealing import (
     make_scheme,
     wrap_probability,
 )
+from aggregation.sealing.holders import QuorumScheme
 from aggregation.standing import StandingLedgers
-from aggregation.transcript import AGGREGATOR, OPENER, Transcript
+from aggregation.transcript import Transcript
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Budget, Ledger, Manifest, SigningKey, close, save_trust
 from privacy.ledger.requests import Unit
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 
-__all__ = ["Federation", "Outcome", "sealing_for", "wrap_probability_of"]
+__all__ = ["Asynchronous", "Federation", "Outcome", "sealing_for", "wrap_probability_of"]
 
 _WRAP_PROBABILITY = 1e-6  # of a run
 _PLAIN_BOUND = 2**61 - 1  # what is not clipped has no bound; the widest modulus is taken
@@ -48,7 +54,9 @@ class Outcome:
     Attributes:
       params: The final model.
       models: All models, the first included; float64 ``[rounds + 1, dim]``.
+      opened: The opened sums, integers; int64 ``[rounds, slots]``.
       transcript: Every message that crossed a wall.
+      ledgers: Each hospital's.
       drawn: Whose patients were drawn, by hospital and round: the truth, for scoring alone.
       sent: What each hospital sealed, by hospital and round: known to itself, and to those whom it
         colludes with.
@@ -56,13 +64,30 @@ class Outcome:
 
     params: Float[np.ndarray, "dim"]
     models: Float[np.ndarray, "versions dim"]
+    opened: Int[np.ndarray, "rounds slots"]
     transcript: Transcript
+    ledgers: Mapping[str, Ledger]
     drawn: Mapping[str, Mapping[int, tuple[Patients, ...]]]
     sent: Mapping[str, Mapping[int, Int[np.ndarray, "dim"]]]
 
 
+@dataclass(frozen=True)
+class Asynchronous:
+    """What is agreed on beside the plan where hospitals work at their own pace.
+
+    Attributes:
+      course: Makes a fresh course, one for each party.
+      schedule: What is opened together.
+      scheme: Sized for what the schedule opens.
+    """
+
+    course: Callable[[], Course]
+    schedule: Schedule
+    scheme: Scheme
+
+
 class Federation:
-    """Hospitals, an aggregator that can't open, an opener that opens only sums; synchronous.
+    """Hospitals, an aggregator that can't open, and whoever opens sums and nothing else.
 
     Guarantees (each is a test in ``tests/aggregation/test_federation.py``):
       - the same plan, patients and seed give the same transcript of models and opened sums, bit for
@@ -73,20 +98,49 @@ class Federation:
     """
 
     def __init__(
-        self, plan: Plan, hospitals: Mapping[str, Hospital], scheme: Scheme, policy: Policy
+        self,
+        plan: Plan,
+        hospitals: Mapping[str, Hospital],
+        scheme: Scheme,
+        policy: Policy,
+        paced: "Asynchronous | None" = None,
     ) -> None:
         self.plan = plan
-        self.transcript = Transcript()
         self._hospitals = hospitals
         self._keys: dict[str, SigningKey] = {}
         self._receivers: dict[str, SigningKey] = {}
         self._scheme = scheme
-        self._opener = scheme.opener(policy)
-        self._aggregator = Aggregator(plan, scheme.adder())
+        self._progress: Callable[[int], None] = lambda _: None
+        course = Rounds(plan) if paced is None else paced.course()
+        opening: ByHolders | None = None
+        openers: dict[str, Role] = {}
+        if isinstance(scheme, QuorumScheme):
+            opening = ByHolders(plan.run, type(scheme), scheme.parameters)
+            for name, holder in scheme.holders(policy).items():
+                openers[holder_address(name)] = HolderRole(plan.run, holder)
+        else:
+            openers[OPENER] = OpenerRole(plan.run, scheme.opener(policy))
+        self._aggregator = Aggregator(plan, scheme.adder(), course, opening)
+        self._engine = InProcess(
+            {AGGREGATOR: self._aggregator, **openers, **hospitals},
+            delays=None if paced is None else Delays(paced.schedule),
+            watch=self._watch,
+        )
+
+    @property
+    def transcript(self) -> Transcript:
+        """Every message that passed so far."""
+        return self._engine.transcript
 
     @classmethod
     def simulated(
-        cls, plan: Plan, patients: Mapping[str, Patients], *, seed: int | tuple[int, ...]
+        cls,
+        plan: Plan,
+        patients: Mapping[str, Patients],
+        *,
+        seed: int | tuple[int, ...],
+        target_epsilon: float = math.inf,
+        paced: Asynchronous | None = None,
     ) -> "Federation":
         """Assemble a federation for an experiment: seeded noise, ledgers in memory.
 
@@ -94,6 +148,8 @@ class Federation:
           plan: What to run.
           patients: Patients by hospital, in the plan's order.
           seed: The experiment's seed; each hospital draws from a stream of its own.
+          target_epsilon: Budget of each hospital.
+          paced: Of a run along a schedule; None: synchronous rounds.
         """
         parts = (seed,) if isinstance(seed, int) else seed
         keys = {name: SigningKey.generate() for name in plan.hospitals}
@@ -102,10 +158,11 @@ class Federation:
             return Seeded((*parts, plan.hospitals.index(name)))
 
         def ledger(name: str) -> Ledger:
-            budget = Budget(epsilon=math.inf, delta=plan.delta, unit=cast(Unit, plan.unit))
+            budget = Budget(epsilon=target_epsilon, delta=plan.delta, unit=cast(Unit, plan.unit))
             return Ledger.in_memory(hospital=name, budget=budget, key=keys[name])
 
-        return cls._assemble(plan, patients, keys, ledger, source, OpeningLog())
+        log = OpeningLog()
+        return cls._assemble(plan, patients, keys, ledger, source, log, paced=paced)
 
     @classmethod
     def real(
@@ -177,12 +234,13 @@ class Federation:
         source: Callable[[str], NoiseSource],
         log: OpeningLog,
         receivers: Mapping[str, SigningKey] | None = None,
+        paced: Asynchronous | None = None,
     ) -> "Federation":
         if tuple(patients) != plan.hospitals:
             raise InvalidInputError(
                 f"Expected patients of {plan.hospitals}, in that order; got {tuple(patients)}."
             )
-        scheme = sealing_for(plan)
+        scheme = sealing_for(plan) if paced is None else paced.scheme
         hospitals = {
             name: Hospital(
                 name,
@@ -192,17 +250,19 @@ class Federation:
                 ledger=ledger(name),
                 key=keys[name],
                 source=source(name),
+                course=None if paced is None else paced.course(),
             )
             for name in plan.hospitals
         }
+        smallest = plan.smallest_sum or len(plan.hospitals)
         policy = Policy(
             Roster(plan.run, {name: key.public for name, key in keys.items()}),
-            min_honest=len(plan.hospitals) - plan.colluders,
+            min_honest=(len(plan.hospitals) if paced is None else smallest) - plan.colluders,
             c_assumed=plan.colluders,
             log=log,
             require_ledger_head=True,
         )
-        federation = cls(plan, hospitals, scheme, policy)
+        federation = cls(plan, hospitals, scheme, policy, paced)
         federation._keys, federation._receivers = dict(keys), dict(receivers or {})
         return federation
 
@@ -210,54 +270,36 @@ class Federation:
         """Run all rounds; ``progress`` is called with the number of rounds done.
 
         Durable ledgers end with a checkpoint that all other hospitals counter-sign.
+
+        Raises:
+          RefusedError: A party refuses, or the run stopped short of its last sum.
         """
-        plan, send = self.plan, self.transcript.send
-        for name, hospital in self._hospitals.items():
-            send(AGGREGATOR, name, "plan", plan.to_bytes(), round_=0)
-            hospital.join()
-        models = [self._aggregator.params]
-        for round_ in range(plan.rounds):
-            for name, hospital in self._hospitals.items():
-                sent = self._aggregator.params
-                send(AGGREGATOR, name, "model", sent.astype("<f8").tobytes(), round_=round_)
-                contribution = hospital.contribute(sent, round_=round_)
-                head = json.dumps(hospital.ledger.head().to_json())
-                public = contribution.public | {"head": head}
-                send(name, AGGREGATOR, "update", contribution.sealed, round_=round_, public=public)
-                self._aggregator.receive(contribution)
-            opened = self._open(round_)
-            for hospital in self._hospitals.values():
-                hospital.learn(opened)
-            self._aggregator.step(opened, self._scheme.adder())
-            models.append(self._aggregator.params)
-            progress(round_ + 1)
-        ledgers = [hospital.ledger for hospital in self._hospitals.values()]
-        if all(ledger.durable for ledger in ledgers):
-            close(ledgers)
+        self._progress = progress
+        self._engine.run()
+        aggregator, hospitals = self._aggregator, self._hospitals
+        if aggregator.waits:
+            raise RefusedError(
+                f"The run stopped in round {aggregator.round}: nobody has anything more to say, "
+                "and its sum was not opened. Some party is lost; the spent stays spent."
+            )
+        ledgers = {name: hospital.ledger for name, hospital in hospitals.items()}
+        if all(ledger.durable for ledger in ledgers.values()):
+            close(list(ledgers.values()))
+        sums = np.array(aggregator.opened, dtype=np.int64)
         return Outcome(
-            plan.final_model(models),
-            np.stack(models),
+            self.plan.final_model(aggregator.models),
+            np.stack(aggregator.models),
+            sums.reshape(len(aggregator.opened), self._scheme.parameters.dim),
             self.transcript,
-            {name: hospital.drawn for name, hospital in self._hospitals.items()},
-            {name: hospital.sent for name, hospital in self._hospitals.items()},
+            ledgers,
+            {name: hospital.drawn for name, hospital in hospitals.items()},
+            {name: hospital.sent for name, hospital in hospitals.items()},
         )
 
-    def _open(self, round_: int) -> Int[np.ndarray, "slots"]:
-        """Let the opener sum the signed ciphertexts again and open what it may."""
-        total, contributions = self._aggregator.total()
-        self._forward(contributions, round_)
-        self.transcript.send(AGGREGATOR, OPENER, "total", total, round_=round_)
-        opened = self._opener.open(total, contributions)
-        payload = opened.astype("<i8").tobytes()
-        for receiver in (AGGREGATOR, *self._hospitals):
-            self.transcript.send(OPENER, receiver, "opened", payload, round_=round_)
-        return opened
-
-    def _forward(self, contributions: tuple[Contribution, ...], round_: int) -> None:
-        for c in contributions:
-            self.transcript.send(
-                AGGREGATOR, OPENER, "contribution", c.sealed, round_=round_, public=c.public
-            )
+    def _watch(self, message: Message) -> None:
+        last = message.receiver == self.plan.hospitals[-1]
+        if message.kind is MessageKind.OPENED and last:
+            self._progress(message.round + 1)
 
     def ledger(self, hospital: str) -> Ledger:
         """The ledger of one hospital."""

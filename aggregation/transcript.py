@@ -11,48 +11,13 @@ public beside the bytes (round, declared sizes, scales) is in ``public``, as pla
 
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import replace
 from pathlib import Path
-from types import MappingProxyType
 
+from aggregation.roles.messages import AGGREGATOR, OPENER, Json, Message, MessageKind
 from privacy.errors import CorruptMessageError
 
 __all__ = ["AGGREGATOR", "OPENER", "Message", "Transcript"]
-
-AGGREGATOR = "aggregator"
-OPENER = "opener"
-
-Json = str | int | float | bool | None
-
-
-@dataclass(frozen=True)
-class Message:
-    """One message that crossed a wall.
-
-    Attributes:
-      sequence: Place in the transcript, from 0.
-      sender: Name of a hospital, ``aggregator`` or ``opener``.
-      receiver: Likewise.
-      kind: ``model``, ``update``, ``total``, ``opened`` or another word; one meaning each.
-      round: The round it belongs to.
-      payload: The bytes as sent.
-      public: Plain values that travel in clear beside the payload.
-      time: Simulated time in the federation's own unit, 0 where time is not simulated.
-    """
-
-    sequence: int
-    sender: str
-    receiver: str
-    kind: str
-    round: int
-    payload: bytes
-    public: Mapping[str, Json] = field(default_factory=dict)
-    time: float = 0.0
-
-    @property
-    def size(self) -> int:
-        """Bytes of the payload."""
-        return len(self.payload)
 
 
 class Transcript:
@@ -77,13 +42,16 @@ class Transcript:
         public: Mapping[str, Json] | None = None,
         time: float = 0.0,
     ) -> Message:
-        """Append a message and return it."""
-        kept = MappingProxyType(dict(public or {}))
-        message = Message(
-            len(self._messages), sender, receiver, kind, round_, bytes(payload), kept, time
-        )
-        self._messages.append(message)
-        return message
+        """Append a message made of these values and return it."""
+        kind = MessageKind(kind)
+        message = Message(sender, receiver, kind, round_, bytes(payload), public or {})
+        return self.carry(message, time=time)
+
+    def carry(self, message: Message, *, time: float = 0.0) -> Message:
+        """Append a message that passes now, and return it with its place and time."""
+        kept = replace(message, sequence=len(self._messages), time=time)
+        self._messages.append(kept)
+        return kept
 
     def __iter__(self) -> Iterator[Message]:
         return iter(tuple(self._messages))
@@ -124,6 +92,9 @@ class Transcript:
                         "kind": m.kind,
                         "round": m.round,
                         "time": m.time,
+                        "run": m.run,
+                        "nonce": m.nonce,
+                        "signature": m.signature,
                         "public": dict(m.public),
                         "offset": offset,
                         "size": m.size,
@@ -151,15 +122,18 @@ class Transcript:
                 start, size = head["offset"], head["size"]
                 if head["sequence"] != number or start + size > len(payloads):
                     raise ValueError(f"line {number + 1} does not fit its neighbours")
-                transcript.send(
-                    head["sender"],
-                    head["receiver"],
-                    head["kind"],
-                    payloads[start : start + size],
-                    round_=head["round"],
+                message = Message(
+                    sender=head["sender"],
+                    receiver=head["receiver"],
+                    kind=MessageKind(head["kind"]),
+                    round=head["round"],
+                    payload=payloads[start : start + size],
                     public=head["public"],
-                    time=head["time"],
+                    run=head["run"],
+                    nonce=head["nonce"],
+                    signature=head["signature"],
                 )
+                transcript.carry(message, time=head["time"])
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CorruptMessageError(
                 f"The transcript in {folder} can't be read: {error}. It needs messages.jsonl and "

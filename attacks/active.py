@@ -1,7 +1,8 @@
 r"""A9: a server that chooses the model: imprint weights, and gradients suppressed in all but one.
 
 Encryption does nothing against either: what is opened is the honest sum at a dishonest model. What
-does help is that hospitals recompute the model and refuse any other (``aggregation.hospital``).
+does help is that hospitals recompute the model and refuse any other
+(``aggregation.roles.hospital``).
 
 **Imprint** (Fowl et al. 2022, *Robbing the Fed*, section 3): all units look along one direction and
 differ in their threshold only, so that unit k is active for the patients above it. Adjacent units'

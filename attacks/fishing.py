@@ -14,7 +14,7 @@ dimension means one patient. It is **certified** if the patient on the grid, sen
 model, gives every integer of its slab, each time.
 
 It works on a sealed sum as on an update: encryption does nothing here. Hospitals that recompute the
-model refuse the very first question (``aggregation.hospital``).
+model refuse the very first question (``aggregation.roles.hospital``).
 
 Cost: a few rounds; milliseconds each.
 """

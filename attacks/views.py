@@ -83,9 +83,10 @@ def observe(transcript: Transcript, adversary: Adversary | Name) -> Observation:
         adversary = Adversary(adversary)
     first = next(iter(transcript), None)
     if first is None or first.kind != "plan":
+        begins = "nothing" if first is None else repr(first.kind.value)
         raise CorruptMessageError(
-            "A transcript begins with its plan; this one begins with "
-            f"{'nothing' if first is None else repr(first.kind)}. Use the folder of a whole run."
+            f"A transcript begins with its plan; this one begins with {begins}. Use the folder of "
+            "a whole run."
         )
     plan = Plan.from_bytes(first.payload)
     name, knowledge = adversary.name, adversary.knowledge
@@ -145,7 +146,7 @@ def _opened_sums(plan: Plan, transcript: Transcript, knowledge: Knowledge) -> tu
     for m in transcript:
         if m.receiver == AGGREGATOR and m.kind == "update":
             waiting.append(m)
-        elif m.receiver == AGGREGATOR and m.kind == "opened":
+        elif waiting and m.kind == "opened" and AGGREGATOR in (m.sender, m.receiver):
             integers = read_opened(m.payload, plan)
             sums.append(_gradient(plan, tuple(waiting), models, knowledge, integers, m.round))
             waiting = []
@@ -237,6 +238,6 @@ def _final_model(plan: Plan, transcript: Transcript) -> NDArray[np.float64]:
     if not by_round:
         raise CorruptMessageError("The transcript holds no model. Use the folder of a whole run.")
     models = [by_round[round_] for round_ in sorted(by_round)]
-    for message in transcript.select(kind="opened", receiver=AGGREGATOR, round_=max(by_round)):
+    for message in transcript.select(kind="opened", round_=max(by_round))[:1]:
         models.append(plan.advance(models[-1], read_opened(message.payload, plan)))
     return plan.final_model(models)

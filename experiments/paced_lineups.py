@@ -19,7 +19,8 @@ from numpy.typing import NDArray
 
 from aggregation.arrival import Memory
 from aggregation.arrival.leverage import leverage, opening_matrix
-from aggregation.arrival.sealed import SealedRun, scheme_for
+from aggregation.arrival.sealed import scheme_for
+from aggregation.federation import Outcome
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.sealing.plain import read_update
@@ -35,7 +36,7 @@ __all__ = ["left_over", "log_likelihoods", "name_targets", "worst_coalition"]
 
 def name_targets(
     course: Course,
-    run: SealedRun,
+    run: Outcome,
     patients: Mapping[str, Patients],
     groups: Sequence[Group],
     rng: np.random.Generator,
@@ -57,7 +58,7 @@ def worst_coalition(course: Course, hospital: str) -> tuple[str, ...]:
 
 
 def log_likelihoods(
-    course: Course, run: SealedRun, patients: Mapping[str, Patients], groups: Sequence[Group]
+    course: Course, run: Outcome, patients: Mapping[str, Patients], groups: Sequence[Group]
 ) -> Float[np.ndarray, "groups people"]:
     """Return the log-likelihood of every candidate of every line-up, over all openings.
 
@@ -81,7 +82,7 @@ def log_likelihoods(
 
 
 def left_over(
-    course: Course, run: SealedRun, patients: Mapping[str, Patients], coalition: Sequence[str]
+    course: Course, run: Outcome, patients: Mapping[str, Patients], coalition: Sequence[str]
 ) -> tuple[Float[np.ndarray, "openings dim"], Float[np.ndarray, "openings uploads"]]:
     """Return the openings less what colluders sent and all others' patients: the matrix's noise.
 
@@ -102,7 +103,7 @@ def left_over(
     return left - matrix[:, kept] @ np.stack(sums), matrix[:, kept]
 
 
-def _view(run: SealedRun) -> GradientView:
+def _view(run: Outcome) -> GradientView:
     return require(observe(run.transcript, "server_sealed"), GradientView, "informed")
 
 
@@ -142,7 +143,7 @@ def _rows(plan: Plan, gradient: Gradient, hospital: str, who: Patients) -> NDArr
     return rows.astype(np.float64)
 
 
-def _sent(course: Course, run: SealedRun) -> dict[tuple[int, str], NDArray[np.int64]]:
+def _sent(course: Course, run: Outcome) -> dict[tuple[int, str], NDArray[np.int64]]:
     """What went into each opening, by its place and hospital; a colluder knows its own part."""
     memory = isinstance(course.rule, Memory)
     parameters = scheme_for(course.plan, course.schedule, memory=memory).parameters
@@ -152,7 +153,7 @@ def _sent(course: Course, run: SealedRun) -> dict[tuple[int, str], NDArray[np.in
     for m in run.transcript:
         if m.receiver == AGGREGATOR and m.kind == "update":
             waiting.append((m.sender, read_update(parameters, m.payload)))
-        elif m.receiver == AGGREGATOR and m.kind == "opened":
+        elif waiting and m.kind == "opened":
             found.update({(opened, name): integers for name, integers in waiting})
             waiting, opened = [], opened + 1
     return found

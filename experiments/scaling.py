@@ -35,11 +35,11 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from aggregation.engines.fleet import Fleet
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import run_event
-from aggregation.vectorised import Fleet
 from attacks.intervals import student_half_width
 from experiments.cohorts.network import SCHEMA, Network
 from experiments.design import DELTA, RELATION, make_plan

@@ -15,8 +15,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from aggregation.engines.fleet import HospitalBlock
 from aggregation.plan import Plan
-from aggregation.vectorised import HospitalBlock
 from attacks.pool import log_ratios
 from attacks.replay import integer_rows
 from experiments.lineups import LINEUP

@@ -66,13 +66,21 @@ class Paced:
             return None
         return self.schedule.uploads.get(hospital)
 
-    def weight(self, hospital: str) -> float:
-        """Return the hospital's weight before the noise; discounted by staleness, if at all."""
-        return 1.0 if self.rule.shares is None else self.rule.shares[hospital]
+    def weight(self, hospital: str, staleness: int = 0) -> float:
+        """Return the rule's weight of an upload."""
+        return self.rule.weight(hospital, staleness)
 
-    def contributors(self, version: int) -> tuple[str, ...]:
-        """Return whose uploads the sum opened at a version holds."""
-        return tuple(a.hospital for a in self.schedule.openings[version].arrivals)
+    def bases(self, version: int) -> Mapping[str, int]:
+        """Return whose uploads the sum opened at a version holds, as declared."""
+        if version >= len(self.schedule.openings):
+            return {}
+        return {a.hospital: a.base_version for a in self.schedule.openings[version].arrivals}
+
+    def takers(self, version: int) -> tuple[tuple[str, float | None], ...]:
+        """Return who takes the model of a version, and when: those whose upload is opened later."""
+        opened = [a for opening in self.schedule.openings for a in opening.arrivals]
+        started = sorted((a.started, a.hospital) for a in opened if a.base_version == version)
+        return tuple((hospital, time) for time, hospital in started)
 
     def advance(
         self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "slots"], version: int

@@ -83,12 +83,12 @@ class Buffered:
                     "the sensitivity. Divide all by the largest and give that as scale."
                 )
 
-    def weight(self, arrival: Arrival) -> float:
+    def weight(self, hospital: str, staleness: int) -> float:
         """Return the hospital's weight before the noise."""
-        if self.oldest is not None and arrival.staleness > self.oldest:
+        if self.oldest is not None and staleness > self.oldest:
             return 0.0
-        share = 1.0 if self.shares is None else self.shares[arrival.hospital]
-        return share * (1 + arrival.staleness) ** -0.5 if self.discount else share
+        share = 1.0 if self.shares is None else self.shares[hospital]
+        return share * (1 + staleness) ** -0.5 if self.discount else share
 
     def send(self, arrival: Arrival, noised: Vector) -> Vector:
         """Return what leaves the hospital."""
@@ -137,7 +137,7 @@ class FedAsync:
 
     mixing: float = 0.6
 
-    def weight(self, arrival: Arrival) -> float:
+    def weight(self, hospital: str, staleness: int) -> float:
         """Return the hospital's weight before the noise."""
         return 1.0
 
@@ -173,9 +173,9 @@ class Memory:
     held: dict[str, Vector] = field(default_factory=dict)
     calibration: Vector | None = None
 
-    def weight(self, arrival: Arrival) -> float:
+    def weight(self, hospital: str, staleness: int) -> float:
         """Return the hospital's weight before the noise."""
-        return 1.0 if self.shares is None else self.shares[arrival.hospital]
+        return 1.0 if self.shares is None else self.shares[hospital]
 
     def send(self, arrival: Arrival, noised: Vector) -> Vector:
         """Return what leaves the hospital: the noised update less the one that it held."""
@@ -235,7 +235,8 @@ def replay(
                     f"{len(models) - 1}."
                 )
             seen.add((arrival.hospital, arrival.number))
-            noised = rule.weight(arrival) * update(arrival, models[arrival.base_version])
+            weight = rule.weight(arrival.hospital, arrival.staleness)
+            noised = weight * update(arrival, models[arrival.base_version])
             if noise is not None:
                 noised = noised + noise(arrival)
             total = total + rule.send(arrival, noised)

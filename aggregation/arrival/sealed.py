@@ -10,50 +10,17 @@ twice (see ``simulate(waits=True)``).
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any
-
-import numpy as np
-from jaxtyping import Float, Int
-from numpy.typing import NDArray
 
 from aggregation.arrival.paced import Paced, memory_events
 from aggregation.arrival.rules import Buffered, FedAsync, Memory
-from aggregation.arrival.schedule import Opening, Schedule
-from aggregation.hospital import Hospital
+from aggregation.arrival.schedule import Schedule
+from aggregation.federation import Asynchronous, Federation, Outcome
 from aggregation.patients import Patients
 from aggregation.plan import Plan
-from aggregation.sealing import (
-    Opener,
-    Policy,
-    Roster,
-    Scheme,
-    largest_sum,
-    make_scheme,
-)
-from aggregation.transcript import AGGREGATOR, OPENER, Transcript
-from privacy.errors import InvalidInputError
-from privacy.ledger import Budget, Ledger, SigningKey
-from privacy.mechanisms import Seeded
+from aggregation.sealing import Scheme, largest_sum, make_scheme
+from privacy.errors import InvalidInputError, RefusedError
 
-__all__ = ["SealedRun", "run_sealed", "scheme_for"]
-
-
-@dataclass(frozen=True)
-class SealedRun:
-    """What an asynchronous run leaves.
-
-    Attributes:
-      models: All models, the first included; float64 ``[versions, dim]``.
-      opened: The opened sums, integers; int64 ``[openings, dim]``.
-      transcript: Every message that crossed a wall, in order of time.
-      ledgers: Of each hospital, in memory.
-    """
-
-    models: Float[np.ndarray, "versions dim"]
-    opened: Int[np.ndarray, "openings dim"]
-    transcript: Transcript
-    ledgers: Mapping[str, Ledger]
+__all__ = ["run_sealed", "scheme_for"]
 
 
 def run_sealed(
@@ -64,7 +31,7 @@ def run_sealed(
     seed: int,
     rule: Buffered | Memory | None = None,
     target_epsilon: float = math.inf,
-) -> SealedRun:
+) -> Outcome:
     """Run a rule along a schedule, for an experiment: seeded noise, ledgers in memory.
 
     Guarantees (each is a test in ``tests/aggregation/arrival/test_sealed.py``):
@@ -85,6 +52,7 @@ def run_sealed(
       target_epsilon: Budget of each hospital.
 
     Raises:
+      RefusedError: The plan's scheme is ``pairwise``: its masks cancel within one round only.
       InvalidInputError: A plan or a rule that this path does not cover, or a schedule in which a
         hospital is in one sum twice.
       BudgetExceededError: The uploads would pass a hospital's budget.
@@ -96,105 +64,12 @@ def run_sealed(
     def course() -> Paced:
         return Paced(plan, schedule, rule, events=events)
 
-    keys = {name: SigningKey.generate() for name in plan.hospitals}
     scheme = scheme_for(plan, schedule, memory=isinstance(rule, Memory))
-    policy = Policy(
-        Roster(plan.run, {name: key.public for name, key in keys.items()}),
-        min_honest=plan.honest_shares,
-        c_assumed=plan.colluders,
-        require_ledger_head=True,
+    paced = Asynchronous(course, schedule, scheme)
+    federation = Federation.simulated(
+        plan, patients, seed=seed, target_epsilon=target_epsilon, paced=paced
     )
-    budget = Budget(target_epsilon, plan.delta)
-    hospitals = {
-        name: Hospital(
-            name,
-            patients[name],
-            plan=plan,
-            sealer=scheme.sealer(name),
-            ledger=Ledger.in_memory(hospital=name, budget=budget, key=keys[name]),
-            key=keys[name],
-            source=Seeded((seed, number)),
-            course=course(),
-        )
-        for number, name in enumerate(plan.hospitals)
-    }
-    for hospital in hospitals.values():
-        hospital.join()
-    opener, server = scheme.opener(policy), course()
-    models, sums = [plan.first_model()], []
-    messages = [
-        _Message(0.0, AGGREGATOR, name, "plan", plan.to_bytes(), 0, {}) for name in plan.hospitals
-    ]
-    for opening in schedule.openings:
-        total, found = _open(opening, models, rule, hospitals, scheme, opener)
-        messages += found
-        sums.append(total)
-        models.append(server.advance(models[-1], total, opening.version))
-        for hospital in hospitals.values():
-            hospital.learn(total)
-    transcript = Transcript()
-    for m in sorted(messages, key=lambda m: m.time):
-        transcript.send(
-            m.sender, m.receiver, m.kind, m.payload, round_=m.version, public=m.public, time=m.time
-        )
-    opened = np.stack(sums) if sums else np.empty((0, plan.model.dim), dtype=np.int64)
-    ledgers = {name: hospital.ledger for name, hospital in hospitals.items()}
-    return SealedRun(np.stack(models), opened, transcript, ledgers)
-
-
-@dataclass(frozen=True)
-class _Message:
-    """A message before it is put in order of time."""
-
-    time: float
-    sender: str
-    receiver: str
-    kind: str
-    payload: bytes
-    version: int
-    public: Mapping[str, Any]
-
-
-def _open(
-    opening: Opening,
-    models: list[NDArray[np.float64]],
-    rule: Buffered | Memory,
-    hospitals: Mapping[str, Hospital],
-    scheme: Scheme,
-    opener: Opener,
-) -> tuple[NDArray[np.int64], list[_Message]]:
-    """Collect one sum's contributions, add and open them; and what was sent meanwhile."""
-    adder = scheme.adder()
-    contributions, messages = [], []
-    for arrival in opening.arrivals:
-        params = models[arrival.base_version]
-        contribution = hospitals[arrival.hospital].contribute(
-            params, round_=arrival.base_version, weight=rule.weight(arrival)
-        )
-        adder.add(contribution.sealed)
-        contributions.append(contribution)
-        model = params.astype("<f8").tobytes()
-        messages += [
-            _Message(
-                arrival.started, AGGREGATOR, arrival.hospital, "model", model,
-                arrival.base_version, {},
-            ),
-            _Message(
-                arrival.arrived, arrival.hospital, AGGREGATOR, "update", contribution.sealed,
-                arrival.base_version, contribution.public,
-            ),
-        ]  # fmt: skip
-    sealed_sum = adder.total()
-    opened = opener.open(sealed_sum, contributions)
-    payload = opened.astype("<i8").tobytes()
-    messages.append(
-        _Message(opening.time, AGGREGATOR, OPENER, "total", sealed_sum, opening.version, {})
-    )
-    messages += [
-        _Message(opening.time, OPENER, receiver, "opened", payload, opening.version, {})
-        for receiver in (AGGREGATOR, *hospitals)
-    ]
-    return opened, messages
+    return federation.run()
 
 
 def scheme_for(plan: Plan, schedule: Schedule, *, memory: bool) -> Scheme:
@@ -216,6 +91,12 @@ def _check(plan: Plan, schedule: Schedule, rule: Buffered | Memory) -> None:
         raise InvalidInputError(
             "FedAsync opens every update alone, and no sealing can help. Choose a buffered rule or "
             "Memory."
+        )
+    if plan.scheme == "pairwise":
+        raise RefusedError(
+            "Pairwise masks cancel within one round of one cohort only, and sums of hospitals at "
+            "their own pace mix rounds: buffered and memory runs can't be opened under 'pairwise'. "
+            "Choose shares, bfv or threshold."
         )
     if plan.clip_norm is None or plan.noise not in ("none", "shared"):
         raise InvalidInputError(

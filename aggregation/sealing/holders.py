@@ -13,18 +13,21 @@ honest one is in both, and it never commits to a contribution twice.
 
 import hashlib
 import os
+from abc import abstractmethod
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
 
+import numpy as np
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+from numpy.typing import NDArray
 
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
-from aggregation.sealing.roles import Adder, require_sum
+from aggregation.sealing.roles import Adder, Scheme, require_sum
 from privacy._validate import natural
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.ledger.log import canonical
@@ -37,6 +40,7 @@ __all__ = [
     "HolderPublic",
     "HolderSecret",
     "Quorum",
+    "QuorumScheme",
     "quorum_settings",
     "read_quorum",
     "read_secrets",
@@ -190,9 +194,10 @@ class Holder:
         self.name = name
         self.quorum = quorum
         self.policy = policy
-        self._key = key
+        self.key = key
         self._keys = {name: theirs.sign for name, theirs in public.items()}
         self._adder = adder
+        self.parameters = adder.parameters
         self._committed: set[str] = set()
 
     def commit(self, total: bytes, contributions: Sequence[Contribution]) -> Commitment:
@@ -208,7 +213,16 @@ class Holder:
         self.policy.record(contributions, hashlib.sha256(total).hexdigest())
         opening = _opening(self._adder.parameters, total, contributions)
         self._committed.add(opening)
-        return Commitment(self.name, opening, self._key.sign(_statement(opening)))
+        return Commitment(self.name, opening, self.key.sign(_statement(opening)))
+
+    def answer(
+        self,
+        total: bytes,
+        contributions: Sequence[Contribution],
+        commitments: Sequence[Commitment],
+    ) -> bytes:
+        """Return this holder's part of an agreed opening; each scheme has its own."""
+        raise NotImplementedError
 
     def _check_pieces(self, contributions: Sequence[Contribution]) -> None:
         """Refuse a contribution that this holder could not answer for."""
@@ -243,6 +257,35 @@ class Holder:
                 f"{len(self.quorum.names)} are needed before any of them answers."
             )
         return tuple(n for n in self.quorum.names if n in names)
+
+
+class QuorumScheme(Scheme):
+    """A scheme that several holders open together, each in a place of its own."""
+
+    @abstractmethod
+    def holders(self, policy: Policy) -> Mapping[str, Holder]:
+        """Return all holders, each with a policy and a log of its own."""
+
+    @classmethod
+    def answering(
+        cls,
+        parameters: Parameters,
+        contributions: Sequence[Contribution],
+        committed: Sequence[str],
+    ) -> tuple[str, ...]:
+        """Return who has to answer, of those who committed: all of them unless a scheme differs."""
+        return tuple(committed)
+
+    @classmethod
+    @abstractmethod
+    def combine(
+        cls,
+        parameters: Parameters,
+        total: bytes,
+        contributions: Sequence[Contribution],
+        answers: Mapping[str, bytes],
+    ) -> NDArray[np.uint64]:
+        """Return the sums of residues from a sealed total and all answers; it takes no secret."""
 
 
 def quorum_settings(quorum: Quorum, public: Mapping[str, HolderPublic]) -> dict[str, Any]:

@@ -36,6 +36,7 @@ from aggregation.sealing.holders import (
     Holder,
     HolderSecret,
     Quorum,
+    QuorumScheme,
     quorum_settings,
     read_quorum,
     read_secrets,
@@ -43,7 +44,7 @@ from aggregation.sealing.holders import (
 )
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
-from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from aggregation.sealing.roles import Adder, Opener, Sealer
 from aggregation.sealing.streams import add_streams, lane, stream, subtract_streams
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 
@@ -55,7 +56,7 @@ _ROUND = struct.Struct("<I")
 _SEED = 32
 
 
-class Pairwise(Scheme):
+class Pairwise(QuorumScheme):
     """One cohort, one run.
 
     Guarantees (each is a test in ``tests/aggregation/sealing/test_pairwise.py``):
@@ -102,6 +103,47 @@ class Pairwise(Scheme):
     def adder(self) -> Adder:
         """Return the aggregator's role: no key at all."""
         return _Adder(self.parameters)
+
+    def holders(self, policy: Policy) -> "dict[str, MaskHolder]":
+        """Return all hospitals' answering halves, each with a policy and a log of its own."""
+        return {
+            name: MaskHolder(int(name), secret, self.parameters, policy.fork(name))
+            for name, secret in self._secrets.items()
+        }
+
+    @classmethod
+    def answering(
+        cls,
+        parameters: Parameters,
+        contributions: Sequence[Contribution],
+        committed: Sequence[str],
+    ) -> tuple[str, ...]:
+        """Return the seats of the contributors: no other seat reveals anything."""
+        seats, _ = _seats(contributions, _Adder(parameters), parameters)
+        return tuple(str(seat) for seat in sorted(seats))
+
+    @classmethod
+    def combine(
+        cls,
+        parameters: Parameters,
+        total: bytes,
+        contributions: Sequence[Contribution],
+        answers: Mapping[str, bytes],
+    ) -> NDArray[np.uint64]:
+        """Take the contributors' own masks off the sum, and their pairs with those who dropped."""
+        seats, _ = _seats(contributions, _Adder(parameters), parameters)
+        dropped = sorted(set(range(parameters.contributors)) - seats)
+        content = unwrap(total, Kind.TOTAL, _LABEL, parameters.digest, largest=len(total))
+        sums = parameters.from_words(content[_ROUND.size :])
+        largest = _SEED * (1 + len(dropped))
+        for seat in sorted(seats):
+            answer = answers[str(seat)]
+            revealed = unwrap(answer, Kind.ANSWER, _LABEL, parameters.digest, largest=largest)
+            seeds = [revealed[i : i + _SEED] for i in range(0, len(revealed), _SEED)]
+            sums = sums - _expand(seeds[0], parameters)
+            for other, seed in zip(dropped, seeds[1:], strict=True):
+                sums = sums - _signed(_expand(seed, parameters), seat, other)
+        return sums
 
     def opener(self, policy: Policy) -> "PairwiseOpener":
         """Return all hospitals' answering halves in one process."""
@@ -281,20 +323,13 @@ class PairwiseOpener(Opener):
             )
 
     def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
-        parameters = self.parameters
-        seats, _ = _seats(contributions, self._adder, parameters)
-        dropped = sorted(set(range(parameters.contributors)) - seats)
+        seats, _ = _seats(contributions, self._adder, self.parameters)
         commitments = [holder.commit(total, contributions) for holder in self.holders.values()]
-        sums = parameters.from_words(self._content(total)[_ROUND.size :])
-        largest = _SEED * (1 + len(dropped))
-        for seat in sorted(seats):
-            answer = self.holders[seat].answer(total, contributions, commitments)
-            content = unwrap(answer, Kind.ANSWER, _LABEL, parameters.digest, largest=largest)
-            seeds = [content[i : i + _SEED] for i in range(0, len(content), _SEED)]
-            sums = sums - _expand(seeds[0], parameters)
-            for other, seed in zip(dropped, seeds[1:], strict=True):
-                sums = sums - _signed(_expand(seed, parameters), seat, other)
-        return sums
+        answers = {
+            str(seat): self.holders[seat].answer(total, contributions, commitments)
+            for seat in sorted(seats)
+        }
+        return Pairwise.combine(self.parameters, total, contributions, answers)
 
     def _material(self) -> bytes:
         return write_secrets(self._secrets)

@@ -44,6 +44,7 @@ from aggregation.sealing.holders import (
     HolderPublic,
     HolderSecret,
     Quorum,
+    QuorumScheme,
     quorum_settings,
     read_quorum,
     read_secrets,
@@ -52,7 +53,7 @@ from aggregation.sealing.holders import (
 )
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
-from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from aggregation.sealing.roles import Adder, Opener, Sealer
 from aggregation.sealing.streams import SEED, add_streams, lane, subtract_streams
 from privacy.errors import CorruptMessageError
 
@@ -64,7 +65,7 @@ _SALT = 32
 _TAG = 16
 
 
-class Shares(Scheme):
+class Shares(QuorumScheme):
     """A quorum of holders, one run.
 
     Guarantees (each is a test in ``tests/aggregation/sealing/test_shares.py``):
@@ -137,6 +138,23 @@ class Shares(Scheme):
     def holder(self, name: str, policy: Policy) -> "ShareHolder":
         """Return one holder, with a policy of its own."""
         return ShareHolder(name, self._secrets[name], self.parameters, policy)
+
+    def holders(self, policy: Policy) -> "dict[str, ShareHolder]":
+        """Return all holders, each with a policy and a log of its own."""
+        return {name: self.holder(name, policy.fork(name)) for name in self._secrets}
+
+    @classmethod
+    def combine(
+        cls,
+        parameters: Parameters,
+        total: bytes,
+        contributions: Sequence[Contribution],
+        answers: Mapping[str, bytes],
+    ) -> NDArray[np.uint64]:
+        """Add all answers to the masked sum; unreduced."""
+        largest = parameters.dim * parameters.word
+        content = unwrap(total, Kind.TOTAL, _LABEL, parameters.digest, largest=largest)
+        return combine(parameters, content, tuple(answers.values()))
 
     def opener(self, policy: Policy) -> "SharesOpener":
         """Return all holders in one process, and what puts their answers together."""

@@ -53,6 +53,7 @@ from aggregation.sealing.holders import (
     Holder,
     HolderSecret,
     Quorum,
+    QuorumScheme,
     quorum_settings,
     read_quorum,
     read_secrets,
@@ -62,7 +63,7 @@ from aggregation.sealing.holders import (
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.rlwe import Ring, noise, ternary
-from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from aggregation.sealing.roles import Adder, Opener, Sealer
 from aggregation.sealing.streams import stream
 from aggregation.sealing.threshold_layout import LABEL, Layout, read_layout
 from privacy._validate import natural
@@ -94,7 +95,7 @@ def joint_key(published: Sequence[Residues], commitments: Sequence[str], ring: R
     return total
 
 
-class Threshold(Scheme):
+class Threshold(QuorumScheme):
     """A joint key, one run.
 
     Guarantees (each is a test in ``tests/aggregation/sealing/test_threshold.py``):
@@ -185,6 +186,29 @@ class Threshold(Scheme):
     def holder(self, name: str, policy: Policy) -> "KeyHolder":
         """Return one holder, with a policy of its own."""
         return KeyHolder(name, self._secrets[name], self._pieces, self.parameters, policy)
+
+    def holders(self, policy: Policy) -> "dict[str, KeyHolder]":
+        """Return all holders, each with a policy and a log of its own."""
+        return {name: self.holder(name, policy.fork(name)) for name in self._secrets}
+
+    @classmethod
+    def combine(
+        cls,
+        parameters: Parameters,
+        total: bytes,
+        contributions: Sequence[Contribution],
+        answers: Mapping[str, bytes],
+    ) -> NDArray[np.uint64]:
+        """Add all answers to the ciphertexts' sum and read the slots."""
+        layout, _ = read_layout(parameters)
+        ring, half = layout.ring, layout.half
+        content = unwrap(total, Kind.TOTAL, _LABEL, parameters.digest, largest=2 * half)
+        phase, second = _Adder(parameters).parse(content)
+        for answer in answers.values():
+            part = unwrap(answer, Kind.ANSWER, _LABEL, parameters.digest, largest=half)
+            phase = ring.add(phase, _from_bytes(part, second.shape[1:], ring))
+        slots = ring.lower(ring.to_coefficients(phase)).ravel()
+        return layout.lanes.unpack(slots[: layout.lanes.slots])
 
     def opener(self, policy: Policy) -> "ThresholdOpener":
         """Return all holders in one process, and what puts their answers together."""
@@ -372,10 +396,8 @@ class ThresholdOpener(Opener):
         secrets: Mapping[str, HolderSecret],
         pieces: Sequence[NDArray[np.int64]],
     ) -> None:
-        adder = _Adder(parameters)
-        super().__init__(parameters, policy, adder)
-        self._layout, self._quorum = read_layout(parameters)
-        self._parse = adder.parse
+        super().__init__(parameters, policy, _Adder(parameters))
+        _, self._quorum = read_layout(parameters)
         self._secrets = dict(secrets)
         self._pieces = tuple(pieces)
         self.holders = {
@@ -387,17 +409,12 @@ class ThresholdOpener(Opener):
         require_present(self._quorum, self.holders)
 
     def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
-        holders = self.holders.values()
-        commitments = [holder.commit(total, contributions) for holder in holders]
-        answers = [holder.answer(total, contributions, commitments) for holder in holders]
-        layout, ring = self._layout, self._layout.ring
-        phase, second = self._parse(self._content(total))
-        for answer in answers:
-            largest = layout.half
-            part = unwrap(answer, Kind.ANSWER, _LABEL, self.parameters.digest, largest=largest)
-            phase = ring.add(phase, _from_bytes(part, second.shape[1:], ring))
-        slots = ring.lower(ring.to_coefficients(phase)).ravel()
-        return layout.lanes.unpack(slots[: layout.lanes.slots])
+        commitments = [h.commit(total, contributions) for h in self.holders.values()]
+        answers = {
+            name: holder.answer(total, contributions, commitments)
+            for name, holder in self.holders.items()
+        }
+        return Threshold.combine(self.parameters, total, contributions, answers)
 
     def _material(self) -> bytes:
         pieces = b"".join(piece.astype(np.int8).tobytes() for piece in self._pieces)

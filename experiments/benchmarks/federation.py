@@ -19,9 +19,9 @@ import numpy as np
 from dp_accounting import DpEvent, NeighboringRelation, SelfComposedDpEvent
 from numpy.typing import NDArray
 
+from aggregation.engines.fleet import Fleet
 from aggregation.models import Model
 from aggregation.plan import Plan
-from aggregation.vectorised import Fleet
 from experiments.benchmarks.federation_job import BLOCK, FEATURES, Job, blocks, sizes
 from experiments.benchmarks.simulators import PFL_PYTHON, Peer, find_peers
 from privacy._validate import natural

@@ -8,12 +8,12 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
+from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
 from aggregation.plan import Plan
-from aggregation.vectorised import Fleet
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Budget, Ledger, SigningKey
-from tests.aggregation.test_vectorised import Block, cut, hospitals, plan_of
+from tests.aggregation.engines.test_fleet import Block, cut, hospitals, plan_of
 
 # What names the moment, the key or the random salt of a sealed update.
 PASSING = ("public_key", "enrolled", "digest", "entry")

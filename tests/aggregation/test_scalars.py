@@ -9,6 +9,7 @@ from dp_accounting import ComposedDpEvent, PoissonSampledDpEvent, SelfComposedDp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation, sealing_for
 from aggregation.patients import Patients
 from aggregation.plan import Plan
@@ -16,7 +17,6 @@ from aggregation.releases import round_event, run_event, scalar_event
 from aggregation.sealing.slots import SlotGroup
 from aggregation.statistics import STATISTICS, Statistic
 from aggregation.update import noised_scalars
-from aggregation.vectorised import Fleet
 from attacks.views import GradientView, observe
 from privacy.accounting.events import DistributedDiscreteGaussianDpEvent
 from privacy.errors import InvalidInputError

@@ -7,7 +7,8 @@ import pytest
 import torch
 
 from aggregation.arrival import Buffered, Pace, Trigger, simulate
-from aggregation.arrival.sealed import SealedRun, run_sealed
+from aggregation.arrival.sealed import run_sealed
+from aggregation.federation import Outcome
 from aggregation.models import Model
 from attacks.closed_form import ClosedForm
 from attacks.stale import Mixture, StaleInversion
@@ -29,7 +30,7 @@ ATTACK = StaleInversion(restarts=4, iterations=100)
 
 
 @cache
-def buffered(**fields: Any) -> SealedRun:
+def buffered(**fields: Any) -> Outcome:
     plan = dataclasses.replace(PLAN, **fields)
     return run_sealed(plan, SCHEDULE, PEOPLE, rule=Buffered(), seed=3)
 

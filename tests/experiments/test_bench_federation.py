@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aggregation.vectorised import Fleet
+from aggregation.engines.fleet import Fleet
 from experiments.benchmarks import federation, federation_job
 from experiments.commands.bench import BenchFederation
 from privacy.errors import InvalidInputError, RefusedError

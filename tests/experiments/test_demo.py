@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from aggregation.federation import Federation
+from aggregation.roles.aggregator import Aggregator
 from experiments import demo, frontier, settings
 from experiments.cohorts import load
 from privacy.errors import InvalidInputError
@@ -60,7 +60,7 @@ def test_an_interrupted_federation_is_set_aside_whole_and_the_next_says_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(Federation, "_open", interrupted_after(1, Federation._open))
+        patched.setattr(Aggregator, "step", interrupted_after(1, Aggregator.step))
         with pytest.raises(KeyboardInterrupt):
             ran(tmp_path)
     spent = files(tmp_path / "running")

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
-from aggregation.vectorised import Fleet
 from attacks.intervals import clopper_pearson
 from experiments import scaling, scaling_steps, scaling_tuning
 from experiments.lineups import LINEUP

@@ -21,15 +21,16 @@ from aggregation.arrival import (
     simulate,
 )
 from aggregation.arrival.paced import Paced, memory_events
-from aggregation.arrival.sealed import SealedRun, run_sealed
+from aggregation.arrival.sealed import run_sealed
 from aggregation.arrival.spending import allowed_uploads
+from aggregation.federation import Outcome
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import round_event
 from privacy.accounting import epsilon
 from privacy.accounting.events import DistributedDiscreteGaussianDpEvent, LinearOpeningsDpEvent
-from privacy.errors import BudgetExceededError, InvalidInputError
+from privacy.errors import BudgetExceededError, InvalidInputError, RefusedError
 from privacy.mechanisms import clip
 
 NAMES = ("a", "b", "c", "d")
@@ -65,7 +66,7 @@ PLAN = Plan(
 QUIET = dataclasses.replace(PLAN, noise="none", noise_multiplier=0.0, colluders=0)
 
 
-def run(plan: Plan, **options: Any) -> SealedRun:
+def run(plan: Plan, **options: Any) -> Outcome:
     chosen: dict[str, Any] = {"seed": 5, "rule": RULE} | options
     return run_sealed(plan, SCHEDULE, PATIENTS, **chosen)
 
@@ -178,6 +179,8 @@ def test_what_is_not_covered_is_refused() -> None:
         run(dataclasses.replace(PLAN, noise="local", colluders=0))
     with pytest.raises(InvalidInputError, match="local_steps=1"):
         run(dataclasses.replace(QUIET, local_steps=2))
+    with pytest.raises(RefusedError, match="can't be opened under 'pairwise'"):
+        run(dataclasses.replace(PLAN, scheme="pairwise"))
     with pytest.raises(InvalidInputError, match="drops the stale"):
         run(PLAN, rule=Buffered(oldest=1))
 

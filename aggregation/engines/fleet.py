@@ -88,7 +88,7 @@ class Phases:
 class Fleet:
     """All hospitals of a plan, computed a block at a time.
 
-    Guarantees (each is a test in ``tests/aggregation/test_vectorised.py``):
+    Guarantees (each is a test in ``tests/aggregation/engines/test_fleet.py``):
       - every hospital's update, event and draw of noise is that of a ``Hospital`` in
         ``Federation.simulated`` with the same plan, patients and seed, bit for bit;
       - the block's size and the number of threads change nothing that is seeded;

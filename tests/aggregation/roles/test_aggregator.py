@@ -1,12 +1,12 @@
-"""The promises of ``aggregation.aggregator``."""
+"""The promises of ``aggregation.roles.aggregator``."""
 
 from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from aggregation.aggregator import Aggregator
 from aggregation.plan import Plan
+from aggregation.roles.aggregator import Aggregator
 from aggregation.sealing import Contribution, Scheme, make_scheme
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger import SigningKey
@@ -68,7 +68,7 @@ def test_the_next_model_depends_on_the_opened_sum_alone() -> None:
         aggregator = Aggregator(made, used.adder())
         for hospital in made.hospitals:
             aggregator.receive(contribution(made, used, hospital, value))
-        aggregator.step(opened, used.adder())
+        aggregator.step(opened)
         models.append(aggregator.params)
         assert aggregator.round == 1 and not aggregator.ready
     assert np.array_equal(models[0], models[1])
@@ -79,4 +79,4 @@ def test_an_opened_sum_of_another_shape_is_refused() -> None:
     made = plan()
     used = scheme(made)
     with pytest.raises(CorruptMessageError, match="opened sum"):
-        Aggregator(made, used.adder()).step(np.zeros(1, dtype=np.int64), used.adder())
+        Aggregator(made, used.adder()).step(np.zeros(1, dtype=np.int64))

@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation, sealing_for
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import round_event
 from aggregation.sealing.plain import read_update
-from aggregation.vectorised import Fleet
 from privacy.errors import InvalidInputError, RefusedError
 from tests.aggregation.parts import patients, plan
 

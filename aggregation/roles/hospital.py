@@ -6,6 +6,7 @@ The ledger entry is durable before a patient's record is read; the sealed bytes 
 so that after a crash the same bytes go out and never a second noise.
 """
 
+import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -17,6 +18,14 @@ from aggregation.course import Course, Rounds
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import declare, overseen, releases, schedule
+from aggregation.roles.messages import (
+    AGGREGATOR,
+    Message,
+    MessageKind,
+    Timer,
+    read_integers,
+    read_model,
+)
 from aggregation.sealing import Contribution, Sealer
 from aggregation.update import draw_batches, noised_scalars, noised_update
 from privacy.errors import InvalidInputError, RefusedError
@@ -31,7 +40,7 @@ __all__ = ["Hospital"]
 class Hospital:
     """One hospital of a run.
 
-    Guarantees (each is a test in ``tests/aggregation/test_hospital.py``):
+    Guarantees (each is a test in ``tests/aggregation/roles/test_hospital.py``):
       - nothing is computed from a patient before its release is in the ledger, durably;
       - a refused release reads no patient and sends nothing;
       - only a model that follows from the committed seed and the opened sums is trained on: any
@@ -124,15 +133,57 @@ class Hospital:
         asked = releases(self.plan, hospital, event, round_=0, weight=weight, protects=protects)
         return schedule(self.plan, asked, repeats=repeats)
 
-    def contribute(
-        self, params: Float[np.ndarray, "dim"], *, round_: int, weight: float = 1.0
-    ) -> Contribution:
+    def handle(self, incoming: Message | Timer) -> tuple[Message, ...]:
+        """Join at the plan, answer a model with an update, learn from an opened sum.
+
+        Raises:
+          RefusedError: As ``contribute``; another plan, a sum out of its turn, or a message that no
+            hospital takes.
+          BudgetExceededError: As ``join`` and ``contribute``.
+          CorruptMessageError: A payload of another length.
+        """
+        if isinstance(incoming, Timer):
+            return ()
+        plan, round_ = self.plan, incoming.round
+        if incoming.kind is MessageKind.PLAN:
+            if incoming.payload != plan.to_bytes():
+                raise RefusedError(f"{self.name} agreed to another plan than the one it was sent.")
+            self.join()
+            return ()
+        if incoming.kind is MessageKind.OPENED:
+            if round_ != self._version:
+                raise RefusedError(
+                    f"{self.name} awaits the sum of round {self._version} and was sent that of "
+                    f"round {round_}; each is learnt from once, in order."
+                )
+            self.learn(read_integers(incoming.payload, self._sealer.parameters.dim))
+            return ()
+        if incoming.kind is not MessageKind.MODEL:
+            raise RefusedError(f"A hospital takes no message of kind {incoming.kind.value!r}.")
+        params = read_model(incoming.payload, plan.model.dim)
+        contribution = self.contribute(params, round_=round_)
+        head = json.dumps(self.ledger.head().to_json())
+        return (
+            Message(
+                self.name,
+                AGGREGATOR,
+                MessageKind.UPDATE,
+                round_,
+                contribution.sealed,
+                contribution.public | {"head": head},
+                run=plan.run,
+                nonce=contribution.nonce,
+            ),
+        )
+
+    def contribute(self, params: Float[np.ndarray, "dim"], *, round_: int) -> Contribution:
         """Return the hospital's signed, sealed update at a model.
+
+        Its weight is the course's, applied before the noise and signed.
 
         Args:
           params: The model that the aggregator sent.
           round_: Its version: the number of sums opened before it.
-          weight: Of the upload, in (0, 1], applied before the noise and signed.
 
         Raises:
           RefusedError: The model is not the one that follows from the opened sums, or the version
@@ -141,6 +192,7 @@ class Hospital:
         """
         self._accept(params, round_)
         plan = self.plan
+        weight = self._course.weight(self.name, self._version - round_)
         entries = [self.ledger.spend(release) for release in self._releases(round_, weight)]
         batches = draw_batches(plan, self.name, self._patients, self._source)
         self._drawn[round_] = batches
@@ -168,7 +220,7 @@ class Hospital:
     def learn(self, opened_sum: Int[np.ndarray, "slots"]) -> None:
         """Take note of an opened sum: the next model has to follow from it."""
         newest = self._course.advance(self._newest, opened_sum, self._version)
-        if self.name in self._course.contributors(self._version) and self._sent is not None:
+        if self.name in self._course.bases(self._version) and self._sent is not None:
             if self._course.keeps_memory:
                 self._held = self._sent
             self._sent = None

@@ -1,15 +1,16 @@
-"""The promises of ``aggregation.hospital``: the ledger first, the right model only."""
+"""The promises of ``aggregation.roles.hospital``: the ledger first, the right model only."""
 
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 
 from aggregation.course import Course, Rounds
-from aggregation.hospital import Hospital
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from aggregation.roles.hospital import Hospital
 from aggregation.sealing import make_scheme
 from privacy.errors import BudgetExceededError, InvalidInputError, RefusedError
 from privacy.ledger import Budget, Ledger, SigningKey
@@ -169,8 +170,8 @@ def test_a_held_memory_is_taken_back_only_once_an_opened_sum_held_it(
     class Taking(Rounds):
         """Rounds whose first sum lacks this hospital's upload: it was lost."""
 
-        def contributors(self, version: int) -> tuple[str, ...]:
-            return () if version == 0 else self.plan.hospitals
+        def bases(self, version: int) -> Mapping[str, int]:
+            return {} if version == 0 else super().bases(version)
 
     made = plan(noise="none", noise_multiplier=0.0, colluders=0)
     member = hospital(made, course=Taking(made, keeps_memory=True))

@@ -1,0 +1,162 @@
+"""The aggregator: sends models, adds what comes back, has the sum opened; it can open nothing."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from aggregation.course import Course, Rounds
+from aggregation.plan import Plan
+from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, SetTimer, Timer, TimerKind
+from aggregation.roles.opening import ByOpener, OpeningRequest
+from aggregation.sealing import Adder, Contribution
+from privacy.errors import CorruptMessageError, RefusedError
+
+__all__ = ["Aggregator"]
+
+Said = tuple[Message | SetTimer, ...]
+
+
+class Aggregator:
+    """Adds sealed updates and steps the model by opened sums.
+
+    Guarantees (each is a test in ``tests/aggregation/roles/test_aggregator.py``):
+      - it holds an ``Adder`` and never a key: what it can learn is in the transcript;
+      - a contribution of another run, round or unknown hospital, or a second one of the same
+        hospital, is refused and leaves the sum as it was;
+      - the next model depends on the opened sum alone.
+
+    Attributes:
+      plan: What all parties agreed on.
+      round: The round that is open: how many sums were opened.
+      models: All models so far, the first included.
+      opened: All opened sums so far.
+
+    Args:
+      plan: What all parties agreed on.
+      adder: Adds sealed updates.
+      course: Whose uploads each sum holds, and which model follows; None: synchronous rounds.
+      opening: How sums are opened; None: one opener has the key.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        adder: Adder,
+        course: Course | None = None,
+        opening: OpeningRequest | None = None,
+    ) -> None:
+        self.plan = plan
+        self.round = 0
+        self.models = [plan.first_model()]
+        self.opened: list[Int[np.ndarray, slots]] = []
+        self._adder = adder
+        self._course = Rounds(plan) if course is None else course
+        self._opening = ByOpener(plan.run, adder.parameters.dim) if opening is None else opening
+        self._contributions: dict[str, Contribution] = {}
+
+    @property
+    def params(self) -> Float[np.ndarray, "dim"]:
+        """The model of the open round."""
+        return self.models[-1]
+
+    def handle(self, incoming: Message | Timer) -> Said:
+        """Send plan and models, add updates, have the sum opened, tell what was opened.
+
+        Raises:
+          RefusedError: As ``receive``, or what came is not awaited.
+          CorruptMessageError: As ``receive`` and ``step``.
+        """
+        if isinstance(incoming, Timer):
+            return self._wake(incoming)
+        if incoming.kind is MessageKind.UPDATE:
+            self.receive(Contribution.from_message(incoming.payload, incoming.public))
+            if not self.ready:
+                return ()
+            return self._opening.ask(self.round, *self.total(), incoming.time)
+        said = self._opening.take(incoming)
+        if isinstance(said, tuple):
+            return said
+        round_, payload = self.round, said.astype("<i8").tobytes()
+        self.step(said)
+        told = tuple(
+            self._say(name, MessageKind.OPENED, round_, payload) for name in self.plan.hospitals
+        )
+        return (*told, *self._send_models(incoming.time))
+
+    def receive(self, contribution: Contribution) -> None:
+        """Add one sealed update.
+
+        Raises:
+          RefusedError: It belongs elsewhere, or its hospital has sent already.
+          CorruptMessageError: The sealed bytes are not what the scheme makes.
+        """
+        if contribution.hospital not in self.plan.hospitals:
+            raise RefusedError(f"{contribution.hospital!r} is not a hospital of this run.")
+        expected = self._course.bases(self.round).get(contribution.hospital)
+        if contribution.run != self.plan.run or contribution.base_version != expected:
+            raise RefusedError(
+                f"An update of run {contribution.run!r}, round {contribution.base_version} reached "
+                f"run {self.plan.run!r}, round {self.round}; it is not added."
+            )
+        if contribution.hospital in self._contributions:
+            raise RefusedError(
+                f"{contribution.hospital!r} has sent its update of round {self.round} already; the "
+                "second is not added."
+            )
+        self._adder.add(contribution.sealed)
+        self._contributions[contribution.hospital] = contribution
+
+    @property
+    def ready(self) -> bool:
+        """Whether all hospitals of the open sum have sent."""
+        bases = self._course.bases(self.round)
+        return len(bases) > 0 and len(self._contributions) == len(bases)
+
+    @property
+    def waits(self) -> bool:
+        """Whether a sum is still to be opened."""
+        return len(self._course.bases(self.round)) > 0
+
+    def total(self) -> tuple[bytes, tuple[Contribution, ...]]:
+        """The sealed sum and the signed contributions that it is made of, for the opener."""
+        return self._adder.total(), tuple(self._contributions.values())
+
+    def step(self, opened_sum: Int[np.ndarray, "slots"]) -> None:
+        """Step the model by an opened sum and start the next round with an empty adder."""
+        if opened_sum.shape != (self._adder.parameters.dim,):
+            raise CorruptMessageError(
+                f"Expected an opened sum of {self._adder.parameters.dim} values, got "
+                f"{opened_sum.shape}."
+            )
+        self.models.append(self._course.advance(self.params, opened_sum, self.round))
+        self.opened.append(opened_sum)
+        self.round += 1
+        self._contributions = {}
+        self._adder.clear()
+
+    def _wake(self, timer: Timer) -> Said:
+        if timer.kind is TimerKind.START:
+            content = self.plan.to_bytes()
+            plans = tuple(
+                self._say(name, MessageKind.PLAN, 0, content) for name in self.plan.hospitals
+            )
+            return (*plans, *self._send_models(timer.time))
+        if timer.kind is TimerKind.MODEL:
+            return (self._model(timer.party),)
+        return self._opening.late(timer)
+
+    def _send_models(self, now: float) -> Said:
+        """Send the open round's model, or set the time for it where the course has one."""
+        said: list[Message | SetTimer] = []
+        for name, time in self._course.takers(self.round):
+            if time is None:
+                said.append(self._model(name))
+            else:
+                said.append(SetTimer(Timer(TimerKind.MODEL, self.round, name, max(time, now))))
+        return tuple(said)
+
+    def _model(self, hospital: str) -> Message:
+        payload = self.params.astype("<f8").tobytes()
+        return self._say(hospital, MessageKind.MODEL, self.round, payload)
+
+    def _say(self, receiver: str, kind: MessageKind, round_: int, payload: bytes) -> Message:
+        return Message(AGGREGATOR, receiver, kind, round_, payload, run=self.plan.run)
