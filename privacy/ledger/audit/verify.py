@@ -20,6 +20,7 @@ from privacy.ledger.audit.claims import contradictions, hold_against
 from privacy.ledger.audit.findings import Finding, Flow, Level, Verdict
 from privacy.ledger.audit.manifest import Manifest
 from privacy.ledger.audit.messages import heads, trace
+from privacy.ledger.audit.openings import check_openings
 from privacy.ledger.audit.plans import compare_plans
 from privacy.ledger.audit.prove import LARGEST_PROOF, check_proof
 from privacy.ledger.audit.read import read
@@ -44,6 +45,7 @@ class _Case:
     ledgers: list[tuple[str, Path]] = field(default_factory=list)
     manifests: list[tuple[str, Path]] = field(default_factory=list)
     proofs: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
+    openings: list[tuple[str, Path]] = field(default_factory=list)
     whole: bool = False
 
 
@@ -61,6 +63,8 @@ def verify(
         receiver signed for, is the sealed form of a release in its ledger;
       - and if the recomputed cost of what the ledgers' entries declare, each equal to what the plan
         that the hospitals hold each other to has them release, is within the budget;
+      - and if the logs of opened sums in a run's folder hold each update that was sent once at most
+        (``privacy.ledger.audit.openings``); a log that is not there is not missed;
       - what one hospital does to its own files changes no other's part of the verdict
         (``Verdict.blames``).
 
@@ -112,6 +116,7 @@ def verify(
         findings += _unsent(name, ledgers.values(), manifest.run)
     for run in sorted({run for reading in readings for run in reading.plans}):
         findings += compare_plans(run, ledgers)
+    findings += check_openings(case.openings, manifests)
     for name, proof in case.proofs:
         findings.append(_proved(name, proof, trust or {}))
     if trust is None:
@@ -138,6 +143,8 @@ def _gather(paths: Sequence[Path]) -> _Case:
                     f"{path} holds no ledger: expected ledgers/<hospital>.jsonl in a run's folder."
                 )
             case.ledgers += [(str(p.relative_to(path)), p) for p in ledgers]
+            logs = [p for p in _files(path, ".jsonl") if p.name.startswith("openings")]
+            case.openings += [(p.name, p) for p in logs if inner != path]
             if os.path.lexists(path / "manifest.json"):
                 case.manifests.append(("manifest.json", path / "manifest.json"))
         elif not os.path.lexists(path):
