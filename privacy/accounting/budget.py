@@ -8,12 +8,13 @@ from dp_accounting import NeighboringRelation as Relation
 from dp_accounting import dp_event as dp
 from jaxtyping import Float
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr, ndtri
+from scipy.special import ndtri
 
 from privacy._validate import natural, unit_open
 from privacy.accounting.composition import Composition, Parts, affordable_spread, compose_rounds
 from privacy.accounting.cost import Budget
 from privacy.accounting.discrete import zcdp_epsilon
+from privacy.accounting.gaussian import gaussian_deltas
 from privacy.accounting.lowering import Lowered, lower
 from privacy.accounting.roads import QUICK
 
@@ -111,8 +112,7 @@ def _epsilons(mus: NDArray[np.float64], deltas: NDArray[np.float64]) -> NDArray[
     low, high = np.zeros_like(mus), mus * (mus / 2 - ndtri(deltas))
     for _ in range(60):
         middle = (low + high) / 2
-        upper = ndtr(mus / 2 - middle / mus)
-        enough = upper - np.exp(middle + log_ndtr(-mus / 2 - middle / mus)) <= deltas
+        enough = gaussian_deltas(middle, mus) <= deltas
         low, high = np.where(enough, low, middle), np.where(enough, middle, high)
-    free = ndtr(mus / 2) - ndtr(-mus / 2) <= deltas
+    free = gaussian_deltas(np.zeros_like(mus), mus) <= deltas
     return np.where(free, 0.0, high)
