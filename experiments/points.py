@@ -31,6 +31,8 @@ from experiments.design import CEILING, DELTA, FLOOR, make_plan
 from experiments.lineups import LINEUP, LineUp, Settings, attack_round
 from experiments.settings import SETTINGS, WIDTH, Setting
 from privacy.errors import InvalidInputError
+from privacy.ledger.log.canonical import digest
+from privacy.names import LONGEST_NAME
 
 __all__ = ["KEY_HOLDER", "Part", "Point", "measure"]
 
@@ -119,7 +121,7 @@ class Point:
         epsilon = "inf" if self.epsilon is None else f"{self.epsilon:g}"
         walks = "" if self.local_steps == 1 else f" steps={self.local_steps}"
         varied = "" if self.ablation is None else f" ({self.ablation})"
-        varied += " (hospitals never seen)" if self.unseen else ""
+        varied += " (unseen)" if self.unseen else ""
         whose = f"{called(self.cohort)} {self.regime} {self.model}{walks}"
         return f"{whose} {self.design} eps={epsilon}{varied}"
 
@@ -174,7 +176,7 @@ class Point:
             if setting.sampling_size is not None:
                 setting = replace(setting, sampling_size=setting.sampling_size * hospitals)
         return make_plan(
-            run=f"{self.label} seed={seed} fold={fold}",
+            run=_run_name(self.label, seed, fold),
             design=design,
             epsilon=math.inf if self.epsilon is None else self.epsilon,
             model=Model(self.model, features, self.width if self.model == "mlp" else 0),
@@ -278,3 +280,11 @@ def _together(patients: Mapping[str, Patients]) -> Patients:
         np.concatenate([p.features for p in patients.values()]),
         np.concatenate([p.outcomes for p in patients.values()]),
     )
+
+
+def _run_name(label: str, seed: int, fold: int) -> str:
+    """The label with its seed and fold; of one too long for a name, the beginning of its digest."""
+    whole = f"{label} seed={seed} fold={fold}"
+    if len(whole) <= LONGEST_NAME:
+        return whole
+    return f"point {digest(label.encode())[:16]} seed={seed} fold={fold}"

@@ -427,7 +427,7 @@ def test_a_hospital_that_declares_less_than_its_plan_says_is_contradicted(run: R
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"context": {"run": "r", "plan": "cd" * 32}}, "what plan it follows"),
+        ({"plan": "cd" * 32}, "what plan it follows"),
         ({"others": {}}, None),
     ],
 )
