@@ -44,7 +44,7 @@ def check_openings(
 ) -> list[Finding]:
     """Hold logs of opened sums against what the hospitals sent.
 
-    Guarantees (each is a test in ``tests/privacy/ledger/test_openings.py``):
+    Guarantees (each is a test in ``tests/privacy/ledger/test_opened_sums.py``):
       - a log that is damaged, cut within, or spliced fails;
       - an update in two sums of one log fails, and so does one that no manifest of its run holds.
 
