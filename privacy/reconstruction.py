@@ -28,7 +28,8 @@ from scipy.special import ndtr, ndtri
 from privacy._validate import finite_array, natural, positive, unit_open
 from privacy.accounting.composition import gridded_delta
 from privacy.accounting.discrete import zcdp_delta
-from privacy.accounting.lowering import Lowered, lower
+from privacy.accounting.lowered import Lowered
+from privacy.accounting.lowering import lower
 from privacy.accounting.renyi import renyi_success
 from privacy.accounting.roads import quick_grid
 

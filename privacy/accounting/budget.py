@@ -15,7 +15,8 @@ from privacy.accounting.composition import Composition, Parts, affordable_spread
 from privacy.accounting.cost import Budget
 from privacy.accounting.discrete import zcdp_epsilon
 from privacy.accounting.gaussian import gaussian_deltas
-from privacy.accounting.lowering import Lowered, lower
+from privacy.accounting.lowered import Lowered
+from privacy.accounting.lowering import lower
 from privacy.accounting.roads import QUICK
 
 __all__ = ["budget_curve"]

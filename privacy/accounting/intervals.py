@@ -21,7 +21,8 @@ from dp_accounting import dp_event as dp
 from privacy._validate import non_negative, positive, unit_open
 from privacy.accounting.composition import Composition
 from privacy.accounting.discrete import zcdp_delta, zcdp_epsilon
-from privacy.accounting.lowering import Lowered, lower
+from privacy.accounting.lowered import Lowered
+from privacy.accounting.lowering import lower
 from privacy.accounting.renyi import renyi_delta, renyi_epsilon
 from privacy.accounting.roads import (
     Gap,

@@ -1,0 +1,132 @@
+"""Profiles of one release that is not sampled, from above or from below."""
+
+import math
+
+from dp_accounting import NeighboringRelation as Relation
+from dp_accounting import dp_event as dp
+
+from privacy.accounting import profiles
+from privacy.accounting.discrete import concentrated_rho, sandwich
+from privacy.accounting.events import (
+    DiscreteGaussianDpEvent,
+    DistributedDiscreteGaussianDpEvent,
+    LinearOpeningsDpEvent,
+    SkellamDpEvent,
+)
+from privacy.accounting.linear import certified
+from privacy.accounting.lowered import Lowered, Side, one
+from privacy.errors import InvalidInputError
+
+__all__ = ["release"]
+
+_WIDEST_SKELLAM = 20_000.0  # standard deviation whose masses are still computed one by one
+_BESSEL = 1e-11  # more than the error of a Bessel function does to a delta
+
+
+def release(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Lowered:
+    """One release without sampling."""
+    # Replacing a patient removes one vector and adds another: twice the distance.
+    factor = 2 if relation is Relation.REPLACE_ONE else 1
+    match event:
+        case dp.GaussianDpEvent():
+            mu = factor / event.noise_multiplier
+            return one(profiles.Gaussian(mu), rho=mu**2 / 2)
+        case DiscreteGaussianDpEvent():
+            return _discrete(event, factor, side, factor * event.radius**2, 1, path)
+        case DistributedDiscreteGaussianDpEvent():
+            touched = min(event.dim, factor * event.radius**2)
+            return _discrete(event, factor, side, touched, event.contributors, path)
+        case LinearOpeningsDpEvent():
+            return _linear(event, factor, side, path)
+        case SkellamDpEvent():
+            return _skellam(event, factor, side, path)
+        case dp.LaplaceDpEvent():
+            shift = factor / event.noise_multiplier
+            return one(profiles.Laplace(shift), rho=shift**2 / 2)  # Bun, Steinke 2016, Prop. 1.4
+        case dp.DiscreteLaplaceDpEvent():
+            shift = factor * event.sensitivity
+            rho = (event.noise_parameter * shift) ** 2 / 2
+            return one(profiles.DiscreteLaplace(event.noise_parameter, shift), rho=rho)
+        case dp.RandomizedResponseDpEvent():
+            return _randomised_response(event, relation, path)
+        case _:
+            raise InvalidInputError(f"{path} is a {type(event).__name__}, which has no bound here.")
+
+
+def _discrete(
+    event: DiscreteGaussianDpEvent | DistributedDiscreteGaussianDpEvent,
+    factor: int,
+    side: Side,
+    coordinates: int,
+    contributors: int,
+    path: str,
+) -> Lowered:
+    std = float(event.noise_multiplier) * event.radius
+    radius = factor * event.radius
+    found = sandwich(std=std, radius=radius, coordinates=coordinates, contributors=contributors)
+    rho = concentrated_rho(
+        std=std, radius=radius, coordinates=coordinates, contributors=contributors
+    )
+    if side == "below":
+        if found.mu_below == 0:
+            return Lowered(unknown=path)
+        return one(profiles.Gaussian(found.mu_below), slack=found.slack_below, rho=rho)
+    if math.isinf(found.mu_above):
+        return Lowered(rho=rho, narrow=True)
+    return one(profiles.Gaussian(found.mu_above), slack=found.slack_above, rho=rho)
+
+
+def _linear(event: LinearOpeningsDpEvent, factor: int, side: Side, path: str) -> Lowered:
+    """Part of a Gaussian; with P <= e^k P' and Q >= e^-k Q', divergences rise by at most 3 k."""
+    if side == "below":
+        return Lowered(unknown=path)
+    mu, slack = certified(event, factor=factor)
+    if math.isinf(mu):
+        return Lowered(rho=math.inf, narrow=True)
+    return Lowered(gaussian_mu=mu, slack=slack, rho=mu**2 / 2, xi=3 * slack)
+
+
+def _skellam(event: SkellamDpEvent, factor: int, side: Side, path: str) -> Lowered:
+    r"""From below: the exact law where the patient's vector lies along one coordinate.
+
+    From above, Agarwal, Kairouz, Liu 2021, Theorem 3.5: whole :math:`\alpha`, variance :math:`v`.
+
+    :math:`D_\alpha \le \frac{\alpha D^2}{2v} + \min\{\frac{(2\alpha-1)D^2+6D_1}{4v^2},
+    \frac{3D_1}{2v}\}`, with L1 distance :math:`D_1 \le \min(\sqrt d D, D^2)`.
+    """
+    std = float(event.noise_multiplier) * event.radius
+    if side == "below":
+        if std > _WIDEST_SKELLAM:
+            return Lowered(unknown=path)
+        exact = profiles.Skellam(std**2, factor * event.radius)
+        return Lowered(others=((exact, 1),), lost=_BESSEL)
+    d2 = factor * event.radius
+    d1 = min(math.sqrt(event.dim) * d2, d2**2)
+    v = std**2
+    first = d2**2 / (2 * v) + d2**2 / (2 * v**2), (6 * d1 - d2**2) / (4 * v**2)
+    second = d2**2 / (2 * v), 3 * d1 / (2 * v)
+    typical = 16  # either holds for every alpha; take what is smaller at an ordinary one
+    rho, xi = min(first, second, key=lambda bound: bound[0] * typical + bound[1])
+    return Lowered(rho=rho, xi=max(xi, 0.0), narrow=True)
+
+
+def _randomised_response(
+    event: dp.RandomizedResponseDpEvent, relation: Relation, path: str
+) -> Lowered:
+    p, k = event.noise_parameter, event.num_buckets
+    if k == 1 or p == 1:
+        return Lowered()
+    if p == 0:
+        return Lowered(unbounded=True, rho=math.inf)
+    if relation is Relation.ADD_OR_REMOVE_ONE:
+        raise InvalidInputError(
+            f"{path} is randomised response, which every patient answers: account for it under "
+            "REPLACE_ONE or REPLACE_SPECIAL, not ADD_OR_REMOVE_ONE."
+        )
+    own, other = 1 - p * (k - 1) / k, p / k
+    if relation is Relation.REPLACE_ONE:
+        masses = (own, other), (other, own), ((k - 2) * other, (k - 2) * other)
+    else:
+        masses = (own, 1 / k), ((k - 1) * other, (k - 1) / k), (0.0, 0.0)
+    largest = max(abs(math.log(a / b)) for a, b in masses if a > 0)
+    return one(profiles.Finite(masses), rho=largest**2 / 2)
