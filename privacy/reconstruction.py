@@ -27,7 +27,6 @@ from scipy.special import ndtr, ndtri
 
 from privacy._validate import finite_array, natural, positive, unit_open
 from privacy.accounting.composition import gridded_delta
-from privacy.accounting.discrete import zcdp_delta
 from privacy.accounting.lowered import Lowered
 from privacy.accounting.lowering import lower
 from privacy.accounting.renyi import renyi_success
@@ -101,15 +100,11 @@ def unbiased_attacker_error(
 def _bound(above: Lowered, kappa: float) -> float:
     if above.unbounded:
         return 1.0
-    if not above.parts and not above.narrow:
+    if not above.parts:
         return kappa
     # With the slack of discrete noise, P <= e^s P' and Q' <= e^s Q (``accounting.discrete``).
     raised = min(1.0, kappa * math.exp(above.slack))
-    if above.narrow:
-        rho, xi = above.rho, above.xi
-        best = _least(lambda e: kappa * math.exp(e) + zcdp_delta(rho=rho, xi=xi, epsilon=e))
-    else:
-        best = _dominated(above, raised) * math.exp(above.slack) * (1 + _FLOAT)
+    best = _dominated(above, raised) * math.exp(above.slack) * (1 + _FLOAT)
     return min(1.0, max(best, kappa))
 
 

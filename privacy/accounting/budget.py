@@ -17,6 +17,7 @@ from privacy.accounting.discrete import zcdp_epsilon
 from privacy.accounting.gaussian import gaussian_deltas
 from privacy.accounting.lowered import Lowered
 from privacy.accounting.lowering import lower
+from privacy.accounting.renyi import renyi_epsilon
 from privacy.accounting.roads import QUICK
 
 __all__ = ["budget_curve"]
@@ -44,7 +45,7 @@ def budget_curve(
     natural(rounds=rounds, least=1)
     unit_open(delta=delta)
     above, below = lower(event, relation, "above"), lower(event, relation, "below")
-    if above.mu and below.mu and not above.narrow:
+    if above.mu and below.mu and not above.unbounded:
         n = np.arange(1, rounds + 1)
         # As ``intervals``: delta(e) <= e^slack delta'(e - 2 slack), and the reverse from below.
         upper = _epsilons(above.mu * np.sqrt(n), delta * np.exp(-n * above.slack) * (1 - _FLOAT))
@@ -63,7 +64,7 @@ def _bracketed(
     marks = _marks(rounds)
     counts = np.array(marks, dtype=np.float64)
     low, high = np.zeros(len(marks)), np.full(len(marks), math.inf)
-    if above.parts and not above.narrow and not above.unbounded:
+    if above.parts and not above.unbounded:
         composed = _composed(above.parts, marks, delta, below=False)
         for i, one in enumerate(composed or ()):
             slack = marks[i] * above.slack
@@ -75,10 +76,13 @@ def _bracketed(
             slack = marks[i] * below.slack
             raised = delta * math.exp(slack) + marks[i] * below.lost
             low[i] = one.lower_epsilon(raised) - 2 * slack if raised < 1 else 0.0
-    if not above.unbounded and (above.slack > 0 or above.narrow or math.isinf(high[-1])):
+    if not above.unbounded and (above.slack > 0 or above.by_moments or math.isinf(high[-1])):
         for i, n in enumerate(counts):
             bound = zcdp_epsilon(rho=n * above.rho, xi=n * above.xi, delta=delta)
-            high[i] = min(high[i], bound)
+            reduced = delta * math.exp(-n * above.slack)
+            parts = tuple((profile, count * marks[i]) for profile, count in above.parts)
+            by_moments = renyi_epsilon(parts, reduced) + 2 * n * above.slack
+            high[i] = min(high[i], bound, by_moments)
     every = np.arange(1, rounds + 1)
     return low[np.searchsorted(marks, every, "right") - 1], high[np.searchsorted(marks, every)]
 

@@ -9,6 +9,7 @@ import math
 from dataclasses import dataclass
 
 from privacy.accounting import profiles
+from privacy.accounting.concentrated import Concentrated
 from privacy.accounting.profiles import Profile
 
 __all__ = [
@@ -28,6 +29,7 @@ _LARGEST_STORE = 2**26  # points of all profiles, in one direction: half a gigab
 _SECONDS = 20.0
 _NESTED = 1e9  # a sampled composition's own grid
 _PART = 5e4  # reading and sorting one release
+_CURVE = 1e8  # of a profile from Renyi divergences
 _STACK = 2e6  # calls for one stack, however small
 
 
@@ -96,8 +98,10 @@ def _once(profile: Profile) -> float:
     if inner is not None:
         return _once(inner)
     nested = getattr(profile, "parts", None)
-    if isinstance(profile, profiles.Skellam):
+    if isinstance(profile, profiles.Skellam | profiles.DiscreteGaussian):
         return _STACK + 4e3 * math.sqrt(profile.variance)
+    if isinstance(profile, Concentrated):
+        return _CURVE
     if isinstance(profile, profiles.Mixture) or nested is None:
         return 0.0
     return _NESTED + preparation(nested)

@@ -41,6 +41,7 @@ import math
 from dataclasses import dataclass
 
 import numpy as np
+from numpy.typing import NDArray
 
 from privacy._validate import non_negative, unit_open
 from privacy.accounting._search import bisect_up
@@ -52,10 +53,18 @@ __all__ = [
     "log_ratio",
     "sandwich",
     "zcdp_delta",
+    "zcdp_deltas",
     "zcdp_epsilon",
 ]
 
 _LOG_SLACK = 1e-14  # what one release may add to the logarithm of a probability
+_AROUND = np.concatenate(  # orders that are tried, less 1, over those of the stationary one
+    [
+        np.geomspace(1e-3, 1, 60),
+        np.geomspace(1, 1e4, 160),
+        np.linspace(0.8, 1.3, 80),
+    ]
+)
 
 
 @dataclass(frozen=True)
@@ -126,24 +135,31 @@ def concentrated_rho(*, std: float, radius: int, coordinates: int, contributors:
 
 
 def zcdp_delta(*, rho: float, epsilon: float, xi: float = 0.0) -> float:
-    r"""Return delta of a release with :math:`D_\alpha \le \rho\alpha + \xi` for whole alpha.
+    """Return ``zcdp_deltas`` at one epsilon >= 0."""
+    non_negative(epsilon=epsilon)
+    return float(zcdp_deltas(rho=rho, epsilons=np.array([epsilon]), xi=xi)[0])
+
+
+def zcdp_deltas(
+    *, rho: float, epsilons: NDArray[np.float64], xi: float = 0.0
+) -> NDArray[np.float64]:
+    r"""Return delta at each epsilon >= 0 of a release with :math:`D_\alpha \le \rho\alpha + \xi`.
 
     :math:`\delta = \inf_\alpha \frac{e^{(\alpha-1)(\alpha\rho+\xi-\varepsilon)}}{\alpha-1}
     (1-1/\alpha)^\alpha` (Canonne, Kamath, Steinke 2020, Proposition 12). Every alpha gives a valid
     bound; the best of a fine grid is taken, of whole ones where ``xi`` is not 0.
     """
-    non_negative(epsilon=epsilon)
     if rho == 0 and xi == 0:
-        return 0.0
+        return np.zeros_like(epsilons)
     if not math.isfinite(rho + xi):
-        return 1.0
-    best = max((epsilon - xi + rho) / (2 * rho), 1 + 1e-9)  # stationary but for the logarithms
-    a = 1 + (best - 1) * np.concatenate([np.geomspace(1e-3, 1, 60), np.geomspace(1, 1e4, 160)])
-    a = np.concatenate([a, 1 + (best - 1) * np.linspace(0.8, 1.3, 80)])
+        return np.ones_like(epsilons)
+    e = epsilons[:, None]
+    best = np.maximum((e - xi + rho) / (2 * rho), 1 + 1e-9)  # stationary but for the logarithms
+    a = 1 + (best - 1) * _AROUND
     if xi > 0:
         a = np.maximum(np.rint(a), 2)
-    log_delta = (a - 1) * (a * rho + xi - epsilon) - np.log(a - 1) + a * np.log1p(-1 / a)
-    return math.exp(min(0.0, float(log_delta.min())))
+    log_delta = (a - 1) * (a * rho + xi - e) - np.log(a - 1) + a * np.log1p(-1 / a)
+    return np.asarray(np.exp(np.minimum(0.0, log_delta.min(axis=1))))
 
 
 def zcdp_epsilon(*, rho: float, delta: float, xi: float = 0.0) -> float:

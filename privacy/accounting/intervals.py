@@ -3,10 +3,10 @@ r"""Epsilon and delta of an event, as intervals with the method that gave them.
 Which road is taken:
   - one Gaussian, whatever the number of releases, or one release of any kind: closed form;
   - otherwise privacy loss distributions on a grid (``grids``, ``composition``), refined until the
-    interval is as narrow as asked, or a finer grid would pass 2 GB or 20 s (predicted, ``cost``):
-    then a Renyi bound as well (``renyi``), and the smaller of the two counts;
-  - the concentrated-DP bound as well: the smaller upper end counts. It alone bounds Skellam noise,
-    and discrete noise too narrow for ``discrete``.
+    interval is as narrow as asked, or a finer grid would pass 2 GB or 20 s (predicted, ``cost``);
+  - a Renyi bound as well (``renyi``) where that happens, where delta is tiny, and of Skellam noise
+    and discrete noise too narrow for ``discrete``, of which nothing else is known from above;
+  - the concentrated-DP bound as well, which ignores sampling: the smallest upper end counts.
 A central limit (GDP-CLT) is never used: it lies below certified lower bounds.
 """
 
@@ -35,7 +35,7 @@ from privacy.accounting.roads import (
 
 __all__ = ["Interval", "delta", "epsilon", "upper_epsilon"]
 
-_ACCOUNTANT = "2"  # of this package: raised when a change moves a bound
+_ACCOUNTANT = "3"  # of this package: raised when a change moves a bound
 _FAR = 1e4  # an epsilon that a single release seldom passes
 _FLOAT = 1e-9  # relative: more than floating point changes in a closed form
 
@@ -85,7 +85,9 @@ def epsilon(
     positive(width=width)
     above, below = lower(event, relation, "above"), lower(event, relation, "below")
     if above.unbounded:
-        low = math.inf if below.unbounded else 0.0
+        made = _epsilon_grids(Lowered(), below, delta, width)
+        low = _lower_epsilon(below, _raised(below, delta), made.lower)
+        low = math.inf if below.unbounded else low
         return _interval(low, math.inf, *_UNBOUNDED, below)
     made = _epsilon_grids(above, below, delta, width)
     low = _lower_epsilon(below, _raised(below, delta), made.lower)
@@ -122,7 +124,9 @@ def delta(
     positive(width=width)
     above, below = lower(event, relation, "above"), lower(event, relation, "below")
     if above.unbounded:
-        return _interval(1.0 if below.unbounded else 0.0, 1.0, *_UNBOUNDED, below)
+        made = _delta_grids(Lowered(), below, epsilon, width)
+        low = 1.0 if below.unbounded else _lower_delta(below, epsilon, made.lower)
+        return _interval(low, 1.0, *_UNBOUNDED, below)
     made = _delta_grids(above, below, epsilon, width)
     bounds = [(_upper_delta(above, epsilon, made.upper), *_told(above, made))]
     concentrated = zcdp_delta(rho=above.rho, xi=above.xi, epsilon=epsilon)
@@ -139,6 +143,8 @@ def upper_epsilon(event: dp.DpEvent, *, delta: float, relation: Relation) -> flo
     """Return the certified upper end alone, faster than ``epsilon`` and up to .2 % above it."""
     unit_open(delta=delta)
     above = lower(event, relation, "above")
+    if above.unbounded:
+        return math.inf
     grid = quick_grid(above.parts, delta) if above.count > 1 else None
     made = Grids(grid, short=above.count > 1 and grid is None)
     found = min(_concentrated_epsilon(above, delta, made), _upper_epsilon(above, delta, grid))
@@ -152,20 +158,21 @@ _TINY = 1e-9  # deltas near what floating point changes on a grid: there grids g
 
 
 def _renyi_may_win(above: Lowered, made: Grids, delta: float) -> bool:
-    """Whether a Renyi bound could be below that of the grid; where the noise has one."""
-    return not above.narrow and above.count > 1 and (made.short or delta < _TINY)
+    """Whether a Renyi bound could be below that of the grid."""
+    return above.by_moments or (above.count > 1 and (made.short or delta < _TINY))
 
 
 _LIMITS = "would take more than 2 GB or 20 s (predicted from sizes, not timed)"
-_UNBOUNDED = "closed form", "A release is not private at all."
+_UNBOUNDED = "closed form", "A release is not private at all, or nothing bounds it."
+_HIDDEN = "hides so small a delta behind floating point"
 _RENYI = (
     "Renyi DP",
-    f"A grid of privacy losses {_LIMITS}, or floating point hides deltas as small as this.",
+    f"A grid of losses {_LIMITS}, or {_HIDDEN}, or only divergences are known of the noise.",
 )
 
 
 def _concentrated(above: Lowered, made: Grids) -> tuple[str, str]:
-    if made.short and not above.narrow:  # or only tiny deltas: see _TINY
+    if made.short and not above.by_moments:  # or only tiny deltas: see _TINY
         why = f"A grid of privacy losses {_LIMITS}; of what is left this is the tightest."
     else:
         why = "The noise is Skellam, or so narrow that this is the tightest certified bound."
@@ -185,7 +192,7 @@ def _told(above: Lowered, made: Grids) -> tuple[str, str]:
 
 def _concentrated_epsilon(above: Lowered, target: float, made: Grids) -> float:
     """Return the concentrated-DP bound, where it could be the smaller one."""
-    if above.slack == 0 and not above.narrow and not made.short and target >= _TINY:
+    if above.slack == 0 and not above.by_moments and not made.short and target >= _TINY:
         return math.inf
     return zcdp_epsilon(rho=above.rho, xi=above.xi, delta=target)
 
@@ -216,10 +223,12 @@ def _grids(above: Lowered, below: Lowered, target: float, gap: Gap) -> Grids:
 def _upper_epsilon(above: Lowered, target: float, grid: Composition | None) -> float:
     # delta(e) <= e^slack delta'(e - 2 slack): see ``discrete``.
     reduced = target * math.exp(-above.slack)
-    if above.narrow or above.unbounded or reduced <= 0:
+    if reduced <= 0:
         return math.inf
     if not above.parts:
         return 0.0
+    if above.concentrated is not None and above.count == 1:
+        return math.inf  # its curve comes from the concentrated-DP bound, which is asked besides
     if above.count == 1:
         found = exact_epsilon(above.parts[0][0], reduced * (1 - _FLOAT)) * (1 + _FLOAT)
     else:
@@ -238,8 +247,6 @@ def _lower_epsilon(below: Lowered, raised: float, grid: Composition | None) -> f
 
 
 def _upper_delta(above: Lowered, at: float, grid: Composition | None) -> float:
-    if above.narrow:
-        return 1.0
     if not above.parts:
         return 0.0
     lowered = at - 2 * above.slack

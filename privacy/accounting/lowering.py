@@ -18,6 +18,7 @@ from scipy.special import bdtr, bdtrc, log_ndtr
 
 from privacy._validate import member
 from privacy.accounting import profiles
+from privacy.accounting.concentrated import Concentrated
 from privacy.accounting.events import LinearOpeningsDpEvent, ShuffledBatchesDpEvent, check
 from privacy.accounting.lowered import Lowered, Side, merge, one, repeat, sampled
 from privacy.accounting.nested import Composed
@@ -27,7 +28,14 @@ from privacy.errors import InvalidInputError
 __all__ = ["lower"]
 
 _MOST_RELEASES = 2**53
-_ADDITIVE = (profiles.Gaussian, profiles.Laplace, profiles.DiscreteLaplace, profiles.Skellam)
+_ADDITIVE = (
+    profiles.Gaussian,
+    profiles.Laplace,
+    profiles.DiscreteLaplace,
+    profiles.Skellam,
+    profiles.DiscreteGaussian,
+    Concentrated,
+)
 
 
 def lower(event: dp.DpEvent, relation: Relation, side: Side) -> Lowered:
@@ -76,11 +84,11 @@ def _lower(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Lowe
 def _poisson(event: dp.PoissonSampledDpEvent, relation: Relation, side: Side, path: str) -> Lowered:
     q = float(event.sampling_probability)
     inner = _lower(event.event, relation, side, f"{path}.event")
-    if q == 0 or (not inner.parts and not inner.narrow and not inner.unbounded):
+    if q == 0 or (not inner.parts and not inner.unbounded):
         return Lowered()
     if q == 1:
         return inner
-    if inner.narrow or inner.unbounded or _opened_together(event.event):
+    if inner.unbounded or _opened_together(event.event):
         # A mixture over samples is no worse than its worst member, and may be better.
         return inner if side == "above" else Lowered(unknown=path)
     profile, n = inner.parts[0]
@@ -102,7 +110,9 @@ def _poisson(event: dp.PoissonSampledDpEvent, relation: Relation, side: Side, pa
                 f"{path} samples a {type(event.event).__name__}, for which no sound bound is known "
                 "under REPLACE_ONE. Account for it under ADD_OR_REMOVE_ONE, or sample once."
             )
-        return sampled(inner, profiles.SampledReplace(q, profile if single else _nest(inner)))
+        removed = _lower(event.event, Relation.ADD_OR_REMOVE_ONE, side, f"{path}.event")
+        both = profiles.SampledReplace(q, _nest(inner), _nest(removed))
+        return sampled(inner, both)
     if relation is Relation.REPLACE_SPECIAL and _answers(event.event):
         raise InvalidInputError(
             f"{path} samples randomised response: an answer that was not sampled is missing, not "
@@ -132,18 +142,18 @@ def _fixed_size(
         )
     q = event.sample_size / event.source_dataset_size
     inner = _lower(event.event, relation, side, f"{path}.event")
-    if q == 0 or (not inner.parts and not inner.narrow and not inner.unbounded):
+    if q == 0 or (not inner.parts and not inner.unbounded):
         return Lowered()
     if q == 1:
         return inner
-    if inner.narrow or inner.unbounded or _opened_together(event.event):
+    if inner.unbounded or _opened_together(event.event):
         return inner if side == "above" else Lowered(unknown=path)
     profile, n = inner.parts[0]
     single = len(inner.parts) == 1 and n == 1
     if side == "below":
         known = single and _additive(inner)
         return sampled(inner, profiles.Sampled(q, profile)) if known else Lowered(unknown=path)
-    return sampled(inner, profiles.SampledReplace(q, profile if single else _nest(inner)))
+    return sampled(inner, profiles.SampledReplace(q, _nest(inner)))
 
 
 def _shuffled(event: ShuffledBatchesDpEvent, relation: Relation, side: Side, path: str) -> Lowered:
@@ -227,5 +237,7 @@ def _contains(event: dp.DpEvent, kind: type[dp.DpEvent]) -> bool:
     return child is not None and _contains(child, kind)
 
 
-def _nest(inner: Lowered) -> Composed:
+def _nest(inner: Lowered) -> profiles.Profile:
+    if inner.count == 1:
+        return inner.parts[0][0]
     return Composed(inner.parts)

@@ -15,7 +15,7 @@ import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache, lru_cache
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,7 @@ __all__ = [
     "Attained",
     "Column",
     "Deltas",
+    "DiscreteGaussian",
     "DiscreteLaplace",
     "Finite",
     "Gaussian",
@@ -51,6 +52,10 @@ _FAR = 600.0  # e to this is a float still, and so is a mass times it
 @runtime_checkable
 class Profile(Protocol):
     """One release's profile in both directions."""
+
+    def __hash__(self) -> int:
+        """Profiles are data: equal ones are one."""
+        ...
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """Delta at each epsilon (any order and sign) when a patient is removed, and added."""
@@ -183,18 +188,24 @@ def _grown(epsilons: NDArray[np.float64], masses: NDArray[np.float64]) -> NDArra
 
 
 @dataclass(frozen=True)
-class Skellam:
-    """A shift of ``shift`` steps of a Skellam variable; both directions are alike.
+class _Shifted:
+    """A shift of ``shift`` steps of a log-concave variable on the integers: the loss rises with x.
 
-    The mass at x is e^(-variance) I_x(variance), which is log-concave: the loss rises with x.
+    Symmetric about 0, so both directions are alike.
     """
 
     variance: float
     shift: int
 
+    stacks: ClassVar[bool] = False  # its masses are added up once for each
+
+    def masses(self, x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the masses at whole numbers, up to a common factor."""
+        raise NotImplementedError
+
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """See ``Profile``."""
-        losses, powers, tails = _skellam(self.variance, self.shift)
+        losses, powers, tails = _added_up(self)
         first = np.searchsorted(losses, epsilons, side="right")
         both = powers[first] - np.exp(np.minimum(epsilons, 700.0)) * tails[first]
         both = np.maximum(both, 0.0)
@@ -202,18 +213,37 @@ class Skellam:
 
     def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
         """See ``Attained``."""
-        losses, _, tails = _skellam(self.variance, self.shift)
+        losses, _, tails = _added_up(self)
         return np.asarray(tails[np.searchsorted(losses, epsilons, side="right")])
 
 
+@dataclass(frozen=True)
+class Skellam(_Shifted):
+    """A shift of a Skellam variable: its mass at x is e^(-variance) I_x(variance)."""
+
+    def masses(self, x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the masses at whole numbers."""
+        return np.asarray(ive(np.abs(x), self.variance))
+
+
+@dataclass(frozen=True)
+class DiscreteGaussian(_Shifted):
+    """A shift of a discrete Gaussian variable: its mass at x is in proportion to a density."""
+
+    def masses(self, x: NDArray[np.int64]) -> NDArray[np.float64]:
+        """Return the masses at whole numbers, over the mass at 0."""
+        return np.asarray(np.exp(-(x**2) / (2 * self.variance)))
+
+
 @lru_cache(maxsize=16)
-def _skellam(variance: float, shift: int) -> tuple[NDArray[np.float64], ...]:
+def _added_up(noise: _Shifted) -> tuple[NDArray[np.float64], ...]:
     """Return the loss at each integer, and what P and Q hold from there on (one entry more)."""
-    reach = int(10 * variance**0.5) + 40
+    reach, shift = int(10 * noise.variance**0.5) + 40, noise.shift
     x = np.arange(-reach - shift, reach + 2 * shift + 1)
-    q, p = ive(np.abs(x), variance), ive(np.abs(x - shift), variance)
+    q, p = noise.masses(x), noise.masses(x - shift)
+    total = noise.masses(np.arange(-reach, reach + 1)).sum()
     seen = (p > 1e-290) & (q > 1e-290)
-    p, q = p[seen], q[seen]
+    p, q = p[seen] / total, q[seen] / total
     losses = np.maximum.accumulate(np.log(p / q))
     tails = [np.append(np.cumsum(masses[::-1])[::-1], 0.0) for masses in (p, q)]
     return losses, np.minimum(tails[0], 1.0), np.minimum(tails[1], 1.0)
@@ -280,10 +310,16 @@ class SampledReplace:
     (e^\varepsilon - 1)/q))` (Balle, Barthe and Gaboardi 2018, Theorems 8 and 9 with advanced joint
     convexity), for Poisson samples and for samples of a fixed size; below 0 by symmetry. ``inner``
     must dominate both the replacing and, for Poisson samples, the removing of a patient.
+
+    Attributes:
+      prob: q.
+      inner: When a patient is replaced.
+      removed: When a patient is removed, for Poisson samples; only the moments ask for it.
     """
 
     prob: Column
     inner: Profile
+    removed: Profile | None = None
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """See ``Profile``."""
@@ -369,9 +405,10 @@ def delta(profile: Profile, epsilons: NDArray[np.float64], direction: int) -> ND
 def kind(profile: Profile) -> Any:
     """Return what profiles that can be ``stacked`` together have in common."""
     values = [getattr(profile, name) for name in _names(type(profile))]
-    if isinstance(profile, Skellam) or any(isinstance(value, tuple) for value in values):
+    if not getattr(profile, "stacks", True) or any(isinstance(value, tuple) for value in values):
         return profile
-    return (type(profile), *(kind(v) for v in values if not isinstance(v, float | int)))
+    inner = (v for v in values if not isinstance(v, float | int))
+    return (type(profile), *(None if v is None else kind(v) for v in inner))
 
 
 def stacked(profiles: Sequence[Profile]) -> Profile:
@@ -382,8 +419,12 @@ def stacked(profiles: Sequence[Profile]) -> Profile:
     columns: list[Any] = []
     for name in _names(type(first)):
         values = [getattr(profile, name) for profile in profiles]
-        plain = isinstance(values[0], float | int)
-        columns.append(np.array(values, dtype=np.float64)[:, None] if plain else stacked(values))
+        if values[0] is None:
+            columns.append(None)
+        elif isinstance(values[0], float | int):
+            columns.append(np.array(values, dtype=np.float64)[:, None])
+        else:
+            columns.append(stacked(values))
     return type(first)(*columns)
 
 

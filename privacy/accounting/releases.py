@@ -6,6 +6,7 @@ from dp_accounting import NeighboringRelation as Relation
 from dp_accounting import dp_event as dp
 
 from privacy.accounting import profiles
+from privacy.accounting.concentrated import Concentrated
 from privacy.accounting.discrete import concentrated_rho, sandwich
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
@@ -20,6 +21,8 @@ from privacy.errors import InvalidInputError
 __all__ = ["release"]
 
 _WIDEST_SKELLAM = 20_000.0  # standard deviation whose masses are still computed one by one
+_NARROWER = 1.1  # a wider Gaussian by more costs more than Renyi divergences in its place
+_FLOAT = 1e-14  # more than floating point changes in a sum of masses
 _BESSEL = 1e-11  # more than the error of a Bessel function does to a delta
 
 
@@ -68,12 +71,26 @@ def _discrete(
         std=std, radius=radius, coordinates=coordinates, contributors=contributors
     )
     if side == "below":
+        if found.mu_below == 0 and contributors == 1 and radius <= _overlap(std):
+            exact = profiles.DiscreteGaussian(std**2, radius)
+            return Lowered(others=((exact, 1),), lost=_FLOAT)
         if found.mu_below == 0:
             return Lowered(unknown=path)
         return one(profiles.Gaussian(found.mu_below), slack=found.slack_below, rho=rho)
-    if math.isinf(found.mu_above):
-        return Lowered(rho=rho, narrow=True)
-    return one(profiles.Gaussian(found.mu_above), slack=found.slack_above, rho=rho)
+    if found.mu_above <= _NARROWER * math.sqrt(2 * rho):
+        return one(profiles.Gaussian(found.mu_above), slack=found.slack_above, rho=rho)
+    return _concentrated(rho, 0.0)
+
+
+def _concentrated(rho: float, xi: float) -> Lowered:
+    if not math.isfinite(rho + xi):
+        return Lowered(unbounded=True, rho=math.inf)
+    return one(Concentrated(rho, xi, 1), rho=rho)
+
+
+def _overlap(std: float) -> float:
+    """Return a shift beyond which two discrete variables share no mass that is a float."""
+    return 40 * std + 60
 
 
 def _linear(event: LinearOpeningsDpEvent, factor: int, side: Side, path: str) -> Lowered:
@@ -82,7 +99,7 @@ def _linear(event: LinearOpeningsDpEvent, factor: int, side: Side, path: str) ->
         return Lowered(unknown=path)
     mu, slack = certified(event, factor=factor)
     if math.isinf(mu):
-        return Lowered(rho=math.inf, narrow=True)
+        return Lowered(unbounded=True, rho=math.inf)
     return Lowered(gaussian_mu=mu, slack=slack, rho=mu**2 / 2, xi=3 * slack)
 
 
@@ -96,7 +113,7 @@ def _skellam(event: SkellamDpEvent, factor: int, side: Side, path: str) -> Lower
     """
     std = float(event.noise_multiplier) * event.radius
     if side == "below":
-        if std > _WIDEST_SKELLAM:
+        if std > _WIDEST_SKELLAM or factor * event.radius > _overlap(std):
             return Lowered(unknown=path)
         exact = profiles.Skellam(std**2, factor * event.radius)
         return Lowered(others=((exact, 1),), lost=_BESSEL)
@@ -107,7 +124,7 @@ def _skellam(event: SkellamDpEvent, factor: int, side: Side, path: str) -> Lower
     second = d2**2 / (2 * v), 3 * d1 / (2 * v)
     typical = 16  # either holds for every alpha; take what is smaller at an ordinary one
     rho, xi = min(first, second, key=lambda bound: bound[0] * typical + bound[1])
-    return Lowered(rho=rho, xi=max(xi, 0.0), narrow=True)
+    return _concentrated(rho, max(xi, 0.0))
 
 
 def _randomised_response(

@@ -1,0 +1,103 @@
+r"""A profile from bounds on Renyi divergences: for narrow discrete noise and Skellam noise.
+
+With :math:`D_\alpha \le \rho\alpha + \xi` in both directions, every neighbouring pair has delta at
+most g, the least conversion over all orders (``discrete.zcdp_delta``). As a function of
+:math:`\gamma = e^\varepsilon` each pair's delta is convex, so it lies below the greatest convex
+function below g, wherever g is not convex itself. That function h is one profile for all of them:
+it belongs to the pair with :math:`Q(P/Q > \gamma) = -h'(\gamma)`, which dominates, so it can be
+sampled and composed (Zhu, Dong and Wang 2022, Theorems 10 and 11).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from privacy.accounting.discrete import zcdp_deltas
+from privacy.accounting.profiles import Deltas
+
+__all__ = ["Concentrated", "together"]
+
+_KNOTS = 800
+_LEAST = 1e-60  # deltas below are as good as this one
+_WIDTHS = 17.0  # how many widths above the mean loss a Gaussian's delta falls to the least
+
+
+@dataclass(frozen=True)
+class Concentrated:
+    """One or several releases together that are concentrated DP; both directions are alike.
+
+    Attributes:
+      rho: See the module docstring; above 0 and finite.
+      xi: See the module docstring; where it is not 0 the bound holds at whole orders only.
+      count: How many releases these are.
+    """
+
+    rho: float
+    xi: float
+    count: int
+
+    stacks: ClassVar[bool] = False  # its curve is computed once for each
+
+    def times(self, count: int) -> "Concentrated":
+        """Return so many such releases together."""
+        return Concentrated(count * self.rho, count * self.xi, count * self.count)
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """Delta at each epsilon, of any sign: the same when a patient is removed and added."""
+        knots, values = _curve(self.rho, self.xi)
+        e = np.abs(epsilons)
+        at = np.clip(np.searchsorted(knots, e, side="right") - 1, 0, len(knots) - 2)
+        with np.errstate(over="ignore", invalid="ignore"):
+            # Linear in e^epsilon; where the gap's exponential is no float, the value before.
+            share = np.expm1(e - knots[at]) / np.expm1(knots[at + 1] - knots[at])
+        share = np.where(np.isnan(share), 0.0, np.clip(share, 0.0, 1.0))
+        tail = values[at] * (1 - share) + values[at + 1] * share
+        both = np.where(epsilons >= 0, tail, -np.expm1(-e) + np.exp(-e) * tail)
+        return both, both
+
+
+def together(releases: Sequence[Concentrated]) -> Concentrated | None:
+    """Return several releases as one; None for none."""
+    if not releases:
+        return None
+    return Concentrated(
+        math.fsum(one.rho for one in releases),
+        math.fsum(one.xi for one in releases),
+        sum(one.count for one in releases),
+    )
+
+
+@lru_cache(maxsize=64)
+def _curve(rho: float, xi: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return the corners of the greatest convex function, at epsilons from 0 up, and its values."""
+    width = math.sqrt(2 * rho)
+    last = rho + xi + _WIDTHS * width
+    while zcdp_deltas(rho=rho, xi=xi, epsilons=np.array([last]))[0] > _LEAST:
+        last *= 2
+    near = np.linspace(rho + xi - 4 * width, rho + xi + _WIDTHS * width, _KNOTS)
+    e = np.unique(np.concatenate([np.linspace(0.0, last, _KNOTS), near[near > 0]]))
+    values = np.minimum.accumulate(zcdp_deltas(rho=rho, xi=xi, epsilons=e))
+    # The curve goes on below 0, mirrored: a chord from one side of e^epsilon = 1 to the other.
+    half = np.tanh(e / 2)
+    values[0] = np.min(half + (1 - half) * values)
+    corners: list[int] = []
+    for i in range(len(e)):
+        while len(corners) > 1 and _fall(e, values, corners[-1], i) >= _fall(
+            e, values, corners[-2], corners[-1]
+        ):
+            corners.pop()
+        corners.append(i)
+    return e[corners], values[corners]
+
+
+def _fall(e: NDArray[np.float64], values: NDArray[np.float64], i: int, j: int) -> float:
+    """Return the logarithm of how steeply the chord from i to j falls, by e^epsilon."""
+    drop, gap = float(values[i] - values[j]), float(e[j] - e[i])
+    if drop <= 0:
+        return -math.inf
+    return math.log(drop) - float(e[i]) - (gap + math.log(-math.expm1(-gap)))

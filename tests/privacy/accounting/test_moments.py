@@ -1,0 +1,414 @@
+"""Moments against sums and integrals of many digits; the lemma and the curve that stand on them."""
+
+import itertools
+import math
+
+import mpmath as mp
+import numpy as np
+import pytest
+from dp_accounting import NeighboringRelation as Relation
+from dp_accounting import dp_event as dp
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.special import logsumexp
+
+from privacy.accounting import delta, epsilon
+from privacy.accounting.concentrated import Concentrated, together
+from privacy.accounting.discrete import zcdp_delta
+from privacy.accounting.events import (
+    DiscreteGaussianDpEvent,
+    DistributedDiscreteGaussianDpEvent,
+    SkellamDpEvent,
+)
+from privacy.accounting.intervals import upper_epsilon
+from privacy.accounting.lowering import lower
+from privacy.accounting.moments import LARGEST_ORDER, log_moments
+from privacy.accounting.nested import Composed
+from privacy.accounting.profiles import (
+    DiscreteGaussian,
+    DiscreteLaplace,
+    Finite,
+    Gaussian,
+    Laplace,
+    Mixture,
+    Profile,
+    Sampled,
+    SampledGaussianReplace,
+    SampledReplace,
+    Skellam,
+)
+from privacy.accounting.renyi import renyi_epsilon
+from privacy.reconstruction import success_bound
+
+ADD, REPLACE, SPECIAL = (
+    Relation.ADD_OR_REMOVE_ONE,
+    Relation.REPLACE_ONE,
+    Relation.REPLACE_SPECIAL,
+)
+Floats = NDArray[np.float64]
+orders = st.integers(2, 12)
+probs = st.sampled_from([1e-3, 0.03, 0.3, 0.9])
+
+
+def both(p: Floats, q: Floats, order: int) -> tuple[float, float]:
+    """Logarithms of E_Q[(P/Q)^order] and of E_P[(Q/P)^order] over all outcomes."""
+    p, q = p.ravel() / p.sum(), q.ravel() / q.sum()
+    seen = (p > 0) & (q > 0)
+    p, q = np.log(p[seen]), np.log(q[seen])
+    return (
+        float(logsumexp(order * p + (1 - order) * q)),
+        float(logsumexp(order * q + (1 - order) * p)),
+    )
+
+
+def lattice(std: float, centre: tuple[int, ...], reach: int) -> Floats:
+    """Discrete Gaussian masses around a whole-number centre, in its number of dimensions."""
+    axis = np.arange(-reach, reach + 1)
+    square = sum((x - c) ** 2 for x, c in zip(np.ix_(*[axis] * len(centre)), centre, strict=True))
+    return np.asarray(np.exp(-square / (2 * std**2)))
+
+
+@settings(max_examples=40)
+@given(st.floats(0.05, 4), orders)
+def test_laplace_moments_are_the_integral(shift: float, k: int) -> None:
+    def power(x: mp.mpf) -> mp.mpf:
+        return mp.exp(-k * abs(x - shift) - (1 - k) * abs(x)) / 2
+
+    truth = mp.log(mp.quad(power, [-mp.inf, 0, shift, mp.inf]))
+    assert log_moments(Laplace(shift))[k] == pytest.approx(float(truth), rel=1e-9, abs=1e-13)
+
+
+@settings(max_examples=60)
+@given(st.floats(0.05, 3), st.integers(1, 6), orders)
+def test_discrete_laplace_moments_are_the_sum(a: float, shift: int, k: int) -> None:
+    with mp.workdps(30):
+        law = [mp.exp(-a * abs(x)) * mp.tanh(a / 2) for x in range(-int(60 / a) - 9, int(60 / a))]
+        truth = mp.log(mp.fsum(p**k * q ** (1 - k) for p, q in zip(law, law[shift:], strict=False)))
+        found = log_moments(DiscreteLaplace(a, shift))[k]
+        assert found == pytest.approx(float(truth), rel=1e-9, abs=1e-12)
+
+
+@settings(max_examples=30)
+@given(
+    st.sampled_from([0.6, 1.0, 1.7]),
+    st.sampled_from([(1,), (3,), (1, 1), (2, -1), (0, 2)]),
+    probs,
+    st.integers(2, 5),
+)
+def test_sampled_discrete_gaussians_have_the_moments_of_continuous_ones(
+    std: float, move: tuple[int, ...], prob: float, order: int
+) -> None:
+    """Any whole-number direction: removing exactly, adding no more; and shorter moves cost less."""
+    reach = math.ceil(12 * std) + 3 * order
+    q, p = lattice(std, (0,) * len(move), reach), lattice(std, move, reach)
+    mixed = (1 - prob) * q / q.sum() + prob * p / p.sum()
+    remove, add = both(mixed, q / q.sum(), order)
+    rho = sum(m**2 for m in move) / (2 * std**2)
+    found = log_moments(Sampled(prob, Concentrated(rho, 0.0, 1)))[order]
+    assert remove == pytest.approx(found, rel=1e-9, abs=1e-12)
+    assert add <= found + 1e-12
+    alike = log_moments(Sampled(prob, Gaussian(math.sqrt(2 * rho))))[order]
+    assert found == pytest.approx(alike, rel=1e-9)
+    longer = log_moments(Sampled(prob, Concentrated(1.01 * rho, 0.0, 1)))[order]
+    assert longer > found
+
+
+@given(st.lists(st.floats(1e-3, 1), min_size=2, max_size=7), probs, st.floats(1, 30))
+def test_adding_costs_no_more_than_removing_where_both_directions_are_alike(
+    weights: list[float], prob: float, order: float
+) -> None:
+    """The lemma of the module docstring, at orders between whole ones too."""
+    p = np.array(weights) / sum(weights)
+    q = p[::-1]
+    mixed = (1 - prob) * q + prob * p
+    remove, add = both(mixed, q, order)  # type: ignore[arg-type]  # not only whole orders
+    assert add <= remove + 1e-12
+
+
+def test_it_may_cost_more_where_they_are_not() -> None:
+    """Why the general bound is needed: a rare outcome that only the patient makes rarer."""
+    p, q = np.array([0.5, 0.5]), np.array([0.999, 0.001])
+    order, prob = 8, 0.9
+    found = log_moments(Sampled(prob, Finite(tuple(zip(q.tolist(), p.tolist(), strict=True)))))
+    remove, add = both((1 - prob) * p + prob * q, p, order)
+    assert add > remove + 1
+    assert max(add, remove) <= found[order]
+
+
+@given(
+    st.lists(st.tuples(st.floats(1e-3, 1), st.floats(1e-3, 1)), min_size=2, max_size=5),
+    probs,
+    orders,
+)
+def test_moments_of_any_pair_hold_sampled_or_not(
+    outcomes: list[tuple[float, float]], prob: float, order: int
+) -> None:
+    p, q = np.array(outcomes).T
+    p, q = p / p.sum(), q / q.sum()
+    pair = Finite(tuple(zip(p.tolist(), q.tolist(), strict=True)))
+    assert max(both(p, q, order)) == pytest.approx(log_moments(pair)[order], rel=1e-9, abs=1e-12)
+    sampled = max(both((1 - prob) * q + prob * p, q, order))
+    assert sampled <= log_moments(Sampled(prob, pair))[order] + 1e-12
+    told = Mixture(((0.25, pair), (0.75, Laplace(0.5))))
+    parts = [log_moments(part)[order] for part in (pair, Laplace(0.5))]
+    truth = math.log(0.25 * math.exp(parts[0]) + 0.75 * math.exp(parts[1]))
+    assert log_moments(told)[order] == pytest.approx(truth, rel=1e-9, abs=1e-12)
+    together_ = log_moments(Composed(((pair, 2), (Laplace(0.5), 3))))[order]
+    assert together_ == pytest.approx(2 * parts[0] + 3 * parts[1], rel=1e-12, abs=1e-14)
+
+
+@pytest.mark.parametrize("prob", [0.05, 0.5])
+def test_sampled_releases_whose_direction_follows_the_last_outcome(prob: float) -> None:
+    """Two integer releases in one sample; the second is moved by an amount the first decides."""
+    x = np.arange(-25, 26)
+    law = np.exp(-(x**2) / 2)
+    law /= law.sum()
+    first = np.roll(law, 1)
+    moves = np.where(x > 0, 2, 1)
+    q = np.multiply.outer(law, law)
+    p = np.array([mass * np.roll(law, move) for mass, move in zip(first, moves, strict=True)])
+    rho = (1 + 4) / 2
+    mixed = (1 - prob) * q + prob * p
+    bound = log_moments(Sampled(prob, Concentrated(rho, 0.0, 2)))
+    alike = log_moments(Sampled(prob, Concentrated(rho, 0.0, 1)))
+    for order in (2, 3, 4):
+        assert max(both(mixed, q, order)) <= bound[order] + 1e-12
+    assert alike[2] == bound[2]
+    assert alike[3] < bound[3] <= alike[3] + math.log(3)
+
+
+@settings(max_examples=30)
+@given(st.floats(0.2, 1.5), probs, st.integers(2, 6))
+def test_a_replaced_patient_in_a_sample_of_gaussians(mu: float, prob: float, order: int) -> None:
+    x = np.linspace(-30, 30, 6001)
+    base, one, other = (np.exp(-((x - c) ** 2) / 2) for c in (0.0, mu, -mu))
+    p, q = (1 - prob) * base + prob * one, (1 - prob) * base + prob * other
+    truth = max(both(p, q, order))
+    exact = log_moments(SampledGaussianReplace(prob, mu))[order]
+    convex = log_moments(SampledReplace(prob, Gaussian(2 * mu)))[order]
+    known = log_moments(SampledReplace(prob, Gaussian(2 * mu), Gaussian(mu)))[order]
+    assert truth <= min(exact, convex) + 1e-9
+    assert known == min(exact, convex)
+    fixed = (1 - prob) * other + prob * one
+    assert max(both(fixed, other, order)) <= convex + 1e-9
+    assert exact <= log_moments(Sampled(prob, Gaussian(mu)))[order] - (order - 1) * math.log1p(
+        -prob
+    ) * (1 + 1e-12)
+
+
+def test_moments_of_what_has_none_are_infinite_and_none_is_below_one() -> None:
+    assert (log_moments(Skellam(4.0, 1))[2:] == math.inf).all()
+    profiles: list[Profile] = [
+        Gaussian(1e-9),
+        Laplace(1e-12),
+        DiscreteLaplace(1e-9, 1),
+        Finite(((0.5, 0.5), (0.5, 0.5))),
+        Sampled(1e-9, Laplace(1e-3)),
+        SampledReplace(1e-9, Laplace(1e-3)),
+    ]
+    for profile in profiles:
+        found = log_moments(profile)
+        assert len(found) == LARGEST_ORDER + 1
+        assert (found[:2] == 0).all()
+        assert (found >= 0).all()
+        assert np.isfinite(found).all()
+
+
+# -- the curve of what only divergences bound ------------------------------------------------------
+
+
+@settings(max_examples=60)
+@given(st.floats(1e-4, 60), st.sampled_from([0.0, 0.02, 1.0]), st.floats(0, 1.5))
+def test_the_curve_is_convex_lies_near_the_conversion_and_is_its_own_mirror(
+    rho: float, xi: float, at: float
+) -> None:
+    curve = Concentrated(rho, xi, 1)
+    reach = rho + xi + 8 * math.sqrt(rho)
+    e = np.linspace(-reach, reach, 801)
+    found, other = curve.deltas(e)
+    assert found is other
+    inside = found[1:-1]
+    alphas = [np.exp(e[1:-1] - e[1:-1]), np.exp(e[:-2] - e[1:-1]), np.exp(e[2:] - e[1:-1])]
+    share = (alphas[0] - alphas[1]) / (alphas[2] - alphas[1])
+    chord = found[:-2] * (1 - share) + found[2:] * share
+    assert (inside <= chord + 1e-12).all()  # in e^epsilon, also across 1
+    assert (np.diff(found) <= 1e-15).all()
+    mirrored = -np.expm1(-e[401:]) + np.exp(-e[401:]) * found[401:]
+    assert mirrored == pytest.approx(found[:400][::-1], rel=1e-9, abs=1e-15)
+    epsilon_ = at * reach
+    value = float(curve.deltas(np.array([epsilon_]))[0][0])
+    assert value <= zcdp_delta(rho=rho, xi=xi, epsilon=epsilon_) * 1.02 + 1e-60
+
+
+@settings(max_examples=60)
+@given(
+    st.floats(0.4, 2.5),
+    st.sampled_from([(1,), (4,), (1, 1), (2, 1)]),
+    st.floats(-6, 25),
+)
+def test_no_discrete_gaussian_lies_above_the_curve(
+    std: float, move: tuple[int, ...], at: float
+) -> None:
+    q = lattice(std, (0,) * len(move), math.ceil(14 * std) + 5)
+    p = lattice(std, move, math.ceil(14 * std) + 5)
+    p, q = p / q.sum(), q / q.sum()
+    truth = float(np.maximum(p - math.exp(at) * q, 0).sum())
+    rho = sum(m**2 for m in move) / (2 * std**2)
+    found = Concentrated(rho, 0.0, 1).deltas(np.array([at]))[0][0]
+    assert truth <= found * (1 + 1e-9) + 1e-15
+
+
+def test_releases_together_add_up_their_divergences() -> None:
+    one, other = Concentrated(0.25, 0.5, 1), Concentrated(2.0, 0.0, 3)
+    assert one.times(4) == Concentrated(1.0, 2.0, 4)
+    assert together([one, other]) == Concentrated(2.25, 0.5, 4)
+    assert together([]) is None
+
+
+# -- whole events ----------------------------------------------------------------------------------
+
+
+def rounds(prob: float, inner: dp.DpEvent, n: int) -> dp.DpEvent:
+    return dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(prob, inner), n)
+
+
+@pytest.mark.parametrize(
+    ("event", "relation", "target", "most"),
+    [
+        (rounds(0.01, dp.LaplaceDpEvent(2.0), 10_000), ADD, 1e-15, 3.9),
+        (rounds(0.01, dp.LaplaceDpEvent(2.0), 10_000), ADD, 1e-30, 5.6),
+        (rounds(0.01, dp.LaplaceDpEvent(2.0), 10_000), REPLACE, 1e-15, 8.1),
+        (rounds(0.01, dp.DiscreteLaplaceDpEvent(0.5, 1), 10_000), ADD, 1e-15, 4.2),
+        (rounds(0.01, dp.GaussianDpEvent(2.0), 10_000), REPLACE, 1e-15, 10.0),
+        (
+            dp.SelfComposedDpEvent(
+                dp.SampledWithoutReplacementDpEvent(1000, 10, dp.GaussianDpEvent(2.0)), 10_000
+            ),
+            REPLACE,
+            1e-15,
+            17.1,
+        ),
+        (
+            dp.SelfComposedDpEvent(
+                dp.TruncatedSubsampledGaussianDpEvent(1000, 0.01, 12, 1.0), 1000
+            ),
+            ADD,
+            1e-15,
+            35.0,
+        ),
+        (
+            dp.SelfComposedDpEvent(dp.RandomizedResponseDpEvent(0.5, 2), 1000),
+            REPLACE,
+            1e-20,
+            900.0,
+        ),
+        (
+            rounds(0.1, dp.SelfComposedDpEvent(dp.GaussianDpEvent(4.0), 10), 100),
+            ADD,
+            1e-15,
+            11.0,
+        ),
+    ],
+)
+def test_every_profile_has_a_bound_at_tiny_deltas(
+    event: dp.DpEvent, relation: Relation, target: float, most: float
+) -> None:
+    found = epsilon(event, delta=target, relation=relation)
+    assert 0 < found.lower <= found.upper <= most or "nothing is known of" in found.why
+    assert found.upper <= most
+    assert upper_epsilon(event, delta=target, relation=relation) <= most
+    at = delta(event, epsilon=found.upper, relation=relation)
+    assert at.lower <= target
+    assert at.upper <= target * (1 + 1e-6)
+
+
+NARROW = (
+    DiscreteGaussianDpEvent(1.0, 1),
+    DiscreteGaussianDpEvent(0.4, 2),
+    SkellamDpEvent(2.0, 3, 5),
+    DistributedDiscreteGaussianDpEvent(2.0, 1, 4, 3),
+)
+
+
+@pytest.mark.parametrize("inner", NARROW)
+@pytest.mark.parametrize("relation", [ADD, SPECIAL, REPLACE])
+def test_sampling_amplifies_narrow_noise(inner: dp.DpEvent, relation: Relation) -> None:
+    plain = epsilon(inner, delta=1e-5, relation=relation)
+    last = 0.0
+    for prob in (0.001, 0.01, 0.1):
+        event = dp.PoissonSampledDpEvent(prob, inner)
+        found = epsilon(event, delta=1e-5, relation=relation)
+        # One release: delta of the sample is q times that of the inner, moved by log (1 + ... / q).
+        inside = epsilon(inner, delta=1e-5 / prob, relation=relation).upper
+        limit = math.log1p(prob * math.expm1(inside))
+        assert last < found.upper <= limit * 1.01 + 1e-6 < plain.upper
+        assert found.lower <= found.upper
+        last = found.upper
+        many = dp.SelfComposedDpEvent(event, 20)
+        assert epsilon(many, delta=1e-5, relation=relation).upper < 20 * found.upper
+        risk = success_bound(event, prior_success=0.01, relation=relation)
+        assert 0.01 <= risk <= success_bound(inner, prior_success=0.01, relation=relation)
+
+
+def test_sampled_narrow_noise_costs_about_what_it_must() -> None:
+    one = dp.PoissonSampledDpEvent(0.01, DiscreteGaussianDpEvent(1.0, 1))
+    found = epsilon(one, delta=1e-5, relation=ADD)
+    assert 0.22 < found.lower < found.upper < 0.29
+    many = dp.SelfComposedDpEvent(one, 1000)
+    found = epsilon(many, delta=1e-5, relation=ADD)
+    alike = epsilon(rounds(0.01, dp.GaussianDpEvent(1.0), 1000), delta=1e-5, relation=ADD)
+    assert found.method == "Renyi DP"
+    assert alike.lower < found.upper < 1.2 * alike.upper
+    assert found.lower == pytest.approx(alike.lower, rel=1e-2)
+
+
+def test_narrow_noise_from_below_is_the_integers_own() -> None:
+    x = np.arange(-40, 41)
+    for std, radius in ((0.4, 1), (0.7, 2), (1.5, 1)):
+        law = np.exp(-(x**2) / (2 * std**2))
+        law /= law.sum()
+        profile = DiscreteGaussian(std**2, radius)
+        for at in (-3.0, 0.0, 0.3, 2.0, 7.0):
+            truth = float(np.maximum(np.roll(law, radius) - math.exp(at) * law, 0).sum())
+            assert profile.deltas(np.array([at]))[0][0] == pytest.approx(truth, rel=1e-9, abs=1e-15)
+            tail = float(law[np.roll(law, radius) > math.exp(at) * law].sum())
+            assert profile.tail(np.array([at]))[0] == pytest.approx(tail, rel=1e-9, abs=1e-15)
+    found = epsilon(DiscreteGaussianDpEvent(1e-4, 10_000), delta=1e-5, relation=ADD)
+    assert (found.lower, found.upper > 1e7) == (0.0, True)  # a shift beyond all masses
+
+
+def test_distances_of_replacement_are_paid_for_from_both_sides() -> None:
+    for inner in NARROW[:3]:
+        removed = lower(inner, ADD, "above").concentrated
+        replaced = lower(inner, REPLACE, "above").concentrated
+        assert removed is not None and replaced is not None
+        assert replaced.rho == pytest.approx(4 * removed.rho)
+
+
+@settings(max_examples=10)
+@given(st.lists(st.sampled_from(NARROW), min_size=1, max_size=3), st.integers(1, 30))
+def test_narrow_releases_in_one_sample_are_bounded(inner: list[dp.DpEvent], n: int) -> None:
+    """As a composed profile or by moments: never below a single one of them, never infinite."""
+    event = rounds(0.05, dp.ComposedDpEvent(inner), n)
+    found = epsilon(event, delta=1e-6, relation=ADD)
+    assert math.isfinite(found.upper)
+    for one in inner:
+        assert epsilon(rounds(0.05, one, n), delta=1e-6, relation=ADD).lower <= found.upper
+    parts = lower(event, ADD, "above").parts
+    assert found.upper <= renyi_epsilon(parts, 1e-6) * (1 + 1e-12)
+
+
+def test_pairs_of_all_kinds_may_be_composed_together() -> None:
+    kinds: list[dp.DpEvent] = [
+        *NARROW,
+        *(dp.PoissonSampledDpEvent(0.1, one) for one in NARROW[1:3]),
+        dp.GaussianDpEvent(3.0),
+        dp.LaplaceDpEvent(5.0),
+    ]
+    for one, other in itertools.combinations(kinds, 2):
+        found = epsilon(dp.ComposedDpEvent([one, other]), delta=1e-5, relation=ADD)
+        alone = [epsilon(e, delta=1e-5, relation=ADD) for e in (one, other)]
+        assert max(a.lower for a in alone) <= found.upper
+        halves = [epsilon(e, delta=0.5e-5, relation=ADD).upper for e in (one, other)]
+        assert found.upper <= sum(halves) * 1.01 + 1e-3
