@@ -414,7 +414,7 @@ def kind(profile: Profile) -> Any:
 def stacked(profiles: Sequence[Profile]) -> Profile:
     """Return one profile, of columns, that stands for many of one ``kind``."""
     first = profiles[0]
-    if len(profiles) == 1:
+    if len(profiles) == 1 or kind(first) is first:  # then they are all equal
         return first
     columns: list[Any] = []
     for name in _names(type(first)):

@@ -412,3 +412,15 @@ def test_pairs_of_all_kinds_may_be_composed_together() -> None:
         assert max(a.lower for a in alone) <= found.upper
         halves = [epsilon(e, delta=0.5e-5, relation=ADD).upper for e in (one, other)]
         assert found.upper <= sum(halves) * 1.01 + 1e-3
+
+
+@pytest.mark.parametrize("relation", [ADD, REPLACE])
+@pytest.mark.parametrize("inner", [NARROW[0], NARROW[2]])
+def test_one_noise_may_be_sampled_at_several_rates(inner: dp.DpEvent, relation: Relation) -> None:
+    """Profiles that are gridded together share an inner one that is no column of numbers."""
+    rates = [dp.PoissonSampledDpEvent(prob, inner) for prob in (0.02, 0.1, 0.5)]
+    found = epsilon(dp.ComposedDpEvent(rates), delta=1e-5, relation=relation)
+    alone = epsilon(rates[-1], delta=1e-5, relation=relation)
+    thrice = epsilon(dp.SelfComposedDpEvent(rates[-1], 3), delta=1e-5, relation=relation)
+    assert alone.lower < found.upper < thrice.upper
+    assert 0 < found.lower <= found.upper
