@@ -9,13 +9,24 @@ public beside the bytes (round, declared sizes, scales) is in ``public``, as pla
 [('aggregator', 'cleveland', 4)]
 """
 
-import json
+import math
+import struct
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from aggregation.roles.messages import AGGREGATOR, OPENER, Json, Message, MessageKind
-from privacy.errors import CorruptMessageError
+from aggregation.roles.messages import (
+    AGGREGATOR,
+    OPENER,
+    Json,
+    Message,
+    MessageKind,
+    pack,
+    unpack,
+)
+from privacy._foreign import read_file
+from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.files import write_durably
 
 __all__ = ["AGGREGATOR", "OPENER", "Message", "Transcript"]
 
@@ -78,71 +89,45 @@ class Transcript:
         )
 
     def save(self, folder: Path) -> None:
-        """Write ``messages.jsonl`` (one line a message) and ``payloads.bin`` into ``folder``."""
-        folder.mkdir(parents=True, exist_ok=True)
-        offset = 0
-        lines = []
-        for m in self._messages:
-            lines.append(
-                json.dumps(
-                    {
-                        "sequence": m.sequence,
-                        "sender": m.sender,
-                        "receiver": m.receiver,
-                        "kind": m.kind,
-                        "round": m.round,
-                        "time": m.time,
-                        "run": m.run,
-                        "nonce": m.nonce,
-                        "signature": m.signature,
-                        "public": dict(m.public),
-                        "offset": offset,
-                        "size": m.size,
-                    },
-                    sort_keys=True,
-                )
-            )
-            offset += m.size
-        _replace(folder / "payloads.bin", b"".join(m.payload for m in self._messages))
-        _replace(folder / "messages.jsonl", "".join(f"{line}\n" for line in lines).encode())
+        """Write ``messages.bin`` into ``folder``: each message with its time, as it travelled.
+
+        Raises:
+          InvalidInputError: The disk refuses.
+        """
+        parts = [_TIME.pack(m.time) + m.to_bytes() for m in self._messages]
+        try:
+            write_durably(folder / _FILE, pack(parts))
+        except OSError as error:
+            raise InvalidInputError(
+                f"The transcript can't be written to {folder}: {error.strerror}."
+            ) from error
 
     @classmethod
     def load(cls, folder: Path) -> "Transcript":
         """Read what ``save`` wrote.
 
         Raises:
-          CorruptMessageError: A file is missing, truncated or not what ``save`` writes.
+          CorruptMessageError: The file is missing, truncated or not what ``save`` writes.
         """
         transcript = cls()
         try:
-            payloads = (folder / "payloads.bin").read_bytes()
-            lines = (folder / "messages.jsonl").read_text(encoding="utf-8").splitlines()
-            for number, line in enumerate(lines):
-                head = json.loads(line)
-                start, size = head["offset"], head["size"]
-                if head["sequence"] != number or start + size > len(payloads):
-                    raise ValueError(f"line {number + 1} does not fit its neighbours")
-                message = Message(
-                    sender=head["sender"],
-                    receiver=head["receiver"],
-                    kind=MessageKind(head["kind"]),
-                    round=head["round"],
-                    payload=payloads[start : start + size],
-                    public=head["public"],
-                    run=head["run"],
-                    nonce=head["nonce"],
-                    signature=head["signature"],
-                )
-                transcript.carry(message, time=head["time"])
-        except (OSError, ValueError, KeyError, TypeError) as error:
+            content = read_file(folder / _FILE, most=_LARGEST, what="The transcript")
+            for part in unpack(content, most=_MOST_MESSAGES):
+                if len(part) < _TIME.size:
+                    raise CorruptMessageError("A message has no time.")
+                (time,) = _TIME.unpack_from(part)
+                message = Message.from_bytes(part[_TIME.size :], largest=_LARGEST)
+                if not math.isfinite(time):
+                    raise CorruptMessageError("A message passed at no time.")
+                transcript.carry(message, time=time)
+        except CorruptMessageError as error:
             raise CorruptMessageError(
-                f"The transcript in {folder} can't be read: {error}. It needs messages.jsonl and "
-                "payloads.bin as the run wrote them; copy the run's folder again."
+                f"The transcript in {folder} can't be read: {error} Copy the run's folder again."
             ) from error
         return transcript
 
 
-def _replace(path: Path, content: bytes) -> None:
-    partial = path.with_suffix(path.suffix + ".tmp")
-    partial.write_bytes(content)
-    partial.replace(path)
+_FILE = "messages.bin"
+_TIME = struct.Struct("<d")
+_LARGEST = 2**32  # bytes of a transcript
+_MOST_MESSAGES = 10_000_000

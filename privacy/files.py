@@ -65,14 +65,23 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int
     return descriptor
 
 
-def read_regular(path: Path, *, largest: int) -> bytes:
+def read_regular(path: Path, *, largest: int, secret: bool = False) -> bytes:
     """Return the content of a regular file of at most ``largest`` bytes.
 
+    Args:
+      path: The file.
+      largest: Bytes that are read at most.
+      secret: Whether nobody but its owner may have had a look at it.
+
     Raises:
+      PermissionError: It is to be secret, and its mode lets others read or write it.
       OSError: As ``open_regular``; or it is larger, in which case it was not read.
     """
     with os.fdopen(open_regular(path), "rb") as file:
-        size = os.fstat(file.fileno()).st_size
+        held = os.fstat(file.fileno())
+        size, mode = held.st_size, stat.S_IMODE(held.st_mode)
+        if secret and mode & 0o077:
+            raise PermissionError(errno.EACCES, f"it has mode {mode:04o}: others can read it")
         # A file may grow, or lie about its size as those under /proc do: count what arrives too.
         content = file.read(largest + 1) if size <= largest else b""
     if size > largest or len(content) > largest:
@@ -149,7 +158,7 @@ def make_folder(folder: Path) -> None:
 
 
 def write_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Replace a file so that a crash leaves the old or the new one, whole.
+    """Replace a file so that a crash leaves the old or the new one, whole; its folder is made.
 
     Raises:
       OSError: The disk refuses; the old file stands.
@@ -166,12 +175,13 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
 
 
 def create_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
-    """Make a new file, whole or not at all, unless the process dies.
+    """Make a new file, whole or not at all, unless the process dies; its folder is made.
 
     Raises:
       FileExistsError: Something stands there already; it is left as it is.
       OSError: The disk refuses; what was begun is removed.
     """
+    make_folder(path.parent)
     descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
         with os.fdopen(descriptor, "wb") as file:

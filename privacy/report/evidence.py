@@ -13,26 +13,48 @@ tried. Nobody signs these files, and the page says so.
 True
 """
 
-import dataclasses
 import hashlib
 import json
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
-from privacy._foreign import parse_json, read_file
-from privacy._validate import fraction, natural, non_negative, unit_open
+from privacy._foreign import parse_json, quoted, read_file
+from privacy._validate import unit_open
 from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.files import write_durably
+from privacy.ledger.forms import (
+    Form,
+    Rule,
+    constant,
+    listed,
+    number,
+    one_of,
+    optional,
+    ruled,
+    text,
+    whole,
+)
 
 __all__ = ["AttackResult", "AuditResult", "Evidence", "load_evidence", "save_evidence"]
 
 VERSION = 1
+_MOST_RESULTS = 10_000  # in one file
+_MOST_FILES = 200  # in one folder
+_MOST = 2**53  # trials
+_SHARE = number(0.0, 1.0)
+_OPEN = Rule(lambda name, value: unit_open(**{name: number().check(name, value)}))
+
+
+def _flag(name: str, value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise InvalidInputError(f"Expected {name}={value!r} to be true or false.")
+    return value
 
 
 @dataclass(frozen=True)
-class AttackResult:
+class AttackResult(Form):
     """How often one attack succeeded.
 
     Attributes:
@@ -51,30 +73,25 @@ class AttackResult:
       same_design: Whether ``design`` is the run's own, tried in other runs (simulated ones, say).
     """
 
-    adversary: str
-    attack: str
-    trials: int
-    success: float
-    lower: float
-    upper: float
-    confidence: float
-    baseline: float
-    bound: float | None = None
-    design: str = ""
-    design_zh: str = ""
-    same_design: bool = False
+    adversary: str = ruled(text(100))
+    attack: str = ruled(text(100))
+    trials: int = ruled(whole(1, _MOST))
+    success: float = ruled(_SHARE)
+    lower: float = ruled(_SHARE)
+    upper: float = ruled(_SHARE)
+    confidence: float = ruled(_OPEN)
+    baseline: float = ruled(_SHARE)
+    bound: float | None = ruled(optional(_SHARE), None)
+    design: str = ruled(text(200, least=0), "")
+    design_zh: str = ruled(text(200, least=0), "")
+    same_design: bool = ruled(Rule(_flag), False)
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.same_design and not self.design:
             raise InvalidInputError(
                 "Expected same_design=False of the run itself: an empty design is the run's."
             )
-        natural(trials=self.trials, least=1)
-        for name in ("success", "lower", "upper", "baseline"):
-            fraction(**{name: getattr(self, name)})
-        unit_open(confidence=self.confidence)
-        if self.bound is not None:
-            fraction(bound=self.bound)
         if not self.lower <= self.success <= self.upper:
             raise InvalidInputError(
                 f"Expected lower={self.lower} <= success={self.success} <= upper={self.upper}."
@@ -82,7 +99,7 @@ class AttackResult:
 
 
 @dataclass(frozen=True)
-class AuditResult:
+class AuditResult(Form):
     """What canaries showed of the epsilon that was really spent.
 
     Attributes:
@@ -97,29 +114,24 @@ class AuditResult:
       design: As in ``AttackResult``.
     """
 
-    method: str
-    canaries: int
-    guesses: int
-    correct: int
-    epsilon_lower: float
-    ceiling: float
-    confidence: float
-    delta: float
-    design: str = ""
+    method: str = ruled(text(100))
+    canaries: int = ruled(whole(1, _MOST))
+    guesses: int = ruled(whole(0, _MOST))
+    correct: int = ruled(whole(0, _MOST))
+    epsilon_lower: float = ruled(number())
+    ceiling: float = ruled(number(infinite=True))
+    confidence: float = ruled(_OPEN)
+    delta: float = ruled(_OPEN)
+    design: str = ruled(text(200, least=0), "")
 
     def __post_init__(self) -> None:
-        natural(canaries=self.canaries, least=1)
-        natural(guesses=self.guesses)
-        natural(correct=self.correct)
-        non_negative(epsilon_lower=self.epsilon_lower)
-        unit_open(confidence=self.confidence)
-        unit_open(delta=self.delta)
+        super().__post_init__()
         if not self.correct <= self.guesses <= self.canaries:
             raise InvalidInputError(
                 f"Expected correct={self.correct} <= guesses={self.guesses} <= "
                 f"canaries={self.canaries}."
             )
-        if math.isnan(self.ceiling) or self.ceiling < self.epsilon_lower:
+        if self.ceiling < self.epsilon_lower:
             raise InvalidInputError(
                 f"Expected ceiling={self.ceiling} >= epsilon_lower={self.epsilon_lower}."
             )
@@ -140,26 +152,37 @@ class Evidence:
     files: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
-_Result = TypeVar("_Result", AttackResult, AuditResult)
+_FORMS: Mapping[str, type[Form]] = {"attacks": AttackResult, "audit": AuditResult}
+
+
+@dataclass(frozen=True)
+class _File(Form):
+    """One file: what form its results have."""
+
+    version: int = ruled(constant(VERSION))
+    evidence: str = ruled(one_of(*_FORMS))
+    results: tuple[Any, ...] = ruled(
+        listed(Rule(lambda _, value: value), least=0, most=_MOST_RESULTS)
+    )
 
 
 def save_evidence(path: Path, results: Sequence[AttackResult] | Sequence[AuditResult]) -> None:
     """Write results of one form, by custom into the run's ``evidence`` folder.
 
     Raises:
-      InvalidInputError: No results, or of mixed forms.
+      InvalidInputError: No results, or of mixed forms; or the disk refuses.
     """
-    forms = {type(result) for result in results}
-    if len(forms) != 1:
+    (form,) = {name for name, form in _FORMS.items() if {*map(type, results)} == {form}} or {""}
+    if not form:
         raise InvalidInputError("Evidence needs results, all of one form.")
-    form = "attacks" if forms == {AttackResult} else "audit"
-    rows = [dataclasses.asdict(result) for result in results]
-    content = {"version": VERSION, "evidence": form, "results": rows}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    partial = path.with_name(path.name + ".tmp")
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    file = _File(VERSION, form, tuple(result.to_json() for result in results))
+    text = json.dumps(file.to_json(), indent=2, ensure_ascii=False, allow_nan=False)
+    try:
+        write_durably(path, text.encode() + b"\n")
+    except OSError as error:
+        raise InvalidInputError(
+            f"The evidence {path} can't be written: {error.strerror}."
+        ) from error
 
 
 def load_evidence(folder: Path) -> Evidence:
@@ -168,27 +191,19 @@ def load_evidence(folder: Path) -> Evidence:
     Raises:
       CorruptMessageError: A file is not evidence of a known form; it is never left out silently.
     """
-    attacks: list[AttackResult] = []
-    audits: list[AuditResult] = []
+    results: dict[str, list[Any]] = {name: [] for name in _FORMS}
     files: dict[str, str] = {}
     for path in sorted(folder.glob("*.json")):
+        if len(files) >= _MOST_FILES:
+            raise CorruptMessageError(f"{quoted(folder)} holds more than {_MOST_FILES} files.")
         try:
-            found = read_file(path, what="The evidence")
-            content = parse_json(found, what="The evidence")
-            files[f"{folder.name}/{path.name}"] = hashlib.sha256(found).hexdigest()
-            if content["version"] != VERSION:
-                raise ValueError(f"version {content['version']!r} is not {VERSION}")
-            match content["evidence"]:
-                case "attacks":
-                    attacks += _results(AttackResult, content["results"])
-                case "audit":
-                    audits += _results(AuditResult, content["results"])
-                case other:
-                    raise ValueError(f"unknown evidence {other!r}")
-        except (CorruptMessageError, ValueError, KeyError, TypeError) as error:
-            raise CorruptMessageError(f"The evidence {path} can't be read: {error}.") from error
-    return Evidence(tuple(attacks), tuple(audits), files)
-
-
-def _results(form: type[_Result], rows: Sequence[Mapping[str, Any]]) -> list[_Result]:
-    return [form(**row) for row in rows]
+            content = read_file(path, what="The evidence")
+            file = _File.from_json(parse_json(content, what="The evidence"))
+            form = _FORMS[file.evidence]
+            results[file.evidence] += [form.from_json(row) for row in file.results]
+        except (CorruptMessageError, InvalidInputError) as error:
+            raise CorruptMessageError(
+                f"The evidence {quoted(path)} can't be read: {error}"
+            ) from error
+        files[f"{folder.name}/{path.name}"] = hashlib.sha256(content).hexdigest()
+    return Evidence(tuple(results["attacks"]), tuple(results["audit"]), files)

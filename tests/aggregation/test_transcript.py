@@ -1,6 +1,8 @@
 """The promises of ``aggregation.transcript``."""
 
 import dataclasses
+import math
+import struct
 import tempfile
 from pathlib import Path
 from typing import cast
@@ -9,8 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregation.roles.messages import Message, MessageKind, pack
 from aggregation.transcript import Transcript
-from privacy.errors import CorruptMessageError
+from privacy.errors import CorruptMessageError, InvalidInputError
 
 names = st.sampled_from(["aggregator", "opener", "north", "south"])
 messages = st.lists(
@@ -69,20 +72,40 @@ def test_select_takes_what_fits_all() -> None:
     assert len(transcript.select(receiver="b")) == 1
 
 
-@pytest.mark.parametrize("harm", ["cut payloads", "cut line", "swap lines", "no file"])
+def harmed(content: bytes, harm: str) -> bytes:
+    match harm:
+        case "cut":
+            return content[:-1]
+        case "longer":
+            return content + b"x"
+        case "changed":
+            return content[:-1] + bytes([content[-1] ^ 1])
+        case "no time":
+            return pack([b"1234"])
+        case "never":
+            message = Message("a", "b", MessageKind.MODEL, 0, b"1")
+            return pack([struct.pack("<d", math.inf) + message.to_bytes()])
+        case _:
+            return pack([struct.pack("<d", 0.0) + b"[" * 100_000])
+
+
+@pytest.mark.parametrize(
+    "harm", ["cut", "longer", "changed", "no time", "never", "nested", "no file"]
+)
 def test_a_harmed_folder_is_refused(tmp_path: Path, harm: str) -> None:
     written(
         [("a", "b", "model", b"12345", 0, {}, 0.0), ("b", "a", "update", b"678", 0, {}, 0.0)]
     ).save(tmp_path)
-    lines, payloads = tmp_path / "messages.jsonl", tmp_path / "payloads.bin"
-    match harm:
-        case "cut payloads":
-            payloads.write_bytes(payloads.read_bytes()[:-1])
-        case "cut line":
-            lines.write_text(lines.read_text()[:-9])
-        case "swap lines":
-            lines.write_text("\n".join(reversed(lines.read_text().splitlines())) + "\n")
-        case _:
-            payloads.unlink()
+    (path,) = tmp_path.iterdir()
+    if harm == "no file":
+        path.unlink()
+    else:
+        path.write_bytes(harmed(path.read_bytes(), harm))
     with pytest.raises(CorruptMessageError, match="can't be read"):
         Transcript.load(tmp_path)
+
+
+def test_a_folder_that_cannot_be_written_is_told(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"")
+    with pytest.raises(InvalidInputError, match="can't be written"):
+        written([]).save(tmp_path / "file")

@@ -11,7 +11,6 @@ False
 """
 
 import json
-import os
 import re
 from collections.abc import Mapping
 from functools import lru_cache
@@ -24,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 
 from privacy._foreign import parse_json, quoted, read_file
 from privacy.errors import CorruptMessageError, InvalidInputError
-from privacy.files import read_regular, write_durably
+from privacy.files import create_durably, read_regular, write_durably
 
 __all__ = ["SigningKey", "Trust", "load_trust", "save_trust", "verifies"]
 
@@ -72,13 +71,7 @@ class SigningKey:
             serialization.NoEncryption(),
         )
         try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-            with os.fdopen(descriptor, "wb") as file:
-                os.fchmod(descriptor, 0o600)
-                file.write(pem)
-                file.flush()
-                os.fsync(descriptor)
+            create_durably(path, pem, mode=0o600)
         except OSError as error:
             raise InvalidInputError(
                 f"No key was made at {path}: {error.strerror}. Choose a new file in a folder that "
@@ -94,18 +87,17 @@ class SigningKey:
           InvalidInputError: Missing, readable by others, or not an Ed25519 key.
         """
         try:
-            mode = path.stat().st_mode & 0o777
-            content = read_regular(path, largest=_LARGEST)
+            content = read_regular(path, largest=_LARGEST, secret=True)
+        except PermissionError as error:
+            raise InvalidInputError(
+                f"The signing key {path} can't be used: {error.strerror}. If nobody else has read "
+                f"it, run chmod 600 {path}; otherwise enrol a new key."
+            ) from error
         except OSError as error:
             raise InvalidInputError(
                 f"The signing key {path} can't be read: {error.strerror}. Without it the "
                 "hospital's ledger can be verified but not extended."
             ) from error
-        if mode & 0o077:
-            raise InvalidInputError(
-                f"The signing key {path} has mode {mode:04o}: others can read it. If they have "
-                f"not, run chmod 600 {path}; otherwise enrol a new key."
-            )
         try:
             private = serialization.load_pem_private_key(content, password=None)
         except (ValueError, TypeError) as error:

@@ -18,7 +18,6 @@ from privacy.files import (
     create_durably,
     identity_of,
     lock_file,
-    make_folder,
     open_regular,
     read_regular,
     write_durably,
@@ -158,7 +157,6 @@ class FileStore:
           RefusedError: The disk refuses.
         """
         try:
-            make_folder(path.parent)
             create_durably(path, b"")
         except FileExistsError as error:
             raise InvalidInputError(
@@ -358,7 +356,6 @@ class FileStore:
             )
         place = self._place(sequence)
         try:
-            make_folder(place.parent)
             write_durably(place, payload)
         except OSError as error:
             raise RefusedError(
