@@ -179,10 +179,10 @@ class Federation:
 
         Writes ``ledgers/<hospital>.jsonl``, ``keys/`` (private, owner only), ``trust.json`` (the
         public keys) and ``openings.jsonl`` into ``out``; ``save`` adds what was sent. ``context``
-        goes into each ledger for the auditor: the code's ``commit``, say. With ``ledgers``, the
-        ledgers and the hospitals' keys are taken from that folder (``StandingLedgers``), where an
+        stands in each ledger beside the plan, for the auditor: the code's ``commit``, say. With
+        ``ledgers``, ledgers and keys are taken from that folder (``StandingLedgers``), where an
         earlier run may have left them: budgets are for patients, not for runs, and those that stand
-        there count, not ``target_epsilon``.
+        there count, not ``target_epsilon``. No two runs of one folder may have the same plan.
 
         Raises:
           RefusedError: The plan shows noise shares in clear, or has noise that protects nobody.
@@ -207,7 +207,7 @@ class Federation:
         home = StandingLedgers(ledgers or out)
         keys = {name: home.key(name) for name in plan.hospitals}
         public = {name: key.public for name, key in keys.items()}
-        receivers = {AGGREGATOR: SigningKey.create(out / "keys" / f"{AGGREGATOR}.key")}
+        receivers = {AGGREGATOR: home.key(AGGREGATOR)}
         signing = {name: key.public for name, key in receivers.items()}
         save_trust(out / "trust.json", public, signing)
 
@@ -217,12 +217,13 @@ class Federation:
                 key=keys[name],
                 budget=Budget(epsilon=target_epsilon, delta=plan.delta, unit=cast(Unit, plan.unit)),
                 enrolled=public,
-                context={"run": plan.run, "plan": plan.digest, **(context or {})},
             )
 
         log = OpeningLog(out / "openings.jsonl")
         source = OperatingSystem()
-        return cls._assemble(plan, patients, keys, ledger, lambda _: source, log, receivers)
+        return cls._assemble(
+            plan, patients, keys, ledger, lambda _: source, log, receivers, context=context
+        )
 
     @classmethod
     def _assemble(
@@ -235,6 +236,7 @@ class Federation:
         log: OpeningLog,
         receivers: Mapping[str, SigningKey] | None = None,
         paced: Asynchronous | None = None,
+        context: Mapping[str, str] | None = None,
     ) -> "Federation":
         if tuple(patients) != plan.hospitals:
             raise InvalidInputError(
@@ -251,6 +253,7 @@ class Federation:
                 key=keys[name],
                 source=source(name),
                 course=None if paced is None else paced.course(),
+                context=context,
             )
             for name in plan.hospitals
         }

@@ -139,11 +139,13 @@ def releases(
     ]
 
 
-def schedule(plan: Plan, asked: list[Release], *, repeats: int) -> Schedule:
+def schedule(
+    plan: Plan, asked: list[Release], *, repeats: int, context: Mapping[str, str] | None = None
+) -> Schedule:
     """Return what a plan has a hospital release: ``repeats`` rounds of such releases."""
     steps = tuple(Planned(release.kind, release.event) for release in asked)
-    context = {"run": plan.run, "plan": plan.digest}
-    return Schedule(cast(Unit, plan.unit), steps, repeats, context, plan=plan.digest)
+    named = {**(context or {}), "run": plan.run, "plan": plan.digest}
+    return Schedule(cast(Unit, plan.unit), steps, repeats, named, plan=plan.digest)
 
 
 def overseen(plan: Plan, hospital: str) -> tuple[str, ...]:

@@ -5,7 +5,6 @@ from pathlib import Path
 
 from privacy.errors import RefusedError
 from privacy.ledger import Budget, Ledger, SigningKey
-from privacy.ledger.requests import Json
 
 __all__ = ["StandingLedgers"]
 
@@ -16,20 +15,19 @@ class StandingLedgers:
     A ledger that stands keeps its own budget, whatever a run asks: its file rules.
 
     Args:
-      folder: Holds ``ledgers/<hospital>.jsonl`` and ``keys/<hospital>.key``; what is missing is
-        made.
+      folder: Holds ``ledgers/<hospital>.jsonl`` and ``keys/<party>.key``; what is missing is made.
     """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
 
-    def key(self, hospital: str) -> SigningKey:
-        """The hospital's signing key.
+    def key(self, party: str) -> SigningKey:
+        """The signing key of a hospital, or of who signs for what it received.
 
         Raises:
           InvalidInputError: It can't be read or made.
         """
-        path = self._folder / "keys" / f"{hospital}.key"
+        path = self._folder / "keys" / f"{party}.key"
         return SigningKey.load(path) if path.exists() else SigningKey.create(path)
 
     def ledger(
@@ -39,24 +37,22 @@ class StandingLedgers:
         key: SigningKey,
         budget: Budget,
         enrolled: Mapping[str, str],
-        context: Mapping[str, Json],
     ) -> Ledger:
         """The hospital's ledger, with its own budget; ``budget`` is for one that is made now.
 
+        Hospitals that it does not enrol yet may counter-sign it from here on.
+
         Raises:
-          RefusedError: It stands and does not enrol all of these hospitals, who would have to
-            counter-sign it, or is another hospital's.
+          RefusedError: It is another hospital's, or enrols one of these under another key.
         """
         path = self._folder / "ledgers" / f"{hospital}.jsonl"
         if not path.exists():
-            return Ledger.create(
-                path, hospital=hospital, key=key, budget=budget, enrolled=enrolled, context=context
-            )
+            return Ledger.create(path, hospital=hospital, key=key, budget=budget, enrolled=enrolled)
         ledger = Ledger.open(path, key=key)
-        strangers = sorted(n for n, k in enrolled.items() if ledger.enrolled.get(n) != k)
-        if ledger.hospital != hospital or strangers:
+        if ledger.hospital != hospital:
             raise RefusedError(
-                f"The ledger {path} is that of {ledger.hospital} and does not enrol "
-                f"{', '.join(strangers) or hospital}. Run with the hospitals that it enrols."
+                f"The ledger {path} is that of {ledger.hospital}, not of {hospital}. Put each "
+                "hospital's ledger under its own name."
             )
+        ledger.enrol(enrolled)
         return ledger

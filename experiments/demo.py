@@ -6,6 +6,7 @@ hospital, a page for the auditor.
 """
 
 import itertools
+import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -32,8 +33,26 @@ __all__ = ["deploy", "findings", "run", "settle"]
 EPSILON = 1.0
 
 
-def run(out: Path, *, seed: int, jobs: int, data_dir: Path | None, cohort: str = "heart") -> int:
-    """Run the demo into ``out``; 0 if the ledgers were verified."""
+def run(
+    out: Path,
+    *,
+    seed: int,
+    jobs: int,
+    data_dir: Path | None,
+    cohort: str = "heart",
+    ledgers: Path | None = None,
+) -> int:
+    """Run the demo into ``out``; 0 if the ledgers were verified.
+
+    Args:
+      out: Folder for all that is written.
+      seed: The frontier's.
+      jobs: Worker processes; -1 takes every core.
+      data_dir: Folder with a named cohort's original files.
+      cohort: A cohort's name, or the path of a ``cohort.toml``.
+      ledgers: Folder of ledgers that outlive the run (``StandingLedgers``); None: new ones in
+        ``out``, whose budget begins with them.
+    """
     console = Console()
     name, data_dir = resolve(cohort, data_dir)
     patients = load(name, data_dir)
@@ -49,9 +68,10 @@ def run(out: Path, *, seed: int, jobs: int, data_dir: Path | None, cohort: str =
     console.print(
         f"[bold]2/2[/] One federation at epsilon {EPSILON:g} with real noise and durable ledgers."
     )
-    deploy(out, patients, console)
+    deploy(out, patients, console, ledgers)
     save_evidence(_evidence_folder(out) / "frontier.json", evidence(records))
-    verdict, pages = write_report(out, trust=load_trust(out / "trust.json"), out=out / "report")
+    trust = load_trust(out / "trust.json")
+    verdict, pages = write_report(out, trust=trust, out=out / "report", ledgers=ledgers)
     for finding in verdict.findings:
         console.print(str(finding), markup=False, highlight=False)
     console.print(Panel(findings(records, figure, pages, patients), title="What was found"))
@@ -72,7 +92,7 @@ def settle(out: Path, console: Console) -> None:
         aside = running.rename(out / f"cut-short-{number}")
         console.print(
             f"An earlier federation was cut short. It is kept in {aside}: what it released stays "
-            "spent, so the new one, with a budget of its own, adds to it."
+            "spent, so a new one adds to it."
         )
     elif (out / "ledgers").exists() and not (out / _LAST).exists():
         raise InvalidInputError(
@@ -81,7 +101,7 @@ def settle(out: Path, console: Console) -> None:
         )
 
 
-def deploy(out: Path, cohort: Cohort, console: Console) -> None:
+def deploy(out: Path, cohort: Cohort, console: Console, ledgers: Path | None = None) -> None:
     """Run one federation on all patients, or leave the one that ``out`` holds as it is.
 
     It grows in a folder of its own, whose content gets its place when all of it is there: an
@@ -91,7 +111,7 @@ def deploy(out: Path, cohort: Cohort, console: Console) -> None:
         console.print("The federation of an earlier run is there already; it is verified again.")
         return
     plan = make_plan(
-        run="demo",
+        run=f"demo-{secrets.token_hex(4)}",  # two runs on one ledger differ
         design="sealed",
         epsilon=EPSILON,
         model=Model("logistic", len(cohort.schema)),
@@ -103,6 +123,7 @@ def deploy(out: Path, cohort: Cohort, console: Console) -> None:
         plan,
         cohort.hospitals,
         out=out / _RUNNING,
+        ledgers=ledgers,
         target_epsilon=EPSILON,
         context={
             "cohort": f"{cohort.name} (UCI heart disease)",

@@ -59,6 +59,7 @@ class Hospital:
       key: Signs contributions.
       source: Where noise and samples come from. In a real run the operating system.
       course: What an upload costs and which model follows; None: synchronous rounds.
+      context: Plain facts about the run for the auditor, beside its declaration: the code, say.
 
     Raises:
       InvalidInputError: The hospital is not in the plan, has more patients than it declared, or
@@ -76,6 +77,7 @@ class Hospital:
         key: SigningKey,
         source: NoiseSource,
         course: Course | None = None,
+        context: Mapping[str, str] | None = None,
     ) -> None:
         if name not in plan.hospitals:
             raise InvalidInputError(f"Hospital {name!r} is not in the plan {plan.hospitals}.")
@@ -97,6 +99,7 @@ class Hospital:
         self._sealer = sealer
         self._key = key
         self._source = source
+        self._context = context or {}
         self._course = Rounds(plan) if course is None else course
         self._version = 0
         self._newest = plan.first_model()
@@ -131,7 +134,7 @@ class Hospital:
             return None
         event = course.event(hospital, weight)
         asked = releases(self.plan, hospital, event, round_=0, weight=weight, protects=protects)
-        return schedule(self.plan, asked, repeats=repeats)
+        return schedule(self.plan, asked, repeats=repeats, context=self._context)
 
     def handle(self, incoming: Message | Timer) -> tuple[Message, ...]:
         """Join at the plan, answer a model with an update, learn from an opened sum.

@@ -172,11 +172,19 @@ class Demo:
     """Whose patients: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
     data_dir: Path | None = None
     """Folder with a named cohort's original files (heart: UCI's; by default as packaged)."""
+    ledgers: Path | None = None
+    """Folder of the hospitals' ledgers and keys, for all runs on the same patients: what earlier
+    runs released counts. By default new ones in --out, whose budget begins with this demo."""
 
     def run(self) -> int:
         """Run the quick frontier, then one real federation; verify and report."""
         from experiments import demo
 
         return demo.run(
-            self.out, seed=self.seed, jobs=self.jobs, data_dir=self.data_dir, cohort=self.cohort
+            self.out,
+            seed=self.seed,
+            jobs=self.jobs,
+            data_dir=self.data_dir,
+            cohort=self.cohort,
+            ledgers=self.ledgers,
         )

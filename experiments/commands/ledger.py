@@ -1,4 +1,4 @@
-"""``inpatient ledger``: read, verify, prove, report and export what a hospital released."""
+"""``inpatient ledger``: read, verify, prove, report, export and abandon what a hospital planned."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
-__all__ = ["Export", "Ledger", "Prove", "Report", "Show", "Verify"]
+__all__ = ["Abandon", "Export", "Ledger", "Prove", "Report", "Show", "Verify"]
 
 
 @dataclass(frozen=True)
@@ -18,7 +18,7 @@ class Verify:
     """
 
     paths: Positional[tuple[Path, ...]]
-    """Ledgers (*.jsonl), manifests (*.json), or folders of runs."""
+    """Ledgers (*.jsonl), manifests (*.json), or folders of runs and of standing ledgers."""
     trust: Path | None = None
     """Public keys of the hospitals, obtained apart from the files."""
     json: bool = False
@@ -95,6 +95,8 @@ class Report:
     """Public keys of the hospitals, obtained apart from the files."""
     out: Path | None = None
     """Where report.en.html and report.zh.html go; by default the run's folder."""
+    ledgers: Path | None = None
+    """Folder of the ledgers that the run spent from, where they stand outside its own."""
 
     def run(self) -> int:
         """Verify, write both pages, print where they are."""
@@ -104,11 +106,45 @@ class Report:
         trust = load_trust(self.trust) if self.trust else None
         out = self.out or self.path
         before = {p: p.read_bytes() for p in out.glob("report.*.html")} if out.is_dir() else {}
-        verdict, pages = write_report(self.path, trust=trust, out=out)
+        verdict, pages = write_report(self.path, trust=trust, out=out, ledgers=self.ledgers)
         for page in pages:
             changed = page in before and before[page] != page.read_bytes()
             print(f"{page}{' (an earlier page of other content was replaced)' if changed else ''}")
         return verdict.status
+
+
+@dataclass(frozen=True)
+class Abandon:
+    """Give up a plan whose run is dead: its places left are forfeited, and what they cost is freed.
+
+    Freed only where that is sound; the answer says by which rule. The hospital that holds the key
+    decides alone, and the entry stays in its ledger.
+    """
+
+    path: Positional[Path]
+    """The ledger (*.jsonl)."""
+    key: Path
+    """The hospital's private key."""
+    reason: str
+    """Why, in a sentence for the auditor."""
+    plan: str = ""
+    """Digest of the plan, or how it begins; not needed where one plan alone has places left."""
+
+    def run(self) -> int:
+        """Abandon the plan, print the entry."""
+        from privacy.errors import InvalidInputError
+        from privacy.ledger import Ledger, SigningKey
+        from privacy.ledger.audit.show import describe
+
+        ledger = Ledger.open(self.path, key=SigningKey.load(self.key))
+        found = [digest for digest in ledger.unfinished if digest.startswith(self.plan)]
+        if len(found) != 1:
+            raise InvalidInputError(
+                f"Expected --plan to name one of the plans with places left: "
+                f"{', '.join(ledger.unfinished) or 'there is none'}."
+            )
+        print(describe(ledger.abandon(found[0], reason=self.reason)))
+        return 0
 
 
 @dataclass(frozen=True)
@@ -140,6 +176,7 @@ class Ledger:
         | Annotated[Show, subcommand("show")]
         | Annotated[Prove, subcommand("prove")]
         | Annotated[Report, subcommand("report")]
+        | Annotated[Abandon, subcommand("abandon")]
         | Annotated[Export, subcommand("export")],
         arg(name=""),
         OmitArgPrefixes,

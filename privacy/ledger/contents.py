@@ -36,7 +36,7 @@ from privacy.ledger.forms import (
 from privacy.ledger.log.heads import Head
 from privacy.ledger.requests import Budget, Release, Schedule
 
-__all__ = ["MOST_BYTES", "MOST_ENTRIES", "MOST_HOSPITALS", "checked"]
+__all__ = ["MOST_BYTES", "MOST_ENTRIES", "MOST_HOSPITALS", "RULES", "checked"]
 
 MOST_ENTRIES = 2**32
 MOST_HOSPITALS = 10_000
@@ -69,6 +69,13 @@ class Opening(Form):
     budgets: tuple[Allowed, ...] = ruled(listed(form(Allowed), least=1, most=1))
     enrolled: Mapping[str, str] = ruled(mapping(name(), _DIGEST, most=MOST_HOSPITALS))
     context: Mapping[str, Any] = ruled(facts())
+
+
+@dataclass(frozen=True)
+class Enrolled(Form):
+    """More hospitals that may counter-sign, by name."""
+
+    enrolled: Mapping[str, str] = ruled(mapping(name(), _DIGEST, least=1, most=MOST_HOSPITALS))
 
 
 @dataclass(frozen=True)
@@ -156,6 +163,7 @@ class Fixed(Form):
 _RELEASES = {"public": Free, "unlimited": Free, "planned": Placed, "adaptive": Added}
 _PLANS = {"unlimited": Free, "adaptive": Added, "fixed schedule": Fixed}
 _ABANDONED = _PLANS | {"kept": Free}
+RULES = frozenset({*_RELEASES, *_ABANDONED})  # by which anything was let through
 
 
 def _granted(what: type[Form], grants: Mapping[str, type[Form]], content: Any) -> dict[str, Any]:
@@ -207,6 +215,7 @@ def _refusal(content: Any) -> dict[str, Any]:
 _FORMS: Mapping[str, type[Form]] = MappingProxyType(
     {
         "opening": Opening,
+        "enrolled": Enrolled,
         "sealed": Sealed,
         "recovered": Recovered,
         "checkpoint": Checkpoint,

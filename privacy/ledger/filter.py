@@ -32,6 +32,7 @@ from privacy.ledger.log.canonical import from_number, to_number
 from privacy.ledger.plans import DeclaredPlan, Fate, Part
 from privacy.ledger.renyi import best_order, epsilon_at
 from privacy.ledger.requests import Budget
+from privacy.ledger.rounding import up
 
 __all__ = ["Decision", "Filter"]
 
@@ -264,10 +265,22 @@ class Filter:
         """The plan of that digest."""
         return next((plan for plan in self.plans if plan.digest == digest), None)
 
-    def at_once(self, asked: DeclaredPlan, accountant: Accountant) -> float | None:
-        """Epsilon (upper bound) of all plans and this one, had they been declared together."""
+    def costlier(
+        self, content: Mapping[str, Any], decision: Decision, accountant: Accountant
+    ) -> str:
+        """What a plan after the first release costs beside what it would have cost before it."""
+        asked = decision.asked or decision.record.get("epsilon")
+        if not asked:
+            return ""
+        told = (
+            ": after a release, plans are counted by Rényi divergence; epsilon is "
+            f"{up(asked)} in all"
+        )
         try:
-            parts = [*self.planned, *asked.whole]
-            return accountant.epsilon(composed(parts), self.budget).upper
+            parts = [*self.planned, *DeclaredPlan.read(content).whole]
+            together = accountant.epsilon(composed(parts), self.budget).upper
         except InpatientError:
-            return None
+            return told
+        if together < asked:
+            told += f", where all plans declared together before it would have had {up(together)}"
+        return told

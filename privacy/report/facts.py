@@ -1,17 +1,18 @@
 """Everything that the page says, as data without a language: gathered once, shown twice."""
 
-import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
+from privacy._foreign import digest_file
+from privacy.errors import CorruptMessageError
 from privacy.ledger.accountant import Assessor, Cost, composed, mentions
+from privacy.ledger.audit.manifest import Manifest
 from privacy.ledger.audit.reading import Reading, Spent, roots_at
 from privacy.ledger.audit.show import read_entries
 from privacy.ledger.audit.verify import Verdict
-from privacy.ledger.log.canonical import digest
 from privacy.ledger.log.entries import Entry
 from privacy.ledger.renyi import best_order, delta_at
 from privacy.ledger.requests import Budget
@@ -53,7 +54,7 @@ class LedgerRow:
       first: Sequence of the first entry.
       last: Sequence of the last.
       kind: Kind of entry.
-      word: Kind of release, or what was refused.
+      word: Kind of release, what was refused or abandoned, who was enrolled.
       event: The event, as plain JSON, if there is one.
       count: How many releases.
       rounds: First and last round, if it is a release.
@@ -107,7 +108,7 @@ class Facts:
       files: Digest of every ledger's file, by name.
       roots: Size and root of every ledger.
       versions: Accountants and libraries.
-      context: Plain facts from the ledgers' first entries, each by the hospitals that state it.
+      context: Plain facts from the ledgers about the run, each by the hospitals that state it.
       began: Time of the earliest entry, by the hospitals' clocks; empty if no ledger could be read.
       ended: Time of the latest entry.
       manifest: Digest of the manifest, and whether every row of it is signed; None: there is none.
@@ -166,11 +167,15 @@ def gather(
     rows = tuple(row for reading in readings for row in _ledger_rows(reading))
     released = [row for row in rows if row.kind == "release"]
     events = [each.event for _, each in pairs]
+    sent = _Sent.read(manifest) if manifest and manifest.is_file() else None
     context: dict[str, dict[str, tuple[str, ...]]] = {}
     for reading in readings:
-        for name, value in reading.context.items():
-            values = context.setdefault(str(name), {})
-            values[str(value)] = (*values.get(str(value), ()), reading.hospital)
+        told = reading.stated(sent.run if sent else "")
+        for name, value in dict.fromkeys(
+            (name, str(value)) for facts in told for name, value in facts.items()
+        ):
+            values = context.setdefault(name, {})
+            values[value] = (*values.get(value, ()), reading.hospital)
     times = [time for reading in readings for time in _times(reading)]
     runs = tuple(context.get("run", {}))
     return Facts(
@@ -189,24 +194,35 @@ def gather(
             row.count for row in released if row.event and mentions(row.event, "NonPrivateDpEvent")
         ),
         rounds=max((row.rounds[1] + 1 for row in released if row.rounds), default=0),
-        files={r.path.name: digest(r.path.read_bytes()) for r in readings},
+        files={r.path.name: digest_file(r.path)[1] for r in readings},
         roots={r.hospital: (r.size, _root(r)) for r in readings},
         versions=tuple(sorted({row.interval.versions for row in spent if row.interval} - {""})),
         context=context,
         began=min(times, default=""),
         ended=max(times, default=""),
-        manifest=_manifest(manifest) if manifest and manifest.is_file() else None,
+        manifest=(sent.digest, sent.signed) if sent else None,
     )
 
 
-def _manifest(path: Path) -> tuple[str, bool]:
-    """Digest, and whether each row names a signature (``verify`` checks whether they hold)."""
-    content = path.read_bytes()
-    try:
-        rows = json.loads(content)["messages"]
-        return digest(content), bool(rows) and all(row.get("signature") for row in rows)
-    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
-        return digest(content), False  # what can't be read has failed verification already
+class _Sent(NamedTuple):
+    """What a manifest says of itself: its run, and whether each row names a signature.
+
+    ``verify`` checks whether the signatures hold.
+    """
+
+    digest: str
+    run: str
+    signed: bool
+
+    @classmethod
+    def read(cls, path: Path) -> "_Sent":
+        digest = digest_file(path)[1]
+        try:
+            manifest = Manifest.load(path)
+        except CorruptMessageError:  # it has failed verification already
+            return cls(digest, "", False)
+        rows = manifest.messages
+        return cls(digest, manifest.run, bool(rows) and all(row.signature for row in rows))
 
 
 def _times(reading: Reading) -> list[str]:
@@ -300,7 +316,9 @@ def _ledger_rows(reading: Reading) -> list[LedgerRow]:
 
 def _join(one: LedgerRow, other: LedgerRow) -> LedgerRow | None:
     like = ("hospital", "kind", "word", "event", "rule", "text")
-    if one.kind in ("opening", "plan") or any(getattr(one, n) != getattr(other, n) for n in like):
+    if one.kind in ("opening", "plan", "abandoned", "enrolled") or any(
+        getattr(one, n) != getattr(other, n) for n in like
+    ):
         return None
     rounds = None
     if one.rounds and other.rounds:
@@ -341,6 +359,20 @@ def _row(hospital: str, entry: Entry) -> LedgerRow:
                 content.get("epsilon"),
                 content["reason"],
             )
+        case "abandoned":
+            return LedgerRow(
+                hospital,
+                at,
+                at,
+                "abandoned",
+                content["plan"][:12],
+                rule=content["filter"],
+                interval=Cost.from_json(content["interval"]) if "interval" in content else None,
+                epsilon=content.get("epsilon"),
+                text=content["reason"],
+            )
+        case "enrolled":
+            return LedgerRow(hospital, at, at, "enrolled", ", ".join(sorted(content["enrolled"])))
         case "refusal":
             return LedgerRow(hospital, at, at, "refusal", content["what"], text=str(content["why"]))
     return LedgerRow(hospital, at, at, entry.kind)

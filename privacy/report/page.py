@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from privacy.errors import InvalidInputError
+from privacy.files import write_durably
 from privacy.ledger.accountant import Assessor, Certified, RenyiOnly
 from privacy.ledger.audit.verify import Verdict, verify
 from privacy.ledger.rounding import down, up
@@ -57,6 +58,7 @@ def write_report(
     *,
     trust: Mapping[str, str] | None,
     out: Path,
+    ledgers: Path | None = None,
     assessor: Assessor | None = None,
 ) -> tuple[Verdict, tuple[Path, ...]]:
     """Verify a run's folder and write ``report.en.html`` and ``report.zh.html`` into ``out``.
@@ -65,6 +67,7 @@ def write_report(
       path: The run's folder, or one ledger; evidence is read from its ``evidence`` folder.
       trust: Public keys by hospital, obtained apart; None leaves the report unanchored.
       out: Where the pages go.
+      ledgers: Folder of the ledgers that the run spent from, where they are not in ``path``.
       assessor: Who prices events; the project's own by default.
 
     Raises:
@@ -72,7 +75,8 @@ def write_report(
       CorruptMessageError: A file of evidence is not what its form demands.
     """
     assessor = assessor or Certified()
-    verdict = verify([path], trust, accountants=(assessor, RenyiOnly()))
+    paths = [path] if ledgers is None else [ledgers, path]
+    verdict = verify(paths, trust, accountants=(assessor, RenyiOnly()))
     folder = path if path.is_dir() else path.parent
     facts = gather(
         verdict, load_evidence(folder / "evidence"), assessor, manifest=folder / "manifest.json"
@@ -81,10 +85,7 @@ def write_report(
     for language in LANGUAGES:
         page = out / f"report.{language}.html"
         try:
-            out.mkdir(parents=True, exist_ok=True)
-            partial = page.with_name(page.name + ".tmp")
-            partial.write_text(render(facts, language), encoding="utf-8")
-            partial.replace(page)
+            write_durably(page, render(facts, language).encode())
         except OSError as error:
             raise InvalidInputError(
                 f"The report can't be written to {page}: {error.strerror}. Choose another --out."

@@ -4,7 +4,7 @@ Whoever opens writes each sum down before a secret is used (``privacy.ledger.log
 logs are unsigned: they show what an honest opener or holder did, and convict no hospital.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from privacy.errors import CorruptMessageError
@@ -40,31 +40,43 @@ def read_openings(path: Path) -> tuple[Opening, ...]:
 
 
 def check_openings(
-    logs: Sequence[tuple[str, Path]], manifests: Sequence[tuple[str, Manifest]]
+    logs: Sequence[tuple[str, Path]],
+    manifests: Sequence[tuple[str, Manifest]],
+    whole: Collection[str] = (),
 ) -> list[Finding]:
     """Hold logs of opened sums against what the hospitals sent.
 
     Guarantees (each is a test in ``tests/privacy/ledger/test_opened_sums.py``):
       - a log that is damaged, cut within, or spliced fails;
-      - an update in two sums of one log fails, and so does one that no manifest of its run holds.
+      - an update in two sums of one log fails, and so does one that no manifest of its run holds;
+      - a run in ``whole`` whose messages stand in no log fails.
 
     Args:
       logs: Name and file of each log.
       manifests: Name and content of each manifest; runs without one are not compared.
+      whole: Names of the manifests whose runs are there whole, with their logs.
     """
     sent = {
         manifest.run: {(row.sender, row.digest) for row in manifest.messages}
         for _, manifest in manifests
     }
     findings = []
+    opened: set[str] = set()
     for name, path in logs:
         try:
             openings = read_openings(path)
         except CorruptMessageError as error:
             findings.append(Finding("FAIL", name, f"which sums were opened can't be read: {error}"))
             continue
+        opened |= {opening.run for opening in openings}
         whys = [*_twice(openings), *_unsent(openings, sent)]
         findings += [Finding("FAIL", name, why) for why in whys[:1]]
+    for name, manifest in manifests:
+        if name in whole and manifest.messages and manifest.run not in opened:
+            told = (
+                f"no log (openings*.jsonl) says which sums of the run {manifest.run!r} were opened"
+            )
+            findings.append(Finding("FAIL", name, told))
     return findings
 
 

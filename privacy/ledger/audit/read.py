@@ -100,16 +100,14 @@ class _Reader:
         content, out = entry.content, self.out
         out.hospital, out.identity = entry.hospital, entry.digest
         out.public_key = self._key = content["public_key"]
-        out.enrolled, out.context = dict(content["enrolled"]), dict(content["context"])
+        out.context = dict(content["context"])
         if self._trusted is not None:
             self._key = self._trusted.get(out.hospital, "")
             if not self._key:
                 raise CorruptMessageError(f"no trusted key is known for {out.hospital!r}")
             if self._key != out.public_key:
                 raise CorruptMessageError("it names another public key than the trusted one")
-            for name, public in out.enrolled.items():
-                if self._trusted.get(name, public) != public:
-                    raise CorruptMessageError(f"it enrols {name!r} with an untrusted key")
+        self._enrol(content["enrolled"])
         for fields in content["budgets"]:
             allowed = Allowed.from_json(fields)
             budget = allowed.budget
@@ -118,9 +116,19 @@ class _Reader:
             self._filters[budget.unit] = Filter.fresh(budget)
             self._adaptive[budget.unit] = []
 
+    def _enrol(self, more: Mapping[str, str]) -> None:
+        for name, public in more.items():
+            if name in self.out.enrolled:
+                raise CorruptMessageError(f"it enrols {name!r} a second time")
+            if self._trusted is not None and self._trusted.get(name, public) != public:
+                raise CorruptMessageError(f"it enrols {name!r} with an untrusted key")
+        self.out.enrolled |= more
+
     def _content(self, entry: Entry) -> None:
         content = entry.content
         match entry.kind:
+            case "enrolled":
+                self._enrol(content["enrolled"])
             case "plan":
                 self._plan(content)
             case "abandoned":
@@ -169,6 +177,7 @@ class _Reader:
         run = str(schedule.context.get("run", ""))
         self._runs[content["plan"]] = run
         if run:
+            self.out.facts[run] = dict(schedule.context)
             word = PlanWord(content["plan"], schedule.digest, schedule.others)
             self.out.plans.setdefault(run, []).append(word)
 
@@ -187,6 +196,7 @@ class _Reader:
             self._intervals[content["unit"]] = Cost.from_json(decision.record["interval"])
         self._divergence(content, decision.record)
         book.apply_abandonment({**content, **decision.record})
+        self.out.dead.add(self._runs[content["plan"]])
 
     def _release(self, entry: Entry) -> None:
         content = entry.content

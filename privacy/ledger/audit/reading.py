@@ -106,6 +106,7 @@ class Reading:
     size: int = 0
     enrolled: dict[str, str] = field(default_factory=dict)
     context: dict[str, Any] = field(default_factory=dict)
+    facts: dict[str, dict[str, Any]] = field(default_factory=dict)
     problems: list[Problem] = field(default_factory=list)
     notes: list[str] = field(default_factory=list)
     spent: list[Spent] = field(default_factory=list)
@@ -113,6 +114,7 @@ class Reading:
     sealed: dict[str, Kept] = field(default_factory=dict)
     plans: dict[str, list[PlanWord]] = field(default_factory=dict)
     runs: Counter[str] = field(default_factory=Counter)
+    dead: set[str] = field(default_factory=set)
     public: Counter[str] = field(default_factory=Counter)
     public_bytes: int = 0
     payloads: int = 0
@@ -121,6 +123,11 @@ class Reading:
     refusals: int = 0
     last_release: int = -1
     leaves: bytearray = field(default_factory=bytearray)
+
+    def stated(self, run: str = "") -> list[dict[str, Any]]:
+        """Plain facts: those of its opening with those beside each plan of a run, or of all."""
+        wanted = [facts for name, facts in self.facts.items() if run in ("", name)]
+        return [self.context | facts for facts in wanted] or [self.context]
 
 
 def roots_at(leaves: bytes | bytearray, sizes: Iterable[int]) -> dict[int, str]:

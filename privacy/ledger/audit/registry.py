@@ -42,7 +42,7 @@ def fields(path: Path) -> dict[str, Any]:
         raise RefusedError(f"{path} promises nothing: its budgets are unlimited.")
     reading, spent = max(pairs, key=_upper)
     return {
-        "url_slug": f"inpatient-{reading.context.get('run', reading.hospital)}",
+        "url_slug": f"inpatient-{_run(reading) or reading.hospital}",
         "deployment": {
             "basic": _basic([r for r in verdict.readings if r.hospital], reading),
             "dp_variant": {
@@ -65,6 +65,11 @@ def fields(path: Path) -> dict[str, Any]:
     }
 
 
+def _run(reading: Reading) -> str:
+    """The newest run that the ledger tells of; empty if it tells of none."""
+    return str(reading.stated()[-1].get("run", ""))
+
+
 def _upper(pair: tuple[Reading, Spent]) -> float:
     interval = pair[1].interval
     return interval.upper if interval else 0.0
@@ -72,7 +77,7 @@ def _upper(pair: tuple[Reading, Spent]) -> float:
 
 def _basic(readings: list[Reading], worst: Reading) -> dict[str, Any]:
     return {
-        "name": str(worst.context.get("run", "")),
+        "name": _run(worst),
         "data_curators": [{"data_curator_name": r.hospital} for r in readings],
         "description": "A model trained across hospitals without moving patients' records.",
         "intended_use": "",

@@ -76,6 +76,8 @@ def describe(entry: Entry) -> str:
                 for b in content["budgets"]
             )
             return f"{entry.hospital} allows {allowed}"
+        case "enrolled":
+            return f"{', '.join(sorted(content['enrolled']))} may counter-sign from here on"
         case "plan":
             laps = content["repeats"]
             steps = " then ".join(

@@ -39,6 +39,7 @@ class _Case:
     """Everything that was brought to the verifier.
 
     Attributes:
+      runs: Of which manifests, by their file's name, the whole folder was given.
       whole: Whether it is to be a whole run, of which nothing may be missing.
     """
 
@@ -46,6 +47,7 @@ class _Case:
     manifests: list[tuple[str, Path]] = field(default_factory=list)
     proofs: list[tuple[str, Mapping[str, Any]]] = field(default_factory=list)
     openings: list[tuple[str, Path]] = field(default_factory=list)
+    runs: set[str] = field(default_factory=set)
     whole: bool = False
 
 
@@ -64,7 +66,7 @@ def verify(
       - and if the recomputed cost of what the ledgers' entries declare, each equal to what the plan
         that the hospitals hold each other to has them release, is within the budget;
       - and if the logs of opened sums in a run's folder hold each update that was sent once at most
-        (``privacy.ledger.audit.openings``); a log that is not there is not missed;
+        (``privacy.ledger.audit.openings``), and a folder with a manifest holds such a log;
       - what one hospital does to its own files changes no other's part of the verdict
         (``Verdict.blames``).
 
@@ -72,8 +74,9 @@ def verify(
     honest party received; a ledger under a key outside ``trust``.
 
     Args:
-      paths: Ledgers (``*.jsonl``), manifests and proofs (``*.json``), or folders of runs. In a
-        folder nothing may be missing; a ledger given by name is checked alone.
+      paths: Ledgers (``*.jsonl``), manifests and proofs (``*.json``), or folders of runs; where
+        runs spent from ledgers that stand elsewhere, that folder too. In folders nothing may be
+        missing; a ledger given by name is checked alone.
       trust: Public keys by hospital, obtained apart from the files; ``Trust`` names receivers too.
       accountants: The one whose upper bound counts, and a second that must not contradict it.
 
@@ -110,13 +113,14 @@ def verify(
     receivers = trust.receivers if isinstance(trust, Trust) else {}
     flow: Flow | None = None
     for name, manifest in manifests:
-        part, found = trace(name, manifest, ledgers, keys, receivers, expected)
+        members = _members(readings, manifest.run) or expected
+        part, found = trace(name, manifest, ledgers, keys, receivers, members)
         flow = part if flow is None else flow + part
         findings += found
         findings += _unsent(name, ledgers.values(), manifest.run)
     for run in sorted({run for reading in readings for run in reading.plans}):
         findings += compare_plans(run, ledgers)
-    findings += check_openings(case.openings, manifests)
+    findings += check_openings(case.openings, manifests, case.runs)
     for name, proof in case.proofs:
         findings.append(_proved(name, proof, trust or {}))
     if trust is None:
@@ -136,17 +140,7 @@ def _gather(paths: Sequence[Path]) -> _Case:
     for path in paths:
         if path.is_dir():
             case.whole = True
-            inner = path / "ledgers" if (path / "ledgers").is_dir() else path
-            ledgers = _files(inner, ".jsonl")
-            if not ledgers:
-                raise InvalidInputError(
-                    f"{path} holds no ledger: expected ledgers/<hospital>.jsonl in a run's folder."
-                )
-            case.ledgers += [(str(p.relative_to(path)), p) for p in ledgers]
-            logs = [p for p in _files(path, ".jsonl") if p.name.startswith("openings")]
-            case.openings += [(p.name, p) for p in logs if inner != path]
-            if os.path.lexists(path / "manifest.json"):
-                case.manifests.append(("manifest.json", path / "manifest.json"))
+            _folder(case, path, path.name if len(paths) > 1 else "")
         elif not os.path.lexists(path):
             raise InvalidInputError(f"There is nothing at {quoted(path)}.")
         elif path.suffix != ".json":
@@ -156,8 +150,31 @@ def _gather(paths: Sequence[Path]) -> _Case:
         else:
             case.manifests.append((path.name, path))
     if not case.ledgers and not case.proofs:
-        raise InvalidInputError("A manifest alone proves nothing; give the ledgers with it.")
+        raise InvalidInputError(
+            f"There is no ledger at {' or '.join(map(quoted, paths))}, and nothing else proves "
+            "anything: expected ledgers/<hospital>.jsonl in a run's folder. If the run spent from "
+            "ledgers that stand elsewhere (--ledgers), name their folder too."
+        )
     return case
+
+
+def _folder(case: _Case, path: Path, name: str) -> None:
+    """Take in what a folder holds; with ``name`` in front of it where there are several."""
+
+    def named(file: Path) -> str:
+        return str(Path(name) / file.relative_to(path))
+
+    ledgers = _files(path / "ledgers", ".jsonl") if (path / "ledgers").is_dir() else []
+    lines = _files(path, ".jsonl")
+    logs = [file for file in lines if file.name.startswith("openings")]
+    if not ledgers and not logs:  # a folder of ledgers alone
+        ledgers = lines
+    case.ledgers += [(named(file), file) for file in ledgers]
+    case.openings += [(named(file), file) for file in logs]
+    manifest = path / "manifest.json"
+    if os.path.lexists(manifest):
+        case.manifests.append((named(manifest), manifest))
+        case.runs.add(named(manifest))
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
@@ -208,6 +225,13 @@ def _expected(
     return frozenset(names - {""})
 
 
+def _members(readings: Sequence[Reading], run: str) -> frozenset[str]:
+    """Who takes part in a run, by the ledgers' word: who declared it, and whom they name."""
+    words = [(r.hospital, word) for r in readings for word in r.plans.get(run, ())]
+    names = {name for _, word in words for name in word.others}
+    return frozenset(names | {hospital for hospital, _ in words})
+
+
 def _absent(
     case: _Case,
     readings: Sequence[Reading],
@@ -227,7 +251,11 @@ def _absent(
             told = (
                 f"no manifest of the run {run!r} says where its {reading.runs[run]} releases went"
             )
-            yield Finding(level, reading.hospital, told)  # whoever took it away: nobody is blamed
+            dead = all(run in other.dead for other in readings if run in other.runs)
+            if dead:  # its end never came, by the word of all who took part
+                told += "; all its hospitals gave it up"
+            # whoever took it away: nobody is blamed
+            yield Finding("NOTE" if dead else level, reading.hospital, told)
     if not case.manifests:
         told = "none was given: outbound bytes are not measured"
         yield Finding(level, "manifest", told)

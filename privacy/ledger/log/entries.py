@@ -31,6 +31,7 @@ GENESIS = "0" * 64
 # What each kind of entry records; its form is in ``privacy.ledger.contents``.
 KINDS = {
     "opening": "who keeps this ledger, its budget, and who may counter-sign it",
+    "enrolled": "more hospitals that may counter-sign it",
     "plan": "a schedule of releases, its total checked once against the budget",
     "abandoned": "a plan whose remaining places are forfeited, and what became free",
     "release": "a release, spent before any patient's record is read",

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from privacy.ledger import Budget, Ledger, Release, SigningKey, save_trust
+from privacy.ledger import Budget, Ledger, Planned, Release, SigningKey, save_trust
 from tests.privacy.ledger.test_verify import run_federation
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -33,7 +33,7 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_every_command_of_the_tour_is_run_here() -> None:
     commands = set(re.findall(r"inpatient ledger (\w+)", TOUR))
-    assert commands == {"show", "report", "verify", "prove"}
+    assert commands == {"show", "report", "verify", "prove", "abandon"}
 
 
 def test_the_verdict_and_a_tampered_copy(out: Path) -> None:
@@ -111,3 +111,22 @@ def test_mistakes_are_one_paragraph_and_status_two(tmp_path: Path) -> None:
         assert status == 2, said
         assert said.startswith("inpatient: ")
         assert len(said.strip().splitlines()) == 1
+
+
+def test_a_plan_is_given_up_with_the_key_of_its_hospital(tmp_path: Path) -> None:
+    path, key = tmp_path / "va.jsonl", tmp_path / "va.key"
+    step = {"type": "GaussianDpEvent", "noise_multiplier": 40.0}
+    ledger = Ledger.create(path, hospital="va", key=SigningKey.create(key), budget=Budget(1.0))
+    ledger.declare([Planned("update", step, 40)], plan="ab" * 32)
+    command = ["ledger", "abandon", str(path), "--key", str(key), "--reason", "machine lost"]
+    SigningKey.create(tmp_path / "other.key")
+    foreign = [str(tmp_path / "other.key") if part == str(key) else part for part in command]
+    status, said = inpatient(*foreign)
+    assert status == 2 and "not signed by this key" in said
+    status, said = inpatient(*command, "--plan", "cd")
+    assert status == 2 and "plans with places left: abab" in said
+    status, said = inpatient(*command)
+    assert status == 0
+    assert said.startswith("plan abababababab abandoned (machine lost): freed as if never declared")
+    status, said = inpatient(*command)
+    assert status == 2 and "there is none" in said

@@ -1,6 +1,7 @@
 """A stranger's verdict: what was kept is believed, what was tampered with is found and named."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,9 @@ from privacy.ledger import (
 )
 from privacy.ledger import verify as verify_
 from privacy.ledger.accountant import RenyiOnly
+from privacy.ledger.log.canonical import digest
 from privacy.ledger.log.keys import Trust
+from privacy.ledger.log.opening import GENESIS, Opening
 from privacy.ledger.requests import Schedule
 from tests.privacy.ledger.helpers import PLAN, forge, gaussian, ticking
 
@@ -81,7 +84,32 @@ def run_federation(out: Path, rounds: int = 3) -> tuple[Trust, dict[str, Signing
             sent.append(Sent(len(sent), "aggregator", name, "model", round_, b"model"))
     close(list(ledgers.values()))
     Manifest.of("r", sent, keys, receivers).save(out / "manifest.json")
+    write_openings(out / "openings.jsonl", "r", sent)
     return Trust(public, {n: key.public for n, key in receivers.items()}), keys
+
+
+def write_openings(path: Path, run: str, sent: Sequence[Sent]) -> None:
+    """The log of whoever opened one sum a round."""
+    rounds: dict[int, list[Sent]] = {}
+    for message in sent:
+        if message.kind == "update":
+            rounds.setdefault(message.round, []).append(message)
+    lines: list[Opening] = []
+    for number, parts in sorted(rounds.items()):
+        lines.append(
+            Opening(
+                number=len(lines),
+                run=run,
+                parameters=digest(b"parameters"),
+                hospitals=tuple(part.sender for part in parts),
+                nonces=tuple(f"{part.sequence:032x}" for part in parts),
+                ciphertexts=tuple(digest(part.payload) for part in parts),
+                base_versions=(number,) * len(parts),
+                total=digest(b"total"),
+                previous=lines[-1].digest if lines else GENESIS,
+            )
+        )
+    path.write_bytes(b"".join(line.to_bytes() + b"\n" for line in lines))
 
 
 def failures(verdict: Verdict) -> list[str]:
@@ -293,7 +321,7 @@ def test_a_clock_that_went_backwards_is_noted(tmp_path: Path) -> None:
 
 
 def test_nothing_to_verify_is_a_clear_error(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInputError, match="holds no ledger"):
+    with pytest.raises(InvalidInputError, match="There is no ledger at"):
         verify(tmp_path, trust=None)
     with pytest.raises(InvalidInputError, match="nothing at"):
         verify(tmp_path / "absent.jsonl", trust=None)

@@ -13,6 +13,8 @@ import pytest
 from privacy.errors import InvalidInputError
 from privacy.ledger import Budget, Ledger, Manifest, Planned, Release, SigningKey
 from privacy.ledger.accountant import RenyiOnly
+from privacy.ledger.contents import RULES
+from privacy.ledger.log.entries import KINDS
 from privacy.report import AttackResult, AuditResult, save_evidence, write_report
 from privacy.report.page import ASSUMPTIONS, LANGUAGES, SECTIONS, strings
 from tests.privacy.ledger.helpers import gaussian, ticking
@@ -332,3 +334,10 @@ def test_an_event_that_the_page_does_not_know_is_shown_as_it_stands(tmp_path: Pa
     page = pages(tmp_path, {"north": key.public})["en"]
     assert "LaplaceDpEvent" in page
     assert "2.5" in page
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_every_kind_of_entry_and_every_rule_has_words(language: str) -> None:
+    table = strings(language)
+    assert {f"entry_{kind}" for kind in KINDS if kind != "sealed"} <= set(table)
+    assert {f"rule_{rule}" for rule in RULES} <= set(table)
