@@ -11,7 +11,6 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -20,11 +19,14 @@ from aggregation.models import Model
 from aggregation.sealing.slots import SlotGroup
 from aggregation.statistics import STATISTICS
 from aggregation.transcript import AGGREGATOR, OPENER
+from privacy._foreign import parse_json, printable
 from privacy._validate import fraction, natural, non_negative, positive, unit_open
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.names import distinct_names, plain_name
 
 __all__ = ["Plan"]
+
+_LARGEST = 1 << 20  # bytes of a plan
 
 
 @dataclass(frozen=True)
@@ -276,17 +278,25 @@ class Plan:
         Raises:
           CorruptMessageError: The bytes are not a plan.
         """
+        from pydantic import TypeAdapter, ValidationError
+
+        parse_json(content, what="A plan", most=_LARGEST)  # one meaning, and not too deep
         try:
-            fields: dict[str, Any] = json.loads(content)
-            fields["model"] = Model(**fields["model"])
-            fields["hospitals"] = tuple(fields["hospitals"])
-            fields["declared_sizes"] = tuple(fields["declared_sizes"])
-            fields["scalars"] = tuple(SlotGroup(**group) for group in fields["scalars"])
-            return cls(**fields)
-        except (ValueError, TypeError, KeyError) as error:
-            raise CorruptMessageError(f"These bytes are not a plan: {error}") from error
+            return TypeAdapter(cls).validate_json(content, strict=True)
+        except (InvalidInputError, ValidationError) as error:
+            raise CorruptMessageError(f"These bytes are not a plan: {_told(error)}") from error
 
     @cached_property
     def digest(self) -> str:
         """SHA-256 of the plan, in hex: what signatures and ledgers name."""
         return hashlib.sha256(self.to_bytes()).hexdigest()
+
+
+def _told(error: Exception) -> str:
+    """What is wrong with foreign bytes, without repeating them."""
+    from pydantic import ValidationError
+
+    if not isinstance(error, ValidationError):
+        return printable(str(error))[:500]
+    first = error.errors(include_input=False, include_url=False)[0]
+    return printable(f"{'.'.join(map(str, first['loc']))}: {first['msg']}")[:500]

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 from aggregation.data.names import printable
 from privacy.errors import InvalidInputError
+from privacy.files import read_regular
 
 __all__ = ["STRICT", "parse_toml", "read_toml"]
 
@@ -33,12 +34,9 @@ def read_toml(path: Path, kind: type[T]) -> T:
 def load_toml(path: Path) -> dict[str, Any]:
     """Read a file as it stands, before anything is known of its keys."""
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
+        content = read_regular(path, largest=_LARGEST)
     except OSError as error:
         raise InvalidInputError(f"Can't read {path}: {error.strerror}.") from error
-    if len(content) > _LARGEST:
-        raise InvalidInputError(f"{path} is larger than {_LARGEST} bytes: that is no such file.")
     try:
         return tomllib.loads(content.decode("utf-8-sig"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError, RecursionError) as error:

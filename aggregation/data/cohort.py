@@ -29,6 +29,7 @@ from aggregation.data.names import site_name
 from aggregation.data.tables import read_sites, read_table
 from aggregation.patients import Patients, Schema
 from privacy.errors import InvalidInputError
+from privacy.files import read_regular
 
 __all__ = ["Cohort", "CohortFile", "SiteFile", "local_key", "read_cohort_file"]
 
@@ -183,7 +184,7 @@ def local_key() -> bytes:
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
         if not path.exists():
             _make(path)
-        content = path.read_bytes()
+        content = read_regular(path, largest=_KEY_BYTES, secret=True)
     except OSError as error:
         raise InvalidInputError(
             f"Can't keep the local key {path}: {error.strerror}. Name another folder by the "

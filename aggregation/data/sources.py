@@ -7,6 +7,7 @@ error never repeats a line of the file, since lines are patients.
 
 import codecs
 import csv
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -14,6 +15,7 @@ from typing import Any
 
 from aggregation.data.names import printable
 from privacy.errors import InvalidInputError
+from privacy.files import open_regular
 
 __all__ = ["BATCH", "MOST_BYTES", "Batch", "check_columns", "columns_of", "read_file"]
 
@@ -80,9 +82,9 @@ def _opened(path: Path) -> bytes:
     if any(c in str(path) for c in "*?["):
         raise InvalidInputError(f"{path} holds one of * ? [ in its name; give it a plain one.")
     try:
-        with path.open("rb") as file:
+        with os.fdopen(open_regular(path), "rb") as file:
             start = file.read(8)
-        size = path.stat().st_size
+            size = os.fstat(file.fileno()).st_size
     except OSError as error:
         raise InvalidInputError(f"Can't read {path}: {error.strerror}.") from error
     if size > MOST_BYTES:

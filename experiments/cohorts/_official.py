@@ -16,6 +16,7 @@ from aggregation.data.encoding import Encoded, encode
 from aggregation.data.mapping import TableFile, read_mapping
 from aggregation.patients import Field, Schema
 from privacy.errors import InvalidInputError
+from privacy.files import read_regular
 
 __all__ = ["Official", "encoded", "folder_of", "rows_of"]
 
@@ -86,8 +87,7 @@ def rows_of(
       InvalidInputError: It can't be read, is too large, or lacks a column.
     """
     try:
-        with path.open("rb") as file:
-            content = file.read(_LARGEST + 1)
+        content = read_regular(path, largest=_LARGEST)
         if path.suffix == ".gz":
             content = zlib.decompressobj(wbits=31).decompress(content, _LARGEST + 1)
     except (OSError, zlib.error) as error:
