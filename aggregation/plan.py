@@ -280,10 +280,10 @@ class Plan:
         """
         from pydantic import TypeAdapter, ValidationError
 
-        parse_json(content, what="A plan", most=_LARGEST)  # one meaning, and not too deep
         try:
+            parse_json(content, what="A plan", most=_LARGEST)  # one meaning, and not too deep
             return TypeAdapter(cls).validate_json(content, strict=True)
-        except (InvalidInputError, ValidationError) as error:
+        except (CorruptMessageError, InvalidInputError, ValidationError) as error:
             raise CorruptMessageError(f"These bytes are not a plan: {_told(error)}") from error
 
     @cached_property

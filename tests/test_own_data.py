@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from aggregation.data import Cohort
 from experiments.cli import main
@@ -34,6 +35,7 @@ def write_ward(path: Path, seed: int) -> None:
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The page's files, and three tables."""
+    get_reusable_executor().shutdown(wait=True)  # workers of earlier tests have another home
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("INPATIENT_HOME", str(tmp_path / "home"))
     for name, text in FILES.items():

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from experiments import asynchrony, cohorts, correction
 from experiments.cli import main
@@ -18,6 +19,7 @@ from tests.aggregation.data.parts import MAPPING, SCHEMA, rows, same, write_csv
 @pytest.fixture
 def stroke(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Three hospitals of a stranger's: a schema, a mapping each, and the list of them."""
+    get_reusable_executor().shutdown(wait=True)  # workers of earlier tests have another home
     monkeypatch.setenv("INPATIENT_HOME", str(tmp_path / "home"))
     folder = tmp_path / "stroke"
     folder.mkdir()
