@@ -6,15 +6,14 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from aggregation.arrival.schedule import Schedule
-from aggregation.course import Course, Rounds
+from aggregation.agreement import Agreement
 from aggregation.engines.in_process import Delays, InProcess
 from aggregation.patients import Patients
 from aggregation.plan import Plan
@@ -24,6 +23,7 @@ from aggregation.roles.hospital import Hospital
 from aggregation.roles.messages import AGGREGATOR, OPENER, Message, MessageKind, holder_address
 from aggregation.roles.opener import HolderRole, OpenerRole
 from aggregation.roles.opening import ByHolders
+from aggregation.rules import Local, Rule
 from aggregation.sealing import (
     OpeningLog,
     Policy,
@@ -35,13 +35,14 @@ from aggregation.sealing import (
 )
 from aggregation.sealing.holders import QuorumScheme
 from aggregation.standing import StandingLedgers
+from aggregation.timing import Rounds, Schedule, Timing
 from aggregation.transcript import Transcript
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Budget, Ledger, Manifest, SigningKey, close, save_trust
 from privacy.ledger.requests import Unit
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 
-__all__ = ["Asynchronous", "Federation", "Outcome", "sealing_for", "wrap_probability_of"]
+__all__ = ["Federation", "Outcome", "sealing_for", "wrap_probability_of"]
 
 _WRAP_PROBABILITY = 1e-6  # of a run
 _PLAIN_BOUND = 2**61 - 1  # what is not clipped has no bound; the widest modulus is taken
@@ -60,6 +61,7 @@ class Outcome:
       drawn: Whose patients were drawn, by hospital and round: the truth, for scoring alone.
       sent: What each hospital sealed, by hospital and round: known to itself, and to those whom it
         colludes with.
+      local: What the rule fitted at each hospital around the final model; known to it alone.
     """
 
     params: Float[np.ndarray, "dim"]
@@ -68,22 +70,8 @@ class Outcome:
     transcript: Transcript
     ledgers: Mapping[str, Ledger]
     drawn: Mapping[str, Mapping[int, tuple[Patients, ...]]]
-    sent: Mapping[str, Mapping[int, Int[np.ndarray, "dim"]]]
-
-
-@dataclass(frozen=True)
-class Asynchronous:
-    """What is agreed on beside the plan where hospitals work at their own pace.
-
-    Attributes:
-      course: Makes a fresh course, one for each party.
-      schedule: What is opened together.
-      scheme: Sized for what the schedule opens.
-    """
-
-    course: Callable[[], Course]
-    schedule: Schedule
-    scheme: Scheme
+    sent: Mapping[str, Mapping[int, Int[np.ndarray, "sent"]]]
+    local: Mapping[str, Local]
 
 
 class Federation:
@@ -99,19 +87,18 @@ class Federation:
 
     def __init__(
         self,
-        plan: Plan,
+        agreement: Agreement,
         hospitals: Mapping[str, Hospital],
         scheme: Scheme,
         policy: Policy,
-        paced: "Asynchronous | None" = None,
     ) -> None:
-        self.plan = plan
+        self.plan = plan = agreement.plan
+        self._timing = agreement.timing
         self._hospitals = hospitals
         self._keys: dict[str, SigningKey] = {}
         self._receivers: dict[str, SigningKey] = {}
         self._scheme = scheme
         self._progress: Callable[[int], None] = lambda _: None
-        course = Rounds(plan) if paced is None else paced.course()
         opening: ByHolders | None = None
         openers: dict[str, Role] = {}
         if isinstance(scheme, QuorumScheme):
@@ -120,10 +107,10 @@ class Federation:
                 openers[holder_address(name)] = HolderRole(plan.run, holder)
         else:
             openers[OPENER] = OpenerRole(plan.run, scheme.opener(policy))
-        self._aggregator = Aggregator(plan, scheme.adder(), course, opening)
+        self._aggregator = Aggregator(plan, scheme.adder(), agreement, opening)
         self._engine = InProcess(
             {AGGREGATOR: self._aggregator, **openers, **hospitals},
-            delays=None if paced is None else Delays(paced.schedule),
+            delays=Delays(self._timing) if isinstance(self._timing, Schedule) else None,
             watch=self._watch,
         )
 
@@ -140,7 +127,8 @@ class Federation:
         *,
         seed: int | tuple[int, ...],
         target_epsilon: float = math.inf,
-        paced: Asynchronous | None = None,
+        rule: Rule | None = None,
+        schedule: Schedule | None = None,
     ) -> "Federation":
         """Assemble a federation for an experiment: seeded noise, ledgers in memory.
 
@@ -149,8 +137,19 @@ class Federation:
           patients: Patients by hospital, in the plan's order.
           seed: The experiment's seed; each hospital draws from a stream of its own.
           target_epsilon: Budget of each hospital.
-          paced: Of a run along a schedule; None: synchronous rounds.
+          rule: Takes the place of the plan's; None: the plan's own.
+          schedule: Of hospitals at their own pace, made with ``waits=True``; the plan's
+            ``smallest_sum`` is then the trigger's distinct hospitals, and its rounds don't count.
+            All uploads are declared and checked against the budget before the first, but those of
+            a rule whose weights follow the run: each of these is asked for as it comes. None:
+            synchronous rounds.
+
+        Raises:
+          RefusedError: The rule's contract forbids the plan's design.
+          InvalidInputError: A plan or schedule that the rule does not cover.
         """
+        agreement = Agreement.of(plan if rule is None else replace(plan, rule=rule), schedule)
+        plan = agreement.plan
         parts = (seed,) if isinstance(seed, int) else seed
         keys = {name: SigningKey.generate() for name in plan.hospitals}
 
@@ -162,7 +161,7 @@ class Federation:
             return Ledger.in_memory(hospital=name, budget=budget, key=keys[name])
 
         log = OpeningLog()
-        return cls._assemble(plan, patients, keys, ledger, source, log, paced=paced)
+        return cls._assemble(agreement, patients, keys, ledger, source, log)
 
     @classmethod
     def real(
@@ -174,6 +173,8 @@ class Federation:
         target_epsilon: float,
         context: Mapping[str, str] | None = None,
         ledgers: Path | None = None,
+        rule: Rule | None = None,
+        schedule: Schedule | None = None,
     ) -> "Federation":
         """Assemble a federation that protects patients: system randomness, durable ledgers.
 
@@ -183,12 +184,16 @@ class Federation:
         ``ledgers``, ledgers and keys are taken from that folder (``StandingLedgers``), where an
         earlier run may have left them: budgets are for patients, not for runs, and those that stand
         there count, not ``target_epsilon``. No two runs of one folder may have the same plan.
+        ``rule`` and ``schedule`` are as for ``simulated``.
 
         Raises:
-          RefusedError: The plan shows noise shares in clear, or has noise that protects nobody.
+          RefusedError: The plan shows noise shares in clear, has noise that protects nobody, or a
+            rule whose contract forbids its design.
           BudgetExceededError: The plan's total passes ``target_epsilon`` at some hospital.
           InvalidInputError: ``out`` holds ledgers already.
         """
+        agreement = Agreement.of(plan if rule is None else replace(plan, rule=rule), schedule)
+        plan = agreement.plan
         if plan.noise not in ("local", "shared"):
             raise RefusedError(
                 f"A real run needs noise that protects; the plan has {plan.noise!r}. Choose local "
@@ -222,27 +227,27 @@ class Federation:
         log = OpeningLog(out / "openings.jsonl")
         source = OperatingSystem()
         return cls._assemble(
-            plan, patients, keys, ledger, lambda _: source, log, receivers, context=context
+            agreement, patients, keys, ledger, lambda _: source, log, receivers, context=context
         )
 
     @classmethod
     def _assemble(
         cls,
-        plan: Plan,
+        agreement: Agreement,
         patients: Mapping[str, Patients],
         keys: Mapping[str, SigningKey],
         ledger: Callable[[str], Ledger],
         source: Callable[[str], NoiseSource],
         log: OpeningLog,
         receivers: Mapping[str, SigningKey] | None = None,
-        paced: Asynchronous | None = None,
         context: Mapping[str, str] | None = None,
     ) -> "Federation":
+        plan = agreement.plan
         if tuple(patients) != plan.hospitals:
             raise InvalidInputError(
                 f"Expected patients of {plan.hospitals}, in that order; got {tuple(patients)}."
             )
-        scheme = sealing_for(plan) if paced is None else paced.scheme
+        scheme = sealing_for(plan, agreement.timing)
         hospitals = {
             name: Hospital(
                 name,
@@ -252,7 +257,7 @@ class Federation:
                 ledger=ledger(name),
                 key=keys[name],
                 source=source(name),
-                course=None if paced is None else paced.course(),
+                agreement=agreement,
                 context=context,
             )
             for name in plan.hospitals
@@ -260,12 +265,13 @@ class Federation:
         smallest = plan.smallest_sum or len(plan.hospitals)
         policy = Policy(
             Roster(plan.run, {name: key.public for name, key in keys.items()}),
-            min_honest=(len(plan.hospitals) if paced is None else smallest) - plan.colluders,
+            min_honest=(len(plan.hospitals) if agreement.timing.synchronous else smallest)
+            - plan.colluders,
             c_assumed=plan.colluders,
             log=log,
             require_ledger_head=True,
         )
-        federation = cls(plan, hospitals, scheme, policy, paced)
+        federation = cls(agreement, hospitals, scheme, policy)
         federation._keys, federation._receivers = dict(keys), dict(receivers or {})
         return federation
 
@@ -289,14 +295,16 @@ class Federation:
         if all(ledger.durable for ledger in ledgers.values()):
             close(list(ledgers.values()))
         sums = np.array(aggregator.opened, dtype=np.int64)
+        params = self.plan.final_model(aggregator.models)
         return Outcome(
-            self.plan.final_model(aggregator.models),
+            params,
             np.stack(aggregator.models),
             sums.reshape(len(aggregator.opened), self._scheme.parameters.dim),
             self.transcript,
             ledgers,
             {name: hospital.drawn for name, hospital in hospitals.items()},
             {name: hospital.sent for name, hospital in hospitals.items()},
+            {name: hospital.finish(params) for name, hospital in hospitals.items()},
         )
 
     def _watch(self, message: Message) -> None:
@@ -316,38 +324,50 @@ class Federation:
 
     def wrap_probability(self) -> float:
         """Upper bound on the chance that any opened sum of the run wraps."""
-        return wrap_probability_of(self.plan, self._scheme)
+        return wrap_probability_of(self.plan, self._scheme, self._timing)
 
 
-def sealing_for(plan: Plan) -> Scheme:
-    """Make the plan's sealing scheme, sized from public quantities alone."""
+def sealing_for(plan: Plan, timing: Timing | None = None) -> Scheme:
+    """Make the plan's sealing scheme, sized from public quantities alone.
+
+    Args:
+      plan: What is sealed, and how.
+      timing: What is opened together; None: all hospitals, every round.
+    """
+    timing = timing or Rounds(plan.hospitals, plan.rounds)
+    rounds, contributors = max(1, timing.sums), _contributors(timing)
     if plan.clip_norm is None:
         bound = _PLAIN_BOUND
     else:
-        parts = _parts(plan)
+        parts = _parts(plan, contributors)
         chance = _WRAP_PROBABILITY / len(parts)
         bound = max(
-            largest_sum(rounds=plan.rounds, wrap_probability=chance, **asdict(part))
-            for part in parts
+            largest_sum(rounds=rounds, wrap_probability=chance, **asdict(part)) for part in parts
         )
     options: dict[str, Any] = {}
-    if plan.scheme in ("shares", "threshold"):
+    if timing.synchronous and plan.scheme in ("shares", "threshold"):
         options = _quorum(plan.hospitals, plan.colluders)
-    if plan.scheme == "threshold":
-        options["openings"] = plan.rounds
-    return make_scheme(
-        plan.scheme, dim=plan.dim, contributors=len(plan.hospitals), bound=bound, **options
-    )
+    if timing.synchronous and plan.scheme == "threshold":
+        options["openings"] = rounds
+    return make_scheme(plan.scheme, dim=plan.dim, contributors=contributors, bound=bound, **options)
 
 
-def wrap_probability_of(plan: Plan, scheme: Scheme) -> float:
+def wrap_probability_of(plan: Plan, scheme: Scheme, timing: Timing | None = None) -> float:
     """Upper bound on the chance that any opened sum of a plan wraps under a scheme."""
     if plan.clip_norm is None:
         return 0.0
+    timing = timing or Rounds(plan.hospitals, plan.rounds)
     return sum(
-        wrap_probability(scheme.parameters, rounds=plan.rounds, **asdict(part))
-        for part in _parts(plan)
+        wrap_probability(scheme.parameters, rounds=max(1, timing.sums), **asdict(part))
+        for part in _parts(plan, _contributors(timing))
     )
+
+
+def _contributors(timing: Timing) -> int:
+    """Most uploads in a sum."""
+    if timing.synchronous:
+        return len(timing.arrivals(0))
+    return max((len(timing.arrivals(v)) for v in range(timing.sums)), default=1)
 
 
 def _quorum(hospitals: tuple[str, ...], colluders: int) -> dict[str, Any]:
@@ -367,14 +387,18 @@ class _Part:
     dim: int
 
 
-def _parts(plan: Plan) -> list[_Part]:
-    """The update and each scalar; units are bounded rows: patients at every local step, or one."""
-    shares, whole = len(plan.hospitals), plan.unit == "hospital"
-    ones = (1,) * shares
+def _parts(plan: Plan, contributors: int) -> list[_Part]:
+    """The update and each scalar; units are bounded rows: patients at every local step, or one.
+
+    What memory sends is the difference of two updates, each with its share of noise.
+    """
+    whole, updates = plan.unit == "hospital", 2 if plan.used_rule.contract.memory else 1
+    ones = (1,) * len(plan.hospitals)
     units = ones if whole else tuple(n * plan.local_steps for n in plan.declared_sizes)
-    variance = shares * plan.share_std**2 * plan.local_noises
-    update = _Part(plan.radius, units, variance, plan.model.dim)
+    variance = contributors * plan.share_std**2 * plan.local_noises
+    update = _Part(plan.radius, units * updates, variance * updates, plan.update_dim)
     once = ones if whole else plan.declared_sizes
     return [update] + [
-        _Part(s.radius, once, shares * s.share_std(plan.noise_shares) ** 2, 1) for s in plan.scalars
+        _Part(s.radius, once, contributors * s.share_std(plan.shares_of(s)) ** 2, plan.slots_of(s))
+        for s in plan.scalars
     ]

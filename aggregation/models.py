@@ -125,6 +125,14 @@ class Model:
             self.logits(params, x), y, reduction="none"
         )
 
+    def shifted(self, params: Float[np.ndarray, "dim"], offset: float) -> Float[np.ndarray, "dim"]:
+        """Return parameters whose log-odds are higher by ``offset`` for everybody."""
+        if offset == 0:
+            return params
+        moved = params.copy()
+        moved[-1] += offset  # the last parameter is the output's bias
+        return moved
+
     def per_patient_gradients(
         self,
         params: Float[np.ndarray, "dim"],

@@ -16,12 +16,14 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aggregation.models import Model
+from aggregation.rules import FedAvg, FedSGD, Opened, Rule, Unit
 from aggregation.sealing.slots import SlotGroup
 from aggregation.statistics import STATISTICS
+from aggregation.timing.schedule import Arrival
 from aggregation.transcript import AGGREGATOR, OPENER
 from privacy._foreign import parse_json, printable
 from privacy._validate import fraction, natural, non_negative, positive, unit_open
-from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.names import distinct_names, plain_name
 
 __all__ = ["Plan"]
@@ -68,7 +70,10 @@ class Plan:
       average_last: The final model is the mean of the last so many; 1 is the last alone. It costs
         no privacy: it is computed from what was opened.
       scalars: What is summed beside the update, in slots behind it: each one slot, named in
-        ``STATISTICS``, with its own clip norm, noise and event.
+        ``STATISTICS``, with its own clip norm, noise and event. Where the rule opens a statistic
+        hospital by hospital, it has a slot and all of its noise at each hospital.
+      rule: What hospitals send and which model follows; None: ``FedSGD``, or ``FedAvg`` where the
+        hospital is the unit.
     """
 
     run: str
@@ -92,6 +97,7 @@ class Plan:
     average_last: int = 1
     scalars: tuple[SlotGroup, ...] = ()
     smallest_sum: int | None = None
+    rule: Rule | None = None
 
     def __post_init__(self) -> None:
         plain_name(run=self.run)
@@ -124,6 +130,7 @@ class Plan:
             natural(sampling_size=self.sampling_size, least=1)
         self._check_noise()
         self._check_scalars()
+        self._check_rule()
 
     def _check_scalars(self) -> None:
         names = [group.name for group in self.scalars]
@@ -140,6 +147,34 @@ class Plan:
                     f"Expected the scalar {group.name!r} to be protected as the plan's noise "
                     f"{self.noise!r} is; its noise_multiplier is {group.noise_multiplier}."
                 )
+
+    def _check_rule(self) -> None:
+        contract = self.used_rule.contract
+        whole = contract.unit in (Unit.HOSPITAL, Unit.UNPROTECTED)
+        if whole != (self.unit == "hospital"):
+            unit = "hospital" if whole else "patient"
+            raise InvalidInputError(
+                f"The rule {contract.name!r} sends {contract.crosses}: what is clipped is "
+                f"{'the whole vector' if whole else 'each gradient'}, so the unit is the {unit}. "
+                f"Set unit={unit!r}, or choose another rule."
+            )
+        protects = self.noise in ("local", "shared")
+        if contract.unit == Unit.UNPROTECTED and protects:
+            raise RefusedError(
+                f"No noise protects anybody under the rule {contract.name!r}: what crosses the "
+                f"wall is {contract.crosses}. Set noise='none', or choose another rule."
+            )
+        if contract.opens_each and (self.scheme != "plain" or self.noise == "shared"):
+            raise RefusedError(
+                f"Under the rule {contract.name!r} every update is opened alone: no sealing can "
+                "help, and it would carry a share of the noise alone. With scheme='plain' and "
+                "noise none or local it runs; or choose a buffered rule or Memory."
+            )
+        if missing := set(contract.alone) - {group.name for group in self.scalars}:
+            raise InvalidInputError(
+                f"The rule {contract.name!r} needs the statistics {sorted(missing)} of every "
+                "hospital: give each its clip norm and noise in the plan's scalars."
+            )
 
     def _check_noise(self) -> None:
         if self.noise not in ("none", "article", "local", "shared"):
@@ -198,9 +233,33 @@ class Plan:
         return (self.clip_norm or 1.0) / self.radius
 
     @property
+    def used_rule(self) -> Rule:
+        """The rule, the default one included."""
+        if self.rule is not None:
+            return self.rule
+        return FedAvg() if self.unit == "hospital" else FedSGD()
+
+    @property
+    def update_dim(self) -> int:
+        """Coordinates of an update: the model's, and what the rule sends beyond them."""
+        return self.model.dim + self.used_rule.contract.extra
+
+    def is_alone(self, scalar: SlotGroup) -> bool:
+        """Whether a scalar is opened hospital by hospital."""
+        return scalar.name in self.used_rule.contract.alone
+
+    def slots_of(self, scalar: SlotGroup) -> int:
+        """Return how many slots a scalar takes."""
+        return len(self.hospitals) if self.is_alone(scalar) else 1
+
+    def shares_of(self, scalar: SlotGroup) -> int:
+        """Return how many honest shares make up a scalar's noise."""
+        return 1 if self.is_alone(scalar) else self.noise_shares
+
+    @property
     def dim(self) -> int:
-        """Coordinates of what is sealed: the model's, and a slot a scalar."""
-        return self.model.dim + len(self.scalars)
+        """Coordinates of what is sealed: the update's, and the scalars' slots."""
+        return self.update_dim + sum(self.slots_of(scalar) for scalar in self.scalars)
 
     @property
     def honest_shares(self) -> int:
@@ -243,20 +302,51 @@ class Plan:
     def advance(
         self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "slots"]
     ) -> Float[np.ndarray, "dim"]:
-        r"""Return the next model: :math:`w - \eta\, s\, S / n`.
+        r"""Return the next model of the default rule: :math:`w - \eta\, s\, S / n`.
 
         ``S`` is the opened integer sum (of the update alone, whatever scalars follow), ``s`` is
-        ``step`` and ``n`` is ``normaliser``. Hospitals compute it too and refuse any other model.
+        ``step`` and ``n`` is ``normaliser``. Rules with a state are followed by a ``Trajectory``.
         """
-        update = opened_sum[: self.model.dim]
-        return params - self.learning_rate * self.step / self.normaliser * update
+        return np.asarray(params + self._moved(opened_sum[: self.model.dim]))
+
+    def _moved(self, update: Int[np.ndarray, "update"]) -> Float[np.ndarray, "update"]:
+        return np.asarray(-self.learning_rate * self.step / self.normaliser * update)
+
+    def read(self, opened_sum: Int[np.ndarray, "slots"], arrivals: tuple[Arrival, ...]) -> Opened:
+        """Return an opened sum as rules take it.
+
+        Args:
+          opened_sum: Update and scalars, integers.
+          arrivals: Whose uploads it holds.
+        """
+        update = opened_sum[: self.update_dim]
+        return Opened(
+            total=self.step * update,
+            moved=self._moved(update),
+            rate=self.learning_rate,
+            steps=self.local_steps,
+            arrivals=arrivals,
+            alone={
+                scalar.name: values * scalar.step
+                for scalar, values in self._scalar_slots(opened_sum)
+                if self.is_alone(scalar)
+            },
+        )
+
+    def _scalar_slots(
+        self, opened_sum: Int[np.ndarray, "slots"]
+    ) -> list[tuple[SlotGroup, Int[np.ndarray, "_"]]]:
+        found, start = [], self.update_dim
+        for scalar in self.scalars:
+            found.append((scalar, opened_sum[start : start + self.slots_of(scalar)]))
+            start += self.slots_of(scalar)
+        return found
 
     def opened_scalars(self, opened_sum: Int[np.ndarray, "slots"]) -> dict[str, float]:
-        """Return the summed scalars of an opened sum, in their own units."""
-        totals = opened_sum[self.model.dim :]
+        """Return the scalars of an opened sum, each summed over hospitals, in their own units."""
         return {
-            group.name: float(total) * group.step
-            for group, total in zip(self.scalars, totals, strict=True)
+            scalar.name: float(values.sum()) * scalar.step
+            for scalar, values in self._scalar_slots(opened_sum)
         }
 
     def first_model(self) -> Float[np.ndarray, "dim"]:
@@ -268,8 +358,12 @@ class Plan:
         return np.asarray(np.mean(models[-self.average_last :], axis=0))
 
     def to_bytes(self) -> bytes:
-        """Return the plan as JSON with sorted keys."""
-        return json.dumps(dataclasses.asdict(self), sort_keys=True).encode()
+        """Return the plan as JSON with sorted keys; a rule that is not given is not named."""
+        content = dataclasses.asdict(dataclasses.replace(self, rule=None))
+        del content["rule"]
+        if self.rule is not None:
+            content["rule"] = self.rule.spec
+        return json.dumps(content, sort_keys=True).encode()
 
     @classmethod
     def from_bytes(cls, content: bytes) -> "Plan":
@@ -283,7 +377,7 @@ class Plan:
         try:
             parse_json(content, what="A plan", most=_LARGEST)  # one meaning, and not too deep
             return TypeAdapter(cls).validate_json(content, strict=True)
-        except (CorruptMessageError, InvalidInputError, ValidationError) as error:
+        except (CorruptMessageError, InvalidInputError, RefusedError, ValidationError) as error:
             raise CorruptMessageError(f"These bytes are not a plan: {_told(error)}") from error
 
     @cached_property

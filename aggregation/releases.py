@@ -58,7 +58,7 @@ def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
         event = DistributedDiscreteGaussianDpEvent(
             noise_multiplier=multiplier,
             radius=radius,
-            dim=plan.model.dim,
+            dim=plan.update_dim,
             contributors=plan.honest_shares,
         )
     else:
@@ -73,7 +73,7 @@ def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
 
 def scalar_event(plan: Plan, scalar: SlotGroup, hospital: str) -> DpEvent:
     """Return the event of one scalar in one round of one hospital, from a sample of its own."""
-    event = scalar.event(plan.noise_shares)
+    event = scalar.event(plan.shares_of(scalar))
     prob = plan.sampling_probs[plan.hospitals.index(hospital)]
     if plan.unit == "hospital" or prob >= 1 or isinstance(event, NonPrivateDpEvent):
         return event

@@ -20,11 +20,19 @@ from numpy.typing import NDArray
 
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from aggregation.rules.rule import Call, State
 from aggregation.statistics import STATISTICS
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import BoundedIntegers, NoiseSource, article_noise, clip, to_integers
 
-__all__ = ["bounded_rows", "draw_batches", "noised_scalars", "noised_update"]
+__all__ = [
+    "bounded_rows",
+    "draw_batches",
+    "local_update",
+    "noised_scalars",
+    "noised_update",
+    "patient_gradients",
+]
 
 _LARGEST = 2.0**52  # a sum of a thousand such integers stays inside int64
 
@@ -34,11 +42,10 @@ def draw_batches(
 ) -> tuple[Patients, ...]:
     """Draw the patients of each local step of a round: all of them, or a Poisson sample."""
     prob = plan.sampling_probs[plan.hospitals.index(hospital)]
+    steps = plan.used_rule.steps_of(hospital, plan.local_steps)
     if prob >= 1:
-        return (patients,) * plan.local_steps
-    return tuple(
-        patients.take(source.poisson_sample(prob, len(patients))) for _ in range(plan.local_steps)
-    )
+        return (patients,) * steps
+    return tuple(patients.take(source.poisson_sample(prob, len(patients))) for _ in range(steps))
 
 
 def noised_update(
@@ -49,7 +56,7 @@ def noised_update(
     source: NoiseSource,
     *,
     weight: float = 1.0,
-) -> Int[np.ndarray, "dim"]:
+) -> Int[np.ndarray, "sent"]:
     """Return the hospital's update of one round, in integer steps of ``plan.step``.
 
     Guarantees (each is a test in ``tests/aggregation/test_update.py``):
@@ -70,29 +77,86 @@ def noised_update(
       source: Where the noise comes from.
       weight: In (0, 1], of every patient, before the noise.
     """
-    radius = plan.radius_of(weight)
+    return local_update(plan, hospital, batches, params, source, weight=weight)[0]
+
+
+def local_update(
+    plan: Plan,
+    hospital: str,
+    batches: Sequence[Patients],
+    params: Float[np.ndarray, "dim"],
+    source: NoiseSource,
+    *,
+    weight: float = 1.0,
+    state: State | None = None,
+    version: int = 0,
+    staleness: int = 0,
+) -> tuple[Int[np.ndarray, "sent"], State]:
+    """Return ``noised_update``, and the rule's state once a sum that holds it was opened.
+
+    Args:
+      plan: What was agreed.
+      hospital: Name of the hospital, as in the plan.
+      batches: The patients of each local step, from ``draw_batches``.
+      params: The model of the round.
+      source: Where the noise comes from.
+      weight: In [0, 1], of every patient, before the noise; with 0 it is noise alone.
+      state: What the rule keeps at this hospital; None: nothing yet.
+      version: Sums opened before the model.
+      staleness: Sums opened since.
+    """
+    radius, rule = plan.radius_of(weight), plan.used_rule
+    state = rule.start(plan.update_dim) if state is None else state
     batch_size = plan.batch_sizes[plan.hospitals.index(hospital)]
     if plan.unit == "hospital":
-        walked = _walk_in_clear(plan, batches, params, batch_size)
-        total = _bounded_sum(plan, walked[None, :], radius)
+        drawn = iter(batches)
+
+        def gradient(here: NDArray[np.float64]) -> NDArray[np.float64]:
+            batch = next(drawn)
+            rows = patient_gradients(plan, hospital, here, batch.features, batch.outcomes)
+            return np.asarray(rows.sum(axis=0) / batch_size)
+
+        def loss(here: NDArray[np.float64]) -> float:
+            losses = STATISTICS["loss"](plan.model, here, batches[0])
+            return float(losses.mean()) if len(losses) else 0.0
+
+        call = Call(hospital, params, version, staleness, len(batches), plan.learning_rate,
+                    gradient, loss)  # fmt: skip
+        sent, state = rule.local(state, call)
+        total = _bounded_sum(plan, sent[None, :], radius) * (weight > 0)
         if plan.share_std > 0:
-            total = total + source.discrete_gaussian(plan.share_std, plan.model.dim)
-        return total
+            total = total + source.discrete_gaussian(plan.share_std, plan.update_dim)
+        return total, state
     total = np.zeros(plan.model.dim, dtype=np.int64)
     for batch in batches:
-        gradients = plan.model.per_patient_gradients(params, batch.features, batch.outcomes)
+        gradients = patient_gradients(plan, hospital, params, batch.features, batch.outcomes)
         if plan.noise == "article" and plan.epsilon is not None:
             noisy = article_noise(
                 gradients.sum(axis=0), epsilon=plan.epsilon, delta=plan.delta, source=source
             )
             step = _saturated(noisy / plan.step)
         else:
-            step = _bounded_sum(plan, gradients, radius)
+            step = _bounded_sum(plan, gradients, radius) * (weight > 0)
             if plan.share_std > 0:
                 step = step + source.discrete_gaussian(plan.share_std, plan.model.dim)
         total += step
         params = params - plan.learning_rate * plan.step / batch_size * step
-    return total
+    return total, state
+
+
+def patient_gradients(
+    plan: Plan,
+    hospital: str,
+    params: Float[np.ndarray, "dim"],
+    features: Float[np.ndarray, "patients features"],
+    outcomes: Int[np.ndarray, "patients"],
+) -> Float[np.ndarray, "patients dim"]:
+    """Return the gradients that are clipped, one row a patient, as the plan's rule weighs them."""
+    rule, model = plan.used_rule, plan.model
+    params = model.shifted(params, rule.offset(hospital))
+    return rule.rows(
+        hospital, model.per_patient_gradients(params, features, outcomes), features, outcomes
+    )
 
 
 def noised_scalars(
@@ -125,24 +189,11 @@ def noised_scalars(
         rows = STATISTICS[group.name](plan.model, params, drawn)[:, None]
         if plan.unit == "hospital":
             rows = rows.mean(axis=0, keepdims=True) if len(rows) else np.zeros((1, 1))
-        found.append(group.integers(rows, honest=plan.noise_shares, source=source))
+        integers = group.integers(rows, honest=plan.shares_of(group), source=source)
+        slots = np.zeros(plan.slots_of(group), dtype=np.int64)
+        slots[plan.hospitals.index(hospital) if plan.is_alone(group) else 0] = integers[0]
+        found.append(slots)
     return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
-
-
-def _walk_in_clear(
-    plan: Plan,
-    batches: Sequence[Patients],
-    params: NDArray[np.float64],
-    batch_size: float,
-) -> NDArray[np.float64]:
-    """Sum of the mean gradients of the local steps; only ever clipped and noised as a whole."""
-    walked = np.zeros(plan.model.dim)
-    for batch in batches:
-        gradients = plan.model.per_patient_gradients(params, batch.features, batch.outcomes)
-        mean = gradients.sum(axis=0) / batch_size
-        walked += mean
-        params = params - plan.learning_rate * mean
-    return walked
 
 
 def _saturated(steps: NDArray[np.float64]) -> NDArray[np.int64]:

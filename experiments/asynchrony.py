@@ -18,7 +18,7 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from aggregation.arrival import leverage
+from aggregation.timing import leverage
 from experiments.cohorts import Cohort, Fold, called
 from experiments.evaluation import Scored, auc, join
 from experiments.logistic import Problem, scores

@@ -16,10 +16,10 @@ from rich.box import SIMPLE
 from rich.console import Console
 from rich.table import Table
 
-from aggregation.correction import RULES, fit_intercept, recalibrate
 from aggregation.federation import Federation
 from aggregation.models import Model
 from aggregation.patients import Patients
+from aggregation.rules import RULES, Contract, fit_intercept, recalibrate
 from experiments.cohorts import Cohort, Fold, called, folds, load
 from experiments.cohorts.network import Network
 from experiments.design import make_plan
@@ -200,11 +200,12 @@ def measure(point: Point, data_dir: Path | None = None) -> dict[str, Any]:
     """Return a point's metrics, plain JSON."""
     cohort, _ = point.split(point.seeds[0], data_dir)
     repeats = list(scored(point, data_dir))
-    contract = RULES.get({"pooled": "fedsgd", SEALED: "fedsgd"}.get(point.rule, point.rule))
+    rule = RULES.get({SEALED: "fedsgd"}.get(point.rule, point.rule))
+    contract = getattr(rule, "contract", None)
     kinds = ("as_trained", "local_intercept", "recalibrated")
     return {
         "patients_trained": repeats[0][1],
-        "unit": None if contract is None or point.rule == "pooled" else contract.unit,
+        "unit": contract.unit.value if isinstance(contract, Contract) else None,
         "acceptance": (
             _acceptance(point, repeats[0][0], cohort, data_dir) if point.rule == SEALED else None
         ),

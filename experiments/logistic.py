@@ -90,14 +90,16 @@ class Problem:
         return np.asarray(self.residual_mean(name, params) + self._penalty * params)
 
     def weighted_gradient(
-        self, weights: Mapping[str, Float[np.ndarray, "n"]], params: Float[np.ndarray, "dim"]
+        self,
+        name: str,
+        params: Float[np.ndarray, "dim"],
+        weights: Float[np.ndarray, "n"],
+        whole: float,
     ) -> Vector:
-        """Gradient of F where each patient counts by its weight over the sum of all weights."""
-        total = np.zeros(self.dim)
-        for name, design in self._designs.items():
-            total += design.T @ (weights[name] * _residuals(design, params, self.patients[name]))
-        whole = sum(float(w.sum()) for w in weights.values())
-        return np.asarray(total / whole + self._penalty * params)
+        """One hospital's part of F's gradient times ``whole``, the sum of all patients' weights."""
+        design = self._designs[name]
+        summed = design.T @ (weights * _residuals(design, params, self.patients[name]))
+        return np.asarray(summed + whole * self.shares[name] * self._penalty * params)
 
     def losses(self, name: str, params: Float[np.ndarray, "dim"]) -> Vector:
         """Loss of each patient of one hospital, in nats, without the penalty."""

@@ -18,27 +18,16 @@ import numpy as np
 from dp_accounting import DpEvent, SelfComposedDpEvent
 from numpy.typing import NDArray
 
-from aggregation.arrival import (
-    Arrival,
-    Buffered,
-    FedAsync,
-    Memory,
-    Pace,
-    Schedule,
-    Trigger,
-    corrected,
-    fedbuff,
-    replay,
-    simulate,
-)
-from aggregation.arrival.paced import memory_events
-from aggregation.arrival.rules import Rule
-from aggregation.arrival.sealed import run_sealed
-from aggregation.arrival.spending import allowed_uploads
+from aggregation.agreement import Agreement, memory_events
+from aggregation.engines import clear
+from aggregation.federation import Federation
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import round_event
+from aggregation.rules import Buffered, Call, FedAsync, Memory, Rule, corrected, fedbuff
+from aggregation.timing import Pace, Schedule, Trigger, simulate
+from aggregation.timing.spending import allowed_uploads
 from experiments.cohorts import Cohort, Fold, folds, load
 from experiments.cohorts.network import Network
 from experiments.design import DELTA, RELATION, radius_for
@@ -50,13 +39,12 @@ __all__ = [
     "OWN_BUDGET",
     "RULES_COMPARED",
     "SEALED_SETTINGS",
-    "Course",
     "Followed",
     "Point",
+    "agreed",
     "averaged",
     "follow",
     "schedule_of",
-    "sealed_course",
 ]
 
 HEART_DURATIONS = (1.0, 1.5, 6.0, 4.0)
@@ -196,10 +184,10 @@ def follow(point: Point, cohort: Cohort, fold: Fold, number: int) -> Followed:
     schedule = schedule_of(point, cohort)
     rule = _rule(point, cohort, problem.shares)
 
-    def update(arrival: Arrival, params: Vector) -> Vector:
-        return -point.learning_rate * problem.gradient(arrival.hospital, params)
+    def update(call: Call) -> Vector:
+        return -point.learning_rate * problem.gradient(call.hospital, call.params)
 
-    models = replay(schedule, np.zeros(problem.dim), update, rule)
+    models = clear.follow(rule, schedule, np.zeros(problem.dim), update=update).models
     return Followed(_times(schedule), models, _arrivals(schedule), 8 * problem.dim, None)
 
 
@@ -266,24 +254,7 @@ def _arrivals(schedule: Schedule) -> Vector:
     return np.sort(np.array([*opened, *(a.arrived for a in schedule.left)]))
 
 
-@dataclass(frozen=True)
-class Course:
-    """A true run before its first patient is read.
-
-    Attributes:
-      plan: What all parties agree on.
-      schedule: What is opened together.
-      rule: Fresh.
-      events: Of one upload of each hospital.
-    """
-
-    plan: Plan
-    schedule: Schedule
-    rule: Buffered | Memory
-    events: Mapping[str, DpEvent]
-
-
-def sealed_course(point: Point, cohort: Cohort, fold: Fold, number: int) -> Course:
+def agreed(point: Point, cohort: Cohort, fold: Fold, number: int) -> tuple[Agreement, Schedule]:
     """Plan a true run (``sealed ...``): noise that keeps every budget, hospitals throttled to it.
 
     Args:
@@ -295,38 +266,36 @@ def sealed_course(point: Point, cohort: Cohort, fold: Fold, number: int) -> Cour
     ones = dict.fromkeys(
         cohort.hospitals, 1.0
     )  # sums have each hospital's patients in them already
-    rule: Buffered | Memory
     if point.rule == "sealed memory":
-        rule = Memory(rate=point.sealed_server_rate, shares=ones)
+        memory = Memory(rate=point.sealed_server_rate, shares=ones)
         limits = dict.fromkeys(cohort.hospitals, point.uploads)
         schedule = _throttled(point, cohort, limits)
-        plan = _memory_plan(point, schedule, fold.train, rule, number)
-        return Course(plan, schedule, rule, memory_events(plan, schedule, rule))
+        plan = _memory_plan(point, schedule, fold.train, memory, number)
+        return Agreement.of(plan, schedule), schedule
     rates, rate = {n: 1 / len(ones) for n in ones}, 1.0
     if point.rule == "sealed corrected":
         rates, rate = _pilot_rates(point, cohort), point.sealed_server_rate
     rule = corrected(ones, rates, rate=rate)
     weights = dict(rule.shares or {})
-    plan = _plan(point, _multiplier(point, len(ones), len(cohort.schema)), fold.train, number)
-    events = {n: round_event(plan, n, weight=weights[n]) for n in ones}
-    limits = {n: _allowed(event, point.epsilon) for n, event in events.items()}
-    return Course(plan, _throttled(point, cohort, limits), rule, events)
+    multiplier = _multiplier(point, len(ones), len(cohort.schema))
+    plan = _plan(point, multiplier, fold.train, number, rule)
+    limits = {n: _allowed(round_event(plan, n, weight=weights[n]), point.epsilon) for n in ones}
+    schedule = _throttled(point, cohort, limits)
+    return Agreement.of(plan, schedule), schedule
 
 
 def _follow_sealed(point: Point, cohort: Cohort, fold: Fold, number: int) -> Followed:
     """A true run: every upload spent, clipped, noised and summed; budgets throttle hospitals."""
-    course = sealed_course(point, cohort, fold, number)
-    plan, schedule = course.plan, course.schedule
-    ran = run_sealed(
-        plan,
-        schedule,
+    agreement, schedule = agreed(point, cohort, fold, number)
+    ran = Federation.simulated(
+        agreement.plan,
         fold.train,
         seed=point.seed,
-        rule=course.rule,
         target_epsilon=point.epsilon,
-    )
+        schedule=schedule,
+    ).run()
     payloads = [len(m.payload) for m in ran.transcript if m.kind == "update"]
-    spent = {name: _spent(course.events[name], n) for name, n in schedule.uploads.items()}
+    spent = {n: _spent(agreement.declared_event(n), k) for n, k in schedule.uploads.items()}
     models = averaged(ran.models, point.average)
     return Followed(_times(schedule), models, _arrivals(schedule), max(payloads, default=0), spent)
 
@@ -356,7 +325,7 @@ def _memory_plan(
     point: Point, schedule: Schedule, patients: Mapping[str, Patients], rule: Memory, number: int
 ) -> Plan:
     """The least noise with which all openings together keep every hospital's budget."""
-    unit = memory_events(_plan(point, 1.0, patients, number), schedule, rule)
+    unit = memory_events(_plan(point, 1.0, patients, number, rule), schedule)
     totals = {n: SelfComposedDpEvent(e, schedule.uploads[n]) for n, e in unit.items()}
     worst = max(unit, key=lambda n: unit[n].leverage * totals[n].count)
 
@@ -366,7 +335,7 @@ def _memory_plan(
         return SelfComposedDpEvent(scaled, totals[worst].count)
 
     least = noise_multiplier(event_at, target_epsilon=point.epsilon, delta=DELTA, relation=RELATION)
-    return _plan(point, least, patients, number)
+    return _plan(point, least, patients, number, rule)
 
 
 @lru_cache(maxsize=256)
@@ -392,7 +361,13 @@ def _multiplier(point: Point, hospitals: int, features: int) -> float:
     return noise_multiplier(event_at, target_epsilon=point.epsilon, delta=DELTA, relation=RELATION)
 
 
-def _plan(point: Point, multiplier: float, patients: Mapping[str, Patients], number: int) -> Plan:
+def _plan(
+    point: Point,
+    multiplier: float,
+    patients: Mapping[str, Patients],
+    number: int,
+    rule: Rule | None = None,
+) -> Plan:
     model = Model("logistic", next(iter(patients.values())).features.shape[1])
     return Plan(
         run=f"asynchrony-{point.seed}-{number}",
@@ -409,4 +384,5 @@ def _plan(point: Point, multiplier: float, patients: Mapping[str, Patients], num
         delta=DELTA,
         colluders=1,
         smallest_sum=point.trigger(len(patients)).distinct,
+        rule=rule,
     )

@@ -17,64 +17,62 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from aggregation.arrival import Memory
-from aggregation.arrival.leverage import leverage, opening_matrix
-from aggregation.arrival.sealed import scheme_for
-from aggregation.federation import Outcome
+from aggregation.agreement import Agreement
+from aggregation.federation import Outcome, sealing_for
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.sealing.plain import read_update
+from aggregation.timing.leverage import leverage, opening_matrix
 from aggregation.transcript import AGGREGATOR
 from attacks.pool import matrix_log_ratios
 from attacks.replay import integer_rows
 from attacks.views import Gradient, GradientView, observe, require
 from experiments.informed_lineups import Group
-from experiments.paced import Course
 
 __all__ = ["left_over", "log_likelihoods", "name_targets", "worst_coalition"]
 
 
 def name_targets(
-    course: Course,
+    agreement: Agreement,
     run: Outcome,
     patients: Mapping[str, Patients],
     groups: Sequence[Group],
     rng: np.random.Generator,
 ) -> NDArray[np.int64]:
     """Return the place that the adversary names in each line-up; ties are broken at random."""
-    logs = log_likelihoods(course, run, patients, groups)
+    logs = log_likelihoods(agreement, run, patients, groups)
     best = logs >= logs.max(axis=1, keepdims=True) - 1e-9
     return np.array([int(rng.choice(np.flatnonzero(row))) for row in best], dtype=np.int64)
 
 
-def worst_coalition(course: Course, hospital: str) -> tuple[str, ...]:
+def worst_coalition(agreement: Agreement, hospital: str) -> tuple[str, ...]:
     """Return the colluders, as many as the plan allows for, that hide a hospital least."""
-    memory = isinstance(course.rule, Memory)
-    others = [name for name in sorted(course.schedule.uploads) if name != hospital]
+    memory = agreement.plan.used_rule.contract.memory
+    others = [name for name in sorted(agreement.timing.uploads) if name != hospital]
     return max(
-        combinations(others, min(course.plan.colluders, len(others))),
-        key=lambda some: leverage(course.schedule, colluders=some, memory=memory)[hospital],
+        combinations(others, min(agreement.plan.colluders, len(others))),
+        key=lambda some: leverage(agreement.timing, colluders=some, memory=memory)[hospital],
     )
 
 
 def log_likelihoods(
-    course: Course, run: Outcome, patients: Mapping[str, Patients], groups: Sequence[Group]
+    agreement: Agreement, run: Outcome, patients: Mapping[str, Patients], groups: Sequence[Group]
 ) -> Float[np.ndarray, "groups people"]:
     """Return the log-likelihood of every candidate of every line-up, over all openings.
 
     Args:
-      course: Plan, schedule and rule, all public.
+      agreement: Plan, schedule and rule, all public.
       run: What was seen; its updates are read only for what colluders know of themselves.
       patients: All training patients; the adversary of a target knows the others.
       groups: The line-ups, all of one number of people.
     """
-    plan = course.plan
+    plan = agreement.plan
     view = _view(run)
-    matrix, places = _openings(course)
+    matrix, places = _openings(agreement)
     logs = np.zeros((len(groups), len(groups[0].people)))
     for hospital in dict.fromkeys(g.hospital for g in groups):
         at = [i for i, g in enumerate(groups) if g.hospital == hospital]
-        left, kept = left_over(course, run, patients, worst_coalition(course, hospital))
+        left, kept = left_over(agreement, run, patients, worst_coalition(agreement, hospital))
         own = [j for j, (_, name) in enumerate(places) if name == hospital]
         moves = _moves(plan, view, matrix[:, own], [places[j] for j in own], groups, at)
         logs[at] = matrix_log_ratios(left + moves[:, 0], moves, openings=kept, std=plan.share_std)
@@ -82,15 +80,15 @@ def log_likelihoods(
 
 
 def left_over(
-    course: Course, run: Outcome, patients: Mapping[str, Patients], coalition: Sequence[str]
+    agreement: Agreement, run: Outcome, patients: Mapping[str, Patients], coalition: Sequence[str]
 ) -> tuple[Float[np.ndarray, "openings dim"], Float[np.ndarray, "openings uploads"]]:
     """Return the openings less what colluders sent and all others' patients: the matrix's noise.
 
     Its second part is the matrix of what is left, A without the colluders' columns.
     """
-    plan, view = course.plan, _view(run)
-    matrix, places = _openings(course)
-    sent = _sent(course, run)
+    plan, view = agreement.plan, _view(run)
+    matrix, places = _openings(agreement)
+    sent = _sent(agreement, run)
     left = np.stack([g.integers for g in view.gradients]).astype(np.float64)
     for t, name in places:
         if name in coalition:
@@ -107,13 +105,13 @@ def _view(run: Outcome) -> GradientView:
     return require(observe(run.transcript, "server_sealed"), GradientView, "informed")
 
 
-def _openings(course: Course) -> tuple[NDArray[np.float64], list[tuple[int, str]]]:
+def _openings(agreement: Agreement) -> tuple[NDArray[np.float64], list[tuple[int, str]]]:
     """A, and for each of its columns the opening and the hospital of the upload."""
-    matrix, _ = opening_matrix(course.schedule, memory=isinstance(course.rule, Memory))
+    matrix, _ = opening_matrix(agreement.timing, memory=agreement.plan.used_rule.contract.memory)
     places = [
         (t, arrival.hospital)
-        for t, opening in enumerate(course.schedule.openings)
-        for arrival in opening.arrivals
+        for t in range(agreement.timing.sums)
+        for arrival in agreement.timing.arrivals(t)
     ]
     return matrix, places
 
@@ -143,10 +141,9 @@ def _rows(plan: Plan, gradient: Gradient, hospital: str, who: Patients) -> NDArr
     return rows.astype(np.float64)
 
 
-def _sent(course: Course, run: Outcome) -> dict[tuple[int, str], NDArray[np.int64]]:
+def _sent(agreement: Agreement, run: Outcome) -> dict[tuple[int, str], NDArray[np.int64]]:
     """What went into each opening, by its place and hospital; a colluder knows its own part."""
-    memory = isinstance(course.rule, Memory)
-    parameters = scheme_for(course.plan, course.schedule, memory=memory).parameters
+    parameters = sealing_for(agreement.plan, agreement.timing).parameters
     found: dict[tuple[int, str], NDArray[np.int64]] = {}
     waiting: list[tuple[str, NDArray[np.int64]]] = []
     opened = 0

@@ -15,14 +15,15 @@ from typing import Any
 import numpy as np
 from dp_accounting import DpEvent, NonPrivateDpEvent, SelfComposedDpEvent
 
-from aggregation.arrival import Memory
-from aggregation.arrival.sealed import run_sealed, scheme_for
-from aggregation.correction.local_intercept import fit_intercept
+from aggregation.agreement import Agreement
+from aggregation.federation import Federation, sealing_for
+from aggregation.rules.local_intercept import fit_intercept
+from aggregation.timing import Schedule
 from experiments import paced
 from experiments.cohorts import Fold
 from experiments.design import DELTA, RELATION
 from experiments.lineups import INFORMED, LINEUP, LineUp, people_beside, risk, worst_risk
-from experiments.paced import Course, averaged, sealed_course
+from experiments.paced import agreed, averaged
 from experiments.paced_lineups import name_targets
 from experiments.point_metrics import by_trait, epsilon_spent, of_models
 from experiments.points import Part
@@ -135,13 +136,11 @@ class PacedPoint:
         ruled = self.ruled(seed)
         cohort, splits = ruled.split(data_dir)
         split = splits[fold]
-        course = sealed_course(ruled, cohort, split, fold)
+        agreement, schedule = agreed(ruled, cohort, split, fold)
         if self.epsilon is None:
-            plan = replace(course.plan, noise="none", noise_multiplier=0.0)
-            course = replace(
-                course, plan=plan, events=dict.fromkeys(course.events, NonPrivateDpEvent())
-            )
-        return _measured(course, split, seed, fold, average=ruled.average)
+            plan = replace(agreement.plan, noise="none", noise_multiplier=0.0)
+            agreement = Agreement.of(plan, schedule)
+        return _measured(agreement, schedule, split, seed, fold, average=ruled.average)
 
     def summarise(self, parts: list[PacedPart]) -> dict[str, Any]:
         """The record's metrics, by the names that ``experiments.point_metrics`` gives them."""
@@ -169,9 +168,18 @@ class PacedPoint:
         }
 
 
-def _measured(course: Course, split: Fold, seed: int, fold: int, *, average: float) -> PacedPart:
-    plan, schedule = course.plan, course.schedule
-    ran = run_sealed(plan, schedule, split.train, seed=1000 * seed + fold, rule=course.rule)
+def _measured(
+    agreement: Agreement,
+    schedule: Schedule,
+    split: Fold,
+    seed: int,
+    fold: int,
+    *,
+    average: float,
+) -> PacedPart:
+    plan = agreement.plan
+    federation = Federation.simulated(plan, split.train, seed=1000 * seed + fold, schedule=schedule)
+    ran = federation.run()
     params = averaged(ran.models, average)[-1]
     rng = np.random.default_rng([seed, fold, 1])
     groups = [
@@ -179,7 +187,7 @@ def _measured(course: Course, split: Fold, seed: int, fold: int, *, average: flo
         for name in schedule.uploads
         for group in people_beside(name, split.train[name], split, rng)
     ]
-    named = name_targets(course, ran, split.train, groups, rng)
+    named = name_targets(agreement, ran, split.train, groups, rng)
     lineups = tuple(
         LineUp(
             INFORMED,
@@ -191,9 +199,7 @@ def _measured(course: Course, split: Fold, seed: int, fold: int, *, average: flo
         for group, place in zip(groups, named, strict=True)
     )
     scores = {n: plan.model.scores(params, t.features) for n, t in split.test.items()}
-    sealed = scheme_for(
-        replace(plan, scheme=_SEALED_AS), schedule, memory=isinstance(course.rule, Memory)
-    )
+    sealed = sealing_for(replace(plan, scheme=_SEALED_AS), schedule)
     upload = sealed.sealer(plan.hospitals[0]).seal(np.zeros(plan.dim, dtype=np.int64))
     return PacedPart(
         seed=seed,
@@ -208,7 +214,7 @@ def _measured(course: Course, split: Fold, seed: int, fold: int, *, average: flo
         lineups=lineups,
         events={
             name: event
-            if isinstance(event := course.events[name], NonPrivateDpEvent)
+            if isinstance(event := agreement.declared_event(name), NonPrivateDpEvent)
             else SelfComposedDpEvent(event, count)
             for name, count in schedule.uploads.items()
         },

@@ -20,11 +20,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
-from aggregation.correction.local_intercept import fit_intercept
 from aggregation.federation import Federation, Outcome
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from aggregation.rules.local_intercept import fit_intercept
 from attacks.views import Name
 from experiments.cohorts import Cohort, Fold, Network, called, folds, folds_by_hospital, load
 from experiments.design import CEILING, DELTA, FLOOR, make_plan

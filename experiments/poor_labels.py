@@ -1,7 +1,7 @@
 """Hospitals with wrong or hidden labels on the four real hospitals: what helps, and what does not.
 
-Full-batch training of clipped sums, five folds; labels are spoilt in training only. The defences
-are those that a sealed sum allows (``aggregation.correction.poor_labels``). Contribution scores are
+Full-batch training of clipped sums, five folds; labels are spoilt in training only. Defences are
+those that a sealed sum allows (``aggregation.rules.bounded_influence``). Contribution scores are
 noised losses, paid for with an epsilon of their own beside the training's; training itself is not
 noised, so that what is seen is the labels' harm.
 """
@@ -18,14 +18,18 @@ from numpy.typing import NDArray
 from rich.box import SIMPLE
 from rich.table import Table
 
-from aggregation.correction.agnostic import loss_release
-from aggregation.correction.poor_labels import bounded_influence_sum, kept
+from aggregation.engines.clear import follow
+from aggregation.rules import BoundedInfluence, Call
+from aggregation.rules.agnostic import loss_release
+from aggregation.rules.bounded_influence import kept
+from aggregation.timing import Rounds
 from experiments.cohorts import Fold, folds, load
 from experiments.design import DELTA, RELATION
 from experiments.evaluation import Scored, auc, join
 from experiments.record import Record, read_records, stamp, writable_folder
 from privacy.calibration import noise_multiplier
 from privacy.errors import InvalidInputError
+from privacy.mechanisms import clip
 
 __all__ = ["DEFENCES", "HARMS", "SEEDS", "Point", "grid", "measure", "run", "table"]
 
@@ -139,22 +143,18 @@ def _spoilt(point: Point, fold: Fold, rng: np.random.Generator) -> dict[str, Sit
 
 
 def _train(sites: Mapping[str, Site], *, clip_norm: float, exponent: float) -> Vector:
-    dim = next(iter(sites.values()))[0].shape[1]
-    count = sum(len(outcomes) for _, outcomes in sites.values())
-    w = np.zeros(dim)
-    for _ in range(_ROUNDS):
-        total = np.zeros(dim)
-        for rows, outcomes in sites.values():
-            risks = 0.5 * (1 + np.tanh(0.5 * rows @ w))
-            total += bounded_influence_sum(
-                (risks - outcomes)[:, None] * rows,
-                risks,
-                outcomes,
-                exponent=exponent,
-                clip_norm=clip_norm,
-            )
-        w = w - total / count
-    return w
+    rule = BoundedInfluence(exponent)
+
+    def update(call: Call) -> Vector:
+        rows, outcomes = sites[call.hospital]
+        residuals = 0.5 * (1 + np.tanh(0.5 * rows @ call.params)) - outcomes
+        weighed = rule.rows(call.hospital, residuals[:, None] * rows, rows, outcomes)
+        return np.asarray(clip(weighed, clip_norm=clip_norm).values.sum(axis=0))
+
+    first = np.zeros(next(iter(sites.values()))[0].shape[1])
+    scale = -1 / sum(len(outcomes) for _, outcomes in sites.values())
+    rounds = Rounds(tuple(sites), _ROUNDS)
+    return np.asarray(follow(rule, rounds, first, update=update, scale=scale).models[-1])
 
 
 def _scores(

@@ -6,23 +6,43 @@ converge to; ``sealed`` is the one trained as hospitals would: clipped, noised, 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregation.correction import article, fedavg, feddyn, fednova, fedprox, qffl, scaffold
-from aggregation.correction import server_optimizers as servers
-from aggregation.correction.agnostic import ascend, loss_release
-from aggregation.correction.contract import Gradient
-from aggregation.correction.importance import covariate_weights
+from aggregation.engines.clear import Followed, follow
 from aggregation.patients import Patients
-from experiments.logistic import Problem, scores
+from aggregation.rules import (
+    QFFL,
+    Agnostic,
+    Article,
+    Call,
+    Contract,
+    FedAvg,
+    FedDyn,
+    FedNova,
+    FedProx,
+    FedSGD,
+    Importance,
+    LocalTraining,
+    Opened,
+    Rule,
+    Scaffold,
+    ServerOptimizer,
+    Unit,
+)
+from aggregation.rules.agnostic import loss_release
+from aggregation.rules.rule import State
+from aggregation.timing import Rounds
+from experiments.logistic import Problem
 
-__all__ = ["TRAINERS", "Steps", "Trained"]
+__all__ = ["TRAINERS", "Steps", "Trained", "run_rule"]
 
 Vector = NDArray[np.float64]
 Trained = dict[str, Vector]
+_CUT = 4.0  # nats: where AFL cuts a patient's loss
 
 
 @dataclass(frozen=True)
@@ -40,261 +60,144 @@ class Steps:
     learning_rate: float = 0.3
 
 
-def _slopes(problem: Problem) -> dict[str, Gradient]:
-    def of(name: str) -> Gradient:
-        return lambda params: problem.gradient(name, params)
+def run_rule(problem: Problem, steps: Steps, rule: Rule, **options: Any) -> Followed:
+    """Follow a rule on a problem; where patients are summed, as many rounds as others walk steps.
 
-    return {name: of(name) for name in problem.names}
-
-
-def _same(problem: Problem, params: Vector) -> Trained:
-    return dict.fromkeys(problem.names, params)
-
-
-def _local(problem: Problem, steps: Steps) -> Trained:
-    return {name: problem.alone(name).optimum for name in problem.names}
-
-
-def _pooled(problem: Problem, steps: Steps) -> Trained:
-    return _same(problem, problem.optimum)
-
-
-def _fedsgd(problem: Problem, steps: Steps) -> Trained:
-    """One step a round, as many steps in all as the others walk."""
-    params = np.zeros(problem.dim)
-    for _ in range(steps.rounds * steps.local):
-        total = sum(p * -problem.gradient(name, params) for name, p in problem.shares.items())
-        params = fedavg.step(params, np.asarray(total), server_rate=steps.learning_rate)
-    return _same(problem, params)
-
-
-def _fedavg(problem: Problem, steps: Steps) -> Trained:
-    params, slopes = np.zeros(problem.dim), _slopes(problem)
-    for _ in range(steps.rounds):
-        total = np.zeros(problem.dim)
-        for name, p in problem.shares.items():
-            total = total + fedavg.emit(
-                params, slopes[name], weight=p, steps=steps.local, learning_rate=steps.learning_rate
-            )
-        params = fedavg.step(params, total)
-    return _same(problem, params)
-
-
-def _fedprox(problem: Problem, steps: Steps) -> Trained:
-    params, slopes = np.zeros(problem.dim), _slopes(problem)
-    for _ in range(steps.rounds):
-        total = np.zeros(problem.dim)
-        for name, p in problem.shares.items():
-            total = total + fedprox.emit(
-                params,
-                slopes[name],
-                weight=p,
-                steps=steps.local,
-                learning_rate=steps.learning_rate,
-                proximal=0.1,
-            )
-        params = fedavg.step(params, total)
-    return _same(problem, params)
-
-
-def _scaffold(problem: Problem, steps: Steps) -> Trained:
-    params, slopes = np.zeros(problem.dim), _slopes(problem)
-    zero = scaffold.Controls(np.zeros(problem.dim), np.zeros(problem.dim))
-    controls = dict.fromkeys(problem.names, zero)
-    for _ in range(steps.rounds):
-        total = np.zeros(problem.dim)
-        for name, p in problem.shares.items():
-            sent, controls[name] = scaffold.emit(
-                params,
-                slopes[name],
-                controls[name],
-                weight=p,
-                steps=steps.local,
-                learning_rate=steps.learning_rate,
-            )
-            total = total + sent
-        after = fedavg.step(params, total)
-        for name in problem.names:
-            controls[name] = scaffold.learn(
-                controls[name], params, after, steps=steps.local, learning_rate=steps.learning_rate
-            )
-        params = after
-    return _same(problem, params)
-
-
-def _fednova(problem: Problem, steps: Steps) -> Trained:
-    """Hospitals walk as many steps as they like: here 1, 2, 3, ... up to twice the local steps."""
-    params, slopes = np.zeros(problem.dim), _slopes(problem)
-    for _ in range(steps.rounds):
-        total = np.zeros(problem.dim + 1)
-        for k, (name, p) in enumerate(problem.shares.items()):
-            total = total + fednova.emit(
-                params,
-                slopes[name],
-                weight=p,
-                steps=1 + k % (2 * steps.local),
-                learning_rate=steps.learning_rate,
-            )
-        params = fednova.step(params, total)
-    return _same(problem, params)
-
-
-def _feddyn(problem: Problem, steps: Steps) -> Trained:
-    params, slopes, alpha = np.zeros(problem.dim), _slopes(problem), 0.3
-    memory = np.zeros(problem.dim)
-    held = {name: np.zeros(problem.dim) for name in problem.names}
-    for _ in range(steps.rounds):
-        total = np.zeros(problem.dim)
-        for name, p in problem.shares.items():
-            sent, held[name] = feddyn.emit(
-                params,
-                slopes[name],
-                held[name],
-                weight=p,
-                steps=steps.local,
-                learning_rate=steps.learning_rate,
-                alpha=alpha,
-            )
-            total = total + sent
-        params, memory = feddyn.step(params, total, memory, alpha=alpha)
-    return _same(problem, params)
-
-
-def _qffl(problem: Problem, steps: Steps) -> Trained:
-    params, slopes = np.zeros(problem.dim), _slopes(problem)
-    for _ in range(steps.rounds):
-        total = np.zeros(problem.dim + 1)
-        for name, p in problem.shares.items():
-            walked = fedavg.emit(
-                params,
-                slopes[name],
-                weight=1.0,
-                steps=steps.local,
-                learning_rate=steps.learning_rate,
-            )
-            loss = float(problem.losses(name, params).mean())
-            lipschitz = 1 / (steps.local * steps.learning_rate)
-            total = total + qffl.emit(
-                params, params + walked, loss, weight=p, q=1.0, lipschitz=lipschitz
-            )
-        params = qffl.step(params, total)
-    return _same(problem, params)
-
-
-def _own_intercepts(problem: Problem, steps: Steps) -> Trained:
-    """FedAvg on the slopes; each hospital walks an intercept of its own and keeps it.
-
-    For comparison alone: a kept intercept is un-noised state in every patient's gradient, so no
-    patient-level sensitivity holds (``aggregation.correction.local_intercept``).
+    Args:
+      problem: Hospitals and what they minimise.
+      steps: How long and how fast.
+      rule: Any.
+      options: Of ``engines.clear.follow``, in place of what is chosen here.
     """
-    slopes, own = _slopes(problem), dict.fromkeys(problem.names, 0.0)
-    shared = np.zeros(problem.dim - 1)
-    for _ in range(steps.rounds):
-        total = np.zeros(problem.dim)
-        for name, p in problem.shares.items():
-            walked = fedavg.emit(
-                np.append(shared, own[name]),
-                slopes[name],
-                weight=1.0,
-                steps=steps.local,
-                learning_rate=steps.learning_rate,
-            )
-            own[name] += float(walked[-1])
-            total = total + p * walked
-        shared = fedavg.step(shared, total[:-1])
-    return {name: np.append(shared, own[name]) for name in problem.names}
+    whole = rule.contract.unit in (Unit.HOSPITAL, Unit.UNPROTECTED)
+    chosen: dict[str, Any] = {
+        "gradient": problem.gradient,
+        "update": lambda call: len(problem.patients[call.hospital]) * call.gradient(call.params),
+        "loss": lambda name, params: float(problem.losses(name, params).mean()),
+        "rate": steps.learning_rate,
+        "steps": steps.local if whole else 1,
+        "scale": -steps.learning_rate / (len(problem.names) if whole else problem.total),
+    }
+    rounds = Rounds(problem.names, steps.rounds * (1 if whole else steps.local))
+    return follow(rule, rounds, np.zeros(problem.dim), **(chosen | options))
+
+
+Made = Callable[[Problem, Steps], Rule]
+Trainer = Callable[[Problem, Steps], Trained]
+
+
+def _by(made: Made) -> Trainer:
+    """All hospitals end with the last model of a rule."""
+
+    def train(problem: Problem, steps: Steps) -> Trained:
+        last = run_rule(problem, steps, made(problem, steps)).models[-1]
+        return dict.fromkeys(problem.names, last)
+
+    return train
+
+
+def _fednova(problem: Problem, steps: Steps) -> Rule:
+    """Hospitals walk as many steps as they like: here 1, 2, 3, ... up to twice the local steps."""
+    own = {name: 1 + k % (2 * steps.local) for k, name in enumerate(problem.names)}
+    return FedNova(problem.shares, steps=own)
+
+
+def _fedadam(problem: Problem, steps: Steps) -> Rule:
+    """A constant rate never settles."""
+    return ServerOptimizer(FedAvg(problem.shares), rate=0.1, decay=steps.rounds)
+
+
+def _article(problem: Problem, steps: Steps) -> Rule:
+    sizes = np.array([len(p) for p in problem.patients.values()])
+    means = np.stack([p.features.mean(axis=0) for p in problem.patients.values()])
+    return Article.of(problem.names, sizes, means)
 
 
 def _agnostic(problem: Problem, steps: Steps) -> Trained:
-    """The mean of all models on the way, as Algorithm 1 returns it; its losses have no noise here.
+    """The mean of all models on the way, as Algorithm 1 returns it; its losses have no noise."""
 
-    The last one alone follows the mixture to the hospital that is hardest to predict.
-    """
-    params, passed = np.zeros(problem.dim), np.zeros(problem.dim)
-    mixture = np.array(list(problem.shares.values()))
-    for _ in range(steps.rounds * steps.local):
-        slope = sum(
-            m * problem.gradient(name, params)
-            for m, name in zip(mixture, problem.names, strict=True)
-        )
-        losses = np.array(
-            [
-                loss_release(problem.losses(name, params), bound=4.0) / len(problem.patients[name])
-                for name in problem.names
-            ]
-        )
-        mixture = ascend(mixture, losses, rate=0.01)
-        params = params - steps.learning_rate * np.asarray(slope)
-        passed = passed + params
-    return _same(problem, passed / (steps.rounds * steps.local))
+    def losses(params: Vector) -> dict[str, Vector]:
+        cut = [loss_release(problem.losses(name, params), bound=_CUT) for name in problem.names]
+        return {"loss": np.array(cut)}
+
+    rule = Agnostic({name: len(p) for name, p in problem.patients.items()})
+    models = run_rule(problem, steps, rule, alone=losses).models
+    return dict.fromkeys(problem.names, models[1:].mean(axis=0))
 
 
 def _importance(problem: Problem, steps: Steps) -> Trained:
     """Each hospital's patients weighed to stand for those of all: covariate shift."""
-    weights = {}
+    classifiers = {}
+    features = np.concatenate([p.features for p in problem.patients.values()])
     for name, own in problem.patients.items():
-        features = np.concatenate([p.features for p in problem.patients.values()])
         domain = Patients(
             np.concatenate([own.features, features]),
             np.repeat([0, 1], [len(own), len(features)]).astype(np.int64),
         )
         classifier = Problem({name: domain}).optimum
-        odds = scores(classifier, own.features) + np.log(len(own) / len(features))
-        weights[name] = covariate_weights(odds)
-    params = np.zeros(problem.dim)
-    for _ in range(steps.rounds * steps.local):
-        params = params - steps.learning_rate * problem.weighted_gradient(weights, params)
-    return _same(problem, params)
+        classifier[-1] += np.log(len(own) / len(features))
+        classifiers[name] = classifier.tolist()
+    rule = Importance(classifiers)
+    weights = {
+        name: rule.record_weights(name, p.features, p.outcomes, np.zeros(len(p)))
+        for name, p in problem.patients.items()
+    }
+    whole = sum(float(w.sum()) for w in weights.values())
+
+    def update(call: Call) -> Vector:
+        return problem.weighted_gradient(call.hospital, call.params, weights[call.hospital], whole)
+
+    scale = -steps.learning_rate / whole
+    last = run_rule(problem, steps, rule, update=update, scale=scale).models[-1]
+    return dict.fromkeys(problem.names, last)
 
 
-def _fedadam(problem: Problem, steps: Steps) -> Trained:
-    params, slopes = np.zeros(problem.dim), _slopes(problem)
-    moments = servers.first_moments(problem.dim)
-    for k in range(steps.rounds):
-        total = np.zeros(problem.dim)
-        for name, p in problem.shares.items():
-            total = total + fedavg.emit(
-                params, slopes[name], weight=p, steps=steps.local, learning_rate=steps.learning_rate
-            )
-        rate = 0.1 * (1 - k / steps.rounds)  # a constant rate never settles
-        params, moments = servers.adam(params, total, moments, rate=rate)
-    return _same(problem, params)
+@dataclass(frozen=True)
+class OwnIntercepts(LocalTraining, register=False):
+    """FedAvg on the slopes; each hospital walks an intercept of its own and keeps it.
+
+    For comparison alone: a kept intercept is un-noised state in every patient's gradient, so no
+    patient-level sensitivity holds (``aggregation.rules.local_intercept``).
+    """
+
+    contract = Contract(
+        "own intercepts", "for comparison", Unit.UNPROTECTED, "the displacement of the slopes"
+    )
+
+    def start(self, dim: int) -> State:
+        """Return the own intercept: 0."""
+        return (np.zeros(1),)
+
+    def local(self, state: State, call: Call) -> tuple[Vector, State]:
+        """Walk from the shared slopes and the own intercept."""
+        begun = replace(call, params=np.append(call.params[:-1], state[0]))
+        walked = self.walked(state, begun)
+        own = state[0] - call.rate * walked[-1:]
+        return np.append(walked[:-1], 0.0), (own,)
+
+    def advance(self, public: State, params: Vector, opening: Opened) -> tuple[Vector, State]:
+        """Move the slopes."""
+        return params - opening.rate * opening.total, public
 
 
-def _article(problem: Problem, steps: Steps) -> Trained:
-    params, slopes = np.zeros(problem.dim), _slopes(problem)
-    sizes = np.array([len(p) for p in problem.patients.values()])
-    means = np.stack([p.features.mean(axis=0) for p in problem.patients.values()])
-    chosen = article.weights(sizes, means)
-    for _ in range(steps.rounds):
-        updates = [
-            fedavg.emit(
-                params,
-                slopes[name],
-                weight=1.0,
-                steps=steps.local,
-                learning_rate=steps.learning_rate,
-            )
-            for name in problem.names
-        ]
-        params = article.step(params, np.stack(updates), chosen)
-    return _same(problem, params)
+def _own_intercepts(problem: Problem, steps: Steps) -> Trained:
+    run = run_rule(problem, steps, OwnIntercepts(problem.shares))
+    return {n: np.append(run.models[-1][:-1], s[0]) for n, s in run.states.items()}
 
 
-Trainer = Callable[[Problem, Steps], Trained]
 TRAINERS: Mapping[str, Trainer] = {
-    "local": _local,
-    "pooled": _pooled,
-    "fedsgd": _fedsgd,
-    "fedavg": _fedavg,
-    "fedprox": _fedprox,
-    "scaffold": _scaffold,
-    "fednova": _fednova,
-    "feddyn": _feddyn,
-    "qffl": _qffl,
+    "local": lambda problem, _: {name: problem.alone(name).optimum for name in problem.names},
+    "pooled": lambda problem, _: dict.fromkeys(problem.names, problem.optimum),
+    "fedsgd": _by(lambda problem, _: FedSGD()),
+    "fedavg": _by(lambda problem, _: FedAvg(problem.shares)),
+    "fedprox": _by(lambda problem, _: FedProx(problem.shares)),
+    "scaffold": _by(lambda problem, _: Scaffold(problem.shares)),
+    "fednova": _by(_fednova),
+    "feddyn": _by(lambda problem, _: FedDyn(problem.shares)),
+    "qffl": _by(lambda problem, _: QFFL(problem.shares)),
     "agnostic": _agnostic,
     "importance": _importance,
-    "fedadam": _fedadam,
-    "article": _article,
+    "fedadam": _by(_fedadam),
+    "article": _by(_article),
     "own intercepts": _own_intercepts,
 }

@@ -9,6 +9,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregation.federation import Federation
+from aggregation.models import Model
+from aggregation.plan import Plan
+from aggregation.rules import RULES, Rule
 from aggregation.sealing import Contribution, OpeningLog, Policy, Roster
 from experiments.cli import COMMANDS, parsed
 from experiments.cohorts import folds, load
@@ -115,12 +119,25 @@ def test_the_scheme_that_is_added_opens_the_sum_and_hides_an_update() -> None:
     assert opened.tolist() == [3, -6, 900]
 
 
-def test_the_rule_and_the_cohort_that_are_added_train_together() -> None:
+def test_the_rule_and_the_cohort_that_are_added_train_together(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(Rule, "registered", dict(RULES))
     rule, cohort = run(3), run(4)["cohorts"]["stroke"]()
     problem = Problem(dict(folds(cohort, count=4, seed=0)[0].train))
     trained = rule["trainers"]["capped"](problem, Steps(rounds=100))
     assert problem.gap(trained["north"]) < 0.01
-    assert rule["rules"]["capped"].unit == "hospital"
+    made: Any = Rule.registered["capped"]
+    capped = made.of({n: len(p) for n, p in problem.patients.items()})
+    features = next(iter(problem.patients.values())).features.shape[1]
+    plan = Plan(
+        run="added", model=Model("logistic", features), hospitals=problem.names,
+        declared_sizes=tuple(len(p) for p in problem.patients.values()), rounds=3,
+        learning_rate=0.3, noise="local", scheme="plain", clip_norm=1.0, radius=1024,
+        noise_multiplier=1.0, local_steps=4, unit="hospital", rule=capped,
+    )  # fmt: skip
+    outcome = Federation.simulated(plan, problem.patients, seed=0).run()
+    assert np.isfinite(outcome.params).all()
 
 
 def test_nothing_chinese_is_half_english_or_punctuated_in_english() -> None:

@@ -13,7 +13,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
-from itertools import islice
+from itertools import islice, pairwise
 from time import perf_counter
 from typing import Protocol, runtime_checkable
 
@@ -26,6 +26,9 @@ from aggregation.books import Books
 from aggregation.federation import sealing_for
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
+from aggregation.rules import FedSGD, Unit
+from aggregation.timing import Rounds
+from aggregation.update import patient_gradients
 from privacy._validate import natural
 from privacy.accounting import epsilon
 from privacy.errors import InvalidInputError, RefusedError
@@ -129,14 +132,19 @@ class Fleet:
             or plan.clip_norm is None
             or plan.noise == "article"
             or plan.scalars
+            or not self._takes_rule(plan)
         ):
             raise InvalidInputError(
-                "A fleet takes one clipped step a round with the patient as the unit and noise "
-                f"none, local or shared; the plan has unit={plan.unit!r}, "
-                f"local_steps={plan.local_steps}, clip_norm={plan.clip_norm}, "
-                f"noise={plan.noise!r} and {len(plan.scalars)} scalars. Use Federation."
+                "A fleet takes one clipped step a round with the patient as the unit, noise none, "
+                "local or shared, and rules whose updates all weigh 1; the plan has "
+                f"unit={plan.unit!r}, local_steps={plan.local_steps}, clip_norm={plan.clip_norm}, "
+                f"noise={plan.noise!r}, {len(plan.scalars)} scalars and the rule "
+                f"{plan.used_rule.contract.name!r}. Use Federation."
             )
         self.plan = plan
+        self._rule = plan.used_rule
+        self._arrivals = Rounds(plan.hospitals, 1).arrivals(0)
+        self._public = self._rule.begin(plan.first_model(), plan.hospitals)
         self.phases = Phases()
         self._blocks = blocks
         self._threads = threads
@@ -181,7 +189,17 @@ class Fleet:
         for updates, took_part in self._updates(params):
             total += updates.sum(axis=0)
             patients += took_part
-        return self.plan.advance(params, total), patients
+        opening = self.plan.read(total, self._arrivals)
+        after, self._public = self._rule.advance(self._public, params, opening)
+        return after, patients
+
+    @staticmethod
+    def _takes_rule(plan: Plan) -> bool:
+        rule, contract = plan.used_rule, plan.used_rule.contract
+        if contract.unit != Unit.PATIENT or contract.memory or contract.opens_each or rule.adaptive:
+            return False
+        public = rule.begin(plan.first_model(), plan.hospitals)
+        return all(rule.weight(public, name, 0) == 1 for name in plan.hospitals)
 
     def updates(self, params: Float[np.ndarray, "dim"]) -> Iterator[Int[np.ndarray, "block dim"]]:
         """Yield each block's noised updates of one round, one row a hospital, in order."""
@@ -272,7 +290,7 @@ class Fleet:
             features, outcomes = features[taken], outcomes[taken]
             offsets = np.concatenate([[0], np.cumsum(taken)])[offsets]
             phases.noise += perf_counter() - start
-        bounded = self._bounded_rows(params, features, outcomes, phases)
+        bounded = self._bounded_rows(params, first, features, outcomes, offsets, phases)
         start = perf_counter()
         updates = np.zeros((count, dim), dtype=np.int64)
         full = np.diff(offsets) > 0
@@ -288,18 +306,18 @@ class Fleet:
     def _bounded_rows(
         self,
         params: NDArray[np.float64],
+        first: int,
         features: NDArray[np.float64],
         outcomes: NDArray[np.int64],
+        offsets: NDArray[np.int64],
         phases: Phases,
     ) -> NDArray[np.int64]:
         """Every patient's bounded integers: rows depend on themselves alone, so any cut will do."""
         rows = np.empty((len(outcomes), self.plan.model.dim), dtype=np.int64)
-        for low in range(0, len(outcomes), _ROWS):
-            part = slice(low, low + _ROWS)
+        for low, high, name in self._parts(first, offsets):
+            part = slice(low, high)
             begin = perf_counter()
-            gradients = self.plan.model.per_patient_gradients(
-                params, features[part], outcomes[part]
-            )
+            gradients = patient_gradients(self.plan, name, params, features[part], outcomes[part])
             gradients_done = perf_counter()
             clipped = clip(gradients, clip_norm=self._clip_norm)
             clip_done = perf_counter()
@@ -308,6 +326,15 @@ class Fleet:
             phases.clip += clip_done - gradients_done
             phases.integers += perf_counter() - clip_done
         return rows
+
+    def _parts(self, first: int, offsets: NDArray[np.int64]) -> Iterator[tuple[int, int, str]]:
+        """Yield rows that are computed at once, and a hospital whose rule they follow."""
+        names, end = self.plan.hospitals, int(offsets[-1])
+        if isinstance(self._rule, FedSGD):  # the same at all hospitals
+            yield from ((low, min(low + _ROWS, end), names[first]) for low in range(0, end, _ROWS))
+            return
+        for k, (low, high) in enumerate(pairwise(offsets.tolist())):
+            yield low, high, names[first + k]
 
     def _source(self, hospital: int) -> NoiseSource:
         return self._shared or self._sources[hospital]

@@ -9,9 +9,9 @@ import heapq
 from collections.abc import Callable, Mapping
 from itertools import count
 
-from aggregation.arrival.schedule import Schedule
 from aggregation.roles import Role
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, SetTimer, Timer, TimerKind
+from aggregation.timing.schedule import Schedule
 from aggregation.transcript import Transcript
 from privacy.errors import RefusedError
 

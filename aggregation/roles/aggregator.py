@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from aggregation.course import Course, Rounds
+from aggregation.agreement import Agreement, Trajectory
 from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, SetTimer, Timer, TimerKind
 from aggregation.roles.opening import ByOpener, OpeningRequest
@@ -33,7 +33,7 @@ class Aggregator:
     Args:
       plan: What all parties agreed on.
       adder: Adds sealed updates.
-      course: Whose uploads each sum holds, and which model follows; None: synchronous rounds.
+      agreement: Whose uploads each sum holds; None: the plan in synchronous rounds.
       opening: How sums are opened; None: one opener has the key.
     """
 
@@ -41,15 +41,17 @@ class Aggregator:
         self,
         plan: Plan,
         adder: Adder,
-        course: Course | None = None,
+        agreement: Agreement | None = None,
         opening: OpeningRequest | None = None,
     ) -> None:
         self.plan = plan
         self.round = 0
-        self.models = [plan.first_model()]
         self.opened: list[Int[np.ndarray, slots]] = []
         self._adder = adder
-        self._course = Rounds(plan) if course is None else course
+        self._agreement = agreement or Agreement.of(plan)
+        self._path = Trajectory(self._agreement)
+        self.models = [self._path.params]
+        self._bases = self._awaited()
         self._opening = ByOpener(plan.run, adder.parameters.dim) if opening is None else opening
         self._contributions: dict[str, Contribution] = {}
 
@@ -91,7 +93,7 @@ class Aggregator:
         """
         if contribution.hospital not in self.plan.hospitals:
             raise RefusedError(f"{contribution.hospital!r} is not a hospital of this run.")
-        expected = self._course.bases(self.round).get(contribution.hospital)
+        expected = self._bases.get(contribution.hospital)
         if contribution.run != self.plan.run or contribution.base_version != expected:
             raise RefusedError(
                 f"An update of run {contribution.run!r}, round {contribution.base_version} reached "
@@ -108,13 +110,12 @@ class Aggregator:
     @property
     def ready(self) -> bool:
         """Whether all hospitals of the open sum have sent."""
-        bases = self._course.bases(self.round)
-        return len(bases) > 0 and len(self._contributions) == len(bases)
+        return self.waits and len(self._contributions) == len(self._bases)
 
     @property
     def waits(self) -> bool:
         """Whether a sum is still to be opened."""
-        return len(self._course.bases(self.round)) > 0
+        return len(self._bases) > 0
 
     def total(self) -> tuple[bytes, tuple[Contribution, ...]]:
         """The sealed sum and the signed contributions that it is made of, for the opener."""
@@ -127,11 +128,18 @@ class Aggregator:
                 f"Expected an opened sum of {self._adder.parameters.dim} values, got "
                 f"{opened_sum.shape}."
             )
-        self.models.append(self._course.advance(self.params, opened_sum, self.round))
+        self._path.step(opened_sum)
+        self.models.append(self._path.params)
         self.opened.append(opened_sum)
         self.round += 1
+        self._bases = self._awaited()
         self._contributions = {}
         self._adder.clear()
+
+    def _awaited(self) -> dict[str, int]:
+        """Whose uploads the open sum takes, each with its base version."""
+        arrivals = self._agreement.timing.arrivals(self.round)
+        return {arrival.hospital: arrival.base_version for arrival in arrivals}
 
     def _wake(self, timer: Timer) -> Said:
         if timer.kind is TimerKind.START:
@@ -145,9 +153,9 @@ class Aggregator:
         return self._opening.late(timer)
 
     def _send_models(self, now: float) -> Said:
-        """Send the open round's model, or set the time for it where the course has one."""
+        """Send the open round's model, or set the time for it where the schedule has one."""
         said: list[Message | SetTimer] = []
-        for name, time in self._course.takers(self.round):
+        for name, time in self._agreement.timing.takers(self.round):
             if time is None:
                 said.append(self._model(name))
             else:

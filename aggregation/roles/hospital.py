@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from aggregation.course import Course, Rounds
+from aggregation.agreement import Agreement, Trajectory
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import declare, overseen, releases, schedule
@@ -26,8 +26,10 @@ from aggregation.roles.messages import (
     read_integers,
     read_model,
 )
+from aggregation.rules import Local
+from aggregation.rules.rule import State
 from aggregation.sealing import Contribution, Sealer
-from aggregation.update import draw_batches, noised_scalars, noised_update
+from aggregation.update import draw_batches, local_update, noised_scalars
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Ledger, Release, SigningKey
 from privacy.ledger.log.canonical import digest
@@ -47,8 +49,8 @@ class Hospital:
         other is refused, whoever else was sent the same;
       - one update a model, and never one of the future: a second request for the same version, an
         older one or one that was not opened yet is refused;
-      - with hospital-held memory, what is sent is the noised update less the last one that an
-        opened sum held; the memory never leaves, and a lost upload leaves it as it was.
+      - what a rule keeps at the hospital (memory, controls) never leaves, and a lost upload leaves
+        it as it was: it is renewed once a sum that holds the upload was opened.
 
     Args:
       name: As in the plan.
@@ -58,7 +60,8 @@ class Hospital:
       ledger: The hospital's own ledger, with its budget.
       key: Signs contributions.
       source: Where noise and samples come from. In a real run the operating system.
-      course: What an upload costs and which model follows; None: synchronous rounds.
+      agreement: Which uploads are opened together and what each costs; None: the plan in
+        synchronous rounds.
       context: Plain facts about the run for the auditor, beside its declaration: the code, say.
 
     Raises:
@@ -76,7 +79,7 @@ class Hospital:
         ledger: Ledger,
         key: SigningKey,
         source: NoiseSource,
-        course: Course | None = None,
+        agreement: Agreement | None = None,
         context: Mapping[str, str] | None = None,
     ) -> None:
         if name not in plan.hospitals:
@@ -100,13 +103,13 @@ class Hospital:
         self._key = key
         self._source = source
         self._context = context or {}
-        self._course = Rounds(plan) if course is None else course
-        self._version = 0
-        self._newest = plan.first_model()
-        self._models = {0: self._newest}  # those that may still be trained on
+        self._agreement = agreement or Agreement.of(plan)
+        self._path = Trajectory(self._agreement)
+        self._models = {0: self._path.params}  # those that may still be trained on
         self._last = -1  # version of the last upload
-        self._held = np.zeros(plan.model.dim, dtype=np.int64)
-        self._sent: NDArray[np.int64] | None = None  # the noised update that waits to be opened
+        self._rule = plan.used_rule
+        self._state = self._rule.start(plan.update_dim)
+        self._pending: State | None = None  # the state once the last upload is opened
         self._drawn: dict[int, tuple[Patients, ...]] = {}
         self._told: dict[int, NDArray[np.int64]] = {}
 
@@ -128,11 +131,11 @@ class Hospital:
 
     def _schedule(self, hospital: str) -> Schedule | None:
         """What the plan has a hospital release; None: its uploads are not declared beforehand."""
-        course, protects = self._course, self._source.protects
-        repeats, weight = course.uploads(hospital), course.weight(hospital)
+        agreement, protects = self._agreement, self._source.protects
+        repeats, weight = agreement.uploads(hospital), self._path.weight(hospital)
         if repeats is None:
             return None
-        event = course.event(hospital, weight)
+        event = agreement.event(hospital, weight)
         asked = releases(self.plan, hospital, event, round_=0, weight=weight, protects=protects)
         return schedule(self.plan, asked, repeats=repeats, context=self._context)
 
@@ -154,10 +157,10 @@ class Hospital:
             self.join()
             return ()
         if incoming.kind is MessageKind.OPENED:
-            if round_ != self._version:
+            if round_ != self._path.version:
                 raise RefusedError(
-                    f"{self.name} awaits the sum of round {self._version} and was sent that of "
-                    f"round {round_}; each is learnt from once, in order."
+                    f"{self.name} awaits the sum of round {self._path.version} and was sent that "
+                    f"of round {round_}; each is learnt from once, in order."
                 )
             self.learn(read_integers(incoming.payload, self._sealer.parameters.dim))
             return ()
@@ -182,7 +185,7 @@ class Hospital:
     def contribute(self, params: Float[np.ndarray, "dim"], *, round_: int) -> Contribution:
         """Return the hospital's signed, sealed update at a model.
 
-        Its weight is the course's, applied before the noise and signed.
+        Its weight is the rule's, applied before the noise and signed.
 
         Args:
           params: The model that the aggregator sent.
@@ -195,18 +198,23 @@ class Hospital:
         """
         self._accept(params, round_)
         plan = self.plan
-        weight = self._course.weight(self.name, self._version - round_)
+        staleness = self._path.version - round_
+        weight = self._path.weight(self.name, staleness)
         entries = [self.ledger.spend(release) for release in self._releases(round_, weight)]
         batches = draw_batches(plan, self.name, self._patients, self._source)
         self._drawn[round_] = batches
-        integers = noised_update(plan, self.name, batches, params, self._source, weight=weight)
+        integers, state = local_update(
+            plan, self.name, batches, params, self._source,
+            weight=weight, state=self._state, version=round_, staleness=staleness,
+        )  # fmt: skip
         if not self._source.protects:
             self._told[round_] = integers
+        leaves, state = self._rule.send(state, integers)
         scalars = noised_scalars(plan, self.name, self._patients, params, self._source)
-        sealed = self._sealer.seal(np.concatenate([integers - self._held, scalars]))
+        sealed = self._sealer.seal(np.concatenate([leaves, scalars]))
         for entry in entries:
             self.ledger.attach(entry, sealed)
-        self._sent = integers
+        self._pending = state
         self._last = round_
         self._models = {v: model for v, model in self._models.items() if v > round_}
         return Contribution.sign(
@@ -222,14 +230,20 @@ class Hospital:
 
     def learn(self, opened_sum: Int[np.ndarray, "slots"]) -> None:
         """Take note of an opened sum: the next model has to follow from it."""
-        newest = self._course.advance(self._newest, opened_sum, self._version)
-        if self.name in self._course.bases(self._version) and self._sent is not None:
-            if self._course.keeps_memory:
-                self._held = self._sent
-            self._sent = None
-        self._version += 1
-        self._newest = newest
-        self._models[self._version] = newest
+        before = self._path.params
+        opening = self._path.step(opened_sum)
+        if self._pending is not None and any(a.hospital == self.name for a in opening.arrivals):
+            self._state, self._pending = self._pending, None
+        self._state = self._rule.opened(self._state, opening, before, self._path.params)
+        self._models[self._path.version] = self._path.params
+
+    def finish(self, params: Float[np.ndarray, "dim"]) -> Local:
+        """Return what the rule fits around the final model to the hospital's own patients.
+
+        It stays here: a prediction that uses it and leaves the hospital is a release of its own.
+        """
+        scores = self.plan.model.scores(params, self._patients.features)
+        return self._rule.finish(scores, self._patients.outcomes)
 
     @property
     def drawn(self) -> Mapping[int, tuple[Patients, ...]]:
@@ -237,7 +251,7 @@ class Hospital:
         return MappingProxyType(self._drawn)
 
     @property
-    def sent(self) -> Mapping[int, Int[np.ndarray, "dim"]]:
+    def sent(self) -> Mapping[int, Int[np.ndarray, "sent"]]:
         """Its noised update, by round: what it could tell if it colluded.
 
         Kept in simulations alone.
@@ -245,10 +259,10 @@ class Hospital:
         return MappingProxyType(self._told)
 
     def _accept(self, params: NDArray[np.float64], round_: int) -> None:
-        if not self._last < round_ <= self._version:
+        if not self._last < round_ <= self._path.version:
             raise RefusedError(
-                f"{self.name} is at round {self._version} and was asked for round {round_}: one "
-                f"update a round, none of the future; its last was of round {self._last}."
+                f"{self.name} is at round {self._path.version} and was asked for round {round_}: "
+                f"one update a round, none of the future; its last was of round {self._last}."
             )
         if not np.array_equal(params, self._models[round_]):
             raise RefusedError(
@@ -258,7 +272,7 @@ class Hospital:
             )
 
     def _releases(self, round_: int, weight: float) -> list[Release]:
-        event = self._course.event(self.name, weight)
+        event = self._agreement.event(self.name, weight)
         protects = self._source.protects
         return releases(
             self.plan,
@@ -267,5 +281,5 @@ class Hospital:
             round_=round_,
             weight=weight,
             protects=protects,
-            declared=self._course.uploads(self.name) is not None,
+            declared=self._agreement.uploads(self.name) is not None,
         )

@@ -15,12 +15,12 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aggregation.arrival import Pace, Trigger, simulate
-from aggregation.arrival.sealed import run_sealed
 from aggregation.federation import Federation
 from aggregation.models import Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from aggregation.rules import Memory
+from aggregation.timing import Pace, Trigger, simulate
 from aggregation.transcript import Transcript
 from attacks.adversary import Adversary, Knowledge, Name
 from attacks.observation import GradientView, PublicView
@@ -136,7 +136,8 @@ def synchronous(plan: Plan) -> dict[str, Any]:
 
 
 def paced() -> dict[str, Any]:
-    run = run_sealed(PACED, SCHEDULE, COHORT, seed=7)
+    memory = Memory(shares=dict.fromkeys(NAMES, 1.0))
+    run = Federation.simulated(PACED, COHORT, seed=7, rule=memory, schedule=SCHEDULE).run()
     return {
         "opened": [digest(total) for total in run.opened],
         "models": digest(run.models),

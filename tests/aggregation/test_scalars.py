@@ -171,6 +171,6 @@ def test_scalars_that_a_plan_cannot_have_are_refused(
 
 
 def test_a_fleet_says_that_it_has_none() -> None:
-    with pytest.raises(InvalidInputError, match="and 2 scalars"):
+    with pytest.raises(InvalidInputError, match="2 scalars"):
         Fleet(with_scalars(), list)
     assert len(HOSPITALS) == 3

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 import torch
 
-from aggregation.arrival import Buffered, Pace, Trigger, simulate
-from aggregation.arrival.sealed import run_sealed
-from aggregation.federation import Outcome
+from aggregation.federation import Federation, Outcome
 from aggregation.models import Model
+from aggregation.rules import Buffered
+from aggregation.timing import Pace, Trigger, simulate
 from attacks.closed_form import ClosedForm
 from attacks.stale import Mixture, StaleInversion
 from attacks.surrogate import BatchGradient
@@ -32,7 +32,7 @@ ATTACK = StaleInversion(restarts=4, iterations=100)
 @cache
 def buffered(**fields: Any) -> Outcome:
     plan = dataclasses.replace(PLAN, **fields)
-    return run_sealed(plan, SCHEDULE, PEOPLE, rule=Buffered(), seed=3)
+    return Federation.simulated(plan, PEOPLE, rule=Buffered(), schedule=SCHEDULE, seed=3).run()
 
 
 def seen(**fields: Any) -> GradientView:

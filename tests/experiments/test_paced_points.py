@@ -1,17 +1,19 @@
 """The frontier at hospitals' own pace: what is subtracted leaves the noise of the matrix alone."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 from dp_accounting import NonPrivateDpEvent
 from scipy.stats import chi2
 
-from aggregation.arrival.sealed import run_sealed
+from aggregation.agreement import Agreement
+from aggregation.federation import Federation, Outcome
 from experiments import grid, paced
 from experiments.cohorts import Fold
 from experiments.lineups import LINEUP, people_beside
-from experiments.paced import Course, sealed_course
+from experiments.paced import agreed
 from experiments.paced_lineups import left_over, log_likelihoods, worst_coalition
 from experiments.paced_points import ARRIVALS, PacedPoint
 from experiments.record import config_hash
@@ -19,10 +21,15 @@ from experiments.record import config_hash
 SHORT = {"folds": 2, "horizon": 30.0, "uploads": 8}
 
 
-def course_of(arrival: str, buffer: int = 3) -> tuple[Course, Fold]:
+def agreed_on(arrival: str, buffer: int = 3) -> tuple[Agreement, Fold]:
     point = paced.Point("heart", f"sealed {arrival}", buffer=buffer, **SHORT)  # type: ignore[arg-type]
     cohort, splits = point.split()
-    return sealed_course(point, cohort, splits[0], 0), splits[0]
+    return agreed(point, cohort, splits[0], 0)[0], splits[0]
+
+
+def run(agreement: Agreement, split: Fold) -> Outcome:
+    schedule: Any = agreement.timing
+    return Federation.simulated(agreement.plan, split.train, seed=5, schedule=schedule).run()
 
 
 @pytest.mark.parametrize(("arrival", "buffer"), [(a, 3) for a in ARRIVALS] + [("memory", 2)])
@@ -31,30 +38,30 @@ def test_what_is_left_is_noise_of_the_openings_covariance(arrival: str, buffer: 
 
     Four tests of chi-squared; each is false once in ten thousand seeds, and the seed is fixed.
     """
-    course, split = course_of(arrival, buffer)
-    ran = run_sealed(course.plan, course.schedule, split.train, seed=5, rule=course.rule)
-    coalition = worst_coalition(course, "va")
-    assert len(coalition) == course.plan.colluders and "va" not in coalition
-    left, matrix = left_over(course, ran, split.train, coalition)
-    lower = np.linalg.cholesky(course.plan.share_std**2 * matrix @ matrix.T)
+    agreement, split = agreed_on(arrival, buffer)
+    ran = run(agreement, split)
+    coalition = worst_coalition(agreement, "va")
+    assert len(coalition) == agreement.plan.colluders and "va" not in coalition
+    left, matrix = left_over(agreement, ran, split.train, coalition)
+    lower = np.linalg.cholesky(agreement.plan.share_std**2 * matrix @ matrix.T)
     white = np.linalg.solve(lower, left)
     assert 5e-5 < chi2.cdf((white**2).sum(), white.size) < 1 - 5e-5
     if arrival == "memory":  # taken for plain sums they fail this very test
         plain = (matrix > 0).sum(axis=1, keepdims=True)
-        wrong = left / (course.plan.share_std * np.sqrt(plain))
+        wrong = left / (agreement.plan.share_std * np.sqrt(plain))
         assert not 5e-5 < chi2.cdf((wrong**2).sum(), wrong.size) < 1 - 5e-5
 
 
 @pytest.mark.parametrize("arrival", ARRIVALS)
 def test_without_noise_everybody_is_named(arrival: str) -> None:
-    course, split = course_of(arrival)
-    course = dataclasses.replace(
-        course, plan=dataclasses.replace(course.plan, noise="none", noise_multiplier=0.0)
+    agreement, split = agreed_on(arrival)
+    agreement = dataclasses.replace(
+        agreement, plan=dataclasses.replace(agreement.plan, noise="none", noise_multiplier=0.0)
     )
-    ran = run_sealed(course.plan, course.schedule, split.train, seed=5, rule=course.rule)
+    ran = run(agreement, split)
     rng = np.random.default_rng(0)
     groups = [g for n, p in split.train.items() for g in people_beside(n, p, split, rng)[:3]]
-    logs = log_likelihoods(course, ran, split.train, groups)
+    logs = log_likelihoods(agreement, ran, split.train, groups)
     named = logs.argmax(axis=1) == 0
     assert len(groups) >= 8 and named.mean() > 0.9
 

@@ -1,17 +1,18 @@
 """The promises of ``aggregation.roles.hospital``: the ledger first, the right model only."""
 
 import math
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pytest
 
-from aggregation.course import Course, Rounds
+from aggregation.agreement import Agreement
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.roles.hospital import Hospital
+from aggregation.rules import Memory
 from aggregation.sealing import make_scheme
+from aggregation.timing import Arrival, Rounds
 from privacy.errors import BudgetExceededError, InvalidInputError, RefusedError
 from privacy.ledger import Budget, Ledger, SigningKey
 from privacy.mechanisms import Seeded
@@ -34,7 +35,7 @@ def hospital(
     group: Patients | None = None,
     *,
     ledger: Ledger | None = None,
-    course: Course | None = None,
+    agreement: Agreement | None = None,
 ) -> Hospital:
     key = SigningKey.generate()
     scheme = make_scheme("plain", dim=made.model.dim, contributors=len(made.hospitals), bound=2**40)
@@ -47,7 +48,7 @@ def hospital(
         ledger=ledger or Ledger.in_memory(hospital="north", budget=budget, key=key),
         key=key,
         source=Seeded(1),
-        course=course,
+        agreement=agreement,
     )
 
 
@@ -170,11 +171,13 @@ def test_a_held_memory_is_taken_back_only_once_an_opened_sum_held_it(
     class Taking(Rounds):
         """Rounds whose first sum lacks this hospital's upload: it was lost."""
 
-        def bases(self, version: int) -> Mapping[str, int]:
-            return {} if version == 0 else super().bases(version)
+        def arrivals(self, version: int) -> tuple[Arrival, ...]:
+            return () if version == 0 else super().arrivals(version)
 
-    made = plan(noise="none", noise_multiplier=0.0, colluders=0)
-    member = hospital(made, course=Taking(made, keeps_memory=True))
+    memory = Memory(shares=dict.fromkeys(plan().hospitals, 1.0))
+    made = plan(noise="none", noise_multiplier=0.0, colluders=0, rule=memory)
+    events = Agreement.of(made).events
+    member = hospital(made, agreement=Agreement(made, Taking(made.hospitals, made.rounds), events))
     member.join()
     sent: list[Any] = []
     seal = member._sealer.seal

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from aggregation.correction import fednova, qffl
+from aggregation.rules import QFFL, Call, FedNova, Opened
 from aggregation.sealing import SCHEMES, make_scheme
 from aggregation.sealing.slots import SlotGroup, Slots
 from privacy.accounting.events import DiscreteGaussianDpEvent, DistributedDiscreteGaussianDpEvent
@@ -130,17 +130,16 @@ def test_fednova_and_qffl_step_by_scalars_in_slots_of_their_own() -> None:
         opened = moves.split(scheme.opener(parties.policy()).open(parties.total(sealed), sealed))
         return np.concatenate([g.values(opened[g.name]) for g in moves.groups])
 
-    def gradient(w: NDArray[np.float64]) -> NDArray[np.float64]:
-        return np.asarray(w - 1.0)
-
-    nova = [
-        fednova.emit(start, gradient, weight=0.25, steps=k, learning_rate=0.1) for k in (1, 2, 5, 9)
-    ]
-    expected = fednova.step(start, np.sum(nova, axis=0))
-    assert fednova.step(start, summed(nova)) == pytest.approx(expected, abs=1e-6)
-    fair = [
-        qffl.emit(start, start - 0.1 * k, loss, weight=0.25, q=1.0, lipschitz=10.0)
-        for k, loss in ((1, 0.2), (2, 0.9), (1, 0.4), (3, 0.7))
-    ]
-    expected = qffl.step(start, np.sum(fair, axis=0))
-    assert qffl.step(start, summed(fair)) == pytest.approx(expected, abs=1e-6)
+    for rule in (FedNova(dict.fromkeys(parties.names, 0.25)), QFFL(q=1.0)):
+        emissions = []
+        for steps, (name, loss) in enumerate(
+            zip(parties.names, (0.2, 0.9, 0.4, 0.7), strict=True), start=1
+        ):
+            call = Call(name, start, 0, 0, steps, 0.1, lambda w: w - 1.0, lambda _, loss=loss: loss)  # type: ignore[misc]
+            emissions.append(rule.weight((), name, 0) * rule.local((), call)[0])
+        after = [
+            rule.advance((), start, Opened(total, -total, rate=0.1, steps=1, arrivals=()))[0]
+            for total in (np.sum(emissions, axis=0), summed(emissions))
+        ]
+        assert after[1] == pytest.approx(after[0], abs=1e-6)
+        assert np.abs(after[0] - start).max() > 0.01

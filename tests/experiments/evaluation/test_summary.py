@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from sklearn.linear_model import LogisticRegression
 
-from aggregation.correction import fit_intercept
+from aggregation.rules import fit_intercept
 from experiments.cohorts import folds, load
 from experiments.evaluation import Scored, acceptance, auc, bands, evaluate, join
 from privacy.errors import InvalidInputError

@@ -1,0 +1,208 @@
+"""What all parties agree on before the first patient is read: plan, timing, and what uploads cost.
+
+``Agreement`` refuses what a rule's contract forbids; ``Trajectory`` is what every party computes
+from it and from opened sums: hospitals train on no model but the one that their own gives.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from itertools import combinations
+from math import comb
+
+import numpy as np
+from dp_accounting import DpEvent, NonPrivateDpEvent
+from jaxtyping import Float, Int
+
+from aggregation.plan import Plan
+from aggregation.releases import round_event
+from aggregation.rules import Opened
+from aggregation.timing import Rounds, Schedule, Timing
+from aggregation.timing.leverage import opening_matrix
+from privacy.accounting.events import LinearOpeningsDpEvent
+from privacy.accounting.linear import upload_events
+from privacy.errors import InvalidInputError, RefusedError
+
+__all__ = ["Agreement", "Trajectory", "memory_events"]
+
+_MOST_COALITIONS = 2_000
+
+
+@dataclass(frozen=True)
+class Agreement:
+    """A plan, and which uploads are opened together.
+
+    Attributes:
+      plan: With its rule.
+      timing: Rounds, or a schedule that is declared before the first patient is read.
+      events: Of one upload of each hospital, where memories make it depend on all openings.
+    """
+
+    plan: Plan
+    timing: Timing
+    events: Mapping[str, DpEvent] = field(default_factory=dict)
+
+    @classmethod
+    def of(cls, plan: Plan, schedule: Schedule | None = None) -> "Agreement":
+        """Return what a plan and a schedule (None: synchronous rounds) agree on.
+
+        Raises:
+          RefusedError: The scheme or the rule's contract forbids such a run.
+          InvalidInputError: A plan that the rule does not cover, or a schedule in which a hospital
+            is in one sum twice.
+        """
+        timing = Rounds(plan.hospitals, plan.rounds) if schedule is None else schedule
+        _check(plan, timing)
+        memory = plan.used_rule.contract.memory
+        return cls(plan, timing, memory_events(plan, timing) if memory else {})
+
+    def event(self, hospital: str, weight: float) -> DpEvent:
+        """Return the DP event of one upload."""
+        if hospital in self.events:
+            return self.events[hospital]
+        return round_event(self.plan, hospital, weight=weight)
+
+    def declared_event(self, hospital: str) -> DpEvent:
+        """Return the DP event of one upload of the weight that is known beforehand."""
+        return self.event(hospital, Trajectory(self).weight(hospital))
+
+    def uploads(self, hospital: str) -> int | None:
+        """Return how many uploads of one weight are declared beforehand; None: unknown.
+
+        Weights that follow staleness, or what was opened, can't be declared: each upload is then
+        asked for as it comes.
+        """
+        return None if self.plan.used_rule.adaptive else self.timing.uploads.get(hospital)
+
+
+class Trajectory:
+    """The models that follow from opened sums; every party has one of its own.
+
+    Guarantees (each is a test in ``tests/aggregation/rules/test_every_rule.py``):
+      - the same opened sums give the same models, bit for bit, rule state included.
+
+    Attributes:
+      version: Sums opened so far.
+      params: The model that follows from them.
+
+    Args:
+      agreement: What all parties agreed on.
+    """
+
+    def __init__(self, agreement: Agreement) -> None:
+        self.agreement = agreement
+        self.version = 0
+        self.params: Float[np.ndarray, dim] = agreement.plan.first_model()
+        self._rule = agreement.plan.used_rule
+        self._public = self._rule.begin(self.params, agreement.plan.hospitals)
+
+    def weight(self, hospital: str, staleness: int = 0) -> float:
+        """Return what an upload is multiplied by before the noise, as things stand."""
+        return self._rule.weight(self._public, hospital, staleness)
+
+    def step(self, opened_sum: Int[np.ndarray, "slots"]) -> Opened:
+        """Follow an opened sum to the next model; return the sum as rules read it."""
+        opening = self.agreement.plan.read(opened_sum, self.agreement.timing.arrivals(self.version))
+        self.params, self._public = self._rule.advance(self._public, self.params, opening)
+        self.version += 1
+        return opening
+
+
+def _check(plan: Plan, timing: Timing) -> None:
+    contract = plan.used_rule.contract
+    one_step = plan.local_steps == 1 and plan.unit == "patient" and plan.sampling_size is None
+    if contract.memory and (plan.noise == "local" or not one_step):
+        raise InvalidInputError(
+            f"Memory is held of one-step uploads over all patients under shared noise, or none: "
+            f"each sum of differences is accounted for with the others. The plan has noise="
+            f"{plan.noise!r}, local_steps={plan.local_steps}, unit={plan.unit!r} and "
+            f"sampling_size={plan.sampling_size}."
+        )
+    if plan.scheme == "pairwise" and (contract.memory or not timing.synchronous):
+        raise RefusedError(
+            "Pairwise masks cancel within one round of one cohort only, and sums of hospitals at "
+            "their own pace mix rounds: buffered and memory runs can't be opened under 'pairwise'. "
+            "Choose shares, bfv or threshold."
+        )
+    if timing.synchronous:
+        return
+    if contract.every_round:
+        raise RefusedError(
+            f"The rule {contract.name!r} needs every hospital in every sum, and a schedule leaves "
+            "some out. Run it in synchronous rounds."
+        )
+    if not one_step:
+        raise InvalidInputError(
+            "A run along a schedule takes one step over all patients an upload, with the patient "
+            "as the unit; set local_steps=1, unit='patient', sampling_size=None."
+        )
+    least = plan.smallest_sum or len(plan.hospitals)
+    for version in range(timing.sums):
+        names = [arrival.hospital for arrival in timing.arrivals(version)]
+        if len(set(names)) < len(names):
+            raise InvalidInputError(
+                f"A hospital is twice in the sum opened at version {version}: its patients would "
+                "move it by twice the clip norm. Make the schedule with waits=True."
+            )
+        if len(names) < least:
+            raise InvalidInputError(
+                f"The sum opened at version {version} holds {len(names)} hospitals, fewer than "
+                f"the {least} that the noise is sized for. Set the plan's smallest_sum to the "
+                "trigger's distinct hospitals."
+            )
+
+
+def memory_events(plan: Plan, timing: Timing) -> dict[str, DpEvent]:
+    """Return each hospital's event of one upload when memories are held: its part of the whole.
+
+    The cost of all openings is spread evenly over the uploads that the timing has, for the worst
+    coalition of ``plan.colluders`` others, who know their own patients and noise.
+
+    Raises:
+      InvalidInputError: An upload of the schedule is lost (it would have to be sent again as it
+        is), or there are too many coalitions to look at each.
+    """
+    if plan.noise == "none" or plan.noise_multiplier == 0:
+        return dict.fromkeys(plan.hospitals, NonPrivateDpEvent())
+    if isinstance(timing, Schedule) and timing.lost:
+        raise InvalidInputError(
+            f"{len(timing.lost)} uploads of the schedule are lost. With memories a lost upload "
+            "must be sent again, the same bytes; a fresh one beside it would be a sum nobody "
+            "accounted for. Use paces without dropout, or a rule without memory."
+        )
+    names = sorted(timing.uploads)
+    if comb(len(names), plan.colluders) > _MOST_COALITIONS:
+        raise InvalidInputError(
+            f"{plan.colluders} colluders among {len(names)} hospitals are more than "
+            f"{_MOST_COALITIONS} coalitions; assume fewer."
+        )
+    matrix, owners = opening_matrix(timing)
+    share, made = plan.share_std / plan.radius, []
+    for coalition in combinations(names, plan.colluders):
+        kept = [j for j, owner in enumerate(owners) if owner not in coalition]
+        made.append(
+            upload_events(
+                matrix[:, kept],
+                owners=[owners[j] for j in kept],
+                noise_multiplier=share,
+                radius=plan.radius,
+                dim=plan.model.dim,
+                uploads=dict(timing.uploads.items()),
+            )
+        )
+    # The worst of each figure, over coalitions: at least the cost of every one of them.
+    rule, found = plan.used_rule, dict[str, DpEvent]()
+    for name in names:
+        own = [events[name] for events in made if name in events]
+        radius = plan.radius_of(rule.weight((), name, 0))
+        if own:
+            found[name] = LinearOpeningsDpEvent(
+                noise_multiplier=share * plan.radius / radius,
+                radius=radius,
+                dim=plan.model.dim,
+                leverage=max(e.leverage for e in own),
+                openings=timing.sums,
+                uploads=max(e.uploads for e in own),
+                least_eigenvalue=min(e.least_eigenvalue for e in own),
+                coset_spread=max(e.coset_spread for e in own),
+            )
+    return found

@@ -1,0 +1,64 @@
+"""Rules that correct the bias between hospitals, or serve hospitals at their own pace.
+
+All obey one contract: a hospital emits one clipped, pre-weighted, noised vector, the server sees
+only sums, and every statistic that leaves a hospital is a release. ``RULES`` has for each the class
+whose ``contract`` says where it comes from, what it sends and whom its sensitivity protects.
+
+A new rule is one module with a frozen dataclass that derives from ``Rule`` and has a ``contract``:
+with that it is in ``RULES``, and ``Federation`` runs it.
+"""
+
+from collections.abc import Mapping
+
+from aggregation.rules.agnostic import Agnostic
+from aggregation.rules.article import Article
+from aggregation.rules.bounded_influence import BoundedInfluence
+from aggregation.rules.buffered import Buffered, FedAsync, Memory, corrected, fedbuff
+from aggregation.rules.fedavg import FedAvg, FedSGD, LocalTraining
+from aggregation.rules.feddyn import FedDyn
+from aggregation.rules.fednova import FedNova
+from aggregation.rules.fedprox import FedProx
+from aggregation.rules.importance import Importance
+from aggregation.rules.local_intercept import LocalIntercept, fit_intercept
+from aggregation.rules.local_recalibration import LocalRecalibration, recalibrate
+from aggregation.rules.logit_adjustment import LogitAdjustment
+from aggregation.rules.qffl import QFFL
+from aggregation.rules.rule import Call, Contract, Local, Opened, Rule, Unit, walk
+from aggregation.rules.scaffold import Scaffold
+from aggregation.rules.server_optimizers import ServerOptimizer
+
+__all__ = [
+    "QFFL",
+    "RULES",
+    "Agnostic",
+    "Article",
+    "BoundedInfluence",
+    "Buffered",
+    "Call",
+    "Contract",
+    "FedAsync",
+    "FedAvg",
+    "FedDyn",
+    "FedNova",
+    "FedProx",
+    "FedSGD",
+    "Importance",
+    "Local",
+    "LocalIntercept",
+    "LocalRecalibration",
+    "LocalTraining",
+    "LogitAdjustment",
+    "Memory",
+    "Opened",
+    "Rule",
+    "Scaffold",
+    "ServerOptimizer",
+    "Unit",
+    "corrected",
+    "fedbuff",
+    "fit_intercept",
+    "recalibrate",
+    "walk",
+]
+
+RULES: Mapping[str, type[Rule]] = Rule.registered
