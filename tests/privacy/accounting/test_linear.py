@@ -10,6 +10,7 @@ from dp_accounting import NeighboringRelation, SelfComposedDpEvent, dp_event
 from numpy.typing import NDArray
 
 from privacy.accounting import delta, epsilon
+from privacy.accounting.discrete import log_ratio
 from privacy.accounting.events import LinearOpeningsDpEvent, from_json, to_json
 from privacy.accounting.linear import certified, coset_spread, upload_events
 from privacy.accounting.units import memory_event
@@ -74,9 +75,10 @@ def part(
     owners: tuple[str, ...] = OWNERS,
     *,
     std: float = 3.0,
+    dim: int = 1,
     owner: str = "a",
 ) -> LinearOpeningsDpEvent:
-    made = upload_events(openings, owners=owners, noise_multiplier=std, radius=1, dim=1)
+    made = upload_events(openings, owners=owners, noise_multiplier=std, radius=1, dim=dim)
     return made[owner]
 
 
@@ -162,6 +164,32 @@ def test_shares_too_narrow_for_the_proof_are_not_bounded() -> None:
     assert math.isinf(mu)
     assert math.isinf(epsilon(part(std=0.8), delta=1e-5, relation=ADD).upper)
     assert math.isinf(epsilon_of(to_json(part(std=0.8)), 1e-5, ADD.name)[0])
+
+
+def test_the_slack_of_cosets_is_paid_in_every_coordinate() -> None:
+    """Uploads that an opening's others hide cost a factor a coordinate, on top of each answer's."""
+    narrow = [part(std=1.45, dim=dim) for dim in (1, 2, 300)]
+    (one, two, many) = (certified(event)[1] for event in narrow)
+    assert two == pytest.approx(2 * one, rel=1e-3)
+    assert many == pytest.approx(300 * one, rel=1e-3)
+    answers = narrow[0].dim * narrow[0].openings
+    assert one > 100 * 1e-14 * answers  # it is the cosets' factor that is seen here
+
+
+def test_every_answer_is_paid_for_in_every_coordinate() -> None:
+    """Where the cosets cost nothing, each of dim x openings answers may change by its own share."""
+    for dim in (1, 50):
+        event = part(std=300.0, dim=dim)
+        answers = dim * event.openings
+        r2 = math.log(5 * answers / 1e-14) / (2 * math.pi**2)
+        assert certified(event)[1] == pytest.approx(answers * log_ratio(r2), rel=1e-6)
+        assert event.openings > 1
+
+
+def test_a_replaced_patient_is_twice_as_far() -> None:
+    event = part(std=30.0)
+    assert certified(event, factor=2)[0] == pytest.approx(2 * certified(event)[0], rel=1e-12)
+    assert certified(event)[0] ** 2 > event.leverage / event.noise_multiplier**2
 
 
 def test_sampling_amplifies_no_part_of_a_joint_cost() -> None:

@@ -265,6 +265,28 @@ def test_a_told_epsilon_that_is_not_the_events_is_found(tmp_path: Path) -> None:
     assert spent.interval.method != "hope"
 
 
+@pytest.mark.parametrize(
+    ("low", "high"), [(5.0, 6.0), (0.0, 1e-3)], ids=["told too high", "told too low"]
+)
+def test_a_told_interval_that_does_not_meet_the_computed_one_is_found(
+    tmp_path: Path, low: float, high: float
+) -> None:
+    """Either way: it lies above what is computed, or below a computed lower end."""
+
+    class Certain(RenyiOnly):
+        def epsilon(self, event: Any, budget: Budget) -> Any:
+            found = super().epsilon(event, budget)
+            return replace(found, lower=0.99 * found.upper)
+
+    trust, keys = run_federation(tmp_path)
+    path = tmp_path / "ledgers" / "north.jsonl"
+    told = {"lower": low, "estimate": high, "upper": high, "method": "hope", "versions": ""}
+    path.write_bytes(b"".join(lines_of(path)[:8]))
+    forge(path, keys["north"], 1, interval=told)
+    verdict = verify_([path], trust, accountants=(Certain(), Certain()))
+    assert any("the intervals do not meet" in line for line in failures(verdict))
+
+
 def test_two_accountants_that_contradict_each_other_fail(tmp_path: Path) -> None:
     class Certain(RenyiOnly):
         def epsilon(self, event: Any, budget: Budget) -> Any:

@@ -74,6 +74,14 @@ def test_repair_takes_back_what_was_rounded_up_most() -> None:
     assert to_integers(clipped, radius=4).values.tolist() == [[2, 3, 0]]
 
 
+def test_a_row_at_the_very_edge_gives_way_where_it_is_too_long() -> None:
+    """Longer than the radius by rounding of floats alone: its short coordinate stays."""
+    radius = 2**30
+    row = np.array([[1 + 1e-13, 5 / radius]])
+    assert np.linalg.norm(row) > 1
+    assert to_integers(Clipped(row, 1.0), radius=radius).values.tolist() == [[radius - 1, 5]]
+
+
 def test_repair_keeps_the_gradient() -> None:
     rng = np.random.default_rng(3)
     for dim in (19, 300, 3000):
