@@ -12,9 +12,10 @@ import json
 import math
 import shutil
 import tempfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,7 +23,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, rule, run_state_machine_as_test
 from scipy.stats import norm
 
-from privacy.ledger import Head, Manifest, SigningKey
+from privacy.errors import InpatientError
+from privacy.ledger import Head, Ledger, Manifest, Release, SigningKey
 from privacy.ledger import verify as verify_
 from privacy.ledger.accountant import RenyiOnly
 from privacy.ledger.audit.manifest import Outbound, Receipt, Received, Sent
@@ -102,6 +104,7 @@ class Liar(RuleBasedStateMachine):
     base: Path
     trust: Trust
     keys: dict[str, SigningKey]
+    judged: ClassVar[Counter[bool]] = Counter()  # verdicts on states that are not the honest one
 
     def __init__(self) -> None:
         super().__init__()
@@ -119,8 +122,10 @@ class Liar(RuleBasedStateMachine):
         self.extra: list[Outbound] = []  # what north sent beyond the honest run
         self.hidden: set[int] = set()
         self.honest_statement = True
+        self.lied = False
         self.more_receipts: list[Receipt] = []
         self.judge()
+        self.lied = True
 
     # -- writing what north wants ------------------------------------------------------------------
 
@@ -303,6 +308,27 @@ class Liar(RuleBasedStateMachine):
             self.write_manifest()
         self.judge()
 
+    @rule(scale=st.sampled_from([0.5, 20.0, 60.0, 1000.0]), send=st.booleans())
+    def work(self, scale: float, send: bool) -> None:
+        """Do something lawful: spend without a plan and keep the bytes, or send what is public."""
+        event = public() if send else gaussian(scale)
+        asked = Release("more", event, reason="a constant" if send else "")
+        try:
+            ledger = Ledger.open(self.path, key=self.key, accountant=RenyiOnly())
+            payload = f"sealed more {ledger.size}".encode()
+            ledger.attach(ledger.spend(asked), payload)
+        except InpatientError:
+            return  # over its budget, or what it forged does not hold
+        self.bodies = [json.loads(line)["body"] for line in self.path.read_bytes().splitlines()]
+        if send:
+            number, name = 2000 + len(self.extra), digest(payload)
+            row = Outbound(
+                number, "north", "aggregator", "more", 0, len(payload), name, {}, {}, None
+            )
+            self.extra.append(row.signed("r", self.key))
+            self.write_manifest()
+        self.judge()
+
     @rule()
     def repent(self) -> None:
         shutil.rmtree(self.out)
@@ -315,6 +341,7 @@ class Liar(RuleBasedStateMachine):
         assert not verdict.blames("south"), verdict.findings
         assert not verdict.blames("west"), verdict.findings
         assert all(str(finding).isprintable() for finding in verdict.findings)
+        self.judged[verdict.ok] += self.lied
         if verdict.ok:
             self.shadow()
 
@@ -357,6 +384,8 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def check(examples: int, steps: int) -> None:
+    """Let it lie; some of what it does must pass, or the promises about what passes say nothing."""
+    Liar.judged.clear()
     run_state_machine_as_test(
         Liar,
         settings=settings(
@@ -366,6 +395,9 @@ def check(examples: int, steps: int) -> None:
             suppress_health_check=list(HealthCheck),
         ),
     )
+    passed, failed = Liar.judged[True], Liar.judged[False]
+    note = f"{passed} of {passed + failed} states passed"
+    assert passed >= 0.05 * (passed + failed) > 0, note
 
 
 def test_an_honest_run_passes_and_its_shadow_agrees() -> None:
