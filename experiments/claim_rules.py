@@ -16,13 +16,12 @@ from numpy.typing import NDArray
 from attacks.intervals import student_half_width
 from experiments import asynchrony
 from experiments.asynchrony import GAP
+from experiments.claim_words import Text, capital, ends, hospital, names_of
 from experiments.evaluation.acceptance import PRIVACY_COST
 from experiments.record import Record
-from experiments.text import nearest
 
 __all__ = [
     "Ruling",
-    "Text",
     "Verdict",
     "acceptable",
     "auc_up",
@@ -44,14 +43,6 @@ SPEED = 10e6 / 8  # bytes a second of a modest line: 10 Mbit/s
 
 
 @dataclass(frozen=True)
-class Text:
-    """The same sentence or name in English and in Chinese."""
-
-    en: str
-    zh: str
-
-
-@dataclass(frozen=True)
 class Ruling:
     """What a rule says; see ``experiments.claims.Finding``."""
 
@@ -63,12 +54,6 @@ class Ruling:
     upper: float | None = None
 
 
-_HOSPITALS = {
-    "cleveland": Text("Cleveland", "克利夫兰"),
-    "hungary": Text("Hungary", "匈牙利"),
-    "switzerland": Text("Switzerland", "瑞士"),
-    "va": Text("VA Long Beach", "长滩退伍军人医院"),
-}
 _RULES = {
     "synchronous": Text("rounds that wait", "等待所有医院的轮次"),
     "fedbuff": Text("FedBuff", "FedBuff"),
@@ -137,7 +122,7 @@ def infeasible(records: Sequence[Record]) -> Ruling:
         + ("" if proven else "，因为噪声的尺度随患者而变"),
     )
     verdict: Verdict = "does not hold"
-    condition = Text(f"{_capital(within.en)}; {bound.en}.", f"{within.zh}；{bound.zh}。")
+    condition = Text(f"{capital(within.en)}; {bound.en}.", f"{within.zh}；{bound.zh}。")
     if len(proven) == len(records) and not unsafe:
         verdict = "holds"
         condition = Text("Measured and proved at every ε.", "在每个 ε 下都有实测与证明。")
@@ -178,7 +163,7 @@ def no_impact(records: Sequence[Record]) -> Ruling:
             "interval neither shows nor excludes",
             f"仅当真实损失不超过 {PRIVACY_COST:g} 的界限时才成立，区间既未证实也未排除这一点",
         )
-    lost, zh_lost = _ends(-shared["value"], -shared["upper"], -shared["lower"])
+    lost, zh_lost = ends(-shared["value"], -shared["upper"], -shared["lower"])
     condition = Text(
         f"{first.en} (all patients in every round); sealed sums with one shared noise at ε = 1 for "
         f"the whole run lose {lost}.",
@@ -197,7 +182,7 @@ def threefold(records: Sequence[Record]) -> Ruling:
     by_hospital = real.metrics["hospitals"]
     rows = [*simulated, *(r for h in by_hospital.values() for r in h["ratio_joined"])]
     met = [r for r in rows if r["lower"] >= TIMES]
-    groups = [(_hospital(n), h["ratio_joined"]) for n, h in by_hospital.items()]
+    groups = [(hospital(n), h["ratio_joined"]) for n, h in by_hospital.items()]
     groups.append((Text(f"{count} simulated hospitals", f"{count} 家模拟医院"), simulated))
 
     def sizes(ratios: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -244,9 +229,9 @@ def threefold(records: Sequence[Record]) -> Ruling:
     name, largest = next((n, h["ratio_joined"][-1]) for n, h in by_hospital.items())
     least = largest["at_least"]
     effect = Text(
-        f"{'at least so many ' if least else ''}times its data, {_hospital(name).en} with "
+        f"{'at least so many ' if least else ''}times its data, {hospital(name).en} with "
         f"{largest['patients']} patients, without noise",
-        f"{_hospital(name).zh}有 {largest['patients']} 名患者、不加噪声时"
+        f"{hospital(name).zh}有 {largest['patients']} 名患者、不加噪声时"
         f"{'至少' if least else ''}相当于自有数据的倍数",
     )
     return Ruling(verdict, condition, effect, *_three(largest))
@@ -258,12 +243,12 @@ def auc_up(records: Sequence[Record]) -> Ruling:
     gains = [r.metrics["gain"] for r in records]
     worse = sorted(n for n, g in bare.metrics["gain_sites"].items() if g["upper"] < 0)
     better = sorted(n for n, g in sealed.metrics["gain_sites"].items() if g["lower"] > 0)
-    told, zh_told = _ends(*_three(gains[1]))
+    told, zh_told = ends(*_three(gains[1]))
     sites = Text(
-        f"sealed at ε = 1 it is {told}, surely better at {_names(better).en or 'no hospital'}; "
-        f"without noise surely worse at {_names(worse).en or 'none'}",
-        f"密封且 ε = 1 时为 {zh_told}，肯定更好的医院：{_names(better).zh or '无'}；"
-        f"不加噪声时肯定更差的医院：{_names(worse).zh or '无'}",
+        f"sealed at ε = 1 it is {told}, surely better at {names_of(better).en or 'no hospital'}; "
+        f"without noise surely worse at {names_of(worse).en or 'none'}",
+        f"密封且 ε = 1 时为 {zh_told}，肯定更好的医院：{names_of(better).zh or '无'}；"
+        f"不加噪声时肯定更差的医院：{names_of(worse).zh or '无'}",
     )
     if all(g["lower"] > 0 for g in gains) and not worse:
         verdict: Verdict = "holds"
@@ -298,10 +283,10 @@ def acceptable(records: Sequence[Record]) -> Ruling:
     )
     if passed == len(checks):
         verdict: Verdict = "holds"
-        condition = Text(f"{_capital(counts.en)}.", f"{counts.zh}。")
+        condition = Text(f"{capital(counts.en)}.", f"{counts.zh}。")
     elif failed:
         verdict = "does not hold"
-        condition = Text(f"{_capital(counts.en)}.", f"{counts.zh}。")
+        condition = Text(f"{capital(counts.en)}.", f"{counts.zh}。")
     else:
         verdict = "holds only if"
         condition = Text(
@@ -323,7 +308,7 @@ def without_waiting(records: Sequence[Record]) -> Ruling:
     best = min(ratios, key=lambda rule: float(ratios[rule].mean()))
     quick = [rule for rule, found in ratios.items() if found.mean() <= 1]
     noisy = [rule for rule in quick if rule.startswith("sealed")]
-    names = _names([r for r in quick if r not in noisy], _RULES)
+    names = names_of([r for r in quick if r not in noisy], _RULES)
     near = Text(
         f"as close to pooled training as {GAP:g} nats in all {waits.seeds} repetitions, no later "
         "than rounds that wait",
@@ -333,8 +318,8 @@ def without_waiting(records: Sequence[Record]) -> Ruling:
     if noisy:
         verdict: Verdict = "holds"
         condition = Text(
-            f"With noise too, {_names(noisy, _RULES).en} come {near.en}.",
-            f"加噪声时，{_names(noisy, _RULES).zh}也做到：{near.zh}。",
+            f"With noise too, {names_of(noisy, _RULES).en} come {near.en}.",
+            f"加噪声时，{names_of(noisy, _RULES).zh}也做到：{near.zh}。",
         )
     elif quick:
         verdict = "holds only if"
@@ -433,25 +418,6 @@ def poor_labels(records: Sequence[Record]) -> Ruling:
 def _times(found: asynchrony.Outcome) -> NDArray[np.float64]:
     """When each seed reached the gap; infinite where one never did."""
     return np.array([math.inf if r is None else r["time"] or 1e-9 for r in found.reached])
-
-
-def _hospital(name: str) -> Text:
-    return _HOSPITALS.get(name, Text(name, name))
-
-
-def _names(names: Sequence[str], known: Mapping[str, Text] = _HOSPITALS) -> Text:
-    words = [known.get(name, Text(name, name)) for name in names]
-    return Text(", ".join(w.en for w in words), "、".join(w.zh for w in words))
-
-
-def _capital(sentence: str) -> str:
-    return sentence[:1].upper() + sentence[1:]
-
-
-def _ends(value: float, lower: float, upper: float) -> tuple[str, str]:
-    """A value with its interval, in both languages."""
-    shown, low, high = (nearest(v).replace("-", "−") for v in (value, lower, upper))
-    return f"{shown} ({low} to {high})", f"{shown}（{low} 至 {high}）"
 
 
 def _three(estimate: Mapping[str, Any]) -> tuple[float, float, float]:

@@ -13,7 +13,8 @@ from typing import Any
 from rich.console import Console
 
 from experiments import asynchrony, claim_rules, correction, grid, poor_labels
-from experiments.claim_rules import Ruling, Text, Verdict
+from experiments.claim_rules import Ruling, Verdict
+from experiments.claim_words import Text
 from experiments.design import FLOOR
 from experiments.equivalent import Equivalent
 from experiments.equivalent_heart import OwnPatients

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from experiments import claims
-from experiments.claim_rules import Text
+from experiments.claim_words import Text
 from experiments.claims import CLAIMS, Claim, markdown
 from experiments.record import Record
 from experiments.sweep import Point

@@ -62,6 +62,7 @@ def test_a_digest_is_of_what_the_schema_says_and_not_of_how(tmp_path: Path) -> N
         ("smoker = {}", 'smoker = {missing = "mean of the patients"}', "columns.smoker.missing"),
         ("smoker = {}", '"smo\\u001bker" = {}', "printable"),
         ("smoker = {}", "smoker = {}\nsmoker = {}", "is not TOML"),
+        ("sd = 10", f"sd = {'1' * 5000}", "is not TOML"),
     ],
 )
 def test_a_wrong_schema_is_one_paragraph(tmp_path: Path, old: str, new: str, expected: str) -> None:

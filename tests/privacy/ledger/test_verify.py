@@ -32,6 +32,7 @@ NAMES = ("north", "south", "west")
 STEP = gaussian(40.0)
 SIX = {"type": "SelfComposedDpEvent", "count": 6, "event": gaussian(100.0)}
 BOTH = (RenyiOnly(), RenyiOnly())
+Run = tuple[Path, Trust, dict[str, SigningKey]]
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,98 @@
+"""What was measured, in the page's language: attacks by adversary, and audits."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from privacy.ledger.rounding import down, up
+from privacy.report.evidence import AttackResult
+from privacy.report.facts import Facts
+from privacy.report.numbers import percent, percent_up
+
+__all__ = ["attack_groups", "audits"]
+
+_Words = Callable[..., str]
+
+_ADVERSARIES = (
+    "eavesdropper",
+    "server_plain",
+    "server_sealed",
+    "colluding",
+    "buffered",
+    "longitudinal",
+    "active",
+    "key_holder",
+    "informed",
+    "public",
+)
+
+
+_POSITIONS = {"server_plain", "server_sealed"}
+
+
+def attack_groups(facts: Facts, t: _Words, table: Mapping[str, str]) -> list[dict[str, Any]]:
+    """This run's rows apart from those of its design in other runs, and of other designs."""
+    attacks = facts.evidence.attacks
+    groups = {
+        "this": [a for a in attacks if not a.design],
+        "same": [a for a in attacks if a.design and a.same_design],
+        "other": [a for a in attacks if a.design and not a.same_design],
+    }
+    tried = {a.adversary for name in ("this", "same") for a in groups[name]}
+    if tried & _POSITIONS:  # a server is in one of the two positions, never in the other as well
+        tried |= _POSITIONS
+    return [
+        {
+            "id": name,
+            "caption": t(f"attacks_{name}"),
+            "rows": [_attack(a, t, table) for a in rows],
+            "untried": t(
+                "attacks_untried",
+                adversaries=t("untried_list").join(
+                    t(f"adversary_{a}") for a in _ADVERSARIES if a not in tried
+                ),
+            )
+            if name == "same"
+            else "",
+        }
+        for name, rows in groups.items()
+        if rows or name != "other"
+    ]
+
+
+def _attack(a: AttackResult, t: _Words, table: Mapping[str, str]) -> dict[str, Any]:
+    return {
+        "adversary": table.get(f"adversary_{a.adversary}", a.adversary),
+        "attack": table.get(f"attack_{a.attack}", a.attack),
+        "design": {"zh-Hans": a.design_zh}.get(t("lang")) or a.design or t("this_run"),
+        "success": t(
+            "success",
+            success=percent(a.success),
+            lower=percent(a.lower),
+            upper=percent(a.upper),
+            confidence=f"{100 * a.confidence:g} %",
+            trials=a.trials,
+        ),
+        "guessing": percent(a.baseline),
+        "bound": t("no_bound") if a.bound is None else percent_up(a.bound),
+        "exceeds": a.bound is not None and a.lower > a.bound,
+    }
+
+
+def audits(facts: Facts, t: _Words) -> list[dict[str, Any]]:
+    """A row an audit."""
+    proven = facts.worst.interval.upper if facts.worst and facts.worst.interval else math.inf
+    return [
+        {
+            "method": a.method,
+            "design": a.design or t("this_run"),
+            "canaries": f"{a.canaries}, {a.guesses}, {a.correct}",
+            "lower": t(
+                "audit_lower", lower=down(a.epsilon_lower), confidence=f"{100 * a.confidence:g} %"
+            ),
+            "ceiling": down(a.ceiling),
+            "proven": "" if a.design else up(proven),
+            "exceeds": not a.design and a.epsilon_lower > proven,
+        }
+        for a in facts.evidence.audits
+    ]
