@@ -25,6 +25,7 @@ from aggregation.roles.opener import HolderRole, OpenerRole
 from aggregation.roles.opening import ByHolders
 from aggregation.rules import Local, Rule
 from aggregation.sealing import (
+    KeyScheme,
     OpeningLog,
     Policy,
     Roster,
@@ -105,7 +106,7 @@ class Federation:
             opening = ByHolders(plan.run, type(scheme), scheme.parameters)
             for name, holder in scheme.holders(policy).items():
                 openers[holder_address(name)] = HolderRole(plan.run, holder)
-        else:
+        elif isinstance(scheme, KeyScheme):
             openers[OPENER] = OpenerRole(plan.run, scheme.opener(policy))
         self._aggregator = Aggregator(plan, scheme.adder(), agreement, opening)
         self._engine = InProcess(

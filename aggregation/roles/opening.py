@@ -9,6 +9,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregation.roles import Role
 from aggregation.roles.messages import (
     AGGREGATOR,
     OPENER,
@@ -21,12 +22,12 @@ from aggregation.roles.messages import (
     pack,
     read_integers,
 )
-from aggregation.roles.opener import pack_total, read_commitment
-from aggregation.sealing import Contribution, Parameters
-from aggregation.sealing.holders import QuorumScheme, read_quorum
+from aggregation.roles.opener import HolderRole, OpenerRole, pack_total, read_commitment
+from aggregation.sealing import Contribution, KeyScheme, Parameters, Policy, Scheme
+from aggregation.sealing.holders import Holder, QuorumScheme, read_quorum
 from privacy.errors import CorruptMessageError, RefusedError
 
-__all__ = ["ByHolders", "ByOpener", "OpeningRequest"]
+__all__ = ["ByHolders", "ByOpener", "LocalOpening", "OpeningRequest"]
 
 Said = tuple[Message | SetTimer, ...]
 Integers = NDArray[np.int64]
@@ -187,3 +188,83 @@ class ByHolders:
                 "changed on the way, or somebody else sent it."
             )
         return name
+
+
+class LocalOpening:
+    """Whoever opens a scheme's sums, in one process: the same roles, and what they say carried.
+
+    Attributes:
+      holders: By name; whoever is taken away is lost. Empty where one party has the key.
+
+    Args:
+      scheme: Whose sums are opened.
+      policy: Of the opener; each holder has a copy with a log of its own.
+    """
+
+    def __init__(self, scheme: Scheme, policy: Policy) -> None:
+        self._scheme = scheme
+        self._run = policy.roster.run
+        self._round = -1
+        self.holders: dict[str, Holder] = {}
+        self._roles: dict[str, Role] = {}
+        if isinstance(scheme, QuorumScheme):
+            self.holders = scheme.holders(policy)
+            for name, holder in self.holders.items():
+                self.replace(name, holder)
+        elif isinstance(scheme, KeyScheme):
+            self._roles[OPENER] = OpenerRole(self._run, scheme.opener(policy))
+
+    def open(self, total: bytes, contributions: Sequence[Contribution]) -> Integers:
+        """Open the sum of these contributions: ``int64[dim]``, centred modulo ``2 ** bits``.
+
+        Raises:
+          RefusedError: A policy forbids it, ``total`` is not the sum of the contributions, or too
+            few holders are there: then nobody was asked, and nothing is written down.
+          CorruptMessageError: A contribution is damaged, forged or of another run.
+        """
+        self._round += 1
+        request: ByHolders | ByOpener = ByOpener(self._run, self._scheme.parameters.dim)
+        if isinstance(self._scheme, QuorumScheme):
+            self._require_present(self._scheme, contributions)
+            request = ByHolders(self._run, type(self._scheme), self._scheme.parameters)
+        waiting = list(request.ask(self._round, total, contributions, 0.0))
+        timers = [said for said in waiting if isinstance(said, SetTimer)]
+        while waiting or timers:
+            if not waiting:
+                waiting += request.late(timers.pop().timer)
+                continue
+            said = waiting.pop(0)
+            if isinstance(said, SetTimer) or said.receiver not in self._present:
+                continue
+            for answer in self._roles[said.receiver].handle(said):
+                if isinstance(answer, Message):
+                    taken = request.take(answer)
+                    if not isinstance(taken, tuple):
+                        return taken
+                    waiting += taken
+        raise RefusedError("Nobody has anything more to say, and the sum was not opened.")
+
+    def replace(self, name: str, holder: Holder) -> None:
+        """Put another in a holder's place: the same one after a restart, say."""
+        self.holders[name] = holder
+        self._roles[holder_address(name)] = HolderRole(self._run, holder)
+
+    @property
+    def _present(self) -> set[str]:
+        return {OPENER, *(holder_address(name) for name in self.holders)}
+
+    def _require_present(self, scheme: QuorumScheme, contributions: Sequence[Contribution]) -> None:
+        quorum, _ = read_quorum(scheme.parameters, scheme.label)
+        if len(self.holders) < quorum.threshold:
+            raise RefusedError(
+                f"{len(self.holders)} of {len(quorum.names)} holders are there; "
+                f"{quorum.threshold} are needed to open a sum. Nothing was opened; try again when "
+                "they are back."
+            )
+        asked = scheme.answering(scheme.parameters, contributions, tuple(self.holders))
+        gone = sorted(set(asked) - self.holders.keys())
+        if gone:
+            raise RefusedError(
+                f"Seats {', '.join(gone)} have sent and are gone: without their own masks this sum "
+                "can't be opened. Run the round again."
+            )

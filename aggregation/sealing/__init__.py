@@ -8,6 +8,9 @@
     opener = scheme.opener(Policy(Roster(run, public_keys), min_honest=3, c_assumed=1))
     opener.open(total, contributions)                                 # -> int64[dim]
 
+Under ``shares``, ``threshold`` and ``pairwise`` nobody has the key: ``scheme.holders`` commit and
+answer, each by itself (``aggregation.roles.opening`` carries what they say).
+
 A scheme is one module with one ``Scheme`` class and one line in ``SCHEMES``. All of them open to
 the same integers; they differ in who must be trusted (``Scheme.trust``, and THREATS.md beside this
 file).
@@ -19,10 +22,11 @@ from typing import Any
 from aggregation.sealing import material
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.envelope import Kind
+from aggregation.sealing.holders import Holder, QuorumScheme
 from aggregation.sealing.openings import Opening, OpeningLog
 from aggregation.sealing.parameters import Parameters, largest_sum, wrap_probability
 from aggregation.sealing.policy import Policy
-from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from aggregation.sealing.roles import Adder, KeyScheme, Opener, Scheme, Sealer
 from aggregation.sealing.roster import Enrolment, Roster
 from privacy.errors import InvalidInputError
 
@@ -31,6 +35,7 @@ __all__ = [
     "Adder",
     "Contribution",
     "Enrolment",
+    "KeyScheme",
     "Opener",
     "Opening",
     "OpeningLog",
@@ -41,6 +46,7 @@ __all__ = [
     "Sealer",
     "largest_sum",
     "load_adder",
+    "load_holder",
     "load_opener",
     "load_sealer",
     "make_scheme",
@@ -92,8 +98,21 @@ def load_adder(message: bytes) -> Adder:
 def load_opener(message: bytes, policy: Policy) -> Opener:
     """Read what ``Opener.to_bytes`` wrote; an adder's or a sealer's bytes are refused."""
     found = _class(material.scheme_of(message))
-    opener: Opener = found.load_opener(*material.split(message, Kind.OPENER, found.label), policy)
+    parts = material.split(message, Kind.OPENER, found.label)
+    if not issubclass(found, KeyScheme):
+        raise InvalidInputError("This is one of several holders' material: use load_holder.")
+    opener: Opener = found.load_opener(*parts, policy)
     return opener
+
+
+def load_holder(message: bytes, policy: Policy) -> Holder:
+    """Read what ``Holder.to_bytes`` wrote; an adder's or a sealer's bytes are refused."""
+    found = _class(material.scheme_of(message))
+    parts = material.split(message, Kind.OPENER, found.label)
+    if not issubclass(found, QuorumScheme):
+        raise InvalidInputError("This is the material of the one who has the key: use load_opener.")
+    holder: Holder = found.load_holder(*parts, policy)
+    return holder
 
 
 def _class(name: str) -> Any:

@@ -34,7 +34,7 @@ from aggregation.sealing.lanes import Lanes
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.primes import ring_prime_above
-from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from aggregation.sealing.roles import Adder, KeyScheme, Opener, Sealer
 from aggregation.sealing.tenseal_io import (
     VERSION,
     new_bfv_context,
@@ -128,7 +128,7 @@ class Layout:
         return self.ciphertexts * self.ring.stored
 
 
-class Bfv(Scheme):
+class Bfv(KeyScheme):
     """One key pair, one run.
 
     Guarantees (each is a test in ``tests/aggregation/sealing/test_bfv.py``):

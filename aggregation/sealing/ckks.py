@@ -32,7 +32,7 @@ from numpy.typing import NDArray
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
-from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from aggregation.sealing.roles import Adder, KeyScheme, Opener, Sealer
 from aggregation.sealing.tenseal_io import (
     VERSION,
     pad,
@@ -61,7 +61,7 @@ def error_bound(bits: int, contributors: int) -> float:
     return _MARGIN * slot_std * 2.0 ** (bits - 1) / SCALE
 
 
-class Ckks(Scheme):
+class Ckks(KeyScheme):
     """One key pair, one run.
 
     Guarantees (each is a test in ``tests/aggregation/sealing/test_ckks.py``):

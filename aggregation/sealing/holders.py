@@ -13,8 +13,8 @@ honest one is in both, and it never commits to a contribution twice.
 
 import hashlib
 import os
-from abc import abstractmethod
-from collections.abc import Collection, Mapping, Sequence
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import combinations
 from typing import Any
@@ -24,7 +24,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
+from aggregation.sealing import material
 from aggregation.sealing.contribution import Contribution
+from aggregation.sealing.envelope import Kind
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.roles import Adder, Scheme, require_sum
@@ -43,9 +45,6 @@ __all__ = [
     "QuorumScheme",
     "quorum_settings",
     "read_quorum",
-    "read_secrets",
-    "require_present",
-    "write_secrets",
 ]
 
 
@@ -164,7 +163,7 @@ class Commitment:
     signature: str
 
 
-class Holder:
+class Holder(ABC):
     """One holder's half of an opening that needs no secret: its own policy, and its commitment.
 
     Guarantees (each is a test in ``tests/aggregation/sealing/test_holders.py``):
@@ -175,30 +174,34 @@ class Holder:
 
     Args:
       name: Its name in the quorum.
-      key: What it signs commitments with.
-      public: All holders' public keys.
-      quorum: Who holds what.
+      secret: Its keys.
       policy: Its own policy, with its own log.
-      adder: To add the signed ciphertexts again.
+      adder: To add the signed ciphertexts again; of the run's parameters.
     """
 
-    def __init__(
-        self,
-        name: str,
-        key: SigningKey,
-        public: Mapping[str, HolderPublic],
-        quorum: Quorum,
-        policy: Policy,
-        adder: Adder,
-    ) -> None:
+    def __init__(self, name: str, secret: HolderSecret, policy: Policy, adder: Adder) -> None:
         self.name = name
-        self.quorum = quorum
+        self.quorum, public = read_quorum(adder.parameters, adder.label)
         self.policy = policy
-        self.key = key
+        self.key = secret.key
+        self._secret = secret
         self._keys = {name: theirs.sign for name, theirs in public.items()}
         self._adder = adder
         self.parameters = adder.parameters
         self._committed: set[str] = set()
+
+    def to_bytes(self) -> bytes:
+        """Return this holder's material **with its secret**, to be read by ``load_holder``.
+
+        Keep it where its key is kept; it never travels.
+        """
+        names = [self.name, self._secret.box.hex(), self._secret.sign.hex()]
+        content = canonical.encode(names) + b"\n" + self._material()
+        return material.join(Kind.OPENER, self._adder.label, self.parameters, content)
+
+    def _material(self) -> bytes:
+        """What it holds beside its keys."""
+        return b""
 
     def commit(self, total: bytes, contributions: Sequence[Contribution]) -> Commitment:
         """Check an opening, write it down, and sign it.
@@ -215,6 +218,7 @@ class Holder:
         self._committed.add(opening)
         return Commitment(self.name, opening, self.key.sign(_statement(opening)))
 
+    @abstractmethod
     def answer(
         self,
         total: bytes,
@@ -222,10 +226,10 @@ class Holder:
         commitments: Sequence[Commitment],
     ) -> bytes:
         """Return this holder's part of an agreed opening; each scheme has its own."""
-        raise NotImplementedError
 
     def _check_pieces(self, contributions: Sequence[Contribution]) -> None:
         """Refuse a contribution that this holder could not answer for."""
+        return
 
     def agreed(
         self,
@@ -262,9 +266,49 @@ class Holder:
 class QuorumScheme(Scheme):
     """A scheme that several holders open together, each in a place of its own."""
 
+    _secrets: Mapping[str, HolderSecret]
+
+    def adder(self) -> Adder:
+        """Return the aggregator's role: no key at all."""
+        return self.load_adder(self.parameters, b"")
+
     @abstractmethod
-    def holders(self, policy: Policy) -> Mapping[str, Holder]:
+    def holder(self, name: str, policy: Policy) -> Holder:
+        """Return one holder, with a policy of its own."""
+
+    def holders(self, policy: Policy) -> dict[str, Holder]:
         """Return all holders, each with a policy and a log of its own."""
+        return {name: self.holder(name, policy.fork(name)) for name in self._secrets}
+
+    @classmethod
+    def load_holder(cls, parameters: Parameters, material: bytes, policy: Policy) -> Holder:
+        """Return one holder from its material.
+
+        Raises:
+          CorruptMessageError: Not the material of a holder that the parameters name.
+        """
+        keys, _, rest = material.partition(b"\n")
+        try:
+            name, box, sign = canonical.decode(keys)
+            secret = HolderSecret(bytes.fromhex(box), bytes.fromhex(sign))
+            ours = parameters.settings["keys"][name]
+            if ours != {"box": secret.public.box, "sign": secret.public.sign}:
+                raise ValueError("the secret does not belong to the public key of its holder")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise CorruptMessageError(f"This is not a holder's secret: {error}.") from error
+        return cls._holder(name, secret, rest, parameters, policy)
+
+    @classmethod
+    @abstractmethod
+    def _holder(
+        cls,
+        name: str,
+        secret: HolderSecret,
+        material: bytes,
+        parameters: Parameters,
+        policy: Policy,
+    ) -> Holder:
+        """Return a holder from its keys and what it holds beside them."""
 
     @classmethod
     def answering(
@@ -315,44 +359,6 @@ def read_quorum(parameters: Parameters, label: str) -> tuple[Quorum, dict[str, H
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptMessageError(f"These parameters name no safe quorum: {error}") from error
     return quorum, keys
-
-
-def require_present(quorum: Quorum, present: Collection[str]) -> None:
-    """Refuse an opening that too few holders could answer, before anything is written down.
-
-    Raises:
-      RefusedError: Fewer than the threshold.
-    """
-    if len(present) < quorum.threshold:
-        raise RefusedError(
-            f"{len(present)} of {len(quorum.names)} holders are there; {quorum.threshold} are "
-            "needed "
-            "to open a sum. Nothing was opened; try again when they are back."
-        )
-
-
-def write_secrets(secrets: Mapping[str, HolderSecret]) -> bytes:
-    """Return all holders' secrets as bytes (in one process only)."""
-    return canonical.encode({n: [s.box.hex(), s.sign.hex()] for n, s in secrets.items()})
-
-
-def read_secrets(content: bytes, parameters: Parameters) -> dict[str, HolderSecret]:
-    """Read what ``write_secrets`` wrote.
-
-    Raises:
-      CorruptMessageError: Not the secrets of the holders that the parameters name.
-    """
-    try:
-        found = {
-            name: HolderSecret(bytes.fromhex(box), bytes.fromhex(sign))
-            for name, (box, sign) in canonical.decode(content).items()
-        }
-        keys = parameters.settings["keys"]
-        if any(keys[n] != {"box": s.public.box, "sign": s.public.sign} for n, s in found.items()):
-            raise ValueError("a secret does not belong to the public key of its holder")
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise CorruptMessageError(f"These are not the holders' secrets: {error}.") from error
-    return found
 
 
 def _opening(parameters: Parameters, total: bytes, contributions: Sequence[Contribution]) -> str:

@@ -39,16 +39,14 @@ from aggregation.sealing.holders import (
     QuorumScheme,
     quorum_settings,
     read_quorum,
-    read_secrets,
-    write_secrets,
 )
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
-from aggregation.sealing.roles import Adder, Opener, Sealer
+from aggregation.sealing.roles import Adder, Sealer
 from aggregation.sealing.streams import add_streams, lane, stream, subtract_streams
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 
-__all__ = ["MaskHolder", "Pairwise", "PairwiseOpener", "PairwiseSealer"]
+__all__ = ["MaskHolder", "Pairwise", "PairwiseSealer"]
 
 _LABEL = "pairwise/1"
 _HEAD = struct.Struct("<HI")
@@ -100,16 +98,25 @@ class Pairwise(QuorumScheme):
             )
         return PairwiseSealer(self.parameters, hospital, seat, self._secrets[str(seat)].box)
 
-    def adder(self) -> Adder:
-        """Return the aggregator's role: no key at all."""
-        return _Adder(self.parameters)
+    def holder(self, name: str, policy: Policy) -> "MaskHolder":
+        """Return the answering half of the hospital of a seat, with a policy of its own."""
+        return MaskHolder(name, self._secrets[name], policy, _Adder(self.parameters))
 
-    def holders(self, policy: Policy) -> "dict[str, MaskHolder]":
-        """Return all hospitals' answering halves, each with a policy and a log of its own."""
-        return {
-            name: MaskHolder(int(name), secret, self.parameters, policy.fork(name))
-            for name, secret in self._secrets.items()
-        }
+    @classmethod
+    def load_adder(cls, parameters: Parameters, material: bytes = b"") -> Adder:
+        """Return the aggregator's role: no key at all; all that it needs is in the parameters."""
+        return _Adder(parameters)
+
+    @classmethod
+    def _holder(
+        cls,
+        name: str,
+        secret: HolderSecret,
+        material: bytes,
+        parameters: Parameters,
+        policy: Policy,
+    ) -> "MaskHolder":
+        return MaskHolder(name, secret, policy, _Adder(parameters))
 
     @classmethod
     def answering(
@@ -145,10 +152,6 @@ class Pairwise(QuorumScheme):
                 sums = sums - _signed(_expand(seed, parameters), seat, other)
         return sums
 
-    def opener(self, policy: Policy) -> "PairwiseOpener":
-        """Return all hospitals' answering halves in one process."""
-        return PairwiseOpener(self.parameters, policy, self._secrets)
-
     @classmethod
     def load_sealer(cls, parameters: Parameters, material: bytes, hospital: str) -> Sealer:
         """Return a hospital's role from its material: round, seat and its own key."""
@@ -156,16 +159,6 @@ class Pairwise(QuorumScheme):
             raise CorruptMessageError("This is not the material of a pairwise sealer.")
         seat, round_ = _HEAD.unpack_from(material)
         return PairwiseSealer(parameters, hospital, seat, material[_HEAD.size :], round_)
-
-    @classmethod
-    def load_adder(cls, parameters: Parameters, material: bytes) -> Adder:
-        """Return the aggregator's role; all that it needs is in the parameters."""
-        return _Adder(parameters)
-
-    @classmethod
-    def load_opener(cls, parameters: Parameters, material: bytes, policy: Policy) -> Opener:
-        """Return the hospitals' answering halves from their secrets."""
-        return PairwiseOpener(parameters, policy, read_secrets(material, parameters))
 
 
 class PairwiseSealer(Sealer):
@@ -246,24 +239,12 @@ class _Adder(Adder):
 
 
 class MaskHolder(Holder):
-    """One hospital's answering half: reveals mask seeds of an agreed opening.
+    """One hospital's answering half: reveals mask seeds of an agreed opening; named by its seat."""
 
-    Args:
-      seat: The hospital's seat.
-      secret: Its keys.
-      parameters: The run's.
-      policy: Its own, with its own log.
-    """
-
-    def __init__(
-        self, seat: int, secret: HolderSecret, parameters: Parameters, policy: Policy
-    ) -> None:
-        quorum, public = read_quorum(parameters, _LABEL)
-        adder = _Adder(parameters)
-        super().__init__(str(seat), secret.key, public, quorum, policy, adder)
-        self._seat = seat
-        self._parameters = parameters
-        self._masks = _Masks(parameters, seat, secret.box)
+    def __init__(self, name: str, secret: HolderSecret, policy: Policy, adder: Adder) -> None:
+        super().__init__(name, secret, policy, adder)
+        self._seat = int(name)
+        self._masks = _Masks(adder.parameters, self._seat, secret.box)
         self._answered: dict[int, frozenset[int]] = {}
 
     def answer(
@@ -278,7 +259,7 @@ class MaskHolder(Holder):
           RefusedError: The opening is not agreed, or another set was answered in its round.
         """
         self.agreed(total, contributions, commitments)
-        seats, round_ = _seats(contributions, self._adder, self._parameters)
+        seats, round_ = _seats(contributions, self._adder, self.parameters)
         if self._seat not in seats:
             raise RefusedError(
                 f"Seat {self.name} is not in this sum; its own mask, beside its pairs' masks from "
@@ -289,50 +270,10 @@ class MaskHolder(Holder):
                 f"Seat {self.name} has answered for another set in round {round_}; a second answer "
                 "could bare a hospital that is in one and not in the other."
             )
-        dropped = sorted(set(range(self._parameters.contributors)) - seats)
+        dropped = sorted(set(range(self.parameters.contributors)) - seats)
         pairs = [self._masks.pair_seed(seat, round_) for seat in dropped]
         content = b"".join([self._masks.own_seed(round_), *pairs])
-        return wrap(Kind.ANSWER, _LABEL, self._parameters.digest, content)
-
-
-class PairwiseOpener(Opener):
-    """All hospitals' answering halves in one process.
-
-    Attributes:
-      holders: By seat, each with its own policy and log.
-    """
-
-    def __init__(
-        self, parameters: Parameters, policy: Policy, secrets: Mapping[str, HolderSecret]
-    ) -> None:
-        super().__init__(parameters, policy, _Adder(parameters))
-        self._secrets = dict(secrets)
-        self.holders = {
-            int(name): MaskHolder(int(name), secret, parameters, policy.fork(name))
-            for name, secret in secrets.items()
-        }
-
-    def _prepare(self, contributions: Sequence[Contribution]) -> None:
-        seats, _ = _seats(contributions, self._adder, self.parameters)
-        gone = sorted(seats - set(self.holders))
-        if gone:
-            raise RefusedError(
-                f"Seats {', '.join(map(str, gone))} have sent and are gone: without their own "
-                "masks "
-                "this sum can't be opened. Run the round again."
-            )
-
-    def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
-        seats, _ = _seats(contributions, self._adder, self.parameters)
-        commitments = [holder.commit(total, contributions) for holder in self.holders.values()]
-        answers = {
-            str(seat): self.holders[seat].answer(total, contributions, commitments)
-            for seat in sorted(seats)
-        }
-        return Pairwise.combine(self.parameters, total, contributions, answers)
-
-    def _material(self) -> bytes:
-        return write_secrets(self._secrets)
+        return wrap(Kind.ANSWER, _LABEL, self.parameters.digest, content)
 
 
 class _Masks:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
-from aggregation.sealing.roles import Adder, Opener, Scheme, Sealer
+from aggregation.sealing.roles import Adder, KeyScheme, Opener, Sealer
 
 __all__ = ["Plain", "read_update"]
 
@@ -66,7 +66,7 @@ class _Opener(Opener):
         return self.parameters.from_words(self._content(total))
 
 
-class Plain(Scheme):
+class Plain(KeyScheme):
     """Integers in clear, added modulo a power of two."""
 
     label = _LABEL

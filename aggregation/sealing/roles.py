@@ -23,7 +23,7 @@ from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from privacy.errors import InvalidInputError, RefusedError
 
-__all__ = ["Adder", "Opener", "Scheme", "Sealer", "require_sum"]
+__all__ = ["Adder", "KeyScheme", "Opener", "Scheme", "Sealer", "require_sum"]
 
 
 class Sealer(ABC):
@@ -172,7 +172,6 @@ class Opener(ABC):
           CorruptMessageError: A contribution is damaged, forged or of another run.
         """
         self.policy.check(contributions, self.parameters)
-        self._prepare(contributions)
         require_sum(self._adder, total, contributions)
         self.policy.record(contributions, hashlib.sha256(total).hexdigest())
         return self.parameters.centre(self._open(total, contributions))
@@ -186,10 +185,6 @@ class Opener(ABC):
 
     def _material(self) -> bytes:
         return b""
-
-    def _prepare(self, contributions: Sequence[Contribution]) -> None:
-        """Refuse what can't be opened now, before it is written down."""
-        return
 
     def _content(self, total: bytes) -> bytes:
         return unwrap(
@@ -227,10 +222,6 @@ class Scheme(ABC):
     def adder(self) -> Adder:
         """Return the aggregator's role."""
 
-    @abstractmethod
-    def opener(self, policy: Policy) -> Opener:
-        """Return the role of the key holder."""
-
     @classmethod
     @abstractmethod
     def load_sealer(cls, parameters: Parameters, material: bytes, hospital: str) -> Sealer:
@@ -240,6 +231,14 @@ class Scheme(ABC):
     @abstractmethod
     def load_adder(cls, parameters: Parameters, material: bytes) -> Adder:
         """Return the aggregator's role from its material."""
+
+
+class KeyScheme(Scheme):
+    """A scheme under one key, which one party holds."""
+
+    @abstractmethod
+    def opener(self, policy: Policy) -> Opener:
+        """Return the role of the key holder."""
 
     @classmethod
     @abstractmethod

@@ -47,17 +47,14 @@ from aggregation.sealing.holders import (
     QuorumScheme,
     quorum_settings,
     read_quorum,
-    read_secrets,
-    require_present,
-    write_secrets,
 )
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
-from aggregation.sealing.roles import Adder, Opener, Sealer
+from aggregation.sealing.roles import Adder, Sealer
 from aggregation.sealing.streams import SEED, add_streams, lane, subtract_streams
 from privacy.errors import CorruptMessageError
 
-__all__ = ["ShareHolder", "Shares", "SharesOpener", "combine"]
+__all__ = ["ShareHolder", "Shares"]
 
 _LABEL = "shares/2"
 _KEY = 32
@@ -131,17 +128,25 @@ class Shares(QuorumScheme):
         """Return the role of one hospital: the holders' public keys."""
         return _Sealer(self.parameters, hospital)
 
-    def adder(self) -> Adder:
-        """Return the aggregator's role: no key at all."""
-        return _Adder(self.parameters)
-
     def holder(self, name: str, policy: Policy) -> "ShareHolder":
         """Return one holder, with a policy of its own."""
-        return ShareHolder(name, self._secrets[name], self.parameters, policy)
+        return ShareHolder(name, self._secrets[name], policy, _Adder(self.parameters))
 
-    def holders(self, policy: Policy) -> "dict[str, ShareHolder]":
-        """Return all holders, each with a policy and a log of its own."""
-        return {name: self.holder(name, policy.fork(name)) for name in self._secrets}
+    @classmethod
+    def load_adder(cls, parameters: Parameters, material: bytes = b"") -> Adder:
+        """Return the aggregator's role: no key at all; all that it needs is in the parameters."""
+        return _Adder(parameters)
+
+    @classmethod
+    def _holder(
+        cls,
+        name: str,
+        secret: HolderSecret,
+        material: bytes,
+        parameters: Parameters,
+        policy: Policy,
+    ) -> "ShareHolder":
+        return ShareHolder(name, secret, policy, _Adder(parameters))
 
     @classmethod
     def combine(
@@ -154,26 +159,16 @@ class Shares(QuorumScheme):
         """Add all answers to the masked sum; unreduced."""
         largest = parameters.dim * parameters.word
         content = unwrap(total, Kind.TOTAL, _LABEL, parameters.digest, largest=largest)
-        return combine(parameters, content, tuple(answers.values()))
-
-    def opener(self, policy: Policy) -> "SharesOpener":
-        """Return all holders in one process, and what puts their answers together."""
-        return SharesOpener(self.parameters, policy, self._secrets)
+        sums = parameters.from_words(content)
+        for answer in answers.values():
+            words = unwrap(answer, Kind.ANSWER, _LABEL, parameters.digest, largest=largest)
+            sums = sums + parameters.from_words(words)
+        return sums
 
     @classmethod
     def load_sealer(cls, parameters: Parameters, material: bytes, hospital: str) -> Sealer:
         """Return a hospital's role; all that it needs is in the parameters."""
         return _Sealer(parameters, hospital)
-
-    @classmethod
-    def load_adder(cls, parameters: Parameters, material: bytes) -> Adder:
-        """Return the aggregator's role; all that it needs is in the parameters."""
-        return _Adder(parameters)
-
-    @classmethod
-    def load_opener(cls, parameters: Parameters, material: bytes, policy: Policy) -> Opener:
-        """Return the holders from their secrets."""
-        return SharesOpener(parameters, policy, read_secrets(material, parameters))
 
 
 class _Sealer(Sealer):
@@ -228,23 +223,11 @@ class _Adder(Adder):
 
 
 class ShareHolder(Holder):
-    """One holder of seeds.
+    """One holder of seeds."""
 
-    Args:
-      name: Its name in the quorum.
-      secret: Its keys.
-      parameters: The run's.
-      policy: Its own, with its own log.
-    """
-
-    def __init__(
-        self, name: str, secret: HolderSecret, parameters: Parameters, policy: Policy
-    ) -> None:
-        quorum, public = read_quorum(parameters, _LABEL)
-        adder = _Adder(parameters)
-        super().__init__(name, secret.key, public, quorum, policy, adder)
+    def __init__(self, name: str, secret: HolderSecret, policy: Policy, adder: Adder) -> None:
+        super().__init__(name, secret, policy, adder)
         self._private = X25519PrivateKey.from_private_bytes(secret.box)
-        self._parameters = parameters
         self._unframed = adder.open_frame
 
     def answer(
@@ -264,14 +247,14 @@ class ShareHolder(Holder):
         present = self.agreed(total, contributions, commitments)
         mine = self.quorum.held_by(self.name)
         wanted = [mine.index(piece) for piece in self.quorum.assigned(self.name, present)]
-        bits, dim = self._parameters.bits, self._parameters.dim
+        bits, dim = self.parameters.bits, self.parameters.dim
         sums = np.zeros(dim, dtype=lane(bits))
         for contribution in contributions:
             seeds = self._seeds(contribution)
             add_streams(sums, [seeds[place] for place in wanted])
         sums &= sums.dtype.type((1 << bits) - 1)
-        words = self._parameters.to_words(sums)
-        return wrap(Kind.ANSWER, _LABEL, self._parameters.digest, words)
+        words = self.parameters.to_words(sums)
+        return wrap(Kind.ANSWER, _LABEL, self.parameters.digest, words)
 
     def _check_pieces(self, contributions: Sequence[Contribution]) -> None:
         for contribution in contributions:
@@ -291,7 +274,7 @@ class ShareHolder(Holder):
             opened = _box(shared, salt, sender, ours).decrypt(
                 bytes(12),
                 content[start : start + size],
-                _bound(self._parameters, contribution.hospital),
+                _bound(self.parameters, contribution.hospital),
             )
         except (InvalidTag, ValueError) as error:
             raise CorruptMessageError(
@@ -300,47 +283,6 @@ class ShareHolder(Holder):
                 "for another holder, run or hospital, or changed on the way."
             ) from error
         return [opened[i : i + SEED] for i in range(0, len(opened), SEED)]
-
-
-class SharesOpener(Opener):
-    """All holders in one process; remove one from ``holders`` to lose it.
-
-    Attributes:
-      holders: By name, each with its own policy and log.
-    """
-
-    def __init__(
-        self, parameters: Parameters, policy: Policy, secrets: Mapping[str, HolderSecret]
-    ) -> None:
-        super().__init__(parameters, policy, _Adder(parameters))
-        self._secrets = dict(secrets)
-        self.holders = {
-            name: ShareHolder(name, secret, parameters, policy.fork(name))
-            for name, secret in secrets.items()
-        }
-
-    def _prepare(self, contributions: Sequence[Contribution]) -> None:
-        quorum, _ = read_quorum(self.parameters, _LABEL)
-        require_present(quorum, self.holders)
-
-    def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
-        holders = self.holders.values()
-        commitments = [holder.commit(total, contributions) for holder in holders]
-        answers = [holder.answer(total, contributions, commitments) for holder in holders]
-        return combine(self.parameters, self._content(total), answers)
-
-    def _material(self) -> bytes:
-        return write_secrets(self._secrets)
-
-
-def combine(parameters: Parameters, content: bytes, answers: Sequence[bytes]) -> NDArray[np.uint64]:
-    """Add a quorum's answers to the masked sum: the sums of residues, unreduced."""
-    sums = parameters.from_words(content)
-    largest = parameters.dim * parameters.word
-    for answer in answers:
-        words = unwrap(answer, Kind.ANSWER, _LABEL, parameters.digest, largest=largest)
-        sums = sums + parameters.from_words(words)
-    return sums
 
 
 def _mask(bits: int) -> np.uint64:

@@ -55,22 +55,18 @@ from aggregation.sealing.holders import (
     Quorum,
     QuorumScheme,
     quorum_settings,
-    read_quorum,
-    read_secrets,
-    require_present,
-    write_secrets,
 )
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.rlwe import Ring, noise, ternary
-from aggregation.sealing.roles import Adder, Opener, Sealer
+from aggregation.sealing.roles import Adder, Sealer
 from aggregation.sealing.streams import stream
 from aggregation.sealing.threshold_layout import LABEL, Layout, read_layout
 from privacy._validate import natural
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger.log import canonical
 
-__all__ = ["KeyHolder", "Threshold", "ThresholdOpener", "joint_key"]
+__all__ = ["KeyHolder", "Threshold", "joint_key"]
 
 Residues = NDArray[np.uint64]
 
@@ -179,17 +175,34 @@ class Threshold(QuorumScheme):
         """Return the role of one hospital: the joint public key."""
         return _Sealer(self.parameters, hospital, self._public)
 
-    def adder(self) -> Adder:
-        """Return the aggregator's role: no key at all."""
-        return _Adder(self.parameters)
-
     def holder(self, name: str, policy: Policy) -> "KeyHolder":
         """Return one holder, with a policy of its own."""
-        return KeyHolder(name, self._secrets[name], self._pieces, self.parameters, policy)
+        _, quorum = read_layout(self.parameters)
+        own = {i: self._pieces[i] for i in quorum.held_by(name)}
+        return KeyHolder(name, self._secrets[name], policy, _Adder(self.parameters), own)
 
-    def holders(self, policy: Policy) -> "dict[str, KeyHolder]":
-        """Return all holders, each with a policy and a log of its own."""
-        return {name: self.holder(name, policy.fork(name)) for name in self._secrets}
+    @classmethod
+    def load_adder(cls, parameters: Parameters, material: bytes = b"") -> Adder:
+        """Return the aggregator's role: no key at all; all that it needs is in the parameters."""
+        return _Adder(parameters)
+
+    @classmethod
+    def _holder(
+        cls,
+        name: str,
+        secret: HolderSecret,
+        material: bytes,
+        parameters: Parameters,
+        policy: Policy,
+    ) -> "KeyHolder":
+        layout, quorum = read_layout(parameters)
+        held = quorum.held_by(name)
+        pieces = np.frombuffer(material, dtype=np.int8).astype(np.int64)
+        if pieces.size != len(held) * layout.ring.degree or np.abs(pieces).max(initial=0) > 1:
+            raise CorruptMessageError("These are not a holder's pieces of the joint secret.")
+        rows = pieces.reshape(len(held), layout.ring.degree)
+        own = dict(zip(held, rows, strict=True))
+        return KeyHolder(name, secret, policy, _Adder(parameters), own)
 
     @classmethod
     def combine(
@@ -210,32 +223,10 @@ class Threshold(QuorumScheme):
         slots = ring.lower(ring.to_coefficients(phase)).ravel()
         return layout.lanes.unpack(slots[: layout.lanes.slots])
 
-    def opener(self, policy: Policy) -> "ThresholdOpener":
-        """Return all holders in one process, and what puts their answers together."""
-        return ThresholdOpener(self.parameters, policy, self._secrets, self._pieces)
-
     @classmethod
     def load_sealer(cls, parameters: Parameters, material: bytes, hospital: str) -> Sealer:
         """Return a hospital's role from the joint public key that the parameters name."""
         return _Sealer(parameters, hospital, material)
-
-    @classmethod
-    def load_adder(cls, parameters: Parameters, material: bytes) -> Adder:
-        """Return the aggregator's role; all that it needs is in the parameters."""
-        return _Adder(parameters)
-
-    @classmethod
-    def load_opener(cls, parameters: Parameters, material: bytes, policy: Policy) -> Opener:
-        """Return the holders from their secrets."""
-        layout, quorum = read_layout(parameters)
-        size = len(quorum.pieces) * layout.ring.degree
-        pieces = np.frombuffer(material[:size], dtype=np.int8).astype(np.int64)
-        if len(pieces) != size or np.abs(pieces).max() > 1:
-            raise CorruptMessageError("These are not the pieces of the joint secret.")
-        secrets = read_secrets(material[size:], parameters)
-        return ThresholdOpener(
-            parameters, policy, secrets, list(pieces.reshape(-1, layout.ring.degree))
-        )
 
 
 class _Sealer(Sealer):
@@ -318,25 +309,22 @@ class KeyHolder(Holder):
     Args:
       name: Its name in the quorum.
       secret: Its own keys.
-      pieces: The ternary pieces; it keeps those that are its own.
-      parameters: The run's.
       policy: Its own, with its own log.
+      adder: Of the run's parameters.
+      pieces: Its ternary pieces, by number.
     """
 
     def __init__(
         self,
         name: str,
         secret: HolderSecret,
-        pieces: Sequence[NDArray[np.int64]],
-        parameters: Parameters,
         policy: Policy,
+        adder: "_Adder",
+        pieces: Mapping[int, NDArray[np.int64]],
     ) -> None:
-        quorum, public = read_quorum(parameters, _LABEL)
-        adder = _Adder(parameters)
-        super().__init__(name, secret.key, public, quorum, policy, adder)
-        self._layout, _ = read_layout(parameters)
-        self._pieces = {i: pieces[i] for i in quorum.held_by(name)}
-        self._parameters = parameters
+        super().__init__(name, secret, policy, adder)
+        self._layout, _ = read_layout(adder.parameters)
+        self._pieces = dict(pieces)
         self._parse = adder.parse
         self._answered: set[str] = set()
 
@@ -361,7 +349,7 @@ class KeyHolder(Holder):
             )
         self._answered.add(digest)
         ring = self._layout.ring
-        content = unwrap(total, Kind.TOTAL, _LABEL, self._parameters.digest, largest=len(total))
+        content = unwrap(total, Kind.TOTAL, _LABEL, self.parameters.digest, largest=len(total))
         _, second = self._parse(content)
         share = np.zeros(ring.degree, dtype=np.int64)
         for piece in self.quorum.assigned(self.name, present):
@@ -369,56 +357,20 @@ class KeyHolder(Holder):
         key = ring.to_values(ring.residues(share))
         smudge = ring.smudge(second.shape[1:], self._layout.smudge_bits)
         part = ring.add(ring.multiply(second, key[:, None]), ring.to_values(smudge))
-        return wrap(Kind.ANSWER, _LABEL, self._parameters.digest, _to_bytes(part))
+        return wrap(Kind.ANSWER, _LABEL, self.parameters.digest, _to_bytes(part))
+
+    def _material(self) -> bytes:
+        return b"".join(piece.astype(np.int8).tobytes() for piece in self._pieces.values())
 
     def _check_pieces(self, contributions: Sequence[Contribution]) -> None:
-        allowed = int(self._parameters.settings["openings"])
-        opened = sum(o.parameters == self._parameters.digest for o in self.policy.log.openings)
+        allowed = int(self.parameters.settings["openings"])
+        opened = sum(o.parameters == self.parameters.digest for o in self.policy.log.openings)
         if opened >= allowed:
             raise RefusedError(
                 f"{opened} sums were opened under this joint key, as many as its smudging was "
                 "sized "
                 "for. Generate a new key."
             )
-
-
-class ThresholdOpener(Opener):
-    """All holders in one process; remove one from ``holders`` to lose it.
-
-    Attributes:
-      holders: By name, each with its own policy and log.
-    """
-
-    def __init__(
-        self,
-        parameters: Parameters,
-        policy: Policy,
-        secrets: Mapping[str, HolderSecret],
-        pieces: Sequence[NDArray[np.int64]],
-    ) -> None:
-        super().__init__(parameters, policy, _Adder(parameters))
-        _, self._quorum = read_layout(parameters)
-        self._secrets = dict(secrets)
-        self._pieces = tuple(pieces)
-        self.holders = {
-            name: KeyHolder(name, secret, pieces, parameters, policy.fork(name))
-            for name, secret in secrets.items()
-        }
-
-    def _prepare(self, contributions: Sequence[Contribution]) -> None:
-        require_present(self._quorum, self.holders)
-
-    def _open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.uint64]:
-        commitments = [h.commit(total, contributions) for h in self.holders.values()]
-        answers = {
-            name: holder.answer(total, contributions, commitments)
-            for name, holder in self.holders.items()
-        }
-        return Threshold.combine(self.parameters, total, contributions, answers)
-
-    def _material(self) -> bytes:
-        pieces = b"".join(piece.astype(np.int8).tobytes() for piece in self._pieces)
-        return pieces + write_secrets(self._secrets)
 
 
 def _common(ring: Ring, seed: str) -> Residues:

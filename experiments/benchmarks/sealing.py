@@ -25,6 +25,7 @@ from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from aggregation.roles.opening import LocalOpening
 from aggregation.sealing import Contribution, Parameters, Policy, Roster, make_scheme
 from aggregation.sealing.holders import Quorum
 from aggregation.sealing.pairwise import PairwiseSealer
@@ -196,7 +197,7 @@ def measure_ours(name: str, updates: NDArray[np.float64], hospitals: int, repeat
         note = "all hospitals answer to open; not opened here"
         return Measured(seconds, add_seconds / len(updates), None, size, None, note)
     roster = Roster(_RUN, {hospital: key.public for hospital, key in keys.items()})
-    opener = scheme.opener(Policy(roster, min_honest=len(names), c_assumed=0))
+    opener = LocalOpening(scheme, Policy(roster, min_honest=len(names), c_assumed=0))
     start = perf_counter()
     opened = opener.open(total, contributions)  # once: a contribution is opened once
     open_seconds = perf_counter() - start

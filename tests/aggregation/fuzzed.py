@@ -16,6 +16,7 @@ from aggregation.sealing import (
     Contribution,
     Scheme,
     load_adder,
+    load_holder,
     load_opener,
     load_sealer,
     make_scheme,
@@ -27,7 +28,7 @@ from privacy.errors import InpatientError
 from privacy.ledger.log import canonical
 from tests.aggregation.data.parts import rows, site, write_csv
 from tests.aggregation.parts import plan
-from tests.aggregation.sealing.parties import Parties, key_of
+from tests.aggregation.sealing.parties import Parties, key_of, role_that_opens
 from tests.fuzzing import Draw, Parsers
 
 LARGEST = 10_000
@@ -155,7 +156,7 @@ def _scheme(scheme: Scheme, draw: Draw) -> Callable[[], None]:
         adder = scheme.adder()
         adder.add(sealed)
         contribution = replace(right, sealed=sealed)
-        opened = scheme.opener(parties.policy()).open(adder.total(), [contribution])
+        opened = parties.opener().open(adder.total(), [contribution])
         assert (opened == VALUES).all(), opened
 
     return parse
@@ -164,7 +165,7 @@ def _scheme(scheme: Scheme, draw: Draw) -> Callable[[], None]:
 def _keys(scheme: Scheme, draw: Draw) -> Callable[[], None]:
     """What the parties of a scheme are handed: refused, or it is what was made."""
     policy = Parties(scheme).policy()
-    right = [scheme.adder().to_bytes(), scheme.opener(policy).to_bytes()]
+    right = [scheme.adder().to_bytes(), role_that_opens(scheme, policy).to_bytes()]
     right.append(scheme.sealer("zurich").to_bytes())
 
     def parse() -> None:
@@ -173,6 +174,7 @@ def _keys(scheme: Scheme, draw: Draw) -> Callable[[], None]:
         for read in (
             lambda: load_adder(content),
             lambda: load_opener(content, policy),
+            lambda: load_holder(content, policy),
             lambda: load_sealer(content, "zurich"),
         ):
             try:

@@ -11,7 +11,7 @@ from aggregation.sealing import make_scheme
 from aggregation.sealing.ckks import CHAIN, DEGREE, SCALE, Ckks, _Opener
 from attacks.ckks_key_recovery import DecryptedSum, _decode, _encode, from_tenseal, recover_key
 from privacy.errors import InvalidInputError
-from tests.aggregation.sealing.parties import Parties
+from tests.aggregation.sealing.parties import Parties, opener_of
 
 SLOTS = DEGREE // 2
 
@@ -57,7 +57,7 @@ def test_our_opener_gives_out_nothing_that_the_attack_can_use() -> None:
     assert isinstance(scheme, Ckks)
     parties = Parties(scheme)
     rng = np.random.default_rng(1)
-    opener = scheme.opener(parties.policy())
+    opener = opener_of(scheme, parties.policy())
     rounded, raw = [], []
     for _ in range(2):
         vectors = rng.integers(-(2**25), 2**25, (4, SLOTS))

@@ -18,7 +18,7 @@ from attacks.forged_sums import (
 )
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import SigningKey
-from tests.aggregation.sealing.parties import RUN, Parties
+from tests.aggregation.sealing.parties import RUN, Parties, opener_of
 
 VICTIM = 2
 SECRET = [3, -7, 5]
@@ -84,7 +84,7 @@ def test_it_wins_against_a_careless_opener_and_is_refused_by_ours(
 ) -> None:
     attack, reason = ATTACKS[name]
     adder = parties.scheme.adder()
-    role = parties.scheme.opener(parties.policy(min_honest=2, c_assumed=1))
+    role = opener_of(parties.scheme, parties.policy(min_honest=2, c_assumed=1))
     assert attack(careless(role), adder, parties).tolist() == SECRET
     with pytest.raises(RefusedError, match=reason):
         attack(role.open, adder, parties)
@@ -92,7 +92,7 @@ def test_it_wins_against_a_careless_opener_and_is_refused_by_ours(
 
 def test_a_replay_is_answered_by_a_careless_opener_and_refused_by_ours(parties: Parties) -> None:
     adder, mine = parties.scheme.adder(), contributions(parties)
-    role = parties.scheme.opener(parties.policy(min_honest=3, c_assumed=1))
+    role = opener_of(parties.scheme, parties.policy(min_honest=3, c_assumed=1))
     first, second = replay(careless(role), adder, mine)
     assert first.tolist() == second.tolist() == [-26, 22, 38]
     with pytest.raises(RefusedError, match="in a sum opened before"):
@@ -100,7 +100,7 @@ def test_a_replay_is_answered_by_a_careless_opener_and_refused_by_ours(parties: 
 
 
 def test_a_weight_of_one_is_no_lattice(parties: Parties) -> None:
-    role = parties.scheme.opener(parties.policy())
+    role = parties.opener()
     with pytest.raises(InvalidInputError, match="weight=1 >= 2"):
         lattice_of_weights(
             role.open, parties.scheme.adder(), contributions(parties), victim=0, weight=1

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from aggregation.sealing import make_scheme
+from aggregation.roles.opening import LocalOpening
 from experiments.benchmarks import peers, sealing
 from experiments.benchmarks.tables import sealing_tables
 from experiments.commands.bench_sealing import BenchSealing
@@ -53,22 +53,8 @@ def test_an_absent_peer_is_an_error_and_not_a_missing_row(
 
 
 def test_a_wrong_sum_stops_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> None:
-    real = make_scheme
-
-    def off_by_one(name: str, **sizes: int) -> Any:
-        scheme = real(name, **sizes)
-        opener = scheme.opener
-
-        def wrong(policy: Any) -> Any:
-            role = opener(policy)
-            opened = role.open
-            monkeypatch.setattr(role, "open", lambda *given: opened(*given) + 1)
-            return role
-
-        monkeypatch.setattr(scheme, "opener", wrong)
-        return scheme
-
-    monkeypatch.setattr(sealing, "make_scheme", off_by_one)
+    opened = LocalOpening.open
+    monkeypatch.setattr(LocalOpening, "open", lambda *given: opened(*given) + 1)
     with pytest.raises(CorruptMessageError, match="plain opened a wrong sum"):
         sealing.measure([(50, 3)], peers=False, repeats=1)
 

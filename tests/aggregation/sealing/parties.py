@@ -8,7 +8,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregation.sealing import Contribution, OpeningLog, Policy, Roster, Scheme
+from aggregation.roles.opening import LocalOpening
+from aggregation.sealing import (
+    Contribution,
+    KeyScheme,
+    Opener,
+    OpeningLog,
+    Policy,
+    Roster,
+    Scheme,
+)
+from aggregation.sealing.holders import Holder, QuorumScheme
 from privacy.ledger.log.keys import SigningKey
 
 RUN = "heart"
@@ -52,11 +62,28 @@ class Parties:
         }
         return Contribution.sign(key_of(hospital), sealed, **signed)
 
+    def opener(self, **changes: Any) -> LocalOpening:
+        """Whoever opens, with a fresh log."""
+        return LocalOpening(self.scheme, self.policy(**changes))
+
     def total(self, contributions: Sequence[Contribution]) -> bytes:
         adder = self.scheme.adder()
         for contribution in contributions:
             adder.add(contribution.sealed)
         return adder.total()
+
+
+def role_that_opens(scheme: Scheme, policy: Policy) -> Opener | Holder:
+    """The party that has the key, or one of the holders."""
+    if isinstance(scheme, QuorumScheme):
+        return next(iter(scheme.holders(policy).values()))
+    return opener_of(scheme, policy)
+
+
+def opener_of(scheme: Scheme, policy: Policy) -> Opener:
+    """The party that has the key."""
+    assert isinstance(scheme, KeyScheme)
+    return scheme.opener(policy)
 
 
 def wrapped(vectors: NDArray[np.int64], bits: int) -> NDArray[np.int64]:

@@ -17,7 +17,7 @@ from aggregation.sealing import (
 )
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.ledger.log.keys import SigningKey
-from tests.aggregation.sealing.parties import RUN, Parties, key_of
+from tests.aggregation.sealing.parties import RUN, Parties, key_of, opener_of
 
 
 @pytest.fixture(params=["plain", "bfv"])
@@ -30,13 +30,14 @@ def contributions(parties: Parties, names: tuple[str, ...] | None = None) -> lis
 
 
 def opener(parties: Parties, **rules: Any) -> Opener:
-    return parties.scheme.opener(parties.policy(**{"min_honest": 3, "c_assumed": 1, **rules}))
+    policy = parties.policy(**{"min_honest": 3, "c_assumed": 1, **rules})
+    return opener_of(parties.scheme, policy)
 
 
 def test_a_sum_of_enough_hospitals_is_opened_and_recorded(parties: Parties) -> None:
     mine = contributions(parties)
     policy = parties.policy(min_honest=3, c_assumed=1)
-    opened = parties.scheme.opener(policy).open(parties.total(mine), mine)
+    opened = opener_of(parties.scheme, policy).open(parties.total(mine), mine)
     assert opened.tolist() == [4, 8, 12]
     (entry,) = policy.log.openings
     assert entry.hospitals == parties.names
@@ -83,7 +84,7 @@ def test_a_hospital_twice_in_one_sum_is_refused_unless_the_noise_was_sized_for_i
 def test_each_holder_keeps_the_bound_on_repeats() -> None:
     shared = Parties(make_scheme("shares", dim=3, contributors=6, bound=1000))
     mine = [*contributions(shared), shared.contribute(shared.names[0], [1, 2, 3])]
-    allowing = shared.scheme.opener(shared.policy(repeats=2))
+    allowing = shared.opener(repeats=2)
     assert allowing.open(shared.total(mine), mine).tolist() == [5, 10, 15]
     assert shared.policy(repeats=2).fork("holder 1").repeats == 2
     with pytest.raises(RefusedError, match="2 times"):
@@ -196,7 +197,7 @@ def test_a_key_is_rotated_after_its_openings(parties: Parties) -> None:
         role.open(parties.total(again), again)
     fresh = Parties(make_scheme(parties.scheme.parameters.scheme, dim=3, contributors=7, bound=9))
     anew = contributions(fresh)
-    rotated = fresh.scheme.opener(role.policy)  # the same policy: what it opened stays opened
+    rotated = opener_of(fresh.scheme, role.policy)  # the same policy: what it opened stays opened
     assert rotated.open(fresh.total(anew), anew).tolist() == [4, 8, 12]
 
 
@@ -253,7 +254,7 @@ def test_a_rotated_key_counts_and_the_old_one_no_more(parties: Parties) -> None:
         policy.roster.enrol(Enrolment.vouched(RUN, name, new.public, others))
     everyone = {n: key_of(n) for n in parties.names}
     policy.roster.enrol(Enrolment.vouched(RUN, name, new.public, everyone))
-    role = parties.scheme.opener(policy)
+    role = opener_of(parties.scheme, policy)
     old = contributions(parties)
     with pytest.raises(CorruptMessageError, match=f"signature of '{name}'"):
         role.open(parties.total(old), old)

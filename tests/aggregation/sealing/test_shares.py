@@ -8,11 +8,20 @@ from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregation.sealing import Contribution, load_adder, load_opener, load_sealer, make_scheme
+from aggregation.sealing import (
+    Contribution,
+    load_adder,
+    load_holder,
+    load_opener,
+    load_sealer,
+    make_scheme,
+)
+from aggregation.sealing.envelope import Kind
 from aggregation.sealing.holders import Quorum
-from aggregation.sealing.shares import Shares, SharesOpener
+from aggregation.sealing.material import split
+from aggregation.sealing.shares import Shares
 from aggregation.sealing.streams import stream
-from privacy.errors import CorruptMessageError, RefusedError
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from tests.aggregation.sealing.parties import Parties, key_of
 
 
@@ -42,14 +51,15 @@ def test_every_quorum_opens_the_same_sum(holders: int, lost: int, bits: int, see
     rng = np.random.default_rng(seed)
     vectors = rng.integers(-(2 ** (bits - 2)), 2 ** (bits - 2), (4, 7))
     contributions = [parties.contribute(n, v) for n, v in zip(parties.names, vectors, strict=True)]
-    opener = scheme.opener(parties.policy())
+    opener = parties.opener()
     for name in [f"k{i}" for i in rng.permutation(holders)[:lost]]:
         opener.holders.pop(name)
     total = parties.total(contributions)
     if len(opener.holders) < threshold:
         with pytest.raises(RefusedError, match="holders are there"):
             opener.open(total, contributions)
-        assert len(opener.policy.log) == 0  # they can come back
+        logs = [len(holder.policy.log) for holder in opener.holders.values()]
+        assert not any(logs)  # they can come back
     else:
         assert np.array_equal(opener.open(total, contributions), vectors.sum(axis=0))
 
@@ -112,10 +122,10 @@ def test_a_copy_of_anothers_update_under_ones_own_name_is_refused() -> None:
     mine = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
     copied = [*mine[:3], parties.contribute("long beach", [], sealed=mine[0].sealed)]
     with pytest.raises(RefusedError, match="is a copy of another"):
-        scheme.opener(parties.policy()).open(parties.total(copied), copied)
+        parties.opener().open(parties.total(copied), copied)
     without = copied[1:]  # even with the original left out: the box is bound to its hospital
     with pytest.raises(CorruptMessageError, match="box of 'long beach'"):
-        scheme.opener(parties.policy()).open(parties.total(without), without)
+        parties.opener().open(parties.total(without), without)
 
 
 def test_roles_survive_serialising() -> None:
@@ -132,13 +142,18 @@ def test_roles_survive_serialising() -> None:
     )
     adder = load_adder(scheme.adder().to_bytes())
     adder.add(contribution.sealed)
-    opener = load_opener(scheme.opener(parties.policy()).to_bytes(), parties.policy())
-    assert isinstance(opener, SharesOpener)
+    opener = parties.opener()
+    for name, holder in scheme.holders(parties.policy()).items():
+        opener.replace(name, load_holder(holder.to_bytes(), parties.policy()))
     assert opener.open(adder.total(), [contribution]).tolist() == [5, 6, 7]
     with pytest.raises(CorruptMessageError, match="expected"):
-        load_opener(scheme.adder().to_bytes(), parties.policy())
-    with pytest.raises(CorruptMessageError, match="does not belong"):
-        Shares.load_opener(made().parameters, opener._material(), parties.policy())
+        load_holder(scheme.adder().to_bytes(), parties.policy())
+    with pytest.raises(InvalidInputError, match="use load_holder"):
+        load_opener(holder.to_bytes(), parties.policy())
+    (_, content) = split(holder.to_bytes(), Kind.OPENER, scheme.label)
+    for other in (content, b"short", b'["holder 1","zz",3]\n'):
+        with pytest.raises(CorruptMessageError, match=r"not a holder's secret|canonical JSON"):
+            Shares.load_holder(made().parameters, other, parties.policy())
 
 
 def test_a_sealer_agrees_once_and_uses_no_key_and_no_seed_twice() -> None:

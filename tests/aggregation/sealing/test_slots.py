@@ -84,7 +84,7 @@ def test_groups_come_out_of_one_opened_sum_under_every_scheme(name: str) -> None
             "update": np.array([i, 2, 3]),
         }
         mine.append(parties.contribute(hospital, slots.join(parts)))
-    opened = slots.split(scheme.opener(parties.policy()).open(parties.total(mine), mine))
+    opened = slots.split(parties.opener().open(parties.total(mine), mine))
     found = {name: part.tolist() for name, part in opened.items()}
     assert found == {"update": [6, 8, 12], "count": [46], "loss": [6, -6]}
 
@@ -127,7 +127,7 @@ def test_fednova_and_qffl_step_by_scalars_in_slots_of_their_own() -> None:
                 g.name: g.integers(halves[g.name], honest=1, source=Seeded(0)) for g in moves.groups
             }
             sealed.append(parties.contribute(hospital, moves.join(parts)))
-        opened = moves.split(scheme.opener(parties.policy()).open(parties.total(sealed), sealed))
+        opened = moves.split(parties.opener().open(parties.total(sealed), sealed))
         return np.concatenate([g.values(opened[g.name]) for g in moves.groups])
 
     for rule in (FedNova(dict.fromkeys(parties.names, 0.25)), QFFL(q=1.0)):

@@ -7,13 +7,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregation.sealing import load_adder, load_opener, load_sealer, make_scheme
+from aggregation.sealing import load_adder, load_holder, load_sealer, make_scheme
 from aggregation.sealing.envelope import Kind, wrap
 from aggregation.sealing.holders import Quorum
+from aggregation.sealing.material import split
 from aggregation.sealing.rlwe import NOISE_STD, Ring
 from aggregation.sealing.threshold import (
     Threshold,
-    ThresholdOpener,
     _Adder,
     _common,
     _digest,
@@ -76,7 +76,7 @@ def test_the_noise_of_a_sum_is_what_the_formula_says() -> None:
 def test_lost_holders_do_not_stop_it_until_too_few_are_left() -> None:
     scheme = made()
     parties = Parties(scheme)
-    opener = scheme.opener(parties.policy())
+    opener = parties.opener()
     opener.holders.pop("holder 2")
     mine = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
     assert opener.open(parties.total(mine), mine).tolist() == [4, 8, 12]
@@ -101,7 +101,7 @@ def test_no_holder_answers_twice() -> None:
 def test_a_key_serves_as_many_openings_as_its_smudging_was_sized_for() -> None:
     scheme = made(openings=1)
     parties = Parties(scheme)
-    opener = scheme.opener(parties.policy())
+    opener = parties.opener()
     for expected in ("opened", "refused"):
         mine = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
         total = parties.total(mine)
@@ -143,7 +143,7 @@ def test_a_made_up_ciphertext_reads_the_joint_secret_off_the_opened_sum() -> Non
     honest = np.random.default_rng(0).integers(-2000, 2000, (3, 4096))
     mine = [parties.contribute(n, v) for n, v in zip(parties.names[:3], honest, strict=True)]
     mine.append(parties.contribute("long beach", [], sealed=made_up))
-    opened = scheme.opener(parties.policy()).open(parties.total(mine), mine)
+    opened = parties.opener().open(parties.total(mine), mine)
     guessed = np.rint(opened / k).astype(np.int64) - pieces
     assert layout.lanes.per_slot == 1
     assert np.array_equal(guessed, np.sum(scheme._pieces, axis=0)[:4096])
@@ -156,16 +156,18 @@ def test_roles_survive_serialising_and_an_adder_is_no_opener() -> None:
     contribution = parties.contribute("zurich", [], sealed=sealer.seal(np.array([5, 6, 7])))
     adder = load_adder(scheme.adder().to_bytes())
     adder.add(contribution.sealed)
-    opener = load_opener(scheme.opener(parties.policy()).to_bytes(), parties.policy())
-    assert isinstance(opener, ThresholdOpener)
+    opener = parties.opener()
+    for name, holder in scheme.holders(parties.policy()).items():
+        opener.replace(name, load_holder(holder.to_bytes(), parties.policy()))
     assert opener.open(adder.total(), [contribution]).tolist() == [5, 6, 7]
     for role in (scheme.adder(), scheme.sealer("zurich")):
         with pytest.raises(CorruptMessageError, match="expected"):
-            load_opener(role.to_bytes(), parties.policy())
+            load_holder(role.to_bytes(), parties.policy())
     with pytest.raises(CorruptMessageError, match="joint public key is not the one"):
         Threshold.load_sealer(made().parameters, scheme._public, "zurich")
+    (_, content) = split(holder.to_bytes(), Kind.OPENER, scheme.label)
     with pytest.raises(CorruptMessageError, match="pieces of the joint secret"):
-        Threshold.load_opener(scheme.parameters, b"short", parties.policy())
+        Threshold.load_holder(scheme.parameters, content[:-1], parties.policy())
 
 
 def test_the_common_polynomial_is_hashed_out_of_the_parameters() -> None:
