@@ -170,8 +170,8 @@ def test_the_slack_of_cosets_is_paid_in_every_coordinate() -> None:
     """Uploads that an opening's others hide cost a factor a coordinate, on top of each answer's."""
     narrow = [part(std=1.45, dim=dim) for dim in (1, 2, 300)]
     (one, two, many) = (certified(event)[1] for event in narrow)
-    assert two == pytest.approx(2 * one, rel=1e-3)
-    assert many == pytest.approx(300 * one, rel=1e-3)
+    assert two == pytest.approx(2 * one, rel=1e-3, abs=0)
+    assert many == pytest.approx(300 * one, rel=1e-3, abs=0)
     answers = narrow[0].dim * narrow[0].openings
     assert one > 100 * 1e-14 * answers  # it is the cosets' factor that is seen here
 
@@ -182,7 +182,7 @@ def test_every_answer_is_paid_for_in_every_coordinate() -> None:
         event = part(std=300.0, dim=dim)
         answers = dim * event.openings
         r2 = math.log(5 * answers / 1e-14) / (2 * math.pi**2)
-        assert certified(event)[1] == pytest.approx(answers * log_ratio(r2), rel=1e-6)
+        assert certified(event)[1] == pytest.approx(answers * log_ratio(r2), rel=1e-3, abs=0)
         assert event.openings > 1
 
 
