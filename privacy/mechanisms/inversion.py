@@ -52,8 +52,8 @@ def discrete_gaussian_by_inversion(
     lower, upper = _table(std, bits)
     uniforms = words >> np.uint64(64 - bits)
     magnitudes = np.searchsorted(upper, uniforms, side="right")
+    # Beyond the table's end the uniform passes its last bounds: not decided.
     decided = lower[np.minimum(magnitudes, len(lower) - 1)] > uniforms
-    decided &= magnitudes < len(lower)
     for i in np.flatnonzero(~decided):
         magnitudes[i] = _decide(std, int(uniforms[i]), bits, fresh)
     return np.where(words & np.uint64(1), -magnitudes, magnitudes).astype(np.int64, copy=False)

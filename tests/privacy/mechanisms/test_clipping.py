@@ -74,6 +74,13 @@ def test_repair_takes_back_what_was_rounded_up_most() -> None:
     assert to_integers(clipped, radius=4).values.tolist() == [[2, 3, 0]]
 
 
+@pytest.mark.parametrize("clip_norm", [1e-3, 1.0, 7e8])
+def test_a_clipped_row_may_be_longer_by_the_rounding_of_floats_alone(clip_norm: float) -> None:
+    assert Clipped(np.array([[clip_norm * (1 + 5e-13), 0.0]]), clip_norm).clip_norm == clip_norm
+    with pytest.raises(InvalidInputError, match="clip_norm"):
+        Clipped(np.array([[0.0, 0.0], [clip_norm * (1 + 3e-12), 0.0]]), clip_norm)
+
+
 def test_a_row_at_the_very_edge_gives_way_where_it_is_too_long() -> None:
     """Longer than the radius by rounding of floats alone: its short coordinate stays."""
     radius = 2**30

@@ -5,7 +5,9 @@ false alarms, and what is wrong must fail at that very level.
 """
 
 import math
+from fractions import Fraction
 
+import mpmath as mp
 import numpy as np
 import pytest
 from numpy.typing import NDArray
@@ -13,6 +15,7 @@ from scipy import stats
 
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
+from privacy.mechanisms.noise import _poisson_log_mass
 from privacy.testing.plugin import FalseAlarms
 from tests.privacy.mechanisms.laws import discrete_gaussian_masses, p_value
 
@@ -100,6 +103,50 @@ def test_poisson_sampling_is_independent_with_its_probability(
     assert source.poisson_sample(1.0, 1000).all()
     assert not source.poisson_sample(0.0, 1000).any()
     assert not source.poisson_sample(1e-30, 1000).any()
+
+
+@pytest.mark.parametrize("prob", [0.3, 2.0**-70, 1 - 2.0**-53])
+def test_a_sample_takes_exactly_the_words_below_its_probability(
+    prob: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """128 bits a patient: the first word decides, and where it is equal the second one."""
+    high, low = divmod(int(Fraction(prob) * 2**128), 2**64)
+    words = [(high, max(low - 1, 0)), (high, low), (high, 2**64 - 1), (max(high - 1, 0), 2**64 - 1)]
+    drawn = np.array(words, dtype=np.uint64).tobytes()
+    monkeypatch.setattr("privacy.mechanisms.noise.os.urandom", lambda size: drawn[:size])
+    taken = OperatingSystem().poisson_sample(prob, len(words))
+    assert taken.tolist() == [
+        first * 2**64 + second < high * 2**64 + low for first, second in words
+    ]
+    assert taken.any() or prob == 2.0**-70
+
+
+def test_nobody_is_sampled_with_probability_0_and_everybody_with_1(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("privacy.mechanisms.noise.os.urandom", lambda size: b"\0" * size)
+    seeded = Seeded(1)
+    monkeypatch.setattr(seeded, "_rng", Lowest())
+    for source in (OperatingSystem(), seeded):
+        assert not source.poisson_sample(0.0, 5).any()
+        assert source.poisson_sample(1.0, 5).all()
+
+
+class Lowest:
+    """A generator whose every uniform number is the lowest."""
+
+    def random(self, size: int) -> NDArray[np.float64]:
+        return np.zeros(size)
+
+
+@pytest.mark.parametrize("mean", [0.5, 9.9, 31.0, 333.3, 1e7])
+def test_masses_of_poisson_variables_keep_their_digits(mean: float) -> None:
+    k = np.unique(np.rint(np.concatenate([np.arange(70), mean * np.linspace(0.5, 2, 40)])))
+    for at, found in zip(k.tolist(), _poisson_log_mass(k, mean), strict=True):
+        with mp.workdps(40):
+            exact = mp.mpf(mean)
+            truth = at * mp.log(exact) - exact - mp.loggamma(at + 1)
+        assert found == pytest.approx(float(truth), rel=2e-15, abs=2e-13 * (1 + abs(at - mean)))
 
 
 def test_a_seed_repeats_and_the_operating_system_does_not() -> None:
