@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
+    LinearOpeningsDpEvent,
     ShuffledBatchesDpEvent,
     SkellamDpEvent,
     check,
@@ -143,3 +144,49 @@ def test_a_bad_event_is_named_by_path_value_and_rule(event: dp.DpEvent, message:
 def test_bad_json_is_refused(content: dict[str, object]) -> None:
     with pytest.raises(InvalidInputError):
         from_json(content)
+
+
+def nested(levels: int) -> dp.DpEvent:
+    event: dp.DpEvent = dp.GaussianDpEvent(1.0)
+    for _ in range(levels):
+        event = dp.SelfComposedDpEvent(event, 1)
+    return event
+
+
+def test_a_hundred_events_inside_each_other_are_read_and_no_more() -> None:
+    """Every reader of a tree descends by recursion."""
+    content = to_json(nested(100))
+    assert from_json(content) == nested(100)
+    for too_deep in (nested(101), nested(500)):
+        with pytest.raises(InvalidInputError, match="at most 100 events inside each other"):
+            check(too_deep)
+    deeper = {"type": "SelfComposedDpEvent", "count": 1, "event": content}
+    with pytest.raises(InvalidInputError, match="at most 100 events inside each other"):
+        from_json(deeper)
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        dp.dp_event.DiscreteLaplaceDpEvent(1.0, 0),
+        dp.dp_event.RandomizedResponseDpEvent(0.5, 0),
+        dp.SampledWithoutReplacementDpEvent(0, 0, dp.NoOpDpEvent()),
+        dp.TruncatedSubsampledGaussianDpEvent(0, 0.1, 1, 1.0),
+        dp.TruncatedSubsampledGaussianDpEvent(1, 0.1, 0, 1.0),
+        DiscreteGaussianDpEvent(1.0, 0),
+        DistributedDiscreteGaussianDpEvent(1.0, 0, 1, 1),
+        DistributedDiscreteGaussianDpEvent(1.0, 1, 0, 1),
+        DistributedDiscreteGaussianDpEvent(1.0, 1, 1, 0),
+        SkellamDpEvent(1.0, 0, 1),
+        SkellamDpEvent(1.0, 1, 0),
+        ShuffledBatchesDpEvent(0, dp.NoOpDpEvent()),
+        LinearOpeningsDpEvent(1.0, 0, 1, 0.5, 1, 2, 1.0, 1.0),
+        LinearOpeningsDpEvent(1.0, 1, 0, 0.5, 1, 2, 1.0, 1.0),
+        LinearOpeningsDpEvent(1.0, 1, 1, 0.5, 0, 2, 1.0, 1.0),
+        LinearOpeningsDpEvent(1.0, 1, 1, 0.5, 1, 0, 1.0, 1.0),
+        LinearOpeningsDpEvent(1.0, 1, 1, 0.5, 1, 2, 1.0, 0.99),
+    ],
+)
+def test_a_count_that_must_be_one_is_not_none(event: dp.DpEvent) -> None:
+    with pytest.raises(InvalidInputError, match=r"from 1 to 2\^53|at least 1 and finite"):
+        check(event)

@@ -12,6 +12,7 @@ from privacy.accounting.events import DistributedDiscreteGaussianDpEvent
 from privacy.accounting.units import (
     bounded_participation,
     in_several_hospitals,
+    leverage,
     memory_event,
 )
 from privacy.errors import InvalidInputError
@@ -87,6 +88,23 @@ def test_memory_and_repetition_cost_what_the_projector_says() -> None:
     assert memory_event(np.ones((1, 4)), owners=("a", "a", "b", "c"), noise_multiplier=2.0) == (
         memory_event(np.ones((1, 4)), owners=("a", "a", "b", "c"), noise_multiplier=2.0, unit="a")
     )
+
+
+def test_opposed_uploads_of_one_owner_cost_no_more_than_the_worst_direction() -> None:
+    """The complement of (1, 1, 1): absolute entries add up to 4, no unit directions pass 3."""
+    openings = np.array([[1.0, -1.0, 0.0], [0.0, 1.0, -1.0]])
+    found = leverage(openings, owners=("a", "a", "a"))
+    assert found["a"] == pytest.approx(3.0, rel=1e-9)
+
+
+@given(st.integers(2, 30), st.floats(0.5, 50.0))
+def test_rounding_goes_against_the_patient(uploads: int, noise_multiplier: float) -> None:
+    """One sum of n: the multiplier is that of 1 / n, less more than a pseudo-inverse is off by."""
+    event = memory_event(
+        np.ones((1, uploads)), owners=range(uploads), noise_multiplier=noise_multiplier
+    )
+    exact = noise_multiplier * uploads**0.5
+    assert exact * (1 - 1e-9) <= event.noise_multiplier <= exact * (1 - 1e-10)
 
 
 def test_simulated_openings_have_the_distance_that_is_accounted() -> None:

@@ -23,7 +23,9 @@ def test_scale_is_the_articles_formula(false_alarms: FalseAlarms) -> None:
 
 def test_a_zero_gradient_gets_no_noise_at_all() -> None:
     zero = np.zeros(4)
-    assert (article_noise(zero, epsilon=1.0, delta=1e-5, source=Seeded(1)) == 0).all()
+    released = article_noise(zero, epsilon=1.0, delta=1e-5, source=Seeded(1))
+    assert (released == 0).all()
+    assert not np.shares_memory(released, zero)  # what is uploaded is no view of the gradient
 
 
 def test_the_scale_of_the_noise_tells_the_norm() -> None:

@@ -15,7 +15,7 @@ from scipy import stats
 
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
-from privacy.mechanisms.noise import _poisson_log_mass
+from privacy.mechanisms.noise import _poisson_log_mass, _skellam
 from privacy.testing.plugin import FalseAlarms
 from tests.privacy.mechanisms.laws import discrete_gaussian_masses, p_value
 
@@ -137,6 +137,21 @@ class Lowest:
 
     def random(self, size: int) -> NDArray[np.float64]:
         return np.zeros(size)
+
+
+@pytest.mark.parametrize(("variance", "inverted"), [(0.1, True), (19.9, True), (20.1, False)])
+def test_small_poisson_means_are_inverted_and_only_large_ones_rejected(
+    variance: float, inverted: bool
+) -> None:
+    """Transformed rejection is right from a mean of 10 up; inversion takes one uniform a draw."""
+    asked: list[int] = []
+
+    def uniforms(size: int) -> NDArray[np.float64]:
+        asked.append(size)
+        return np.random.default_rng(size).random(size)
+
+    assert len(_skellam(uniforms, variance, 50)) == 50
+    assert (asked == [50, 50]) == inverted
 
 
 @pytest.mark.parametrize("mean", [0.5, 9.9, 31.0, 333.3, 1e7])
