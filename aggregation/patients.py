@@ -269,9 +269,12 @@ class Patients:
       InvalidInputError: Shapes do not agree, a value is NaN or infinite, an outcome is not 0 or 1.
     """
 
-    features: Float[np.ndarray, "patients features"]
-    outcomes: Int[np.ndarray, "patients"]
-    ids: Int[np.ndarray, "patients"] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    # Not in ``repr``: that of an object that holds patients lands in tracebacks and logs.
+    features: Float[np.ndarray, "patients features"] = field(repr=False)
+    outcomes: Int[np.ndarray, "patients"] = field(repr=False)
+    ids: Int[np.ndarray, "patients"] = field(
+        default_factory=lambda: np.empty(0, dtype=np.int64), repr=False
+    )
 
     def __post_init__(self) -> None:
         n = len(self.features)

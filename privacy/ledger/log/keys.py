@@ -25,12 +25,17 @@ from privacy._foreign import parse_json, quoted, read_file
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.files import create_durably, read_regular, write_durably
 
-__all__ = ["SigningKey", "Trust", "load_trust", "save_trust", "verifies"]
+__all__ = ["SigningKey", "Trust", "is_public_key", "load_trust", "save_trust", "verifies"]
 
 _LARGEST = 2**22  # bytes of a file of keys
 _LONGEST_NAME = 64
 _PUBLIC = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE = re.compile(r"[0-9a-f]{128}")
+_FIELD = 2**255 - 19
+# Heights y of the eight points of small order (RFC 7748, section 7, warns of them): under such a
+# "public key" a signature that anybody can make holds for many messages, or for every one.
+_EIGHTH = 0x7A03AC9277FDC74EC6CC392CFA53202A0F67100D760B3CBA4FD84D3D706A17C7
+_SMALL_ORDER = frozenset({0, 1, _FIELD - 1, _EIGHTH, _FIELD - _EIGHTH})
 
 
 class SigningKey:
@@ -71,6 +76,7 @@ class SigningKey:
             serialization.NoEncryption(),
         )
         try:
+            path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
             create_durably(path, pem, mode=0o600)
         except OSError as error:
             raise InvalidInputError(
@@ -113,13 +119,24 @@ class SigningKey:
 
 def verifies(public: str, signature: str, message: bytes) -> bool:
     """Whether the signature is this key's over this message; malformed ones are not."""
-    if not _PUBLIC.fullmatch(public) or not _SIGNATURE.fullmatch(signature):
+    if not is_public_key(public) or not _SIGNATURE.fullmatch(signature):
         return False
     try:
         _public_key(public).verify(bytes.fromhex(signature), message)
     except (InvalidSignature, ValueError):  # the latter: 32 bytes that are no point of the curve
         return False
     return True
+
+
+def is_public_key(public: object) -> bool:
+    """Whether it is 64 hex digits of a height below the field's size, of a point of large order.
+
+    It may still be no point of the curve: then nothing verifies under it.
+    """
+    if not isinstance(public, str) or not _PUBLIC.fullmatch(public):
+        return False
+    height = int.from_bytes(bytes.fromhex(public), "little") & ~(1 << 255)
+    return height < _FIELD and height not in _SMALL_ORDER
 
 
 class Trust(dict[str, str]):
@@ -185,10 +202,10 @@ def load_trust(path: Path) -> Trust:
 
 def _check_public(name: object, public: object) -> None:
     plain = isinstance(name, str) and 0 < len(name) <= _LONGEST_NAME and name.isprintable()
-    if not plain or not isinstance(public, str) or not _PUBLIC.fullmatch(public):
+    if not plain or not is_public_key(public):
         raise InvalidInputError(
-            f"Expected a short name and its public key as 64 hex digits: {quoted(name)}, "
-            f"{quoted(public)}."
+            "Expected a short name and its public key, 64 hex digits of a point of large order: "
+            f"{quoted(name)}, {quoted(public)}."
         )
 
 

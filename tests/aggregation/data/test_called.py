@@ -60,3 +60,10 @@ def test_a_gigabyte_of_rows_needs_at_most_twice_the_patients_and_300_mb(tmp_path
     count, held, used = map(int, done.stdout.split())
     assert count > 5_000_000
     assert used <= 2 * held + 300 * 2**20
+
+
+def test_no_repr_shows_a_patient() -> None:
+    cohort = load("heart")
+    patients = cohort.hospitals["va"]
+    assert repr(patients) == str(patients) == f"{patients}" == "Patients()"
+    assert "'va': Patients()" in repr(cohort)
