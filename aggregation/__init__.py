@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aggregation.federation import Federation, Outcome
-    from aggregation.models import Model
+    from aggregation.models import Logistic, Model, Perceptron
     from aggregation.patients import Column, Patients, Schema
     from aggregation.plan import Plan
     from aggregation.roles.aggregator import Aggregator
@@ -21,10 +21,12 @@ __all__ = [
     "Column",
     "Federation",
     "Hospital",
+    "Logistic",
     "Message",
     "Model",
     "Outcome",
     "Patients",
+    "Perceptron",
     "Plan",
     "Schema",
     "Transcript",
@@ -34,7 +36,7 @@ _MODULES = {
     "roles.aggregator": ("Aggregator",),
     "federation": ("Federation", "Outcome"),
     "roles.hospital": ("Hospital",),
-    "models": ("Model",),
+    "models": ("Logistic", "Model", "Perceptron"),
     "patients": ("Column", "Patients", "Schema"),
     "plan": ("Plan",),
     "transcript": ("Message", "Transcript"),

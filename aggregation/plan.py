@@ -360,6 +360,7 @@ class Plan:
     def to_bytes(self) -> bytes:
         """Return the plan as JSON with sorted keys; a rule that is not given is not named."""
         content = dataclasses.asdict(dataclasses.replace(self, rule=None))
+        content["model"] = self.model.spec
         del content["rule"]
         if self.rule is not None:
             content["rule"] = self.rule.spec

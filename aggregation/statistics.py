@@ -7,7 +7,6 @@ plan's to say (``SlotGroup.clip_norm``), not the statistic's.
 from collections.abc import Callable, Mapping
 
 import numpy as np
-import torch
 from jaxtyping import Float
 
 from aggregation.models import Model
@@ -29,12 +28,7 @@ def _loss(
     model: Model, params: Float[np.ndarray, "dim"], patients: Patients
 ) -> Float[np.ndarray, "patients"]:
     """Each patient's loss at the round's model, in nats: q-FFL and AFL weigh by it."""
-    losses = model.loss(
-        torch.tensor(params, dtype=torch.float64),
-        torch.tensor(patients.features, dtype=torch.float64),
-        torch.tensor(patients.outcomes, dtype=torch.float64),
-    )
-    return np.asarray(losses.numpy())
+    return model.losses(params, patients.features, patients.outcomes)
 
 
 STATISTICS: Mapping[str, Statistic] = {"count": _count, "loss": _loss}

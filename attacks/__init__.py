@@ -1,13 +1,23 @@
-"""What each adversary can reconstruct from what it truly saw."""
+"""What each adversary can reconstruct from what it truly saw.
 
-from attacks.closed_form import ClosedForm
-from attacks.priors import Prior
-from attacks.reconstruction import Reconstruction
-from attacks.scoring import Score, lineup, score
-from attacks.tableak import TabLeak
-from attacks.views import Adversary, Knowledge, Observation, observe
+The names below are imported when they are first used: whoever only scores, or reads what an
+adversary saw, does not wait for torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attacks.closed_form import ClosedForm
+    from attacks.priors import Prior
+    from attacks.reconstruction import Reconstruction
+    from attacks.scoring import Score, lineup, score
+    from attacks.suite import ATTACKS, make_attack, reconstruct
+    from attacks.tableak import TabLeak
+    from attacks.views import Adversary, Knowledge, Observation, observe
 
 __all__ = [
+    "ATTACKS",
     "Adversary",
     "ClosedForm",
     "Knowledge",
@@ -17,6 +27,25 @@ __all__ = [
     "Score",
     "TabLeak",
     "lineup",
+    "make_attack",
     "observe",
+    "reconstruct",
     "score",
 ]
+
+_MODULES = {
+    "closed_form": ("ClosedForm",),
+    "priors": ("Prior",),
+    "reconstruction": ("Reconstruction",),
+    "scoring": ("Score", "lineup", "score"),
+    "suite": ("ATTACKS", "make_attack", "reconstruct"),
+    "tableak": ("TabLeak",),
+    "views": ("Adversary", "Knowledge", "Observation", "observe"),
+}
+_HOME = {name: module for module, names in _MODULES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOME[name]}"), name)

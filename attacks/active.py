@@ -22,7 +22,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from aggregation.models import Model
+from aggregation.models import HiddenLayer, Model
+from attacks.capabilities import hidden_layer
 from attacks.closed_form import (
     distinguishable,
     expected_patients,
@@ -54,15 +55,15 @@ def imprint_model(
     Raises:
       InvalidInputError: A model without a hidden layer.
     """
-    _needs_hidden(model)
+    width = _needs_hidden(model).width
     direction = rng.normal(size=model.features)
     direction /= np.linalg.norm(direction)
     along = prior.draw(draws, rng) @ direction
     # A normal fit, not raw quantiles: grid values would give many equal thresholds.
-    levels = ndtri((np.arange(model.width) + 0.5) / model.width)
+    levels = ndtri((np.arange(width) + 0.5) / width)
     thresholds = along.mean() + along.std() * levels
     return np.concatenate(
-        [np.tile(direction, model.width), -thresholds, np.full(model.width, _OUTER), np.zeros(1)]
+        [np.tile(direction, width), -thresholds, np.full(width, _OUTER), np.zeros(1)]
     )
 
 
@@ -72,11 +73,10 @@ def suppressing_model(model: Model, params: Float[np.ndarray, "dim"]) -> Float[n
     Raises:
       InvalidInputError: A model without a hidden layer.
     """
-    _needs_hidden(model)
+    weights, biases = _needs_hidden(model).first_layer(params)
     dead = params.copy()
-    start = model.width * model.features
-    dead[: start + model.width] = 0.0
-    dead[start : start + model.width] = _DEAD
+    dead[: weights.size] = 0.0
+    dead[weights.size : weights.size + biases.size] = _DEAD
     return dead
 
 
@@ -172,14 +172,18 @@ class Imprint:
         return np.asarray((want == db) & fine, dtype=np.bool_)
 
 
-def _needs_hidden(model: Model) -> None:
-    if model.kind != "mlp":
+def _needs_hidden(model: Model) -> HiddenLayer:
+    hidden = hidden_layer(model)
+    if hidden is None:
         raise InvalidInputError(
             f"An active server sets hidden units; the model {model.kind!r} has none. Use mlp."
         )
+    return hidden
 
 
 def _is_dead(model: Model, params: NDArray[np.float64]) -> bool:
-    start = model.width * model.features
-    silent = not params[:start].any() and bool((params[start : start + model.width] < 0).all())
-    return model.kind == "mlp" and silent
+    hidden = hidden_layer(model)
+    if hidden is None:
+        return False
+    weights, biases = hidden.first_layer(params)
+    return not weights.any() and bool((biases < 0).all())

@@ -98,7 +98,7 @@ def rank_of_first_layer(plan: Plan, gradient: Gradient) -> int:
 def _log_rank(plan: Plan, gradient: Gradient, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Log-likelihood of the sizes given the rank; flat where the rank says nothing."""
     rank = rank_of_first_layer(plan, gradient)
-    full = min(plan.model.features + 1, max(plan.model.width, 1))
+    full = min(plan.model.features + 1, len(first_layer(plan, gradient.params)[1]))
     if plan.noise != "none" or plan.local_steps > 1:
         return np.zeros(len(sizes))
     if rank >= full:

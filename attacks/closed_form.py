@@ -34,6 +34,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.plan import Plan
+from attacks.capabilities import linear_input
 from attacks.features import Feature, project
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction, guesses, join
@@ -127,10 +128,7 @@ def first_layer(
     plan: Plan, vector: NDArray[np.int64] | NDArray[np.float64]
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Split off the first layer's weights ``[units, features]`` and biases ``[units]``."""
-    (_, weight_shape), (_, bias_shape) = plan.model.layout[:2]
-    cut = weight_shape[0] * weight_shape[1]
-    weights = vector[:cut].reshape(weight_shape).astype(np.float64)
-    return weights, vector[cut : cut + bias_shape[0]].astype(np.float64)
+    return linear_input(plan.model).first_layer(vector)
 
 
 def peel(plan: Plan, gradient: Gradient, prior: Prior) -> Found:
@@ -284,9 +282,7 @@ def _rounding(plan: Plan) -> float:
 
 def outer_weights(plan: Plan, params: NDArray[np.float64]) -> NDArray[np.float64]:
     """What multiplies p - y in each unit's bias gradient: the second layer's weights."""
-    if plan.model.kind == "logistic":
-        return np.ones(1)
-    return params[-plan.model.width - 1 : -1]
+    return linear_input(plan.model).outer_weights(params)
 
 
 def distinguishable(

@@ -15,8 +15,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregation.models import Model
+from aggregation.models import HiddenLayer
 from aggregation.plan import Plan
+from attacks.capabilities import hidden_layer, needs_hidden
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction, guesses, join
 from attacks.relaxation import Relaxation
@@ -41,7 +42,7 @@ class Walk:
       shared: Whether every step takes the same patients; else they lie one step after the other.
     """
 
-    model: Model
+    model: HiddenLayer
     params: Tensor
     clip_norm: float | None
     step: float
@@ -125,7 +126,7 @@ class FedAvgInversion:
         """
         view = require(observation, GradientView, self.name)
         plan = view.plan
-        if plan.unit != "patient" or plan.model.kind != "mlp":
+        if plan.unit != "patient" or hidden_layer(plan.model) is None:
             raise RefusedError(
                 "Unrolling needs per-patient clipping and a hidden layer; this plan has unit "
                 f"{plan.unit!r} and model {plan.model.kind!r}."
@@ -152,7 +153,7 @@ class FedAvgInversion:
         people = size if shared else size * plan.local_steps
         dtype = torch.float64
         walk = Walk(
-            plan.model,
+            needs_hidden(plan.model),
             torch.tensor(gradient.params, dtype=dtype),
             plan.clip_norm,
             plan.learning_rate / plan.batch_sizes[place],

@@ -28,8 +28,9 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.special import ndtri
 
-from aggregation.models import Model
+from aggregation.models import HiddenLayer, Model
 from aggregation.plan import Plan
+from attacks.capabilities import hidden_layer
 from attacks.closed_form import distinguishable, expected_patients, first_layer, readable
 from attacks.features import Feature, project
 from attacks.priors import Prior
@@ -85,12 +86,12 @@ class Fishing:
         Raises:
           RefusedError: A model of fewer than three hidden units; or what ``ask`` raises.
         """
-        _check(plan.model)
+        hidden = _check(plan.model)
         rng = np.random.default_rng(self.seed)
         direction = rng.normal(size=plan.model.features)
         direction /= np.linalg.norm(direction)
         along = prior.draw(4096, rng) @ direction
-        count = plan.model.width - 1
+        count = hidden.width - 1
         cuts = along.mean() + along.std() * ndtri((np.arange(count) + 0.5) / count)
         answers: list[Gradient] = []
         known = _Known.nobody(plan.model)
@@ -164,11 +165,14 @@ class _Known:
         ]
 
 
-def _check(model: Model) -> None:
-    if model.kind != "mlp" or model.width < 3:
+def _check(model: Model) -> HiddenLayer:
+    hidden = hidden_layer(model)
+    if hidden is None or hidden.width < 3:
         raise RefusedError(
-            f"Fishing needs at least 3 hidden units, got {model.kind!r} of width {model.width}."
+            f"Fishing needs at least 3 hidden units; the model {model.kind!r} has "
+            f"{0 if hidden is None else hidden.width}."
         )
+    return hidden
 
 
 def _model(

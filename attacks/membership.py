@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from attacks.capabilities import hidden_layer, needs_hidden
 from attacks.fedavg import Walk
 from attacks.views import Observation, PublicView, require
 from privacy._validate import natural
@@ -84,7 +85,7 @@ def train_shadows(
       RefusedError: A logistic model, sampling, several local steps, or the article's noise.
     """
     if (
-        plan.model.kind != "mlp"
+        hidden_layer(plan.model) is None
         or plan.sampling_size is not None
         or plan.local_steps > 1
         or plan.noise == "article"
@@ -95,7 +96,8 @@ def train_shadows(
     size = float(members.sum(axis=1).mean())
     noise = plan.share_std * len(plan.hospitals) ** 0.5 * plan.step * size / plan.normaliser
     step = plan.learning_rate / size
-    walk = Walk(plan.model, torch.tensor(plan.first_model()), plan.clip_norm, step, 1, shared=True)
+    model, first = needs_hidden(plan.model), torch.tensor(plan.first_model())
+    walk = Walk(model, first, plan.clip_norm, step, 1, shared=True)
     count = len(members)
     x = torch.tensor(people.features).expand(count, -1, -1)
     y = torch.tensor(people.outcomes, dtype=torch.float64).expand(count, -1)

@@ -4,7 +4,6 @@ An attack names the kind of view that it needs; ``require`` refuses it any other
 broken, before a number is computed.
 """
 
-import math
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
@@ -13,6 +12,7 @@ from jaxtyping import Float, Int
 
 from aggregation.plan import Plan
 from attacks.adversary import Knowledge
+from attacks.capabilities import linear_input
 from privacy._validate import finite_array
 from privacy.errors import InvalidInputError, RefusedError
 
@@ -200,10 +200,7 @@ def _article(kind: type[Observation]) -> str:
 
 def _check_sums(view: GradientView) -> None:
     model = view.plan.model
-    if model.kind not in ("logistic", "mlp"):
-        raise InvalidInputError(
-            f"Unknown model {model.kind!r}: attacks know the gradients of logistic and mlp (ReLU)."
-        )
+    linear_input(model)
     for g in view.gradients:
         for part in g.contributions:
             finite_array(params=part.params, hint=f"The model sent to {part.hospital} is broken.")
@@ -214,8 +211,8 @@ def _check_sums(view: GradientView) -> None:
                 f"Expected {model.dim} integers and as many parameters in round {g.round}, got "
                 f"{g.integers.dtype} and shapes {sorted(shapes)}. Use one run's plan and messages."
             )
-    first = sum(math.prod(shape) for _, shape in model.layout[:2])
-    if view.gradients and not any(g.integers[:first].any() for g in view.gradients):
+    traces = (linear_input(model).first_layer(g.integers) for g in view.gradients)
+    if view.gradients and not any(w.any() or b.any() for w, b in traces):
         raise RefusedError(
             "Nobody left a trace in the first layer of any sum: the batch is empty, or the layer "
             "is dead. There is nothing to reconstruct."

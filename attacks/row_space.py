@@ -67,7 +67,7 @@ class RowSpace:
         """
         view = require(observation, GradientView, self.name)
         plan = view.plan
-        if plan.model.kind != "logistic" or plan.sampling_size is not None:
+        if plan.model.dim != plan.model.features + 1 or plan.sampling_size is not None:
             raise RefusedError(
                 "The row space needs a logistic model and the same patients in every round; this "
                 f"plan has model {plan.model.kind!r} and sampling_size={plan.sampling_size}."

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.plan import Plan
+from attacks.capabilities import hidden_layer
 from attacks.closed_form import (
     Found,
     distinguishable,
@@ -110,7 +111,7 @@ def unmix(
       InvalidInputError: The model holds NaN or infinity.
     """
     params = finite_array(params=gradient.params)
-    if not readable(plan) or plan.model.kind != "mlp" or not residual.any():
+    if not readable(plan) or hidden_layer(plan.model) is None or not residual.any():
         return nothing_found(plan, residual)
     rows, units = _per_unit(plan, params, residual)
     rank = _rank(rows, expected_patients(plan, gradient), plan, params, units)

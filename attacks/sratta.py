@@ -31,6 +31,7 @@ from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 
 from aggregation.plan import Plan
+from attacks.capabilities import hidden_layer
 from attacks.closed_form import ClosedForm, first_layer, readable
 from attacks.features import Feature, project
 from attacks.priors import Prior
@@ -125,7 +126,7 @@ class Sratta:
 
     def _view(self, observation: Observation) -> GradientView:
         view = require(observation, GradientView, self.name)
-        if view.plan.model.kind != "mlp" or view.plan.unit != "patient":
+        if hidden_layer(view.plan.model) is None or view.plan.unit != "patient":
             raise RefusedError(
                 "SRATTA reads hidden units of per-patient sums; this plan has model "
                 f"{view.plan.model.kind!r} and unit {view.plan.unit!r}."

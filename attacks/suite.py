@@ -6,23 +6,11 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from importlib import import_module
+from typing import Any, Protocol, runtime_checkable
 
-from attacks.active import Imprint
-from attacks.cascade import Cascade
-from attacks.closed_form import ClosedForm
-from attacks.disaggregation import Disaggregation
-from attacks.fedavg import FedAvgInversion
-from attacks.fishing import Fishing
-from attacks.informed import InformedExact, InformedSearch
-from attacks.inversion import Inversion
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction
-from attacks.row_space import RowSpace
-from attacks.spear import Spear
-from attacks.sratta import Sratta
-from attacks.stale import StaleInversion
-from attacks.tableak import TabLeak
 from attacks.views import Observation
 from privacy.errors import InvalidInputError
 
@@ -57,23 +45,36 @@ class Attack(Protocol):
         ...
 
 
+def _plain(module: str, name: str) -> Callable[[Effort], Attack]:
+    """An exact attack, imported when it is made: torch is not loaded for a list of names."""
+    return lambda _: _class(module, name)()
+
+
+def _searching(module: str, name: str, *kind: str) -> Callable[[Effort], Attack]:
+    return lambda e: _class(module, name)(*kind, e.restarts, e.iterations, seed=e.seed)
+
+
+def _class(module: str, name: str) -> Any:
+    return getattr(import_module(f"attacks.{module}"), name)
+
+
 ATTACKS: Mapping[str, Callable[[Effort], Attack]] = {
-    "closed_form": lambda _: ClosedForm(),
-    "spear": lambda _: Spear(),
-    "tableak": lambda e: TabLeak(e.restarts, e.iterations, seed=e.seed),
-    "cascade": lambda e: Cascade(TabLeak(e.restarts, e.iterations, seed=e.seed)),
-    "dlg": lambda e: Inversion("dlg", e.restarts, e.iterations, seed=e.seed),
-    "idlg": lambda e: Inversion("idlg", e.restarts, e.iterations, seed=e.seed),
-    "ig": lambda e: Inversion("ig", e.restarts, e.iterations, seed=e.seed),
-    "fedavg": lambda e: FedAvgInversion(e.restarts, e.iterations, seed=e.seed),
-    "imprint": lambda _: Imprint(),
-    "fishing": lambda _: Fishing(),
-    "row_space": lambda _: RowSpace(),
-    "sratta": lambda _: Sratta(),
-    "disaggregation": lambda _: Disaggregation(),
-    "stale": lambda e: StaleInversion(e.restarts, e.iterations, seed=e.seed),
-    "informed_exact": lambda _: InformedExact(),
-    "informed_search": lambda e: InformedSearch(e.restarts, e.iterations, seed=e.seed),
+    "closed_form": _plain("closed_form", "ClosedForm"),
+    "spear": _plain("spear", "Spear"),
+    "tableak": _searching("tableak", "TabLeak"),
+    "cascade": lambda e: _class("cascade", "Cascade")(ATTACKS["tableak"](e)),
+    "dlg": _searching("inversion", "Inversion", "dlg"),
+    "idlg": _searching("inversion", "Inversion", "idlg"),
+    "ig": _searching("inversion", "Inversion", "ig"),
+    "fedavg": _searching("fedavg", "FedAvgInversion"),
+    "imprint": _plain("active", "Imprint"),
+    "fishing": _plain("fishing", "Fishing"),
+    "row_space": _plain("row_space", "RowSpace"),
+    "sratta": _plain("sratta", "Sratta"),
+    "disaggregation": _plain("disaggregation", "Disaggregation"),
+    "stale": _searching("stale", "StaleInversion"),
+    "informed_exact": _plain("informed", "InformedExact"),
+    "informed_search": _searching("informed", "InformedSearch"),
 }
 
 
@@ -100,4 +101,5 @@ def reconstruct(observation: Observation, prior: Prior) -> Reconstruction:
     Raises:
       RefusedError: The adversary sees no gradient.
     """
-    return Cascade().reconstruct(observation, prior)
+    found: Reconstruction = _class("cascade", "Cascade")().reconstruct(observation, prior)
+    return found

@@ -13,6 +13,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from aggregation.models import Model
+from aggregation.models.differentiable import differentiable
 
 __all__ = ["BatchGradient"]
 
@@ -22,7 +23,7 @@ class BatchGradient:
     """Sum of a batch's clipped gradients at one model.
 
     Attributes:
-      model: Kind and sizes.
+      model: With a hidden layer of ReLU units, or none.
       params: Flat parameters, in the dtype that everything is computed in.
       clip_norm: Norm at which each patient's gradient is clipped; None: not clipped.
     """
@@ -49,14 +50,15 @@ class BatchGradient:
         present: Float[Tensor, "restarts patients"],
     ) -> Float[Tensor, "restarts dim"]:
         """Return each guessed batch's gradient; absent patients (0 in ``present``) add nothing."""
-        if self.model.kind == "logistic":
+        parts = differentiable(self.model).split(self.params)
+        if len(parts) == 2:
             return self._logistic(x, y, present)
-        p = self.model.split(self.params)
-        outer = p["weight2"][0]
-        pre = x @ p["weight1"].T + p["bias1"]
+        weights, bias, outer_rows, last = parts
+        outer = outer_rows[0]
+        pre = x @ weights.T + bias
         on = (pre.detach() > 0).to(x.dtype)
         active = torch.relu(pre)
-        delta = (torch.sigmoid(active @ outer + p["bias2"]) - y) * present
+        delta = (torch.sigmoid(active @ outer + last) - y) * present
         if self.clip_norm is not None:
             width = on @ outer.square()
             squares = 1 + active.square().sum(-1) + width * (1 + x.square().sum(-1))
@@ -73,8 +75,8 @@ class BatchGradient:
         )
 
     def _logistic(self, x: Tensor, y: Tensor, present: Tensor) -> Tensor:
-        p = self.model.split(self.params)
-        delta = (torch.sigmoid(x @ p["weight"][0] + p["bias"]) - y) * present
+        weights, bias = differentiable(self.model).split(self.params)
+        delta = (torch.sigmoid(x @ weights[0] + bias) - y) * present
         if self.clip_norm is not None:
             delta = delta * self._shrink(delta.square() * (1 + x.square().sum(-1)))
         return torch.cat([(delta.unsqueeze(1) @ x).squeeze(1), delta.sum(1, keepdim=True)], dim=1)

@@ -17,7 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from aggregation.federation import Federation
-from aggregation.models import Model
+from aggregation.models import Logistic
 from aggregation.patients import Patients
 from aggregation.rules import RULES, Contract, fit_intercept, recalibrate
 from experiments.cohorts import Cohort, Fold, called, folds, load
@@ -123,7 +123,7 @@ class Point:
             run=f"correction-{seed}-{fold}",
             design="sealed",
             epsilon=self.epsilon,
-            model=Model("logistic", features),
+            model=Logistic(features),
             setting=SETTINGS["full", "logistic"],
             patients=patients,
             scheme="plain",  # opens to the same integers as the schemes that hide

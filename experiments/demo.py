@@ -14,7 +14,7 @@ from rich.console import Console
 from rich.panel import Panel
 
 from aggregation.federation import Federation
-from aggregation.models import Model
+from aggregation.models import Logistic
 from experiments import frontier
 from experiments.cohorts import Cohort, load, resolve
 from experiments.design import make_plan
@@ -114,7 +114,7 @@ def deploy(out: Path, cohort: Cohort, console: Console, ledgers: Path | None = N
         run=f"demo-{secrets.token_hex(4)}",  # two runs on one ledger differ
         design="sealed",
         epsilon=EPSILON,
-        model=Model("logistic", len(cohort.schema)),
+        model=Logistic(len(cohort.schema)),
         setting=SETTINGS["full", "logistic"],
         patients=cohort.hospitals,
     )

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from aggregation.federation import Federation
-from aggregation.models import Model
+from aggregation.models import Logistic
 from aggregation.patients import Patients
 from experiments.cohorts import Network
 from experiments.design import DELTA, make_plan
@@ -108,7 +108,7 @@ class Equivalent:
 
         def sealed(n: int) -> float:
             patients = _first(pool, n)
-            model = Model("logistic", next(iter(pool.values())).features.shape[1])
+            model = Logistic(next(iter(pool.values())).features.shape[1])
             plan = make_plan(
                 run=f"equivalent-{unit}-{n}",
                 design="sealed",

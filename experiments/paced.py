@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from aggregation.agreement import Agreement, memory_events
 from aggregation.engines import clear
 from aggregation.federation import Federation
-from aggregation.models import Model
+from aggregation.models import Logistic
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import round_event
@@ -368,7 +368,7 @@ def _plan(
     number: int,
     rule: Rule | None = None,
 ) -> Plan:
-    model = Model("logistic", next(iter(patients.values())).features.shape[1])
+    model = Logistic(next(iter(patients.values())).features.shape[1])
     return Plan(
         run=f"asynchrony-{point.seed}-{number}",
         model=model,

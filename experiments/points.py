@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aggregation.federation import Federation, Outcome
-from aggregation.models import Model
+from aggregation.models import make_model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.rules.local_intercept import fit_intercept
@@ -179,7 +179,7 @@ class Point:
             run=_run_name(self.label, seed, fold),
             design=design,
             epsilon=math.inf if self.epsilon is None else self.epsilon,
-            model=Model(self.model, features, self.width if self.model == "mlp" else 0),
+            model=make_model(self.model, features, self.width if self.model == "mlp" else 0),
             setting=setting,
             patients=patients,
             colluders=self.colluders,

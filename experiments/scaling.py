@@ -36,7 +36,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.engines.fleet import Fleet
-from aggregation.models import Model
+from aggregation.models import Logistic
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import run_event
@@ -274,7 +274,7 @@ def plan_of(train: Crowd, design: str, epsilon: float) -> Plan:
         run=f"scaling {design} eps={epsilon:g} n={len(train.offsets) - 1}",
         design=design,
         epsilon=epsilon,
-        model=Model("logistic", len(SCHEMA)),
+        model=Logistic(len(SCHEMA)),
         setting=SETTING,
         patients=train.hospitals,
     )

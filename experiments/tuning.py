@@ -18,7 +18,7 @@ from joblib import Parallel, delayed
 from scipy.special import expit
 
 from aggregation.federation import Federation
-from aggregation.models import Model
+from aggregation.models import make_model
 from aggregation.patients import Patients, Schema
 from attacks.priors import Prior
 from experiments.cohorts import load
@@ -101,7 +101,7 @@ def score(
             run=f"tuning {seed}",
             design=design,
             epsilon=1.0,
-            model=Model(model, len(schema), WIDTH if model == "mlp" else 0),
+            model=make_model(model, len(schema), WIDTH if model == "mlp" else 0),
             setting=setting,
             patients=train,
             scheme="plain",

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aggregation.federation import Federation
-from aggregation.models import Model
+from aggregation.models import Logistic
 from aggregation.plan import Plan
 from aggregation.rules import RULES, Rule
 from aggregation.sealing import Contribution, OpeningLog, Policy, Roster
@@ -131,7 +131,7 @@ def test_the_rule_and_the_cohort_that_are_added_train_together(
     capped = made.of({n: len(p) for n, p in problem.patients.items()})
     features = next(iter(problem.patients.values())).features.shape[1]
     plan = Plan(
-        run="added", model=Model("logistic", features), hospitals=problem.names,
+        run="added", model=Logistic(features), hospitals=problem.names,
         declared_sizes=tuple(len(p) for p in problem.patients.values()), rounds=3,
         learning_rate=0.3, noise="local", scheme="plain", clip_norm=1.0, radius=1024,
         noise_multiplier=1.0, local_steps=4, unit="hospital", rule=capped,

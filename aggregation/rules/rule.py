@@ -10,7 +10,6 @@ The same methods run in every engine: on integers that are clipped, noised and s
 floats, to see what a rule converges to (``aggregation.engines.clear``).
 """
 
-import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, fields
 from enum import StrEnum
@@ -20,6 +19,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from aggregation._spec import rebuilt
 from aggregation.timing.schedule import Arrival
 from privacy._validate import natural, positive
 from privacy.errors import InvalidInputError
@@ -180,24 +180,7 @@ class Rule:
         Raises:
           InvalidInputError: No such rule, or constants that it does not take.
         """
-        from pydantic import TypeAdapter, ValidationError
-
-        kind = spec.get("kind") if isinstance(spec, Mapping) else None
-        if not isinstance(kind, str) or kind not in cls.registered:
-            raise InvalidInputError(
-                f"Expected the constants of a rule, one of {', '.join(cls.registered)}."
-            )
-        found, constants = cls.registered[kind], {k: v for k, v in spec.items() if k != "kind"}
-        unknown = constants.keys() - {each.name for each in fields(found)}  # type: ignore[arg-type]
-        if unknown:
-            raise InvalidInputError(f"The rule {kind!r} has no {len(unknown)} of these constants.")
-        try:
-            rule: Rule = TypeAdapter(found).validate_json(json.dumps(constants), strict=True)
-        except ValidationError as error:
-            first = error.errors(include_input=False, include_url=False)[0]
-            place = ".".join(map(str, first["loc"][:1]))
-            raise InvalidInputError(f"The rule {kind!r}: {place}: {first['msg']}.") from error
-        return rule
+        return rebuilt(cls.registered, spec, what="rule")
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: Any) -> Any:

@@ -25,7 +25,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregation.models import Model
+from aggregation.models import Perceptron
+from aggregation.models.differentiable import differentiable
 from aggregation.plan import Plan
 from attacks.cascade import Cascade
 from attacks.features import project
@@ -185,7 +186,7 @@ def _batch(size: int, seed: list[int]) -> _Batch:
     batch = batch.take(np.argsort(batch.outcomes, kind="stable"))
     plan = Plan(
         run="bench",
-        model=Model("mlp", len(cohort.schema), WIDTH),
+        model=Perceptron(len(cohort.schema), WIDTH),
         hospitals=("one",),
         declared_sizes=(size,),
         rounds=1,
@@ -211,7 +212,7 @@ def _network_gradient(batch: _Batch) -> tuple[Callable[[Tensor, Tensor], Tensor]
     """The flat gradient of a batch's loss by autograd, and the one that was seen."""
     plan, gradient = batch.view.plan, batch.view.gradients[0]
     params = torch.tensor(gradient.params, dtype=torch.float32)
-    parts = [p.clone().requires_grad_(True) for p in plan.model.split(params).values()]
+    parts = [p.clone().requires_grad_(True) for p in differentiable(plan.model).split(params)]
 
     def flat(x: Tensor, y: Tensor) -> Tensor:
         w1, b1, w2, b2 = parts

@@ -20,7 +20,7 @@ from dp_accounting import DpEvent, NeighboringRelation, SelfComposedDpEvent
 from numpy.typing import NDArray
 
 from aggregation.engines.fleet import Fleet
-from aggregation.models import Model
+from aggregation.models import Logistic
 from aggregation.plan import Plan
 from experiments.benchmarks.federation_job import BLOCK, FEATURES, Job, blocks, sizes
 from experiments.benchmarks.simulators import PFL_PYTHON, Peer, find_peers
@@ -187,7 +187,7 @@ def _beside(
 
 
 def _plan(numbers: NDArray[np.int64], rounds: int) -> Plan:
-    model = Model("logistic", FEATURES)
+    model = Logistic(FEATURES)
     honest = len(numbers) - 1
 
     def event_at(multiplier: float) -> DpEvent:

@@ -16,7 +16,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from aggregation.models import Model
+from aggregation.models import Logistic
 from privacy.mechanisms import NoiseSource, clip, to_integers
 
 __all__ = ["BLOCK", "FEATURES", "Block", "Job", "blocks", "sizes"]
@@ -76,7 +76,7 @@ class Job:
     ) -> Int[np.ndarray, "dim"]:
         """One hospital's update: gradients, clipping, integers, sum, its share of noise."""
         features, outcomes = self.patients(hospital)
-        rows = Model("logistic", FEATURES).per_patient_gradients(params, features, outcomes)
+        rows = Logistic(FEATURES).per_patient_gradients(params, features, outcomes)
         bounded = to_integers(clip(rows, clip_norm=self.clip_norm), radius=self.radius)
         return np.asarray(bounded.sum() + source.discrete_gaussian(self.share_std, len(params)))
 

@@ -154,7 +154,7 @@ class Attack:
         import numpy as np
 
         from aggregation.federation import Federation
-        from aggregation.models import Model
+        from aggregation.models import make_model
         from aggregation.patients import Patients
         from attacks.views import Adversary, GradientView, Knowledge, Name, observe, require
         from experiments.design import make_plan
@@ -170,7 +170,7 @@ class Attack:
             run="attack",
             design=self.design,
             epsilon=self.epsilon,
-            model=Model(cast(Any, self.model), len(schema), self.width * (self.model == "mlp")),
+            model=make_model(self.model, len(schema), self.width * (self.model == "mlp")),
             setting=SETTINGS[self.regime, self.model],
             patients=hospitals,
             model_seed=self.seed,

@@ -7,7 +7,7 @@ import numpy as np
 from dp_accounting import GaussianDpEvent, NeighboringRelation
 from jaxtyping import Float
 
-from aggregation.models import Model
+from aggregation.models import Perceptron
 from aggregation.patients import Patients, Schema
 from aggregation.plan import Plan
 from attacks.active import Imprint, imprint_model
@@ -122,7 +122,7 @@ def isolated(
     prior = Prior.from_table(schema, people)
     plan = Plan(
         run="imprint",
-        model=Model("mlp", len(schema), bins),
+        model=Perceptron(len(schema), bins),
         hospitals=("one",),
         declared_sizes=(patients,),
         rounds=1,

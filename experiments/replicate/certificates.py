@@ -10,7 +10,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregation.models import Model
+from aggregation.models import Perceptron
 from aggregation.patients import Patients, Schema
 from aggregation.plan import Plan
 from aggregation.update import noised_update
@@ -80,7 +80,7 @@ def _view(
     coarse = bool(rng.random() < 0.5)
     plan = Plan(
         run="hunt",
-        model=Model("mlp", len(schema), int(rng.choice(_WIDTHS))),
+        model=Perceptron(len(schema), int(rng.choice(_WIDTHS))),
         hospitals=("one",),
         declared_sizes=(len(people),),
         rounds=1,

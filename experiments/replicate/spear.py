@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aggregation.models import Model
+from aggregation.models import Perceptron
 from aggregation.patients import Patients, Schema
 from aggregation.plan import Plan
 from attacks.priors import Prior
@@ -42,7 +42,7 @@ def solve_batch(
     batch = people.take(rng.choice(len(people), size, replace=False))
     plan = Plan(
         run="spear",
-        model=Model("mlp", len(schema), width),
+        model=Perceptron(len(schema), width),
         hospitals=("one",),
         declared_sizes=(size,),
         rounds=1,

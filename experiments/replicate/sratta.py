@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from aggregation.models import Model
+from aggregation.models import Perceptron
 from aggregation.patients import Patients, Schema
 from aggregation.plan import Plan
 from aggregation.update import draw_batches, noised_update
@@ -61,7 +61,7 @@ def recover(
     names = tuple(f"centre {k + 1}" for k in range(_CENTRES))
     plan = Plan(
         run="sratta",
-        model=Model("mlp", len(schema), width),
+        model=Perceptron(len(schema), width),
         hospitals=names,
         declared_sizes=(_PEOPLE,) * _CENTRES,
         rounds=rounds,

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from aggregation.models import Model
+from aggregation.models import Perceptron
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 
@@ -25,7 +25,7 @@ def cohort(count: int = 12) -> dict[str, Patients]:
 def plan(**changes: Any) -> Plan:
     fields: dict[str, Any] = {
         "run": "test",
-        "model": Model("mlp", 3, 4),
+        "model": Perceptron(3, 4),
         "hospitals": HOSPITALS,
         "declared_sizes": (12, 12, 12),
         "rounds": 3,

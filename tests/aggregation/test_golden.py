@@ -16,7 +16,7 @@ import pytest
 from numpy.typing import NDArray
 
 from aggregation.federation import Federation
-from aggregation.models import Model
+from aggregation.models import Logistic, Perceptron
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.rules import Memory
@@ -51,16 +51,12 @@ BASE: dict[str, Any] = {
     "noise_multiplier": 3.0,
     "colluders": 1,
 }
-FULL = Plan(
-    run="full batch", model=Model("logistic", 5), rounds=4, scheme="shares", average_last=2, **BASE
-)
+FULL = Plan(run="full batch", model=Logistic(5), rounds=4, scheme="shares", average_last=2, **BASE)
 SMALL = Plan(
-    run="small batch", model=Model("mlp", 5, 4), rounds=3, scheme="plain", sampling_size=7,
+    run="small batch", model=Perceptron(5, 4), rounds=3, scheme="plain", sampling_size=7,
     model_seed=9, **BASE,
 )  # fmt: skip
-PACED = Plan(
-    run="paced", model=Model("logistic", 5), rounds=1, scheme="plain", smallest_sum=3, **BASE
-)
+PACED = Plan(run="paced", model=Logistic(5), rounds=1, scheme="plain", smallest_sum=3, **BASE)
 SCHEDULE = simulate(
     {name: Pace(d, upload=0.2) for name, d in zip(NAMES, (1.0, 1.5, 4.0, 3.0), strict=True)},
     Trigger(count=3, distinct=3),

@@ -1,5 +1,7 @@
 """The promises of ``aggregation.models``."""
 
+import subprocess
+import sys
 import warnings
 
 import numpy as np
@@ -10,17 +12,18 @@ from hypothesis import strategies as st
 from opacus.grad_sample import GradSampleModule
 from torch.func import grad, vmap
 
-from aggregation.models import Model
+from aggregation.models import HiddenLayer, LinearInput, Logistic, Model, Perceptron, make_model
+from aggregation.models.differentiable import differentiable
 from privacy.errors import InvalidInputError
 
-MODELS = [Model("logistic", 5), Model("mlp", 5, 7)]
+MODELS = [Logistic(5), Perceptron(5, 7)]
 
 
 def opacus_gradients(
     model: Model, params: np.ndarray, x: np.ndarray, y: np.ndarray
 ) -> np.ndarray:  # [patients, dim]
     """Per-sample gradients by Opacus's hooks on the same network: the independent road."""
-    if model.kind == "logistic":
+    if not isinstance(model, HiddenLayer):
         network = torch.nn.Sequential(torch.nn.Linear(model.features, 1))
     else:
         network = torch.nn.Sequential(
@@ -30,7 +33,7 @@ def opacus_gradients(
         )
     network = network.double()
     with torch.no_grad():
-        parts = model.split(torch.tensor(params)).values()
+        parts = differentiable(model).split(torch.tensor(params))
         for target, part in zip(network.parameters(), parts, strict=True):
             target.copy_(part)
     hooked = GradSampleModule(network, loss_reduction="sum")
@@ -60,13 +63,10 @@ def test_per_patient_gradients_equal_opacus(model: Model) -> None:
 @pytest.mark.parametrize("model", MODELS, ids=lambda m: m.kind)
 def test_gradients_equal_finite_differences(model: Model) -> None:
     rng = np.random.default_rng(1)
-    params, h = rng.normal(size=model.dim), 1e-6
+    params, h, loss = rng.normal(size=model.dim), 1e-6, differentiable(model).loss
     x, y = torch.tensor(rng.normal(size=(1, 5))), torch.tensor([1.0], dtype=torch.float64)
     slopes = [
-        float(
-            model.loss(torch.tensor(params + h * e), x, y)
-            - model.loss(torch.tensor(params - h * e), x, y)
-        )
+        float(loss(torch.tensor(params + h * e), x, y) - loss(torch.tensor(params - h * e), x, y))
         / (2 * h)
         for e in np.eye(model.dim)
     ]
@@ -79,14 +79,14 @@ def test_per_patient_gradients_equal_automatic_differentiation(model: Model) -> 
     rng = np.random.default_rng(2)
     params = rng.normal(size=model.dim)
     x, y = rng.normal(size=(40, 5)), rng.integers(0, 2, 40)
-    rows = vmap(grad(model.loss), in_dims=(None, 0, 0))(
+    rows = vmap(grad(differentiable(model).loss), in_dims=(None, 0, 0))(
         torch.tensor(params), torch.tensor(x), torch.tensor(y).double()
     )
     ours = model.per_patient_gradients(params, x, y)
     np.testing.assert_allclose(ours, rows.numpy(), atol=1e-10, rtol=0)
 
 
-WIDE = [*MODELS, Model("mlp", 18, 64), Model("logistic", 18)]
+WIDE = [*MODELS, Perceptron(18, 64), Logistic(18)]
 
 
 @given(st.integers(1, 300), st.integers(0, 2**32 - 1), st.sampled_from(WIDE))
@@ -101,15 +101,20 @@ def test_a_row_depends_on_its_patient_alone_to_the_last_bit(
     some = np.sort(rng.permutation(patients)[: rng.integers(1, patients + 1)])
     fewer = model.per_patient_gradients(params, x[some], y[some])
     assert fewer.tobytes() == together[some].tobytes()
+    for found, fewer_of in (
+        (model.scores(params, x), model.scores(params, x[some])),
+        (model.losses(params, x, y), model.losses(params, x[some], y[some])),
+    ):
+        assert fewer_of.tobytes() == found[some].tobytes()
     strided = model.per_patient_gradients(params, np.asfortranarray(x), y)
     assert strided.tobytes() == together.tobytes()
 
 
 def test_a_large_batch_is_cut_into_blocks_unnoticed(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, rng = Model("mlp", 5, 7), np.random.default_rng(4)
+    model, rng = Perceptron(5, 7), np.random.default_rng(4)
     params, x, y = rng.normal(size=model.dim), rng.normal(size=(50, 5)), rng.integers(0, 2, 50)
     whole = model.per_patient_gradients(params, x, y)
-    monkeypatch.setattr("aggregation.gradients._BLOCK", 100)
+    monkeypatch.setattr("aggregation.models.perceptron._BLOCK", 100)
     assert model.per_patient_gradients(params, x, y).tobytes() == whole.tobytes()
 
 
@@ -121,8 +126,35 @@ def test_no_patients_give_no_rows(model: Model) -> None:
     assert none.shape == (0, model.dim)
 
 
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.kind)
+def test_scores_and_losses_are_those_in_torch(model: Model) -> None:
+    rng = np.random.default_rng(5)
+    params, x, y = rng.normal(size=model.dim), rng.normal(size=(40, 5)), rng.integers(0, 2, 40)
+    view, w, rows = differentiable(model), torch.tensor(params), torch.tensor(x)
+    np.testing.assert_allclose(model.scores(params, x), view.logits(w, rows), atol=1e-12)
+    losses = view.loss(w, rows, torch.tensor(y).double())
+    np.testing.assert_allclose(model.losses(params, x, y), losses, atol=1e-12)
+    moved = model.scores(model.shifted(params, 0.7), x)
+    np.testing.assert_allclose(moved, model.scores(params, x) + 0.7, atol=1e-12)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=lambda m: m.kind)
+def test_a_model_is_rebuilt_from_what_it_says_and_plans_need_no_torch(model: Model) -> None:
+    assert Model.from_spec(model.spec) == model
+    assert isinstance(model, LinearInput)
+    vector = np.arange(model.dim, dtype=np.int64)
+    weights, biases = model.first_layer(vector)
+    assert weights.shape == (len(biases), 5) and biases[0] == vector[weights.size]
+    code = (
+        "import sys, aggregation.plan, aggregation.federation, attacks.suite\n"
+        "print('torch' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "False"
+
+
 def test_a_seed_names_the_first_model() -> None:
-    model = Model("mlp", 5, 7)
+    model = Perceptron(5, 7)
     first = model.initial(np.random.default_rng(3))
     assert np.array_equal(first, model.initial(np.random.default_rng(3)))
     assert not np.array_equal(first, model.initial(np.random.default_rng(4)))
@@ -140,4 +172,4 @@ def test_a_seed_names_the_first_model() -> None:
 )
 def test_what_is_no_model_is_refused(arguments: tuple[str, int, int], said: str) -> None:
     with pytest.raises(InvalidInputError, match=said):
-        Model(*arguments)
+        make_model(*arguments)

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.federation import Federation
-from aggregation.models import Model
+from aggregation.models import Perceptron
 from aggregation.patients import Column, Patients, Schema
 from aggregation.plan import Plan
 from aggregation.transcript import Transcript
@@ -100,7 +100,7 @@ def run(seed: int = 0, *, patients: Mapping[str, Patients] | None = None, **fiel
     patients = cohort(seed) if patients is None else patients
     settings: dict[str, Any] = {
         "run": f"test {seed}",
-        "model": Model("mlp", len(SCHEMA), 100),
+        "model": Perceptron(len(SCHEMA), 100),
         "hospitals": tuple(patients),
         "declared_sizes": tuple(len(p) for p in patients.values()),
         "rounds": 1,

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from aggregation.federation import Federation
-from aggregation.models import Model
+from aggregation.models import Logistic, Perceptron
 from aggregation.patients import Patients
 from attacks.active import Imprint, imprint_model, isolation_rate, suppress, suppressing_model
 from attacks.closed_form import ClosedForm
@@ -34,7 +34,7 @@ def opened_sum(parts: dict[str, tuple[Patients, np.ndarray]], **fields: Any) -> 
 
 
 def imprinted(seed: int, size: int, **fields: Any) -> tuple[GradientView, np.ndarray]:
-    model = Model("mlp", len(SCHEMA), 400)
+    model = Perceptron(len(SCHEMA), 400)
     params = imprint_model(model, PRIOR, np.random.default_rng(seed))
     people = cohort(seed, size=size)
     view = opened_sum({n: (p, params) for n, p in people.items()}, model=model, **fields)
@@ -104,7 +104,7 @@ def test_hospitals_refuse_a_model_that_does_not_follow(malicious: str) -> None:
 
 
 def test_models_without_hidden_units_are_refused() -> None:
-    logistic = Model("logistic", len(SCHEMA))
+    logistic = Logistic(len(SCHEMA))
     with pytest.raises(InvalidInputError, match="hidden"):
         imprint_model(logistic, PRIOR, np.random.default_rng(0))
     with pytest.raises(InvalidInputError, match="hidden"):

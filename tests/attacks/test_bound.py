@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from aggregation.models import Model
+from aggregation.models import Perceptron
 from aggregation.patients import Patients
 from attacks.adversary import Place
 from attacks.intervals import clopper_pearson, equivalence, success_rate
@@ -46,7 +46,7 @@ def defended(seed: int, *, sealed: bool, sampled: bool) -> Run:
         noise_multiplier=MULTIPLIER,
         colluders=1 if sealed else 0,
         sampling_size=8 if sampled else None,
-        model=Model("mlp", 11, 24),
+        model=Perceptron(11, 24),
         patients=cohort(seed, size=40 if sampled else 8),
     )
 
@@ -123,7 +123,7 @@ def test_the_line_ups_would_show_an_attack_that_wins() -> None:
     """The same targets, views and test, undefended: the bound of epsilon 1 is far exceeded."""
     hits, runs = [], []
     for seed in range(4):
-        done = run(seed, patients=cohort(seed, size=40), model=Model("mlp", 11, 24))
+        done = run(seed, patients=cohort(seed, size=40), model=Perceptron(11, 24))
         north = done.drawn["north"][0][0]
         view = done.view("server_plain").only(hospital="north")
         answer = make_attack("cascade", restarts=2, iterations=40).reconstruct(view, PRIOR)

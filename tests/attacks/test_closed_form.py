@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from aggregation.models import Model
+from aggregation.models import Logistic, Perceptron
 from aggregation.patients import Patients
 from aggregation.update import noised_update
 from attacks.closed_form import ClosedForm, _bits, first_layer, peel
@@ -33,7 +33,7 @@ def batch_view(
     """The update of one batch, computed as a hospital does it, without a federation around it."""
     plan = dataclasses.replace(
         PLAN,
-        model=Model("mlp", len(SCHEMA), width) if width else Model("logistic", len(SCHEMA)),
+        model=Perceptron(len(SCHEMA), width) if width else Logistic(len(SCHEMA)),
         clip_norm=clip_norm,
         radius=radius,
         local_steps=local_steps,
@@ -140,7 +140,7 @@ def test_a_record_is_refuted_by_a_silent_unit_where_it_would_be_loud() -> None:
     _, biases = first_layer(view.plan, gradient.integers)
     loud = int(np.flatnonzero(biases)[0])
     silenced = gradient.integers.copy()
-    inputs, width = view.plan.model.features, view.plan.model.width
+    inputs, width = view.plan.model.features, len(biases)
     silenced[loud * inputs : (loud + 1) * inputs] = 0
     silenced[width * inputs + loud] = 0
     assert _bits(*asked, silenced, PRIOR.features, 0.0) == 0

@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import torch
 
-from aggregation.models import Model
+from aggregation.models import Logistic
+from attacks.capabilities import needs_hidden
 from attacks.fedavg import FedAvgInversion, Walk
 from attacks.scoring import score
 from privacy.errors import RefusedError
@@ -30,7 +31,7 @@ def test_the_walk_is_what_the_hospital_sends(clip_norm: float | None, sampled: b
         else:
             x, y, present = batches[0].features, batches[0].outcomes, np.ones(5)
         walk = Walk(
-            done.plan.model, torch.tensor(g.params), clip_norm,
+            needs_hidden(done.plan.model), torch.tensor(g.params), clip_norm,
             done.plan.learning_rate / done.plan.batch_sizes[i], 3, not sampled,
         )  # fmt: skip
         update = walk(
@@ -57,7 +58,7 @@ def test_what_has_no_walk_is_refused() -> None:
     sealed = run(scheme="bfv", clip_norm=1.0, radius=4096, local_steps=2)
     with pytest.raises(RefusedError, match="no one walk"):
         attack.reconstruct(sealed.view("server_sealed"), PRIOR)
-    logistic = run(model=Model("logistic", len(SCHEMA)), local_steps=2)
+    logistic = run(model=Logistic(len(SCHEMA)), local_steps=2)
     with pytest.raises(RefusedError, match="hidden layer"):
         attack.reconstruct(logistic.view("server_plain"), PRIOR)
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from aggregation.federation import Federation
-from aggregation.models import Model
+from aggregation.models import Logistic, Perceptron
 from aggregation.patients import Patients
 from attacks.fishing import Fishing
 from attacks.intervals import clopper_pearson
@@ -17,7 +17,7 @@ from privacy.mechanisms import Seeded
 from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
 
 PLAN = dataclasses.replace(
-    run().plan, scheme="bfv", sampling_size=None, model=Model("mlp", len(SCHEMA), 300)
+    run().plan, scheme="bfv", sampling_size=None, model=Perceptron(len(SCHEMA), 300)
 )
 ATTACK = Fishing()
 
@@ -62,7 +62,7 @@ def test_with_noise_it_loses() -> None:
 
 def test_two_in_a_slab_are_not_taken_for_one() -> None:
     """Near-twins of one outcome stay in one slab of few, and no certificate names their mixture."""
-    plan = dataclasses.replace(PLAN, model=Model("mlp", len(SCHEMA), 6))
+    plan = dataclasses.replace(PLAN, model=Perceptron(len(SCHEMA), 6))
     people = cohort(3)["north"].take(np.arange(1))
     twin = people.features.copy()
     twin[0, 5] += 1 / 20.0  # one millimetre of mercury
@@ -94,4 +94,4 @@ def test_other_models_are_refused() -> None:
     with pytest.raises(RefusedError, match=r"Fishing\.fish"):
         ATTACK.reconstruct(run().view("server_plain"), PRIOR)
     with pytest.raises(RefusedError, match="3 hidden units"):
-        ATTACK.reconstruct(run(model=Model("logistic", 11)).view("server_plain"), PRIOR)
+        ATTACK.reconstruct(run(model=Logistic(11)).view("server_plain"), PRIOR)

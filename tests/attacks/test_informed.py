@@ -8,7 +8,7 @@ import pytest
 from dp_accounting import NeighboringRelation
 from scipy import integrate, stats
 
-from aggregation.models import Model
+from aggregation.models import Logistic, Model, Perceptron
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from attacks.informed import InformedExact, InformedPool, InformedSearch, log_posterior, residuals
@@ -38,7 +38,7 @@ TRIALS = 20_000
 def plan(features: int, multiplier: float) -> Plan:
     return Plan(
         run="canaries",
-        model=Model("logistic", features),
+        model=Logistic(features),
         hospitals=("north",),
         declared_sizes=(50,),
         rounds=1,
@@ -184,7 +184,7 @@ def test_what_is_not_known_to_the_last_integer_is_refused() -> None:
         InformedPool(antipodal(), log_prior=np.zeros(3))
 
 
-@pytest.mark.parametrize("model", [Model("logistic", 11), Model("mlp", 11, 40)], ids=str)
+@pytest.mark.parametrize("model", [Logistic(11), Perceptron(11, 40)], ids=str)
 def test_without_noise_the_target_is_read_off_and_certified(model: Model) -> None:
     for row in range(4):
         view, target = lone_target(row, model=model, clip_norm=1.0, radius=2**20)

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregation.models import Model
+from aggregation.models import Perceptron
 from attacks.intervals import cluster_bootstrap
 from attacks.membership import Lira, auc, train_shadows
 from attacks.views import observe
@@ -11,7 +11,7 @@ from privacy.errors import InvalidInputError, RefusedError
 from tests.attacks.runs import SCHEMA, cohort, run
 
 OVERFIT: dict[str, Any] = {
-    "model": Model("mlp", len(SCHEMA), 24),
+    "model": Perceptron(len(SCHEMA), 24),
     "sampling_size": None,
     "rounds": 60,
     "learning_rate": 3.0,
@@ -46,7 +46,7 @@ def test_shadows_follow_the_plan() -> None:
     """Everybody a member, no noise: the shadow is the federation's own model."""
     people = {"north": cohort(1)["north"].take(np.arange(10))}
     done = run(
-        1, patients=people, model=Model("mlp", len(SCHEMA), 8), sampling_size=None, rounds=5,
+        1, patients=people, model=Perceptron(len(SCHEMA), 8), sampling_size=None, rounds=5,
         average_last=2,
     )  # fmt: skip
     members = np.ones((1, 10), dtype=np.bool_)

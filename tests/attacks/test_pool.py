@@ -8,7 +8,7 @@ from dp_accounting import ComposedDpEvent, PoissonSampledDpEvent, SelfComposedDp
 from scipy import stats
 from scipy.special import logsumexp
 
-from aggregation.models import Model
+from aggregation.models import Logistic
 from aggregation.patients import Patients
 from attacks.adversary import Place
 from attacks.informed import InformedPool
@@ -39,7 +39,7 @@ def test_log_ratios_are_those_of_the_sampled_gaussian(prob: float) -> None:
 
 @pytest.mark.parametrize("prob", [1.0, 0.3])
 def test_the_articles_scale_is_part_of_its_likelihood(prob: float) -> None:
-    plan = dataclasses.replace(run().plan, noise="article", epsilon=1.0, model=Model("logistic", 3))
+    plan = dataclasses.replace(run().plan, noise="article", epsilon=1.0, model=Logistic(3))
     rng = np.random.default_rng(0)
     known, gradients = rng.normal(size=(1, 4)), rng.normal(size=(1, 3, 4))
     seen = np.rint(rng.normal(size=4) / plan.step).astype(np.int64)

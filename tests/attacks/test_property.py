@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy.stats import wilcoxon
 
-from aggregation.models import Model
+from aggregation.models import Perceptron
 from aggregation.patients import Patients
 from attacks.property import property_share
 from attacks.views import GradientView, observe, require
@@ -12,7 +12,7 @@ from privacy.errors import InvalidInputError, RefusedError
 from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
 
 SEX = next(f for f in PRIOR.features if f.name == "sex")
-MODEL = Model("mlp", len(SCHEMA), 24)
+MODEL = Perceptron(len(SCHEMA), 24)
 POOL = cohort(20, size=800)["west"]  # one population: illness follows one rule
 PUBLIC = POOL.take(np.arange(500, 800))
 SHARES = {"north": 0.15, "east": 0.4, "south": 0.7, "west": 0.9}

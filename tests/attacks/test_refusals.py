@@ -1,5 +1,6 @@
 """Every attack of the registry refuses what it cannot read, and reads no more than its view."""
 
+import copy
 import dataclasses
 import pickle
 from typing import Any
@@ -7,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregation.models import Model
+from aggregation.models import make_model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from attacks.priors import Prior
@@ -86,8 +87,9 @@ def test_dead_layers_and_unknown_activations_are_refused(name: str) -> None:
     with pytest.raises(RefusedError, match="layer is dead"):
         attack(name, seen(name, integers=dead))
     view = seen(name)
-    model = dataclasses.replace(view.plan.model)
+    model = copy.copy(view.plan.model)
     object.__setattr__(model, "kind", "gelu")
+    object.__setattr__(model, "first_layer", None)
     plan = dataclasses.replace(view.plan)
     object.__setattr__(plan, "model", model)
     with pytest.raises(InvalidInputError, match="'gelu'"):
@@ -96,7 +98,7 @@ def test_dead_layers_and_unknown_activations_are_refused(name: str) -> None:
 
 def test_models_and_plans_of_unknown_kinds_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="gelu"):
-        Model("gelu", 3, 4)
+        make_model("gelu", 3, 4)
     content = DONE.plan.to_bytes().replace(b'"mlp"', b'"gelu"')
     with pytest.raises(CorruptMessageError, match="gelu"):
         Plan.from_bytes(content)

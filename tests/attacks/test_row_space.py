@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregation.models import Model
+from aggregation.models import Logistic
 from attacks.row_space import RowSpace
 from attacks.scoring import score
 from privacy.errors import RefusedError
@@ -11,7 +11,7 @@ from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
 
 PEOPLE = {name: p.take(np.arange(4)) for name, p in cohort(6).items()}
 LOGISTIC: dict[str, Any] = {
-    "patients": PEOPLE, "model": Model("logistic", len(SCHEMA)), "sampling_size": None,
+    "patients": PEOPLE, "model": Logistic(len(SCHEMA)), "sampling_size": None,
     "rounds": 12, "learning_rate": 4.0, "radius": 2**30,
 }  # fmt: skip
 ATTACK = RowSpace()

@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregation.models import Model
+from aggregation.models import Logistic
 from attacks.scoring import score
 from attacks.spear import Spear, unmix
 from experiments.replicate.certificates import hunt
@@ -54,7 +54,7 @@ def test_what_is_left_after_others_is_unmixed_too() -> None:
     "fields",
     [
         {"noise": "local", "clip_norm": 1.0, "radius": 4096, "noise_multiplier": 0.01},
-        {"model": Model("logistic", len(SCHEMA))},
+        {"model": Logistic(len(SCHEMA))},
         {"local_steps": 2},
         {"sampling_size": None},
     ],

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from scipy.stats import binomtest
 
-from aggregation.models import Model
+from aggregation.models import Logistic, Perceptron
 from aggregation.patients import Patients
 from attacks.scoring import score
 from attacks.sratta import Sratta
@@ -24,7 +24,7 @@ def people(seed: int) -> dict[str, Patients]:
 def walked(seed: int) -> Run:
     """SRATTA's setting in shape: centres, rounds, local steps, a wide layer, a sum."""
     return run(
-        seed, patients=people(seed), model=Model("mlp", len(SCHEMA), 400), sampling_size=2,
+        seed, patients=people(seed), model=Perceptron(len(SCHEMA), 400), sampling_size=2,
         local_steps=4, rounds=8, learning_rate=2.0,
     )  # fmt: skip
 
@@ -54,7 +54,7 @@ def test_patients_of_a_sealed_sum_are_recovered_and_told_apart() -> None:
 
 def test_drowned_in_noise_the_answer_is_the_priors() -> None:
     noised = run(
-        0, patients=people(0), model=Model("mlp", len(SCHEMA), 400), sampling_size=2,
+        0, patients=people(0), model=Perceptron(len(SCHEMA), 400), sampling_size=2,
         local_steps=4, rounds=8, learning_rate=2.0, noise="local", clip_norm=1.0, radius=4096,
         noise_multiplier=2.0,
     )  # fmt: skip
@@ -64,7 +64,7 @@ def test_drowned_in_noise_the_answer_is_the_priors() -> None:
 
 def test_a_little_noise_is_allowed_for() -> None:
     quiet = run(
-        610, patients=people(610), model=Model("mlp", len(SCHEMA), 400), sampling_size=2,
+        610, patients=people(610), model=Perceptron(len(SCHEMA), 400), sampling_size=2,
         local_steps=4, rounds=8, learning_rate=2.0, noise="local", clip_norm=100.0,
         radius=2**27, noise_multiplier=2.0**-24,
     )  # fmt: skip
@@ -86,7 +86,7 @@ def test_one_step_sums_are_read_and_certified_but_not_grouped() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"model": Model("logistic", len(SCHEMA))}, {"unit": "hospital", "clip_norm": 1.0}],
+    [{"model": Logistic(len(SCHEMA))}, {"unit": "hospital", "clip_norm": 1.0}],
     ids=["logistic", "hospital"],
 )
 def test_what_has_no_units_of_patients_is_refused(fields: dict[str, Any]) -> None:

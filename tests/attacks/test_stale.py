@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from aggregation.federation import Federation, Outcome
-from aggregation.models import Model
+from aggregation.models import Perceptron
 from aggregation.rules import Buffered
 from aggregation.timing import Pace, Trigger, simulate
 from attacks.closed_form import ClosedForm
@@ -23,7 +23,7 @@ PACES = {n: Pace(d) for n, d in zip(PEOPLE, (1.0, 1.3, 2.2, 3.1), strict=True)}
 SCHEDULE = simulate(PACES, TRIGGER, horizon=8.0, seed=1, waits=True)
 PLAN = dataclasses.replace(
     run().plan, hospitals=tuple(PEOPLE), declared_sizes=(2,) * 4, sampling_size=None,
-    clip_norm=1.0, radius=2**20, learning_rate=1.0, model=Model("mlp", len(SCHEMA), 64),
+    clip_norm=1.0, radius=2**20, learning_rate=1.0, model=Perceptron(len(SCHEMA), 64),
     smallest_sum=TRIGGER.distinct,
 )  # fmt: skip
 ATTACK = StaleInversion(restarts=4, iterations=100)

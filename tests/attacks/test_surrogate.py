@@ -2,13 +2,13 @@ import numpy as np
 import pytest
 import torch
 
-from aggregation.models import Model
+from aggregation.models import Logistic, Model, Perceptron
 from attacks.surrogate import BatchGradient
 from privacy.mechanisms import clip
 
 
 @pytest.mark.parametrize("clip_norm", [None, 0.4])
-@pytest.mark.parametrize("model", [Model("logistic", 5), Model("mlp", 5, 12)])
+@pytest.mark.parametrize("model", [Logistic(5), Perceptron(5, 12)])
 def test_it_equals_the_models_clipped_gradients(model: Model, clip_norm: float | None) -> None:
     rng = np.random.default_rng(0)
     params = rng.normal(size=model.dim)
@@ -26,7 +26,7 @@ def test_it_equals_the_models_clipped_gradients(model: Model, clip_norm: float |
 
 
 def test_clipping_is_differentiated_through() -> None:
-    model = Model("mlp", 5, 12)
+    model = Perceptron(5, 12)
     rng = np.random.default_rng(1)
     params, y = rng.normal(size=model.dim), torch.tensor([[1.0]], dtype=torch.float64)
     forward = BatchGradient.at(model, params, 0.1, torch.float64)

@@ -17,7 +17,7 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
-from aggregation.models import Model
+from aggregation.models import Logistic, Perceptron
 from aggregation.patients import Patients
 from aggregation.update import noised_update
 from attacks.active import suppress, suppressing_model
@@ -71,7 +71,7 @@ def walks(*, defended: bool) -> Cases:
     people = few(502, 5)
     fields = noise("local", releases=3) if defended else {}
     done = run(
-        502, patients=people, model=Model("mlp", len(SCHEMA), 40), sampling_size=None,
+        502, patients=people, model=Perceptron(len(SCHEMA), 40), sampling_size=None,
         local_steps=3, **fields,
     )  # fmt: skip
     view = done.view("server_plain")
@@ -82,7 +82,7 @@ def stale(*, defended: bool) -> Cases:
     """Pairs of hospitals, one of which answers an older model at a lower weight."""
     fields = noise("shared") if defended else {"clip_norm": 1.0, "radius": 2**20}
     plan = dataclasses.replace(
-        run().plan, sampling_size=None, scheme="bfv", model=Model("mlp", len(SCHEMA), 64), **fields
+        run().plan, sampling_size=None, scheme="bfv", model=Perceptron(len(SCHEMA), 64), **fields
     )
     cases: Cases = []
     for seed in (503, 504, 505, 506):
@@ -114,7 +114,7 @@ def full_batches(*, defended: bool) -> Cases:
     people = few(509, 4)
     fields = noise("local", releases=12) if defended else {"radius": 2**30}
     done = run(
-        509, patients=people, model=Model("logistic", len(SCHEMA)), sampling_size=None, rounds=12,
+        509, patients=people, model=Logistic(len(SCHEMA)), sampling_size=None, rounds=12,
         learning_rate=4.0, **fields,
     )  # fmt: skip
     view = done.view("server_plain")
@@ -126,7 +126,7 @@ def local_sums(*, defended: bool) -> Cases:
     people = few(510, 12)
     fields = noise("local", releases=32) if defended else {}
     done = run(
-        510, patients=people, model=Model("mlp", len(SCHEMA), 400), sampling_size=2,
+        510, patients=people, model=Perceptron(len(SCHEMA), 400), sampling_size=2,
         local_steps=4, rounds=8, learning_rate=2.0, **fields,
     )  # fmt: skip
     truth = np.concatenate([p.features for p in people.values()])

@@ -7,7 +7,7 @@ import pytest
 from scipy.special import ndtr
 from scipy.stats import binom
 
-from aggregation.models import Model
+from aggregation.models import Logistic
 from aggregation.patients import Column, Patients, Schema
 from aggregation.plan import Plan
 from experiments.cohorts import Cohort, Fold, folds
@@ -34,7 +34,7 @@ def drawn(name: str, size: int, rng: np.random.Generator) -> Patients:
 
 def plan_of(fold: Fold) -> Plan:
     """A part names its plan; nothing here looks into it."""
-    model, setting = Model("logistic", len(SCHEMA)), Setting(1, 1.0, 1.0, 1)
+    model, setting = Logistic(len(SCHEMA)), Setting(1, 1.0, 1.0, 1)
     return make_plan(
         run="study", design="none", epsilon=math.inf, model=model, setting=setting,
         patients=fold.train,

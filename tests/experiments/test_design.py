@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from aggregation.models import Model
+from aggregation.models import Logistic
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from experiments.design import DELTA, DESIGNS, RELATION, make_plan, radius_for
@@ -23,7 +23,7 @@ def made(design: str, epsilon: float, setting: Setting = SHORT) -> Plan:
         run="test",
         design=design,
         epsilon=epsilon,
-        model=Model("logistic", 3),
+        model=Logistic(3),
         setting=setting,
         patients=cohort(),
     )
@@ -78,7 +78,7 @@ def test_an_empty_hospital_is_refused() -> None:
             run="test",
             design="none",
             epsilon=1.0,
-            model=Model("logistic", 3),
+            model=Logistic(3),
             setting=SHORT,
             patients=group,
         )

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation, sealing_for
-from aggregation.models import Model
+from aggregation.models import Logistic
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import round_event
@@ -44,7 +44,7 @@ def cut(cohort: dict[str, Patients], block: int) -> Iterator[Block]:
 
 def plan_of(cohort: dict[str, Patients], **changes: object) -> Plan:
     fields: dict[str, object] = {
-        "model": Model("logistic", 5),
+        "model": Logistic(5),
         "hospitals": tuple(cohort),
         "declared_sizes": tuple(max(8, len(p)) for p in cohort.values()),
         "clip_norm": 0.3,
@@ -95,7 +95,7 @@ def test_a_round_is_the_sum_of_its_updates() -> None:
 def test_a_patients_gradient_does_not_depend_on_who_else_is_there() -> None:
     rng = np.random.default_rng(0)
     x, y, w = rng.normal(size=(500, 18)), rng.integers(0, 2, 500), rng.normal(size=19)
-    model = Model("logistic", 18)
+    model = Logistic(18)
     whole = model.per_patient_gradients(w, x, y)
     low = 0
     while low < 500:

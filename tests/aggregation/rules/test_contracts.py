@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from aggregation.models import Model
+from aggregation.models import Logistic
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.rules import (
@@ -35,7 +35,7 @@ Array = NDArray[np.float64]
 RADIUS = 1_000
 LOSS = SlotGroup("loss", 1, clip_norm=1.0, radius=1000, noise_multiplier=0.0)
 BARE: dict[str, Any] = {
-    "model": Model("logistic", 3),
+    "model": Logistic(3),
     "noise": "none",
     "noise_multiplier": 0.0,
     "colluders": 0,

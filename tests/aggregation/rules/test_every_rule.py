@@ -13,7 +13,7 @@ from aggregation.agreement import Agreement, Trajectory
 from aggregation.engines.clear import follow
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation, Outcome
-from aggregation.models import Model
+from aggregation.models import Logistic
 from aggregation.plan import Plan
 from aggregation.rules import (
     QFFL,
@@ -79,7 +79,7 @@ PROTECTED = [name for name in TRIED if name != "article"]
 def planned(rule: Rule, **changes: Any) -> Plan:
     whole = rule.contract.unit in (Unit.HOSPITAL, Unit.UNPROTECTED)
     quiet: dict[str, Any] = {
-        "model": Model("logistic", 3),
+        "model": Logistic(3),
         "declared_sizes": tuple(len(p) for p in COHORT.values()),
         "rounds": 4,
         "unit": "hospital" if whole else "patient",

@@ -249,12 +249,12 @@ def test_a_rule_is_rebuilt_from_what_it_says_of_itself() -> None:
     ):
         assert Rule.from_spec(rule.spec) == rule
     for spec, said in (
-        ({"kind": "unheard of"}, "one of agnostic"),
-        ("fedavg", "one of agnostic"),
+        ({"kind": "unheard of"}, "Unknown rule"),
+        ("fedavg", "Unknown rule"),
         ({"kind": "fedavg", "speed": 3}, "these constants"),
         ({"kind": "fedavg", "weights": {"a": "0.5"}}, "weights: Input should be a valid number"),
         ({"kind": "fedavg", "weights": {"a": 2.0}}, r"weight=2\.0"),
-        ({"kind": "server optimisers", "base": {"kind": "none"}}, "one of agnostic"),
+        ({"kind": "server optimisers", "base": {"kind": "none"}}, "Unknown rule"),
     ):
         with pytest.raises(InvalidInputError, match=said):
             Rule.from_spec(spec)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from aggregation.agreement import Agreement, Trajectory, memory_events
 from aggregation.engines.clear import follow
 from aggregation.federation import Federation, Outcome
-from aggregation.models import Model
+from aggregation.models import Logistic, Model
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import round_event
@@ -52,7 +52,7 @@ def patients(seed: int, n: int) -> Patients:
 PATIENTS = {name: patients(k, 20 + 5 * k) for k, name in enumerate(NAMES)}
 PLAN = Plan(
     run="asynchronous",
-    model=Model("logistic", features=3),
+    model=Logistic(3),
     hospitals=NAMES,
     declared_sizes=tuple(len(p) for p in PATIENTS.values()),
     rounds=1,
