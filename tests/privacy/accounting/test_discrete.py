@@ -130,3 +130,41 @@ def test_zcdp_conversion_equals_the_best_alpha() -> None:
             for a in np.linspace(1.0001, 1.5 * epsilon / rho, 400_000)
         )
         assert zcdp_delta(rho=rho, epsilon=epsilon) == pytest.approx(best, rel=1e-3)
+
+
+@pytest.mark.parametrize("contributors", [2, 3, 100, 101, 150, 2000])
+def test_every_share_is_paid_for(contributors: int) -> None:
+    """The sums over contributors written out; beyond the hundredth each costs at most that one."""
+    share = 0.7**2
+    std = math.sqrt(share * contributors)
+
+    def tau(k: int) -> float:
+        theta = 2 * sum(math.exp(-2 * math.pi**2 * share * k / (k + 1) * j**2) for j in (1, 2, 3))
+        return 2 * math.log1p(theta) - math.log1p(-theta)
+
+    exact = math.fsum(tau(k) for k in range(1, contributors))
+    found = sandwich(std=std, radius=1, coordinates=1, contributors=contributors)
+    assert exact <= found.slack_below <= exact * 1.5 + 1e-12
+    assert exact <= found.slack_above <= exact * 1.5 + 1e-12
+    many = sandwich(std=std, radius=1, coordinates=7, contributors=contributors)
+    assert 7 * exact <= many.slack_above
+
+    terms = (math.exp(-2 * math.pi**2 * share * k / (k + 1)) for k in range(1, contributors))
+    summed = 10 * math.fsum(terms)
+    roots = (math.sqrt(1 / std**2 + summed * 5 / 2), 1 / std + summed * math.sqrt(5))
+    rho = concentrated_rho(std=std, radius=1, coordinates=5, contributors=contributors)
+    assert min(roots) ** 2 / 2 <= rho * (1 + 1e-12)
+    assert rho <= min(roots) ** 2 / 2 * 1.5
+
+
+@given(st.floats(1e-3, 5), st.floats(0.01, 2), st.floats(0, 20))
+def test_with_a_constant_only_whole_orders_count(rho: float, xi: float, epsilon: float) -> None:
+    """The bound on the divergence is proved at 2, 3, ...: no order between may be tried."""
+    whole = np.arange(2.0, 20_000.0)
+    log_deltas = (
+        (whole - 1) * (whole * rho + xi - epsilon)
+        - np.log(whole - 1)
+        + whole * np.log1p(-1 / whole)
+    )
+    best = math.exp(min(0.0, float(log_deltas.min())))
+    assert zcdp_delta(rho=rho, xi=xi, epsilon=epsilon) >= best * (1 - 1e-9)
