@@ -3,9 +3,12 @@
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
+from privacy.testing import plugin
 from privacy.testing.plugin import FalseAlarms
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -49,6 +52,24 @@ def test_workers_share_one_budget(tmp_path: Path) -> None:
     said = run(tmp_path, "--false-alarms=1e-4", "-n", "2", "--dist", "each")
     # All four tests on both workers: 2 x (1e-4 / 2) x (1 - 1/5).
     assert "8 statistical tests, chance of one 8e-05 of 0.0001" in said
+
+
+@pytest.mark.parametrize("total", [0.0, 1.0, -0.1, 2.0])
+def test_a_budget_of_nothing_or_of_all_is_refused(
+    total: float, pytestconfig: pytest.Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched, pytest.raises(pytest.UsageError, match="--false-alarms"):
+        patched.setattr(pytestconfig, "getoption", lambda *_, **__: total)
+        plugin.pytest_configure(pytestconfig)
+
+
+def test_a_worker_that_crashed_has_spent_its_part() -> None:
+    config = SimpleNamespace(getoption=lambda name: 1e-4, stash={plugin._WORKERS: []})
+    outputs: list[dict[str, Any]] = [{"workeroutput": {"false_alarms": [3, 2e-5]}}, {}]
+    for output in outputs:
+        node = SimpleNamespace(config=config, workerinput={"workercount": 4}, **output)
+        plugin.pytest_testnodedown(node, None)
+    assert config.stash[plugin._WORKERS] == [(3, 2e-5), (1, 2.5e-5)]
 
 
 def test_our_own_run_has_a_budget(false_alarms: FalseAlarms, pytestconfig: pytest.Config) -> None:

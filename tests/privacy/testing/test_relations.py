@@ -32,6 +32,15 @@ def rdp(event: dp.DpEvent, delta: float, relation: Relation) -> float:
     return float(RdpAccountant(None, relation).compose(event).get_epsilon(delta))
 
 
+def noise_and_prob(event: dp.DpEvent) -> tuple[float, float]:
+    """What a repeated, sampled Gaussian is made of; 1 where an event has none."""
+    prob = 1.0
+    while (inner := getattr(event, "event", None)) is not None:
+        prob *= getattr(event, "sampling_probability", 1.0)
+        event = inner
+    return getattr(event, "noise_multiplier", 1.0), prob
+
+
 def test_our_accountant_keeps_every_relation() -> None:
     assert check_accountant(ours, unsupported=InvalidInputError) == []
 
@@ -62,6 +71,9 @@ def test_both_under_counts_of_the_bare_library_are_found() -> None:
         ("closed_form", lambda e, d, r: 0.9 * ours(e, d, r)),
         ("delta", lambda e, d, r: ours(e, 1e-5 if d == 1e-5 else 1e-3, r)),
         ("positive", lambda e, d, r: ours(e, d, r) - 100),
+        ("positive", lambda e, d, r: -0.01),
+        ("noise", lambda e, d, r: 10 * noise_and_prob(e)[0]),
+        ("sampling", lambda e, d, r: 10 * (2 - noise_and_prob(e)[1])),
     ],
 )
 def test_broken_accountants_are_named(name: str, wrong: Accountant) -> None:
