@@ -50,6 +50,13 @@ def following(right: Any, scale: float, size: int) -> NDArray[Any]:
     return np.asarray(np.abs(drawn) * sign, dtype=drawn.dtype)
 
 
+def signs_in_pairs(right: Any, scale: float, size: int) -> NDArray[Any]:
+    """The right law and as many of either sign, but each second draw has the sign of the first."""
+    drawn = right(scale, size)
+    sign = np.repeat(np.random.default_rng(6).permuted(np.resize([1, -1], size // 2 + 1)), 2)
+    return np.asarray(np.abs(drawn) * sign[:size], dtype=drawn.dtype)
+
+
 def repeated(right: Any, scale: float, size: int) -> NDArray[Any]:
     """Every call begins the same stream again."""
     return np.asarray(getattr(Seeded(4), right.__name__)(scale, size))
@@ -68,6 +75,7 @@ CASES: list[tuple[str, str, Callable[..., Any]]] = [
     ("skellam", "too large", lambda r, s, n: r(s * 1.07**2, n)),
     *[(kind, "repeated", repeated) for kind in SYMMETRIC],
     *[(kind, "follow", following) for kind in SYMMETRIC],
+    *[(kind, "signs in pairs", signs_in_pairs) for kind in SYMMETRIC],
     *[(kind, "shifted", lambda r, s, n: r(s, n) + 1) for kind in SYMMETRIC],
     *[(kind, "even only", lambda r, s, n: r(s / 2, n) * 2) for kind in SYMMETRIC[1:2]],
     ("skellam", "even only", lambda r, s, n: r(s / 4, n) * 2),
