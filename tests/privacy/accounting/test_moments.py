@@ -11,7 +11,7 @@ from dp_accounting import dp_event as dp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
-from scipy.special import logsumexp
+from scipy.special import logsumexp, ndtr, ndtri
 
 from privacy.accounting import delta, epsilon
 from privacy.accounting.concentrated import Concentrated, together
@@ -38,7 +38,7 @@ from privacy.accounting.profiles import (
     SampledReplace,
     Skellam,
 )
-from privacy.accounting.renyi import renyi_epsilon
+from privacy.accounting.renyi import renyi_epsilon, renyi_success
 from privacy.reconstruction import success_bound
 
 ADD, REPLACE, SPECIAL = (
@@ -134,6 +134,9 @@ def test_it_may_cost_more_where_they_are_not() -> None:
     remove, add = both((1 - prob) * p + prob * q, p, order)
     assert add > remove + 1
     assert max(add, remove) <= found[order]
+    pair = Finite(tuple(zip(q.tolist(), p.tolist(), strict=True)))
+    one = log_moments(Sampled(prob, Composed(((pair, 1), (Gaussian(1e-9), 1)))))
+    assert one[order] == pytest.approx(found[order], rel=1e-9)
 
 
 @given(
@@ -197,6 +200,23 @@ def test_a_replaced_patient_in_a_sample_of_gaussians(mu: float, prob: float, ord
     ) * (1 + 1e-12)
 
 
+@settings(max_examples=20)
+@given(st.floats(0.2, 3), st.sampled_from([1e-3, 0.1, 0.7]), st.integers(2, 8))
+def test_moments_of_a_sampled_replacement_are_at_least_the_profiles_own(
+    shift: float, prob: float, order: int
+) -> None:
+    """The profile q H(1 + (gamma - 1) / q), in both directions, integrated by gamma."""
+
+    def integrand(t: mp.mpf) -> mp.mpf:
+        gamma, inside = 1 - prob + prob * t, 1 - mp.sqrt(t / mp.exp(shift))
+        return (gamma ** (order - 2) + gamma ** (-order - 1)) * prob**2 * inside
+
+    truth = mp.log1p(order * (order - 1) * mp.quad(integrand, [1, mp.exp(shift)]))
+    found = log_moments(SampledReplace(prob, Laplace(shift)))[order]
+    assert truth * (1 - 1e-9) <= found
+    assert found <= 2.5 * truth or order * prob > 1
+
+
 def test_moments_of_what_has_none_are_infinite_and_none_is_below_one() -> None:
     assert (log_moments(Skellam(4.0, 1))[2:] == math.inf).all()
     profiles: list[Profile] = [
@@ -234,6 +254,7 @@ def test_the_curve_is_convex_lies_near_the_conversion_and_is_its_own_mirror(
     chord = found[:-2] * (1 - share) + found[2:] * share
     assert (inside <= chord + 1e-12).all()  # in e^epsilon, also across 1
     assert (np.diff(found) <= 1e-15).all()
+    assert curve.deltas(np.array([1e6]))[0][0] <= 1e-60  # it ends where nothing is left
     mirrored = -np.expm1(-e[401:]) + np.exp(-e[401:]) * found[401:]
     assert mirrored == pytest.approx(found[:400][::-1], rel=1e-9, abs=1e-15)
     epsilon_ = at * reach
@@ -424,3 +445,13 @@ def test_one_noise_may_be_sampled_at_several_rates(inner: dp.DpEvent, relation: 
     thrice = epsilon(dp.SelfComposedDpEvent(rates[-1], 3), delta=1e-5, relation=relation)
     assert alone.lower < found.upper < thrice.upper
     assert 0 < found.lower <= found.upper
+
+
+@pytest.mark.parametrize("prior", [1e-12, 1e-6, 1e-2, 0.3])
+@pytest.mark.parametrize("mu", [0.5, 1.0, 2.0, 4.0])
+def test_reconstruction_by_moments_lies_above_the_closed_form(prior: float, mu: float) -> None:
+    truth = float(ndtr(ndtri(prior) + mu))
+    found = renyi_success(((Gaussian(mu / 2), 4),), prior)
+    assert truth <= found <= min(1.0, 40 * truth)
+    by_hand = min((prior * math.exp(k * mu**2 / 2)) ** (1 - 1 / k) for k in range(2, 17))
+    assert found <= min(1.0, by_hand) * (1 + 1e-9)
