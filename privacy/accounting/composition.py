@@ -1,15 +1,10 @@
 r"""Composing profiles on a grid of privacy losses, certified on both sides.
 
-Each profile is gridded from above, or from below (``grids``). One kind of release is composed with
-itself by dp-accounting; different ones are composed together by ``convolution``; dp-accounting's
-distribution answers for epsilon and delta. An upper bound stays one under composition because
-dominating pairs compose (Zhu, Dong and Wang 2022, Theorem 10), a lower bound because
-post-processing does.
-
-Floating point: a transform of probabilities is wrong by a unit or two in its last digit, and n
-releases multiply that: against the same transforms in extended precision at most 1.9e-16 a release
-was found. ``_FLOAT`` a release is added to delta above and taken off below, so that bounds stay
-true down to a delta of about 1e-12 (below it they only grow wide).
+Each profile is gridded from above, or from below (``grids``), and all are composed by their
+transforms (``convolution``), tilted to where they are asked (``tilt``); ``losses`` reads epsilon
+and delta. An upper bound stays one under composition because dominating pairs compose (Zhu, Dong
+and Wang 2022, Theorem 10), a lower bound because post-processing does. What numbers change is
+allowed for at every step, and scales with delta: bounds are as narrow at 1e-30 as at 1e-5.
 """
 
 import math
@@ -18,14 +13,14 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-from dp_accounting.pld import common, pld_pmf
 from numpy.typing import NDArray
 
 from privacy.accounting import cost, grids
-from privacy.accounting._search import bisect_up
-from privacy.accounting.convolution import Weighted, convolution
+from privacy.accounting.convolution import Weighted, convolution, log_moment
 from privacy.accounting.cost import Budget, TooDearError
-from privacy.accounting.profiles import Attained, Profile, kind, stacked
+from privacy.accounting.losses import Losses
+from privacy.accounting.profiles import Attained, Finite, Profile, Sampled, kind, stacked
+from privacy.accounting.tilt import Aim, MomentTable, at_delta, renyi_bound
 
 __all__ = [
     "Composition",
@@ -35,106 +30,105 @@ __all__ = [
     "compose",
     "compose_below",
     "compose_rounds",
-    "gridded_delta",
+    "grid_cut",
+    "moment_table",
     "spread",
+    "upper_deltas",
 ]
 
 Part = tuple[Profile, int]  # a profile, and how many such releases
 Parts = tuple[Part, ...]
-Sides = tuple[list[Weighted], list[Weighted]]  # when a patient is removed, and when one is added
+Sides = tuple[list[Weighted], ...]  # when a patient is removed, and when one is added
 Stack = tuple[Profile, NDArray[np.int64], tuple[float, float]]
 
 Gridding = Callable[[Parts, float, float, Budget], Sides]
 
-_FLOAT = 5e-16
-_ALL = 1 - 2.0**-53  # below 1, so that its rest has a logarithm
+_RAREST = 1e-290  # the smallest delta that losses end at
+_GUESSES = 12
+_ALIKE = 7.0
+_HALVINGS = 40
+_LESS = 1e-9  # of what a bound on delta allows to be cut off
 _READING = 300.0  # the price of a point when epsilons and deltas are read off
 _ROWS = 128  # profiles gridded together
 
 
 @dataclass(frozen=True)
 class Composition:
-    """Composed privacy losses on a grid: for a removed patient and for an added one.
+    """Composed privacy losses on a grid, each under one tilt or several: all are sound.
 
     Attributes:
-      remove: dp-accounting's distribution of the loss when a patient is removed.
-      add: The same when one is added; the same object where both are alike.
+      remove: The loss when a patient is removed, under each tilt.
+      add: The same when one is added; empty where that is never worse.
       step: The grid's step h.
-      count: Number of releases n.
-      cut: Mass that lies outside of the grid, all releases together.
     """
 
-    remove: pld_pmf.PLDPmf
-    add: pld_pmf.PLDPmf
+    remove: tuple[Losses, ...]
+    add: tuple[Losses, ...]
     step: float
-    count: int
-    cut: float
 
     @property
     def size(self) -> int:
         """Points of the grid."""
-        return max(int(self.remove.size), int(self.add.size))
-
-    @property
-    def floating(self) -> float:
-        """What floating point may have changed in a delta."""
-        return _FLOAT * (self.count + 50)
+        return max(one.size for one in (*self.remove, *self.add))
 
     def upper_epsilon(self, delta: float) -> float:
         """Return an epsilon that is enough for ``delta``, where this was composed from above."""
-        least = delta - self.floating
-        if least <= 0:
-            return math.inf
-        return max(_epsilon(side, least) for side in self._sides)
+        return max(min(one.upper_epsilon(delta) for one in side) for side in self._sides)
 
     def lower_epsilon(self, delta: float) -> float:
         """Return an epsilon that no correct answer is below, where composed from below."""
-        most = delta + self._lost
-        found = max(_epsilon(side, min(most, 1.0)) for side in self._sides)
-        return found if math.isfinite(found) else 0.0
+        return max(one.lower_epsilon(delta) for side in self._sides for one in side)
 
     def upper_delta(self, epsilon: float) -> float:
         """Return a delta that is enough for ``epsilon`` (of any sign), where from above."""
-        return min(1.0, max(gridded_delta(side, epsilon) for side in self._sides) + self.floating)
+        at = np.array([epsilon])
+        return max(float(upper_deltas(side, at)[0]) for side in self._sides)
 
     def lower_delta(self, epsilon: float) -> float:
         """Return a delta that no correct answer is below, where composed from below."""
-        found = max(gridded_delta(side, epsilon) for side in self._sides)
-        return max(0.0, found - self._lost)
+        at = np.array([epsilon])
+        return max(float(one.lower_deltas(at)[0]) for side in self._sides for one in side)
+
+    def allowed(self, epsilon: float) -> float:
+        """Return the part of ``upper_delta`` that is cut off, or allowed for rounding."""
+        return max(min(one.allowed(epsilon) for one in side) for side in self._sides)
 
     @property
-    def _lost(self) -> float:
-        # The mass outside wraps around into the grid, and is also counted as an infinite loss.
-        return 2 * self.cut + self.floating
+    def _sides(self) -> tuple[tuple[Losses, ...], ...]:
+        return (self.remove, self.add) if self.add else (self.remove,)
 
-    @property
-    def _sides(self) -> tuple[pld_pmf.PLDPmf, ...]:
-        return (self.remove,) if self.remove is self.add else (self.remove, self.add)
+
+def upper_deltas(side: tuple[Losses, ...], epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return a delta that is enough for each epsilon, of any sign: the least of all tilts."""
+    return np.asarray(np.min([one.upper_deltas(epsilons) for one in side], axis=0))
 
 
 def compose(
-    parts: Parts, *, step: float, delta: float, budget: Budget | None = None
+    parts: Parts, *aims: Aim, step: float, budget: Budget | None = None
 ) -> Composition | None:
     """Compose dominating profiles, from above.
 
     Args:
       parts: Profiles with their counts; at least one.
+      aims: What will be asked, at least one: sound everywhere, the composition is sharp there.
       step: Privacy losses are kept in multiples of it.
-      delta: The delta of interest: the ends of the grid are cut where they hold less than a ten
-        thousandth of it.
       budget: What the work is paid from; a full one where none is given.
 
     Returns:
       The composition, or None where it would take more than 2 GB, or more work than the budget.
     """
-    return _composed(_from_above, parts, step, delta, budget or Budget())
+    return _composed(_from_above, parts, aims, step, budget or Budget())
 
 
 def compose_below(
-    parts: Parts, *, step: float, delta: float, budget: Budget | None = None
+    parts: Parts, *aims: Aim, step: float, budget: Budget | None = None
 ) -> Composition | None:
-    """Compose attained profiles, from below; arguments and result as ``compose``."""
-    return _composed(_from_below, parts, step, delta, budget or Budget())
+    """Compose attained profiles, from below; arguments and result as ``compose``.
+
+    Where all are sampled, or alike in both directions, only a removed patient is looked at: one
+    direction is enough for a lower bound, and that one is the worse as far as is known.
+    """
+    return _composed(_from_below, parts, aims, step, budget or Budget())
 
 
 def compose_rounds(
@@ -146,42 +140,66 @@ def compose_rounds(
     below: bool = False,
     budget: Budget | None = None,
 ) -> Iterator[Composition] | None:
-    """Compose ``parts`` so many times, for each of ``rounds``: from one transform.
+    """Compose ``parts`` so many times, for each of the rising ``rounds``.
 
-    From below only a removed patient is looked at: one direction is enough for a lower bound.
+    Rounds that are at most doubled share a tilt, and so a transform.
     """
-    count, cut, most = sum(n for _, n in parts), delta * 1e-4, max(rounds)
-    budget = budget or Budget()
+    aim, budget = at_delta(delta), budget or Budget()
+    groups: list[list[int]] = []
+    for n in rounds:
+        if groups and n <= 2 * groups[-1][0]:
+            groups[-1].append(n)
+        else:
+            groups.append([n])
     try:
-        sides = (_from_below if below else _from_above)(
-            parts, step, cut / (2 * count * most), budget
-        )
-        used = sides[:1] if below or sides[0] is sides[1] else sides
-        made = [convolution(side, cut=cut, budget=budget, most=most) for side in used]
-        for one in made:
-            budget.spend(len(rounds) * (cost.transform(one.size) + _READING * one.size))
+        cut = grid_cut(parts, aim) / max(rounds)
+        sides = _used((_from_below if below else _from_above)(parts, step, cut, budget))
+        made = []
+        for group in groups:
+            tilts = moment_table(parts, cut).tilts(aim, group[len(group) // 2])
+            every = [
+                convolution(side, step=step, tilt=tilt, budget=budget, most=group[-1])
+                for side, tilt in zip(sides, tilts, strict=False)
+            ]
+            for one in every:
+                budget.spend(len(group) * (cost.transform(one.size) + _READING * one.size))
+            made.append(every)
     except TooDearError:
         return None
-
-    def each() -> Iterator[Composition]:
-        for n in rounds:
-            found = [
-                _distribution(one.rounds(n), step, n * _log_finite(side), cut)
-                for one, side in zip(made, used, strict=True)
-            ]
-            yield Composition(found[0], found[-1], step, n * count, cut)
-
-    return each()
+    return (
+        _composition([[one.rounds(n)] for one in every], step)
+        for group, every in zip(groups, made, strict=True)
+        for n in group
+    )
 
 
-def affordable_spread(parts: Parts, budget: Budget) -> float | None:
-    """Return ``spread``, paid for; None where the budget does not allow it."""
+def affordable_spread(parts: Parts, budget: Budget, aim: Aim | None = None) -> float | None:
+    r"""Return what a step is a share of, paid for; None where the budget does not allow it.
+
+    That is the ``spread``, or more where a composition from above is aimed: its grid adds at most
+    about :math:`n h^2 / 6` to the variance, which adds :math:`(1 + \theta)/2` of that to epsilon,
+    and :math:`\theta(1 + \theta)/2` to the logarithm of a delta or a success. Where most losses
+    are near 0 and what counts are the few large ones, that allows of far longer steps.
+    """
     try:
         budget.spend(cost.preparation(parts))
         typical = spread(parts)
+        if aim is not None:
+            typical = max(typical, _harmless(parts, aim))
     except TooDearError:
         return None
     return typical if 0 < typical < math.inf else None
+
+
+def _harmless(parts: Parts, aim: Aim) -> float:
+    """Return the spread of a release whose variance changes the answer in proportion."""
+    found, times = moment_table(parts, grid_cut(parts, aim)), sum(n for _, n in parts)
+    tilt, reached = found.tilts(aim)[0], found.reached(aim)
+    rare = math.log(aim.value) if aim.of == "delta" else reached
+    if rare > -2:
+        return 0.0  # not far out
+    answer = max(reached, 0.0) if aim.of == "delta" else 1 / tilt
+    return math.sqrt(answer / (times * (1 + tilt)))
 
 
 def spread(parts: Parts) -> float:
@@ -193,12 +211,39 @@ def spread(parts: Parts) -> float:
     return math.sqrt(total / count)
 
 
-def gridded_delta(side: pld_pmf.PLDPmf, epsilon: float) -> float:
-    """Return the delta of a gridded pair in one direction, for any real epsilon."""
-    return max(0.0, float(side.get_delta_for_epsilon(epsilon)))
+@lru_cache(maxsize=64)
+def moment_table(parts: Parts, cut: float) -> MomentTable:
+    """Return about the moments of all losses together, where each loss ends at a delta ``cut``."""
+    return MomentTable.of(_stacks(parts, cut))
 
 
-@lru_cache(maxsize=4)
+def grid_cut(parts: Parts, aim: Aim) -> float:
+    """Return the delta at which each loss ends: all together hold no more than 1e-4 of the aim's.
+
+    An epsilon's delta is not known but for a bound, of what is cut off and of what is not: it is
+    least where both are alike, and the losses end where they hold less, by what it may be too much.
+    """
+    count = sum(n for _, n in parts)
+    if aim.of != "epsilon" or aim.near is not None:
+        return max((aim.near or aim.value) * 0.5e-4 / count, _RAREST)
+
+    def excess(log_cut: float) -> float:
+        """How much more is left (in the logarithm) than is cut off: it falls with the cut."""
+        return moment_table(parts, math.exp(log_cut)).reached(aim) - log_cut - math.log(count)
+
+    low, high = math.log(_RAREST), math.log(0.1 / count)
+    middle = high
+    for _ in range(_GUESSES):
+        found = excess(middle)
+        if abs(found) < _ALIKE:
+            break
+        low, high = (middle, high) if found > 0 else (low, middle)
+        # Where few losses are large what is left hardly depends on the cut: one step is enough.
+        middle = middle + found if low < middle + found < high else (low + high) / 2
+    return max(math.exp(middle) * _LESS, _RAREST)
+
+
+@lru_cache(maxsize=8)
 def _stacks(parts: Parts, cut: float) -> tuple[Stack, ...]:
     """Return profiles of one kind together, with their counts and the ends of their losses.
 
@@ -221,16 +266,48 @@ def _stacks(parts: Parts, cut: float) -> tuple[Stack, ...]:
 
 
 def _composed(
-    gridded: Gridding, parts: Parts, step: float, delta: float, budget: Budget
+    gridded: Gridding, parts: Parts, aims: Sequence[Aim], step: float, budget: Budget
 ) -> Composition | None:
-    count, cut = sum(n for _, n in parts), delta * 1e-4
     try:
-        sides = gridded(parts, step, cut / (2 * count), budget)
-        remove = _together(sides[0], step, cut, budget)
-        add = remove if sides[0] is sides[1] else _together(sides[1], step, cut, budget)
+        cut = min(grid_cut(parts, aim) for aim in aims)
+        sides = _used(gridded(parts, step, cut, budget))
+        tilts = [moment_table(parts, cut).tilts(aim) for aim in aims]
+        made = [
+            [
+                convolution(side, step=step, tilt=_checked(side, aim, step, both[i]), budget=budget)
+                for aim, both in zip(aims, tilts, strict=True)
+            ]
+            for i, side in enumerate(sides)
+        ]
+        for one in (one for side in made for one in side):
+            budget.spend(cost.transform(one.size) + _READING * one.size)
     except TooDearError:
         return None
-    return Composition(remove, add, step, count, cut)
+    return _composition([[one.rounds(1) for one in side] for side in made], step)
+
+
+def _checked(side: list[Weighted], aim: Aim, step: float, tilt: float) -> float:
+    """Return the tilt, or less: a coarse grid reaches further than what it stands for."""
+
+    def bound(tilt: float) -> float:
+        moment = np.array([log_moment(side, step=step, tilt=tilt)])
+        return float(renyi_bound(aim, np.array([tilt]), moment)[0])
+
+    best = bound(tilt)
+    for _ in range(_HALVINGS):
+        half = bound(tilt / 2)
+        if not half < best:
+            break
+        best, tilt = half, tilt / 2
+    return tilt
+
+
+def _composition(sides: list[list[Losses]], step: float) -> Composition:
+    return Composition(tuple(sides[0]), tuple(sides[1]) if len(sides) > 1 else (), step)
+
+
+def _used(sides: Sides) -> Sides:
+    return sides[:1] if len(sides) == 2 and sides[0] is sides[1] else sides
 
 
 def _places(
@@ -272,67 +349,23 @@ def _from_above(parts: Parts, step: float, cut: float, budget: Budget) -> Sides:
 def _from_below(parts: Parts, step: float, cut: float, budget: Budget) -> Sides:
     removes: list[Weighted] = []
     adds: list[Weighted] = []
-    places = _places(parts, step, cut, budget, wider=step, directions=4)
+    alike = all(_removing_leads(profile) for profile, _ in parts)
+    directions = 3 if alike else 6
+    places = _places(parts, step, cut, budget, wider=step, directions=directions)
     for (profile, counts, _), at in zip(_stacks(parts, cut), places, strict=True):
         if not isinstance(profile, Attained):
             raise TypeError(f"{profile} is not attained: nothing is known from below.")
-        merged = grids.below(profile, at, step=step)
-        removes.append((merged[0], counts))
-        adds.append((merged[1], counts))
-    return removes, adds
+        removes.append((grids.below(profile, 0, at, step=step), counts))
+        if not alike:
+            adds.append((grids.below(profile, 1, -at[::-1], step=step), counts))
+    return (removes,) if alike else (removes, adds)
+
+
+def _removing_leads(profile: Profile) -> bool:
+    """Whether no other direction is worse, as far as is known, for any epsilon of at least 0."""
+    return not isinstance(profile.inner if isinstance(profile, Sampled) else profile, Finite)
 
 
 def _growth(parts: Parts) -> float:
-    """Return how a grid may thin out at its ends: not at all where the library takes it over."""
+    """Return how a grid may thin out at its ends: not at all where each point is cheap."""
     return 0.0 if len(parts) == 1 else 1 / 64
-
-
-def _together(pieces: list[Weighted], step: float, cut: float, budget: Budget) -> pld_pmf.PLDPmf:
-    """Compose rows on one grid; where there is only one, the library does."""
-    grid, counts = pieces[0]
-    if len(pieces) == 1 and len(counts) == 1:
-        n = int(counts[0])
-        single = pld_pmf.DensePLDPmf(
-            step,
-            int(grid.places[0]),
-            grid.masses[0],
-            min(float(grid.infinite[0]), _ALL),
-            pessimistic_estimate=True,
-        )
-        if n == 1:
-            return single
-        budget.spend(40 * 100.0 * single.size)
-        low, high = common.compute_self_convolve_bounds(grid.masses[0], n, cut)
-        size = max(high - low + 1, single.size)
-        if size > cost.LARGEST_GRID:
-            raise TooDearError
-        budget.spend(4 * cost.transform(size) + _READING * size)
-        return single.self_compose(n, cut)
-    found = convolution(pieces, cut=cut, budget=budget)
-    budget.spend(cost.transform(found.size) + _READING * found.size)
-    return _distribution(found.rounds(1), step, _log_finite(pieces), cut)
-
-
-def _distribution(
-    made: tuple[int, NDArray[np.float64]], step: float, log_finite: float, cut: float
-) -> pld_pmf.PLDPmf:
-    infinite = cut - math.expm1(log_finite)
-    return pld_pmf.DensePLDPmf(step, made[0], made[1], infinite, pessimistic_estimate=True)
-
-
-def _log_finite(pieces: list[Weighted]) -> float:
-    """Return the logarithm of the chance that no loss is infinite."""
-    return sum(float(n @ np.log1p(-np.minimum(g.infinite, _ALL))) for g, n in pieces)
-
-
-def _epsilon(side: pld_pmf.PLDPmf, delta: float) -> float:
-    """Return the epsilon >= 0 of a gridded pair for ``delta``."""
-    with np.errstate(over="ignore", divide="ignore"):
-        found = float(side.get_epsilon_for_delta(delta))
-    if found < 600 or gridded_delta(side, 1e9) > delta:
-        return found
-    # dp-accounting's search divides by e^-loss, which vanishes here; its delta does not.
-    high = 1200.0
-    while gridded_delta(side, high) > delta:
-        high *= 2
-    return bisect_up(lambda e: gridded_delta(side, e) <= delta, 0.0, high)

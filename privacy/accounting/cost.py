@@ -69,7 +69,7 @@ def evaluation(profile: Profile) -> float:
 
 def preparation(parts: tuple[tuple[Profile, int], ...]) -> float:
     """Return the price of finding where each profile's losses end, and how large they are."""
-    return sum(_PART + 250 * evaluation(p) + _once(p) for p, _ in parts) + _STACK
+    return sum(_PART + 500 * evaluation(p) + _once(p) for p, _ in parts) + _STACK
 
 
 def gridding(profile: Profile, rows: int, points: int, directions: int) -> float:

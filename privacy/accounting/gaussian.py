@@ -27,6 +27,7 @@ __all__ = [
     "gaussian_epsilon",
     "gaussian_mu",
     "gaussian_tradeoff",
+    "mills_drop",
 ]
 
 _NARROW = 0.05
@@ -51,17 +52,23 @@ def gaussian_deltas(
     a = positive / mu - mu / 2
     density = np.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
     near = np.maximum(a, -1.0)  # Mills' ratio overflows far below; there the first term is near 1
-    tail = density * (_mills(near) - _mills(near + mu))
-    if np.min(mu) < _NARROW:
-        # The two ratios are alike to almost all of their digits: their difference is an integral.
-        narrow = np.minimum(mu, _NARROW)
-        slopes = (1 - x * _mills(x) for x in (near + narrow * node for node in _NODES))
-        summed = sum(w * slope for w, slope in zip(_WEIGHTS, slopes, strict=True))
-        tail = np.where(mu < _NARROW, density * narrow * summed, tail)
+    tail = density * mills_drop(near, mu)
     tail = np.where(a > -1, tail, ndtr(-a) - density * _mills(np.maximum(a + mu, 0.0)))
     tail = np.maximum(tail, 0.0)
     mirrored = -np.expm1(-positive) + np.exp(-positive) * tail
     return np.where(epsilons >= 0, tail, mirrored)
+
+
+def mills_drop(x: NDArray[np.float64], mu: float | NDArray[np.float64]) -> NDArray[np.float64]:
+    r"""Return :math:`M(x) - M(x + \mu)` of Mills' ratio; ``x`` is at least -1."""
+    found = _mills(x) - _mills(x + mu)
+    if np.min(mu) >= _NARROW:
+        return found
+    # The two ratios are alike to almost all of their digits: their difference is an integral.
+    narrow = np.minimum(mu, _NARROW)
+    slopes = (1 - y * _mills(y) for y in (x + narrow * node for node in _NODES))
+    summed = sum(w * slope for w, slope in zip(_WEIGHTS, slopes, strict=True))
+    return np.asarray(np.where(mu < _NARROW, narrow * summed, found))
 
 
 def _mills(x: NDArray[np.float64]) -> NDArray[np.float64]:

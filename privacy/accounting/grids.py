@@ -13,8 +13,7 @@ what is left of the pair when all outcomes within half a step of a grid point ar
 (post-processing), and they meet near the grid points, not at them. At each grid point take the
 lower of the two tangents beside it: then every chord lies below the tangent between its ends, so
 below the curve. The greatest convex function through or under these points is a dominated pair on
-the grid; it keeps all of the mass, so it serves both directions, and its variance falls by about
-:math:`h^2/12` a release.
+the grid; it keeps all of the mass, and its variance falls by about :math:`h^2/12` a release.
 
 Both errors are of second order in h and never a shift: the composed interval's width falls with
 :math:`h^2`, whatever the number of releases.
@@ -102,20 +101,23 @@ def above(profile: Profile, direction: int, at: Places, *, step: float) -> Grid:
     return Grid(at, np.maximum(masses, 0.0), deltas[:, -1])
 
 
-def below(profile: Attained, at: Places, *, step: float) -> tuple[Grid, Grid]:
-    """Merge the bins: one dominated pair, when a patient is removed and when one is added.
+def below(profile: Attained, direction: int, at: Places, *, step: float) -> Grid:
+    """Merge the bins, in one direction (0: a patient is removed, 1: added).
+
+    The high losses of that direction are known to their last digits, the low ones to the last digit
+    of 1: so each direction has a grid of its own.
 
     Args:
       profile: One, or many stacked.
-      at: Losses when a patient is removed, in steps, 0 among them: what lies beyond the ends is
-        merged into them.
+      direction: Which of the profile's deltas.
+      at: Losses, in steps, 0 among them: what lies beyond the ends is merged into them.
       step: The grid's step h.
     """
     at = at[np.abs(at) * step <= _LARGEST_LOSS]
     alphas = np.exp(at * step)
     halves = np.asarray((at[1:] + at[:-1]) * (step / 2), dtype=np.float64)
-    tails = np.clip(np.atleast_2d(profile.tail(halves)), 0.0, 1.0)  # Q's mass above each
-    under, over = _powers(profile, halves, tails)  # P's mass below each, and above
+    tails = np.clip(np.atleast_2d(profile.tail(halves, direction)), 0.0, 1.0)  # Q's above each
+    under, over = _powers(profile, direction, halves, tails)  # P's mass below each, and above
     # The lowest atom holds all below it, the highest all above: each where such a merged mass, from
     # there on, has a loss that the atoms inside can make up for.
     lowest = len(halves) - _first((under - alphas[:-1] * (1 - tails) > 0)[:, ::-1])
@@ -143,19 +145,20 @@ def below(profile: Attained, at: Places, *, step: float) -> tuple[Grid, Grid]:
     # Too coarse a grid: tell nothing, which is always true.
     bad = (lowest >= highest) | (slopes.max(axis=1) > 1 + _NOISE) | (slopes.min(axis=1) < -_NOISE)
     others[bad] = at == 0
-    none = np.zeros(len(others))
-    return Grid(at, alphas * others, none), Grid(-at[::-1], others[:, ::-1], none)
+    return Grid(at, alphas * others, np.zeros(len(others)))
 
 
 _NOISE = 1e-15
 
 
-def _powers(profile: Attained, halves: Floats, tails: Floats) -> tuple[Floats, Floats]:
+def _powers(
+    profile: Attained, direction: int, halves: Floats, tails: Floats
+) -> tuple[Floats, Floats]:
     """Return P's mass below and above each loss, the smaller of the two to its last digits."""
     negative = halves < 0
-    deltas = np.atleast_2d(delta(profile, halves[~negative], 0))
+    deltas = np.atleast_2d(delta(profile, halves[~negative], direction))
     over = deltas + np.exp(halves[~negative]) * tails[:, ~negative]
-    deltas = np.atleast_2d(delta(profile, -halves[negative], 1))
+    deltas = np.atleast_2d(delta(profile, -halves[negative], 1 - direction))
     under = np.exp(halves[negative]) * np.maximum(1 - tails[:, negative] - deltas, 0.0)
     over = np.minimum(over, 1.0)
     return np.hstack([under, 1 - over]), np.hstack([1 - under, over])

@@ -32,11 +32,13 @@ from privacy.accounting.roads import (
     grids,
     quick_grid,
 )
+from privacy.accounting.tilt import at_delta
 
 __all__ = ["Interval", "delta", "epsilon", "upper_epsilon"]
 
 _ACCOUNTANT = "3"  # of this package: raised when a change moves a bound
 _FAR = 1e4  # an epsilon that a single release seldom passes
+_NEAR = 0.9  # a lower end this near shows that no other road is much shorter
 _FLOAT = 1e-9  # relative: more than floating point changes in a closed form
 
 
@@ -94,7 +96,7 @@ def epsilon(
     bounds = [(_upper_epsilon(above, delta, made.upper), *_told(above, made))]
     bounds.append((_concentrated_epsilon(above, delta, made), *_concentrated(above, made)))
     reduced = delta * math.exp(-above.slack)
-    if _renyi_may_win(above, made, reduced):
+    if _renyi_may_win(above, made) or low < _NEAR * bounds[0][0]:
         found = renyi_epsilon(above.parts, reduced) if reduced > 0 else math.inf
         bounds.append((found + 2 * above.slack, *_RENYI))
     upper, method, why = min(bounds, key=lambda bound: bound[0])
@@ -114,8 +116,7 @@ def delta(
       event: What happened.
       epsilon: At least 0.
       relation: dp-accounting's relation between neighbouring data sets.
-      width: How wide the interval may be, as a fraction of delta; compositions know delta only
-        down to about 1e-12.
+      width: How wide the interval may be, as a fraction of delta.
 
     Raises:
       InvalidInputError: The event can't be accounted for, or a parameter is out of range.
@@ -131,12 +132,13 @@ def delta(
     bounds = [(_upper_delta(above, epsilon, made.upper), *_told(above, made))]
     concentrated = zcdp_delta(rho=above.rho, xi=above.xi, epsilon=epsilon)
     bounds.append((concentrated, *_concentrated(above, made)))
-    if _renyi_may_win(above, made, min(bound[0] for bound in bounds)):
+    low = _lower_delta(below, epsilon, made.lower)
+    if _renyi_may_win(above, made) or low < _NEAR * bounds[0][0]:
         lowered = epsilon - 2 * above.slack
         found = renyi_delta(above.parts, lowered) if lowered >= 0 else 1.0
         bounds.append((min(1.0, found * math.exp(above.slack)), *_RENYI))
     upper, method, why = min(bounds, key=lambda bound: bound[0])
-    return _interval(_lower_delta(below, epsilon, made.lower), upper, method, why, below)
+    return _interval(low, upper, method, why, below)
 
 
 def upper_epsilon(event: dp.DpEvent, *, delta: float, relation: Relation) -> float:
@@ -145,34 +147,36 @@ def upper_epsilon(event: dp.DpEvent, *, delta: float, relation: Relation) -> flo
     above = lower(event, relation, "above")
     if above.unbounded:
         return math.inf
-    grid = quick_grid(above.parts, delta) if above.count > 1 else None
+    grid = _quick(above, delta) if above.count > 1 else None
     made = Grids(grid, short=above.count > 1 and grid is None)
     found = min(_concentrated_epsilon(above, delta, made), _upper_epsilon(above, delta, grid))
     reduced = delta * math.exp(-above.slack)
-    if _renyi_may_win(above, made, reduced) and reduced > 0:
+    exact = above.parts == lower(event, relation, "below").parts
+    if reduced > 0 and (not exact or _renyi_may_win(above, made)):
         found = min(found, renyi_epsilon(above.parts, reduced) + 2 * above.slack)
     return found
 
 
-_TINY = 1e-9  # deltas near what floating point changes on a grid: there grids grow wide
+def _quick(above: Lowered, delta: float) -> Composition | None:
+    reduced = delta * math.exp(-above.slack)
+    return quick_grid(above.parts, at_delta(reduced)) if reduced > 0 else None
 
 
-def _renyi_may_win(above: Lowered, made: Grids, delta: float) -> bool:
+def _renyi_may_win(above: Lowered, made: Grids) -> bool:
     """Whether a Renyi bound could be below that of the grid."""
-    return above.by_moments or (above.count > 1 and (made.short or delta < _TINY))
+    return above.by_moments or (above.count > 1 and made.short)
 
 
 _LIMITS = "would take more than 2 GB or 20 s (predicted from sizes, not timed)"
 _UNBOUNDED = "closed form", "A release is not private at all, or nothing bounds it."
-_HIDDEN = "hides so small a delta behind floating point"
 _RENYI = (
     "Renyi DP",
-    f"A grid of losses {_LIMITS}, or {_HIDDEN}, or only divergences are known of the noise.",
+    f"A finer grid of losses {_LIMITS}, or more is known of the noise's divergences than of it.",
 )
 
 
 def _concentrated(above: Lowered, made: Grids) -> tuple[str, str]:
-    if made.short and not above.by_moments:  # or only tiny deltas: see _TINY
+    if made.short and not above.by_moments:
         why = f"A grid of privacy losses {_LIMITS}; of what is left this is the tightest."
     else:
         why = "The noise is Skellam, or so narrow that this is the tightest certified bound."
@@ -192,7 +196,7 @@ def _told(above: Lowered, made: Grids) -> tuple[str, str]:
 
 def _concentrated_epsilon(above: Lowered, target: float, made: Grids) -> float:
     """Return the concentrated-DP bound, where it could be the smaller one."""
-    if above.slack == 0 and not above.by_moments and not made.short and target >= _TINY:
+    if above.slack == 0 and not above.by_moments and not made.short:
         return math.inf
     return zcdp_epsilon(rho=above.rho, xi=above.xi, delta=target)
 
@@ -204,20 +208,20 @@ def _raised(below: Lowered, target: float) -> float:
 def _epsilon_grids(above: Lowered, below: Lowered, target: float, width: float) -> Grids:
     reduced = target * math.exp(-above.slack)
     gap = Gap("epsilon", reduced, _raised(below, target), width, 5e-4)
-    return _grids(above, below, target, gap)
+    return _grids(above, below, gap)
 
 
 def _delta_grids(above: Lowered, below: Lowered, at: float, width: float) -> Grids:
-    gap = Gap("delta", at - 2 * above.slack, at + 2 * below.slack, width, 1e-12)
-    return _grids(above, below, 1e-8, gap)
+    gap = Gap("delta", at - 2 * above.slack, at + 2 * below.slack, width, 1e-300)
+    return _grids(above, below, gap)
 
 
-def _grids(above: Lowered, below: Lowered, target: float, gap: Gap) -> Grids:
+def _grids(above: Lowered, below: Lowered, gap: Gap) -> Grids:
     if above.count <= 1 and below.count <= 1:
         lost = above.count == 1 and exact_delta(above.parts[0][0], _FAR) >= 1
         return Grids(short=lost)
     # Where nothing dominates, what is attained is composed from above too: to measure the grid.
-    return grids(above.parts or below.parts, below.parts, target, gap)
+    return grids(above.parts or below.parts, below.parts, gap)
 
 
 def _upper_epsilon(above: Lowered, target: float, grid: Composition | None) -> float:

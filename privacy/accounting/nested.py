@@ -6,13 +6,21 @@ from functools import cache
 import numpy as np
 from numpy.typing import NDArray
 
-from privacy.accounting.composition import Composition, Part, affordable_spread, compose
+from privacy.accounting.composition import (
+    Composition,
+    Part,
+    affordable_spread,
+    compose,
+    upper_deltas,
+)
 from privacy.accounting.cost import Budget, TooDearError
 from privacy.accounting.profiles import Deltas
+from privacy.accounting.tilt import at_delta
 
 __all__ = ["Composed"]
 
-_DELTA = 1e-9  # the ends of the inner grid are cut where they hold less than 1e-4 of it
+_AIMS = tuple(at_delta(d) for d in (0.3, 1e-4, 1e-10, 1e-20, 1e-40))  # it is asked for every delta
+_LAST = 1e-38
 _POINTS = 20_000
 _SHARE = 0.05  # of a full budget, for the inner grid
 
@@ -46,7 +54,7 @@ def _coarse(parts: tuple[Part, ...]) -> tuple[Composition, float, Budget] | None
     if typical is None:
         return None
     for step in (1e-2, 0.5 * typical):
-        composed = compose(parts, step=step, delta=_DELTA, budget=budget)
+        composed = compose(parts, *_AIMS, step=step, budget=budget)
         if composed is not None:
             return composed, step, budget
     return None
@@ -61,21 +69,23 @@ def _curves(parts: tuple[Part, ...]) -> tuple[tuple[NDArray[np.float64], NDArray
     composed, step, budget = found
     while composed.size < _POINTS:
         step *= max(0.1, composed.size / (1.5 * _POINTS))
-        finer = compose(parts, step=step, delta=_DELTA, budget=budget)
+        finer = compose(parts, *_AIMS, step=step, budget=budget)
         if finer is None:
             break
         composed = finer
-    sides = (
-        [composed.remove] if composed.remove is composed.add else [composed.remove, composed.add]
-    )
+    sides = [composed.remove, composed.add] if composed.add else [composed.remove]
     curves = []
-    for side in sides:
-        high = min(float(side.get_epsilon_for_delta(2 * composed.cut)) + step, 600.0)
-        grid = np.arange(-np.ceil(high / step), np.ceil(high / step) + 1) * step
-        deltas = np.asarray(side.get_delta_for_epsilon(grid), dtype=np.float64)
-        deltas = np.clip(deltas + composed.floating, 0.0, 1.0)
+    for side, other in zip(sides, sides[::-1], strict=True):
+        ends = (min(one.upper_epsilon(_LAST) for one in both) for both in (side, other))
+        steps = np.ceil(min(max(ends) + step, 600.0) / step)
+        grid = np.arange(steps + 1) * step
+        deltas = upper_deltas(side, grid)
+        # Below 0 by the other direction: what floating point changes stays small beside delta.
+        mirrored = -np.expm1(-grid) + np.exp(-grid) * upper_deltas(other, grid)
+        losses = np.append(-grid[:0:-1], grid)
+        curve = np.minimum(np.append(mirrored[:0:-1], deltas), 1.0)
         # At e^epsilon = 0 every delta is 1; a chord of a convex curve lies above it.
-        curves.append((np.append(0.0, np.exp(grid)), np.append(1.0, deltas)))
+        curves.append((np.append(0.0, np.exp(losses)), np.append(1.0, curve)))
     return tuple(curves)
 
 

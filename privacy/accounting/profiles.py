@@ -14,14 +14,15 @@ needs. Where a field is a ``Column``, one profile may stand for many of its kind
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cache, lru_cache
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from functools import cache
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import ive, log_ndtr, ndtr
+from scipy.special import log_ndtr, ndtr
 
-from privacy.accounting.gaussian import gaussian_deltas
+from privacy.accounting.gaussian import gaussian_deltas, mills_drop
+from privacy.accounting.outcomes import Deltas, DiscreteGaussian, Finite, Skellam
 
 __all__ = [
     "Attained",
@@ -44,8 +45,7 @@ __all__ = [
 ]
 
 Column = int | float | NDArray[np.float64]  # one number, or one a profile: ``[profiles, 1]``
-Deltas = tuple[NDArray[np.float64], NDArray[np.float64]]
-
+_ALL = 1 - 2.0**-53  # the largest float below 1
 _FAR = 600.0  # e to this is a float still, and so is a mass times it
 
 
@@ -66,8 +66,11 @@ class Profile(Protocol):
 class Attained(Profile, Protocol):
     """A profile that a pair of data sets attains."""
 
-    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Q(loss > epsilon) when a patient is removed: minus the slope of delta by e^epsilon."""
+    def tail(self, epsilons: NDArray[np.float64], direction: int = 0) -> NDArray[np.float64]:
+        """Minus the slope of delta by e^epsilon, in one direction (0: removed, 1: added).
+
+        That is the chance of a loss above epsilon without the patient, or with one who was added.
+        """
         ...
 
 
@@ -82,7 +85,7 @@ class Gaussian:
         both = gaussian_deltas(epsilons, self.mu)
         return both, both
 
-    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+    def tail(self, epsilons: NDArray[np.float64], direction: int = 0) -> NDArray[np.float64]:
         """See ``Attained``."""
         return np.asarray(ndtr(-epsilons / self.mu - self.mu / 2))
 
@@ -99,7 +102,7 @@ class Laplace:
         both = np.where(epsilons > -self.shift, inside, -np.expm1(np.minimum(epsilons, 0.0)))
         return both, both
 
-    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+    def tail(self, epsilons: NDArray[np.float64], direction: int = 0) -> NDArray[np.float64]:
         """See ``Attained``; the loss at x is abs(x) - abs(x - shift)."""
         inside = np.exp(-(np.maximum(epsilons, -self.shift) + self.shift) / 2) / 2
         below = np.where(epsilons < -self.shift, 1.0, inside)
@@ -117,13 +120,17 @@ class DiscreteLaplace:
         """See ``Profile``; the loss at x is parameter (|x - shift| - |x|), falling in x."""
         a, d = self.parameter, self.shift
         largest = a * d
-        t = np.ceil(d / 2 - np.clip(epsilons, -largest, largest) / (2 * a)) - 1
-        both = self._below(t) - self._grown(np.minimum(epsilons, largest), t - d)
+        e = np.clip(epsilons, -largest, largest)
+        t = np.ceil(d / 2 - e / (2 * a)) - 1
+        # P(X <= t) - e^epsilon P(X <= t - d), t - d < 0: sums of what is not negative.
+        left = self._below(t) * -np.expm1(e - largest)
+        right = -np.expm1(e + a * (t - d)) - np.exp(-a) * np.expm1(-a * np.maximum(t, 0.0))
+        both = np.where(t < 0, left, right / (1 + np.exp(-a)))
         both = np.where(epsilons >= largest, 0.0, np.maximum(both, 0.0))
         both = np.where(epsilons <= -largest, -np.expm1(np.minimum(epsilons, 0.0)), both)
         return both, both
 
-    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+    def tail(self, epsilons: NDArray[np.float64], direction: int = 0) -> NDArray[np.float64]:
         """See ``Attained``."""
         a, d = self.parameter, self.shift
         largest = a * d
@@ -136,117 +143,6 @@ class DiscreteLaplace:
         a = self.parameter
         tail = np.exp(-a * np.where(t < 0, -t, t + 1)) / (1 + np.exp(-a))
         return np.asarray(np.where(t < 0, tail, 1 - tail))
-
-    def _grown(self, e: NDArray[np.float64], t: NDArray[np.float64]) -> NDArray[np.float64]:
-        """e^epsilon P(X <= t); far out, where one is no float, by the sum of their logarithms."""
-        a = self.parameter
-        near = np.exp(np.minimum(e, _FAR)) * self._below(t)
-        logarithm = e + a * np.minimum(t, 0.0) - np.log1p(np.exp(-a))
-        return np.where((e > _FAR) & (t < 0), np.exp(np.minimum(logarithm, 0.0)), near)
-
-
-_TOGETHER = 2048
-
-
-@dataclass(frozen=True)
-class Finite:
-    """Finitely many outcomes, as randomised response has.
-
-    Attributes:
-      masses: What P and Q give to each outcome.
-    """
-
-    masses: tuple[tuple[float, float], ...]
-
-    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
-        """See ``Profile``."""
-        remove, add = np.zeros_like(epsilons), np.zeros_like(epsilons)
-        p, q = np.array(self.masses).T[:, :, None]
-        # Outcome by outcome and then added up, a few epsilons at a time: small deltas stay exact.
-        for at in range(0, len(epsilons), _TOGETHER):
-            part = slice(at, at + _TOGETHER)
-            remove[part] = np.maximum(p - _grown(epsilons[part], q), 0.0).sum(axis=0)
-            add[part] = np.maximum(q - _grown(epsilons[part], p), 0.0).sum(axis=0)
-        return remove, add
-
-    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
-        """See ``Attained``."""
-        found = np.zeros_like(epsilons)
-        p, q = np.array(self.masses).T[:, :, None]
-        for at in range(0, len(epsilons), _TOGETHER):
-            part = slice(at, at + _TOGETHER)
-            found[part] = np.where(p > _grown(epsilons[part], q), q, 0.0).sum(axis=0)
-        return found
-
-
-def _grown(epsilons: NDArray[np.float64], masses: NDArray[np.float64]) -> NDArray[np.float64]:
-    """e^epsilon times a mass; far out, where the power is no float, by logarithms."""
-    near = np.exp(np.minimum(epsilons, _FAR)) * masses
-    with np.errstate(divide="ignore"):
-        far = np.exp(np.minimum(epsilons + np.log(masses), _FAR))
-    return np.asarray(np.where(epsilons > _FAR, far, near))
-
-
-@dataclass(frozen=True)
-class _Shifted:
-    """A shift of ``shift`` steps of a log-concave variable on the integers: the loss rises with x.
-
-    Symmetric about 0, so both directions are alike.
-    """
-
-    variance: float
-    shift: int
-
-    stacks: ClassVar[bool] = False  # its masses are added up once for each
-
-    def masses(self, x: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the masses at whole numbers, up to a common factor."""
-        raise NotImplementedError
-
-    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
-        """See ``Profile``."""
-        losses, powers, tails = _added_up(self)
-        first = np.searchsorted(losses, epsilons, side="right")
-        both = powers[first] - np.exp(np.minimum(epsilons, 700.0)) * tails[first]
-        both = np.maximum(both, 0.0)
-        return both, both
-
-    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
-        """See ``Attained``."""
-        losses, _, tails = _added_up(self)
-        return np.asarray(tails[np.searchsorted(losses, epsilons, side="right")])
-
-
-@dataclass(frozen=True)
-class Skellam(_Shifted):
-    """A shift of a Skellam variable: its mass at x is e^(-variance) I_x(variance)."""
-
-    def masses(self, x: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the masses at whole numbers."""
-        return np.asarray(ive(np.abs(x), self.variance))
-
-
-@dataclass(frozen=True)
-class DiscreteGaussian(_Shifted):
-    """A shift of a discrete Gaussian variable: its mass at x is in proportion to a density."""
-
-    def masses(self, x: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return the masses at whole numbers, over the mass at 0."""
-        return np.asarray(np.exp(-(x**2) / (2 * self.variance)))
-
-
-@lru_cache(maxsize=16)
-def _added_up(noise: _Shifted) -> tuple[NDArray[np.float64], ...]:
-    """Return the loss at each integer, and what P and Q hold from there on (one entry more)."""
-    reach, shift = int(10 * noise.variance**0.5) + 40, noise.shift
-    x = np.arange(-reach - shift, reach + 2 * shift + 1)
-    q, p = noise.masses(x), noise.masses(x - shift)
-    total = noise.masses(np.arange(-reach, reach + 1)).sum()
-    seen = (p > 1e-290) & (q > 1e-290)
-    p, q = p[seen] / total, q[seen] / total
-    losses = np.maximum.accumulate(np.log(p / q))
-    tails = [np.append(np.cumsum(masses[::-1])[::-1], 0.0) for masses in (p, q)]
-    return losses, np.minimum(tails[0], 1.0), np.minimum(tails[1], 1.0)
 
 
 @dataclass(frozen=True)
@@ -277,27 +173,45 @@ class Sampled:
         """Delta when a patient is added."""
         q = self.prob
         e = np.minimum(epsilons, _FAR)  # beyond it c is below 0 whatever q, and delta nothing
-        # c [Q - e^eps q / c P] with c = 1 - (1 - q) e^eps; nothing where c <= 0.
-        c = q - (1 - q) * np.expm1(e)
+        # c [Q - e^eps q / c P] with c = 1 - (1 - q) e^eps; nothing where c <= 0. Exact for an
+        # epsilon that is wrong in its last digit, also where c all but vanishes.
+        c = -np.expm1(e + _log_rest(q))
         some = c > 0
         ratio = np.where(some, e + np.log(q) - np.log(np.where(some, c, 1.0)), 0.0)
         found = np.where(some, c * delta(self.inner, ratio, 1), 0.0)
         return np.maximum(found, 0.0)
 
-    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+    def tail(self, epsilons: NDArray[np.float64], direction: int = 0) -> NDArray[np.float64]:
         """See ``Attained``; Q is the inner one's, and so are the outcomes above a loss."""
         if not isinstance(self.inner, Attained):
             raise TypeError(f"{self.inner} is not attained: nothing is known from below.")
-        possible, inside = _within(epsilons, self.prob)
-        return np.where(possible, self.inner.tail(inside), 1.0)
+        if direction == 0:
+            possible, inside = _within(epsilons, self.prob)
+            return np.where(possible, self.inner.tail(inside), 1.0)
+        # Both are mixed: (1 - q) Q + q P of the inner loss below what makes this one.
+        possible, inside = _within(-epsilons, self.prob)
+        own = self.inner.tail(-inside, 1)
+        other = delta(self.inner, -inside, 1) + np.exp(np.minimum(-inside, _FAR)) * own
+        found = (1 - self.prob) * np.minimum(other, 1.0) + self.prob * own
+        return np.where(possible, found, 0.0)
+
+
+def _log_rest(q: Column) -> NDArray[np.float64]:
+    """log(1 - q), minus infinity where q is 1."""
+    with np.errstate(divide="ignore"):
+        return np.asarray(np.log1p(-np.asarray(q)))
 
 
 def _within(e: NDArray[np.float64], q: Column) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """Return where log(1 + (e^eps - 1) / q) exists, and its values there."""
     with np.errstate(over="ignore"):
-        odds = np.expm1(e) / q + 1
+        small = np.expm1(e) / q
+        # (e^eps - (1 - q)) / q, exact for an epsilon that is wrong in its last digit.
+        odds = np.where(q == 1, np.exp(e), np.expm1(e - _log_rest(np.minimum(q, _ALL))))
+        odds = odds * np.where(q == 1, 1.0, (1 - q) / q)
     possible = odds > 0
     inside = np.log(np.where(possible, odds, 1.0))
+    inside = np.where(np.abs(small) < 0.5, np.log1p(np.clip(small, -0.5, 0.5)), inside)
     # Where the quotient is no float, e^eps - 1 and e^eps are the same one.
     return possible, np.where(np.isinf(inside), e - np.log(q), inside)
 
@@ -349,21 +263,28 @@ class SampledGaussianReplace:
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """See ``Profile``."""
-        e = np.abs(epsilons)
-        upper, lower, log_lower = self._above(e)
+        e, q, mu = np.abs(epsilons), self.prob, self.mu
+        x = self._place(e)
+        upper, lower, log_lower = self._above(x)
         grown = np.where(e > _FAR, np.exp(e + log_lower), np.exp(np.minimum(e, _FAR)) * lower)
-        tail = np.maximum(upper - grown, 0.0)
+        # Where x is the loss's own place, P - e^epsilon Q is q times [Phi(mu - x) less what its
+        # density times Mills' ratio at x is] and the same at x + mu, grown: nothing cancels.
+        near = np.maximum(x, mu - 1)
+        first = np.exp(-((near - mu) ** 2) / 2) * mills_drop(near - mu, mu)
+        second = np.exp(np.minimum(e - (near + mu) ** 2 / 2, _FAR)) * mills_drop(near, mu)
+        fine = q * (first + second) / np.sqrt(2 * np.pi)
+        tail = np.where(x > mu - 1, fine, np.maximum(upper - grown, 0.0))
         mirrored = -np.expm1(-e) + np.exp(-e) * tail
         both = np.where(epsilons >= 0, tail, mirrored)
         return both, both
 
-    def tail(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+    def tail(self, epsilons: NDArray[np.float64], direction: int = 0) -> NDArray[np.float64]:
         """See ``Attained``; below 0 by symmetry."""
-        upper, lower, _ = self._above(np.abs(epsilons))
+        upper, lower, _ = self._above(self._place(np.abs(epsilons)))
         return np.where(epsilons >= 0, lower, 1 - upper)
 
-    def _above(self, e: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
-        """P and Q of a loss above e >= 0, and the logarithm of Q."""
+    def _place(self, e: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The x whose loss is e >= 0."""
         q, mu = self.prob, self.mu
         # By logarithms, over the larger of the two: a itself may be too small for a float.
         with np.errstate(divide="ignore"):
@@ -371,7 +292,12 @@ class SampledGaussianReplace:
         log_a = np.log(q) - mu**2 / 2 - e / 2  # the first, over the root of e^eps
         most = np.maximum(log_a, log_b)
         b, a = np.exp(log_b - most), np.exp(log_a - most)
-        x = (e + most + np.log((b + np.sqrt(b**2 + 4 * a**2)) / 2) - np.log(q) + mu**2 / 2) / mu
+        grown = e + most + np.log((b + np.sqrt(b**2 + 4 * a**2)) / 2)
+        return np.asarray((grown - np.log(q) + mu**2 / 2) / mu)
+
+    def _above(self, x: NDArray[np.float64]) -> tuple[NDArray[np.float64], ...]:
+        """P and Q above x, and the logarithm of Q."""
+        q, mu = self.prob, self.mu
         rest = (1 - q) * ndtr(-x)
         with np.errstate(divide="ignore"):
             log_rest = np.log1p(-np.asarray(q)) + log_ndtr(-x)

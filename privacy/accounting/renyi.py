@@ -1,7 +1,7 @@
 r"""A Renyi bound of many releases, at whole orders (``moments``).
 
-It is what is left where a grid of privacy losses is too dear, or where floating point hides a tiny
-delta on it; and of noise that only Renyi divergences bound it is the tightest for many releases.
+It is what is left where a grid of privacy losses is too dear; and of noise that only Renyi
+divergences bound it is the tightest for many releases.
 Whole orders are sums of positive terms, which neither cancel nor fail to converge as
 dp-accounting's may at orders between (it then tells of no loss).
 """

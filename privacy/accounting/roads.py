@@ -1,7 +1,7 @@
 """The numerical roads to epsilon and delta: exact inversion of one release, and refined grids."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import Literal
 
@@ -17,6 +17,7 @@ from privacy.accounting.composition import (
 )
 from privacy.accounting.cost import Budget, TooDearError
 from privacy.accounting.profiles import Profile
+from privacy.accounting.tilt import Aim, at_delta, at_epsilon
 
 __all__ = [
     "MANY",
@@ -32,10 +33,12 @@ __all__ = [
 MANY = 32  # different releases: a grid's points are dear beyond
 _REFINEMENTS = 6
 _FINEST = 1e-3  # below it rounding hides what a finer step would tell
-_COARSEST = 0.4  # a step, as a share of a typical loss, that still tells something
+_WIDEST = 0.5  # a step beyond which an upper end tells nothing, where hardly any loss is typical
+_COARSEST = 1.6  # a step, as a share of a typical loss, that still tells something
 # A step's share of one release's typical loss. The grid adds about h^2/6 to the variance of each
 # release's loss, so .1 % of all of it whatever the number of releases: half of that to epsilon.
 QUICK = 0.08
+_RAREST = 1e-290  # a delta whose logarithm is a float
 _FARTHEST = 1e150  # its square is a float
 
 Side = Literal["above", "below"]
@@ -58,6 +61,12 @@ class Gap:
     below: float
     width: float
     floor: float
+
+    def aims(self) -> tuple[Aim, Aim]:
+        """Return what the two compositions are made for."""
+        if self.quantity == "epsilon":
+            return at_delta(max(self.above, _RAREST)), at_delta(max(self.below, _RAREST))
+        return at_epsilon(self.above), at_epsilon(self.below)
 
     def share(self, releases: int) -> float:
         """Return a step, as a share of a typical loss, that is fine enough for so many kinds.
@@ -126,15 +135,17 @@ class Grids:
 
 
 @lru_cache(maxsize=1024)
-def quick_grid(parts: Parts, delta: float) -> Composition | None:
-    """Return a composition from above whose epsilon at ``delta`` is about .2 % from the truth.
+def quick_grid(parts: Parts, aim: Aim, *, finer: float = 1.0) -> Composition | None:
+    """Return a composition from above whose answer to ``aim`` is about .2 % from the truth.
+
+    That is for an epsilon; deltas and successes vary faster, and want a ``finer`` step.
 
     Coarser where that would pass the limits of ``cost``, and None where any would.
     """
-    budget, share = Budget(), QUICK
-    typical = affordable_spread(parts, budget)
-    while typical is not None and share < 4 * _COARSEST:
-        found = compose(parts, step=share * typical, delta=delta, budget=budget)
+    budget, share = Budget(), QUICK / finer
+    typical = affordable_spread(parts, budget, aim)
+    while typical is not None and (share <= _COARSEST or share * typical < _WIDEST):
+        found = compose(parts, aim, step=share * typical, budget=budget)
         if found is not None:
             return found
         share *= 4
@@ -142,7 +153,7 @@ def quick_grid(parts: Parts, delta: float) -> Composition | None:
 
 
 @lru_cache(maxsize=256)
-def grids(above: Parts, below: Parts, delta: float, gap: Gap) -> Grids:
+def grids(above: Parts, below: Parts, gap: Gap) -> Grids:
     """Return compositions from above and from below, fine enough for ``gap`` where affordable.
 
     The step is halved and more while it helps: the width falls with its square. Each end has
@@ -151,28 +162,41 @@ def grids(above: Parts, below: Parts, delta: float, gap: Gap) -> Grids:
     Args:
       above: What dominates; at least one release.
       below: What is attained; may be empty: then nothing is known from below.
-      delta: The ends of the grid are cut where they hold less than a ten thousandth of it.
       gap: Of two compositions, how wide the interval is between them over how wide it may be.
     """
-    half = Budget().left / 2
+    aims, half = gap.aims(), Budget().left / 2
     budgets = Budget(half), Budget(half)
-    typical = affordable_spread(above, budgets[0])
+    typical = affordable_spread(above, budgets[0], aims[0])
+    plain = affordable_spread(below, budgets[1]) if below else None
     if typical is None:
         return Grids(short=True)
 
     def upper(share: float) -> Composition | None:
-        return compose(above, step=share * typical, delta=delta, budget=budgets[0])
+        return compose(above, aims[0], step=share * typical, budget=budgets[0])
 
     def lower(share: float) -> Composition | None:
-        if not below:
+        if plain is None:
             return None
-        return compose_below(below, step=share * typical, delta=delta, budget=budgets[1])
+        return compose_below(below, aims[1], step=share * plain, budget=budgets[1])
 
-    share = gap.share(len(above))
-    found, coarse = Grids(upper(share), lower(share)), share
+    share = coarse = gap.share(len(above))
+    first = upper(share)
+    for _ in range(_REFINEMENTS if gap.quantity == "delta" else 0):
+        if first is None or first.allowed(gap.above) < 1e-3 * first.upper_delta(gap.above):
+            break
+        # Where losses end, and the tilt, were guessed from a bound; now more is known.
+        near = max(first.upper_delta(gap.above), _RAREST)
+        if aims[0].near is not None and near > 0.5 * aims[0].near:
+            break
+        aims = replace(aims[0], near=near), replace(aims[1], near=near)
+        first = upper(share)
+    found = Grids(first, lower(share))
     while coarse < _COARSEST and (found.upper is None or (below and found.lower is None)):
         coarse = min(4 * coarse, _COARSEST)
         found = Grids(found.upper or upper(coarse), found.lower or lower(coarse), short=True)
+    while found.upper is None and coarse * typical < _WIDEST:
+        coarse *= 4
+        found = Grids(upper(coarse), found.lower, short=True)
     if found.upper is None or found.lower is None:
         return Grids(found.upper, found.lower, found.short or found.upper is None)
     over = gap.over(found.upper, found.lower)

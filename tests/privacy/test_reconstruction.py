@@ -238,7 +238,7 @@ def test_least_squares_meets_the_fisher_bound() -> None:
     assert (error**2).mean() > unbiased_attacker_error(skewed, std=std, releases=releases)
 
 
-@pytest.mark.parametrize("kappa", [1e-11, 1e-9, 1e-6, 0.1, 0.9])
+@pytest.mark.parametrize("kappa", [1e-12, 1e-11, 1e-9, 1e-6, 0.1, 0.5, 0.9])
 @pytest.mark.parametrize("mu", [0.1, 1.0, 3.0])
 def test_on_a_grid_small_priors_keep_their_bound(kappa: float, mu: float) -> None:
     """Two halves of one Gaussian: what the grid cuts off must be small beside kappa."""
@@ -247,7 +247,7 @@ def test_on_a_grid_small_priors_keep_their_bound(kappa: float, mu: float) -> Non
         dp.SelfComposedDpEvent(half, 2), prior_success=kappa, relation=Relation.ADD_OR_REMOVE_ONE
     )
     truth = float(ndtr(ndtri(kappa) + mu))
-    assert truth * (1 - 1e-9) <= found <= 1.015 * truth
+    assert truth * (1 - 1e-9) <= found <= 1.01 * truth
 
 
 def test_where_no_grid_is_affordable_moments_bound_reconstruction() -> None:

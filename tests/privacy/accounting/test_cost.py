@@ -10,21 +10,18 @@ from dp_accounting import NeighboringRelation as Relation
 from dp_accounting.rdp import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy import stats
 
 from privacy.accounting import cost, delta, epsilon, roads
 from privacy.accounting.budget import budget_curve
-from privacy.accounting.composition import (
-    Parts,
-    _log_finite,
-    compose,
-    compose_below,
-    compose_rounds,
-)
+from privacy.accounting.composition import Parts, compose, compose_below, compose_rounds
+from privacy.accounting.convolution import _log_finite
 from privacy.accounting.cost import Budget, TooDearError
 from privacy.accounting.grids import Grid
 from privacy.accounting.intervals import upper_epsilon
 from privacy.accounting.profiles import Finite, Gaussian, Profile, Sampled, Skellam
 from privacy.accounting.renyi import divergences, renyi_delta, renyi_epsilon
+from privacy.accounting.tilt import at_delta
 from privacy.errors import InvalidInputError
 from privacy.reconstruction import success_bound
 from tests.privacy.accounting.test_events import trees
@@ -72,15 +69,15 @@ def test_prices_grow_with_every_size(rows: int, points: int, prob: float) -> Non
 
 def test_less_than_it_takes_gives_nothing_and_more_changes_nothing() -> None:
     parts = many(3)
-    full, spent = compose(parts, step=1e-2, delta=1e-5), Budget()
+    full, spent = compose(parts, at_delta(1e-5), step=1e-2), Budget()
     assert full is not None
-    compose(parts, step=1e-2, delta=1e-5, budget=spent)
+    compose(parts, at_delta(1e-5), step=1e-2, budget=spent)
     takes = Budget().left - spent.left
-    assert compose(parts, step=1e-2, delta=1e-5, budget=Budget(0.9 * takes)) is None
-    again = compose(parts, step=1e-2, delta=1e-5, budget=Budget(1.01 * takes))
+    assert compose(parts, at_delta(1e-5), step=1e-2, budget=Budget(0.9 * takes)) is None
+    again = compose(parts, at_delta(1e-5), step=1e-2, budget=Budget(1.01 * takes))
     assert again is not None
     assert again.upper_epsilon(1e-5) == full.upper_epsilon(1e-5)
-    assert compose_below(parts, step=1e-2, delta=1e-5, budget=Budget(1e6)) is None
+    assert compose_below(parts, at_delta(1e-5), step=1e-2, budget=Budget(1e6)) is None
     assert compose_rounds(parts, [5], step=1e-2, delta=1e-5, budget=Budget(1e6)) is None
 
 
@@ -88,7 +85,7 @@ def test_the_price_does_not_depend_on_what_was_computed_before() -> None:
     left = []
     for _ in range(2):
         budget = Budget()
-        compose(many(4), step=1e-2, delta=1e-5, budget=budget)
+        compose(many(4), at_delta(1e-5), step=1e-2, budget=budget)
         left.append(budget.left)
     assert left[0] == left[1]
 
@@ -109,7 +106,7 @@ def test_too_much_work_falls_back_and_says_so() -> None:
 
 
 def test_too_much_memory_falls_back_to_renyi_and_says_so() -> None:
-    event = sampled(1.0, 0.01, 10**12)
+    event = sampled(1.0, 0.01, 10**15)
     found = epsilon(event, delta=1e-5, relation=ADD)
     assert found.method == "Renyi DP"
     assert "2 GB or 20 s (predicted" in found.why
@@ -140,8 +137,10 @@ def test_hardly_any_sampling_of_hardly_any_noise() -> None:
         for relation in (ADD, Relation.REPLACE_ONE):
             event = sampled(0.125, prob, 100)
             found = delta(event, epsilon=1.0, relation=relation)
-            assert 0 <= found.lower <= 100 * prob * (1 + 1e-6)
-            assert found.upper >= 0.95 * 100 * prob  # drawn, one is hardly hidden
+            drawn = 100 * prob * stats.norm.sf((math.log(1.7 / prob) - 32) / 8)
+            assert 0 <= found.lower <= 2 * drawn
+            assert found.upper > drawn
+            assert prob > 1e-100 or found.upper < 1e-290  # no float, and yet not nothing
             assert epsilon(event, delta=1e-5, relation=relation).upper < math.inf
 
 
@@ -153,7 +152,7 @@ def test_a_width_that_no_grid_reaches_is_not_run_after() -> None:
 def test_a_single_release_whose_grid_is_too_dear_is_bounded_too() -> None:
     event = dp.PoissonSampledDpEvent(0.5, sampled(1.0, 0.01, 10**12))
     found = epsilon(event, delta=1e-5, relation=ADD)
-    assert found.method == "concentrated DP"
+    assert found.method == "Renyi DP"
     assert math.isfinite(found.upper)
 
 
@@ -196,7 +195,7 @@ def test_renyi_divergences_lie_above_sixty_digits() -> None:
 
 def test_renyi_of_many_releases_lies_above_the_truth() -> None:
     parts = many(200)
-    grid = roads.quick_grid(parts, 1e-5)
+    grid = roads.quick_grid(parts, at_delta(1e-5))
     assert grid is not None
     truth = grid.upper_epsilon(1e-5)
     assert truth * 0.99 < renyi_epsilon(parts, 1e-5) < 1.5 * truth + 1

@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath
 import numpy as np
 import pytest
 from dp_accounting.pld import pld_pmf
@@ -12,10 +13,10 @@ from scipy import fft
 
 from privacy.accounting import grids
 from privacy.accounting.composition import (
-    Composition,
     compose,
     compose_below,
     compose_rounds,
+    moment_table,
     spread,
 )
 from privacy.accounting.convolution import convolution
@@ -31,10 +32,11 @@ from privacy.accounting.profiles import (
     Sampled,
     SampledGaussianReplace,
 )
+from privacy.accounting.tilt import Aim, at_delta, at_epsilon, at_success, log_chord
 
 Floats = NDArray[np.float64]
 CUT = 1e-9
-FLOATING = 5e-15  # a profile's own rounding; one release is allowed 2.5e-14 (Composition.floating)
+FLOATING = 5e-15  # a profile's own rounding
 probs = st.floats(1e-3, 0.999)
 mus = st.floats(0.02, 9.0)
 outcomes = st.lists(st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)), min_size=2, max_size=5)
@@ -84,7 +86,6 @@ def enclosed(profile: Attained, share: float, growth: float) -> None:
     ends = float(remove[0]), float(add[0])
     step = share * math.sqrt(float(grids.typical_square(profile, ends[0])[0])) + 1e-4
     at = grids.places(-ends[1], ends[0], step=step, growth=growth)
-    lower = grids.below(profile, at, step=step)
     e = np.linspace(-3.0, 1.1 * ends[0] + 1, 120)
     for direction in (0, 1):
         truth = profile.deltas(e)[direction]
@@ -92,7 +93,7 @@ def enclosed(profile: Attained, share: float, growth: float) -> None:
         upper = grids.above(profile, direction, facing, step=step)
         found = hockey(upper.places, upper.masses[0], float(upper.infinite[0]), step, e)
         assert (found >= truth - FLOATING).all()
-        grid = lower[direction]
+        grid = grids.below(profile, direction, facing, step=step)
         assert (hockey(grid.places, grid.masses[0], 0.0, step, e) <= truth + FLOATING).all()
         assert grid.masses[0].sum() == pytest.approx(1.0, abs=1e-12)
 
@@ -116,7 +117,7 @@ def test_what_a_grid_costs_is_of_second_order(profile: Attained) -> None:
         step = share * math.sqrt(square)
         at = grids.places(-float(add[0]), float(remove[0]), step=step, growth=0.0)
         upper = grids.above(profile, 0, at, step=step)
-        lower = grids.below(profile, at, step=step)[0]
+        lower = grids.below(profile, 0, at, step=step)
         return float(upper.masses[0] @ upper.places) * step, float(
             lower.masses[0] @ lower.places
         ) * step
@@ -138,8 +139,13 @@ def test_places_hold_zero_and_reach_the_ends() -> None:
 
 
 @settings(max_examples=30)
-@given(st.lists(st.tuples(probs, st.floats(0.1, 2), st.integers(1, 5)), min_size=2, max_size=6))
-def test_transforms_compose_as_the_library_does(rows: list[tuple[float, float, int]]) -> None:
+@given(
+    st.lists(st.tuples(probs, st.floats(0.1, 2), st.integers(1, 5)), min_size=2, max_size=6),
+    st.sampled_from([0.0, 0.5, 3.0]),
+)
+def test_transforms_compose_as_the_library_does(
+    rows: list[tuple[float, float, int]], tilt: float
+) -> None:
     parts = tuple({Sampled(q, Gaussian(mu)): n for q, mu, n in rows}.items())
     step = 0.2 * spread(parts)
     pieces = []
@@ -153,34 +159,42 @@ def test_transforms_compose_as_the_library_does(rows: list[tuple[float, float, i
         for _ in range(n):
             whole = one if whole is None else whole.compose(one)
     assert whole is not None
-    made = convolution(pieces, cut=1e-13, budget=Budget())
-    first, masses = made.rounds(1)
+    made = convolution(pieces, step=step, tilt=tilt, budget=Budget()).rounds(1)
     e = np.linspace(-2.0, 6.0, 30)
-    ours = hockey(first + np.arange(len(masses)), masses, 0.0, step, e)
-    np.testing.assert_allclose(ours, np.maximum(whole.get_delta_for_epsilon(e), 0), atol=2e-12)
+    theirs = np.maximum(whole.get_delta_for_epsilon(e), 0)
+    infinite = 1 - float(np.prod([(1 - g.infinite[0]) ** n[0] for g, n in pieces]))
+    assert (made.lower_deltas(e) <= theirs + 2e-12).all()
+    assert (made.upper_deltas(e) >= theirs + infinite - 2e-12).all()
+    if tilt == 0:
+        assert (made.upper_deltas(e) - infinite - made.lower_deltas(e) < 1e-9).all()
 
 
 @settings(max_examples=60)
-@given(st.floats(0.02, 3), st.integers(2, 3000), st.floats(1e-9, 1e-2), st.floats(0.01, 0.5))
+@given(st.floats(0.02, 3), st.integers(2, 3000), st.floats(-40, -0.5), st.floats(0.01, 0.5))
 def test_composed_grids_enclose_the_closed_form(
-    mu: float, n: int, delta: float, share: float
+    mu: float, n: int, exponent: float, share: float
 ) -> None:
-    parts = ((Gaussian(mu), n),)
+    parts, delta = ((Gaussian(mu), n),), 10**exponent
     truth = gaussian_epsilon(mu=mu * math.sqrt(n), delta=delta)
-    upper = compose(parts, step=share * mu, delta=delta)
-    lower = compose_below(parts, step=share * mu, delta=delta)
+    upper = compose(parts, at_delta(delta), step=share * mu)
+    lower = compose_below(parts, at_delta(delta), step=share * mu)
     assert upper is not None
     assert lower is not None
     assert lower.lower_epsilon(delta) <= truth <= upper.upper_epsilon(delta)
     at = min(truth, 600.0)
     exact = gaussian_delta(mu=mu * math.sqrt(n), epsilon=at)
     assert lower.lower_delta(at) <= exact <= upper.upper_delta(at)
+    aimed = compose(parts, at_epsilon(at), step=share * mu)
+    under = compose_below(parts, at_epsilon(at), step=share * mu)
+    assert aimed is not None
+    assert under is not None
+    assert under.lower_delta(at) <= exact <= aimed.upper_delta(at)
     rounds = compose_rounds(((Gaussian(mu), 1),), [n], step=share * mu, delta=delta)
     below = compose_rounds(((Gaussian(mu), 1),), [n], step=share * mu, delta=delta, below=True)
     assert rounds is not None
     assert below is not None
-    (again,), (under,) = list(rounds), list(below)
-    assert under.lower_epsilon(delta) <= truth <= again.upper_epsilon(delta)
+    (again,), (beneath,) = list(rounds), list(below)
+    assert beneath.lower_epsilon(delta) <= truth <= again.upper_epsilon(delta)
     assert again.upper_epsilon(delta) == pytest.approx(
         upper.upper_epsilon(delta), rel=1e-4, abs=1e-6
     )
@@ -192,8 +206,8 @@ def test_composition_brackets_itself_from_coarse_to_fine() -> None:
         (Laplace(0.1), 3),
         (Gaussian(0.2), 1),
     )
-    uppers = [compose(parts, step=step, delta=1e-6) for step in (2e-2, 2e-3)]
-    lowers = [compose_below(parts, step=step, delta=1e-6) for step in (2e-2, 2e-3)]
+    uppers = [compose(parts, at_delta(1e-6), step=step) for step in (2e-2, 2e-3)]
+    lowers = [compose_below(parts, at_delta(1e-6), step=step) for step in (2e-2, 2e-3)]
     for delta in (1e-3, 1e-6):
         up = [one.upper_epsilon(delta) for one in uppers if one is not None]
         low = [one.lower_epsilon(delta) for one in lowers if one is not None]
@@ -207,8 +221,8 @@ def test_composition_brackets_itself_from_coarse_to_fine() -> None:
 
 def test_too_fine_a_grid_is_not_made() -> None:
     parts = ((Sampled(0.1, Gaussian(1.0)), 10), (Laplace(1.0), 10))
-    assert compose(parts, step=1e-8, delta=1e-5) is None
-    assert compose_below(parts, step=1e-8, delta=1e-5) is None
+    assert compose(parts, at_delta(1e-5), step=1e-8) is None
+    assert compose_below(parts, at_delta(1e-5), step=1e-8) is None
     assert compose_rounds(parts, [5], step=1e-8, delta=1e-5) is None
 
 
@@ -218,36 +232,108 @@ def test_too_fine_a_grid_is_not_made() -> None:
     st.floats(0.05, 2.5),
     st.integers(2, 20_000),
     st.floats(0.05, 0.8),
-    st.booleans(),
+    st.floats(-60, -1),
 )
 def test_what_floating_point_changes_is_allowed_for(
-    prob: float, mu: float, n: int, share: float, by_library: bool
+    prob: float, mu: float, n: int, share: float, exponent: float
 ) -> None:
     """The same transform in extended precision: another road, a thousand times finer."""
     profile = Sampled(prob, Gaussian(mu))
     parts = ((profile, n),)
-    step = share * spread(parts)
-    remove, add = (float(end[0]) for end in grids.loss_ends(profile, 1e-9 / n))
+    step, delta = share * spread(parts), 10**exponent
+    remove, add = (float(end[0]) for end in grids.loss_ends(profile, 1e-5 * delta / n))
     at = grids.places(-add, remove, step=step, growth=0.0)
     assume(len(at) * math.sqrt(n) < 20_000)
     grid = grids.above(profile, 0, at, step=step)
-    if by_library:
-        single = pld_pmf.DensePLDPmf(step, int(at[0]), grid.masses[0], 0.0, True)
-        side = single.self_compose(n, CUT)
-        first, masses = side._lower_loss, side._probs
-        size = fft.next_fast_len(max(len(masses), len(at)))
-    else:
-        ours = convolution([(grid, np.array([n]))], cut=CUT, budget=Budget())
-        first, masses = ours.rounds(1)
-        side, size = pld_pmf.DensePLDPmf(step, first, masses, CUT, True), ours.size
-    spectrum = fft.rfft(grid.masses[0].astype(np.longdouble), size)
-    truth = np.roll(fft.irfft(spectrum**n, size), n * int(at[0]) - first)[: len(masses)]
+    tilt = moment_table(parts, 1e-5 * delta / n).tilts(at_delta(delta))[0]
+    made = convolution([(grid, np.array([n]))], step=step, tilt=tilt, budget=Budget())
+    ours = made.rounds(1)
+    tilted = grid.masses[0].astype(np.longdouble) * np.exp(
+        np.longdouble(tilt) * (at * np.longdouble(step))
+    )
+    spectrum = fft.rfft(tilted / tilted.sum(), made.size)
+    truth = np.roll(fft.irfft(spectrum**n, made.size), n * int(at[0]) - ours.first)[: ours.size]
     assert truth.dtype == np.longdouble
-    places = first + np.arange(len(masses))
-    low, high = float(places[0] * step), float(places[-1] * step)
-    assume(low > -600 and high < 600)  # e to them is a float
-    e = np.linspace(max(-3.0, low), high, 9)
-    found = np.asarray(side.get_delta_for_epsilon(e)) - side._infinity_mass
-    exact = hockey(places, truth, 0.0, step, e)
-    allowed = Composition(side, side, step, n, CUT).floating
-    assert np.abs(found - exact).max() <= allowed
+    assert ours.log_scale == pytest.approx(float(n * np.log(tilted.sum())), rel=1e-12, abs=1e-12)
+    assert float(np.abs(ours.masses - truth).max()) <= ours.error
+    assert ours.error * ours.size < 1e-7
+
+
+@given(st.floats(0.1, 2.0), st.integers(2, 50), st.floats(-30, -1))
+def test_what_lies_outside_of_the_window_is_allowed_for(mu: float, n: int, exponent: float) -> None:
+    """The tilted mass that a wide window finds and the usual one does not."""
+    profile, delta = Gaussian(mu), 10**exponent
+    step = 0.2 * mu
+    end = float(grids.loss_ends(profile, 1e-5 * delta / n)[0][0])
+    at = grids.places(-end, end, step=step, growth=0.0)
+    grid = grids.above(profile, 0, at, step=step)
+    tilt = moment_table(((profile, n),), 1e-5 * delta / n).tilts(at_delta(delta))[0]
+    usual = convolution([(grid, np.array([n]))], step=step, tilt=tilt, budget=Budget()).rounds(1)
+    tilted = grid.masses[0] * np.exp(tilt * at * step)
+    whole = tilted / tilted.sum()
+    direct = np.ones(1)
+    for _ in range(n):
+        direct = np.convolve(direct, whole)
+    start = usual.first - n * int(at[0])
+    outside = direct[:start].sum() + direct[start + usual.size :].sum()
+    assert outside <= 1e-11
+    assert usual.size < len(direct) or n < 4
+
+
+small = st.lists(st.floats(0.02, 1.0), min_size=2, max_size=6)
+
+
+@settings(max_examples=25)
+@given(small, st.integers(1, 5), st.floats(0.0, 12.0), st.sampled_from([0.05, 0.7]))
+def test_readings_enclose_forty_digits(
+    weights: list[float], n: int, tilt: float, step: float
+) -> None:
+    """A few masses convolved in forty digits: every delta and epsilon is enclosed, and tightly."""
+    masses = np.array(weights) / sum(weights)
+    at = np.arange(len(masses)) - 1
+    grid = grids.Grid(at, masses[None, :], np.zeros(1))
+    made = convolution([(grid, np.array([n]))], step=step, tilt=tilt, budget=Budget()).rounds(1)
+    with mpmath.workdps(40):
+        exact = [mpmath.mpf(1)]
+        for _ in range(n):
+            longer = [mpmath.mpf(0)] * (len(exact) + len(masses) - 1)
+            for i, p in enumerate(exact):
+                for j, m in enumerate(masses):
+                    longer[i + j] += p * mpmath.mpf(float(m))
+            exact = longer
+        losses = [(k - n) * mpmath.mpf(step) for k in range(len(exact))]
+        for e in (-0.31, 0.0, 0.4 * float(losses[-1]), float(losses[-1]) - step / 3):
+            truth = sum(
+                (
+                    p * (1 - mpmath.exp(e - loss))
+                    for p, loss in zip(exact, losses, strict=True)
+                    if loss > e
+                ),
+                mpmath.mpf(0),
+            )
+            low, high = made.lower_deltas(np.array([e]))[0], made.upper_deltas(np.array([e]))[0]
+            assert low <= truth <= high
+            if 0 < truth < 1 and e >= 0:
+                above, below = made.upper_epsilon(float(truth)), made.lower_epsilon(float(truth))
+                assert below - 1e-12 <= e <= above + 1e-12
+                if high - low < 1e-6 * truth:
+                    assert above - below < 1e-4
+
+
+@pytest.mark.parametrize("aim", [at_delta(1e-30), at_epsilon(3.0), at_success(1e-12)], ids=str)
+def test_the_tilt_is_near_that_of_the_closed_form(aim: Aim) -> None:
+    """The loss of Gaussians is Gaussian: M is known, and so is where the bound is least."""
+    mu = 0.7
+    theta = np.geomspace(1e-3, 1e3, 20_000)
+    log_m = theta * (1 + theta) * mu**2 / 2
+    if aim.of == "success":
+        bound = (theta * math.log(aim.value) + log_m) / (1 + theta)
+    elif aim.of == "epsilon":
+        bound = log_m - theta * aim.value + np.asarray(log_chord(theta))
+    else:
+        bound = (log_m + np.asarray(log_chord(theta)) - math.log(aim.value)) / theta
+    found = moment_table(((Gaussian(mu / 4), 16),), 1e-60)
+    assert found.tilts(aim)[0] == pytest.approx(theta[bound.argmin()], rel=0.2)
+    assert found.tilts(aim)[0] == found.tilts(aim)[1]
+    assert found.reached(aim) == pytest.approx(bound.min(), rel=0.02)
+    assert moment_table(((Gaussian(mu / 4), 4),), 1e-60).tilts(aim, 4) == found.tilts(aim)

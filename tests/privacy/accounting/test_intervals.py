@@ -461,3 +461,29 @@ def test_same_arguments_same_bits() -> None:
     assert first == second
     assert set(first.versions) == {"accountant", "dp-accounting", "numpy", "scipy"}
     assert first.why
+
+
+@settings(max_examples=15)
+@given(
+    st.floats(0.5, 10),
+    st.floats(-4, -0.1),
+    st.integers(2, 20_000),
+    st.floats(-30, -1),
+)
+def test_intervals_are_narrow_for_every_delta(
+    noise_multiplier: float, log_prob: float, n: int, log_delta: float
+) -> None:
+    """From 1e-30 to .1, for rare sampling too, where few large losses count."""
+    event, target = sampled(noise_multiplier, 10**log_prob, n), 10**log_delta
+    found = epsilon(event, delta=target, relation=ADD)
+    assert found.lower >= 0.98 * found.upper - 2e-3
+    assert found.upper <= 1.01 * found.lower + 1e-3
+    if found.lower > 0:
+        assert delta(event, epsilon=found.upper, relation=ADD).lower <= target * (1 + 1e-6)
+        assert delta(event, epsilon=found.lower, relation=ADD).upper >= target * (1 - 1e-6)
+
+
+def test_a_tiny_delta_of_a_thousand_sampled_releases() -> None:
+    """Within what twenty times finer grids prove."""
+    found = epsilon(sampled(1.0, 0.01, 1000), delta=1e-30, relation=ADD)
+    assert 9.340 < found.lower <= 9.3419 <= found.upper < 9.348
