@@ -24,6 +24,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregation.agreement import Agreement, Trajectory
 from aggregation.plan import Plan
 from aggregation.transcript import AGGREGATOR, Message, Transcript
 from attacks.adversary import Adversary, Knowledge, Name, Place
@@ -238,6 +239,25 @@ def _final_model(plan: Plan, transcript: Transcript) -> NDArray[np.float64]:
     if not by_round:
         raise CorruptMessageError("The transcript holds no model. Use the folder of a whole run.")
     models = [by_round[round_] for round_ in sorted(by_round)]
-    for message in transcript.select(kind="opened", round_=max(by_round))[:1]:
-        models.append(plan.advance(models[-1], read_opened(message.payload, plan)))
+    last = transcript.select(kind="opened", round_=max(by_round))[:1]
+    if plan.rule is None:
+        models += [plan.advance(models[-1], read_opened(m.payload, plan)) for m in last]
+    elif last:
+        models.append(_followed(plan, transcript))
     return plan.final_model(models)
+
+
+def _followed(plan: Plan, transcript: Transcript) -> NDArray[np.float64]:
+    """The model after all opened sums, which a rule with a state can't take from the last alone."""
+    told = {m.round: m.payload for m in transcript.select(kind="opened")}
+    path = Trajectory(Agreement.of(plan))
+    for round_ in range(len(told)):
+        senders = {m.sender for m in transcript.select(kind="update", round_=round_)}
+        if round_ not in told or senders != set(plan.hospitals):
+            raise RefusedError(
+                f"The rule {plan.used_rule.contract.name!r} was followed along a schedule, which "
+                "no message tells: the final model can't be recomputed from this transcript. Take "
+                "it from the run."
+            )
+        path.step(np.frombuffer(told[round_], dtype="<i8").astype(np.int64))
+    return path.params

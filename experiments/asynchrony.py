@@ -23,7 +23,7 @@ from experiments.cohorts import Cohort, Fold, called
 from experiments.evaluation import Scored, auc, join
 from experiments.logistic import Problem, scores
 from experiments.paced import RULES_COMPARED, SEALED_SETTINGS, Point, follow, schedule_of
-from experiments.record import Record, read_records, stamp, writable_folder
+from experiments.record import Record, completed
 from experiments.text import mean, nearest
 
 __all__ = ["COHORTS", "GAP", "LEGEND", "Outcome", "grid", "measure", "outcomes", "run", "tables"]
@@ -67,18 +67,13 @@ def run(
     console: Console | None = None,
 ) -> list[Record]:
     """Compute the points that have no record in ``out`` yet; return all of them, in order."""
-    console = console or Console()
-    folder = writable_folder(out / "records")
-    done = {record.name: record for record in read_records(folder)}
-    stamped = stamp()
-    for point in points:
-        name = Record(point.config, {}, {}).name
-        if name in done:
-            continue
-        with console.status(f"{called(point.cohort)}: {point.rule}"):
-            done[name] = Record(point.config, measure(point, data_dir), stamped)
-        done[name].write(folder)
-    return [done[Record(point.config, {}, {}).name] for point in points]
+    shown = console or Console()
+    return completed(
+        out,
+        points,
+        lambda point: measure(point, data_dir),
+        status=lambda point: shown.status(f"{called(point.cohort)}: {point.rule}"),
+    )
 
 
 def measure(point: Point, data_dir: Path | None = None) -> dict[str, Any]:

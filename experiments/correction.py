@@ -39,7 +39,7 @@ from experiments.evaluation import (
 from experiments.evaluation.scored import Estimate
 from experiments.fairness import clinical_figures, fairness_figures
 from experiments.logistic import Problem, scores
-from experiments.record import Record, read_records, stamp, writable_folder
+from experiments.record import Record, completed
 from experiments.settings import SETTINGS
 from experiments.training import TRAINERS, Steps, Trained
 
@@ -152,18 +152,13 @@ def run(
     console: Console | None = None,
 ) -> list[Record]:
     """Compute the points that have no record in ``out`` yet; return all of them, in order."""
-    console = console or Console()
-    folder = writable_folder(out / "records")
-    done = {record.name: record for record in read_records(folder)}
-    stamped = stamp()
-    for point in points:
-        name = Record(point.config, {}, {}).name
-        if name in done:
-            continue
-        with console.status(f"{called(point.cohort)}: {point.rule}"):
-            done[name] = Record(point.config, measure(point, data_dir), stamped)
-        done[name].write(folder)
-    return [done[Record(point.config, {}, {}).name] for point in points]
+    shown = console or Console()
+    return completed(
+        out,
+        points,
+        lambda point: measure(point, data_dir),
+        status=lambda point: shown.status(f"{called(point.cohort)}: {point.rule}"),
+    )
 
 
 def scored(

@@ -26,7 +26,7 @@ from aggregation.timing import Rounds
 from experiments.cohorts import Fold, folds, load
 from experiments.design import DELTA, RELATION
 from experiments.evaluation import Scored, auc, join
-from experiments.record import Record, read_records, stamp, writable_folder
+from experiments.record import Record, completed
 from privacy.calibration import noise_multiplier
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import clip
@@ -96,16 +96,7 @@ def grid(seed: int = 0, *, seeds: int = SEEDS) -> list[Point]:
 
 def run(out: Path, points: Sequence[Point], *, data_dir: Path | None = None) -> list[Record]:
     """Compute the points that have no record in ``out`` yet; return all of them, in order."""
-    folder = writable_folder(out / "records")
-    done = {record.name: record for record in read_records(folder)}
-    stamped, found = stamp(), []
-    for point in points:
-        name = Record(point.config, {}, {}).name
-        if name not in done:
-            done[name] = Record(point.config, measure(point, data_dir), stamped)
-            done[name].write(folder)
-        found.append(done[name])
-    return found
+    return completed(out, points, lambda point: measure(point, data_dir))
 
 
 def measure(point: Point, data_dir: Path | None = None) -> dict[str, Any]:

@@ -11,10 +11,11 @@ import itertools
 import json
 import platform
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import rfc8785
 
@@ -22,6 +23,7 @@ from privacy.errors import CorruptMessageError, InvalidInputError
 
 __all__ = [
     "Record",
+    "completed",
     "config_hash",
     "read_records",
     "stamp",
@@ -31,6 +33,15 @@ __all__ = [
 ]
 
 _ROOT = Path(__file__).resolve().parent.parent
+
+
+@runtime_checkable
+class _Named(Protocol):
+    @property
+    def config(self) -> Mapping[str, Any]: ...
+
+
+_Point = TypeVar("_Point", bound=_Named)
 
 
 @dataclass(frozen=True)
@@ -80,6 +91,34 @@ def read_records(folder: Path) -> list[Record]:
             ) from error
         records.append(record)
     return records
+
+
+def completed(
+    out: Path,
+    points: Sequence[_Point],
+    measure: Callable[[_Point], Mapping[str, Any]],
+    *,
+    status: Callable[[_Point], AbstractContextManager[Any]] = lambda _: nullcontext(),
+) -> list[Record]:
+    """Measure the points that have no record in ``out`` yet; return all records, in order.
+
+    Args:
+      out: Where ``records/`` is.
+      points: What is measured; ``config`` names each.
+      measure: Returns a point's metrics.
+      status: Shown while a point is measured.
+    """
+    folder = writable_folder(out / "records")
+    done = {record.name: record for record in read_records(folder)}
+    stamped, found = stamp(), []
+    for point in points:
+        name = config_hash(point.config)
+        if name not in done:
+            with status(point):
+                done[name] = Record(point.config, measure(point), stamped)
+            done[name].write(folder)
+        found.append(done[name])
+    return found
 
 
 def write_json(path: Path, content: object) -> Path:

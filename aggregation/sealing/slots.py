@@ -13,13 +13,11 @@ independent: the release is the composition of the groups' events. Under Poisson
 if each group draws a sample of its own.
 
 >>> count = SlotGroup("count", 1, clip_norm=1.0, radius=1, noise_multiplier=3.0)
->>> slots = Slots((SlotGroup("update", 2, 1.0, 100, 2.0), count))
->>> slots.split(np.array([150, -50, 12]))["count"]
-array([12])
+>>> count.values(np.array([12]))
+array([12.])
 """
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -28,10 +26,10 @@ from jaxtyping import Float, Int
 
 from privacy._validate import natural, non_negative, positive
 from privacy.accounting.events import DiscreteGaussianDpEvent, DistributedDiscreteGaussianDpEvent
-from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.errors import InvalidInputError
 from privacy.mechanisms import NoiseSource, clip, to_integers
 
-__all__ = ["SlotGroup", "Slots"]
+__all__ = ["SlotGroup"]
 
 
 @dataclass(frozen=True)
@@ -114,52 +112,3 @@ class SlotGroup:
     def values(self, total: Int[np.ndarray, "slots"]) -> Float[np.ndarray, "slots"]:
         """Return an opened sum in the values' own units."""
         return np.asarray(total * self.step)
-
-
-@dataclass(frozen=True)
-class Slots:
-    """How the groups lie in one vector: one behind the other, in order.
-
-    Attributes:
-      groups: With names of their own.
-
-    Raises:
-      InvalidInputError: No group, or two of one name.
-    """
-
-    groups: tuple[SlotGroup, ...]
-
-    def __post_init__(self) -> None:
-        names = [group.name for group in self.groups]
-        if not names or len(set(names)) < len(names):
-            raise InvalidInputError(f"Expected groups of slots with distinct names, got {names}.")
-
-    @property
-    def dim(self) -> int:
-        """Slots of the whole vector."""
-        return sum(group.dim for group in self.groups)
-
-    def join(self, parts: Mapping[str, Int[np.ndarray, "_"]]) -> Int[np.ndarray, "dim"]:
-        """Put the groups' integers into one vector, to be sealed.
-
-        Raises:
-          InvalidInputError: A group is missing, unknown, or has another number of slots.
-        """
-        sizes = {group.name: group.dim for group in self.groups}
-        given = {name: len(part) for name, part in parts.items()}
-        if given != sizes:
-            raise InvalidInputError(f"Expected integers of the slots {sizes}, got {given}.")
-        return np.concatenate([parts[group.name] for group in self.groups]).astype(np.int64)
-
-    def split(self, opened: Int[np.ndarray, "dim"]) -> dict[str, Int[np.ndarray, "_"]]:
-        """Take an opened sum apart.
-
-        Raises:
-          CorruptMessageError: Another number of slots.
-        """
-        if opened.shape != (self.dim,):
-            raise CorruptMessageError(
-                f"Expected an opened sum of {self.dim} slots, got {opened.shape}."
-            )
-        ends = np.cumsum([group.dim for group in self.groups])[:-1]
-        return dict(zip((group.name for group in self.groups), np.split(opened, ends), strict=True))

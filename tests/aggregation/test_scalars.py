@@ -14,6 +14,7 @@ from aggregation.federation import Federation, sealing_for
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event, scalar_event
+from aggregation.sealing import SCHEMES
 from aggregation.sealing.slots import SlotGroup
 from aggregation.statistics import STATISTICS, Statistic
 from aggregation.update import noised_scalars
@@ -129,6 +130,15 @@ def test_a_real_run_pays_for_each_and_the_ledgers_account_for_every_byte(tmp_pat
     verdict = verify([tmp_path], trust=load_trust(tmp_path / "trust.json"))
     assert verdict.status == 0
     assert not [f for f in verdict.findings if f.level == "FAIL"]
+
+
+@pytest.mark.parametrize("scheme", [n for n in SCHEMES if n not in ("plain", "ckks")])
+def test_update_and_scalars_come_out_of_one_opened_sum_under_every_scheme(scheme: str) -> None:
+    made = with_scalars(rounds=1, scheme=scheme)
+    plain = Federation.simulated(with_scalars(rounds=1), cohort(), seed=0).run()
+    sealed = Federation.simulated(made, cohort(), seed=0).run()
+    assert np.array_equal(sealed.opened, plain.opened)
+    assert made.opened_scalars(sealed.opened[0]).keys() == {"count", "loss"}
 
 
 def test_an_onlooker_still_reads_the_update() -> None:

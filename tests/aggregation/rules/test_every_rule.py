@@ -44,6 +44,8 @@ from aggregation.rules import (
 from aggregation.sealing.slots import SlotGroup
 from aggregation.statistics import STATISTICS
 from aggregation.timing import Rounds
+from attacks.observation import PublicView
+from attacks.views import observe
 from privacy.errors import InvalidInputError, RefusedError
 from tests.aggregation.engines.test_fleet import cut, hospitals, plan_of
 from tests.aggregation.parts import patients, plan
@@ -229,6 +231,14 @@ def test_every_party_computes_the_model_from_the_opened_sums() -> None:
         for opened in found.opened:
             mine.step(opened)
         assert np.array_equal(mine.params, found.models[-1])
+
+
+@pytest.mark.parametrize("name", TRIED)
+def test_whoever_sees_the_final_model_sees_the_rules_own(name: str) -> None:
+    found = run(TRIED[name])
+    view = observe(found.transcript, "public")
+    assert isinstance(view, PublicView)
+    assert np.array_equal(view.params, found.params)
 
 
 def test_a_rule_given_beside_the_plan_takes_its_place() -> None:

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 
 from aggregation.rules import QFFL, Call, FedNova, Opened
-from aggregation.sealing import SCHEMES, make_scheme
-from aggregation.sealing.slots import SlotGroup, Slots
+from aggregation.sealing import make_scheme
+from aggregation.sealing.slots import SlotGroup
 from privacy.accounting.events import DiscreteGaussianDpEvent, DistributedDiscreteGaussianDpEvent
-from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.errors import InvalidInputError
 from privacy.mechanisms import Seeded
 from tests.aggregation.sealing.parties import Parties
 
@@ -70,40 +70,7 @@ def test_the_event_is_what_the_honest_shares_make_of_it() -> None:
     assert isinstance(group().event(3), NonPrivateDpEvent)
 
 
-@pytest.mark.parametrize("name", [n for n in SCHEMES if n != "ckks"])
-def test_groups_come_out_of_one_opened_sum_under_every_scheme(name: str) -> None:
-    slots = Slots((group(name="update", dim=3), group(name="count", dim=1), group(name="loss")))
-    assert slots.dim == 6
-    scheme = make_scheme(name, dim=slots.dim, contributors=4, bound=1000)
-    parties = Parties(scheme)
-    mine = []
-    for i, hospital in enumerate(parties.names):
-        parts = {
-            "loss": np.array([i, -i]),
-            "count": np.array([10 + i]),
-            "update": np.array([i, 2, 3]),
-        }
-        mine.append(parties.contribute(hospital, slots.join(parts)))
-    opened = slots.split(parties.opener().open(parties.total(mine), mine))
-    found = {name: part.tolist() for name, part in opened.items()}
-    assert found == {"update": [6, 8, 12], "count": [46], "loss": [6, -6]}
-
-
 def test_parts_that_do_not_fit_are_refused() -> None:
-    slots = Slots((group(name="update"), group(name="count", dim=1)))
-    for parts in (
-        {"update": np.zeros(2, int)},
-        {"update": np.zeros(2, int), "count": np.zeros(2, int)},
-        {"update": np.zeros(2, int), "count": np.zeros(1, int), "loss": np.zeros(1, int)},
-    ):
-        with pytest.raises(InvalidInputError, match="Expected integers of the slots"):
-            slots.join(parts)
-    with pytest.raises(CorruptMessageError, match="sum of 3 slots"):
-        slots.split(np.zeros(4, int))
-    with pytest.raises(InvalidInputError, match="distinct names"):
-        Slots((group(), group()))
-    with pytest.raises(InvalidInputError, match="distinct names"):
-        Slots(())
     with pytest.raises(InvalidInputError, match="Expected 2 values a unit for 'g', got 1"):
         group().integers(np.zeros((3, 1)), honest=1, source=Seeded(0))
     with pytest.raises(InvalidInputError, match="a name"):
@@ -114,21 +81,21 @@ def test_fednova_and_qffl_step_by_scalars_in_slots_of_their_own() -> None:
     # The rules' last coordinate is a sum that nobody may see hospital by hospital; its own group
     # costs nothing of the displacement's clip norm.
     start = np.array([0.5, -0.2, 0.1])
-    moves = Slots((group(name="moved", dim=3, clip_norm=4.0, radius=2**30),
-                   group(name="scalar", dim=1, clip_norm=64.0, radius=2**30)))  # fmt: skip
-    scheme = make_scheme("shares", dim=moves.dim, contributors=4, bound=2**34)
+    moved = group(name="moved", dim=3, clip_norm=4.0, radius=2**30)
+    scalar = group(name="scalar", dim=1, clip_norm=64.0, radius=2**30)
+    scheme = make_scheme("shares", dim=4, contributors=4, bound=2**34)
     parties = Parties(scheme)
 
     def summed(emissions: list[NDArray[np.float64]]) -> NDArray[np.float64]:
         sealed = []
         for hospital, emission in zip(parties.names, emissions, strict=True):
-            halves = {"moved": emission[None, :-1], "scalar": emission[None, -1:]}
-            parts = {
-                g.name: g.integers(halves[g.name], honest=1, source=Seeded(0)) for g in moves.groups
-            }
-            sealed.append(parties.contribute(hospital, moves.join(parts)))
-        opened = moves.split(parties.opener().open(parties.total(sealed), sealed))
-        return np.concatenate([g.values(opened[g.name]) for g in moves.groups])
+            parts = [
+                moved.integers(emission[None, :-1], honest=1, source=Seeded(0)),
+                scalar.integers(emission[None, -1:], honest=1, source=Seeded(0)),
+            ]
+            sealed.append(parties.contribute(hospital, np.concatenate(parts)))
+        opened = parties.opener().open(parties.total(sealed), sealed)
+        return np.concatenate([moved.values(opened[:-1]), scalar.values(opened[-1:])])
 
     for rule in (FedNova(dict.fromkeys(parties.names, 0.25)), QFFL(q=1.0)):
         emissions = []

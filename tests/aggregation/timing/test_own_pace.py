@@ -29,6 +29,7 @@ from aggregation.rules import (
 )
 from aggregation.timing import Pace, Trigger, leverage, simulate
 from aggregation.timing.spending import allowed_uploads
+from attacks.views import observe
 from privacy.accounting import epsilon
 from privacy.accounting.events import DistributedDiscreteGaussianDpEvent, LinearOpeningsDpEvent
 from privacy.errors import BudgetExceededError, InvalidInputError, RefusedError
@@ -116,6 +117,11 @@ def test_every_scheme_opens_to_the_same_integers() -> None:
         sealed = run(dataclasses.replace(PLAN, scheme=scheme))
         assert np.array_equal(sealed.opened, plain.opened)
         assert np.array_equal(sealed.models, plain.models)
+
+
+def test_the_final_model_of_a_schedule_is_not_guessed_from_messages() -> None:
+    with pytest.raises(RefusedError, match="along a schedule, which no message tells"):
+        observe(run(QUIET).transcript, "public")
 
 
 def test_every_upload_is_a_release_of_its_own_weight() -> None:
