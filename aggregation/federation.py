@@ -108,7 +108,7 @@ class Federation:
                 openers[holder_address(name)] = HolderRole(plan.run, holder)
         elif isinstance(scheme, KeyScheme):
             openers[OPENER] = OpenerRole(plan.run, scheme.opener(policy))
-        self._aggregator = Aggregator(plan, scheme.adder(), agreement, opening)
+        self._aggregator = Aggregator(plan, scheme.adder(), policy.roster, agreement, opening)
         self._engine = InProcess(
             {AGGREGATOR: self._aggregator, **openers, **hospitals},
             delays=Delays(self._timing) if isinstance(self._timing, Schedule) else None,

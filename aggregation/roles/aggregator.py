@@ -7,7 +7,7 @@ from aggregation.agreement import Agreement, Trajectory
 from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, SetTimer, Timer, TimerKind
 from aggregation.roles.opening import ByOpener, OpeningRequest
-from aggregation.sealing import Adder, Contribution
+from aggregation.sealing import Adder, Contribution, Roster
 from privacy.errors import CorruptMessageError, RefusedError
 
 __all__ = ["Aggregator"]
@@ -20,8 +20,9 @@ class Aggregator:
 
     Guarantees (each is a test in ``tests/aggregation/roles/test_aggregator.py``):
       - it holds an ``Adder`` and never a key: what it can learn is in the transcript;
-      - a contribution of another run, round or unknown hospital, or a second one of the same
-        hospital, is refused and leaves the sum as it was;
+      - a contribution of another run, round or unknown hospital, one that its hospital did not
+        sign, or a second one of the same hospital, is refused and leaves the sum as it was: no
+        forged one takes the place of the true one;
       - the next model depends on the opened sum alone.
 
     Attributes:
@@ -33,6 +34,7 @@ class Aggregator:
     Args:
       plan: What all parties agreed on.
       adder: Adds sealed updates.
+      roster: The hospitals whose signatures count.
       agreement: Whose uploads each sum holds; None: the plan in synchronous rounds.
       opening: How sums are opened; None: one opener has the key.
     """
@@ -41,6 +43,7 @@ class Aggregator:
         self,
         plan: Plan,
         adder: Adder,
+        roster: Roster,
         agreement: Agreement | None = None,
         opening: OpeningRequest | None = None,
     ) -> None:
@@ -48,6 +51,7 @@ class Aggregator:
         self.round = 0
         self.opened: list[Int[np.ndarray, slots]] = []
         self._adder = adder
+        self._roster = roster
         self._agreement = agreement or Agreement.of(plan)
         self._path = Trajectory(self._agreement)
         self.models = [self._path.params]
@@ -89,7 +93,7 @@ class Aggregator:
 
         Raises:
           RefusedError: It belongs elsewhere, or its hospital has sent already.
-          CorruptMessageError: The sealed bytes are not what the scheme makes.
+          CorruptMessageError: The sealed bytes are not what the scheme makes, or another signed.
         """
         if contribution.hospital not in self.plan.hospitals:
             raise RefusedError(f"{contribution.hospital!r} is not a hospital of this run.")
@@ -99,6 +103,7 @@ class Aggregator:
                 f"An update of run {contribution.run!r}, round {contribution.base_version} reached "
                 f"run {self.plan.run!r}, round {self.round}; it is not added."
             )
+        self._roster.recognise(contribution, self._adder.parameters.digest)
         if contribution.hospital in self._contributions:
             raise RefusedError(
                 f"{contribution.hospital!r} has sent its update of round {self.round} already; the "

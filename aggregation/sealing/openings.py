@@ -1,6 +1,6 @@
 """The record of every opened sum: durable before a secret is used, and hash-chained."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -36,7 +36,7 @@ class OpeningLog:
         self._store: Store = MemoryStore() if path is None else FileStore.open_or_create(path)
         self._offset = 0
         self._openings: list[Opening] = []
-        self._spent: set[str] = set()
+        self._spent: set[tuple[str, str]] = set()
         self._opened: set[str] = set()
         with self.lock():
             pass
@@ -67,8 +67,11 @@ class OpeningLog:
     def _head(self) -> str:
         return self._openings[-1].digest if self._openings else GENESIS
 
-    def spent(self, nonces: Sequence[str]) -> tuple[str, ...]:
-        """Return those of the nonces that an earlier opening holds."""
+    def spent(self, nonces: Iterable[tuple[str, str]]) -> tuple[tuple[str, str], ...]:
+        """Return those that an earlier opening holds, each a hospital and its nonce.
+
+        A nonce is its sender's alone: who repeats another's shuts nobody out.
+        """
         return tuple(n for n in nonces if n in self._spent)
 
     def opened(self, ciphertexts: Sequence[str]) -> tuple[str, ...]:
@@ -122,12 +125,12 @@ class OpeningLog:
     def _follows(self, opening: Opening) -> None:
         if opening.number != len(self) or opening.previous != self._head:
             raise CorruptMessageError("a line was changed or removed before it")
-        nonces, bodies = opening.nonces, opening.ciphertexts
+        nonces, bodies = [*zip(opening.hospitals, opening.nonces, strict=True)], opening.ciphertexts
         if len({*nonces}) < len(nonces) or self.spent(nonces) or self.opened(bodies):
             raise CorruptMessageError("it opens a contribution a second time")
 
     def _take(self, opening: Opening, line: bytes) -> None:
         self._openings.append(opening)
-        self._spent.update(opening.nonces)
+        self._spent.update(zip(opening.hospitals, opening.nonces, strict=True))
         self._opened.update(opening.ciphertexts)
         self._offset += len(line) + 1

@@ -12,7 +12,7 @@ from aggregation.sealing.openings import Opening, OpeningLog
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.roster import Roster
 from privacy._validate import natural
-from privacy.errors import CorruptMessageError, RefusedError
+from privacy.errors import RefusedError
 
 __all__ = ["Policy"]
 
@@ -79,9 +79,8 @@ class Policy:
         digest = parameters.digest
         for contribution in contributions:
             self._check_one(contribution, digest)
-        nonces = [c.nonce for c in contributions]
-        if len(set(nonces)) != len(nonces):
-            twice = sorted({c.hospital for c in contributions if nonces.count(c.nonce) > 1})
+        nonces = Counter((c.hospital, c.nonce) for c in contributions)
+        if twice := sorted({hospital for (hospital, _), count in nonces.items() if count > 1}):
             raise RefusedError(
                 f"A contribution of {', '.join(twice)} is in this sum more than once; its noise "
                 "would be scaled with it."
@@ -134,9 +133,9 @@ class Policy:
 
     def _check_unopened(self, contributions: Sequence[Contribution]) -> None:
         """Refuse what the log holds already; whoever calls it holds the log's lock."""
-        spent = set(self.log.spent([c.nonce for c in contributions]))
+        spent = self.log.spent((c.hospital, c.nonce) for c in contributions)
         if spent:
-            names = sorted({c.hospital for c in contributions if c.nonce in spent})
+            names = sorted({hospital for hospital, _ in spent})
             raise RefusedError(
                 f"Contributions of {', '.join(names)} were in a sum opened before; the difference "
                 "of two sums would show the rest. Each contribution is opened once."
@@ -154,27 +153,7 @@ class Policy:
 
     def _check_one(self, contribution: Contribution, digest: str) -> None:
         name = contribution.hospital
-        if contribution.run != self.roster.run:
-            raise RefusedError(
-                f"The contribution of {name!r} is signed for run {contribution.run!r}; this opener "
-                f"serves {self.roster.run!r}."
-            )
-        if name not in self.roster.keys:
-            raise RefusedError(
-                f"{name!r} is not enrolled. A newcomer needs the signatures of "
-                f"{self.roster.vouchers} members."
-            )
-        if contribution.parameters != digest:
-            raise RefusedError(
-                f"The contribution of {name!r} was sealed under parameters or a key of another run "
-                f"({contribution.parameters[:12]}; here {digest[:12]}). It must be sealed again."
-            )
-        if not contribution.verifies(self.roster.keys[name]):
-            raise CorruptMessageError(
-                f"The signature of {name!r} does not fit its contribution: the bytes, the weight "
-                "or "
-                "another signed value changed on the way, or somebody else signed."
-            )
+        self.roster.recognise(contribution, digest)
         if self.require_ledger_head and contribution.ledger_head is None:
             raise RefusedError(
                 f"The contribution of {name!r} names no ledger head; nobody could tell later that "

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
+from aggregation.sealing.contribution import Contribution
 from privacy._validate import natural
-from privacy.errors import InvalidInputError, RefusedError
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.ledger.log import canonical
 from privacy.ledger.log.keys import SigningKey, verifies
 from privacy.names import distinct_names, plain_name
@@ -91,6 +92,40 @@ class Roster:
     def vouchers(self) -> int:
         """Members that must sign for a newcomer, as of now."""
         return len(self._keys) // 2 + 1 if self._vouchers is None else self._vouchers
+
+    def recognise(self, contribution: Contribution, parameters: str) -> None:
+        """Refuse what is not a member's own contribution to this run under these parameters.
+
+        Args:
+          contribution: As it arrived.
+          parameters: Digest of the sealing parameters.
+
+        Raises:
+          RefusedError: It is of another run, hospital or parameters.
+          CorruptMessageError: Its signature does not fit.
+        """
+        name = contribution.hospital
+        if contribution.run != self.run:
+            raise RefusedError(
+                f"The contribution of {name!r} is signed for run {contribution.run!r}; this is "
+                f"{self.run!r}."
+            )
+        if name not in self._keys:
+            raise RefusedError(
+                f"{name!r} is not enrolled. A newcomer needs the signatures of "
+                f"{self.vouchers} members."
+            )
+        if contribution.parameters != parameters:
+            raise RefusedError(
+                f"The contribution of {name!r} was sealed under parameters or a key of another run "
+                f"({contribution.parameters[:12]}; here {parameters[:12]}). It must be sealed "
+                "again."
+            )
+        if not contribution.verifies(self._keys[name]):
+            raise CorruptMessageError(
+                f"The signature of {name!r} does not fit its contribution: the bytes, the weight "
+                "or another signed value changed on the way, or somebody else signed."
+            )
 
     def enrol(self, enrolment: Enrolment) -> None:
         """Take a hospital, or its new key, into the roster.

@@ -7,12 +7,13 @@ import pytest
 
 from aggregation.plan import Plan
 from aggregation.roles.aggregator import Aggregator
-from aggregation.sealing import Contribution, Scheme, make_scheme
+from aggregation.sealing import Contribution, Roster, Scheme, make_scheme
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger import SigningKey
-from tests.aggregation.parts import plan
+from tests.aggregation.parts import HOSPITALS, plan
 
-KEY = SigningKey.generate()
+KEYS = {hospital: SigningKey.generate() for hospital in HOSPITALS}
+ROSTER = Roster("test", {hospital: key.public for hospital, key in KEYS.items()})
 
 
 def scheme(made: Plan) -> Scheme:
@@ -22,7 +23,7 @@ def scheme(made: Plan) -> Scheme:
 def contribution(made: Plan, used: Scheme, hospital: str, value: int) -> Contribution:
     values = np.full(made.model.dim, value, dtype=np.int64)
     return Contribution.sign(
-        KEY,
+        KEYS[hospital],
         used.sealer(hospital).seal(values),
         run=made.run,
         hospital=hospital,
@@ -34,7 +35,7 @@ def contribution(made: Plan, used: Scheme, hospital: str, value: int) -> Contrib
 def test_what_belongs_elsewhere_leaves_the_sum_as_it_was() -> None:
     made = plan()
     used = scheme(made)
-    aggregator = Aggregator(made, used.adder())
+    aggregator = Aggregator(made, used.adder(), ROSTER)
     aggregator.receive(contribution(made, used, "north", 1))
     good = contribution(made, used, "east", 10)
     for bad, said in [
@@ -47,6 +48,12 @@ def test_what_belongs_elsewhere_leaves_the_sum_as_it_was() -> None:
             aggregator.receive(bad)
     with pytest.raises(CorruptMessageError):
         aggregator.receive(replace(good, sealed=good.sealed[:-1]))
+    forged = contribution(made, used, "south", 100)
+    for bad in (replace(forged, hospital="east"), replace(good, weight=0.5)):
+        with pytest.raises(CorruptMessageError, match="signature of 'east' does not fit"):
+            aggregator.receive(bad)
+    with pytest.raises(RefusedError, match="another run"):
+        aggregator.receive(replace(good, parameters="0" * 64))
     assert not aggregator.ready
     aggregator.receive(good)
     aggregator.receive(contribution(made, used, "south", 100))
@@ -65,7 +72,7 @@ def test_the_next_model_depends_on_the_opened_sum_alone() -> None:
     opened = np.arange(made.model.dim, dtype=np.int64)
     models = []
     for value in (1, 2):
-        aggregator = Aggregator(made, used.adder())
+        aggregator = Aggregator(made, used.adder(), ROSTER)
         for hospital in made.hospitals:
             aggregator.receive(contribution(made, used, hospital, value))
         aggregator.step(opened)
@@ -79,4 +86,4 @@ def test_an_opened_sum_of_another_shape_is_refused() -> None:
     made = plan()
     used = scheme(made)
     with pytest.raises(CorruptMessageError, match="opened sum"):
-        Aggregator(made, used.adder()).step(np.zeros(1, dtype=np.int64))
+        Aggregator(made, used.adder(), ROSTER).step(np.zeros(1, dtype=np.int64))

@@ -219,7 +219,7 @@ def _written(parties: Parties) -> dict[str, Any]:
         {"hospitals": "cb"},
         {"hospitals": [1, 2]},
         {"nonces": []},
-        {"nonces": ["a", "a"]},
+        {"hospitals": ["cleveland", "cleveland"], "nonces": ["a", "a"]},
         {"nonces": [["a"], "b"]},
         {"ciphertexts": {"a": 1, "b": 2}},
         {"base_versions": [0, -1]},

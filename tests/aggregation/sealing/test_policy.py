@@ -109,6 +109,19 @@ def test_a_replayed_sum_is_refused(parties: Parties) -> None:
         role.open(total, mine)
 
 
+def test_who_repeats_anothers_nonce_shuts_nobody_out(parties: Parties) -> None:
+    mine = contributions(parties)
+    used = parties.contribute(parties.names[0], [9, 9, 9], nonce=mine[1].nonce)
+    who_opens = opener(parties)
+    assert who_opens.open(parties.total([used, *mine[1:]]), [used, *mine[1:]]).shape == (3,)
+    other = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
+    other[1] = parties.contribute(parties.names[1], [1, 2, 3], nonce=other[0].nonce)
+    assert who_opens.open(parties.total(other), other).tolist() == [4, 8, 12]
+    again = parties.contribute(parties.names[1], [1, 2, 3], nonce=other[0].nonce)
+    with pytest.raises(RefusedError, match="in a sum opened before"):
+        who_opens.open(parties.total([again, *mine[2:]]), [again, *mine[2:]])
+
+
 def test_a_contribution_twice_in_one_sum_is_refused(parties: Parties) -> None:
     mine = contributions(parties)
     doubled = [*mine, mine[0]]
