@@ -106,3 +106,12 @@ def test_kinds_are_composed_together() -> None:
     theirs = library.get_epsilon(1e-5)
     assert found.lower <= theirs <= found.upper * 1.005
     assert found.upper - found.lower <= 0.01 * found.upper
+
+
+def test_what_the_numbers_behind_a_profile_may_be_off_by_is_given_up_each_round() -> None:
+    """Masses of Skellam noise are Bessel functions: 1e-11 a release is more than they are off."""
+    event = dp.PoissonSampledDpEvent(0.1, SkellamDpEvent(2.0, 30, 5))
+    low, high = budget_curve(event, rounds=1000, delta=1e-9, relation=ADD)
+    found = epsilon(dp.SelfComposedDpEvent(event, 1000), delta=1e-9, relation=ADD)
+    assert 0.99 * found.lower <= low[-1] <= 1.002 * found.lower
+    assert found.upper <= high[-1] * (1 + 1e-9)
