@@ -7,10 +7,12 @@ import pytest
 from dp_accounting import NeighboringRelation as Relation
 from dp_accounting import dp_event as dp
 
+from privacy.accounting import delta
 from privacy.accounting.concentrated import Concentrated
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
+    ShuffledBatchesDpEvent,
     SkellamDpEvent,
 )
 from privacy.accounting.linear import upload_events
@@ -124,3 +126,42 @@ def test_a_wide_gaussian_beside_others_is_cut_into_pieces_of_the_same_cost(mu: f
     assert count * piece.mu**2 == pytest.approx(mu**2, rel=1e-12, abs=0)
     assert piece.mu <= 8 + 1e-9
     assert len(rest) == 1
+
+
+def test_a_pass_of_shuffled_batches_pays_the_slack_of_every_batch() -> None:
+    special = Relation.REPLACE_SPECIAL
+    one = DistributedDiscreteGaussianDpEvent(5.0, 3, 9, 100)
+    inner = lower(one, special, "below")
+    found = lower(ShuffledBatchesDpEvent(40, one), special, "below")
+    assert inner.slack > 0
+    assert found.slack == pytest.approx(40 * inner.slack, rel=1e-12, abs=0)
+
+
+@pytest.mark.parametrize("prob", [0.02, 0.3, 0.9])
+@pytest.mark.parametrize("multiplier", [0.7, 2.0])
+def test_a_replaced_patient_in_one_sample_costs_the_integral_or_more(
+    prob: float, multiplier: float
+) -> None:
+    """Opposite records, both in the sample or neither: by density, at several epsilons."""
+    x = np.linspace(-40, 40, 400_001)
+    step, shift = x[1] - x[0], 1 / multiplier
+    laws = {
+        dp.GaussianDpEvent(multiplier): lambda t: np.exp(-(t**2) / 2) / math.sqrt(2 * math.pi),
+        dp.LaplaceDpEvent(multiplier): lambda t: np.exp(-np.abs(t)) / 2,
+    }
+    for event, law in laws.items():
+        p, q = ((1 - prob) * law(x) + prob * law(x - s) for s in (shift, -shift))
+        for at in (0.0, 0.05, 0.4):
+            truth = float(np.maximum(p - math.exp(at) * q, 0).sum() * step)
+            sample = dp.PoissonSampledDpEvent(prob, event)
+            found = delta(sample, epsilon=at, relation=Relation.REPLACE_ONE)
+            assert truth <= found.upper * (1 + 1e-4) + 1e-9
+            if isinstance(event, dp.GaussianDpEvent):
+                assert found.upper <= truth * (1 + 1e-4) + 1e-9
+
+
+def test_a_cut_batch_may_exchange_the_patient_at_twice_the_distance() -> None:
+    tight = dp.TruncatedSubsampledGaussianDpEvent(1000, 0.01, 12, 2.0)
+    roomy = dp.TruncatedSubsampledGaussianDpEvent(1000, 0.01, 1000, 2.0)
+    assert lower(tight, ADD, "above").rho == pytest.approx(2 / 2.0**2)
+    assert lower(roomy, ADD, "above").rho >= 1 / (2 * 2.0**2)
