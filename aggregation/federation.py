@@ -13,7 +13,7 @@ from typing import Any, cast
 import numpy as np
 from jaxtyping import Float, Int
 
-from aggregation.agreement import Agreement
+from aggregation.agreement import Agreement, Trajectory
 from aggregation.engines.in_process import Delays, InProcess
 from aggregation.patients import Patients
 from aggregation.plan import Plan
@@ -189,7 +189,7 @@ class Federation:
 
         Raises:
           RefusedError: The plan shows noise shares in clear, has noise that protects nobody, or a
-            rule whose contract forbids its design.
+            rule whose contract forbids its design or whose uploads weigh other than 1.
           BudgetExceededError: The plan's total passes ``target_epsilon`` at some hospital.
           InvalidInputError: ``out`` holds ledgers already.
         """
@@ -199,6 +199,14 @@ class Federation:
             raise RefusedError(
                 f"A real run needs noise that protects; the plan has {plan.noise!r}. Choose local "
                 "or shared."
+            )
+        path = Trajectory(agreement)
+        weights = {path.weight(name) for name in agreement.timing.uploads}
+        if plan.used_rule.adaptive or weights != {1.0}:
+            raise RefusedError(
+                f"Under the rule {plan.used_rule.contract.name!r} uploads weigh other than 1, or "
+                "as the run goes: a weight travels in clear, and an auditor accepts none but 1. "
+                "Run a rule whose hospitals count alike (weights=None), or simulate."
             )
         if plan.noise == "shared" and plan.scheme == "plain":
             raise RefusedError(

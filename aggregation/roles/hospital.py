@@ -132,9 +132,10 @@ class Hospital:
     def _schedule(self, hospital: str) -> Schedule | None:
         """What the plan has a hospital release; None: its uploads are not declared beforehand."""
         agreement, protects = self._agreement, self._source.protects
-        repeats, weight = agreement.uploads(hospital), self._path.weight(hospital)
+        repeats = agreement.uploads(hospital)
         if repeats is None:
             return None
+        weight = self._path.weight(hospital)
         event = agreement.event(hospital, weight)
         asked = releases(self.plan, hospital, event, round_=0, weight=weight, protects=protects)
         return schedule(self.plan, asked, repeats=repeats, context=self._context)

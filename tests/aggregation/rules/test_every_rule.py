@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -47,6 +48,7 @@ from aggregation.timing import Rounds
 from attacks.observation import PublicView
 from attacks.views import observe
 from privacy.errors import InvalidInputError, RefusedError
+from privacy.ledger import load_trust, verify
 from tests.aggregation.engines.test_fleet import cut, hospitals, plan_of
 from tests.aggregation.parts import patients, plan
 
@@ -301,3 +303,36 @@ def test_a_fleet_refuses_rules_that_it_does_not_cover() -> None:
         shares=dict.fromkeys(cohort, 0.5), discount=False)):  # fmt: skip
         with pytest.raises(InvalidInputError, match="Use Federation"):
             Fleet(plan_of(cohort, rule=rule), lambda: cut(cohort, 8))
+
+
+def real(rule: Rule, out: Path) -> Federation:
+    group = dataclasses.replace(LOSS, noise_multiplier=30.0)
+    made = planned(
+        rule, rounds=2, noise="shared", noise_multiplier=20.0, colluders=1, scheme="shares",
+        clip_norm=1.0, radius=4096, scalars=(group,) if rule.contract.alone else (),
+    )  # fmt: skip
+    return Federation.real(made, COHORT, out=out, target_epsilon=5.0)
+
+
+@pytest.mark.parametrize(
+    "rule",
+    [FedNova(steps={"north": 1, "east": 3, "south": 2}), Scaffold(), BoundedInfluence(0.7)],
+    ids=["fednova", "scaffold", "bounded influence"],
+)
+def test_a_real_run_of_a_rule_leaves_ledgers_that_an_auditor_accepts(
+    rule: Rule, tmp_path: Path
+) -> None:
+    federation = real(rule, tmp_path)
+    assert np.isfinite(federation.run().params).all()
+    federation.save(tmp_path)
+    verdict = verify([tmp_path], trust=load_trust(tmp_path / "trust.json"))
+    assert verdict.status == 0, [f for f in verdict.findings if f.level == "FAIL"]
+
+
+@pytest.mark.parametrize("name", ["scaffold", "agnostic"])
+def test_a_real_run_refuses_weights_that_an_auditor_would_not_accept(
+    name: str, tmp_path: Path
+) -> None:
+    with pytest.raises(RefusedError, match="an auditor accepts none but 1"):
+        real(TRIED[name], tmp_path)
+    assert not list(tmp_path.iterdir())

@@ -2,6 +2,7 @@
 
 import dataclasses
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -33,6 +34,7 @@ from attacks.views import observe
 from privacy.accounting import epsilon
 from privacy.accounting.events import DistributedDiscreteGaussianDpEvent, LinearOpeningsDpEvent
 from privacy.errors import BudgetExceededError, InvalidInputError, RefusedError
+from privacy.ledger import load_trust, verify
 from privacy.mechanisms import clip
 
 NAMES = ("a", "b", "c", "d")
@@ -93,6 +95,29 @@ def test_without_noise_it_is_the_rule_in_clear_to_within_rounding(rule: Rule) ->
     assert len(found) == len(SCHEDULE.openings) + 1 > 4
     np.testing.assert_allclose(found, in_clear, atol=1e-2)
     assert np.abs(found[-1]).max() > 0.1
+
+
+def test_the_fastest_half_alone_is_a_rule_like_any_other() -> None:
+    fast = {name: PACES[name] for name in ("a", "b")}
+    schedule = simulate(fast, Trigger.synchronous(2), horizon=9.0, seed=0, waits=True)
+    rule = Buffered(shares={"a": 0.6, "b": 1.0}, discount=False, scale=2.0)
+    found = run(dataclasses.replace(QUIET, smallest_sum=2), rule=rule, schedule=schedule)
+    in_clear = follow(rule, schedule, PLAN.first_model(), update=clipped_mean).models
+    np.testing.assert_allclose(found.models, in_clear, atol=1e-2)
+    assert not found.transcript.select(kind="update", sender="c")
+    noisy = dataclasses.replace(PLAN, smallest_sum=2)
+    assert np.isfinite(run(noisy, rule=rule, schedule=schedule).params).all()
+
+
+def test_a_real_run_at_own_pace_leaves_ledgers_that_an_auditor_accepts(tmp_path: Path) -> None:
+    plan = dataclasses.replace(PLAN, scheme="shares", noise_multiplier=20.0)
+    federation = Federation.real(
+        plan, PATIENTS, out=tmp_path, target_epsilon=9.0, rule=MEMORY, schedule=SCHEDULE
+    )
+    federation.run()
+    federation.save(tmp_path)
+    verdict = verify([tmp_path], trust=load_trust(tmp_path / "trust.json"))
+    assert verdict.status == 0, [f for f in verdict.findings if f.level == "FAIL"]
 
 
 def test_updates_opened_alone_run_in_clear_or_with_all_of_the_noise_at_each_hospital() -> None:
