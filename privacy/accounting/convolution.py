@@ -94,7 +94,7 @@ class Convolution:
         spectrum = np.zeros(self.size // 2 + 1, dtype=np.complex128)
         grown = self.bound**n
         some = grown > _VANISHED
-        product = self.product[some] if n == 1 else self.product[some] ** n
+        product = self.product[some] if n == 1 else _power(self.product[some], n)
         spectrum[self.alive[some]] = product
         # Each frequency but the first stands for two; the vanished ones are wrong by what they had.
         wrong = 4 * self.error * float(grown[some] @ (1 + n * self.shares[some]))
@@ -199,7 +199,7 @@ def _product(
     bound, shares = np.ones(len(alive)), np.zeros(len(alive))
     waves: NDArray[np.complex128] | None = None
     error = _error(size)
-    for grid, counts in reversed(pieces):
+    for left, (grid, counts) in reversed(list(enumerate(pieces))):
         columns = grid.places - grid.places[0]
         # As many rows at a time as fit into memory.
         many = max(1, LARGEST_STACK // (size if waves is None else len(alive)))
@@ -221,16 +221,22 @@ def _product(
             if (n > 1).any():
                 sizes = sizes**n
                 kept = (sizes > _VANISHED).any(axis=0)
-                rows[:, kept] = rows[:, kept] ** n
+                rows[:, kept] = _power(rows[:, kept], n)
                 rows[:, ~kept] = 0.0
             bound *= sizes.prod(axis=0)
             product *= rows.prod(axis=0)
         kept = bound > _VANISHED
         if 2 * kept.sum() < len(alive):
             alive, product, bound, shares = alive[kept], product[kept], bound[kept], shares[kept]
-            if 64 * len(alive) < size and widest * len(alive) <= LARGEST_STACK:
+            if left and 64 * len(alive) < size and widest * len(alive) <= LARGEST_STACK:
                 waves = np.exp(np.outer(np.arange(widest), alive) % size * (-2j * math.pi / size))
     return alive, product, bound, shares, error
+
+
+def _power(values: NDArray[np.complex128], n: int | NDArray[np.int64]) -> NDArray[np.complex128]:
+    """Return whole powers, by size and angle: of these each rounds once, times n at most."""
+    sizes, angles = np.abs(values) ** n, np.angle(values) * n
+    return np.asarray(sizes * (np.cos(angles) + 1j * np.sin(angles)))
 
 
 def _log_finite(pieces: Sequence[Weighted]) -> float:

@@ -43,6 +43,7 @@ __all__ = ["Losses"]
 
 Floats = NDArray[np.float64]
 _UNIT = 2.0**-53
+_READ = 1e-10  # how far an epsilon is read from where it is, relative
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ class Losses:
         at = np.flatnonzero(self._on_grid(above=True) + self.infinite <= delta)
         if len(at):
             high = (self.first + int(at[0])) * self.step
-            return bisect_up(enough, max(high - self.step, 0.0), high)
+            return bisect_up(enough, max(high - self.step, 0.0), high, tolerance=_READ)
         # Above the highest loss all that is left is the error.
         left = delta - self.infinite
         if not left > 0:
@@ -127,7 +128,7 @@ class Losses:
         low, high = max(place, 0.0), place + self.step
         if high <= 0 or not too_small(low):
             return 0.0
-        return -bisect_up(lambda e: too_small(-e), -high, -low)
+        return -bisect_up(lambda e: too_small(-e), -high, -low, tolerance=_READ)
 
     @cached_property
     def lost(self) -> float:
@@ -153,17 +154,23 @@ class Losses:
             found += [sums, 4 * _UNIT * (1 + rate * self.step) * _summed(sums, ratio)]
         return found[0], found[1], found[2], found[3]
 
-    def _terms(self, *, above: bool) -> tuple[Floats, Floats]:
+    @cached_property
+    def _from_above(self) -> tuple[Floats, Floats]:
         s, off, t, other = self._sums
-        return (s + off, t - other) if above else (s - off, t + other)
+        return s + off, t - other
+
+    @cached_property
+    def _from_below(self) -> tuple[Floats, Floats]:
+        s, off, t, other = self._sums
+        return s - off, t + other
 
     def _on_grid(self, *, above: bool) -> Floats:
-        s, t = self._terms(above=above)
+        s, t = self._from_above if above else self._from_below
         losses = np.asarray((self.first + np.arange(self.size)) * self.step, dtype=np.float64)
         return self._scaled(losses, s - t, above=above)
 
     def _deltas(self, epsilons: Floats, *, above: bool) -> Floats:
-        s, t = self._terms(above=above)
+        s, t = self._from_above if above else self._from_below
         at = np.ceil(epsilons / self.step).astype(np.int64) - self.first
         inside = at < self.size
         at = np.clip(at, 0, self.size - 1)
