@@ -1,13 +1,14 @@
 """``inpatient bench accounting``: certified epsilons beside the field's, in one run."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 __all__ = ["BenchAccounting"]
 
 
 @dataclass(frozen=True)
 class BenchAccounting:
-    """Width and time of an epsilon, beside Opacus PRV and prv-accountant."""
+    """Width and time of an epsilon, beside Opacus PRV, prv-accountant and dp-accounting."""
 
     rounds: int = 1_000
     """Releases of one sampled Gaussian that are composed."""
@@ -15,6 +16,8 @@ class BenchAccounting:
     """Different releases that are composed, and rounds of the budget curve."""
     repeats: int = 3
     """Timings of which the median is taken."""
+    out: Path = Path("results/bench")
+    """Folder that accounting.json is written to."""
     json: bool = False
     """Print the rows as JSON instead of a table."""
 
@@ -26,7 +29,9 @@ class BenchAccounting:
         from rich.table import Table
 
         from experiments.benchmarks.accounting import measure
+        from experiments.record import writable_folder, write_new
 
+        writable_folder(self.out)
         with Console(stderr=True).status("measuring") as status:
             found = measure(
                 rounds=self.rounds,
@@ -34,6 +39,8 @@ class BenchAccounting:
                 repeats=self.repeats,
                 progress=status.update,
             )
+        content = json.dumps(found.to_json(), sort_keys=True, indent=1) + "\n"
+        write_new((self.out / "accounting.json", content.encode()))
         if self.json:
             print(json.dumps(found.to_json()))
             return 0

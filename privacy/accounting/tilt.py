@@ -28,7 +28,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import logsumexp, xlogy
+from scipy.special import xlogy
 
 from privacy.accounting.profiles import Profile
 
@@ -130,5 +130,9 @@ def _log_moments(e: Floats, mine: Floats, other: Floats) -> Floats:
     with np.errstate(divide="ignore"):
         logs = np.log(weights) + np.log(np.clip([mine, other], 0.0, 1.0))
     tilts = _TILTS[:, None]
-    far = logsumexp(np.hstack([tilts * e + logs[0], -(1 + tilts) * e + logs[1]]), axis=1)
+    # Not scipy's logsumexp, which takes most of the time that a small composition does.
+    exponents = np.hstack([tilts * e + logs[0], -(1 + tilts) * e + logs[1]])
+    highest = np.maximum(exponents.max(axis=1), -1e300)
+    with np.errstate(divide="ignore"):
+        far = highest + np.log(np.exp(exponents - highest[:, None]).sum(axis=1))
     return np.asarray(np.logaddexp(0.0, np.log(_TILTS) + np.log1p(_TILTS) + far))
