@@ -54,6 +54,11 @@ class State:
                 f"Entry {entry.sequence} of {entry.hospital}'s ledger does not follow entry "
                 f"{self.tree.size - 1}; run `inpatient ledger verify` on it."
             )
+        if (entry.kind == "opening") != (entry.sequence == 0):
+            raise CorruptMessageError(
+                f"Entry {entry.sequence} is of kind {entry.kind!r}: a ledger has one opening, at "
+                "its start."
+            )
         content = entry.content
         match entry.kind:
             case "opening":
@@ -65,13 +70,13 @@ class State:
             case "enrolled":
                 self._enrol(entry.sequence, content["enrolled"])
             case "plan":
-                self.filters[content["unit"]].apply_plan(content)
+                self._book(entry).apply_plan(content)
                 self.declared[content["plan"]] = entry
             case "abandoned":
-                self.filters[content["unit"]].apply_abandonment(content)
+                self._book(entry).apply_abandonment(content)
                 self.abandoned[content["plan"]] = entry
             case "release":
-                self.filters[content["unit"]].apply_release(content)
+                self._book(entry).apply_release(content)
                 self.pending[entry.sequence] = entry.digest
             case "sealed":
                 self.pending.pop(content["release"], None)
@@ -81,6 +86,15 @@ class State:
         self.tree.append(entry.line)
         self.offset += len(entry.line) + 1
         self.last = entry.digest
+
+    def _book(self, entry: Entry) -> Filter:
+        unit = entry.content["unit"]
+        if unit not in self.filters:
+            raise CorruptMessageError(
+                f"Entry {entry.sequence} of {self.hospital}'s ledger is about the unit {unit!r}, "
+                "for which it holds no budget."
+            )
+        return self.filters[unit]
 
     def _enrol(self, sequence: int, more: Mapping[str, str]) -> None:
         replaced = sorted(set(more) & set(self.enrolled))

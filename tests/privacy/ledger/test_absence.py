@@ -63,6 +63,22 @@ def test_two_of_three_ledgers_and_their_messages_gone_without_a_trace_still_fail
         assert not any("0 bytes of raw data" in str(f) for f in verdict.findings)
 
 
+def test_a_run_that_no_ledger_declares_is_everybodys(tmp_path: Path) -> None:
+    key = SigningKey.generate()
+    path = tmp_path / "ledgers" / "north.jsonl"
+    Ledger.create(path, hospital="north", key=key, budget=Budget(1.0))
+    Manifest("r", ()).save(tmp_path / "manifest.json")
+    (fail,) = failures(verify(tmp_path, trust={"north": key.public}))
+    assert "north does not say what it sent" in fail
+
+
+def test_a_release_that_is_not_among_the_messages_is_noted(run: Run) -> None:
+    out, trust, _ = run
+    resigned(run, drop=first_of_north(run).sequence)
+    told = [str(finding) for finding in verify(out, trust=trust).findings]
+    assert any("1 sealed releases of north are not among its messages" in line for line in told)
+
+
 def test_a_run_without_its_manifest_fails(run: Run) -> None:
     out, trust, _ = run
     (out / "manifest.json").unlink()

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from privacy.ledger import Head, SigningKey
+from privacy.errors import CorruptMessageError
+from privacy.ledger import Head, Ledger, SigningKey
 from privacy.ledger.log.canonical import digest
 from privacy.ledger.log.merkle import Frontier
 from privacy.ledger.witness import _DOMAIN
@@ -294,3 +295,16 @@ def test_a_clock_that_goes_backwards_is_noted(run: Run) -> None:
     bodies[RELEASE]["time"] = "2000-01-01T00:00:00.000000Z"
     write(path, run[2]["north"], bodies)
     assert any("clock went backwards 1 times" in line for line in read(run))
+
+
+@pytest.mark.parametrize("forgery", [begun_without_opening, opened_twice, unit_without_budget])
+def test_its_own_hospital_does_not_go_on_with_it_either(
+    run: Run, forgery: Callable[[Bodies, Run], None]
+) -> None:
+    out, _, keys = run
+    path = out / "ledgers" / "north.jsonl"
+    bodies = bodies_of(path)
+    forgery(bodies, run)
+    write(path, keys["north"], bodies)
+    with pytest.raises(CorruptMessageError):
+        Ledger.open(path, key=keys["north"])
