@@ -7,6 +7,7 @@ from dp_accounting import NeighboringRelation as Relation
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from privacy import calibration
 from privacy.accounting import epsilon
 from privacy.accounting.events import DistributedDiscreteGaussianDpEvent
 from privacy.calibration import noise_multiplier
@@ -95,3 +96,15 @@ def test_bad_parameters_are_refused() -> None:
         noise_multiplier(dp.GaussianDpEvent, target_success=0.5, delta=1e-5, relation=ADD)
     with pytest.raises(InvalidInputError, match="delta="):
         noise_multiplier(dp.GaussianDpEvent, target_epsilon=1.0, delta=0.0, relation=ADD)
+
+
+def test_a_quick_road_that_tells_too_little_is_made_good(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What counts is the full upper end; the noise rises to it by small steps."""
+
+    def too_low(event: dp.DpEvent, *, delta: float, relation: Relation) -> float:
+        return 0.995 * epsilon(event, delta=delta, relation=relation).upper
+
+    monkeypatch.setattr(calibration, "upper_epsilon", too_low)
+    make = functools.partial(full_batch, n=10)
+    z = noise_multiplier(make, target_epsilon=2.0, delta=1e-5, relation=ADD)
+    assert 2 * (1 - 5e-4) <= epsilon(make(z), delta=1e-5, relation=ADD).upper <= 2

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from opacus.accountants import IAccountant, PRVAccountant, RDPAccountant
 from scipy import stats
 
-from privacy.accounting import delta, epsilon
+from privacy.accounting import delta, epsilon, intervals
 from privacy.accounting.discrete import sandwich
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
@@ -25,6 +25,9 @@ from privacy.accounting.events import (
 )
 from privacy.accounting.gaussian import gaussian_delta, gaussian_epsilon, gaussian_mu
 from privacy.accounting.intervals import upper_epsilon
+from privacy.accounting.lowered import Lowered
+from privacy.accounting.profiles import Gaussian, Sampled
+from privacy.accounting.renyi import renyi_delta, renyi_epsilon
 from tests.privacy.golden import golden
 
 GOLDEN = golden("accounting")
@@ -487,3 +490,18 @@ def test_a_tiny_delta_of_a_thousand_sampled_releases() -> None:
     """Within what twenty times finer grids prove."""
     found = epsilon(sampled(1.0, 0.01, 1000), delta=1e-30, relation=ADD)
     assert 9.340 < found.lower <= 9.3419 <= found.upper < 9.348
+
+
+def test_the_renyi_road_gives_up_the_slack_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    """delta(e) <= e^slack delta'(e - 2 slack): on each of the three doors."""
+    parts = ((Sampled(0.01, Gaussian(1.0)), 10**15),)  # beyond any grid
+    loose = Lowered(others=parts, slack=0.1, rho=math.inf)
+    monkeypatch.setattr(intervals, "lower", lambda *_: loose)
+    event, target = sampled(1.0, 0.01, 10**15), 1e-5
+    truth = renyi_epsilon(parts, target * math.exp(-0.1)) + 0.2
+    found = epsilon(event, delta=target, relation=ADD)
+    assert (found.method, found.upper) == ("Renyi DP", truth)
+    assert upper_epsilon(event, delta=target, relation=ADD) == truth
+    assert delta(event, epsilon=truth, relation=ADD).upper == pytest.approx(
+        renyi_delta(parts, truth - 0.2) * math.exp(0.1)
+    )

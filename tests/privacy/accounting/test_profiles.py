@@ -187,3 +187,10 @@ def test_an_opposite_patient_is_seen_however_little_noise(mu: float) -> None:
         assert (np.diff(remove) <= 1e-15).all()
         if mu > 30:
             assert remove[3] == pytest.approx(q, rel=1e-9)
+
+
+def test_far_below_zero_everything_counts() -> None:
+    """At e^epsilon = 0 every delta is 1: between there and a composition's grid too."""
+    e = np.array([-700.0, -60.0, -20.0, -9.0])
+    for deltas in Composed(((Sampled(0.2, Gaussian(0.5)), 5),)).deltas(e):
+        assert (deltas >= -np.expm1(e) - 1e-15).all()
