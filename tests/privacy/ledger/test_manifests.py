@@ -67,6 +67,10 @@ def _said_twice(content: dict[str, Any]) -> None:
     content["sent"].append(content["sent"][0])
 
 
+def _received_twice(content: dict[str, Any]) -> None:
+    content["receipts"].append(content["receipts"][0])
+
+
 def _fewer(content: dict[str, Any]) -> None:
     content["sent"][0]["messages"] -= 1
 
@@ -97,6 +101,7 @@ def _head_of_another(content: dict[str, Any]) -> None:
         _no_receipt,
         _receipt_cut,
         _said_twice,
+        _received_twice,
         _fewer,
         _word_unsigned,
         _receipt_unsigned,
