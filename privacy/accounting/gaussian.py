@@ -49,11 +49,12 @@ def gaussian_deltas(
         return np.maximum(-np.expm1(np.minimum(epsilons, 0.0)), 0.0)
     # For a negative epsilon use delta(e) = 1 - e^e + e^e delta(-e): no cancellation near 1.
     positive = np.abs(epsilons)
-    a = positive / mu - mu / 2
-    density = np.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
+    a, b = positive / mu - mu / 2, positive / mu + mu / 2  # b: a + mu, also where mu is infinite
+    with np.errstate(over="ignore"):  # exp(-inf) is 0
+        density = np.exp(-(a**2) / 2) / math.sqrt(2 * math.pi)
     near = np.maximum(a, -1.0)  # Mills' ratio overflows far below; there the first term is near 1
     tail = density * mills_drop(near, mu)
-    tail = np.where(a > -1, tail, ndtr(-a) - density * _mills(np.maximum(a + mu, 0.0)))
+    tail = np.where(a > -1, tail, ndtr(-a) - density * _mills(np.maximum(b, 0.0)))
     tail = np.maximum(tail, 0.0)
     mirrored = -np.expm1(-positive) + np.exp(-positive) * tail
     return np.where(epsilons >= 0, tail, mirrored)

@@ -155,13 +155,25 @@ def plainly(value: Any) -> Any:
     return json.loads(json.dumps(value))
 
 
+def to_digits(value: Any) -> Any:
+    """Numbers to 12 digits: an event's eigenvalue has other last bits under another LAPACK."""
+    if isinstance(value, float):
+        return float(f"{value:.12g}")
+    if isinstance(value, dict):
+        return {key: to_digits(inner) for key, inner in value.items()}
+    return [to_digits(inner) for inner in value] if isinstance(value, list) else value
+
+
 @pytest.mark.parametrize("name", RUNS)
 def test_a_seeded_run_is_the_same_bits(name: str) -> None:
     expected = json.loads(PINNED.read_text())[name]
     found = plainly(RUNS[name]())
     assert found.keys() == expected.keys()
     for part, value in expected.items():
-        assert found[part] == value, part
+        exact = part != "events"
+        assert (found[part] if exact else to_digits(found[part])) == (
+            value if exact else to_digits(value)
+        ), part
 
 
 if __name__ == "__main__":

@@ -132,7 +132,7 @@ def test_bad_input_is_refused_at_the_door(
 def test_every_field_of_every_command_is_tried_or_known_to_have_no_wrong_value() -> None:
     free = {"json", "quick", "ours", "paced", "scaling", "registry", "know_labels", "unseen"}
     elsewhere = {"paths", "path", "query", "what", "name", "hospital", "pfl_python", "epsilons"}
-    elsewhere |= {"file", "table"}
+    elsewhere |= {"file", "table", "ledgers", "key", "plan", "reason"}  # tests of standing ledgers
     asked = {field.name for kind in LEAVES.values() for field in fields(kind)}
     assert asked - set(BAD) - free - elsewhere - {"since", "size"} == set()
 

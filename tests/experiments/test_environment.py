@@ -31,7 +31,8 @@ def build_editable(folder, config_settings=None, metadata_directory=None):
     name, info = "inpatient-1.0-py3-none-any.whl", "inpatient-1.0.dist-info/"
     with zipfile.ZipFile(folder + "/" + name, "w") as wheel:
         wheel.writestr(info + "METADATA", "Metadata-Version: 2.1\\nName: inpatient\\nVersion: 1.0")
-        wheel.writestr(info + "WHEEL", "Wheel-Version: 1.0\\nRoot-Is-Purelib: true")
+        told = "Wheel-Version: 1.0\\nRoot-Is-Purelib: true\\nTag: py3-none-any"
+        wheel.writestr(info + "WHEEL", told)
         wheel.writestr(info + "RECORD", "")
     return name
 """
