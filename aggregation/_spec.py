@@ -30,7 +30,7 @@ def rebuilt(registered: Mapping[str, type[_Kind]], spec: Any, *, what: str) -> _
     from pydantic import TypeAdapter, ValidationError
 
     found, given = registered[kind], {k: v for k, v in spec.items() if k != "kind"}
-    unknown = given.keys() - {each.name for each in fields(found)}  # type: ignore[arg-type]
+    unknown = given.keys() - {each.name for each in fields(found)}  # type: ignore[arg-type]  # all are dataclasses
     if unknown:
         raise InvalidInputError(f"The {what} {kind!r} has no {len(unknown)} of these constants.")
     try:

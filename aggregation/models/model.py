@@ -41,7 +41,7 @@ class Model(ABC):
     @property
     def spec(self) -> dict[str, Any]:
         """Kind and sizes as plain JSON values: what a plan's digest covers."""
-        return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]
+        return {"kind": self.kind, **asdict(self)}  # type: ignore[call-overload]  # each is a dataclass
 
     @classmethod
     def from_spec(cls, spec: Any) -> "Model":

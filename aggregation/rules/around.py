@@ -29,7 +29,7 @@ class Around(Rule):
         Rule.registered[cls.adds.name] = cls
 
     @property
-    def contract(self) -> Contract:  # type: ignore[override]
+    def contract(self) -> Contract:  # type: ignore[override]  # follows from the base rule
         """The base's, under the name of both."""
         base = self.base.contract
         return replace(base, name=f"{self.adds.name} over {base.name}")
