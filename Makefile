@@ -104,7 +104,7 @@ lock: $(BIN)/uv ## resolve requirements.lock anew (only here is uv used)
 	  --constraint torch.txt --no-emit-package torch --no-header --no-annotate -o requirements-bench-pfl.lock
 
 paper: setup ## paper/paper.pdf from the committed records
-	@$(BIN)/inpatient paper
+	@$(BIN)/python -m paper
 
 clean: ## remove the environment and the results
 	rm -rf $(VENV) .venv-audit .venv-bench .venv-bench-pfl results

@@ -25,7 +25,6 @@ from experiments.commands.cohort import Cohort
 from experiments.commands.correction import Correction
 from experiments.commands.frontier import Demo, Frontier
 from experiments.commands.ledger import Ledger
-from experiments.commands.paper import Paper
 from experiments.commands.results import Results
 from experiments.commands.tune import Tune
 from experiments.door import enter
@@ -55,7 +54,6 @@ COMMANDS: dict[str, type[Command]] = {
     "demo": Demo,
     "frontier": Frontier,
     "ledger": Ledger,
-    "paper": Paper,
     "results": Results,
     "tune": Tune,
 }

@@ -19,8 +19,8 @@ from experiments.cohorts import folds, load
 from experiments.door import checked
 from experiments.grid import quick_grid
 from experiments.logistic import Problem
-from experiments.paper.readme import BLOCKS, LANGUAGES, block, fill
 from experiments.training import Steps
+from paper.readme import BLOCKS, LANGUAGES, block, fill
 from privacy.errors import InvalidInputError
 from privacy.ledger import SigningKey
 

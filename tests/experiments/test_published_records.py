@@ -11,8 +11,8 @@ import pytest
 
 from experiments import grid
 from experiments.cli import main
-from experiments.paper.commands import command_of, orphans
 from experiments.record import Record, read_records
+from paper.commands import command_of, orphans
 
 PAPER = Path(__file__).parents[2] / "paper"
 

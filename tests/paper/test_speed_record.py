@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from experiments.benchmarks import attacks, federation
-from experiments.paper.speed import Speed, committed
+from paper.speed import Speed, committed
 from privacy.errors import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]

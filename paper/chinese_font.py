@@ -1,4 +1,4 @@
-"""``python -m experiments.paper.fonts --source FONT``: the glyphs of the Chinese abstract alone.
+"""``python -m paper.chinese_font --source FONT``: the glyphs of the Chinese abstract alone.
 
 The source is Noto Serif CJK (SIL Open Font License 1.1; Debian: fonts-noto-cjk). The subset stands
 in ``paper/fonts`` so that the paper compiles anywhere without system fonts; run this when the

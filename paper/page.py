@@ -12,11 +12,11 @@ from typing import Any
 import jinja2
 
 from experiments.figures import LABELS, LOOKS, TITLES
-from experiments.paper.commands import command_of
-from experiments.paper.points import CORE, change, plain
 from experiments.record import Record
 from experiments.risks import ADVERSARIES, risk_of, told
 from experiments.text import epsilon, interval, nearest, up
+from paper.commands import command_of
+from paper.points import CORE, change, plain
 from privacy.errors import RefusedError
 
 __all__ = ["page", "write_page"]

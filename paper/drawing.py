@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from experiments.figures import draw_frontier, save
 from experiments.grid_figures import FIGURES
 from experiments.learning_figures import draw_asynchrony, draw_calibration, draw_correction
-from experiments.paper.points import CORE, Points
 from experiments.record import Record, config_hash
+from paper.points import CORE, Points
 
 __all__ = ["draw", "draw_equivalent"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from experiments.benchmarks.sealing import Benchmark, Row
 from experiments.figures import save
-from experiments.paper.sealing import TARGETS, Target, committed, draw_committed, rows
+from paper.sealing import TARGETS, Target, committed, draw_committed, rows
 from privacy.errors import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]

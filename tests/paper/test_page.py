@@ -9,11 +9,11 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from experiments.paper.commands import command_of
-from experiments.paper.numbers import published
-from experiments.paper.page import page, write_page
-from experiments.paper.points import Points
 from experiments.risks import ADVERSARIES, NOT_TRIED, risk_of
+from paper.commands import command_of
+from paper.numbers import published
+from paper.page import page, write_page
+from paper.points import Points
 
 ROOT = Path(__file__).resolve().parents[2]
 RECORDS = Points(published(ROOT / "paper")).records

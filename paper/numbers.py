@@ -6,13 +6,13 @@ from typing import Any
 
 from experiments.claims import CLAIMS
 from experiments.demo import EPSILON
-from experiments.paper import learned, sealing, speed
-from experiments.paper.commands import reproduce
-from experiments.paper.points import CORE, Points, change, core, row
-from experiments.paper.theory import theory
 from experiments.record import Record, read_records
 from experiments.risks import ADVERSARIES, risk_of, told
 from experiments.text import interval, nearest, power_of_ten, signed, tiny
+from paper import learned, sealing, speed
+from paper.commands import reproduce
+from paper.points import CORE, Points, change, core, row
+from paper.theory import theory
 from privacy.errors import InvalidInputError
 
 __all__ = ["NAMED", "numbers", "published"]

@@ -8,12 +8,13 @@ import pytest
 from fontTools.ttLib import TTFont
 
 from experiments.frontier import quick_grid
-from experiments.paper import build, numbers, published
-from experiments.paper.fonts import FONT, chinese
-from experiments.paper.points import Points, row
-from experiments.paper.readme import LANGUAGES
 from experiments.record import read_records
 from experiments.settings import SETTINGS, Setting
+from paper import build, numbers, published
+from paper.__main__ import Paper
+from paper.chinese_font import FONT, chinese
+from paper.points import Points, row
+from paper.readme import LANGUAGES
 from privacy.errors import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -89,3 +90,13 @@ def test_the_settings_are_what_the_search_chose() -> None:
     }
     assert best == {panel: SETTINGS[panel] for panel in best}
     assert {(point.regime, point.model) for point in quick_grid()} <= set(best)
+
+
+def test_outside_a_checkout_it_says_what_it_needs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert Paper(tmp_path).run() == 2
+    told = capsys.readouterr()
+    assert told.out == ""
+    assert told.err.startswith(f"paper: No paper/records in {tmp_path}.")
+    assert len(told.err.splitlines()) == 1

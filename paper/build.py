@@ -11,13 +11,13 @@ from pathlib import Path
 import typst
 
 from experiments.figures import save
-from experiments.paper import sealing
-from experiments.paper.drawing import draw
-from experiments.paper.numbers import numbers, published
-from experiments.paper.page import write_page
-from experiments.paper.points import Points
-from experiments.paper.readme import fill
 from experiments.record import write_json
+from paper import sealing
+from paper.drawing import draw
+from paper.numbers import numbers, published
+from paper.page import write_page
+from paper.points import Points
+from paper.readme import fill
 from privacy.errors import InvalidInputError
 
 __all__ = ["build"]
