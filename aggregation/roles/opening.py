@@ -24,7 +24,8 @@ from aggregation.roles.messages import (
 )
 from aggregation.roles.opener import HolderRole, OpenerRole, pack_total, read_commitment
 from aggregation.sealing import Contribution, KeyScheme, Parameters, Policy, Scheme
-from aggregation.sealing.holders import Holder, QuorumScheme, read_quorum
+from aggregation.sealing.holders import Holder, QuorumScheme
+from aggregation.sealing.quorum import read_quorum
 from privacy.errors import CorruptMessageError, RefusedError
 
 __all__ = ["ByHolders", "ByOpener", "LocalOpening", "OpeningRequest"]

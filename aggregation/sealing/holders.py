@@ -12,16 +12,12 @@ honest one is in both, and it never commits to a contribution twice.
 """
 
 import hashlib
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import combinations
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
-from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from numpy.typing import NDArray
 
 from aggregation.sealing import material
@@ -29,123 +25,13 @@ from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.envelope import Kind
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
+from aggregation.sealing.quorum import HolderSecret, read_quorum
 from aggregation.sealing.roles import Adder, Scheme, require_sum
-from privacy._validate import natural
-from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger.log import canonical
-from privacy.ledger.log.keys import SigningKey, verifies
-from privacy.names import distinct_names
+from privacy.ledger.log.keys import verifies
 
-__all__ = [
-    "Commitment",
-    "Holder",
-    "HolderPublic",
-    "HolderSecret",
-    "Quorum",
-    "QuorumScheme",
-    "quorum_settings",
-    "read_quorum",
-]
-
-
-@dataclass(frozen=True)
-class HolderPublic:
-    """A holder's public keys, in hex.
-
-    Attributes:
-      box: X25519: to send it something that it alone can read.
-      sign: Ed25519: to verify its commitments.
-    """
-
-    box: str
-    sign: str
-
-
-@dataclass(frozen=True)
-class HolderSecret:
-    """A holder's private keys, 32 bytes each; they never leave it.
-
-    Attributes:
-      box: X25519.
-      sign: Ed25519.
-    """
-
-    box: bytes = field(repr=False)
-    sign: bytes = field(repr=False)
-
-    @classmethod
-    def generate(cls) -> "HolderSecret":
-        """Draw both from the operating system."""
-        return cls(os.urandom(32), os.urandom(32))
-
-    @property
-    def key(self) -> SigningKey:
-        """What commitments are signed with."""
-        return SigningKey(Ed25519PrivateKey.from_private_bytes(self.sign))
-
-    @property
-    def public(self) -> HolderPublic:
-        """The public half."""
-        box = X25519PrivateKey.from_private_bytes(self.box).public_key()
-        return HolderPublic(box.public_bytes_raw().hex(), self.key.public)
-
-
-@dataclass(frozen=True)
-class Quorum:
-    """Who holds what, and how many are needed.
-
-    A secret is dealt in pieces, one for each set of ``threshold - 1`` holders; the members of that
-    set are those who do *not* get the piece. Any ``threshold`` holders then know every piece, and
-    ``threshold - 1`` of them lack one (replicated secret sharing, Ito, Saito and Nishizeki 1987).
-
-    Attributes:
-      names: The holders, in order.
-      threshold: Holders that open together.
-      corrupt: Holders that may break the protocol with the server.
-
-    Raises:
-      InvalidInputError: ``threshold <= corrupt`` (they could open alone) or
-        ``2 threshold <= holders + corrupt`` (two quorums without a common honest holder).
-    """
-
-    names: tuple[str, ...]
-    threshold: int
-    corrupt: int
-
-    def __post_init__(self) -> None:
-        k, t = len(self.names), self.threshold
-        natural(threshold=t, least=1)
-        natural(corrupt=self.corrupt)
-        distinct_names(holders=self.names)
-        if len(set(self.names)) != k or t > k:
-            raise InvalidInputError(f"Expected at least {t} distinct holders, got {self.names}.")
-        if t <= self.corrupt or 2 * t <= k + self.corrupt:
-            raise InvalidInputError(
-                f"{t} of {k} holders with {self.corrupt} corrupt is unsafe: expected threshold > "
-                "corrupt and 2 threshold > holders + corrupt, or two quorums could open "
-                f"overlapping sums. Raise the threshold to {(k + self.corrupt) // 2 + 1} or more."
-            )
-
-    @property
-    def pieces(self) -> tuple[tuple[str, ...], ...]:
-        """The sets of holders that lack each piece, in order."""
-        return tuple(combinations(self.names, self.threshold - 1))
-
-    def held_by(self, name: str) -> tuple[int, ...]:
-        """Return the numbers of the pieces that a holder has."""
-        return tuple(i for i, without in enumerate(self.pieces) if name not in without)
-
-    def assigned(self, name: str, present: Sequence[str]) -> tuple[int, ...]:
-        """Return the pieces that a holder answers for when ``present`` answer together.
-
-        Each piece is answered for by the first of the present that has it, so by exactly one.
-        """
-        order = [n for n in self.names if n in set(present)]
-        return tuple(
-            i
-            for i, without in enumerate(self.pieces)
-            if next((n for n in order if n not in without), None) == name
-        )
+__all__ = ["Commitment", "Holder", "QuorumScheme"]
 
 
 @dataclass(frozen=True)
@@ -177,14 +63,17 @@ class Holder(ABC):
       secret: Its keys.
       policy: Its own policy, with its own log.
       adder: To add the signed ciphertexts again; of the run's parameters.
+      held: What it holds beside its keys; each scheme has its own.
     """
 
-    def __init__(self, name: str, secret: HolderSecret, policy: Policy, adder: Adder) -> None:
+    def __init__(
+        self, name: str, secret: HolderSecret, policy: Policy, adder: Adder, held: bytes = b""
+    ) -> None:
         self.name = name
         self.quorum, public = read_quorum(adder.parameters, adder.label)
         self.policy = policy
         self.key = secret.key
-        self._secret = secret
+        self._secret, self._held = secret, held
         self._keys = {name: theirs.sign for name, theirs in public.items()}
         self._adder = adder
         self.parameters = adder.parameters
@@ -196,12 +85,8 @@ class Holder(ABC):
         Keep it where its key is kept; it never travels.
         """
         names = [self.name, self._secret.box.hex(), self._secret.sign.hex()]
-        content = canonical.encode(names) + b"\n" + self._material()
+        content = canonical.encode(names) + b"\n" + self._held
         return material.join(Kind.OPENER, self._adder.label, self.parameters, content)
-
-    def _material(self) -> bytes:
-        """What it holds beside its keys."""
-        return b""
 
     def commit(self, total: bytes, contributions: Sequence[Contribution]) -> Commitment:
         """Check an opening, write it down, and sign it.
@@ -264,17 +149,32 @@ class Holder(ABC):
 
 
 class QuorumScheme(Scheme):
-    """A scheme that several holders open together, each in a place of its own."""
+    """A scheme that several holders open together, each in a place of its own.
 
+    Attributes:
+      roles: What adds, and what holds: made from the parameters, and from what a holder was given.
+    """
+
+    roles: ClassVar[tuple[Callable[[Parameters], Adder], Callable[..., Holder]]]
     _secrets: Mapping[str, HolderSecret]
 
     def adder(self) -> Adder:
         """Return the aggregator's role: no key at all."""
-        return self.load_adder(self.parameters, b"")
+        return self.load_adder(self.parameters)
 
-    @abstractmethod
+    @classmethod
+    def load_adder(cls, parameters: Parameters, material: bytes = b"") -> Adder:
+        """Return the aggregator's role: no key at all; all that it needs is in the parameters."""
+        return cls.roles[0](parameters)
+
     def holder(self, name: str, policy: Policy) -> Holder:
         """Return one holder, with a policy of its own."""
+        secret, held = self._secrets[name], self._held(name)
+        return self.roles[1](name, secret, policy, self.adder(), held)
+
+    def _held(self, name: str) -> bytes:
+        """What a holder is given beside its keys."""
+        return b""
 
     def holders(self, policy: Policy) -> dict[str, Holder]:
         """Return all holders, each with a policy and a log of its own."""
@@ -296,19 +196,7 @@ class QuorumScheme(Scheme):
                 raise ValueError("the secret does not belong to the public key of its holder")
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             raise CorruptMessageError(f"This is not a holder's secret: {error}.") from error
-        return cls._holder(name, secret, rest, parameters, policy)
-
-    @classmethod
-    @abstractmethod
-    def _holder(
-        cls,
-        name: str,
-        secret: HolderSecret,
-        material: bytes,
-        parameters: Parameters,
-        policy: Policy,
-    ) -> Holder:
-        """Return a holder from its keys and what it holds beside them."""
+        return cls.roles[1](name, secret, policy, cls.load_adder(parameters), rest)
 
     @classmethod
     def answering(
@@ -330,35 +218,6 @@ class QuorumScheme(Scheme):
         answers: Mapping[str, bytes],
     ) -> NDArray[np.uint64]:
         """Return the sums of residues from a sealed total and all answers; it takes no secret."""
-
-
-def quorum_settings(quorum: Quorum, public: Mapping[str, HolderPublic]) -> dict[str, Any]:
-    """Return a quorum and its public keys as settings of the parameters."""
-    return {
-        "holders": list(quorum.names),
-        "threshold": quorum.threshold,
-        "corrupt": quorum.corrupt,
-        "keys": {
-            name: {"box": public[name].box, "sign": public[name].sign} for name in quorum.names
-        },
-    }
-
-
-def read_quorum(parameters: Parameters, label: str) -> tuple[Quorum, dict[str, HolderPublic]]:
-    """Read what ``quorum_settings`` wrote.
-
-    Raises:
-      CorruptMessageError: Not such settings, an unsafe quorum, or of another version.
-    """
-    settings = parameters.settings
-    try:
-        if settings["library"] != label:
-            raise ValueError(f"made by {settings['library']!r}, not {label!r}")
-        quorum = Quorum(tuple(settings["holders"]), settings["threshold"], settings["corrupt"])
-        keys = {n: HolderPublic(**settings["keys"][n]) for n in quorum.names}
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptMessageError(f"These parameters name no safe quorum: {error}") from error
-    return quorum, keys
 
 
 def _opening(parameters: Parameters, total: bytes, contributions: Sequence[Contribution]) -> str:

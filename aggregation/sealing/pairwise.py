@@ -22,6 +22,7 @@ their sealers are made.
 
 import struct
 from collections.abc import Mapping, Sequence
+from typing import NoReturn
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -31,17 +32,10 @@ from numpy.typing import NDArray
 
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.envelope import Kind, unwrap, wrap
-from aggregation.sealing.holders import (
-    Commitment,
-    Holder,
-    HolderSecret,
-    Quorum,
-    QuorumScheme,
-    quorum_settings,
-    read_quorum,
-)
+from aggregation.sealing.holders import Commitment, Holder, QuorumScheme
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
+from aggregation.sealing.quorum import HolderSecret, Quorum, quorum_settings, read_quorum
 from aggregation.sealing.roles import Adder, Sealer
 from aggregation.sealing.streams import add_streams, lane, stream, subtract_streams
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
@@ -59,7 +53,7 @@ class Pairwise(QuorumScheme):
 
     Guarantees (each is a test in ``tests/aggregation/sealing/test_pairwise.py``):
       - opens to the same integers as ``plain``, whoever dropped out before sending;
-      - updates of two rounds are never summed, and no round is sealed twice;
+      - updates of two rounds are never summed, and no round is sealed twice, by a copy neither;
       - no hospital reveals its own mask and a pair's mask of the same other hospital.
     """
 
@@ -72,7 +66,7 @@ class Pairwise(QuorumScheme):
     def __init__(self, parameters: Parameters, secrets: Mapping[str, HolderSecret]) -> None:
         self.parameters = parameters
         self._secrets = dict(secrets)
-        self._seats: dict[str, int] = {}
+        self._sealers: dict[str, PairwiseSealer] = {}
 
     @classmethod
     def make(cls, *, dim: int, contributors: int, bound: int) -> "Pairwise":
@@ -85,38 +79,21 @@ class Pairwise(QuorumScheme):
         return cls(Parameters("pairwise", dim, contributors, bound, settings), secrets)
 
     def sealer(self, hospital: str) -> "PairwiseSealer":
-        """Return the role of one hospital, which takes the next seat.
+        """Return the role of one hospital, which takes the next seat: the same one if asked again.
 
         Raises:
           InvalidInputError: All seats are taken.
         """
-        seat = self._seats.setdefault(hospital, len(self._seats))
+        if hospital in self._sealers:
+            return self._sealers[hospital]
+        seat = len(self._sealers)
         if seat >= self.parameters.contributors:
             raise InvalidInputError(
                 f"All {self.parameters.contributors} seats are taken; {hospital!r} has none. Make "
                 "the scheme for more contributors."
             )
-        return PairwiseSealer(self.parameters, hospital, seat, self._secrets[str(seat)].box)
-
-    def holder(self, name: str, policy: Policy) -> "MaskHolder":
-        """Return the answering half of the hospital of a seat, with a policy of its own."""
-        return MaskHolder(name, self._secrets[name], policy, _Adder(self.parameters))
-
-    @classmethod
-    def load_adder(cls, parameters: Parameters, material: bytes = b"") -> Adder:
-        """Return the aggregator's role: no key at all; all that it needs is in the parameters."""
-        return _Adder(parameters)
-
-    @classmethod
-    def _holder(
-        cls,
-        name: str,
-        secret: HolderSecret,
-        material: bytes,
-        parameters: Parameters,
-        policy: Policy,
-    ) -> "MaskHolder":
-        return MaskHolder(name, secret, policy, _Adder(parameters))
+        made = PairwiseSealer(self.parameters, hospital, seat, self._secrets[str(seat)].box)
+        return self._sealers.setdefault(hospital, made)
 
     @classmethod
     def answering(
@@ -162,7 +139,7 @@ class Pairwise(QuorumScheme):
 
 
 class PairwiseSealer(Sealer):
-    """Masks one hospital's vectors.
+    """Masks one hospital's vectors; what was handed on as bytes, this one masks no more.
 
     Attributes:
       round: The round of the next seal; set it higher after rounds that the hospital missed.
@@ -179,13 +156,29 @@ class PairwiseSealer(Sealer):
         self._secret = secret
         self._masks = _Masks(parameters, seat, secret)
         self._sealed = round_ - 1
+        self._handed_on = False
 
-    def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
-        if self.round <= self._sealed:
+    def __reduce__(self) -> NoReturn:
+        raise InvalidInputError(
+            "A sealer of pairwise masks is neither copied nor pickled: two would use one round's "
+            "masks twice, and the difference of two updates would show. Hand it on by to_bytes."
+        )
+
+    def _begin(self, round_: int | None) -> None:
+        round_ = self.round if round_ is None else round_
+        if self._handed_on:
+            raise RefusedError(
+                f"The keys of {self.hospital!r} were handed on as bytes; whoever loads them seals, "
+                "and this sealer no more: the same masks would hide two updates."
+            )
+        if round_ <= self._sealed:
             raise RefusedError(
                 f"{self.hospital!r} has sealed an update for round {self._sealed}; a second one "
-                f"for round {self.round} under the same masks would show their difference."
+                f"for round {round_} under the same masks would show their difference."
             )
+        self.round = round_
+
+    def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
         bits, masks = self.parameters.bits, self._masks
         above = range(self._seat + 1, self.parameters.contributors)
         masked = residues.astype(lane(bits))
@@ -199,7 +192,8 @@ class PairwiseSealer(Sealer):
         return head, self.parameters.to_words(masked)
 
     def _material(self) -> bytes:
-        return _HEAD.pack(self._seat, self.round) + self._secret
+        self._handed_on = True
+        return _HEAD.pack(self._seat, max(self.round, self._sealed + 1)) + self._secret
 
 
 class _Adder(Adder):
@@ -241,8 +235,10 @@ class _Adder(Adder):
 class MaskHolder(Holder):
     """One hospital's answering half: reveals mask seeds of an agreed opening; named by its seat."""
 
-    def __init__(self, name: str, secret: HolderSecret, policy: Policy, adder: Adder) -> None:
-        super().__init__(name, secret, policy, adder)
+    def __init__(
+        self, name: str, secret: HolderSecret, policy: Policy, adder: Adder, held: bytes = b""
+    ) -> None:
+        super().__init__(name, secret, policy, adder, held)
         self._seat = int(name)
         self._masks = _Masks(adder.parameters, self._seat, secret.box)
         self._answered: dict[int, frozenset[int]] = {}
@@ -274,6 +270,9 @@ class MaskHolder(Holder):
         pairs = [self._masks.pair_seed(seat, round_) for seat in dropped]
         content = b"".join([self._masks.own_seed(round_), *pairs])
         return wrap(Kind.ANSWER, _LABEL, self.parameters.digest, content)
+
+
+Pairwise.roles = _Adder, MaskHolder
 
 
 class _Masks:

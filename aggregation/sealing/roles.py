@@ -41,12 +41,18 @@ class Sealer(ABC):
         self.parameters = parameters
         self.hospital = hospital
 
-    def seal(self, values: NDArray[np.int64]) -> bytes:
+    def seal(self, values: NDArray[np.int64], *, round_: int | None = None) -> bytes:
         """Seal one vector ``int64[dim]``; values count modulo ``2 ** parameters.bits``.
+
+        Args:
+          values: The integers.
+          round_: Whose masks are used, where masks belong to rounds; None: the next round's.
 
         Raises:
           InvalidInputError: Another shape or type. Never for the size of a value.
+          RefusedError: The round's masks were used before.
         """
+        self._begin(round_)
         residues = self.parameters.residues(self.parameters.check(values))
         content = self._seal(residues)
         parts = (content,) if isinstance(content, bytes) else content
@@ -55,6 +61,10 @@ class Sealer(ABC):
     def to_bytes(self) -> bytes:
         """Return this role's material, to be read by ``load_sealer``."""
         return material.join(Kind.SEALER, self.label, self.parameters, self._material())
+
+    def _begin(self, round_: int | None) -> None:
+        """Take note of the round, where masks belong to rounds."""
+        return
 
     @abstractmethod
     def _seal(self, residues: NDArray[np.uint64]) -> bytes | Sequence[bytes]:

@@ -38,18 +38,16 @@ from numpy.typing import NDArray
 
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.envelope import Kind, unwrap, wrap
-from aggregation.sealing.holders import (
-    Commitment,
-    Holder,
+from aggregation.sealing.holders import Commitment, Holder, QuorumScheme
+from aggregation.sealing.parameters import Parameters
+from aggregation.sealing.policy import Policy
+from aggregation.sealing.quorum import (
     HolderPublic,
     HolderSecret,
     Quorum,
-    QuorumScheme,
     quorum_settings,
     read_quorum,
 )
-from aggregation.sealing.parameters import Parameters
-from aggregation.sealing.policy import Policy
 from aggregation.sealing.roles import Adder, Sealer
 from aggregation.sealing.streams import SEED, add_streams, lane, subtract_streams
 from privacy.errors import CorruptMessageError
@@ -128,26 +126,6 @@ class Shares(QuorumScheme):
         """Return the role of one hospital: the holders' public keys."""
         return _Sealer(self.parameters, hospital)
 
-    def holder(self, name: str, policy: Policy) -> "ShareHolder":
-        """Return one holder, with a policy of its own."""
-        return ShareHolder(name, self._secrets[name], policy, _Adder(self.parameters))
-
-    @classmethod
-    def load_adder(cls, parameters: Parameters, material: bytes = b"") -> Adder:
-        """Return the aggregator's role: no key at all; all that it needs is in the parameters."""
-        return _Adder(parameters)
-
-    @classmethod
-    def _holder(
-        cls,
-        name: str,
-        secret: HolderSecret,
-        material: bytes,
-        parameters: Parameters,
-        policy: Policy,
-    ) -> "ShareHolder":
-        return ShareHolder(name, secret, policy, _Adder(parameters))
-
     @classmethod
     def combine(
         cls,
@@ -225,8 +203,10 @@ class _Adder(Adder):
 class ShareHolder(Holder):
     """One holder of seeds."""
 
-    def __init__(self, name: str, secret: HolderSecret, policy: Policy, adder: Adder) -> None:
-        super().__init__(name, secret, policy, adder)
+    def __init__(
+        self, name: str, secret: HolderSecret, policy: Policy, adder: Adder, held: bytes = b""
+    ) -> None:
+        super().__init__(name, secret, policy, adder, held)
         self._private = X25519PrivateKey.from_private_bytes(secret.box)
         self._unframed = adder.open_frame
 
@@ -283,6 +263,9 @@ class ShareHolder(Holder):
                 "for another holder, run or hospital, or changed on the way."
             ) from error
         return [opened[i : i + SEED] for i in range(0, len(opened), SEED)]
+
+
+Shares.roles = _Adder, ShareHolder
 
 
 def _mask(bits: int) -> np.uint64:

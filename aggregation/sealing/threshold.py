@@ -48,16 +48,10 @@ from numpy.typing import NDArray
 
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.envelope import Kind, unwrap, wrap
-from aggregation.sealing.holders import (
-    Commitment,
-    Holder,
-    HolderSecret,
-    Quorum,
-    QuorumScheme,
-    quorum_settings,
-)
+from aggregation.sealing.holders import Commitment, Holder, QuorumScheme
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
+from aggregation.sealing.quorum import HolderSecret, Quorum, quorum_settings
 from aggregation.sealing.rlwe import Ring, noise, ternary
 from aggregation.sealing.roles import Adder, Sealer
 from aggregation.sealing.streams import stream
@@ -175,34 +169,9 @@ class Threshold(QuorumScheme):
         """Return the role of one hospital: the joint public key."""
         return _Sealer(self.parameters, hospital, self._public)
 
-    def holder(self, name: str, policy: Policy) -> "KeyHolder":
-        """Return one holder, with a policy of its own."""
+    def _held(self, name: str) -> bytes:
         _, quorum = read_layout(self.parameters)
-        own = {i: self._pieces[i] for i in quorum.held_by(name)}
-        return KeyHolder(name, self._secrets[name], policy, _Adder(self.parameters), own)
-
-    @classmethod
-    def load_adder(cls, parameters: Parameters, material: bytes = b"") -> Adder:
-        """Return the aggregator's role: no key at all; all that it needs is in the parameters."""
-        return _Adder(parameters)
-
-    @classmethod
-    def _holder(
-        cls,
-        name: str,
-        secret: HolderSecret,
-        material: bytes,
-        parameters: Parameters,
-        policy: Policy,
-    ) -> "KeyHolder":
-        layout, quorum = read_layout(parameters)
-        held = quorum.held_by(name)
-        pieces = np.frombuffer(material, dtype=np.int8).astype(np.int64)
-        if pieces.size != len(held) * layout.ring.degree or np.abs(pieces).max(initial=0) > 1:
-            raise CorruptMessageError("These are not a holder's pieces of the joint secret.")
-        rows = pieces.reshape(len(held), layout.ring.degree)
-        own = dict(zip(held, rows, strict=True))
-        return KeyHolder(name, secret, policy, _Adder(parameters), own)
+        return b"".join(self._pieces[i].astype(np.int8).tobytes() for i in quorum.held_by(name))
 
     @classmethod
     def combine(
@@ -311,7 +280,10 @@ class KeyHolder(Holder):
       secret: Its own keys.
       policy: Its own, with its own log.
       adder: Of the run's parameters.
-      pieces: Its ternary pieces, by number.
+      held: Its ternary pieces, in the quorum's order, a byte each.
+
+    Raises:
+      CorruptMessageError: ``held`` is something else.
     """
 
     def __init__(
@@ -320,11 +292,15 @@ class KeyHolder(Holder):
         secret: HolderSecret,
         policy: Policy,
         adder: "_Adder",
-        pieces: Mapping[int, NDArray[np.int64]],
+        held: bytes = b"",
     ) -> None:
-        super().__init__(name, secret, policy, adder)
-        self._layout, _ = read_layout(adder.parameters)
-        self._pieces = dict(pieces)
+        super().__init__(name, secret, policy, adder, held)
+        self._layout, quorum = read_layout(adder.parameters)
+        mine, degree = quorum.held_by(name), self._layout.ring.degree
+        pieces = np.frombuffer(held, dtype=np.int8).astype(np.int64)
+        if pieces.size != len(mine) * degree or np.abs(pieces).max(initial=0) > 1:
+            raise CorruptMessageError("These are not a holder's pieces of the joint secret.")
+        self._pieces = dict(zip(mine, pieces.reshape(len(mine), degree), strict=True))
         self._parse = adder.parse
         self._answered: set[str] = set()
 
@@ -359,9 +335,6 @@ class KeyHolder(Holder):
         part = ring.add(ring.multiply(second, key[:, None]), ring.to_values(smudge))
         return wrap(Kind.ANSWER, _LABEL, self.parameters.digest, _to_bytes(part))
 
-    def _material(self) -> bytes:
-        return b"".join(piece.astype(np.int8).tobytes() for piece in self._pieces.values())
-
     def _check_pieces(self, contributions: Sequence[Contribution]) -> None:
         allowed = int(self.parameters.settings["openings"])
         opened = sum(o.parameters == self.parameters.digest for o in self.policy.log.openings)
@@ -371,6 +344,9 @@ class KeyHolder(Holder):
                 "sized "
                 "for. Generate a new key."
             )
+
+
+Threshold.roles = _Adder, KeyHolder
 
 
 def _common(ring: Ring, seed: str) -> Residues:

@@ -8,9 +8,9 @@ import math
 from dataclasses import dataclass
 from functools import lru_cache
 
-from aggregation.sealing.holders import Quorum, read_quorum
 from aggregation.sealing.lanes import Lanes
 from aggregation.sealing.parameters import Parameters
+from aggregation.sealing.quorum import Quorum, read_quorum
 from aggregation.sealing.rlwe import NOISE_STD, Ring
 from privacy.errors import CorruptMessageError, InvalidInputError
 

@@ -27,8 +27,8 @@ from numpy.typing import NDArray
 
 from aggregation.roles.opening import LocalOpening
 from aggregation.sealing import Contribution, Parameters, Policy, Roster, make_scheme
-from aggregation.sealing.holders import Quorum
 from aggregation.sealing.pairwise import PairwiseSealer
+from aggregation.sealing.quorum import Quorum
 from aggregation.sealing.streams import lane
 from experiments.benchmarks.peers import PEERS, Measured, least_time, require_peers
 from privacy._validate import natural

@@ -5,13 +5,14 @@ from dataclasses import replace
 import pytest
 
 from aggregation.sealing import make_scheme
-from aggregation.sealing.holders import Commitment, HolderSecret, Quorum
-from aggregation.sealing.shares import ShareHolder, Shares
+from aggregation.sealing.holders import Commitment, Holder
+from aggregation.sealing.quorum import HolderSecret, Quorum
+from aggregation.sealing.shares import Shares
 from privacy.errors import InvalidInputError, RefusedError
 from tests.aggregation.sealing.parties import Parties
 
 
-def four() -> tuple[Parties, list[ShareHolder]]:
+def four() -> tuple[Parties, list[Holder]]:
     scheme = make_scheme("shares", dim=2, contributors=6, bound=1000)
     assert isinstance(scheme, Shares)
     parties = Parties(scheme)

@@ -1,5 +1,8 @@
 """Masks that cancel: whoever drops out, and within one round only."""
 
+import copy
+import pickle
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -60,6 +63,24 @@ def test_no_round_is_sealed_twice() -> None:
     sealer.round = 0
     with pytest.raises(RefusedError, match="would show their difference"):
         sealer.seal(np.array([1, 2, 4]))
+
+
+def test_neither_a_second_nor_a_copied_sealer_uses_masks_again() -> None:
+    scheme = made()
+    sealer = scheme.sealer("zurich")
+    sealer.seal(np.array([1, 2, 3]))
+    again = scheme.sealer("zurich")  # as a hospital that is set up once more
+    with pytest.raises(RefusedError, match="would show their difference"):
+        again.seal(np.array([1, 2, 4]), round_=0)
+    for duplicate in (copy.copy, copy.deepcopy, pickle.dumps):
+        with pytest.raises(InvalidInputError, match="neither copied nor pickled"):
+            duplicate(sealer)
+    loaded = load_sealer(sealer.to_bytes(), "zurich")
+    loaded.seal(np.array([1, 2, 4]))
+    with pytest.raises(RefusedError, match="this sealer no more"):
+        sealer.seal(np.array([1, 2, 5]))
+    with pytest.raises(RefusedError, match="would show their difference"):
+        loaded.seal(np.array([1, 2, 5]), round_=1)
 
 
 def test_a_server_that_tells_two_stories_gets_one_set_of_answers() -> None:

@@ -4,6 +4,7 @@ The lines marked ``type: ignore`` are the test: mypy --strict complains of an ig
 needed, so that lint fails on the day when one of them is no longer a type error.
 """
 
+import pickle
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
@@ -12,8 +13,9 @@ import numpy as np
 import pytest
 
 from aggregation.sealing import SCHEMES, Adder, Opener, Sealer, load_opener, make_scheme
-from privacy.errors import CorruptMessageError
-from tests.aggregation.sealing.parties import Parties
+from aggregation.sealing.holders import QuorumScheme
+from privacy.errors import CorruptMessageError, InvalidInputError
+from tests.aggregation.sealing.parties import Parties, role_that_opens
 
 
 def open_with(opener: Opener, total: bytes) -> None:
@@ -37,6 +39,22 @@ def test_the_type_checker_would_say_so() -> None:
     assert mypy.get("warn_unused_ignores", True)
     assert "tests" in mypy["packages"]
     assert not any(o.get("warn_unused_ignores") is False for o in mypy["overrides"])
+
+
+@pytest.mark.parametrize("name", SCHEMES)
+def test_who_has_a_secret_neither_shows_nor_pickles_it(name: str) -> None:
+    scheme = make_scheme(name, dim=2, contributors=4, bound=100)
+    parties: list[object] = [scheme, role_that_opens(scheme, Parties(scheme).policy())]
+    parties += [scheme._secrets] if isinstance(scheme, QuorumScheme) else []
+    for party in parties:
+        if name != "plain":  # the one that has no secret
+            with pytest.raises((InvalidInputError, TypeError)):
+                pickle.dumps(party)
+        shown = repr(party)
+        if isinstance(scheme, QuorumScheme):
+            for secret in scheme._secrets.values():
+                for key in (secret.box, secret.sign):
+                    assert repr(key)[2:-1] not in shown and key.hex() not in shown
 
 
 @pytest.mark.parametrize("name", SCHEMES)

@@ -17,9 +17,9 @@ from aggregation.sealing import (
     make_scheme,
 )
 from aggregation.sealing.envelope import Kind
-from aggregation.sealing.holders import Quorum
 from aggregation.sealing.material import split
-from aggregation.sealing.shares import Shares
+from aggregation.sealing.quorum import Quorum
+from aggregation.sealing.shares import ShareHolder, Shares
 from aggregation.sealing.streams import stream
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from tests.aggregation.sealing.parties import Parties, key_of
@@ -104,6 +104,7 @@ def test_without_one_piece_a_masked_vector_looks_random() -> None:
     holders = [scheme.holder(n, parties.policy()) for n in ("holder 1", "holder 2")]
     known: dict[int, bytes] = {}
     for holder in holders:
+        assert isinstance(holder, ShareHolder)
         pieces = holder.quorum.held_by(holder.name)
         known.update(zip(pieces, holder._seeds(contribution), strict=True))
     assert len(known) == 5 < len(holders[0].quorum.pieces) == 6

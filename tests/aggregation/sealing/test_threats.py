@@ -117,6 +117,7 @@ def test_a_quorum_that_colludes_with_the_server_opens_an_update() -> None:
     seeds: dict[int, bytes] = {}
     for name in ("holder 1", "holder 2", "holder 3"):
         holder = scheme.holder(name, parties.policy())
+        assert isinstance(holder, ShareHolder)
         seeds.update(zip(holder.quorum.held_by(name), holder._seeds(update), strict=True))
     bits = scheme.parameters.bits
     adder = scheme.adder()

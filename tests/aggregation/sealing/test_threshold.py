@@ -9,8 +9,8 @@ import pytest
 
 from aggregation.sealing import load_adder, load_holder, load_sealer, make_scheme
 from aggregation.sealing.envelope import Kind, wrap
-from aggregation.sealing.holders import Quorum
 from aggregation.sealing.material import split
+from aggregation.sealing.quorum import Quorum
 from aggregation.sealing.rlwe import NOISE_STD, Ring
 from aggregation.sealing.threshold import (
     Threshold,

@@ -1,0 +1,152 @@
+"""Who holds what, under which keys, and how many are needed to open a sum."""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import combinations
+from typing import Any, NoReturn
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
+
+from aggregation.sealing.parameters import Parameters
+from privacy._validate import natural
+from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.ledger.log.keys import SigningKey
+from privacy.names import distinct_names
+
+__all__ = ["HolderPublic", "HolderSecret", "Quorum", "quorum_settings", "read_quorum"]
+
+
+@dataclass(frozen=True)
+class HolderPublic:
+    """A holder's public keys, in hex.
+
+    Attributes:
+      box: X25519: to send it something that it alone can read.
+      sign: Ed25519: to verify its commitments.
+    """
+
+    box: str
+    sign: str
+
+
+@dataclass(frozen=True)
+class HolderSecret:
+    """A holder's private keys, 32 bytes each: neither shown nor pickled, they never leave it.
+
+    Attributes:
+      box: X25519.
+      sign: Ed25519.
+    """
+
+    box: bytes = field(repr=False)
+    sign: bytes = field(repr=False)
+
+    def __reduce__(self) -> NoReturn:
+        raise InvalidInputError(
+            "A holder's keys are not pickled; hand on Holder.to_bytes where a key may lie."
+        )
+
+    @classmethod
+    def generate(cls) -> "HolderSecret":
+        """Draw both from the operating system."""
+        return cls(os.urandom(32), os.urandom(32))
+
+    @property
+    def key(self) -> SigningKey:
+        """What commitments are signed with."""
+        return SigningKey(Ed25519PrivateKey.from_private_bytes(self.sign))
+
+    @property
+    def public(self) -> HolderPublic:
+        """The public half."""
+        box = X25519PrivateKey.from_private_bytes(self.box).public_key()
+        return HolderPublic(box.public_bytes_raw().hex(), self.key.public)
+
+
+@dataclass(frozen=True)
+class Quorum:
+    """Who holds what, and how many are needed.
+
+    A secret is dealt in pieces, one for each set of ``threshold - 1`` holders; the members of that
+    set are those who do *not* get the piece. Any ``threshold`` holders then know every piece, and
+    ``threshold - 1`` of them lack one (replicated secret sharing, Ito, Saito and Nishizeki 1987).
+
+    Attributes:
+      names: The holders, in order.
+      threshold: Holders that open together.
+      corrupt: Holders that may break the protocol with the server.
+
+    Raises:
+      InvalidInputError: ``threshold <= corrupt`` (they could open alone) or
+        ``2 threshold <= holders + corrupt`` (two quorums without a common honest holder).
+    """
+
+    names: tuple[str, ...]
+    threshold: int
+    corrupt: int
+
+    def __post_init__(self) -> None:
+        k, t = len(self.names), self.threshold
+        natural(threshold=t, least=1)
+        natural(corrupt=self.corrupt)
+        distinct_names(holders=self.names)
+        if len(set(self.names)) != k or t > k:
+            raise InvalidInputError(f"Expected at least {t} distinct holders, got {self.names}.")
+        if t <= self.corrupt or 2 * t <= k + self.corrupt:
+            raise InvalidInputError(
+                f"{t} of {k} holders with {self.corrupt} corrupt is unsafe: expected threshold > "
+                "corrupt and 2 threshold > holders + corrupt, or two quorums could open "
+                f"overlapping sums. Raise the threshold to {(k + self.corrupt) // 2 + 1} or more."
+            )
+
+    @property
+    def pieces(self) -> tuple[tuple[str, ...], ...]:
+        """The sets of holders that lack each piece, in order."""
+        return tuple(combinations(self.names, self.threshold - 1))
+
+    def held_by(self, name: str) -> tuple[int, ...]:
+        """Return the numbers of the pieces that a holder has."""
+        return tuple(i for i, without in enumerate(self.pieces) if name not in without)
+
+    def assigned(self, name: str, present: Sequence[str]) -> tuple[int, ...]:
+        """Return the pieces that a holder answers for when ``present`` answer together.
+
+        Each piece is answered for by the first of the present that has it, so by exactly one.
+        """
+        order = [n for n in self.names if n in set(present)]
+        return tuple(
+            i
+            for i, without in enumerate(self.pieces)
+            if next((n for n in order if n not in without), None) == name
+        )
+
+
+def quorum_settings(quorum: Quorum, public: Mapping[str, HolderPublic]) -> dict[str, Any]:
+    """Return a quorum and its public keys as settings of the parameters."""
+    return {
+        "holders": list(quorum.names),
+        "threshold": quorum.threshold,
+        "corrupt": quorum.corrupt,
+        "keys": {
+            name: {"box": public[name].box, "sign": public[name].sign} for name in quorum.names
+        },
+    }
+
+
+def read_quorum(parameters: Parameters, label: str) -> tuple[Quorum, dict[str, HolderPublic]]:
+    """Read what ``quorum_settings`` wrote.
+
+    Raises:
+      CorruptMessageError: Not such settings, an unsafe quorum, or of another version.
+    """
+    settings = parameters.settings
+    try:
+        if settings["library"] != label:
+            raise ValueError(f"made by {settings['library']!r}, not {label!r}")
+        quorum = Quorum(tuple(settings["holders"]), settings["threshold"], settings["corrupt"])
+        keys = {n: HolderPublic(**settings["keys"][n]) for n in quorum.names}
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptMessageError(f"These parameters name no safe quorum: {error}") from error
+    return quorum, keys
