@@ -1,20 +1,48 @@
-"""The attacks by name, for commands and experiments. A new attack is one module and one line here.
+"""The attacks by name, for commands and experiments.
 
->>> sorted(ATTACKS)[:3]
-['cascade', 'closed_form', 'dlg']
+A new attack is a class and one ``register``, in a module here or in a file that ``--plugin`` names:
+
+>>> register("guessing", lambda effort: Guessing(), Arena.SINGLE)  # doctest: +SKIP
+
+Then ``inpatient attack`` runs it, every point of a new frontier whose view suits it is attacked by
+it too, and ``attacks.trial`` lets it win undefended and lose defended.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
+from enum import StrEnum
 from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
+from aggregation.registry import Registry
 from attacks.priors import Prior
 from attacks.reconstruction import Reconstruction
 from attacks.views import Observation
-from privacy.errors import InvalidInputError
 
-__all__ = ["ATTACKS", "Attack", "Effort", "make_attack", "reconstruct"]
+__all__ = [
+    "ATTACKS",
+    "Arena",
+    "Attack",
+    "Effort",
+    "Registered",
+    "make_attack",
+    "reconstruct",
+    "register",
+]
+
+
+class Arena(StrEnum):
+    """What an attack is made for: there it has to win undefended and to lose defended."""
+
+    SINGLE = "one hospital's batch of a round, one step, in clear"
+    LOCAL_STEPS = "one hospital's update of several local steps, in clear"
+    STALE = "sums of hospitals that answered different models"
+    ALL_ROUNDS = "one hospital's full batches over many rounds, in clear"
+    LOCAL_SUMS = "opened sums of several local steps over many rounds"
+    CHANGING_MEMBERS = "opened sums of the same gradients, hospitals missing at times"
+    ALL_BUT_ONE = "the release, all other patients known"
+    IMPRINTED = "an update at a model that the server made to keep records apart"
+    FISHED = "updates at models that the server made to single one record out"
 
 
 @dataclass(frozen=True)
@@ -58,24 +86,57 @@ def _class(module: str, name: str) -> Any:
     return getattr(import_module(f"attacks.{module}"), name)
 
 
-ATTACKS: Mapping[str, Callable[[Effort], Attack]] = {
-    "closed_form": _plain("closed_form", "ClosedForm"),
-    "spear": _plain("spear", "Spear"),
-    "tableak": _searching("tableak", "TabLeak"),
-    "cascade": lambda e: _class("cascade", "Cascade")(ATTACKS["tableak"](e)),
-    "dlg": _searching("inversion", "Inversion", "dlg"),
-    "idlg": _searching("inversion", "Inversion", "idlg"),
-    "ig": _searching("inversion", "Inversion", "ig"),
-    "fedavg": _searching("fedavg", "FedAvgInversion"),
-    "imprint": _plain("active", "Imprint"),
-    "fishing": _plain("fishing", "Fishing"),
-    "row_space": _plain("row_space", "RowSpace"),
-    "sratta": _plain("sratta", "Sratta"),
-    "disaggregation": _plain("disaggregation", "Disaggregation"),
-    "stale": _searching("stale", "StaleInversion"),
-    "informed_exact": _plain("informed", "InformedExact"),
-    "informed_search": _searching("informed", "InformedSearch"),
-}
+@dataclass(frozen=True)
+class Registered:
+    """An attack of the registry: how it is made, and what it is made for."""
+
+    make: Callable[[Effort], Attack]
+    arena: Arena
+
+
+ATTACKS: Registry[Registered] = Registry(
+    "attack",
+    {
+        "closed_form": Registered(_plain("closed_form", "ClosedForm"), Arena.SINGLE),
+        "spear": Registered(_plain("spear", "Spear"), Arena.SINGLE),
+        "tableak": Registered(_searching("tableak", "TabLeak"), Arena.SINGLE),
+        "cascade": Registered(
+            lambda effort: _class("cascade", "Cascade")(
+                _class("tableak", "TabLeak")(effort.restarts, effort.iterations, seed=effort.seed)
+            ),
+            Arena.SINGLE,
+        ),
+        "dlg": Registered(_searching("inversion", "Inversion", "dlg"), Arena.SINGLE),
+        "idlg": Registered(_searching("inversion", "Inversion", "idlg"), Arena.SINGLE),
+        "ig": Registered(_searching("inversion", "Inversion", "ig"), Arena.SINGLE),
+        "fedavg": Registered(_searching("fedavg", "FedAvgInversion"), Arena.LOCAL_STEPS),
+        "imprint": Registered(_plain("active", "Imprint"), Arena.IMPRINTED),
+        "fishing": Registered(_plain("fishing", "Fishing"), Arena.FISHED),
+        "row_space": Registered(_plain("row_space", "RowSpace"), Arena.ALL_ROUNDS),
+        "sratta": Registered(_plain("sratta", "Sratta"), Arena.LOCAL_SUMS),
+        "disaggregation": Registered(
+            _plain("disaggregation", "Disaggregation"), Arena.CHANGING_MEMBERS
+        ),
+        "stale": Registered(_searching("stale", "StaleInversion"), Arena.STALE),
+        "informed_exact": Registered(_plain("informed", "InformedExact"), Arena.ALL_BUT_ONE),
+        "informed_search": Registered(_searching("informed", "InformedSearch"), Arena.ALL_BUT_ONE),
+    },
+)
+
+
+def register(name: str, make: Callable[[Effort], Attack], arena: Arena) -> None:
+    """Add an attack.
+
+    Args:
+      name: What commands and records call it; its class says the same in ``name``.
+      make: Makes it anew, with the effort that was asked.
+      arena: What it is made for. Frontiers try those of ``SINGLE`` on one-step points and those of
+        ``LOCAL_STEPS`` on the others.
+
+    Raises:
+      InvalidInputError: The name is another attack's.
+    """
+    ATTACKS.add(name, Registered(make, arena))
 
 
 def make_attack(name: str, *, restarts: int = 30, iterations: int = 1500, seed: int = 0) -> Attack:
@@ -90,9 +151,7 @@ def make_attack(name: str, *, restarts: int = 30, iterations: int = 1500, seed: 
     Raises:
       InvalidInputError: An unknown name, or an effort below 1.
     """
-    if name not in ATTACKS:
-        raise InvalidInputError(f"Unknown attack {name!r}; choose one of {', '.join(ATTACKS)}.")
-    return ATTACKS[name](Effort(restarts, iterations, seed))
+    return ATTACKS.find(name).make(Effort(restarts, iterations, seed))
 
 
 def reconstruct(observation: Observation, prior: Prior) -> Reconstruction:

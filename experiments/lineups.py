@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 
 from aggregation.federation import Outcome
 from aggregation.patients import Patients, Schema
-from attacks import ClosedForm, Prior, TabLeak, lineup, observe
-from attacks.fedavg import FedAvgInversion
+from attacks import Prior, lineup, observe
 from attacks.intervals import success_rate
 from attacks.selection import worst_attack
+from attacks.suite import Attack, make_attack
 from attacks.views import GradientView, Name, require
 from experiments.cohorts import Fold
 from experiments.informed_lineups import Group, name_targets
@@ -50,7 +50,7 @@ class Settings:
     """Which attacks are tried, and how hard.
 
     Attributes:
-      attacks: ``closed_form``, ``tableak``, ``fedavg`` (several local steps) and ``informed``.
+      attacks: Of ``attacks.suite.ATTACKS``; and ``informed``.
       restarts: Restarts of those that search.
       iterations: Iterations of each.
     """
@@ -59,19 +59,13 @@ class Settings:
     restarts: int = 30
     iterations: int = 1500
 
-    def make(self, seed: int) -> tuple[ClosedForm | TabLeak | FedAvgInversion, ...]:
+    def make(self, seed: int) -> tuple[Attack, ...]:
         """Make those that reconstruct records anew; whatever they draw follows from the seed."""
-        kinds: dict[str, ClosedForm | TabLeak | FedAvgInversion] = {
-            "closed_form": ClosedForm(),
-            "tableak": TabLeak(self.restarts, self.iterations, seed=seed),
-            "fedavg": FedAvgInversion(self.restarts, self.iterations, seed=seed),
-        }
-        unknown = set(self.attacks) - {*kinds, INFORMED}
-        if unknown:
-            raise InvalidInputError(
-                f"Unknown attacks {sorted(unknown)}; choose of {[*kinds, INFORMED]}."
-            )
-        return tuple(kinds[name] for name in self.attacks if name != INFORMED)
+        return tuple(
+            make_attack(name, restarts=self.restarts, iterations=self.iterations, seed=seed)
+            for name in self.attacks
+            if name != INFORMED
+        )
 
 
 @dataclass(frozen=True)

@@ -16,15 +16,15 @@ contiguous numbers, in an order that only their count decides. What attacks diff
 [[0.5, 0.5, 0.5, 0.5], [-0.5, -0.5, -0.5, -0.5]]
 """
 
-from collections.abc import Mapping
-
 from aggregation.models.logistic import Logistic
 from aggregation.models.model import HiddenLayer, LinearInput, Model
 from aggregation.models.perceptron import Perceptron
+from aggregation.registry import Registry
 
 __all__ = ["MODELS", "HiddenLayer", "LinearInput", "Logistic", "Model", "Perceptron", "make_model"]
 
-MODELS: Mapping[str, type[Model]] = Model.registered
+MODELS: Registry[type[Model]] = Model.registered
+MODELS.mark_built_in()
 
 
 def make_model(kind: str, features: int, width: int = 0) -> Model:

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aggregation._spec import rebuilt
+from aggregation.registry import Registry
 
 __all__ = ["HiddenLayer", "LinearInput", "Model"]
 
@@ -31,12 +32,12 @@ class Model(ABC):
     """
 
     kind: ClassVar[str]
-    registered: ClassVar[dict[str, type["Model"]]] = {}
+    registered: ClassVar[Registry[type["Model"]]] = Registry("model")
     features: int
 
     def __init_subclass__(cls) -> None:
         if "kind" in cls.__dict__:
-            Model.registered[cls.kind] = cls
+            Model.registered.add(cls.kind, cls)
 
     @property
     def spec(self) -> dict[str, Any]:

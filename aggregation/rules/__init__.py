@@ -8,8 +8,7 @@ A new rule is one module with a frozen dataclass that derives from ``Rule`` and 
 with that it is in ``RULES``, and ``Federation`` runs it.
 """
 
-from collections.abc import Mapping
-
+from aggregation.registry import Registry
 from aggregation.rules.agnostic import Agnostic
 from aggregation.rules.article import Article
 from aggregation.rules.bounded_influence import BoundedInfluence
@@ -61,4 +60,5 @@ __all__ = [
     "walk",
 ]
 
-RULES: Mapping[str, type[Rule]] = Rule.registered
+RULES: Registry[type[Rule]] = Rule.registered
+RULES.mark_built_in()

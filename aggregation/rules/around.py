@@ -26,7 +26,7 @@ class Around(Rule):
     base: Rule = field(default_factory=FedSGD)
 
     def __init_subclass__(cls) -> None:
-        Rule.registered[cls.adds.name] = cls
+        Rule.registered.add(cls.adds.name, cls)
 
     @property
     def contract(self) -> Contract:  # type: ignore[override]  # follows from the base rule

@@ -20,6 +20,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation._spec import rebuilt
+from aggregation.registry import Registry
 from aggregation.timing.schedule import Arrival
 from privacy._validate import natural, positive
 from privacy.errors import InvalidInputError
@@ -153,12 +154,12 @@ class Rule:
     """
 
     contract: Contract  # a class's own, or a property where it follows from another rule
-    registered: ClassVar[dict[str, type["Rule"]]] = {}
+    registered: ClassVar[Registry[type["Rule"]]] = Registry("rule")
 
     def __init_subclass__(cls, *, register: bool = True) -> None:
         contract = cls.__dict__.get("contract")
         if register and isinstance(contract, Contract):
-            Rule.registered[contract.name] = cls
+            Rule.registered.add(contract.name, cls)
 
     @property
     def spec(self) -> dict[str, Any]:

@@ -19,6 +19,7 @@ file).
 from importlib import import_module
 from typing import Any
 
+from aggregation.registry import Registry
 from aggregation.sealing import material
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.envelope import Kind
@@ -54,14 +55,17 @@ __all__ = [
 ]
 
 # Imported when asked for: tenseal takes a while to load and `plain` needs none of it.
-SCHEMES: dict[str, str] = {
-    "plain": "aggregation.sealing.plain:Plain",
-    "bfv": "aggregation.sealing.bfv:Bfv",
-    "shares": "aggregation.sealing.shares:Shares",
-    "threshold": "aggregation.sealing.threshold:Threshold",
-    "pairwise": "aggregation.sealing.pairwise:Pairwise",
-    "ckks": "aggregation.sealing.ckks:Ckks",
-}
+SCHEMES: Registry[str] = Registry(
+    "scheme",
+    {
+        "plain": "aggregation.sealing.plain:Plain",
+        "bfv": "aggregation.sealing.bfv:Bfv",
+        "shares": "aggregation.sealing.shares:Shares",
+        "threshold": "aggregation.sealing.threshold:Threshold",
+        "pairwise": "aggregation.sealing.pairwise:Pairwise",
+        "ckks": "aggregation.sealing.ckks:Ckks",
+    },
+)
 
 
 def make_scheme(name: str, *, dim: int, contributors: int, bound: int, **options: Any) -> Scheme:
@@ -116,7 +120,5 @@ def load_holder(message: bytes, policy: Policy) -> Holder:
 
 
 def _class(name: str) -> Any:
-    if name not in SCHEMES:
-        raise InvalidInputError(f"Unknown scheme {name!r}; choose one of {', '.join(SCHEMES)}.")
-    module, _, attribute = SCHEMES[name].partition(":")
+    module, _, attribute = SCHEMES.find(name).partition(":")
     return getattr(import_module(module), attribute)

@@ -1,13 +1,15 @@
 """Cohorts: hospitals with their patients, real and simulated, by name.
 
 A hospital's own tables come by a ``cohort.toml`` (``aggregation.data.cohort``). What its vocabulary
-can't say is one module with a function that returns a ``Cohort``, and one line in ``COHORTS``.
+can't say is a function from the folder of ``--data-dir`` (None: not given) to a ``Cohort``, and one
+``COHORTS.add(name, function)``, in a module here or in a file that ``--plugin`` names.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 
+from aggregation.registry import Registry
 from experiments.cohorts.cohort import Cohort, Fold, folds, folds_by_hospital
 from experiments.cohorts.dialysis import load_dialysis
 from experiments.cohorts.eicu import load_eicu
@@ -36,20 +38,23 @@ def _simulated(name: str, hospitals: int, data_dir: Path | None = None) -> Cohor
     return Network(hospitals=hospitals).cohort(name)
 
 
-COHORTS: Mapping[str, Callable[[Path | None], Cohort]] = {
-    "heart": load_heart,
-    "heart-13": partial(load_heart, features="13"),
-    "heart-missing": partial(load_heart, features="18 and missing"),
-    "framingham": load_framingham,
-    "ist": partial(load_ist, half="all"),
-    "ist-odd": partial(load_ist, half="odd"),
-    "ist-even": partial(load_ist, half="even"),
-    "dialysis": load_dialysis,
-    "eicu-demo": load_eicu,
-    "network": partial(_simulated, "network", 40),
-    "network-400": partial(_simulated, "network-400", 400),
-    "network-4000": partial(_simulated, "network-4000", 4_000),
-}
+COHORTS: Registry[Callable[[Path | None], Cohort]] = Registry(
+    "cohort",
+    {
+        "heart": load_heart,
+        "heart-13": partial(load_heart, features="13"),
+        "heart-missing": partial(load_heart, features="18 and missing"),
+        "framingham": load_framingham,
+        "ist": partial(load_ist, half="all"),
+        "ist-odd": partial(load_ist, half="odd"),
+        "ist-even": partial(load_ist, half="even"),
+        "dialysis": load_dialysis,
+        "eicu-demo": load_eicu,
+        "network": partial(_simulated, "network", 40),
+        "network-400": partial(_simulated, "network-400", 400),
+        "network-4000": partial(_simulated, "network-4000", 4_000),
+    },
+)
 
 
 def load(name: str | Path, data_dir: Path | None = None) -> Cohort:

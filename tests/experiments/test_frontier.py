@@ -237,7 +237,7 @@ def test_an_attack_that_only_guesses_is_not_a_low_risk() -> None:
 
 
 def test_an_unknown_attack_is_refused() -> None:
-    with pytest.raises(InvalidInputError, match="Unknown attacks"):
+    with pytest.raises(InvalidInputError, match="Unknown attack"):
         Settings(("magic",)).make(seed=0)
 
 
