@@ -15,15 +15,14 @@ from rich.panel import Panel
 
 from aggregation.federation import Federation
 from aggregation.models import Logistic
-from experiments import frontier
 from experiments.cohorts import Cohort, load, resolve
-from experiments.design import make_plan
-from experiments.lineups import INFORMED
-from experiments.record import Record, stamp, writable_folder
-from experiments.risks import NOT_TRIED, risk_of
-from experiments.settings import SETTINGS
-from experiments.text import epsilon, nearest, signed, up
-from experiments.words import COMMA, DESIGNS, MODELS, REGIMES
+from experiments.run.record import Record, stamp, writable_folder
+from experiments.run.text import epsilon, nearest, signed, up
+from experiments.studies.design import TRAINING, make_plan
+from experiments.studies.frontier import tables as frontier
+from experiments.studies.frontier.risks import NOT_TRIED, risk_of
+from experiments.studies.lineups import INFORMED
+from experiments.studies.words import COMMA, DESIGNS, MODELS, REGIMES
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust
 from privacy.report import AttackResult, save_evidence, write_report
@@ -115,7 +114,7 @@ def deploy(out: Path, cohort: Cohort, console: Console, ledgers: Path | None = N
         design="sealed",
         epsilon=EPSILON,
         model=Logistic(len(cohort.schema)),
-        setting=SETTINGS["full", "logistic"],
+        setting=TRAINING["full", "logistic"],
         patients=cohort.hospitals,
     )
     earlier = len([*out.glob("cut-short-*")])

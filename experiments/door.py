@@ -104,7 +104,7 @@ def _check_number(name: str, value: Any) -> None:
 
 
 def _check_folders(part: Any) -> None:
-    from experiments.record import writable_folder
+    from experiments.run.record import writable_folder
 
     if hasattr(part, "data_dir"):
         from experiments.cohorts import load, resolve

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from experiments.record import Record, read_records
+from experiments.run.record import Record, read_records
 from privacy.errors import InvalidInputError
 
 if TYPE_CHECKING:

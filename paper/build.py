@@ -10,8 +10,8 @@ from pathlib import Path
 
 import typst
 
-from experiments.figures import save
-from experiments.record import write_json
+from experiments.run.plots import save
+from experiments.run.record import write_json
 from paper import sealing
 from paper.drawing import draw
 from paper.numbers import numbers, published

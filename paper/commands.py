@@ -7,10 +7,10 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from experiments.design import DESIGNS
-from experiments.grid import GROUPS, chosen_grid, full_grid, group, quick_grid
-from experiments.record import Record, config_hash
-from experiments.text import nearest
+from experiments.run.record import Record, config_hash
+from experiments.run.text import nearest
+from experiments.studies.design import DESIGNS
+from experiments.studies.frontier.grid import GROUPS, chosen_grid, full_grid, group, quick_grid
 
 __all__ = ["command_of", "orphans", "reproduce"]
 

@@ -5,10 +5,11 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments.figures import draw_frontier, save
-from experiments.grid_figures import FIGURES
-from experiments.learning_figures import draw_asynchrony, draw_calibration, draw_correction
-from experiments.record import Record, config_hash
+from experiments.run.plots import save
+from experiments.run.record import Record, config_hash
+from experiments.studies.frontier.figures import draw_frontier
+from experiments.studies.frontier.grid_figures import FIGURES
+from experiments.studies.learning_figures import draw_asynchrony, draw_calibration, draw_correction
 from paper.points import CORE, Points
 
 __all__ = ["draw", "draw_equivalent"]

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
-from experiments.asynchrony import outcomes
-from experiments.claims import CLAIMS, evaluate
-from experiments.correction import worst_ece
-from experiments.record import Record, config_hash
-from experiments.text import interval, mean, nearest, up, with_half_width
+from experiments.run.record import Record, config_hash
+from experiments.run.text import interval, mean, nearest, up, with_half_width
+from experiments.studies.asynchrony import outcomes
+from experiments.studies.claims import CLAIMS, evaluate
+from experiments.studies.correction import worst_ece
 
 __all__ = [
     "acceptance",

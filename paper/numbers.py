@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.claims import CLAIMS
 from experiments.demo import EPSILON
-from experiments.record import Record, read_records
-from experiments.risks import ADVERSARIES, risk_of, told
-from experiments.text import interval, nearest, power_of_ten, signed, tiny
+from experiments.run.record import Record, read_records
+from experiments.run.text import interval, nearest, power_of_ten, signed, tiny
+from experiments.studies.claims import CLAIMS
+from experiments.studies.frontier.risks import ADVERSARIES, risk_of, told
 from paper import learned, sealing, speed
 from paper.commands import reproduce
 from paper.points import CORE, Points, change, core, row

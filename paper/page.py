@@ -11,10 +11,10 @@ from typing import Any
 
 import jinja2
 
-from experiments.figures import LABELS, LOOKS, TITLES
-from experiments.record import Record
-from experiments.risks import ADVERSARIES, risk_of, told
-from experiments.text import epsilon, interval, nearest, up
+from experiments.run.record import Record
+from experiments.run.text import epsilon, interval, nearest, up
+from experiments.studies.frontier.figures import LABELS, LOOKS, TITLES
+from experiments.studies.frontier.risks import ADVERSARIES, risk_of, told
 from paper.commands import command_of
 from paper.points import CORE, change, plain
 from privacy.errors import RefusedError

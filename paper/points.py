@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-from experiments.record import Record
-from experiments.risks import ADVERSARIES, NOT_TRIED, risk_of, told
-from experiments.text import epsilon, interval, nearest, up
-from experiments.words import DESIGNS, REGIMES
+from experiments.run.record import Record
+from experiments.run.text import epsilon, interval, nearest, up
+from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of, told
+from experiments.studies.words import DESIGNS, REGIMES
 
 __all__ = ["CORE", "Points", "change", "core", "plain", "row"]
 

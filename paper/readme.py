@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.risks import NOT_TRIED
-from experiments.words import (
+from experiments.studies.frontier.risks import NOT_TRIED
+from experiments.studies.words import (
     BRACKETS,
     COLUMNS,
     COMMA,

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.benchmarks import attacks, federation
-from experiments.text import nearest, signed
+from experiments.run.text import nearest, signed
 from privacy.errors import InvalidInputError
 
 __all__ = ["Speed", "committed"]

@@ -13,10 +13,10 @@ from dp_accounting import (
     SelfComposedDpEvent,
 )
 
-from experiments.design import DELTA, RELATION
-from experiments.lineups import LINEUP
-from experiments.record import Record
-from experiments.text import tiny, up
+from experiments.run.record import Record
+from experiments.run.text import tiny, up
+from experiments.studies.design import DELTA, RELATION
+from experiments.studies.lineups import LINEUP
 from privacy.accounting import epsilon as epsilon_of
 from privacy.accounting.discrete import sandwich
 from privacy.calibration import noise_multiplier

@@ -11,7 +11,7 @@ from joblib.externals.loky import get_reusable_executor
 from aggregation.data import Cohort
 from experiments.cli import main
 from experiments.cohorts import COHORTS
-from experiments.record import read_records
+from experiments.run.record import read_records
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "own-data.md").read_text()
 FILES = dict(re.findall(r"```toml (\S+)\n(.*?)```", TEXT, flags=re.DOTALL))

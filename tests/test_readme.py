@@ -17,9 +17,9 @@ from aggregation.sealing import Contribution, OpeningLog, Policy, Roster
 from experiments.cli import COMMANDS, parsed
 from experiments.cohorts import folds, load
 from experiments.door import checked
-from experiments.grid import quick_grid
-from experiments.logistic import Problem
-from experiments.training import Steps
+from experiments.studies.frontier.grid import quick_grid
+from experiments.studies.problem import Problem
+from experiments.studies.trainers import Steps
 from paper.readme import BLOCKS, LANGUAGES, block, fill
 from privacy.errors import InvalidInputError
 from privacy.ledger import SigningKey

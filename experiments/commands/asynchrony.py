@@ -27,7 +27,7 @@ class Asynchrony:
 
     def check(self) -> None:
         """Refuse names of no cohort."""
-        from experiments import asynchrony
+        from experiments.studies import asynchrony
         from privacy.errors import InvalidInputError
 
         unknown = set(self.cohorts) - set(asynchrony.COHORTS)
@@ -43,11 +43,11 @@ class Asynchrony:
 
         from rich.console import Console
 
-        from experiments import asynchrony
         from experiments.cohorts import resolve
-        from experiments.figures import save
-        from experiments.learning_figures import draw_asynchrony
-        from experiments.record import writable_folder
+        from experiments.run.plots import save
+        from experiments.run.record import writable_folder
+        from experiments.studies import asynchrony
+        from experiments.studies.learning_figures import draw_asynchrony
 
         console = Console(stderr=self.json)
         cohorts, data_dir = self.cohorts, self.data_dir

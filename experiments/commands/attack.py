@@ -64,8 +64,7 @@ class Attack:
 
         from attacks.suite import make_attack
         from attacks.views import Name
-        from experiments.design import DESIGNS
-        from experiments.settings import SETTINGS
+        from experiments.studies.design import DESIGNS, TRAINING
         from privacy.errors import InvalidInputError
 
         make_attack(self.name, restarts=self.restarts, iterations=self.iterations)
@@ -75,7 +74,7 @@ class Attack:
             )
         if not self.epsilon > 0:
             raise InvalidInputError(f"Expected epsilon={self.epsilon} > 0. Use inf for no noise.")
-        if (self.regime, self.model) not in SETTINGS:
+        if (self.regime, self.model) not in TRAINING:
             raise InvalidInputError(
                 f"Unknown regime {self.regime!r} or model {self.model!r}; choose small or full, "
                 "and mlp or logistic."
@@ -104,7 +103,7 @@ class Attack:
         from attacks.scoring import LEVELS, score
         from attacks.suite import make_attack
         from experiments.cohorts import load, resolve
-        from experiments.record import writable_folder, write_new
+        from experiments.run.record import writable_folder, write_new
 
         torch.set_num_threads(1)  # with more, small tensors only wait for each other
         attack = make_attack(
@@ -157,8 +156,7 @@ class Attack:
         from aggregation.models import make_model
         from aggregation.patients import Patients
         from attacks.views import Adversary, GradientView, Knowledge, Name, observe, require
-        from experiments.design import make_plan
-        from experiments.settings import SETTINGS
+        from experiments.studies.design import TRAINING, make_plan
         from privacy.errors import InvalidInputError
 
         attacked = self.hospital or next(iter(hospitals))
@@ -171,7 +169,7 @@ class Attack:
             design=self.design,
             epsilon=self.epsilon,
             model=make_model(self.model, len(schema), self.width * (self.model == "mlp")),
-            setting=SETTINGS[self.regime, self.model],
+            setting=TRAINING[self.regime, self.model],
             patients=hospitals,
             model_seed=self.seed,
         )

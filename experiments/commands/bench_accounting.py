@@ -29,7 +29,7 @@ class BenchAccounting:
         from rich.table import Table
 
         from experiments.benchmarks.accounting import measure
-        from experiments.record import writable_folder, write_new
+        from experiments.run.record import writable_folder, write_new
 
         writable_folder(self.out)
         with Console(stderr=True).status("measuring") as status:

@@ -44,7 +44,7 @@ class BenchAttacks:
         from rich.table import Table
 
         from experiments.benchmarks.attacks import measure
-        from experiments.record import writable_folder, write_new
+        from experiments.run.record import writable_folder, write_new
 
         folder = writable_folder(self.out)
         with Console(stderr=True).status("measuring") as status:

@@ -28,7 +28,7 @@ class BenchFilters:
         from rich.table import Table
 
         from experiments.benchmarks.filters import measure
-        from experiments.record import writable_folder, write_json
+        from experiments.run.record import writable_folder, write_json
 
         folder = writable_folder(self.out)
         with Console(stderr=True).status("looking") as status:

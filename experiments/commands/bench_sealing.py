@@ -43,8 +43,8 @@ class BenchSealing:
 
         from experiments.benchmarks.sealing import draw, measure
         from experiments.benchmarks.tables import sealing_tables
-        from experiments.figures import save
-        from experiments.record import writable_folder, write_new
+        from experiments.run.plots import save
+        from experiments.run.record import writable_folder, write_new
 
         writable_folder(self.out)
         at = 100_000 if 100_000 in self.sizes else max(self.sizes)

@@ -28,7 +28,7 @@ class Claims:
 
     def check(self) -> None:
         """Refuse names of no claim."""
-        from experiments import claims
+        from experiments.studies import claims
         from privacy.errors import InvalidInputError
 
         known = [claim.key for claim in claims.CLAIMS]
@@ -44,8 +44,8 @@ class Claims:
         from rich.console import Console
         from rich.table import Table
 
-        from experiments import claims
-        from experiments.record import write_new
+        from experiments.run.record import write_new
+        from experiments.studies import claims
 
         console = Console(stderr=self.json)
         found = claims.run(

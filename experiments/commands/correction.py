@@ -27,7 +27,7 @@ class Correction:
 
     def check(self) -> None:
         """Refuse names of no cohort."""
-        from experiments import correction
+        from experiments.studies import correction
         from privacy.errors import InvalidInputError
 
         unknown = set(self.cohorts) - set(correction.COHORTS)
@@ -43,11 +43,11 @@ class Correction:
 
         from rich.console import Console
 
-        from experiments import correction, fairness, poor_labels
         from experiments.cohorts import resolve
-        from experiments.figures import save
-        from experiments.learning_figures import draw_calibration, draw_correction
-        from experiments.record import writable_folder
+        from experiments.run.plots import save
+        from experiments.run.record import writable_folder
+        from experiments.studies import correction, fairness, poor_labels
+        from experiments.studies.learning_figures import draw_calibration, draw_correction
 
         console = Console(stderr=self.json)
         cohorts, data_dir = self.cohorts, self.data_dir

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from experiments.sweep import Point
+    from experiments.run.sweep import Point
 
 __all__ = ["Demo", "Frontier"]
 
@@ -55,8 +55,8 @@ class Frontier:
 
         from rich.console import Console
 
-        from experiments import frontier
         from experiments.cohorts import load, resolve
+        from experiments.studies.frontier import tables as frontier
 
         if self.figure:
             return self._draw(self.figure)
@@ -84,7 +84,7 @@ class Frontier:
 
     def _points(self) -> "Sequence[Point]":
         """The chosen points, in order."""
-        from experiments import frontier
+        from experiments.studies.frontier import tables as frontier
 
         if self.designs:
             return frontier.chosen_grid(
@@ -135,11 +135,11 @@ class Frontier:
 
         from rich.console import Console
 
-        from experiments import frontier
-        from experiments.figures import save
-        from experiments.grid_figures import FIGURES
-        from experiments.record import writable_folder
-        from experiments.sweep import sweep
+        from experiments.run.plots import save
+        from experiments.run.record import writable_folder
+        from experiments.run.sweep import sweep
+        from experiments.studies.frontier import tables as frontier
+        from experiments.studies.frontier.grid_figures import FIGURES
 
         console = Console(stderr=self.json)
         records = sweep(

@@ -29,8 +29,8 @@ class Tune:
 
     def check(self) -> None:
         """Refuse names of no regime, model or cohort."""
-        from experiments.asynchrony import COHORTS
-        from experiments.settings import SETTINGS
+        from experiments.studies.asynchrony import COHORTS
+        from experiments.studies.design import TRAINING
         from privacy.errors import InvalidInputError
 
         if self.cohort not in COHORTS:
@@ -40,7 +40,7 @@ class Tune:
         if not self.regimes or not self.models:
             raise InvalidInputError("Give at least one of --regimes and one of --models.")
         for panel in self._panels():
-            if panel not in SETTINGS:
+            if panel not in TRAINING:
                 raise InvalidInputError(
                     f"Unknown regime or model {panel}; choose full or small, and logistic or mlp."
                 )
@@ -52,11 +52,11 @@ class Tune:
 
     def run(self) -> int:
         """Search (some 15 minutes on two cores for all) and write one record a pair."""
-        from experiments.record import writable_folder
-        from experiments.tuning import search
+        from experiments.run.record import writable_folder
+        from experiments.studies.tuning import search
 
         if self.paced:
-            from experiments import paced_tuning
+            from experiments.studies import paced_tuning
 
             folder = writable_folder(self.out)
             found = paced_tuning.search(cohort=self.cohort, studies=self.studies, jobs=self.jobs)
@@ -66,7 +66,7 @@ class Tune:
                 print(f"{record.config['rule']}: AUC {best['auc']:.4f} with {best['setting']}")
             return 0
         if self.scaling:
-            from experiments import scaling_tuning
+            from experiments.studies import scaling_tuning
 
             steps: dict[tuple[str, int, str, float], float] = {}
             for record in scaling_tuning.search(jobs=self.jobs):

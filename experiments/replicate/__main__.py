@@ -41,7 +41,7 @@ class Replicate:
 
     def run(self) -> int:
         """Compute what has no record yet, and print everything."""
-        from experiments.record import Record, read_records, stamp, writable_folder
+        from experiments.run.record import Record, read_records, stamp, writable_folder
 
         unknown = sorted(set(self.only) - set(PARTS))
         if unknown:

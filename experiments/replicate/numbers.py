@@ -15,7 +15,6 @@ from attacks.intervals import clopper_pearson, cluster_bootstrap
 from attacks.spear import Spear
 from attacks.suite import Attack
 from experiments.cohorts import load
-from experiments.record import Record, stamp, writable_folder
 from experiments.replicate.adult import load_adult
 from experiments.replicate.bounds import (
     BOUNDS,
@@ -28,6 +27,7 @@ from experiments.replicate.certificates import hunt
 from experiments.replicate.spear import solve_batch
 from experiments.replicate.sratta import recover
 from experiments.replicate.tableak import PUBLISHED, OneHot, attack_batch
+from experiments.run.record import Record, stamp, writable_folder
 from privacy.accounting.gaussian import gaussian_mu
 
 __all__ = ["PARTS", "Number", "numbers", "record_of"]

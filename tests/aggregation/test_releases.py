@@ -5,7 +5,7 @@ from dp_accounting import NonPrivateDpEvent, PoissonSampledDpEvent, SelfComposed
 
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
-from experiments.design import RELATION
+from experiments.studies.design import RELATION
 from privacy.accounting import epsilon
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from experiments import asynchrony
 from experiments.commands.asynchrony import Asynchrony
 from experiments.door import enter
-from experiments.figures import save
-from experiments.learning_figures import draw_asynchrony
-from experiments.paced import Point, follow
+from experiments.run.plots import save
+from experiments.studies import asynchrony
+from experiments.studies.asynchronous import Point, follow
+from experiments.studies.learning_figures import draw_asynchrony
 from privacy.errors import InvalidInputError
 
 
@@ -65,7 +65,7 @@ def test_a_second_run_computes_nothing_and_figures_are_the_same_bytes(
         for p in asynchrony.grid(cohorts=("heart",), rules=("synchronous", "ca2fl"))
     ]
     first = asynchrony.run(tmp_path, points)
-    monkeypatch.setattr("experiments.asynchrony.measure", pytest.fail)
+    monkeypatch.setattr("experiments.studies.asynchrony.measure", pytest.fail)
     again = asynchrony.run(tmp_path, points)
     assert [r.name for r in again] == [r.name for r in first]
     one, two = (save(draw_asynchrony(first), tmp_path / name)[0].read_bytes() for name in "ab")

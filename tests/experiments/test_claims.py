@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from experiments import claims
-from experiments.claim_words import Text
-from experiments.claims import CLAIMS, Claim, markdown
-from experiments.record import Record
-from experiments.sweep import Point
+from experiments.run.record import Record
+from experiments.run.sweep import Point
+from experiments.studies import claims
+from experiments.studies.claim_words import Text
+from experiments.studies.claims import CLAIMS, Claim, markdown
 
 PAPER = Path(__file__).parents[2] / "paper"
 PUBLISHED = json.loads((PAPER / "numbers.json").read_text(encoding="utf-8"))

@@ -7,17 +7,17 @@ import numpy as np
 import pytest
 
 from aggregation.patients import Patients
-from experiments import correction
 from experiments.cohorts import folds, load
 from experiments.commands.correction import Correction
-from experiments.correction import Point
 from experiments.door import enter
 from experiments.evaluation import Scored, by_patient
-from experiments.figures import save
-from experiments.learning_figures import draw_calibration, draw_correction
-from experiments.logistic import Problem
-from experiments.settings import SETTINGS
-from experiments.training import TRAINERS, Steps
+from experiments.run.plots import save
+from experiments.studies import correction
+from experiments.studies.correction import Point
+from experiments.studies.design import TRAINING
+from experiments.studies.learning_figures import draw_calibration, draw_correction
+from experiments.studies.problem import Problem
+from experiments.studies.trainers import TRAINERS, Steps
 from privacy.errors import InvalidInputError
 
 
@@ -104,7 +104,7 @@ def test_folds_are_joined_in_the_order_of_patients() -> None:
 def test_a_second_run_computes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points = correction.grid(cohorts=("heart",), rules=("pooled", "local"))
     first = correction.run(tmp_path, points)
-    monkeypatch.setattr("experiments.correction.measure", pytest.fail)
+    monkeypatch.setattr("experiments.studies.correction.measure", pytest.fail)
     assert [r.name for r in correction.run(tmp_path, points)] == [r.name for r in first]
 
 
@@ -125,8 +125,8 @@ def test_a_small_network_is_told_by_tier_and_drawn_the_same_each_time(tmp_path: 
 
 
 def test_the_sealed_model_is_held_against_the_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
-    brief = dataclasses.replace(SETTINGS["full", "logistic"], rounds=3, average_last=1)
-    monkeypatch.setattr("experiments.correction.SETTINGS", {("full", "logistic"): brief})
+    brief = dataclasses.replace(TRAINING["full", "logistic"], rounds=3, average_last=1)
+    monkeypatch.setattr("experiments.studies.correction.TRAINING", {("full", "logistic"): brief})
     found = correction.measure(Point("heart", "sealed", folds=2))["acceptance"]
     asked = {(c["rule"], c["where"]): c["verdict"] for c in found}
     assert asked["AUC not below local", "switzerland"] == "too few"

@@ -11,14 +11,13 @@ from aggregation.models import Logistic
 from aggregation.patients import Column, Patients, Schema
 from aggregation.plan import Plan
 from experiments.cohorts import Cohort, Fold, folds
-from experiments.design import make_plan
 from experiments.evaluation import Scored, auc, bootstrap_auc, bootstrap_difference
-from experiments.lineups import LineUp, worst_risk
-from experiments.logistic import Problem, scores
-from experiments.point_metrics import cross_validation
-from experiments.points import Part
-from experiments.scaling import _student
-from experiments.settings import Setting
+from experiments.studies.design import TrainingSetting, make_plan
+from experiments.studies.frontier.metrics import cross_validation
+from experiments.studies.frontier.point import Part
+from experiments.studies.lineups import LineUp, worst_risk
+from experiments.studies.problem import Problem, scores
+from experiments.studies.scaling import _student
 
 SCHEMA = Schema(tuple(Column(f"x{k}", binary=False) for k in range(3)), outcome="disease")
 SIZES = {"a": 90, "b": 60, "c": 40}
@@ -34,7 +33,7 @@ def drawn(name: str, size: int, rng: np.random.Generator) -> Patients:
 
 def plan_of(fold: Fold) -> Plan:
     """A part names its plan; nothing here looks into it."""
-    model, setting = Logistic(len(SCHEMA)), Setting(1, 1.0, 1.0, 1)
+    model, setting = Logistic(len(SCHEMA)), TrainingSetting(1, 1.0, 1.0, 1)
     return make_plan(
         run="study", design="none", epsilon=math.inf, model=model, setting=setting,
         patients=fold.train,

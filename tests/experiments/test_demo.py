@@ -11,8 +11,10 @@ import pytest
 from rich.console import Console
 
 from aggregation.roles.aggregator import Aggregator
-from experiments import demo, frontier, settings
+from experiments import demo
 from experiments.cohorts import load
+from experiments.studies.design import TRAINING
+from experiments.studies.frontier import tables as frontier
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust, verify
 from tests.experiments.test_grid_figures import made_up
@@ -24,9 +26,9 @@ QUIET = Console(file=io.StringIO())
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rounds: nothing here depends on their number."""
-    found = settings.SETTINGS["full", "logistic"]
+    found = TRAINING["full", "logistic"]
     brief = dataclasses.replace(found, rounds=3, average_last=2)
-    monkeypatch.setattr(demo, "SETTINGS", {("full", "logistic"): brief})
+    monkeypatch.setattr(demo, "TRAINING", {("full", "logistic"): brief})
 
 
 def files(folder: Path) -> dict[str, str]:

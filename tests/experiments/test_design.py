@@ -8,17 +8,26 @@ import pytest
 from aggregation.models import Logistic
 from aggregation.plan import Plan
 from aggregation.releases import run_event
-from experiments.design import DELTA, DESIGNS, RELATION, make_plan, radius_for
-from experiments.settings import SETTINGS, Setting
+from experiments.studies.design import (
+    DELTA,
+    DESIGNS,
+    RELATION,
+    TRAINING,
+    TrainingSetting,
+    make_plan,
+    radius_for,
+)
 from privacy.accounting import epsilon as epsilon_of
 from privacy.errors import InvalidInputError
 from tests.aggregation.parts import cohort, patients
 
-SHORT = Setting(rounds=4, learning_rate=1.0, clip_norm=1.0, average_last=2)
-SAMPLED = Setting(rounds=4, learning_rate=1.0, clip_norm=1.0, average_last=2, sampling_size=3)
+SHORT = TrainingSetting(rounds=4, learning_rate=1.0, clip_norm=1.0, average_last=2)
+SAMPLED = TrainingSetting(
+    rounds=4, learning_rate=1.0, clip_norm=1.0, average_last=2, sampling_size=3
+)
 
 
-def made(design: str, epsilon: float, setting: Setting = SHORT) -> Plan:
+def made(design: str, epsilon: float, setting: TrainingSetting = SHORT) -> Plan:
     return make_plan(
         run="test",
         design=design,
@@ -33,7 +42,7 @@ def made(design: str, epsilon: float, setting: Setting = SHORT) -> Plan:
 @pytest.mark.parametrize("epsilon", [0.3, 1.0, 8.0])
 @pytest.mark.parametrize("design", ["local", "sealed"])
 def test_the_noise_keeps_epsilon_and_is_no_more_than_that(
-    design: str, epsilon: float, setting: Setting
+    design: str, epsilon: float, setting: TrainingSetting
 ) -> None:
     plan = made(design, epsilon, setting)
     spent = epsilon_of(run_event(plan, "north"), delta=DELTA, relation=RELATION)
@@ -85,5 +94,5 @@ def test_an_empty_hospital_is_refused() -> None:
 
 
 def test_every_regime_has_its_setting() -> None:
-    assert {regime for regime, _ in SETTINGS} == {"full", "small"}
-    assert all((s.sampling_size is None) == (r == "full") for (r, _), s in SETTINGS.items())
+    assert {regime for regime, _ in TRAINING} == {"full", "small"}
+    assert all((s.sampling_size is None) == (r == "full") for (r, _), s in TRAINING.items())

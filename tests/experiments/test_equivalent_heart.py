@@ -7,9 +7,9 @@ import pytest
 
 from aggregation.patients import Patients
 from experiments.cohorts import folds, load
-from experiments.equivalent_heart import ALONE, JOINED, Curves, OwnPatients
 from experiments.evaluation import Scored, auc
-from experiments.logistic import Problem, scores
+from experiments.studies.equivalent_heart import ALONE, JOINED, Curves, OwnPatients
+from experiments.studies.problem import Problem, scores
 
 POINT = OwnPatients(seeds=(0,), folds=2)
 

@@ -10,28 +10,30 @@ import pytest
 
 from aggregation.federation import Federation
 from attacks.intervals import equivalence
-from experiments import frontier, grid, settings
 from experiments.cohorts import folds, load
-from experiments.design import DESIGNS
 from experiments.evaluation import auc
-from experiments.figures import draw_frontier, save
-from experiments.lineups import LINEUP, LineUp, Settings, attack_round, risk, traits_of
-from experiments.point_metrics import cross_validation, summarise
-from experiments.points import Part, Point, measure
-from experiments.record import Record
-from experiments.risks import ADVERSARIES, NOT_TRIED, risk_of, told
+from experiments.run.plots import save
+from experiments.run.record import Record
+from experiments.studies.design import DESIGNS, TRAINING, TrainingSetting
+from experiments.studies.frontier import grid
+from experiments.studies.frontier import tables as frontier
+from experiments.studies.frontier.figures import draw_frontier
+from experiments.studies.frontier.metrics import cross_validation, summarise
+from experiments.studies.frontier.point import Part, Point, measure
+from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of, told
+from experiments.studies.lineups import LINEUP, AttackSuite, LineUp, attack_round, risk, traits_of
 from privacy.errors import InvalidInputError
 
-CHEAP = Settings(("closed_form",))
-SHORT = settings.Setting(rounds=3, learning_rate=1.0, clip_norm=1.0, average_last=2)
+CHEAP = AttackSuite(("closed_form",))
+SHORT = TrainingSetting(rounds=3, learning_rate=1.0, clip_norm=1.0, average_last=2)
 
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rounds instead of a training: for what doesn't depend on their number."""
     sampled = dataclasses.replace(SHORT, sampling_size=8)
-    brief = {(r, m): SHORT if r == "full" else sampled for r, m in settings.SETTINGS}
-    monkeypatch.setattr("experiments.points.SETTINGS", brief)
+    brief = {(r, m): SHORT if r == "full" else sampled for r, m in TRAINING}
+    monkeypatch.setattr("experiments.studies.frontier.point.TRAINING", brief)
 
 
 def first_rounds(design: str, epsilon: float | None, seeds: range) -> list[LineUp]:
@@ -112,7 +114,7 @@ def test_a_second_run_computes_nothing_and_workers_change_nothing(
     assert len(written) == 2
     shuffled = [summarise(p, parts(p)[::-1]) for p in points]
     assert [r.metrics for r in first] == shuffled
-    monkeypatch.setattr("experiments.points.measure", pytest.fail)
+    monkeypatch.setattr("experiments.studies.frontier.point.measure", pytest.fail)
     again = frontier.run(tmp_path, points, jobs=1)
     assert [r.name for r in again] == [r.name for r in first]
     assert {p.name: p.read_bytes() for p in (tmp_path / "records").iterdir()} == written
@@ -238,7 +240,7 @@ def test_an_attack_that_only_guesses_is_not_a_low_risk() -> None:
 
 def test_an_unknown_attack_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="Unknown attack"):
-        Settings(("magic",)).make(seed=0)
+        AttackSuite(("magic",)).make(seed=0)
 
 
 def test_figures_are_the_same_bytes_each_time(tmp_path: Path) -> None:

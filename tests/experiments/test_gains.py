@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.equivalent import ALONE, Curve, Equivalent, crossing
 from experiments.evaluation import Scored, auc, auc_difference, bootstrap_difference
-from experiments.uploads import Uploads
+from experiments.studies.equivalent import ALONE, Curve, Equivalent, crossing
+from experiments.studies.uploads import Uploads
 from privacy.errors import InvalidInputError
 
 

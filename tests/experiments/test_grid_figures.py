@@ -11,12 +11,15 @@ from matplotlib.colors import to_rgb
 from matplotlib.container import ErrorbarContainer
 from matplotlib.figure import Figure
 
-from experiments import frontier, grid, scaling
-from experiments.figures import LABELS, LOOKS, save
-from experiments.grid_figures import ABLATIONS, FIGURES
-from experiments.record import Record
-from experiments.risks import ADVERSARIES, NOT_TRIED, risk_of
-from experiments.sweep import Point
+from experiments.run.plots import save
+from experiments.run.record import Record
+from experiments.run.sweep import Point
+from experiments.studies import scaling
+from experiments.studies.frontier import grid
+from experiments.studies.frontier import tables as frontier
+from experiments.studies.frontier.figures import LABELS, LOOKS
+from experiments.studies.frontier.grid_figures import ABLATIONS, FIGURES
+from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of
 
 
 def interval(value: float) -> dict[str, float]:

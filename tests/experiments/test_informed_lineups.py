@@ -12,21 +12,21 @@ from attacks.informed import InformedPool
 from attacks.pool import posterior
 from attacks.views import Adversary, GradientView, InformedView, Knowledge, observe, require
 from experiments.cohorts import folds, load
-from experiments.informed_lineups import log_likelihoods
-from experiments.lineups import (
+from experiments.studies.frontier.point import Point
+from experiments.studies.informed import log_likelihoods
+from experiments.studies.lineups import (
     LINEUP,
+    AttackSuite,
     LineUp,
-    Settings,
     attack_round,
     people_beside,
     risk,
     worst_risk,
 )
-from experiments.points import Point
 from privacy.errors import InvalidInputError
 
-INFORMED = Settings(("informed",))
-BOTH = Settings(("closed_form", "informed"))
+INFORMED = AttackSuite(("informed",))
+BOTH = AttackSuite(("closed_form", "informed"))
 
 
 @pytest.mark.parametrize("design", ["article", "local", "sealed"])

@@ -10,13 +10,14 @@ from scipy.stats import chi2
 
 from aggregation.agreement import Agreement
 from aggregation.federation import Federation, Outcome
-from experiments import grid, paced
 from experiments.cohorts import Fold
-from experiments.lineups import LINEUP, people_beside
-from experiments.paced import agreed
-from experiments.paced_lineups import left_over, log_likelihoods, worst_coalition
-from experiments.paced_points import ARRIVALS, PacedPoint
-from experiments.record import config_hash
+from experiments.run.record import config_hash
+from experiments.studies import asynchronous as paced
+from experiments.studies.asynchronous import agreed
+from experiments.studies.frontier import grid
+from experiments.studies.frontier.asynchronous import ARRIVALS, PacedPoint
+from experiments.studies.lineups import LINEUP, people_beside
+from experiments.studies.paced_lineups import left_over, log_likelihoods, worst_coalition
 
 SHORT = {"folds": 2, "horizon": 30.0, "uploads": 8}
 

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from experiments import paced_tuning
 from experiments.commands.tune import Tune
 from experiments.door import enter
-from experiments.paced import OWN_BUDGET, Point
-from experiments.record import read_records
+from experiments.run.record import read_records
+from experiments.studies import paced_tuning
+from experiments.studies.asynchronous import OWN_BUDGET, Point
 from privacy.errors import InvalidInputError
 
 
@@ -32,7 +32,7 @@ def test_each_rule_gets_a_record_whose_best_comes_first(
 
 
 def test_the_published_settings_were_among_those_tried() -> None:
-    from experiments.paced import SEALED_SETTINGS
+    from experiments.studies.asynchronous import SEALED_SETTINGS
 
     for (cohort, rule), chosen in SEALED_SETTINGS.items():
         tried = paced_tuning.candidates(rule, cohort)

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.points import _run_name
+from experiments.studies.frontier.point import _run_name
 from privacy.names import plain_name
 
 

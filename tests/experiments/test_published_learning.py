@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from experiments.claim_rules import LABEL_HARM
-from experiments.paced import SEALED_SETTINGS
-from experiments.poor_labels import DEFENCES
-from experiments.record import read_records
+from experiments.run.record import read_records
+from experiments.studies.asynchronous import SEALED_SETTINGS
+from experiments.studies.claim_rules import LABEL_HARM
+from experiments.studies.poor_labels import DEFENCES
 
 PAPER = Path(__file__).parents[2] / "paper"
 RECORDS = [*read_records(PAPER / "records"), *read_records(PAPER / "tuning")]

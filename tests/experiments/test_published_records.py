@@ -9,9 +9,9 @@ from typing import Any
 
 import pytest
 
-from experiments import grid
 from experiments.cli import main
-from experiments.record import Record, read_records
+from experiments.run.record import Record, read_records
+from experiments.studies.frontier import grid
 from paper.commands import command_of, orphans
 
 PAPER = Path(__file__).parents[2] / "paper"

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from experiments.record import (
+from experiments.run.record import (
     Record,
     config_hash,
     read_records,
@@ -18,7 +18,7 @@ from experiments.record import (
     write_json,
     write_new,
 )
-from experiments.text import mean, with_half_width
+from experiments.run.text import mean, with_half_width
 from privacy.errors import CorruptMessageError, InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import main
-from experiments.record import Record
 from experiments.results import query
+from experiments.run.record import Record
 from privacy.errors import CorruptMessageError, InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -10,12 +10,12 @@ import pytest
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
 from attacks.intervals import clopper_pearson
-from experiments import scaling, scaling_steps, scaling_tuning
-from experiments.lineups import LINEUP
-from experiments.record import Record, read_records
-from experiments.scaling import Scaling, plan_of, split, trained
-from experiments.scaling_lineups import Targets, named, round_log_ratios
-from experiments.scaling_steps import STEPS, step_of
+from experiments.run.record import Record, read_records
+from experiments.studies import scaling, scaling_steps, scaling_tuning
+from experiments.studies.lineups import LINEUP
+from experiments.studies.scaling import Scaling, plan_of, split, trained
+from experiments.studies.scaling_lineups import Targets, named, round_log_ratios
+from experiments.studies.scaling_steps import STEPS, step_of
 from privacy.errors import InvalidInputError
 
 TUNING = Path(__file__).parents[2] / "paper" / "tuning"

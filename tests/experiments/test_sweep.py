@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from experiments.record import config_hash, read_records
-from experiments.sweep import sweep
+from experiments.run.record import config_hash, read_records
+from experiments.run.sweep import sweep
 from privacy.errors import IncompleteSweepError, InvalidInputError
 
 QUIET = Console(quiet=True)

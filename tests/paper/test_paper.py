@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 from fontTools.ttLib import TTFont
 
-from experiments.frontier import quick_grid
-from experiments.record import read_records
-from experiments.settings import SETTINGS, Setting
+from experiments.run.record import read_records
+from experiments.studies.design import TRAINING, TrainingSetting
+from experiments.studies.frontier.tables import quick_grid
 from paper import build, numbers, published
 from paper.__main__ import Paper
 from paper.chinese_font import FONT, chinese
@@ -84,11 +84,13 @@ def test_no_measured_risk_is_above_its_proven_bound() -> None:
 def test_the_settings_are_what_the_search_chose() -> None:
     records = read_records(ROOT / "paper" / "tuning")
     best = {
-        (r.config["regime"], r.config["model"]): Setting(**r.metrics["scores"][0]["setting"])
+        (r.config["regime"], r.config["model"]): TrainingSetting(
+            **r.metrics["scores"][0]["setting"]
+        )
         for r in records
         if r.config["experiment"] == "tuning"
     }
-    assert best == {panel: SETTINGS[panel] for panel in best}
+    assert best == {panel: TRAINING[panel] for panel in best}
     assert {(point.regime, point.model) for point in quick_grid()} <= set(best)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from experiments.benchmarks.sealing import Benchmark, Row
-from experiments.figures import save
+from experiments.run.plots import save
 from paper.sealing import TARGETS, Target, committed, draw_committed, rows
 from privacy.errors import InvalidInputError
 

@@ -6,12 +6,13 @@ from pathlib import Path
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
-from experiments import asynchrony, cohorts, correction
+from experiments import cohorts
 from experiments.cli import main
 from experiments.cohorts import Cohort, called, load, resolve
-from experiments.lineups import Settings
-from experiments.points import Point
-from experiments.record import config_hash, read_records
+from experiments.run.record import config_hash, read_records
+from experiments.studies import asynchrony, correction
+from experiments.studies.frontier.point import Point
+from experiments.studies.lineups import AttackSuite
 from privacy.errors import InvalidInputError
 from tests.aggregation.data.parts import MAPPING, SCHEMA, rows, same, write_csv
 
@@ -67,14 +68,14 @@ def test_resolving_refuses_what_makes_no_sense(stroke: Path) -> None:
 
 
 def test_the_published_points_keep_their_keys_and_an_own_cohort_has_its_own(stroke: Path) -> None:
-    point = Point("none", None, "full", "logistic", Settings(()))
+    point = Point("none", None, "full", "logistic", AttackSuite(()))
     assert "unseen" not in point.config
-    assert set(Point("none", None, "full", "logistic", Settings(()), unseen=True).config) == {
+    assert set(Point("none", None, "full", "logistic", AttackSuite(()), unseen=True).config) == {
         *point.config,
         "unseen",
     }
     name, _ = resolve(str(stroke))
-    own = Point("none", None, "full", "logistic", Settings(()), cohort=name)
+    own = Point("none", None, "full", "logistic", AttackSuite(()), cohort=name)
     assert config_hash(own.config) != config_hash(point.config)
     assert len(own.config["cohort"].split("@")[1]) == 64
     assert "@" not in own.label
@@ -137,13 +138,15 @@ def test_a_cohort_goes_with_points_that_can_be_chosen(
 
 def test_hospitals_never_seen_are_tested_by_the_others_models(stroke: Path) -> None:
     name, place = resolve(str(stroke))
-    point = Point("none", None, "full", "logistic", Settings(()), cohort=name, folds=3, unseen=True)
+    point = Point(
+        "none", None, "full", "logistic", AttackSuite(()), cohort=name, folds=3, unseen=True
+    )
     parts = [point.measure(unit, place) for unit in point.units]
     assert sorted(n for p in parts for n in p.test) == ["north", "south", "west"]
     for part in parts:
         assert set(part.plan.hospitals).isdisjoint(part.test)
     assert 0 < point.summarise(parts)["auc_within"]["value"] < 1
-    alone = Point("local only", None, "full", "logistic", Settings(()), cohort=name, folds=3,
+    alone = Point("local only", None, "full", "logistic", AttackSuite(()), cohort=name, folds=3,
                   unseen=True)  # fmt: skip
     with pytest.raises(InvalidInputError, match="no model for a hospital that it never saw"):
         alone.measure((0, 0), place)
@@ -156,7 +159,7 @@ def test_hospitals_too_small_to_rank_are_trained_ranked_together_and_attacked(
         few = [(r[0], int(r[0] <= 4), *r[2:]) for r in rows(80, seed) if r[0] <= 60]
         write_csv(stroke.parent / f"{name}.csv", few)
     name, place = resolve(str(stroke))
-    point = Point("none", None, "full", "logistic", Settings(("closed_form",)), cohort=name)
+    point = Point("none", None, "full", "logistic", AttackSuite(("closed_form",)), cohort=name)
     parts = [point.measure(unit, place) for unit in point.units]
     metrics = point.summarise(parts)
     assert list(metrics["auc_sites"]) == ["hospitals too small to rank alone"]

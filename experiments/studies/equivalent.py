@@ -1,0 +1,223 @@
+r"""How many patients of its own would serve a hospital as well as joining does.
+
+On a simulated network every hospital can be given any number of patients. A hospital alone learns
+from m of its own; a federation learns from n of each of its hospitals. The *data equivalent* of
+joining is m/n for that m at which the hospital alone is as good as the federation is at n, by the
+within-site AUC on other patients of the same hospitals. Where no m that was tried is enough, the
+ratio is *at least* the largest m over n, and says so. ``studies.equivalent_heart`` asks the
+same of real hospitals.
+"""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import t as student
+
+from aggregation.federation import Federation
+from aggregation.models import Logistic
+from aggregation.patients import Patients
+from experiments.cohorts import Network
+from experiments.evaluation import Scored, auc
+from experiments.studies.design import DELTA, TRAINING, make_plan
+from experiments.studies.problem import Problem, scores
+
+__all__ = ["Curve", "Equivalent", "crossing"]
+
+ALONE = (25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)
+JOINED = (25, 50, 100, 200, 400)
+_TEST_DRAWS = (1_000, 1_001, 1_002)
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One network.
+
+    Attributes:
+      alone: AUC of hospitals by themselves, at each m of ``ALONE``.
+      joined: AUC of the federation without noise, at each n of ``JOINED``.
+      sealed: The same at the point's epsilon, with sealed sums.
+    """
+
+    alone: tuple[float, ...]
+    joined: tuple[float, ...]
+    sealed: tuple[float, ...]
+
+
+@dataclass(frozen=True)
+class Equivalent:
+    """The curve over hospital sizes.
+
+    Attributes:
+      hospitals: Of the network.
+      judged: Hospitals, from the first on, that are trained alone and tested.
+      epsilon: Of the sealed federation.
+      ridge: Of the models without noise, in patients.
+      seeds: One network each.
+      code_version: Raised when a change moves the numbers.
+    """
+
+    hospitals: int = 40
+    judged: int = 20
+    epsilon: float = 1.0
+    ridge: float = 10.0
+    seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
+    code_version: int = 2
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What names the record."""
+        return {
+            "experiment": "data equivalent",
+            "delta": DELTA,
+            "alone": list(ALONE),
+            "joined": list(JOINED),
+            "setting": asdict(TRAINING["full", "logistic"]),
+            **asdict(self),
+        }
+
+    @property
+    def label(self) -> str:
+        """A short name for progress and errors."""
+        return "data equivalent"
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Networks."""
+        return self.seeds
+
+    def measure(self, unit: int, data_dir: Path | None) -> Curve:
+        """Train hospitals alone and together on one network."""
+        pool = self._pool(unit, max(ALONE))
+        judged = list(pool)[: self.judged]
+        test = self._drawn(unit, _TEST_DRAWS)
+        test = {name: test[name] for name in judged}
+
+        def alone(m: int) -> float:
+            own = {n: Problem({n: pool[n].take(np.arange(m))}, self.ridge).optimum for n in judged}
+            return _auc({n: scores(own[n], test[n].features) for n in judged}, test)
+
+        def joined(n: int) -> float:
+            params = Problem(_first(pool, n), self.ridge).optimum
+            return _auc({k: scores(params, test[k].features) for k in judged}, test)
+
+        def sealed(n: int) -> float:
+            patients = _first(pool, n)
+            model = Logistic(next(iter(pool.values())).features.shape[1])
+            plan = make_plan(
+                run=f"equivalent-{unit}-{n}",
+                design="sealed",
+                epsilon=self.epsilon,
+                model=model,
+                setting=TRAINING["full", "logistic"],
+                patients=patients,
+                scheme="plain",
+            )
+            params = Federation.simulated(plan, patients, seed=(unit, n)).run().params
+            return _auc({k: model.scores(params, test[k].features) for k in judged}, test)
+
+        return Curve(
+            tuple(alone(m) for m in ALONE),
+            tuple(joined(n) for n in JOINED),
+            tuple(sealed(n) for n in JOINED),
+        )
+
+    def summarise(self, parts: list[Curve]) -> dict[str, Any]:
+        """Mean curves over networks, and the data equivalent at each size with its interval."""
+        return {
+            "auc_alone": _means([p.alone for p in parts]),
+            "auc_joined": _means([p.joined for p in parts]),
+            "auc_sealed": _means([p.sealed for p in parts]),
+            "ratio_joined": self._ratios([p.alone for p in parts], [p.joined for p in parts]),
+            "ratio_sealed": self._ratios([p.alone for p in parts], [p.sealed for p in parts]),
+        }
+
+    def _ratios(
+        self, alone: list[tuple[float, ...]], joined: list[tuple[float, ...]]
+    ) -> list[dict[str, Any]]:
+        found = []
+        for k, n in enumerate(JOINED):
+            m = np.array(
+                [crossing(ALONE, own, ours[k]) for own, ours in zip(alone, joined, strict=True)]
+            )
+            logs = np.log(m / n)
+            half = 0.0
+            if len(logs) > 1:
+                spread = float(logs.std(ddof=1)) / math.sqrt(len(logs))
+                half = float(student.ppf(0.975, len(logs) - 1)) * spread
+            mean = float(logs.mean())
+            found.append(
+                {
+                    "patients": n,
+                    "value": math.exp(mean),
+                    "lower": math.exp(mean - half),
+                    "upper": math.exp(mean + half),
+                    "at_least": int((m >= max(ALONE)).sum()),
+                }
+            )
+        return found
+
+    def _pool(self, seed: int, size: int) -> dict[str, Patients]:
+        """At least ``size`` patients of each hospital, draw after draw."""
+        pool = self._drawn(seed, (0,))
+        draw = 0
+        while min(len(p) for p in pool.values()) < size:
+            draw += 1
+            more = self._drawn(seed, (draw,))
+            pool = {n: p if len(p) >= size else _joined(p, more[n]) for n, p in pool.items()}
+        return pool
+
+    def _drawn(self, seed: int, draws: tuple[int, ...]) -> dict[str, Patients]:
+        cohorts = [
+            Network(self.hospitals, 1.0, seed, tier3_fraction=0.25, draw=draw).cohort()
+            for draw in draws
+        ]
+        pool = dict(cohorts[0].hospitals)
+        for cohort in cohorts[1:]:
+            pool = {name: _joined(p, cohort.hospitals[name]) for name, p in pool.items()}
+        return pool
+
+
+def crossing(sizes: Sequence[int], alone: Sequence[float], level: float) -> float:
+    """Return the m at which hospitals alone reach an AUC: the first crossing, straight in log m.
+
+    Below the smallest m that was tried it is that m; above the largest, the largest.
+
+    Args:
+      sizes: Every m that was tried, rising.
+      alone: AUC at each of them; where it falls the best before stands, as more data never serves
+        worse.
+      level: The AUC to reach.
+    """
+    best = np.maximum.accumulate(alone)
+    if level >= best[-1]:
+        return float(sizes[-1])
+    k = int(np.argmax(best > level))
+    if k == 0:
+        return float(sizes[0])
+    part = (level - best[k - 1]) / (best[k] - best[k - 1])
+    low, high = math.log(sizes[k - 1]), math.log(sizes[k])
+    return math.exp(low + part * (high - low))
+
+
+def _first(pool: Mapping[str, Patients], count: int) -> dict[str, Patients]:
+    return {name: patients.take(np.arange(count)) for name, patients in pool.items()}
+
+
+def _joined(one: Patients, other: Patients) -> Patients:
+    return Patients(
+        np.concatenate([one.features, other.features]),
+        np.concatenate([one.outcomes, other.outcomes]),
+    )
+
+
+def _auc(given: Mapping[str, NDArray[np.float64]], test: Mapping[str, Patients]) -> float:
+    return auc({name: Scored(values, test[name].outcomes) for name, values in given.items()})
+
+
+def _means(curves: list[tuple[float, ...]]) -> list[float]:
+    return [float(value) for value in np.mean(curves, axis=0)]

@@ -1,0 +1,1 @@
+"""The frontier: what each design gives away against what it gains."""

@@ -1,0 +1,230 @@
+"""Points of the frontier whose hospitals work at their own pace: AUC, risk and bound of one run.
+
+They stand beside ``frontier.point``: logistic regression on all patients (an upload is one step
+over everybody), sums sealed, noise shared. AttackSuite are those that ``studies.paced_tuning``
+chose on simulated studies. Without noise the schedule is that of the budget at epsilon 1, so that
+the noise alone differs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from dp_accounting import DpEvent, NonPrivateDpEvent, SelfComposedDpEvent
+
+from aggregation.agreement import Agreement
+from aggregation.federation import Federation, sealing_for
+from aggregation.rules.local_intercept import fit_intercept
+from aggregation.timing import Schedule
+from experiments.cohorts import Fold
+from experiments.studies import asynchronous as paced
+from experiments.studies.asynchronous import agreed, averaged
+from experiments.studies.design import DELTA, RELATION
+from experiments.studies.frontier.metrics import by_trait, epsilon_spent, of_models
+from experiments.studies.frontier.point import Part
+from experiments.studies.lineups import INFORMED, LINEUP, LineUp, people_beside, risk, worst_risk
+from experiments.studies.paced_lineups import name_targets
+from privacy.reconstruction import success_bound
+
+__all__ = ["ARRIVALS", "PacedPoint"]
+
+ARRIVALS = ("synchronous", "corrected", "memory")
+_SEALED_AS = "shares"  # whose bytes stand for runs that were summed in clear
+
+
+@dataclass(frozen=True)
+class PacedPart(Part):
+    """One fold: what a ``Part`` has, and what each hospital released.
+
+    Attributes:
+      events: All uploads of each hospital together.
+      openings: Number of opened sums.
+      upload_bytes: Of one upload, sealed as ``shares``.
+    """
+
+    events: Mapping[str, DpEvent]
+    openings: int
+    upload_bytes: int
+
+
+@dataclass(frozen=True)
+class PacedPoint:
+    """One rule at one epsilon; the fields are the record's key.
+
+    Attributes:
+      arrival: One of ``ARRIVALS``: all wait for all; FedBuff corrected for pace; Memory.
+      epsilon: Of the whole run, of every hospital; None: no noise.
+      buffer: Hospitals in a sum; all of them where all wait.
+      seeds: One cross-validation each.
+      folds: Of a cross-validation.
+      cohort: ``heart``.
+      colluders: Hospitals whose share of the noise does not count, and who tell what they sent.
+      ablation: What is varied, where this is a point of an ablation.
+      code_version: Raised when a change moves the numbers.
+    """
+
+    arrival: str
+    epsilon: float | None
+    buffer: int = 3
+    seeds: tuple[int, ...] = (0,)
+    folds: int = 5
+    cohort: str = "heart"
+    colluders: int = 1
+    ablation: str | None = None
+    code_version: int = 1
+
+    @property
+    def design(self) -> str:
+        """As ``studies.frontier.point`` calls it, and so on."""
+        return "sealed"
+
+    @property
+    def regime(self) -> str:
+        """All patients in every upload."""
+        return "full"
+
+    @property
+    def model(self) -> str:
+        """The only one whose settings were searched."""
+        return "logistic"
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The record's config; beside its own fields those by which the frontier's are told."""
+        return {
+            **asdict(self),
+            "experiment": "own pace",
+            "delta": DELTA,
+            "lineup": LINEUP,
+            "design": self.design,
+            "regime": self.regime,
+            "model": self.model,
+            "attacks": {"attacks": [INFORMED]},
+            "local_steps": 1,
+            "sees": None,
+            "run": self.ruled(self.seeds[0]).config,
+        }
+
+    @property
+    def label(self) -> str:
+        """A short name for progress and errors."""
+        epsilon = "inf" if self.epsilon is None else f"{self.epsilon:g}"
+        return f"{self.cohort} {self.arrival} buffer={self.buffer} eps={epsilon}"
+
+    @property
+    def units(self) -> list[tuple[int, int]]:
+        """Seed and fold of each run."""
+        return list(product(self.seeds, range(self.folds)))
+
+    def ruled(self, seed: int) -> paced.Point:
+        """The run of one seed; without noise, that of epsilon 1 before its noise."""
+        rule = f"sealed {self.arrival}"
+        epsilon = 1.0 if self.epsilon is None else self.epsilon
+        setting = {**paced.SEALED_SETTINGS["heart", rule], "buffer": self.buffer}
+        if self.arrival == "synchronous":
+            setting.pop("buffer")
+        return paced.Point(
+            self.cohort, rule, seed=seed, folds=self.folds, epsilon=epsilon, **setting
+        )
+
+    def measure(self, unit: tuple[int, int], data_dir: Path | None = None) -> PacedPart:
+        """Run one fold of one seed, and attack it."""
+        seed, fold = unit
+        ruled = self.ruled(seed)
+        cohort, splits = ruled.split(data_dir)
+        split = splits[fold]
+        agreement, schedule = agreed(ruled, cohort, split, fold)
+        if self.epsilon is None:
+            plan = replace(agreement.plan, noise="none", noise_multiplier=0.0)
+            agreement = Agreement.of(plan, schedule)
+        return _measured(agreement, schedule, split, seed, fold, average=ruled.average)
+
+    def summarise(self, parts: list[PacedPart]) -> dict[str, Any]:
+        """The record's metrics, by the names that ``studies.frontier.metrics`` gives them."""
+        parts = sorted(parts, key=lambda part: (part.seed, part.fold))
+        lineups = [one for part in parts for one in part.lineups]
+        plan = parts[0].plan
+        bound, worst = max(
+            ((_bound(event), event) for part in parts for event in part.events.values()),
+            key=lambda found: 1.0 if found[0] is None else found[0],
+        )
+        return {
+            **of_models(self, list[Part](parts)),
+            "risk": worst_risk(lineups),
+            "risks": {INFORMED: risk(lineups, INFORMED)},
+            "risks_by_trait": by_trait(lineups),
+            "prior_success": 1 / LINEUP,
+            "adversary": "buffered",
+            "bound": bound,
+            "epsilon": epsilon_spent(worst, delta=DELTA),
+            "noise_multiplier": plan.noise_multiplier,
+            "radius": plan.radius,
+            "dim": plan.model.dim,
+            "upload_bytes": float(max(part.upload_bytes for part in parts)),
+            "openings": float(np.mean([part.openings for part in parts])),
+        }
+
+
+def _measured(
+    agreement: Agreement,
+    schedule: Schedule,
+    split: Fold,
+    seed: int,
+    fold: int,
+    *,
+    average: float,
+) -> PacedPart:
+    plan = agreement.plan
+    federation = Federation.simulated(plan, split.train, seed=1000 * seed + fold, schedule=schedule)
+    ran = federation.run()
+    params = averaged(ran.models, average)[-1]
+    rng = np.random.default_rng([seed, fold, 1])
+    groups = [
+        group
+        for name in schedule.uploads
+        for group in people_beside(name, split.train[name], split, rng)
+    ]
+    named = name_targets(agreement, ran, split.train, groups, rng)
+    lineups = tuple(
+        LineUp(
+            INFORMED,
+            f"{seed}/{fold}",
+            bool(place == 0),
+            bool(np.isclose(group.people[place], group.people[0], atol=1e-6).all()),
+            group.traits,
+        )
+        for group, place in zip(groups, named, strict=True)
+    )
+    scores = {n: plan.model.scores(params, t.features) for n, t in split.test.items()}
+    sealed = sealing_for(replace(plan, scheme=_SEALED_AS), schedule)
+    upload = sealed.sealer(plan.hospitals[0]).seal(np.zeros(plan.dim, dtype=np.int64))
+    return PacedPart(
+        seed=seed,
+        fold=fold,
+        plan=plan,
+        scores=scores,
+        test=split.test,
+        intercepts={
+            name: fit_intercept(plan.model.scores(params, p.features), p.outcomes)
+            for name, p in split.train.items()
+        },
+        lineups=lineups,
+        events={
+            name: event
+            if isinstance(event := agreement.declared_event(name), NonPrivateDpEvent)
+            else SelfComposedDpEvent(event, count)
+            for name, count in schedule.uploads.items()
+        },
+        openings=len(schedule.openings),
+        upload_bytes=len(upload),
+    )
+
+
+def _bound(event: DpEvent) -> float | None:
+    """Proven bound on naming a patient of this hospital; None: unprotected."""
+    if isinstance(event, NonPrivateDpEvent):
+        return None
+    return float(success_bound(event, prior_success=1 / LINEUP, relation=RELATION))

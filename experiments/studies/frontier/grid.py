@@ -1,0 +1,270 @@
+"""Which points are run: the demo's, and the published grid, group by group.
+
+Every federation is attacked by a curious server and by the informed adversary, in the demo too.
+Where there is noise, the suite is the closed form and the informed adversary, whose answer is the
+maximum of the exact posterior given more than any other adversary has: no attack on these views
+does better. Where there is none, TabLeak is tried too, reduced to few restarts.
+
+The core varies designs and epsilons, for a perceptron on small batches and for logistic regression
+on full ones. Every other factor is varied alone from there, at epsilon 1 and without noise; so are
+the ablations, whose points say so. Sums are added in clear (``plain``): they are the same integers
+as the sealed ones, bit for bit (a test re-runs a sample sealed).
+"""
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from types import MappingProxyType
+from typing import Any
+
+from experiments.run.record import config_hash
+from experiments.studies.design import CEILING, DESIGNS, FLOOR, REGIMES, TRAINING, TrainingSetting
+from experiments.studies.frontier.asynchronous import ARRIVALS, PacedPoint
+from experiments.studies.frontier.point import KEY_HOLDER, Point
+from experiments.studies.lineups import AttackSuite
+from privacy.errors import InvalidInputError
+
+__all__ = [
+    "EPSILONS",
+    "GROUPS",
+    "Cell",
+    "cells",
+    "chosen_grid",
+    "full_grid",
+    "group",
+    "quick_grid",
+]
+
+Cell = Point | PacedPoint
+
+EPSILONS = (0.1, 0.3, 1.0, 3.0, 10.0, None)
+_FINITE = tuple(e for e in EPSILONS if e is not None)
+_SEEDS = {"small": 5, "full": 5}  # cross-validations of the core; one of everything else
+_CHEAP = AttackSuite(("closed_form", "informed"))
+_SUITE = AttackSuite(("closed_form", "tableak", "informed"), restarts=3, iterations=200)
+_WALKS = AttackSuite(("fedavg",), restarts=2, iterations=60)
+_DEMO = AttackSuite(("closed_form", "tableak", "informed"), restarts=6, iterations=300)
+_DEMO_CHEAP = AttackSuite(("closed_form", "informed"))
+
+
+def quick_grid(seed: int = 0) -> list[Point]:
+    """The demo's points, sealed for real; TabLeak, reduced, only where it tells most.
+
+    Three cross-validations where a round is cheap (all patients, logistic), one elsewhere.
+    """
+    small = [
+        ("none", None, _DEMO),
+        ("article", 1.0, _DEMO_CHEAP),
+        ("local", None, _DEMO_CHEAP),
+        ("local", 1.0, _DEMO_CHEAP),
+        ("sealed", None, _DEMO),
+        ("sealed", 1.0, _DEMO),
+    ]
+    full = [("none", None), ("article", 1.0), ("local", 1.0), ("sealed", 1.0)]
+    thrice = tuple(range(seed, seed + 3))
+    return [
+        *(Point(d, e, "full", "logistic", _DEMO_CHEAP, thrice) for d, e in full),
+        *(Point(d, e, "small", "mlp", attacks, seeds=(seed,)) for d, e, attacks in small),
+    ]
+
+
+def _core(regime: str, model: str, seed: int) -> list[Point]:
+    """All designs at every epsilon, some cross-validations."""
+    cells: list[tuple[str, float | None]] = [("none", None), (FLOOR, None)]
+    cells += [("article", e) for e in _FINITE]
+    cells += [(design, e) for design in ("sealed", "local", CEILING) for e in EPSILONS]
+    seeds = tuple(range(seed, seed + _SEEDS[regime]))
+
+    def suite(design: str, epsilon: float | None) -> AttackSuite:
+        if design in (FLOOR, CEILING):
+            return AttackSuite(())
+        return _SUITE if (epsilon, model) == (None, "mlp") else _CHEAP
+
+    return [Point(d, e, regime, model, suite(d, e), seeds=seeds, scheme="plain") for d, e in cells]
+
+
+_FACTOR_CELLS = (
+    ("none", None),
+    ("article", 1.0),
+    ("local", 1.0),
+    ("sealed", None),
+    ("sealed", 1.0),
+    (FLOOR, None),
+)
+
+
+def _factor(
+    seed: int, cells: Sequence[tuple[str, float | None]] = _FACTOR_CELLS, **changed: Any
+) -> list[Point]:
+    """The core's designs at epsilon 1 and without noise, with one thing changed."""
+    common: dict[str, Any] = {
+        "regime": "small",
+        "model": "mlp",
+        "attacks": _CHEAP,
+        "seeds": (seed,),
+        "scheme": "plain",
+    }
+    return [Point(d, e, **{**common, **changed}) for d, e in cells]
+
+
+def _walks(seed: int) -> list[Point]:
+    """FedAvg: no attack of the suite reads a sum of several hospitals' walks."""
+    points = _factor(seed, local_steps=5, attacks=_WALKS)
+    return [replace(p, attacks=_BLIND) if p.design == "sealed" else p for p in points]
+
+
+_BLIND = AttackSuite(("closed_form",))  # tells itself that it can't read what it sees, and guesses
+
+
+def _adversaries(seed: int) -> list[Point]:
+    """Who could open single updates, where hospitals rely on each other's noise."""
+    return _factor(seed, [("sealed", None), ("sealed", 1.0)], sees=KEY_HOLDER)
+
+
+def _networks(seed: int) -> list[Point]:
+    """Simulated hospitals; where only sums are seen a network is one batch: hence several."""
+    points: list[Point] = []
+    for hospitals, networks in ((4, 5), (40, 2)):
+        points += _factor(
+            seed,
+            cohort=f"network-{hospitals}",
+            model="logistic",
+            attacks=_INFORMED,
+            seeds=tuple(range(seed, seed + networks)),
+            folds=1,
+        )
+    return points
+
+
+_INFORMED = AttackSuite(("informed",))
+_SMALL = TRAINING["small", "mlp"]
+_BARE_AND_SEALED = (("none", None), ("sealed", 1.0))
+_SEALED = (("sealed", 1.0),)
+
+
+def _ablation(seed: int) -> list[Point]:
+    """One thing at a time, around the core's sealed point at epsilon 1."""
+
+    def setting(**changed: Any) -> TrainingSetting:
+        return replace(_SMALL, **changed)
+
+    def rounds(count: int) -> TrainingSetting:
+        return setting(rounds=count, average_last=count // 2)
+
+    points: list[Point] = []
+    for size in (4, 32):
+        points += _factor(
+            seed, _BARE_AND_SEALED, setting=setting(sampling_size=size), ablation="batch size"
+        )
+    for width in (16, 256):
+        points += _factor(seed, _BARE_AND_SEALED, width=width, ablation="width")
+    for steps in (2, 10):
+        cells = (("none", None), ("local", 1.0))
+        points += _factor(seed, cells, local_steps=steps, attacks=_WALKS, ablation="local steps")
+    for norm in (0.1, 2.0):
+        points += _factor(seed, _SEALED, setting=setting(clip_norm=norm), ablation="clip norm")
+    for colluders in (2, 3):
+        points += _factor(seed, _SEALED, colluders=colluders, ablation="colluders")
+    for count in (25, 200):
+        points += _factor(seed, _SEALED, setting=rounds(count), ablation="rounds")
+    return points
+
+
+def _own_pace(seed: int) -> list[PacedPoint]:
+    """Who waits for whom: all for all, FedBuff corrected for pace, Memory; one-step uploads."""
+    seeds = tuple(range(seed, seed + _SEEDS["full"]))
+    return [PacedPoint(arrival, e, seeds=seeds) for arrival in ARRIVALS for e in (1.0, None)]
+
+
+def _buffers(seed: int) -> list[PacedPoint]:
+    """Other numbers of hospitals in a sum, around the points of ``_own_pace``."""
+    seeds = tuple(range(seed, seed + _SEEDS["full"]))
+    return [
+        PacedPoint(arrival, 1.0, buffer=buffer, seeds=seeds, ablation="buffer size")
+        for arrival in ARRIVALS[1:]
+        for buffer in (2, 4)
+    ]
+
+
+def group(name: str, seed: int = 0) -> list[Cell]:
+    """Return the points of one group of the published grid.
+
+    Raises:
+      InvalidInputError: No such group.
+    """
+    if name not in GROUPS:
+        raise InvalidInputError(f"Unknown group {name!r}; choose one of {', '.join(GROUPS)}.")
+    return list(GROUPS[name](seed))
+
+
+GROUPS: Mapping[str, Callable[[int], Sequence[Cell]]] = MappingProxyType(
+    {
+        "small": lambda seed: _core("small", "mlp", seed),
+        "full": lambda seed: _core("full", "logistic", seed),
+        "adversary": _adversaries,
+        "ablation": _ablation,
+        "model": lambda seed: _factor(seed, model="logistic"),
+        "regime": lambda seed: _factor(seed, regime="full"),
+        "fedavg": _walks,
+        "framingham": lambda seed: _factor(seed, cohort="framingham"),
+        "network": _networks,
+        "memory": _own_pace,
+        "buffer": _buffers,
+    }
+)
+"""The published grid, by what is varied."""
+
+
+def full_grid(seed: int = 0) -> list[Cell]:
+    """All groups, in order."""
+    return [point for name in GROUPS for point in group(name, seed)]
+
+
+def chosen_grid(
+    designs: Sequence[str], epsilons: Sequence[float], regime: str, model: str, seed: int = 0
+) -> list[Point]:
+    """The points of some designs at some epsilons (``inf``: no noise), with the demo's attacks.
+
+    Raises:
+      InvalidInputError: An unknown design, regime or model, or an epsilon that is not above 0.
+    """
+    for name, value, known in (
+        *(("design", design, (*DESIGNS, FLOOR, CEILING)) for design in designs),
+        ("regime", regime, REGIMES),
+        ("model", model, ("logistic", "mlp")),
+    ):
+        if value not in known:
+            raise InvalidInputError(f"Unknown {name} {value!r}; choose one of {', '.join(known)}.")
+    for epsilon in epsilons:
+        if not epsilon > 0:
+            raise InvalidInputError(f"Expected epsilon={epsilon} > 0. Use inf for no noise.")
+    attacks = _DEMO if (regime, model) == ("small", "mlp") else _DEMO_CHEAP
+    points = [
+        Point(
+            design,
+            None if epsilon == math.inf else epsilon,
+            regime,
+            model,
+            AttackSuite(()) if design in (FLOOR, CEILING) else attacks,  # no federation to attack
+            (seed,),
+        )
+        for design in designs
+        for epsilon in ((math.inf,) if design in ("none", FLOOR) else epsilons)
+    ]
+    return list(dict.fromkeys(points))
+
+
+def cells(names: Sequence[str], seed: int = 0) -> list[Cell]:
+    """Return points of the published grid by their records' names.
+
+    Raises:
+      InvalidInputError: A name that no point of the grid has.
+    """
+    known = {config_hash(point.config): point for point in full_grid(seed)}
+    for name in names:
+        if name not in known:
+            raise InvalidInputError(
+                f"No cell {name!r} in the grid of seed {seed}; `inpatient results` lists what was "
+                "published."
+            )
+    return [known[name] for name in names]

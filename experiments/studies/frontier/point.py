@@ -1,0 +1,297 @@
+"""One point of the frontier: train, evaluate and attack the very same runs.
+
+A point is a design at an epsilon in a regime. It is cross-validated (a simulated network is tested
+on the next draw of its patients); every fold is one federation whose transcript gives both numbers:
+the AUC of its final model on the fold's test patients, and the risk of its training patients
+(``studies.lineups``). ``studies.frontier.metrics`` turns the folds into the record's metrics.
+
+Two designs are no federation and are attacked by nobody: ``pooled`` puts all patients in one place,
+where whoever keeps them reads them (the ceiling of the AUC), and under ``local only`` each hospital
+trains alone and nothing leaves it (the floor of the risk).
+"""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from aggregation.federation import Federation, Outcome
+from aggregation.models import make_model
+from aggregation.patients import Patients
+from aggregation.plan import Plan
+from aggregation.rules.local_intercept import fit_intercept
+from attacks.views import Name
+from experiments.cohorts import Cohort, Fold, Network, called, folds, folds_by_hospital, load
+from experiments.studies.design import (
+    CEILING,
+    DELTA,
+    FLOOR,
+    TRAINING,
+    WIDTH,
+    TrainingSetting,
+    make_plan,
+)
+from experiments.studies.lineups import LINEUP, AttackSuite, LineUp, attack_round
+from privacy.errors import InvalidInputError
+from privacy.ledger.log.canonical import digest
+from privacy.names import LONGEST_NAME
+
+__all__ = ["KEY_HOLDER", "Part", "Point", "measure"]
+
+KEY_HOLDER = "key_holder"
+_NETWORK = "network-"
+_TIER3 = 0.25  # of a network's hospitals
+_ALL = "all patients"  # the one place of pooled training
+_DESCENDING = frozenset({"fedavg", "tableak"})
+_DESCENT_VERSION = 2  # raised when a descent's numbers move; points of other attacks keep names
+
+
+@dataclass(frozen=True)
+class Point:
+    """One point; its fields are the record's key.
+
+    Attributes:
+      design: One of ``studies.design.DESIGNS``, ``pooled`` or ``local only``.
+      epsilon: Of the whole run (``article``: of each upload; ``pooled``: of what the pool's keeper
+        publishes); None: no noise.
+      regime: ``full`` (all patients in every round) or ``small`` (about 8 a hospital).
+      model: ``logistic`` or ``mlp``.
+      attacks: The attacks, each tried on every fold.
+      seeds: One cross-validation each; of a network, one network each.
+      folds: Folds of a cross-validation; 1 for a network.
+      colluders: Hospitals whose share of the noise does not count.
+      width: Hidden units of the perceptron.
+      scheme: How sums are sealed; ``plain`` opens to the same integers.
+      cohort: ``network-N`` with N simulated hospitals, or what ``experiments.cohorts.load`` takes;
+        an own cohort's is ``NAME@KEY``, so that changed patients never meet old numbers.
+      local_steps: Of a hospital in a round; more than 1 is FedAvg, at the same steps in all.
+      sees: ``key_holder``: who could open single updates did; None: the curious server.
+      setting: How it is trained; None: as ``studies.design`` has it.
+      ablation: What is varied, where this is a point of an ablation.
+      unseen: Whether hospitals are folded instead of patients: each is tested by models that never
+        saw it. Not in the key where it is False, as the published points have it.
+      code_version: Raised when a change moves the numbers.
+    """
+
+    design: str
+    epsilon: float | None
+    regime: str
+    model: str
+    attacks: AttackSuite
+    seeds: tuple[int, ...] = (0,)
+    folds: int = 5
+    colluders: int = 1
+    width: int = WIDTH
+    scheme: str = "shares"
+    cohort: str = "heart"
+    local_steps: int = 1
+    sees: str | None = None
+    setting: TrainingSetting | None = None
+    ablation: str | None = None
+    unseen: bool = False
+    code_version: int = 3
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """The record's config: the fields, how the model is trained, and which descent attacks."""
+        descends = _DESCENDING.intersection(self.attacks.attacks)
+        fields = asdict(self)
+        if not self.unseen:
+            del fields["unseen"]
+        return {
+            **fields,
+            "experiment": "frontier",
+            "delta": DELTA,
+            "lineup": LINEUP,
+            "setting": asdict(self.training),
+            **({"descent_version": _DESCENT_VERSION} if descends else {}),
+        }
+
+    @property
+    def training(self) -> TrainingSetting:
+        """How it is trained: walks of several steps take fewer rounds."""
+        chosen = self.setting or TRAINING[self.regime, self.model]
+        return replace(
+            chosen,
+            rounds=max(1, chosen.rounds // self.local_steps),
+            average_last=max(1, chosen.average_last // self.local_steps),
+        )
+
+    @property
+    def label(self) -> str:
+        """A short name for progress and errors."""
+        epsilon = "inf" if self.epsilon is None else f"{self.epsilon:g}"
+        walks = "" if self.local_steps == 1 else f" steps={self.local_steps}"
+        varied = "" if self.ablation is None else f" ({self.ablation})"
+        varied += " (unseen)" if self.unseen else ""
+        whose = f"{called(self.cohort)} {self.regime} {self.model}{walks}"
+        return f"{whose} {self.design} eps={epsilon}{varied}"
+
+    @property
+    def adversary(self) -> Name:
+        """Whose view is attacked: the curious server's, who sees updates or sums by the design."""
+        single = self.sees == KEY_HOLDER or self.design != "sealed"
+        return "server_plain" if single else "server_sealed"
+
+    @property
+    def units(self) -> list[tuple[int, int]]:
+        """Seed and fold of each federation."""
+        return list(product(self.seeds, range(self.folds)))
+
+    def split(self, seed: int, fold: int, data_dir: Path | None = None) -> tuple[Cohort, Fold]:
+        """Return the cohort and one of its splits."""
+        if self.cohort.startswith(_NETWORK):
+            count = int(self.cohort.removeprefix(_NETWORK))
+            network = Network(count, 1.0, seed, tier3_fraction=_TIER3)
+            return network.cohort(self.cohort), network.fold()
+        cohort = load(self.cohort, data_dir)
+        split = folds_by_hospital if self.unseen else folds
+        return cohort, split(cohort, count=self.folds, seed=seed)[fold]
+
+    def measure(self, unit: tuple[int, int], data_dir: Path | None = None) -> "Part":
+        """Run one fold of one seed."""
+        return measure(self, *unit, data_dir)
+
+    def summarise(self, parts: list["Part"]) -> dict[str, Any]:
+        """The record's metrics."""
+        from experiments.studies.frontier.metrics import summarise
+
+        return summarise(self, parts)
+
+    def plan(
+        self, patients: Mapping[str, Patients], *, seed: int, fold: int, hospitals: int = 1
+    ) -> Plan:
+        """The plan of one fold.
+
+        Args:
+          patients: Who is trained on, by hospital.
+          seed: Of the cross-validation.
+          fold: Its number.
+          hospitals: Whose patients lie in one pool (``pooled``): a round draws as many as theirs.
+        """
+        features = next(iter(patients.values())).features.shape[1]
+        setting = self.training
+        design = {FLOOR: "none", CEILING: "local"}.get(self.design, self.design)
+        if self.design == CEILING:
+            if self.epsilon is None:
+                design = "none"
+            if setting.sampling_size is not None:
+                setting = replace(setting, sampling_size=setting.sampling_size * hospitals)
+        return make_plan(
+            run=_run_name(self.label, seed, fold),
+            design=design,
+            epsilon=math.inf if self.epsilon is None else self.epsilon,
+            model=make_model(self.model, features, self.width if self.model == "mlp" else 0),
+            setting=setting,
+            patients=patients,
+            colluders=self.colluders,
+            scheme=self.scheme,
+            local_steps=self.local_steps,
+            model_seed=seed * 1_000 + fold,
+        )
+
+
+@dataclass(frozen=True)
+class Part:
+    """What one fold of one seed gave.
+
+    Attributes:
+      seed: Of the cross-validation.
+      fold: Its number.
+      plan: What was run; of hospitals that train alone, the first one's.
+      scores: The test patients' log-odds, by hospital.
+      test: The test patients, by hospital.
+      intercepts: What each hospital fitted to its own training patients and kept.
+      lineups: Every line-up of every attack.
+      pooled: Tested hospitals that are too small to be ranked apart.
+      published: The test patients' published scores, by hospital; empty where the cohort has none.
+    """
+
+    seed: int
+    fold: int
+    plan: Plan
+    scores: Mapping[str, Float[np.ndarray, "patients"]]
+    test: Mapping[str, Patients]
+    intercepts: Mapping[str, float]
+    lineups: tuple[LineUp, ...]
+    pooled: tuple[str, ...] = field(default=(), kw_only=True)
+    published: Mapping[str, Float[np.ndarray, "patients"]] = field(
+        default_factory=dict, kw_only=True
+    )
+
+
+def measure(point: Point, seed: int, fold: int, data_dir: Path | None = None) -> Part:
+    """Run one fold of one seed: one federation, its scores, its attacks."""
+    cohort, split = point.split(seed, fold, data_dir)
+    lineups: tuple[LineUp, ...] = ()
+    if point.design == FLOOR:
+        if point.unseen:
+            raise InvalidInputError(
+                f"The design {FLOOR!r} has no model for a hospital that it never saw; fold by "
+                "patient, or leave it out."
+            )
+        # A hospital of which nobody is tested would train for nothing.
+        alone = {n: _run(point, {n: split.train[n]}, seed, fold) for n in split.test}
+        plan = next(iter(alone.values()))[0]
+        params = {name: outcome.params for name, (_, outcome) in alone.items()}
+    elif point.design == CEILING:
+        pool = {_ALL: _together(split.train)}
+        plan, outcome = _run(point, pool, seed, fold, hospitals=len(split.train))
+        params = dict.fromkeys((*split.train, *split.test), outcome.params)
+    else:
+        plan, outcome = _run(point, split.train, seed, fold)
+        params = dict.fromkeys((*split.train, *split.test), outcome.params)
+        lineups = attack_round(
+            point.attacks,
+            outcome,
+            split,
+            cohort.schema,
+            adversary=point.adversary,
+            seed=(seed, fold),
+        )
+    return Part(
+        seed=seed,
+        fold=fold,
+        plan=plan,
+        scores={n: plan.model.scores(params[n], t.features) for n, t in split.test.items()},
+        test=split.test,
+        intercepts={
+            name: fit_intercept(plan.model.scores(params[name], p.features), p.outcomes)
+            for name, p in split.train.items()
+            if name in params
+        },
+        lineups=lineups,
+        pooled=split.pooled,
+        published={
+            n: cohort.schema.scores(t.features)
+            for n, t in split.test.items()
+            if cohort.schema.score
+        },
+    )
+
+
+def _run(
+    point: Point, patients: Mapping[str, Patients], seed: int, fold: int, hospitals: int = 1
+) -> tuple[Plan, Outcome]:
+    plan = point.plan(patients, seed=seed, fold=fold, hospitals=hospitals)
+    return plan, Federation.simulated(plan, patients, seed=(seed, fold)).run()
+
+
+def _together(patients: Mapping[str, Patients]) -> Patients:
+    return Patients(
+        np.concatenate([p.features for p in patients.values()]),
+        np.concatenate([p.outcomes for p in patients.values()]),
+    )
+
+
+def _run_name(label: str, seed: int, fold: int) -> str:
+    """The label with its seed and fold; of one too long for a name, the beginning of its digest."""
+    whole = f"{label} seed={seed} fold={fold}"
+    if len(whole) <= LONGEST_NAME:
+        return whole
+    return f"point {digest(label.encode())[:16]} seed={seed} fold={fold}"

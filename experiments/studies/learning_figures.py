@@ -1,0 +1,163 @@
+"""Figures of the learning experiments: curves over time and bytes, and each hospital's calibration.
+
+In the style of the frontier's: Okabe and Ito's colours, a dash or marker for each line.
+"""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.artist import Artist
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.cohorts import called
+from experiments.run.record import Record
+from experiments.studies.asynchrony import GAP
+from experiments.studies.correction import RULES_COMPARED
+
+__all__ = ["draw_asynchrony", "draw_calibration", "draw_correction"]
+
+_PATHS = {
+    "synchronous": ("#000000", "-"),
+    "fastest half": ("#999999", ":"),
+    "fedasync": ("#56B4E9", "-."),
+    "fedbuff": ("#E69F00", "--"),
+    "fedbuff, stale dropped": ("#E69F00", ":"),
+    "corrected": ("#0072B2", "-"),
+    "ca2fl": ("#CC79A7", "--"),
+    "memory": ("#009E73", "-"),
+    "sealed synchronous": ("#000000", "--"),
+    "sealed corrected": ("#D55E00", "-"),
+    "sealed memory": ("#009E73", "--"),
+}
+_FITS = {"as_trained": ("#D55E00", "o", "as trained"),
+         "local_intercept": ("#0072B2", "s", "with local intercept")}  # fmt: skip
+
+
+def draw_asynchrony(records: Sequence[Record]) -> Figure:
+    """Gap and AUC against simulated time and against bytes, means over seeds; one row a cohort."""
+    cohorts = sorted({r.config["cohort"] for r in records})
+    figure = Figure(figsize=(13.0, 3.2 * len(cohorts) + 0.8), layout="constrained")
+    rows = figure.subplots(len(cohorts), 4, squeeze=False)
+    for row, cohort in zip(rows, cohorts, strict=True):
+        own = [r for r in records if r.config["cohort"] == cohort]
+        for rule in _PATHS:
+            seeds = [r.metrics for r in own if r.config["rule"] == rule]
+            if seeds:
+                _draw_run(list(row), rule, seeds)
+        pooled = float(np.mean([r.metrics["pooled_auc"] for r in own]))
+        row[0].set(ylabel=f"{called(cohort)}: excess loss over pooled (nats)")
+        row[2].set(ylabel="within-site AUC")
+        for ax in row[:2]:
+            ax.axhline(GAP, color="#555555", linewidth=0.6)
+            ax.set(yscale="log", ylim=(1e-5, 1.0))
+        for ax in row[2:]:
+            ax.axhline(pooled, color="#555555", linewidth=0.6)
+            ax.set(ylim=(pooled - 0.15, pooled + 0.02))
+        for ax in row[::2]:
+            ax.set(xlabel="simulated time")
+        for ax in row[1::2]:
+            ax.set(xlabel="kB of all uploads before sealing", xscale="log")
+    _legend(figure, rows[0][0], columns=6)
+    return figure
+
+
+def _draw_run(row: list[Axes], rule: str, seeds: Sequence[Mapping[str, Any]]) -> None:
+    colour, dash = _PATHS[rule]
+    style: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": 1.3, "label": rule}
+    time, gap, auc, sent = (
+        np.mean([m[name] for m in seeds], axis=0) for name in ("time", "gap", "auc", "bytes")
+    )
+    gap = np.maximum(gap, 1e-9)
+    some = sent > 0  # nothing sent has no place on a logarithmic axis
+    row[0].plot(time, gap, **style)
+    row[1].plot(sent[some] / 1e3, gap[some], **style)
+    row[2].plot(time[1:], auc[1:], **style)
+    row[3].plot(sent[some] / 1e3, auc[some], **style)
+
+
+def draw_correction(records: Sequence[Record]) -> Figure:
+    """Within-site AUC of each rule, and each hospital's or tier's calibration error."""
+    cohorts = sorted({r.config["cohort"] for r in records})
+    figure = Figure(figsize=(9.5, 4.0 * len(cohorts) + 0.6), layout="constrained")
+    rows = figure.subplots(len(cohorts), 2, squeeze=False, sharey="row")
+    for row, cohort in zip(rows, cohorts, strict=True):
+        own = [r for r in records if r.config["cohort"] == cohort]
+        own.sort(key=lambda r: RULES_COMPARED.index(r.config["rule"]))
+        places = [len(own) - 1 - k for k in range(len(own))]
+        for place, record in zip(places, own, strict=True):
+            _draw_rule(list(row), place, record.metrics)
+        row[0].set_yticks(places, [r.config["rule"] for r in own], fontsize=8)
+        row[0].set(xlabel="within-site AUC, 95 % interval", title=called(cohort))
+        row[1].set(xlabel="calibration error (ECE), each hospital or tier", xlim=(0, None))
+        for ax in row:
+            ax.grid(alpha=0.25, linewidth=0.5)
+    _legend(figure, rows[0][1], columns=2)
+    return figure
+
+
+def _draw_rule(row: list[Axes], place: int, metrics: Mapping[str, Any]) -> None:
+    found = metrics["as_trained"]["auc_within"]
+    low, high = found["value"] - found["lower"], found["upper"] - found["value"]
+    row[0].errorbar(
+        [found["value"]], [place], xerr=[[low], [high]], color="#000000", marker="o", linewidth=1
+    )
+    for shift, (kind, (colour, marker, label)) in zip((0.15, -0.15), _FITS.items(), strict=True):
+        errors = [group["ece"] for group in metrics[kind]["groups"].values()]
+        row[1].plot(
+            errors,
+            [place + shift] * len(errors),
+            color=colour,
+            marker=marker,
+            markersize=4,
+            linestyle="",
+            label=label,
+        )
+
+
+def draw_calibration(records: Sequence[Record], rule: str = "fedavg") -> Figure:
+    """Observed against predicted risk of one rule, a panel a hospital or tier."""
+    own = sorted(
+        (r for r in records if r.config["rule"] == rule), key=lambda r: str(r.config["cohort"])
+    )
+    panels = [(r, g) for r in own for g in r.metrics["as_trained"]["groups"]]
+    columns = min(3, max(1, len(panels)))
+    lines = -(-max(1, len(panels)) // columns)
+    figure = Figure(figsize=(3.2 * columns, 3.2 * lines + 0.6), layout="constrained")
+    axes = figure.subplots(lines, columns, squeeze=False)
+    for ax in axes.flat[len(panels) :]:
+        ax.set_axis_off()
+    for ax, (record, group) in zip(axes.flat, panels, strict=False):
+        for kind, (colour, marker, label) in _FITS.items():
+            found = record.metrics[kind]["groups"][group]["reliability"]
+            value, low, high = found["observed"], found["lower"], found["upper"]
+            ax.errorbar(
+                found["predicted"],
+                value,
+                yerr=[
+                    [max(0.0, v - a) for v, a in zip(value, low, strict=True)],
+                    [max(0.0, b - v) for v, b in zip(value, high, strict=True)],
+                ],
+                color=colour,
+                marker=marker,
+                markersize=4,
+                linewidth=1,
+                elinewidth=0.5,
+                label=label,
+            )
+        ax.plot([0, 1], [0, 1], color="#555555", linestyle=":", linewidth=0.8)
+        ax.set(title=group, xlim=(0, 1), ylim=(0, 1))
+        ax.set(xlabel=f"predicted risk ({rule})", ylabel="observed")
+    if panels:
+        _legend(figure, axes[0][0], columns=2)
+    return figure
+
+
+def _legend(figure: Figure, ax: Axes, *, columns: int) -> None:
+    handles: dict[str, Artist] = {}
+    for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+        handles.setdefault(label, handle)
+    figure.legend(
+        list(handles.values()), list(handles), loc="outside lower center", ncols=columns, fontsize=8
+    )
