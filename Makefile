@@ -66,7 +66,7 @@ resolve: setup ## a wheel for every package, for Linux and macOS, Python 3.11 to
 audit: ## verify LEDGER=folder-or-file [TRUST=keys.json], nothing else installed
 	@test -n "$(LEDGER)" || { echo "Say what to verify: make audit LEDGER=results/demo TRUST=trust.json"; exit 2; }
 	$(call environment,audit,.venv-audit)
-	@.venv-audit/bin/python -c "from experiments.cli import main; main()" ledger verify $(LEDGER) $(if $(TRUST),--trust $(TRUST))
+	@.venv-audit/bin/python -m privacy.ledger verify $(LEDGER) $(if $(TRUST),--trust $(TRUST))
 
 # Our code beside its peers, in an environment of their own; an absent peer is an error.
 bench-setup:

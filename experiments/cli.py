@@ -5,11 +5,10 @@ A command is a frozen dataclass with ``run() -> int`` in a module of its own und
 at the top, so that ``--help`` answers at once.
 """
 
-import contextlib
-import io
-import os
+import argparse
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Annotated, Any, Protocol, Union, runtime_checkable
 
 import tyro
@@ -24,14 +23,15 @@ from experiments.commands.claims import Claims
 from experiments.commands.cohort import Cohort
 from experiments.commands.correction import Correction
 from experiments.commands.frontier import Demo, Frontier
-from experiments.commands.ledger import Ledger
 from experiments.commands.results import Results
 from experiments.commands.tune import Tune
 from experiments.door import enter
-from privacy._foreign import printable
-from privacy.errors import InpatientError
+from experiments.plugins import load, load_installed
+from privacy.errors import InvalidInputError
+from privacy.ledger.commands import Ledger
+from privacy.terminal import exit_status
 
-__all__ = ["COMMANDS", "main", "parsed"]
+__all__ = ["COMMANDS", "main", "parsed", "plugins_of"]
 
 
 @runtime_checkable
@@ -60,54 +60,32 @@ COMMANDS: dict[str, type[Command]] = {
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    """Run one command; what goes wrong is one paragraph on stderr, never a traceback.
+    """Run one command, and exit with its status (``privacy.terminal.exit_status``)."""
 
-    Exit status 2 for a mistake of the user's or a machine that can't go on (a full disk); 130 where
-    it was interrupted, 141 where nobody reads what it prints. Only a fault of the program's own
-    shows where it stands.
-    """
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):  # a terminal without Greek gets \\u03b5 for it
-            stream.reconfigure(errors="backslashreplace")
-    sys.exit(_status(arguments))
+    def work() -> int:
+        plugins, rest = plugins_of(sys.argv[1:] if arguments is None else arguments)
+        command = parsed(rest)
+        load_installed()
+        load(plugins)
+        enter(command)
+        return command.run()
+
+    sys.exit(exit_status("inpatient", work))
 
 
-def _status(arguments: Sequence[str] | None) -> int:
-    """Parse, check, run; everything that is caught is caught here."""
+def plugins_of(arguments: Sequence[str]) -> tuple[list[Path], list[str]]:
+    """Take ``--plugin FILE`` out of a command's arguments: it goes with every command."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    parser.add_argument("--plugin", type=Path, action="append", default=[])
     try:
-        try:
-            command = parsed(arguments)
-            enter(command)
-            status = command.run()
-        except SystemExit as left:  # help, and what can't be parsed
-            if isinstance(left.__context__, BrokenPipeError):  # rich turns it into an exit
-                raise left.__context__ from None
-            status = left.code if isinstance(left.code, int) else 0
-        sys.stdout.flush()
-        return status
-    except InpatientError as error:
-        return _say(str(error))
-    except KeyboardInterrupt:
-        _say("interrupted; what was finished is kept, and the same command goes on from there.")
-        return 130
-    except BrokenPipeError:
-        _silence()
-        return 141
-    except OSError as error:
-        where = f" at {error.filename}" if error.filename else ""
-        status = _say(
-            f"the machine refuses{where}: {error.strerror or error}. Make room there, or choose "
-            "another folder with --out."
-        )
-        _silence()
-        return status
-    except MemoryError:
-        return _say("there is not enough memory. Ask for less at a time, or fewer --jobs.")
+        taken, rest = parser.parse_known_args(arguments)
+    except argparse.ArgumentError as error:
+        raise InvalidInputError("--plugin needs a Python file behind it.") from error
+    return taken.plugin, rest
 
 
-def parsed(arguments: Sequence[str] | None) -> Command:
+def parsed(arguments: Sequence[str]) -> Command:
     """Return the command that was typed; help and what is no command leave by ``SystemExit``."""
-    arguments = sys.argv[1:] if arguments is None else arguments
     if list(arguments) == ["--version"]:
         print(f"inpatient {__version__}")
         sys.exit(0)
@@ -119,23 +97,12 @@ def parsed(arguments: Sequence[str] | None) -> Command:
         union,
         prog="inpatient",
         description="What a federation of hospitals gives away, and what it gains. "
-        "`inpatient --version` prints the version.",
+        "`inpatient --version` prints the version; `--plugin FILE`, behind any command, runs a "
+        "Python file first that adds attacks, rules, schemes, models or cohorts.",
         args=arguments,
         config=(OmitArgPrefixes, OmitSubcommandPrefixes),
     )
     return command
-
-
-def _say(sentence: str) -> int:
-    with contextlib.suppress(OSError):  # nobody reads stderr either
-        print(f"inpatient: {printable(sentence)}", file=sys.stderr, flush=True)
-    return 2
-
-
-def _silence() -> None:
-    """Let nothing be written to stdout any more, so that Python's own end does not fail on it."""
-    with contextlib.suppress(OSError, ValueError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

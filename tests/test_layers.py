@@ -43,6 +43,7 @@ def test_layers_import_only_downwards(layer: str) -> None:
     [
         "from experiments.cli import main; main(['--help'])",
         "from experiments.cli import main; main(['ledger', 'verify', '--help'])",
+        "from privacy.ledger.__main__ import main; main(['verify', '--help'])",
         "import privacy.ledger",
         "import privacy.mechanisms",
     ],

@@ -14,7 +14,7 @@ from aggregation.models import Logistic
 from aggregation.plan import Plan
 from aggregation.rules import RULES, Rule
 from aggregation.sealing import Contribution, OpeningLog, Policy, Roster
-from experiments.cli import COMMANDS, parsed
+from experiments.cli import COMMANDS, parsed, plugins_of
 from experiments.cohorts import folds, load
 from experiments.door import checked
 from experiments.studies.frontier.grid import quick_grid
@@ -198,7 +198,7 @@ def test_every_command_that_the_readmes_and_docs_name_is_one(command: str) -> No
             parsed(arguments)
         assert left.value.code == 0
         return
-    checked(parsed(arguments))
+    checked(parsed(plugins_of(arguments)[1]))
 
 
 def test_the_commands_are_found() -> None:

@@ -11,7 +11,7 @@ from experiments.run.record import read_records
 from experiments.studies.design import TRAINING, TrainingSetting
 from experiments.studies.frontier.tables import quick_grid
 from paper import build, numbers, published
-from paper.__main__ import Paper
+from paper.__main__ import main
 from paper.chinese_font import FONT, chinese
 from paper.points import Points, row
 from paper.readme import LANGUAGES
@@ -97,7 +97,9 @@ def test_the_settings_are_what_the_search_chose() -> None:
 def test_outside_a_checkout_it_says_what_it_needs(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert Paper(tmp_path).run() == 2
+    with pytest.raises(SystemExit) as left:
+        main(["--root", str(tmp_path)])
+    assert left.value.code == 2
     told = capsys.readouterr()
     assert told.out == ""
     assert told.err.startswith(f"paper: No paper/records in {tmp_path}.")
