@@ -4,7 +4,7 @@
 from it and from opened sums: hospitals train on no model but the one that their own gives.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from itertools import combinations
 from math import comb
@@ -18,6 +18,7 @@ from aggregation.releases import round_event
 from aggregation.rules import Opened
 from aggregation.timing import Rounds, Schedule, Timing
 from aggregation.timing.leverage import opening_matrix
+from aggregation.timing.schedule import Arrival
 from privacy.accounting.events import LinearOpeningsDpEvent
 from privacy.accounting.linear import upload_events
 from privacy.errors import InvalidInputError, RefusedError
@@ -99,12 +100,44 @@ class Trajectory:
         """Return what an upload is multiplied by before the noise, as things stand."""
         return self._rule.weight(self._public, hospital, staleness)
 
-    def step(self, opened_sum: Int[np.ndarray, "slots"]) -> Opened:
-        """Follow an opened sum to the next model; return the sum as rules read it."""
-        opening = self.agreement.plan.read(opened_sum, self.agreement.timing.arrivals(self.version))
+    def step(
+        self, opened_sum: Int[np.ndarray, "slots"], hospitals: Collection[str] | None = None
+    ) -> Opened:
+        """Follow an opened sum to the next model; return the sum as rules read it.
+
+        Args:
+          opened_sum: Update and scalars, integers.
+          hospitals: Whose uploads it holds; None: all that the timing has.
+
+        Raises:
+          RefusedError: Others than the timing has, or too few for the plan's noise or the rule.
+        """
+        plan, arrivals = self.agreement.plan, self.agreement.timing.arrivals(self.version)
+        if hospitals is not None:
+            arrivals = self._arrived(arrivals, hospitals)
+        opening = plan.read(opened_sum, arrivals)
         self.params, self._public = self._rule.advance(self._public, self.params, opening)
         self.version += 1
         return opening
+
+    def _arrived(
+        self, arrivals: tuple[Arrival, ...], hospitals: Collection[str]
+    ) -> tuple[Arrival, ...]:
+        plan, awaited = self.agreement.plan, [arrival.hospital for arrival in arrivals]
+        if strangers := sorted(set(hospitals) - set(awaited)):
+            raise RefusedError(
+                f"Sum {self.version} holds an upload of {', '.join(strangers)}, which the plan "
+                "does not have in it."
+            )
+        least = min(len(awaited), plan.smallest_sum or len(plan.hospitals))
+        if plan.used_rule.contract.every_round:
+            least = len(awaited)
+        if len(set(hospitals)) < least:
+            raise RefusedError(
+                f"Sum {self.version} holds the uploads of {len(set(hospitals))} hospitals; the "
+                f"plan's noise and rule need {least}."
+            )
+        return tuple(arrival for arrival in arrivals if arrival.hospital in hospitals)
 
 
 def _check(plan: Plan, timing: Timing) -> None:

@@ -19,10 +19,11 @@ from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.roles import Role
 from aggregation.roles.aggregator import Aggregator
+from aggregation.roles.evidence import Judge
 from aggregation.roles.hospital import Hospital
 from aggregation.roles.messages import AGGREGATOR, OPENER, Message, MessageKind, holder_address
 from aggregation.roles.opener import HolderRole, OpenerRole
-from aggregation.roles.opening import ByHolders
+from aggregation.roles.opening import ByHolders, ByOpener
 from aggregation.rules import Local, Rule
 from aggregation.sealing import (
     KeyScheme,
@@ -92,6 +93,8 @@ class Federation:
         hospitals: Mapping[str, Hospital],
         scheme: Scheme,
         policy: Policy,
+        judge: Judge,
+        opener: SigningKey,
     ) -> None:
         self.plan = plan = agreement.plan
         self._timing = agreement.timing
@@ -100,15 +103,15 @@ class Federation:
         self._receivers: dict[str, SigningKey] = {}
         self._scheme = scheme
         self._progress: Callable[[int], None] = lambda _: None
-        opening: ByHolders | None = None
+        opening: ByHolders | ByOpener = ByOpener(judge)
         openers: dict[str, Role] = {}
         if isinstance(scheme, QuorumScheme):
-            opening = ByHolders(plan.run, type(scheme), scheme.parameters)
+            opening = ByHolders(judge)
             for name, holder in scheme.holders(policy).items():
                 openers[holder_address(name)] = HolderRole(plan.run, holder)
         elif isinstance(scheme, KeyScheme):
-            openers[OPENER] = OpenerRole(plan.run, scheme.opener(policy))
-        self._aggregator = Aggregator(plan, scheme.adder(), policy.roster, agreement, opening)
+            openers[OPENER] = OpenerRole(plan.run, scheme.opener(policy), opener)
+        self._aggregator = Aggregator(plan, scheme.adder(), policy.roster, opening, agreement)
         self._engine = InProcess(
             {AGGREGATOR: self._aggregator, **openers, **hospitals},
             delays=Delays(self._timing) if isinstance(self._timing, Schedule) else None,
@@ -257,12 +260,18 @@ class Federation:
                 f"Expected patients of {plan.hospitals}, in that order; got {tuple(patients)}."
             )
         scheme = sealing_for(plan, agreement.timing)
+        smallest = plan.smallest_sum or len(plan.hospitals)
+        least = len(plan.hospitals) if agreement.timing.synchronous else smallest
+        opener = SigningKey.generate()
+        kind = type(scheme) if isinstance(scheme, QuorumScheme) else None
+        judge = Judge(plan.run, scheme.parameters, scheme=kind, opener=opener.public, least=least)
         hospitals = {
             name: Hospital(
                 name,
                 patients[name],
                 plan=plan,
                 sealer=scheme.sealer(name),
+                judge=judge,
                 ledger=ledger(name),
                 key=keys[name],
                 source=source(name),
@@ -271,16 +280,14 @@ class Federation:
             )
             for name in plan.hospitals
         }
-        smallest = plan.smallest_sum or len(plan.hospitals)
         policy = Policy(
             Roster(plan.run, {name: key.public for name, key in keys.items()}),
-            min_honest=(len(plan.hospitals) if agreement.timing.synchronous else smallest)
-            - plan.colluders,
+            min_honest=least - plan.colluders,
             c_assumed=plan.colluders,
             log=log,
             require_ledger_head=True,
         )
-        federation = cls(agreement, hospitals, scheme, policy)
+        federation = cls(agreement, hospitals, scheme, policy, judge, opener)
         federation._keys, federation._receivers = dict(keys), dict(receivers or {})
         return federation
 

@@ -1,13 +1,17 @@
 """The aggregator: sends models, adds what comes back, has the sum opened; it can open nothing."""
 
+from collections.abc import Sequence
+
 import numpy as np
 from jaxtyping import Float, Int
 
 from aggregation.agreement import Agreement, Trajectory
 from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, SetTimer, Timer, TimerKind
-from aggregation.roles.opening import ByOpener, OpeningRequest
+from aggregation.roles.opener import Asked
+from aggregation.roles.opening import OpeningRequest
 from aggregation.sealing import Adder, Contribution, Roster
+from aggregation.sealing.proposal import Place
 from privacy.errors import CorruptMessageError, RefusedError
 
 __all__ = ["Aggregator"]
@@ -35,8 +39,8 @@ class Aggregator:
       plan: What all parties agreed on.
       adder: Adds sealed updates.
       roster: The hospitals whose signatures count.
+      opening: How sums are opened, and who judges them.
       agreement: Whose uploads each sum holds; None: the plan in synchronous rounds.
-      opening: How sums are opened; None: one opener has the key.
     """
 
     def __init__(
@@ -44,8 +48,8 @@ class Aggregator:
         plan: Plan,
         adder: Adder,
         roster: Roster,
+        opening: OpeningRequest,
         agreement: Agreement | None = None,
-        opening: OpeningRequest | None = None,
     ) -> None:
         self.plan = plan
         self.round = 0
@@ -56,7 +60,8 @@ class Aggregator:
         self._path = Trajectory(self._agreement)
         self.models = [self._path.params]
         self._bases = self._awaited()
-        self._opening = ByOpener(plan.run, adder.parameters.dim) if opening is None else opening
+        self._opening = opening
+        self._place = Place(plan.digest)
         self._contributions: dict[str, Contribution] = {}
 
     @property
@@ -77,14 +82,18 @@ class Aggregator:
             self.receive(Contribution.from_message(incoming.payload, incoming.public))
             if not self.ready:
                 return ()
-            return self._opening.ask(self.round, *self.total(), incoming.time)
+            return self._opening.ask(Asked(self._place, *self.total()), incoming.time)
         said = self._opening.take(incoming)
         if isinstance(said, tuple):
             return said
-        round_, payload = self.round, said.astype("<i8").tobytes()
-        self.step(said)
+        round_, opened = self.round, said.total.astype("<i8").tobytes()
+        evidence, proposal = said.evidence.to_bytes(), said.evidence.proposal
+        self._place = self._place.after(proposal.digest)
+        self.step(said.total, proposal.hospitals)
         told = tuple(
-            self._say(name, MessageKind.OPENED, round_, payload) for name in self.plan.hospitals
+            self._say(name, kind, round_, payload)
+            for name in self.plan.hospitals
+            for kind, payload in ((MessageKind.EVIDENCE, evidence), (MessageKind.OPENED, opened))
         )
         return (*told, *self._send_models(incoming.time))
 
@@ -126,14 +135,21 @@ class Aggregator:
         """The sealed sum and the signed contributions that it is made of, for the opener."""
         return self._adder.total(), tuple(self._contributions.values())
 
-    def step(self, opened_sum: Int[np.ndarray, "slots"]) -> None:
-        """Step the model by an opened sum and start the next round with an empty adder."""
+    def step(
+        self, opened_sum: Int[np.ndarray, "slots"], hospitals: Sequence[str] | None = None
+    ) -> None:
+        """Step the model by an opened sum and start the next round with an empty adder.
+
+        Args:
+          opened_sum: Update and scalars, integers.
+          hospitals: Whose uploads it holds; None: all that were awaited.
+        """
         if opened_sum.shape != (self._adder.parameters.dim,):
             raise CorruptMessageError(
                 f"Expected an opened sum of {self._adder.parameters.dim} values, got "
                 f"{opened_sum.shape}."
             )
-        self._path.step(opened_sum)
+        self._path.step(opened_sum, hospitals)
         self.models.append(self._path.params)
         self.opened.append(opened_sum)
         self.round += 1

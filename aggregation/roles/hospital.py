@@ -18,17 +18,18 @@ from aggregation.agreement import Agreement, Trajectory
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import declare, overseen, releases, schedule
+from aggregation.roles.evidence import Evidence, Judge
 from aggregation.roles.messages import (
     AGGREGATOR,
     Message,
     MessageKind,
     Timer,
-    read_integers,
     read_model,
 )
 from aggregation.rules import Local
 from aggregation.rules.rule import State
 from aggregation.sealing import Contribution, Sealer
+from aggregation.sealing.proposal import Place, Proposal
 from aggregation.update import draw_batches, local_update, noised_scalars
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Ledger, Release, SigningKey
@@ -47,6 +48,8 @@ class Hospital:
       - a refused release reads no patient and sends nothing;
       - only a model that follows from the committed seed and the opened sums is trained on: any
         other is refused, whoever else was sent the same;
+      - a sum is learnt from only if those who opened it signed it, at this place of the run's
+        chain, and their answers give it: whoever relays it is not believed;
       - one update a model, and never one of the future: a second request for the same version, an
         older one or one that was not opened yet is refused;
       - what a rule keeps at the hospital (memory, controls) never leaves, and a lost upload leaves
@@ -57,6 +60,7 @@ class Hospital:
       patients: The hospital's patients; at most the declared number.
       plan: What all parties agreed on; ``join`` enters it into the ledger.
       sealer: Seals updates; holds public material only.
+      judge: Decides which sums were opened.
       ledger: The hospital's own ledger, with its budget.
       key: Signs contributions.
       source: Where noise and samples come from. In a real run the operating system.
@@ -76,6 +80,7 @@ class Hospital:
         *,
         plan: Plan,
         sealer: Sealer,
+        judge: Judge,
         ledger: Ledger,
         key: SigningKey,
         source: NoiseSource,
@@ -100,6 +105,10 @@ class Hospital:
         self.ledger = ledger
         self._patients = patients
         self._sealer = sealer
+        self._judge = judge
+        self._place = Place(plan.digest)
+        self._evidence: bytes | None = None  # of the sum that is awaited, not judged yet
+        self._sealed: dict[int, str] = {}  # digests of what was sent and is not opened yet
         self._key = key
         self._source = source
         self._context = context or {}
@@ -144,8 +153,8 @@ class Hospital:
         """Join at the plan, answer a model with an update, learn from an opened sum.
 
         Raises:
-          RefusedError: As ``contribute``; another plan, a sum out of its turn, or a message that no
-            hospital takes.
+          RefusedError: As ``contribute`` and ``Judge.sum_of``; another plan, a sum out of its turn
+            or without evidence, or a message that no hospital takes.
           BudgetExceededError: As ``join`` and ``contribute``.
           CorruptMessageError: A payload of another length.
         """
@@ -157,13 +166,16 @@ class Hospital:
                 raise RefusedError(f"{self.name} agreed to another plan than the one it was sent.")
             self.join()
             return ()
-        if incoming.kind is MessageKind.OPENED:
+        if incoming.kind in (MessageKind.EVIDENCE, MessageKind.OPENED):
             if round_ != self._path.version:
                 raise RefusedError(
                     f"{self.name} awaits the sum of round {self._path.version} and was sent that "
                     f"of round {round_}; each is learnt from once, in order."
                 )
-            self.learn(read_integers(incoming.payload, self._sealer.parameters.dim))
+            if incoming.kind is MessageKind.EVIDENCE:
+                self._evidence = incoming.payload
+            else:
+                self._learn(incoming.payload)
             return ()
         if incoming.kind is not MessageKind.MODEL:
             raise RefusedError(f"A hospital takes no message of kind {incoming.kind.value!r}.")
@@ -212,11 +224,12 @@ class Hospital:
             self._told[round_] = integers
         leaves, state = self._rule.send(state, integers)
         scalars = noised_scalars(plan, self.name, self._patients, params, self._source)
-        sealed = self._sealer.seal(np.concatenate([leaves, scalars]))
+        sealed = self._sealer.seal(np.concatenate([leaves, scalars]), round_=round_)
         for entry in entries:
             self.ledger.attach(entry, sealed)
         self._pending = state
         self._last = round_
+        self._sealed[round_] = digest(sealed)
         self._models = {v: model for v, model in self._models.items() if v > round_}
         return Contribution.sign(
             self._key,
@@ -229,14 +242,44 @@ class Hospital:
             ledger_head=digest(self.ledger.head().note),
         )
 
-    def learn(self, opened_sum: Int[np.ndarray, "slots"]) -> None:
-        """Take note of an opened sum: the next model has to follow from it."""
+    def _learn(self, said: bytes) -> None:
+        """Judge an opened sum and take note of it: the next model has to follow from it."""
+        if self._evidence is None:
+            raise RefusedError(
+                f"{self.name} was told the sum of round {self._path.version} without the signed "
+                "words of those who opened it; who relays a sum is not believed."
+            )
+        content, self._evidence = self._evidence, None
+        evidence = Evidence.from_bytes(content)
+        opened_sum = self._judge.sum_of(evidence, self._place, said)
+        self._require_own(evidence.proposal)
         before = self._path.params
-        opening = self._path.step(opened_sum)
-        if self._pending is not None and any(a.hospital == self.name for a in opening.arrivals):
-            self._state, self._pending = self._pending, None
+        opening = self._path.step(opened_sum, evidence.proposal.hospitals)
+        self._place = self._place.after(evidence.proposal.digest)
+        for arrival in opening.arrivals:
+            if arrival.hospital == self.name:
+                self._sealed.pop(arrival.base_version, None)
+                self._state = self._state if self._pending is None else self._pending
+                self._pending = None
         self._state = self._rule.opened(self._state, opening, before, self._path.params)
         self._models[self._path.version] = self._path.params
+
+    def _require_own(self, proposal: Proposal) -> None:
+        """Refuse a sum that holds another upload under this name, or one of another version."""
+        arrivals = {a.hospital: a for a in self._agreement.timing.arrivals(self._path.version)}
+        said = zip(proposal.hospitals, proposal.base_versions, proposal.ciphertexts, strict=True)
+        for hospital, base, ciphertext in said:
+            due = arrivals.get(hospital)
+            if due is not None and due.base_version != base:
+                raise RefusedError(
+                    f"The sum of round {self._path.version} holds an upload of {hospital!r} on "
+                    f"version {base}; the plan has one on version {due.base_version} in it."
+                )
+            if hospital == self.name and self._sealed.get(base) != ciphertext:
+                raise RefusedError(
+                    f"The sum of round {self._path.version} holds an upload under the name of "
+                    f"{self.name} that it never sent."
+                )
 
     def finish(self, params: Float[np.ndarray, "dim"]) -> Local:
         """Return what the rule fits around the final model to the hospital's own patients.

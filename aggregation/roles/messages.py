@@ -62,17 +62,21 @@ class MessageKind(StrEnum):
     """What a message is; one meaning each.
 
     ``plan``, ``model``, ``opened``: to hospitals. ``update``: a hospital's sealed, signed integers.
-    ``total``: a sealed sum with the contributions it is made of, to whoever opens. ``commitment``,
-    ``agreed``, ``answer``: how holders open together.
+    ``total``: a sealed sum with the contributions it is made of, to whoever opens. ``tried``,
+    ``chosen``, ``commitment``, ``agreed``, ``answer``: how holders open together. ``evidence``: the
+    signed words of those who opened, to hospitals, before the sum itself.
     """
 
     PLAN = "plan"
     MODEL = "model"
     UPDATE = "update"
     TOTAL = "total"
+    TRIED = "tried"
+    CHOSEN = "chosen"
     COMMITMENT = "commitment"
     AGREED = "agreed"
     ANSWER = "answer"
+    EVIDENCE = "evidence"
     OPENED = "opened"
 
 

@@ -1,10 +1,13 @@
-"""Whoever opens: one opener with the key, or holders who commit first and answer then."""
+"""Whoever opens: one opener with the key, or holders who try, commit, and answer then."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
 
 from aggregation.roles.messages import (
     AGGREGATOR,
     OPENER,
+    Json,
     Message,
     MessageKind,
     Timer,
@@ -13,49 +16,105 @@ from aggregation.roles.messages import (
     unpack,
 )
 from aggregation.sealing import Contribution, Opener
-from aggregation.sealing.holders import Commitment, Holder
-from privacy.errors import CorruptMessageError, RefusedError
+from aggregation.sealing.answers import SUM, Answer, Commitment, Parts
+from aggregation.sealing.holders import Holder
+from aggregation.sealing.proposal import Place, Proposal
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+from privacy.ledger import SigningKey
 from privacy.ledger.log import canonical
 
-__all__ = [
-    "HolderRole",
-    "OpenerRole",
-    "pack_total",
-    "read_commitment",
-    "read_total",
-    "write_commitment",
-]
+__all__ = ["Asked", "HolderRole", "OpenerRole", "read_answer", "read_tried"]
+
+
+@dataclass(frozen=True)
+class Asked:
+    """A sum that somebody is asked to open.
+
+    Attributes:
+      place: In the run's chain of openings.
+      total: The sealed sum.
+      contributions: What it is made of.
+    """
+
+    place: Place
+    total: bytes
+    contributions: tuple[Contribution, ...]
+
+    def to_bytes(self) -> bytes:
+        """Return one payload."""
+        parts = [
+            part for c in self.contributions for part in (canonical.encode(c.public), c.sealed)
+        ]
+        return pack([canonical.encode(self.place.to_json()), self.total, *parts])
+
+    @classmethod
+    def from_bytes(cls, payload: bytes, *, contributors: int) -> "Asked":
+        """Read what ``to_bytes`` wrote.
+
+        Raises:
+          CorruptMessageError: Truncated, more than ``contributors``, or not contributions.
+        """
+        parts = unpack(payload, most=2 + 2 * contributors)
+        if len(parts) % 2 or len(parts) < 4:
+            raise CorruptMessageError("A total came without contributions, or with half of one.")
+        try:
+            place = Place.from_json(canonical.decode(parts[0]))
+        except InvalidInputError as error:
+            raise CorruptMessageError(f"A total has no place in a run: {error}") from error
+        contributions = []
+        for public, sealed in zip(parts[2::2], parts[3::2], strict=True):
+            fields = canonical.decode(public)
+            if not isinstance(fields, dict):
+                raise CorruptMessageError("A contribution's public values are not a JSON object.")
+            contributions.append(Contribution.from_message(sealed, fields))
+        return cls(place, parts[1], tuple(contributions))
+
+    def proposal(self, parameters: str) -> Proposal:
+        """Return it spelled out, under the parameters with this digest."""
+        return Proposal.of(self.place, parameters, self.total, self.contributions)
 
 
 class OpenerRole:
-    """One party that holds the key: opens what its policy allows, and says the sum.
+    """One party that holds the key: opens what its policy allows, and signs the sum.
+
+    Guarantees (each is a test in ``tests/aggregation/roles/test_opening.py``):
+      - asked again for what it has opened, also after a restart, it says the same bytes.
 
     Args:
       run: Name of the run.
       opener: The scheme's opener, with its policy.
+      key: Signs what it says; its public half is known to all parties.
     """
 
-    def __init__(self, run: str, opener: Opener) -> None:
+    def __init__(self, run: str, opener: Opener, key: SigningKey) -> None:
         self._run = run
         self._opener = opener
+        self._key = key
 
     def handle(self, incoming: Message | Timer) -> tuple[Message, ...]:
         """Answer a sealed total with the opened sum, for the aggregator."""
         message = _of_kind(incoming, MessageKind.TOTAL)
-        total, contributions = read_total(message.payload, self._opener.parameters.contributors)
-        opened = self._opener.open(total, contributions)
-        payload = opened.astype("<i8").tobytes()
-        return (
-            Message(OPENER, AGGREGATOR, MessageKind.OPENED, message.round, payload, run=self._run),
-        )
+        opener, log = self._opener, self._opener.policy.log
+        asked = Asked.from_bytes(message.payload, contributors=opener.parameters.contributors)
+        proposal = asked.proposal(opener.parameters.digest)
+        number = log.number_of(proposal.digest)
+        payload = None if number is None else log.kept(number)
+        if payload is None:
+            opened = opener.open(asked.total, asked.contributions, asked.place)
+            payload = opened.astype("<i8").tobytes()
+            log.keep(len(log) - 1, payload)
+        answer = Answer.sign(self._key, OPENER, proposal.digest, (OPENER,), {SUM: payload})
+        public = {"answer": answer.to_bytes().decode()}
+        return (_message(OPENER, MessageKind.OPENED, message.round, payload, self._run, public),)
 
 
 class HolderRole:
-    """One holder: commits to a set of contributions, and answers once enough others have.
+    """One holder: tries a set of contributions, commits to it, and answers once enough others have.
 
     Guarantees (each is a test in ``tests/aggregation/roles/test_opening.py``):
       - it answers only for the opening that it committed to, with commitments of a quorum;
-      - every message of its is signed with its own key.
+      - every message of its is signed with its own key;
+      - asked again, also after a restart, it commits and answers as before, with the same bytes.
 
     Args:
       run: Name of the run.
@@ -65,84 +124,95 @@ class HolderRole:
     def __init__(self, run: str, holder: Holder) -> None:
         self._run = run
         self._holder = holder
-        self._asked: dict[int, tuple[bytes, tuple[Contribution, ...]]] = {}
+        self._asked: Asked | None = None
 
     def handle(self, incoming: Message | Timer) -> tuple[Message, ...]:
-        """Answer a sealed total with a commitment, and agreed commitments with an answer."""
-        message = _of_kind(incoming, MessageKind.TOTAL, MessageKind.AGREED)
-        holder, round_ = self._holder, message.round
+        """Try a sealed total, commit to the one that was chosen, answer when enough have."""
+        message = _of_kind(incoming, MessageKind.TOTAL, MessageKind.CHOSEN, MessageKind.AGREED)
+        holder = self._holder
         if message.kind is MessageKind.TOTAL:
             most = holder.parameters.contributors
-            total, contributions = read_total(message.payload, most)
-            commitment = holder.commit(total, contributions)
-            self._asked[round_] = total, contributions
-            return (self._say(MessageKind.COMMITMENT, round_, write_commitment(commitment)),)
-        if round_ not in self._asked:
+            asked = Asked.from_bytes(message.payload, contributors=most)
+            if asked.place.number != message.round:
+                raise RefusedError(
+                    f"A sum to be opened as number {asked.place.number} came in round "
+                    f"{message.round}."
+                )
+            bad = holder.try_(asked.total, asked.contributions, asked.place)
+            self._asked = asked
+            opening = asked.proposal(holder.parameters.digest).digest
+            tried = canonical.encode({"opening": opening, "bad": list(bad)})
+            return (self._say(MessageKind.TRIED, message.round, tried),)
+        asked_last = self._asked
+        if asked_last is None or asked_last.place.number != message.round:
             raise RefusedError(
-                f"Holder {holder.name!r} committed to no opening of round {round_}; it answers for "
-                "what it committed to alone."
+                f"Holder {holder.name!r} was not asked for opening {message.round}; it needs the "
+                "sealed sum and its contributions first, again after a restart."
             )
-        total, contributions = self._asked[round_]
+        given = asked_last.total, asked_last.contributions
+        if message.kind is MessageKind.CHOSEN:
+            if (
+                message.payload.decode("ascii", "replace")
+                != asked_last.proposal(holder.parameters.digest).digest
+            ):
+                raise RefusedError(f"Holder {holder.name!r} tried another sum than the one chosen.")
+            commitment = holder.commit(*given, asked_last.place)
+            return (self._say(MessageKind.COMMITMENT, message.round, commitment.to_bytes()),)
         parts = unpack(message.payload, most=len(holder.quorum.names))
-        answer = holder.answer(total, contributions, [read_commitment(part) for part in parts])
-        return (self._say(MessageKind.ANSWER, round_, answer),)
+        commitments = [Commitment.from_bytes(part) for part in parts]
+        answer, contents = holder.answer(*given, commitments, asked_last.place)
+        payload = pack([answer.to_bytes(), *(contents[part] for part in sorted(contents))])
+        return (self._say(MessageKind.ANSWER, message.round, payload),)
 
     def _say(self, kind: MessageKind, round_: int, payload: bytes) -> Message:
-        sender = holder_address(self._holder.name)
-        message = Message(sender, AGGREGATOR, kind, round_, payload, run=self._run)
+        message = _message(holder_address(self._holder.name), kind, round_, payload, self._run, {})
         return message.signed(self._holder.key)
 
 
-def pack_total(total: bytes, contributions: Sequence[Contribution]) -> bytes:
-    """Return a sealed sum and the signed contributions that it is made of, as one payload."""
-    parts = [part for c in contributions for part in (canonical.encode(c.public), c.sealed)]
-    return pack([total, *parts])
-
-
-def read_total(payload: bytes, contributors: int) -> tuple[bytes, tuple[Contribution, ...]]:
-    """Read what ``pack_total`` wrote.
+def read_tried(payload: bytes) -> tuple[str, tuple[str, ...]]:
+    """Read what a holder says it tried: a proposal's digest, and whose boxes don't open.
 
     Raises:
-      CorruptMessageError: Truncated, more than ``contributors``, or not contributions.
+      CorruptMessageError: Something else.
     """
-    parts = unpack(payload, most=1 + 2 * contributors)
-    if len(parts) % 2 == 0:
-        raise CorruptMessageError("A total came without its contributions, or with half of one.")
-    contributions = []
-    for public, sealed in zip(parts[1::2], parts[2::2], strict=True):
-        fields = canonical.decode(public)
-        if not isinstance(fields, dict):
-            raise CorruptMessageError("A contribution's public values are not a JSON object.")
-        contributions.append(Contribution.from_message(sealed, fields))
-    return parts[0], tuple(contributions)
-
-
-def write_commitment(commitment: Commitment) -> bytes:
-    """Return a commitment as canonical JSON."""
-    return canonical.encode(
-        {
-            "holder": commitment.holder,
-            "opening": commitment.opening,
-            "signature": commitment.signature,
-        }
-    )
-
-
-def read_commitment(payload: bytes) -> Commitment:
-    """Read what ``write_commitment`` wrote.
-
-    Raises:
-      CorruptMessageError: Not a commitment.
-    """
-    fields = canonical.decode(payload)
-    names = {"holder", "opening", "signature"}
+    fields: Any = canonical.decode(payload)
     if (
         not isinstance(fields, dict)
-        or fields.keys() != names
-        or not all(isinstance(value, str) for value in fields.values())
+        or fields.keys() != {"opening", "bad"}
+        or not isinstance(fields["opening"], str)
+        or not isinstance(fields["bad"], list)
+        or not all(isinstance(name, str) for name in fields["bad"])
     ):
-        raise CorruptMessageError("These bytes are not a holder's commitment.")
-    return Commitment(**fields)
+        raise CorruptMessageError("These bytes don't say what a holder tried.")
+    return fields["opening"], tuple(fields["bad"])
+
+
+def read_answer(payload: bytes, *, most: int) -> tuple[Answer, Parts]:
+    """Read a holder's answer and its parts, of which there are at most ``most``.
+
+    Raises:
+      CorruptMessageError: Something else, or another number of parts than the answer signs.
+    """
+    said, *contents = unpack(payload, most=1 + most) or (b"",)
+    answer = Answer.from_bytes(said)
+    if len(contents) != len(answer.parts):
+        raise CorruptMessageError(
+            f"An answer signs {len(answer.parts)} parts and brings {len(contents)}."
+        )
+    return answer, dict(zip(sorted(answer.parts), contents, strict=True))
+
+
+def _message(
+    sender: str,
+    kind: MessageKind,
+    round_: int,
+    payload: bytes,
+    run: str,
+    public: Mapping[str, Json],
+) -> Message:
+    """Make a message whose nonce follows from it: said again, it is the same message."""
+    nonce = canonical.digest(b" ".join((kind.encode(), str(round_).encode(), payload)))[:32]
+    return Message(sender, AGGREGATOR, kind, round_, payload, public, run=run, nonce=nonce)
 
 
 def _of_kind(incoming: Message | Timer, *kinds: MessageKind) -> Message:

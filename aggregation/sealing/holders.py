@@ -1,62 +1,53 @@
 """Several holders who open together, each of whom checks everything itself.
 
-An opening has two steps, so that no two quorums can be given overlapping sets of contributions:
+An opening has three steps, so that nothing is used up by what can't be opened, and no two quorums
+can be given overlapping sets of contributions:
 
-1. *commit*: each holder checks signatures, policy and sum on its own, writes the opening down and
-   signs exactly this set of ciphertexts;
-2. *answer*: only with valid commitments of ``threshold`` holders to the same set does it use its
-   secret.
+1. *try*: each holder checks signatures, policy and sum on its own, and whether it can answer for
+   each contribution; nothing is written down;
+2. *commit*: it writes the proposal down and signs exactly this set of ciphertexts, under this
+   number in the run's chain, for good;
+3. *answer*: only with valid commitments of ``threshold`` holders to the same proposal does it use
+   its secret. What it answered, and to what it committed, it finds again on its own disk.
 
 Two quorums of t among k share at least 2t - k holders. With more than ``corrupt`` of them, an
-honest one is in both, and it never commits to a contribution twice.
+honest one is in both, and it never commits to a contribution twice, nor twice under one number.
 """
 
-import hashlib
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.sealing import material
+from aggregation.sealing.answers import Answer, Commitment, Parts
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.envelope import Kind
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
+from aggregation.sealing.proposal import Place, Proposal
 from aggregation.sealing.quorum import HolderSecret, read_quorum
 from aggregation.sealing.roles import Adder, Scheme, require_sum
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger.log import canonical
-from privacy.ledger.log.keys import verifies
 
-__all__ = ["Commitment", "Holder", "QuorumScheme"]
+__all__ = ["Holder", "QuorumScheme"]
 
-
-@dataclass(frozen=True)
-class Commitment:
-    """A holder's signature under one opening.
-
-    Attributes:
-      holder: Who signed.
-      opening: SHA-256 over run, parameters, nonces, ciphertexts and total, in hex.
-      signature: Ed25519, in hex.
-    """
-
-    holder: str
-    opening: str
-    signature: str
+_FIRST = Place()
 
 
 class Holder(ABC):
-    """One holder's half of an opening that needs no secret: its own policy, and its commitment.
+    """One holder's half of an opening: its own policy, its commitment, its answer.
 
     Guarantees (each is a test in ``tests/aggregation/sealing/test_holders.py``):
       - it commits to a set of contributions only if its own policy allows it and ``total`` is their
-        sum, and to each contribution once;
+        sum, to each contribution once, and to one sum under each number of a run;
+      - what it could not answer for it says beforehand, and nothing is used up by it;
       - it takes an opening for agreed only with commitments of ``threshold`` holders to the very
-        set that it committed to itself.
+        set that it committed to itself;
+      - made anew on the same log, it commits and answers as before.
 
     Args:
       name: Its name in the quorum.
@@ -77,7 +68,7 @@ class Holder(ABC):
         self._keys = {name: theirs.sign for name, theirs in public.items()}
         self._adder = adder
         self.parameters = adder.parameters
-        self._committed: set[str] = set()
+        self._tried: tuple[str, Any] | None = None  # the last proposal, and what it opens with
 
     def to_bytes(self) -> bytes:
         """Return this holder's material **with its secret**, to be read by ``load_holder``.
@@ -88,64 +79,134 @@ class Holder(ABC):
         content = canonical.encode(names) + b"\n" + self._held
         return material.join(Kind.OPENER, self._adder.label, self.parameters, content)
 
-    def commit(self, total: bytes, contributions: Sequence[Contribution]) -> Commitment:
-        """Check an opening, write it down, and sign it.
+    def try_(
+        self, total: bytes, contributions: Sequence[Contribution], place: Place = _FIRST
+    ) -> tuple[str, ...]:
+        """Check what may be opened; nothing is written down.
+
+        Returns:
+          The hospitals whose contributions this holder can't answer for: their boxes don't open.
 
         Raises:
-          RefusedError: As ``Opener.open``.
+          RefusedError: As ``Opener.open``; or another sum has this number.
           CorruptMessageError: As ``Opener.open``.
         """
-        self.policy.check(contributions, self._adder.parameters)
-        require_sum(self._adder, total, contributions)
-        self._check_pieces(contributions)
-        self.policy.record(contributions, hashlib.sha256(total).hexdigest())
-        opening = _opening(self._adder.parameters, total, contributions)
-        self._committed.add(opening)
-        return Commitment(self.name, opening, self.key.sign(_statement(opening)))
+        proposal = self._proposal(total, contributions, place)
+        if self._record_of(proposal) is None:
+            self.policy.check(contributions, self.parameters)
+            self.policy.log.require_place(proposal)
+            self._require_key()
+            require_sum(self._adder, total, contributions)
+        bad = []
+        opened = []
+        for contribution in contributions:
+            try:
+                opened.append(self._open_piece(contribution, place))
+            except CorruptMessageError:
+                bad.append(contribution.hospital)
+        self._tried = None if bad else (proposal.digest, opened)
+        return tuple(bad)
 
-    @abstractmethod
+    def commit(
+        self, total: bytes, contributions: Sequence[Contribution], place: Place = _FIRST
+    ) -> Commitment:
+        """Check an opening, write it down, and sign it; the same again if it was written down.
+
+        Raises:
+          RefusedError: As ``try_``.
+          CorruptMessageError: As ``try_``, or a contribution can't be answered for.
+        """
+        proposal, _ = self._ready(total, contributions, place)
+        if self._record_of(proposal) is None:
+            self.policy.record(contributions, proposal.total, proposal)
+        return Commitment.sign(self.key, self.name, proposal.digest)
+
     def answer(
         self,
         total: bytes,
         contributions: Sequence[Contribution],
         commitments: Sequence[Commitment],
-    ) -> bytes:
-        """Return this holder's part of an agreed opening; each scheme has its own."""
-
-    def _check_pieces(self, contributions: Sequence[Contribution]) -> None:
-        """Refuse a contribution that this holder could not answer for."""
-        return
-
-    def agreed(
-        self,
-        total: bytes,
-        contributions: Sequence[Contribution],
-        commitments: Sequence[Commitment],
-    ) -> tuple[str, ...]:
-        """Return the names of those who committed to this opening, if they are enough.
+        place: Place = _FIRST,
+    ) -> tuple[Answer, Parts]:
+        """Return this holder's signed part of an agreed opening; each scheme has its own.
 
         Raises:
           RefusedError: This holder did not commit to it, or too few others did.
         """
-        opening = _opening(self._adder.parameters, total, contributions)
-        if opening not in self._committed:
+        number = self._record_of(self._proposal(total, contributions, place))
+        if number is None:
             raise RefusedError(
                 f"Holder {self.name!r} did not commit to this set of contributions, or to another "
                 "one with some of them; it answers for what it committed to alone."
             )
+        proposal, opened = self._ready(total, contributions, place)
         names = {
             c.holder
             for c in commitments
-            if c.opening == opening
+            if c.opening == proposal.digest
             and c.holder in self._keys
-            and verifies(self._keys[c.holder], c.signature, _statement(opening))
+            and c.verifies(self._keys[c.holder])
         }
         if len(names) < self.quorum.threshold:
             raise RefusedError(
                 f"{len(names)} holders committed to this opening; {self.quorum.threshold} of "
                 f"{len(self.quorum.names)} are needed before any of them answers."
             )
-        return tuple(n for n in self.quorum.names if n in names)
+        present = tuple(n for n in self.quorum.names if n in names)
+        present, parts = self._answer(number, total, opened, present)
+        return Answer.sign(self.key, self.name, proposal.digest, present, parts), parts
+
+    def _ready(
+        self, total: bytes, contributions: Sequence[Contribution], place: Place
+    ) -> tuple[Proposal, list[Any]]:
+        """Return the proposal, and what its contributions opened with when it was tried."""
+        proposal = self._proposal(total, contributions, place)
+        bad: tuple[str, ...] = ()
+        if self._tried is None or self._tried[0] != proposal.digest:
+            bad = self.try_(total, contributions, place)
+        if bad or self._tried is None:
+            raise CorruptMessageError(
+                f"The box of {', '.join(map(repr, bad))} for {self.name!r} does not open, or does "
+                "not hold what the hospital signed: it was made for another holder, run or "
+                "hospital, or changed on the way. Open the sum without it, or without this holder."
+            )
+        return proposal, self._tried[1]
+
+    def _proposal(
+        self, total: bytes, contributions: Sequence[Contribution], place: Place
+    ) -> Proposal:
+        if not contributions:
+            raise RefusedError("A sum of no contributions was asked for. Wait for some.")
+        return Proposal.of(place, self.parameters.digest, total, contributions)
+
+    def _record_of(self, proposal: Proposal) -> int | None:
+        """Return the number in this holder's log of what it committed to, or None."""
+        return self.policy.log.number_of(proposal.digest)
+
+    def _require_key(self) -> None:
+        """Refuse what is beyond the key's use."""
+        return
+
+    def _open_piece(self, contribution: Contribution, place: Place) -> Any:
+        """Return what this holder answers for a contribution with.
+
+        Raises:
+          CorruptMessageError: It can't answer for it.
+        """
+        return None
+
+    @abstractmethod
+    def _answer(
+        self, number: int, total: bytes, opened: Sequence[Any], present: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], Parts]:
+        """Return the parts of an answer, and the holders present that they are made for.
+
+        Args:
+          number: Of the opening in this holder's log.
+          total: The sealed sum.
+          opened: What ``_open_piece`` returned for each contribution.
+          present: Those who have committed.
+        """
 
 
 class QuorumScheme(Scheme):
@@ -153,8 +214,12 @@ class QuorumScheme(Scheme):
 
     Attributes:
       roles: What adds, and what holds: made from the parameters, and from what a holder was given.
+      again: Whether another quorum may answer for what one has left unanswered.
+      one_each: Whether every contribution is answered for by a part of its own.
     """
 
+    one_each: ClassVar[bool] = False
+    again: ClassVar[bool] = False
     roles: ClassVar[tuple[Callable[[Parameters], Adder], Callable[..., Holder]]]
     _secrets: Mapping[str, HolderSecret]
 
@@ -210,24 +275,22 @@ class QuorumScheme(Scheme):
 
     @classmethod
     @abstractmethod
-    def combine(
-        cls,
-        parameters: Parameters,
-        total: bytes,
-        contributions: Sequence[Contribution],
-        answers: Mapping[str, bytes],
-    ) -> NDArray[np.uint64]:
-        """Return the sums of residues from a sealed total and all answers; it takes no secret."""
+    def expected(
+        cls, parameters: Parameters, present: Sequence[str], said: Sequence[str]
+    ) -> Mapping[str, tuple[str, ...]]:
+        """Return the parts that open a sum, each with the holders that answer for it.
 
+        Args:
+          parameters: The run's.
+          present: Holders that have committed.
+          said: The parts that were answered, where they say who is in the sum.
+        """
 
-def _opening(parameters: Parameters, total: bytes, contributions: Sequence[Contribution]) -> str:
-    content = {
-        "parameters": parameters.digest,
-        "total": hashlib.sha256(total).hexdigest(),
-        "contributions": [[c.nonce, c.ciphertext] for c in contributions],
-    }
-    return canonical.digest(canonical.encode(content))
+    @classmethod
+    @abstractmethod
+    def combine(cls, parameters: Parameters, total: bytes, parts: Parts) -> NDArray[np.uint64]:
+        """Return the sums of residues from a sealed total and all parts; it takes no secret.
 
-
-def _statement(opening: str) -> bytes:
-    return canonical.encode({"domain": "inpatient opening v1", "opening": opening})
+        Raises:
+          CorruptMessageError: A part is not what the scheme makes.
+        """

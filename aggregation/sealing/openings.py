@@ -5,7 +5,8 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from aggregation.sealing.contribution import Contribution
-from privacy.errors import CorruptMessageError
+from aggregation.sealing.proposal import Proposal
+from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger.log.opening import GENESIS, Opening
 from privacy.ledger.log.store import FileStore, MemoryStore, Store
 from privacy.names import plain_name
@@ -20,6 +21,7 @@ class OpeningLog:
       - of all who share a file, in one process or in several, each sees what the others opened
         before it decides, and none opens a contribution that another has opened;
       - a line that a crash cut short was never acted upon: it is set aside, and the log goes on;
+      - what an opening was of, and what it was answered with, is found again after a restart;
       - after a write that failed nothing more is opened until the log is taken up anew.
 
     Args:
@@ -36,6 +38,9 @@ class OpeningLog:
         self._store: Store = MemoryStore() if path is None else FileStore.open_or_create(path)
         self._offset = 0
         self._openings: list[Opening] = []
+        self._notes: dict[int, bytes] = {}  # of a log in memory
+        self._numbers: dict[str, int] = {}
+        self._places: dict[tuple[str, str | None, int], str] = {}
         self._spent: set[tuple[str, str]] = set()
         self._opened: set[str] = set()
         with self.lock():
@@ -78,6 +83,51 @@ class OpeningLog:
         """Return those of the sealed updates, by digest, that an earlier opening holds."""
         return tuple(c for c in ciphertexts if c in self._opened)
 
+    def number_of(self, proposal: str) -> int | None:
+        """Return which of the openings is that of a proposal, by its digest; None: none is."""
+        return self._numbers.get(proposal)
+
+    def require_place(self, proposal: Proposal) -> None:
+        """Refuse a second sum under a run's number, and one that does not follow the last here.
+
+        Raises:
+          RefusedError: Another is written down under its number, or another before it.
+        """
+        run, plan, number = proposal.run, proposal.plan, proposal.number
+        there = self._places.get((run, plan, number), proposal.digest)
+        if there != proposal.digest:
+            raise RefusedError(
+                f"Another sum ({there[:12]}) is written down as opening {number} of run {run!r}: "
+                "two sums can't both be that. Open the one that is written down."
+            )
+        before = self._places.get((run, plan, number - 1), proposal.previous)
+        if before != proposal.previous:
+            raise RefusedError(
+                f"Opening {number} of run {run!r} was said to follow {proposal.previous[:12]}, and "
+                f"{before[:12]} is written down before it. One run has one chain of openings."
+            )
+
+    def keep(self, number: int, answer: bytes) -> None:
+        """Keep what an opening was answered with, durably, before it leaves: it is sent again.
+
+        Raises:
+          RefusedError: The disk refuses; the answer must not be sent.
+        """
+        self._keep(2 * number + 1, answer)
+
+    def kept(self, number: int) -> bytes | None:
+        """Return what an opening was answered with; None: nothing was kept."""
+        return self._kept(2 * number + 1)
+
+    def _keep(self, place: int, content: bytes) -> None:
+        if self._path is None:
+            self._notes[place] = content
+        else:
+            self._store.keep_payload(place, content)
+
+    def _kept(self, place: int) -> bytes | None:
+        return self._notes.get(place) if self._path is None else self._store.payload(place)
+
     def fork(self, name: str) -> "OpeningLog":
         """Return an empty log for another holder: beside this one on disk, or in memory."""
         plain_name(holder=name)
@@ -85,8 +135,15 @@ class OpeningLog:
             return OpeningLog()
         return OpeningLog(self._path.with_name(f"{self._path.stem}-{name}{self._path.suffix}"))
 
-    def append(self, contributions: Sequence[Contribution], total: str) -> Opening:
+    def append(
+        self, contributions: Sequence[Contribution], total: str, proposal: Proposal | None = None
+    ) -> Opening:
         """Write an opening down, durably, and return it.
+
+        Args:
+          contributions: What was opened.
+          total: SHA-256 of the sealed sum.
+          proposal: Kept beside the line, and found again after a restart; None: no run's chain.
 
         Raises:
           CorruptMessageError: It holds what an earlier one holds, whatever was checked before.
@@ -107,6 +164,9 @@ class OpeningLog:
             )
             line = opening.to_bytes()
             self._follows(Opening.from_bytes(line))
+            if proposal is not None:  # first: a line without it would forget
+                self.require_place(proposal)
+                self._keep(2 * opening.number, proposal.to_bytes())
             self._store.append(line)
             self._take(opening, line)
         return opening
@@ -130,6 +190,16 @@ class OpeningLog:
             raise CorruptMessageError("it opens a contribution a second time")
 
     def _take(self, opening: Opening, line: bytes) -> None:
+        note = self._kept(2 * opening.number)
+        if note:
+            proposal = Proposal.from_bytes(note)
+            if proposal.total != opening.total or proposal.nonces != opening.nonces:
+                raise CorruptMessageError(
+                    f"What lies beside opening {opening.number} of the log {self._path} is the "
+                    "proposal of another. An opener can't go on without knowing what it has opened."
+                )
+            self._numbers[proposal.digest] = opening.number
+            self._places[proposal.run, proposal.plan, proposal.number] = proposal.digest
         self._openings.append(opening)
         self._spent.update(zip(opening.hospitals, opening.nonces, strict=True))
         self._opened.update(opening.ciphertexts)

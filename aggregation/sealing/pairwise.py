@@ -22,7 +22,7 @@ their sealers are made.
 
 import struct
 from collections.abc import Mapping, Sequence
-from typing import NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
@@ -30,11 +30,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
+from aggregation.sealing.answers import Parts
 from aggregation.sealing.contribution import Contribution
-from aggregation.sealing.envelope import Kind, unwrap, wrap
-from aggregation.sealing.holders import Commitment, Holder, QuorumScheme
+from aggregation.sealing.envelope import Kind, unwrap
+from aggregation.sealing.holders import Holder, QuorumScheme
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
+from aggregation.sealing.proposal import Place
 from aggregation.sealing.quorum import HolderSecret, Quorum, quorum_settings, read_quorum
 from aggregation.sealing.roles import Adder, Sealer
 from aggregation.sealing.streams import add_streams, lane, stream, subtract_streams
@@ -58,6 +60,7 @@ class Pairwise(QuorumScheme):
     """
 
     label = _LABEL
+    one_each = True
     trust = (
         "The server and fewer than half of the hospitals learn the sum of the others alone; every "
         "contributor must stay until it has answered."
@@ -107,26 +110,30 @@ class Pairwise(QuorumScheme):
         return tuple(str(seat) for seat in sorted(seats))
 
     @classmethod
-    def combine(
-        cls,
-        parameters: Parameters,
-        total: bytes,
-        contributions: Sequence[Contribution],
-        answers: Mapping[str, bytes],
-    ) -> NDArray[np.uint64]:
+    def expected(
+        cls, parameters: Parameters, present: Sequence[str], said: Sequence[str]
+    ) -> Mapping[str, tuple[str, ...]]:
+        """One part from each seat that says that it is in the sum."""
+        quorum, _ = read_quorum(parameters, _LABEL)
+        return {seat: (seat,) for seat in quorum.names if seat in said}
+
+    @classmethod
+    def combine(cls, parameters: Parameters, total: bytes, parts: Parts) -> NDArray[np.uint64]:
         """Take the contributors' own masks off the sum, and their pairs with those who dropped."""
-        seats, _ = _seats(contributions, _Adder(parameters), parameters)
-        dropped = sorted(set(range(parameters.contributors)) - seats)
-        content = unwrap(total, Kind.TOTAL, _LABEL, parameters.digest, largest=len(total))
+        dropped = [n for n in range(parameters.contributors) if str(n) not in parts]
+        largest = _ROUND.size + parameters.dim * parameters.word
+        content = unwrap(total, Kind.TOTAL, _LABEL, parameters.digest, largest=largest)
         sums = parameters.from_words(content[_ROUND.size :])
-        largest = _SEED * (1 + len(dropped))
-        for seat in sorted(seats):
-            answer = answers[str(seat)]
-            revealed = unwrap(answer, Kind.ANSWER, _LABEL, parameters.digest, largest=largest)
+        for name, revealed in parts.items():
+            if len(revealed) != _SEED * (1 + len(dropped)):
+                raise CorruptMessageError(
+                    f"Seat {name} revealed {len(revealed)} bytes of seeds; its own and those with "
+                    f"{len(dropped)} seats that dropped out are {_SEED * (1 + len(dropped))}."
+                )
             seeds = [revealed[i : i + _SEED] for i in range(0, len(revealed), _SEED)]
             sums = sums - _expand(seeds[0], parameters)
             for other, seed in zip(dropped, seeds[1:], strict=True):
-                sums = sums - _signed(_expand(seed, parameters), seat, other)
+                sums = sums - _signed(_expand(seed, parameters), int(name), other)
         return sums
 
     @classmethod
@@ -241,35 +248,39 @@ class MaskHolder(Holder):
         super().__init__(name, secret, policy, adder, held)
         self._seat = int(name)
         self._masks = _Masks(adder.parameters, self._seat, secret.box)
-        self._answered: dict[int, frozenset[int]] = {}
 
-    def answer(
-        self,
-        total: bytes,
-        contributions: Sequence[Contribution],
-        commitments: Sequence[Commitment],
-    ) -> bytes:
+    def _open_piece(self, contribution: Contribution, place: Place) -> int:
+        """Return the seat of a contribution of the round that the place in the chain has.
+
+        One sum is committed to under a number, so that one set of seats is answered in a round: a
+        second answer could bare a hospital that is in one and not in the other.
+        """
+        seat, round_ = _head(self._adder.open_frame(contribution.sealed), self.parameters)
+        if round_ != place.number:
+            raise CorruptMessageError(
+                f"{contribution.hospital!r} masked its update for round {round_}; this is opening "
+                f"{place.number}, and masks are revealed in their own round alone."
+            )
+        return seat
+
+    def _answer(
+        self, number: int, total: bytes, opened: Sequence[Any], present: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], Parts]:
         """Return this seat's own seed, and those of its pairs with seats that dropped out.
 
         Raises:
-          RefusedError: The opening is not agreed, or another set was answered in its round.
+          RefusedError: This seat is not in the sum.
         """
-        self.agreed(total, contributions, commitments)
-        seats, round_ = _seats(contributions, self._adder, self.parameters)
-        if self._seat not in seats:
+        if self._seat not in opened:
             raise RefusedError(
                 f"Seat {self.name} is not in this sum; its own mask, beside its pairs' masks from "
                 "the others, would bare an update of its that came late."
             )
-        if self._answered.setdefault(round_, seats) != seats:
-            raise RefusedError(
-                f"Seat {self.name} has answered for another set in round {round_}; a second answer "
-                "could bare a hospital that is in one and not in the other."
-            )
-        dropped = sorted(set(range(self.parameters.contributors)) - seats)
+        content = unwrap(total, Kind.TOTAL, _LABEL, self.parameters.digest, largest=len(total))
+        (round_,) = _ROUND.unpack_from(content)
+        dropped = [n for n in range(self.parameters.contributors) if n not in opened]
         pairs = [self._masks.pair_seed(seat, round_) for seat in dropped]
-        content = b"".join([self._masks.own_seed(round_), *pairs])
-        return wrap(Kind.ANSWER, _LABEL, self.parameters.digest, content)
+        return present, {self.name: b"".join([self._masks.own_seed(round_), *pairs])}
 
 
 Pairwise.roles = _Adder, MaskHolder

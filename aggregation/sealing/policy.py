@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.openings import Opening, OpeningLog
 from aggregation.sealing.parameters import Parameters
+from aggregation.sealing.proposal import Proposal
 from aggregation.sealing.roster import Roster
 from privacy._validate import natural
 from privacy.errors import RefusedError
@@ -107,17 +108,19 @@ class Policy:
                 "more."
             )
 
-    def record(self, contributions: Sequence[Contribution], total: str) -> Opening:
+    def record(
+        self, contributions: Sequence[Contribution], total: str, proposal: Proposal | None = None
+    ) -> Opening:
         """Write the opening down; call it after ``check`` and before the secret is used.
 
         Raises:
-          RefusedError: Another who shares the log has opened one of them since ``check``, or the
-            disk refuses.
+          RefusedError: Another who shares the log has opened one of them since ``check``, another
+            sum has the proposal's number, or the disk refuses.
         """
         with self.log.lock():
             self._check_unopened(contributions)
             self._check_key(contributions[0].parameters)
-            return self.log.append(contributions, total)
+            return self.log.append(contributions, total, proposal)
 
     def fork(self, name: str) -> "Policy":
         """Return the same rules with a log of its own, for one of several holders."""

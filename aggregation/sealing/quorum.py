@@ -110,16 +110,14 @@ class Quorum:
         """Return the numbers of the pieces that a holder has."""
         return tuple(i for i, without in enumerate(self.pieces) if name not in without)
 
-    def assigned(self, name: str, present: Sequence[str]) -> tuple[int, ...]:
-        """Return the pieces that a holder answers for when ``present`` answer together.
+    def answered_by(self, present: Sequence[str], copies: int = 1) -> tuple[tuple[str, ...], ...]:
+        """Return who answers for each piece when ``present`` answer together.
 
-        Each piece is answered for by the first of the present that has it, so by exactly one.
+        The first ``copies`` of the present that have it, or all of them if they are fewer.
         """
         order = [n for n in self.names if n in set(present)]
         return tuple(
-            i
-            for i, without in enumerate(self.pieces)
-            if next((n for n in order if n not in without), None) == name
+            tuple(n for n in order if n not in without)[:copies] for without in self.pieces
         )
 
 

@@ -21,6 +21,7 @@ from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.envelope import Kind, unwrap, wrap
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
+from aggregation.sealing.proposal import Place, Proposal
 from privacy.errors import InvalidInputError, RefusedError
 
 __all__ = ["Adder", "KeyScheme", "Opener", "Scheme", "Sealer", "require_sum"]
@@ -171,19 +172,27 @@ class Opener(ABC):
         self.policy = policy
         self._adder = adder
 
-    def open(self, total: bytes, contributions: Sequence[Contribution]) -> NDArray[np.int64]:
+    def open(
+        self, total: bytes, contributions: Sequence[Contribution], place: Place | None = None
+    ) -> NDArray[np.int64]:
         """Open the sum of these contributions: ``int64[dim]``, centred modulo ``2 ** bits``.
+
+        ``place`` is its place in a run's chain, where it belongs to one.
 
         Signatures and policy come first; then the ciphertexts are added again and must give
         ``total``, byte for byte; then the opening is recorded; then the secret is used.
 
         Raises:
-          RefusedError: The policy forbids it, or ``total`` is not the sum of the contributions.
+          RefusedError: The policy forbids it, ``total`` is not the sum of the contributions, or
+            another sum has this place.
           CorruptMessageError: A contribution is damaged, forged or of another run.
         """
         self.policy.check(contributions, self.parameters)
         require_sum(self._adder, total, contributions)
-        self.policy.record(contributions, hashlib.sha256(total).hexdigest())
+        proposal = None
+        if place is not None:
+            proposal = Proposal.of(place, self.parameters.digest, total, contributions)
+        self.policy.record(contributions, hashlib.sha256(total).hexdigest(), proposal)
         return self.parameters.centre(self._open(total, contributions))
 
     def to_bytes(self) -> bytes:

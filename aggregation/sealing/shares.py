@@ -8,8 +8,9 @@ can open:
           \sum_i x_i = \sum_i y_i + \sum_A \sum_i \mathrm{PRG}(k_{A,i})
 
 The server adds the :math:`y_i`; a quorum of holders, each having checked the signed contributions
-itself, returns sums of streams. Any set of hospitals in any order can be summed, so that buffers
-and dropouts need no recovery.
+itself, returns sums of streams, a piece at a time: where ``corrupt + 1`` of those present have a
+piece, so many answer for it, and a lie of up to ``corrupt`` is seen. Any set of hospitals in any
+order can be summed, so that buffers and dropouts need no recovery.
 
 **Trust.** The server and ``threshold - 1`` holders together learn the opened sums and nothing else:
 they lack one piece, whose streams hide every update (AES-256 in counter mode under a key that is
@@ -17,16 +18,20 @@ used once). ``holders - threshold`` lost holders don't stop the federation. The 
 hospitals themselves, who then need trust nobody else. A box is bound to its hospital's name: nobody
 can contribute a copy of another's update, nor a multiple of it, as homomorphic ciphertexts allow.
 
-A content is: the sealer's X25519 key 32 | salt 32 | one box a holder | masked vector in words. A
-sealer agrees once with each holder, and derives each box's key from that agreement and a fresh
-salt of 256 bits, so that no key is used twice and the nonce may be constant. What it keeps in
-memory, and nowhere else, opens its updates of this run until it is closed: who could read that
-memory could read its patients. A new agreement an update would take some .2 ms for four holders,
-and would protect past updates from such a reader alone.
+A content is: the sealer's X25519 key 32 | salt 32 | one hash a seed, 32 each | one box a holder |
+masked vector in words. The hashes are signed with the rest: a holder whose box holds another seed
+says so before anything is opened, and holders of one piece can't be given different ones. A sealer
+agrees once with each holder, and derives each box's key from that agreement and a fresh salt of 256
+bits, so that no key is used twice and the nonce may be constant. What it keeps in memory, and
+nowhere else, opens its updates of this run until it is closed: who could read that memory could
+read its patients. A new agreement an update would take some .2 ms for four holders, and would
+protect past updates from such a reader alone.
 """
 
+import hashlib
 import os
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from cryptography.exceptions import InvalidTag
@@ -36,11 +41,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
+from aggregation.sealing.answers import Parts
 from aggregation.sealing.contribution import Contribution
-from aggregation.sealing.envelope import Kind, unwrap, wrap
-from aggregation.sealing.holders import Commitment, Holder, QuorumScheme
+from aggregation.sealing.envelope import Kind, unwrap
+from aggregation.sealing.holders import Holder, QuorumScheme
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
+from aggregation.sealing.proposal import Place
 from aggregation.sealing.quorum import (
     HolderPublic,
     HolderSecret,
@@ -54,9 +61,10 @@ from privacy.errors import CorruptMessageError
 
 __all__ = ["ShareHolder", "Shares"]
 
-_LABEL = "shares/2"
+_LABEL = "shares/3"
 _KEY = 32
 _SALT = 32
+_HASH = 32
 _TAG = 16
 
 
@@ -73,6 +81,7 @@ class Shares(QuorumScheme):
     """
 
     label = _LABEL
+    again = True
     trust = (
         "The server and fewer holders than the threshold, together, learn the opened sums alone; "
         "enough holders together with the server could open an update."
@@ -127,20 +136,22 @@ class Shares(QuorumScheme):
         return _Sealer(self.parameters, hospital)
 
     @classmethod
-    def combine(
-        cls,
-        parameters: Parameters,
-        total: bytes,
-        contributions: Sequence[Contribution],
-        answers: Mapping[str, bytes],
-    ) -> NDArray[np.uint64]:
-        """Add all answers to the masked sum; unreduced."""
+    def expected(
+        cls, parameters: Parameters, present: Sequence[str], said: Sequence[str]
+    ) -> Mapping[str, tuple[str, ...]]:
+        """Each piece, from ``corrupt + 1`` holders where so many have it: a lie is then seen."""
+        quorum, _ = read_quorum(parameters, _LABEL)
+        answered = quorum.answered_by(present, quorum.corrupt + 1)
+        return {str(piece): names for piece, names in enumerate(answered)}
+
+    @classmethod
+    def combine(cls, parameters: Parameters, total: bytes, parts: Parts) -> NDArray[np.uint64]:
+        """Add the streams of all pieces to the masked sum; unreduced."""
         largest = parameters.dim * parameters.word
         content = unwrap(total, Kind.TOTAL, _LABEL, parameters.digest, largest=largest)
         sums = parameters.from_words(content)
-        for answer in answers.values():
-            words = unwrap(answer, Kind.ANSWER, _LABEL, parameters.digest, largest=largest)
-            sums = sums + parameters.from_words(words)
+        for words in parts.values():
+            sums += parameters.from_words(words)
         return sums
 
     @classmethod
@@ -175,7 +186,8 @@ class _Sealer(Sealer):
             box = _box(shared, salt, self._key, theirs)
             content = b"".join(seeds[i] for i in self._quorum.held_by(name))
             boxes.append(box.encrypt(bytes(12), content, bound))
-        return self._key, salt, *boxes, self.parameters.to_words(masked)
+        hashes = [_hash(seed, piece) for piece, seed in enumerate(seeds)]
+        return self._key, salt, *hashes, *boxes, self.parameters.to_words(masked)
 
 
 class _Adder(Adder):
@@ -210,39 +222,30 @@ class ShareHolder(Holder):
         self._private = X25519PrivateKey.from_private_bytes(secret.box)
         self._unframed = adder.open_frame
 
-    def answer(
-        self,
-        total: bytes,
-        contributions: Sequence[Contribution],
-        commitments: Sequence[Commitment],
-    ) -> bytes:
-        """Return the sum of this holder's share of the streams, in words.
+    def _answer(
+        self, number: int, total: bytes, opened: Sequence[Any], present: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], Parts]:
+        """Return the sum of the streams of each of this holder's pieces, in words.
 
         Answering once more for the same contributions, with another quorum, is safe: the streams
         are fixed, and only their sums over this one set ever leave.
-
-        Raises:
-          RefusedError: The opening is not agreed (``Holder.agreed``).
         """
-        present = self.agreed(total, contributions, commitments)
         mine = self.quorum.held_by(self.name)
-        wanted = [mine.index(piece) for piece in self.quorum.assigned(self.name, present)]
-        bits, dim = self.parameters.bits, self.parameters.dim
-        sums = np.zeros(dim, dtype=lane(bits))
-        for contribution in contributions:
-            seeds = self._seeds(contribution)
-            add_streams(sums, [seeds[place] for place in wanted])
-        sums &= sums.dtype.type((1 << bits) - 1)
-        words = self.parameters.to_words(sums)
-        return wrap(Kind.ANSWER, _LABEL, self.parameters.digest, words)
+        answered = self.quorum.answered_by(present, self.quorum.corrupt + 1)
+        bits, dim, parts = self.parameters.bits, self.parameters.dim, {}
+        for place, piece in enumerate(mine):
+            if self.name in answered[piece]:
+                sums = np.zeros(dim, dtype=lane(bits))
+                add_streams(sums, [seeds[place] for seeds in opened])
+                sums &= sums.dtype.type((1 << bits) - 1)
+                parts[str(piece)] = self.parameters.to_words(sums)
+        return present, parts
 
-    def _check_pieces(self, contributions: Sequence[Contribution]) -> None:
-        for contribution in contributions:
-            self._seeds(contribution)
-
-    def _seeds(self, contribution: Contribution) -> list[bytes]:
+    def _open_piece(self, contribution: Contribution, place: Place) -> list[bytes]:
         content = self._unframed(contribution.sealed)
         sender, salt, start = content[:_KEY], content[_KEY : _KEY + _SALT], _KEY + _SALT
+        hashes = content[start : start + _HASH * len(self.quorum.pieces)]
+        start += len(hashes)
         for name in self.quorum.names:
             size = _box_size(self.quorum, name)
             if name == self.name:
@@ -259,10 +262,16 @@ class ShareHolder(Holder):
         except (InvalidTag, ValueError) as error:
             raise CorruptMessageError(
                 f"The box of {contribution.hospital!r} for {self.name!r} does not open: it was "
-                "made "
-                "for another holder, run or hospital, or changed on the way."
+                "made for another holder, run or hospital, or changed on the way."
             ) from error
-        return [opened[i : i + SEED] for i in range(0, len(opened), SEED)]
+        seeds = [opened[i : i + SEED] for i in range(0, len(opened), SEED)]
+        for piece, seed in zip(self.quorum.held_by(self.name), seeds, strict=True):
+            if _hash(seed, piece) != hashes[_HASH * piece : _HASH * (piece + 1)]:
+                raise CorruptMessageError(
+                    f"{contribution.hospital!r} gave {self.name!r} another seed of piece {piece} "
+                    "than the one whose hash it signed; other holders may have that one."
+                )
+        return seeds
 
 
 Shares.roles = _Adder, ShareHolder
@@ -277,7 +286,13 @@ def _box_size(quorum: Quorum, name: str) -> int:
 
 
 def _head_size(quorum: Quorum) -> int:
-    return _KEY + _SALT + sum(_box_size(quorum, name) for name in quorum.names)
+    hashes = _HASH * len(quorum.pieces)
+    return _KEY + _SALT + hashes + sum(_box_size(quorum, name) for name in quorum.names)
+
+
+def _hash(seed: bytes, piece: int) -> bytes:
+    """What a hospital signs of a seed, so that all holders of a piece have the same."""
+    return hashlib.sha256(b"inpatient seed v1" + piece.to_bytes(4, "little") + seed).digest()
 
 
 def _bound(parameters: Parameters, hospital: str) -> bytes:

@@ -24,7 +24,7 @@ it is
    the noise e of the ciphertexts, a shift of f by at most |e| in each coefficient. The statistical
    distance is :math:`\sum |e_i| / 2^{k+1}` over all coefficients of all openings; k makes it at
    most :math:`2^{-40}` for ``openings`` openings, after which holders demand a new key. Two answers
-   to one opening would halve the protection: no holder answers twice, not even the same question.
+   to one opening would halve the protection: a holder keeps its answer, and sends the same again.
 3. *Exactness.* :math:`|e| + |{\textstyle\sum} f| < Q/2`: the smudging is bounded by ``holders``
 times
    :math:`2^k`, and the noise stays within 13 standard deviations of
@@ -38,7 +38,6 @@ and CKKS included; the scheme ``shares`` with the hospitals as holders has no su
 the one to choose where a hospital may be malicious.
 """
 
-import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -46,9 +45,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregation.sealing.contribution import Contribution
-from aggregation.sealing.envelope import Kind, unwrap, wrap
-from aggregation.sealing.holders import Commitment, Holder, QuorumScheme
+from aggregation.sealing.answers import Parts
+from aggregation.sealing.envelope import Kind, unwrap
+from aggregation.sealing.holders import Holder, QuorumScheme
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.quorum import HolderSecret, Quorum, quorum_settings
@@ -91,7 +90,8 @@ class Threshold(QuorumScheme):
     Guarantees (each is a test in ``tests/aggregation/sealing/test_threshold.py``):
       - opens to the same integers as ``plain`` and ``bfv``, bit for bit, whichever quorum answers;
       - ring and modulus have 128 bits by the HE standard's table, and the margin holds;
-      - a holder answers each opening once, and no more than ``openings`` in all;
+      - a holder makes one answer to each opening, kept and sent again as it is, and no more than
+        ``openings`` in all;
       - a published key piece that was not committed to is refused.
     """
 
@@ -174,20 +174,22 @@ class Threshold(QuorumScheme):
         return b"".join(self._pieces[i].astype(np.int8).tobytes() for i in quorum.held_by(name))
 
     @classmethod
-    def combine(
-        cls,
-        parameters: Parameters,
-        total: bytes,
-        contributions: Sequence[Contribution],
-        answers: Mapping[str, bytes],
-    ) -> NDArray[np.uint64]:
-        """Add all answers to the ciphertexts' sum and read the slots."""
+    def expected(
+        cls, parameters: Parameters, present: Sequence[str], said: Sequence[str]
+    ) -> Mapping[str, tuple[str, ...]]:
+        """One part from each holder present that has pieces to answer for; none is checked."""
+        _, quorum = read_layout(parameters)
+        needed = {name for (name,) in quorum.answered_by(present)}
+        return {name: (name,) for name in quorum.names if name in needed}
+
+    @classmethod
+    def combine(cls, parameters: Parameters, total: bytes, parts: Parts) -> NDArray[np.uint64]:
+        """Add all parts to the ciphertexts' sum and read the slots."""
         layout, _ = read_layout(parameters)
         ring, half = layout.ring, layout.half
         content = unwrap(total, Kind.TOTAL, _LABEL, parameters.digest, largest=2 * half)
         phase, second = _Adder(parameters).parse(content)
-        for answer in answers.values():
-            part = unwrap(answer, Kind.ANSWER, _LABEL, parameters.digest, largest=half)
+        for part in parts.values():
             phase = ring.add(phase, _from_bytes(part, second.shape[1:], ring))
         slots = ring.lower(ring.to_coefficients(phase)).ravel()
         return layout.lanes.unpack(slots[: layout.lanes.slots])
@@ -302,48 +304,43 @@ class KeyHolder(Holder):
             raise CorruptMessageError("These are not a holder's pieces of the joint secret.")
         self._pieces = dict(zip(mine, pieces.reshape(len(mine), degree), strict=True))
         self._parse = adder.parse
-        self._answered: set[str] = set()
 
-    def answer(
-        self,
-        total: bytes,
-        contributions: Sequence[Contribution],
-        commitments: Sequence[Commitment],
-    ) -> bytes:
-        """Return this holder's smudged part of the decryption, once.
-
-        Raises:
-          RefusedError: The opening is not agreed, or was answered before.
-        """
-        present = self.agreed(total, contributions, commitments)
-        digest = hashlib.sha256(total).hexdigest()
-        if digest in self._answered:
-            raise RefusedError(
-                f"Holder {self.name!r} answered this opening before. A threshold opening is never "
-                "retried: the average of two answers shows more than one. Collect new "
-                "contributions."
-            )
-        self._answered.add(digest)
-        ring = self._layout.ring
-        content = unwrap(total, Kind.TOTAL, _LABEL, self.parameters.digest, largest=len(total))
-        _, second = self._parse(content)
-        share = np.zeros(ring.degree, dtype=np.int64)
-        for piece in self.quorum.assigned(self.name, present):
-            share += self._pieces[piece]
-        key = ring.to_values(ring.residues(share))
-        smudge = ring.smudge(second.shape[1:], self._layout.smudge_bits)
-        part = ring.add(ring.multiply(second, key[:, None]), ring.to_values(smudge))
-        return wrap(Kind.ANSWER, _LABEL, self.parameters.digest, _to_bytes(part))
-
-    def _check_pieces(self, contributions: Sequence[Contribution]) -> None:
+    def _require_key(self) -> None:
         allowed = int(self.parameters.settings["openings"])
         opened = sum(o.parameters == self.parameters.digest for o in self.policy.log.openings)
         if opened >= allowed:
             raise RefusedError(
                 f"{opened} sums were opened under this joint key, as many as its smudging was "
-                "sized "
-                "for. Generate a new key."
+                "sized for. Generate a new key."
             )
+
+    def _answer(
+        self, number: int, total: bytes, opened: Sequence[Any], present: tuple[str, ...]
+    ) -> tuple[tuple[str, ...], Parts]:
+        """Return this holder's smudged part of the decryption: made once, then sent again.
+
+        The average of two answers with smudging of their own would show more than one; so what is
+        made is kept before it leaves, whoever is present when it is asked for again.
+        """
+        kept = self.policy.log.kept(number)
+        if kept is None:
+            part = self._smudged(total, present)
+            kept = canonical.encode(list(present)) + b"\n" + part
+            self.policy.log.keep(number, kept)
+        names, _, part = kept.partition(b"\n")
+        return tuple(canonical.decode(names)), {self.name: part}
+
+    def _smudged(self, total: bytes, present: tuple[str, ...]) -> bytes:
+        ring = self._layout.ring
+        content = unwrap(total, Kind.TOTAL, _LABEL, self.parameters.digest, largest=len(total))
+        _, second = self._parse(content)
+        share = np.zeros(ring.degree, dtype=np.int64)
+        for piece, names in enumerate(self.quorum.answered_by(present)):
+            if names == (self.name,):
+                share += self._pieces[piece]
+        key = ring.to_values(ring.residues(share))
+        smudge = ring.smudge(second.shape[1:], self._layout.smudge_bits)
+        return _to_bytes(ring.add(ring.multiply(second, key[:, None]), ring.to_values(smudge)))
 
 
 Threshold.roles = _Adder, KeyHolder

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from aggregation.roles.opening import LocalOpening
 from aggregation.sealing import Contribution, Parameters, Policy, Roster, make_scheme
-from aggregation.sealing.pairwise import PairwiseSealer
+from aggregation.sealing.proposal import Place
 from aggregation.sealing.quorum import Quorum
 from aggregation.sealing.streams import lane
 from experiments.benchmarks.peers import PEERS, Measured, least_time, require_peers
@@ -170,13 +170,11 @@ def measure_ours(name: str, updates: NDArray[np.float64], hospitals: int, repeat
     keys = {hospital: SigningKey.generate() for hospital in names}
     sealers = [scheme.sealer(hospital) for hospital in names]
     seconds, _ = least_time(lambda: sealers[0].seal(integers[0]), repeats=repeats)
-    for sealer in sealers:
-        if isinstance(sealer, PairwiseSealer):
-            sealer.round = repeats + 1  # the first has sealed some rounds more than the others
+    round_ = repeats + 1  # the first has sealed some rounds more than the others
     contributions = [
         Contribution.sign(
             keys[hospital],
-            sealer.seal(row),
+            sealer.seal(row, round_=round_),
             run=_RUN,
             hospital=hospital,
             base_version=0,
@@ -198,6 +196,7 @@ def measure_ours(name: str, updates: NDArray[np.float64], hospitals: int, repeat
         return Measured(seconds, add_seconds / len(updates), None, size, None, note)
     roster = Roster(_RUN, {hospital: key.public for hospital, key in keys.items()})
     opener = LocalOpening(scheme, Policy(roster, min_honest=len(names), c_assumed=0))
+    opener.place = Place(number=round_)
     start = perf_counter()
     opened = opener.open(total, contributions)  # once: a contribution is opened once
     open_seconds = perf_counter() - start

@@ -9,8 +9,9 @@ import numpy as np
 
 from aggregation.data import Cohort, Schema, read_table
 from aggregation.plan import Plan
+from aggregation.roles.evidence import Evidence
 from aggregation.roles.messages import Message, MessageKind, pack, unpack
-from aggregation.roles.opener import pack_total, read_commitment, read_total, write_commitment
+from aggregation.roles.opener import Asked, read_answer, read_tried
 from aggregation.sealing import (
     SCHEMES,
     Contribution,
@@ -21,10 +22,12 @@ from aggregation.sealing import (
     load_sealer,
     make_scheme,
 )
-from aggregation.sealing.holders import Commitment
+from aggregation.sealing.answers import Answer, Commitment
+from aggregation.sealing.proposal import Place, Proposal
 from aggregation.sealing.slots import SlotGroup
 from aggregation.transcript import Transcript
 from privacy.errors import InpatientError
+from privacy.ledger.forms import Form
 from privacy.ledger.log import canonical
 from tests.aggregation.data.parts import rows, site, write_csv
 from tests.aggregation.parts import plan
@@ -52,8 +55,11 @@ def _said(draw: Draw) -> dict[str, Callable[[], None]]:
     scheme = make_scheme("plain", **SMALL)
     parties = Parties(scheme, ("zurich",))
     contribution = parties.contribute("zurich", VALUES)
-    total = pack_total(parties.total([contribution]), [contribution])
-    commitment = write_commitment(Commitment("north", "0" * 64, "0" * 128))
+    asked = Asked(Place(), parties.total([contribution]), (contribution,))
+    commitment = Commitment.sign(key_of("zurich"), "north", "0" * 64)
+    answer = Answer.sign(key_of("zurich"), "north", "0" * 64, ("north",), {"0": b"1", "1": b"2"})
+    proposal = asked.proposal(scheme.digest)
+    evidence = Evidence(proposal, (commitment,), (answer,), asked.total, {"0": b"1", "1": b"2"})
 
     def message_() -> None:
         content = draw.bytes_(message.to_bytes())
@@ -77,7 +83,7 @@ def _said(draw: Draw) -> dict[str, Callable[[], None]]:
         unpack(draw.bytes_(pack([b"one", b"", b"three" * 50])), most=4)
 
     def total_() -> None:
-        read_total(draw.bytes_(total), 4)
+        Asked.from_bytes(draw.bytes_(asked.to_bytes()), contributors=4)
 
     def public() -> None:
         found = draw.value(dict(contribution.public))
@@ -86,7 +92,24 @@ def _said(draw: Draw) -> dict[str, Callable[[], None]]:
             read.verifies(key_of("zurich").public)
 
     def commitment_() -> None:
-        read_commitment(draw.bytes_(commitment))
+        Commitment.from_bytes(draw.bytes_(commitment.to_bytes()))
+
+    def tried() -> None:
+        read_tried(draw.bytes_(canonical.encode({"opening": "0" * 64, "bad": ["north"]})))
+
+    def answer_() -> None:
+        read_answer(draw.bytes_(pack([answer.to_bytes(), b"1", b"2"])), most=4)
+
+    def evidence_() -> None:
+        found = Evidence.from_bytes(draw.bytes_(evidence.to_bytes()))
+        assert Evidence.from_bytes(found.to_bytes()) == found
+
+    def words() -> None:
+        choices: list[tuple[type[Form], Form]] = [
+            (Answer, answer), (Proposal, proposal), (Place, Place())
+        ]  # fmt: skip
+        kind, right = draw.random.choice(choices)
+        kind.from_json(draw.value(json.loads(canonical.encode(right.to_json()))))
 
     return {
         "message": message_,
@@ -97,6 +120,10 @@ def _said(draw: Draw) -> dict[str, Callable[[], None]]:
         "total": total_,
         "contribution": public,
         "commitment": commitment_,
+        "tried": tried,
+        "answer": answer_,
+        "evidence": evidence_,
+        "words": words,
     }
 
 

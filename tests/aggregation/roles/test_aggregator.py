@@ -7,6 +7,8 @@ import pytest
 
 from aggregation.plan import Plan
 from aggregation.roles.aggregator import Aggregator
+from aggregation.roles.evidence import Judge
+from aggregation.roles.opening import ByOpener
 from aggregation.sealing import Contribution, Roster, Scheme, make_scheme
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger import SigningKey
@@ -14,6 +16,10 @@ from tests.aggregation.parts import HOSPITALS, plan
 
 KEYS = {hospital: SigningKey.generate() for hospital in HOSPITALS}
 ROSTER = Roster("test", {hospital: key.public for hospital, key in KEYS.items()})
+
+
+def aggregator_of(made: Plan, used: Scheme) -> Aggregator:
+    return Aggregator(made, used.adder(), ROSTER, ByOpener(Judge(made.run, used.parameters)))
 
 
 def scheme(made: Plan) -> Scheme:
@@ -35,7 +41,7 @@ def contribution(made: Plan, used: Scheme, hospital: str, value: int) -> Contrib
 def test_what_belongs_elsewhere_leaves_the_sum_as_it_was() -> None:
     made = plan()
     used = scheme(made)
-    aggregator = Aggregator(made, used.adder(), ROSTER)
+    aggregator = aggregator_of(made, used)
     aggregator.receive(contribution(made, used, "north", 1))
     good = contribution(made, used, "east", 10)
     for bad, said in [
@@ -72,7 +78,7 @@ def test_the_next_model_depends_on_the_opened_sum_alone() -> None:
     opened = np.arange(made.model.dim, dtype=np.int64)
     models = []
     for value in (1, 2):
-        aggregator = Aggregator(made, used.adder(), ROSTER)
+        aggregator = aggregator_of(made, used)
         for hospital in made.hospitals:
             aggregator.receive(contribution(made, used, hospital, value))
         aggregator.step(opened)
@@ -86,4 +92,4 @@ def test_an_opened_sum_of_another_shape_is_refused() -> None:
     made = plan()
     used = scheme(made)
     with pytest.raises(CorruptMessageError, match="opened sum"):
-        Aggregator(made, used.adder(), ROSTER).step(np.zeros(1, dtype=np.int64))
+        aggregator_of(made, used).step(np.zeros(1, dtype=np.int64))

@@ -1,6 +1,7 @@
 """The promises of ``aggregation.roles.hospital``: the ledger first, the right model only."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,13 +11,21 @@ from aggregation.agreement import Agreement
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.roles.hospital import Hospital
+from aggregation.roles.messages import Message
 from aggregation.rules import Memory
 from aggregation.sealing import make_scheme
+from aggregation.sealing.proposal import Place
 from aggregation.timing import Arrival, Rounds
-from privacy.errors import BudgetExceededError, InvalidInputError, RefusedError
+from privacy.errors import (
+    BudgetExceededError,
+    CorruptMessageError,
+    InvalidInputError,
+    RefusedError,
+)
 from privacy.ledger import Budget, Ledger, SigningKey
 from privacy.mechanisms import Seeded
-from tests.aggregation.parts import patients, plan
+from tests.aggregation.parts import HOSPITALS, patients, plan
+from tests.aggregation.roles.parts import Witness
 
 
 class Watched(Patients):
@@ -30,21 +39,25 @@ class Watched(Patients):
         return super().__getattribute__(name)
 
 
+SCHEME = make_scheme("plain", dim=plan().model.dim, contributors=3, bound=2**40)
+
+
 def hospital(
     made: Plan,
     group: Patients | None = None,
     *,
     ledger: Ledger | None = None,
     agreement: Agreement | None = None,
+    witness: Witness | None = None,
 ) -> Hospital:
-    key = SigningKey.generate()
-    scheme = make_scheme("plain", dim=made.model.dim, contributors=len(made.hospitals), bound=2**40)
+    key, scheme = SigningKey.generate(), SCHEME
     budget = Budget(epsilon=math.inf, delta=made.delta)
     return Hospital(
         "north",
         patients(0) if group is None else group,
         plan=made,
         sealer=scheme.sealer("north"),
+        judge=(witness or Witness(made, scheme.parameters)).judge,
         ledger=ledger or Ledger.in_memory(hospital="north", budget=budget, key=key),
         key=key,
         source=Seeded(1),
@@ -102,16 +115,17 @@ def test_the_sealed_bytes_are_kept_beside_their_entry() -> None:
 
 def test_only_the_model_that_follows_is_trained_on() -> None:
     made = plan()
-    member = hospital(made)
+    witness = Witness(made, SCHEME.parameters)
+    member = hospital(made, witness=witness)
     member.join()
     chosen = made.first_model()
     chosen[0] += 1e-9
     with pytest.raises(RefusedError, match="does not follow"):
         member.contribute(chosen, round_=0)
     assert [e.kind for e in member.ledger.entries()] == ["opening", "plan"]
-    member.contribute(made.first_model(), round_=0)
+    sent = member.contribute(made.first_model(), round_=0)
     opened = np.arange(made.model.dim, dtype=np.int64)
-    member.learn(opened)
+    witness.tells(member, opened, sent)
     with pytest.raises(RefusedError, match="does not follow"):
         member.contribute(made.first_model(), round_=1)
     member.contribute(made.advance(made.first_model(), opened), round_=1)
@@ -120,10 +134,11 @@ def test_only_the_model_that_follows_is_trained_on() -> None:
 @pytest.mark.parametrize("asked", [0, 2])
 def test_one_update_a_round_in_order(asked: int) -> None:
     made = plan()
-    member = hospital(made)
+    witness = Witness(made, SCHEME.parameters)
+    member = hospital(made, witness=witness)
     member.join()
-    member.contribute(made.first_model(), round_=0)
-    member.learn(np.zeros(made.model.dim, dtype=np.int64))
+    sent = member.contribute(made.first_model(), round_=0)
+    witness.tells(member, np.zeros(made.model.dim, dtype=np.int64), sent)
     with pytest.raises(RefusedError, match="one update a round"):
         member.contribute(made.first_model(), round_=asked)
 
@@ -139,23 +154,25 @@ def test_what_does_not_fit_the_plan_is_refused() -> None:
 
 def test_the_contribution_names_the_ledger_head() -> None:
     made = plan()
-    member = hospital(made)
+    witness = Witness(made, SCHEME.parameters)
+    member = hospital(made, witness=witness)
     member.join()
     first = member.contribute(made.first_model(), round_=0)
-    member.learn(np.zeros(made.model.dim, dtype=np.int64))
+    witness.tells(member, np.zeros(made.model.dim, dtype=np.int64), first)
     second = member.contribute(made.first_model(), round_=1)
     assert first.ledger_head is not None
     assert first.ledger_head != second.ledger_head
 
 
 def test_at_its_own_pace_an_older_model_will_do_but_none_twice_or_of_the_future() -> None:
-    made = plan()
-    member = hospital(made)
+    made = plan(smallest_sum=2)
+    witness = Witness(made, SCHEME.parameters)
+    member = hospital(made, witness=witness)
     member.join()
     first = made.first_model()
     zeros = np.zeros(made.model.dim, dtype=np.int64)
     for _ in range(2):
-        member.learn(zeros)
+        witness.tells(member, zeros)  # of the two others
     with pytest.raises(RefusedError, match="none of the future"):
         member.contribute(first, round_=3)
     member.contribute(made.advance(first, zeros), round_=1)  # version 2 is there already
@@ -172,26 +189,76 @@ def test_a_held_memory_is_taken_back_only_once_an_opened_sum_held_it(
         """Rounds whose first sum lacks this hospital's upload: it was lost."""
 
         def arrivals(self, version: int) -> tuple[Arrival, ...]:
-            return () if version == 0 else super().arrivals(version)
+            found = super().arrivals(version)
+            return found[1:] if version == 0 else found
 
     memory = Memory(shares=dict.fromkeys(plan().hospitals, 1.0))
-    made = plan(noise="none", noise_multiplier=0.0, colluders=0, rule=memory)
+    made = plan(noise="none", noise_multiplier=0.0, colluders=0, rule=memory, smallest_sum=2)
     events = Agreement.of(made).events
-    member = hospital(made, agreement=Agreement(made, Taking(made.hospitals, made.rounds), events))
+    witness = Witness(made, SCHEME.parameters)
+    agreement = Agreement(made, Taking(made.hospitals, made.rounds), events)
+    member = hospital(made, agreement=agreement, witness=witness)
     member.join()
     sent: list[Any] = []
     seal = member._sealer.seal
 
-    def recorded(values: Any) -> bytes:
+    def recorded(values: Any, round_: int) -> bytes:
         sent.append(values)
-        return seal(values)
+        return seal(values, round_=round_)
 
     monkeypatch.setattr(member._sealer, "seal", recorded)
     zeros = np.zeros(made.model.dim, dtype=np.int64)
     for version in range(3):
-        member.contribute(made.first_model(), round_=version)
-        member.learn(zeros)
+        own = member.contribute(made.first_model(), round_=version)
+        witness.tells(member, zeros, *((own,) if version else ()))
     assert sent[0].any() and np.array_equal(
         sent[0], sent[1]
     )  # nothing of it was opened: all of it again
     assert not sent[2].any()  # the same patients, the same model: nothing has changed
+
+
+def test_a_sum_is_learnt_from_for_its_openers_word_and_no_other() -> None:
+    made = plan()
+    witness, stranger = (Witness(made, SCHEME.parameters) for _ in range(2))
+    member = hospital(made, witness=witness)
+    sent = member.contribute(made.first_model(), round_=0)
+    zeros = np.zeros(made.model.dim, dtype=np.int64)
+    own = {"north": sent}
+    evidence, opened = witness.says(zeros, own)
+    shifted = replace(opened, payload=(zeros + 1).astype("<i8").tobytes())
+
+    def refused(*told: Message, error: type[Exception] = RefusedError, words: str) -> None:
+        with pytest.raises(error, match=words):
+            for message in told:
+                member.handle(message)
+        assert np.array_equal(member._path.params, made.first_model())
+
+    refused(opened, words="without the signed words of those who opened it")
+    refused(evidence, shifted, error=CorruptMessageError, words="not the one that the opener")
+    refused(opened, words="without the signed words")  # what did not hold is not kept
+    refused(*stranger.says(zeros, own), error=CorruptMessageError, words="somebody else made it")
+    first = Place(made.digest)
+    for place, words in [
+        (first.after("ab" * 32), "whose number is 1; here 0"),
+        (Place(made.digest, 0, "ab" * 32), "whose previous is"),
+        (Place("ab" * 32), "whose plan is"),
+    ]:
+        witness.place = place
+        other_evidence, other = witness.says(zeros, own)
+        refused(replace(other_evidence, round=0), replace(other, round=0), words=words)
+    for theirs, words in [
+        ({}, "that it never sent"),
+        ({"north": replace(sent, sealed=b"another")}, "that it never sent"),
+        ({"north": sent, "east": replace(sent, base_version=1)}, "has one on version 0 in it"),
+    ]:
+        witness.place = first
+        refused(*witness.says(zeros, theirs), words=words)
+    witness.place = first
+    refused(*witness.says(zeros, own, hospitals=("north", "east")), words="of 2 hospitals")
+    witness.place = first
+    refused(*witness.says(zeros, own, hospitals=(*HOSPITALS, "west")), words="upload of west")
+    with pytest.raises(RefusedError, match="awaits the sum of round 0"):
+        member.handle(replace(opened, round=1))
+    for message in (evidence, opened):
+        member.handle(message)
+    assert member._path.version == 1

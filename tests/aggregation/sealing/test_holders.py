@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 
 from aggregation.sealing import make_scheme
-from aggregation.sealing.holders import Commitment, Holder
+from aggregation.sealing.answers import Commitment
+from aggregation.sealing.holders import Holder
 from aggregation.sealing.quorum import HolderSecret, Quorum
 from aggregation.sealing.shares import Shares
 from privacy.errors import InvalidInputError, RefusedError
@@ -122,9 +123,12 @@ def test_an_unsafe_quorum_is_refused(
         Quorum((*names, "k0"), threshold, corrupt)
 
 
-def test_each_piece_is_answered_for_exactly_once() -> None:
+@pytest.mark.parametrize("copies", [1, 2])
+def test_each_piece_is_answered_for_by_those_present_who_have_it(copies: int) -> None:
     quorum = Quorum(("a", "b", "c", "d", "e"), 4, 1)
     for present in (("a", "b", "c", "d"), ("e", "c", "b", "a"), quorum.names):
-        answered = [i for n in present for i in quorum.assigned(n, present)]
-        assert sorted(answered) == list(range(len(quorum.pieces)))
-        assert all(set(quorum.assigned(n, present)) <= set(quorum.held_by(n)) for n in present)
+        for piece, names in enumerate(quorum.answered_by(present, copies)):
+            have = [n for n in quorum.names if n in present and piece in quorum.held_by(n)]
+            assert names == tuple(have[:copies]) and names
+    whole = quorum.answered_by(quorum.names, 2)
+    assert all(len(names) == 2 for names in whole)  # of each piece: a lie of one is seen

@@ -2,16 +2,20 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import tenseal as ts
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 
 import aggregation.sealing
-from aggregation.sealing import SCHEMES, Contribution, Scheme, bfv, make_scheme
+from aggregation.sealing import SCHEMES, Scheme, bfv, make_scheme, shares
 from aggregation.sealing.bfv import Bfv
 from aggregation.sealing.envelope import Kind, wrap
 from aggregation.sealing.pairwise import Pairwise
+from aggregation.sealing.proposal import Place
+from aggregation.sealing.quorum import Quorum
 from aggregation.sealing.shares import ShareHolder, Shares
 from aggregation.sealing.streams import stream
 from aggregation.sealing.tenseal_io import pad
@@ -118,7 +122,8 @@ def test_a_quorum_that_colludes_with_the_server_opens_an_update() -> None:
     for name in ("holder 1", "holder 2", "holder 3"):
         holder = scheme.holder(name, parties.policy())
         assert isinstance(holder, ShareHolder)
-        seeds.update(zip(holder.quorum.held_by(name), holder._seeds(update), strict=True))
+        own = holder._open_piece(update, Place())
+        seeds.update(zip(holder.quorum.held_by(name), own, strict=True))
     bits = scheme.parameters.bits
     adder = scheme.adder()
     words = adder.open_frame(update.sealed)[-3 * scheme.parameters.word :]
@@ -128,28 +133,43 @@ def test_a_quorum_that_colludes_with_the_server_opens_an_update() -> None:
     assert scheme.parameters.centre(sums).tolist() == [1, -2, 3]
 
 
-def test_unequal_seeds_give_a_wrong_sum_and_nothing_else(monkeypatch: pytest.MonkeyPatch) -> None:
-    # "long beach" gives the same piece to two holders under two seeds; the sum is garbled for all,
-    # itself included, exactly as if it had sent a random vector.
+def test_unequal_seeds_are_seen_before_anything_is_opened(monkeypatch: pytest.MonkeyPatch) -> None:
+    # "long beach" gives the same piece to two holders under two seeds: one of them does not have
+    # the hash that it signed. That holder stands back, and the others open the sum.
     scheme = made("shares")
     assert isinstance(scheme, Shares)
     parties = Parties(scheme)
-    mine = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
+    sealer = scheme.sealer("long beach")
+    parties._sealers["long beach"] = sealer
+    quorum = Quorum(("holder 1", "holder 2", "holder 3", "holder 4"), 3, 1)
+    (first, *_), whole = quorum.held_by("holder 2"), shares._box
+    encrypt = ChaCha20Poly1305.encrypt
+
+    class Other:
+        """The box for one holder, with another first seed than the one whose hash was signed."""
+
+        def __init__(self, cipher: ChaCha20Poly1305) -> None:
+            self.cipher = cipher
+
+        def encrypt(self, nonce: bytes, content: bytes, bound: bytes) -> bytes:
+            return encrypt(self.cipher, nonce, bytes(32) + content[32:], bound)
+
+    theirs = bytes.fromhex(scheme.parameters.settings["keys"]["holder 2"]["box"])
+
+    def box(shared: bytes, salt: bytes, sender: bytes, receiver: bytes) -> Any:
+        cipher = whole(shared, salt, sender, receiver)
+        return Other(cipher) if receiver == theirs else cipher
+
+    with monkeypatch.context() as patched:
+        patched.setattr(shares, "_box", box)
+        mine = [parties.contribute("long beach", [1, 2, 3])]
+    mine += [parties.contribute(n, [1, 2, 3]) for n in parties.names[:3]]
     opener = parties.opener()
-    holder = opener.holders["holder 2"]
-    assert isinstance(holder, ShareHolder)
-    honest = holder._seeds
-
-    def unequal(contribution: Contribution) -> list[bytes]:
-        seeds: list[bytes] = honest(contribution)
-        if contribution.nonce == mine[3].nonce:
-            seeds[0] = bytes(32)
-        return seeds
-
-    monkeypatch.setattr(holder, "_seeds", unequal)
-    opener.holders.pop("holder 1")
-    opened = opener.open(parties.total(mine), mine)
-    assert opened.tolist() != [4, 8, 12]
+    with pytest.raises(CorruptMessageError, match=f"another seed of piece {first}"):
+        opener.holders["holder 2"]._open_piece(mine[0], Place())
+    assert opener.open(parties.total(mine), mine).tolist() == [4, 8, 12]
+    logs = {name: len(holder.policy.log) for name, holder in opener.holders.items()}
+    assert logs == {"holder 1": 1, "holder 2": 0, "holder 3": 1, "holder 4": 1}
 
 
 def test_a_hospital_that_leaves_after_sending_stops_a_pairwise_opening() -> None:

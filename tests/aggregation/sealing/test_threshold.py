@@ -2,13 +2,15 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-from aggregation.sealing import load_adder, load_holder, load_sealer, make_scheme
+from aggregation.sealing import OpeningLog, load_adder, load_holder, load_sealer, make_scheme
 from aggregation.sealing.envelope import Kind, wrap
+from aggregation.sealing.holders import Holder
 from aggregation.sealing.material import split
 from aggregation.sealing.quorum import Quorum
 from aggregation.sealing.rlwe import NOISE_STD, Ring
@@ -86,16 +88,40 @@ def test_lost_holders_do_not_stop_it_until_too_few_are_left() -> None:
         opener.open(parties.total(again), again)
 
 
-def test_no_holder_answers_twice() -> None:
+def test_a_holder_makes_one_answer_and_sends_it_again(tmp_path: Path) -> None:
     scheme = made()
     parties = Parties(scheme)
     mine = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
     total = parties.total(mine)
-    holders = [scheme.holder(f"holder {i}", parties.policy()) for i in (1, 2, 3)]
+    names = [f"holder {i}" for i in (1, 2, 3, 4)]
+    holders = [
+        scheme.holder(name, parties.policy(log=OpeningLog(tmp_path / name))) for name in names
+    ]
     commitments = [h.commit(total, mine) for h in holders]
-    holders[0].answer(total, mine, commitments)
-    with pytest.raises(RefusedError, match="never retried"):
-        holders[0].answer(total, mine, commitments)
+    first = holders[0].answer(total, mine, commitments[:3])
+    again = scheme.holder(names[0], parties.policy(log=OpeningLog(tmp_path / names[0])))
+    for holder in (holders[0], again):  # the average of two would show more than one
+        assert holder.commit(total, mine) == commitments[0]
+        assert holder.answer(total, mine, commitments) == first
+    assert len(again.policy.log) == 1
+
+
+def test_a_holder_that_died_before_it_answered_answers_after_it(tmp_path: Path) -> None:
+    scheme = made(openings=1)
+    parties = Parties(scheme)
+    mine = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
+    total = parties.total(mine)
+    names = [f"holder {i}" for i in (1, 2, 3)]
+
+    def holder(name: str) -> Holder:
+        return scheme.holder(name, parties.policy(log=OpeningLog(tmp_path / name)))
+
+    commitments = [holder(name).commit(total, mine) for name in names]
+    said = [holder(name).answer(total, mine, commitments) for name in names]
+    assert [answer.holder for answer, _ in said] == names
+    parts = {part: content for _, own in said for part, content in own.items()}
+    sums = scheme.combine(scheme.parameters, total, parts)
+    assert scheme.parameters.centre(sums).tolist() == [4, 8, 12]
 
 
 def test_a_key_serves_as_many_openings_as_its_smudging_was_sized_for() -> None:

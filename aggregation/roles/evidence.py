@@ -1,0 +1,272 @@
+"""Why a sum is believed: the signed words of those who opened it, and who judges them.
+
+A server relays openings; it is no source. What it hands on is judged by everybody for himself: the
+proposal's place in the run's chain, a quorum's commitments to it, and an answer to every part of
+it, from which whoever judges combines the sum.
+"""
+
+import hashlib
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregation.roles.messages import OPENER, pack, read_integers, unpack
+from aggregation.sealing import Parameters
+from aggregation.sealing.answers import SUM, Answer, Commitment, Parts, digests_of
+from aggregation.sealing.holders import QuorumScheme
+from aggregation.sealing.proposal import Place, Proposal
+from aggregation.sealing.quorum import read_quorum
+from privacy.errors import CorruptMessageError, RefusedError
+from privacy.ledger.log import canonical
+
+__all__ = ["Evidence", "Judge"]
+
+_MOST = 1 << 12  # parts of an opening
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """What was said about one opening.
+
+    Attributes:
+      proposal: What was to be opened.
+      commitments: Of holders; none where one party has the key.
+      answers: Signed digests of parts.
+      total: The sealed sum.
+      parts: What was answered, each part once; none where one party has the key, whose only part
+        is the sum itself.
+    """
+
+    proposal: Proposal
+    commitments: tuple[Commitment, ...]
+    answers: tuple[Answer, ...]
+    total: bytes = field(default=b"", repr=False)
+    parts: Parts = field(default_factory=dict, repr=False)
+
+    def to_bytes(self) -> bytes:
+        """Return what travels."""
+        said = {
+            "proposal": self.proposal.to_json(),
+            "commitments": [c.to_json() for c in self.commitments],
+            "answers": [a.to_json() for a in self.answers],
+            "parts": list(self.parts),
+        }
+        return pack([canonical.encode(said), self.total, *self.parts.values()])
+
+    @classmethod
+    def from_bytes(cls, content: bytes) -> "Evidence":
+        """Read what ``to_bytes`` wrote.
+
+        Raises:
+          CorruptMessageError: Any departure from it.
+        """
+        sections = unpack(content, most=2 + _MOST)
+        if len(sections) < 2:
+            raise CorruptMessageError("The evidence of an opening is truncated.")
+        said, total, *contents = sections
+        found = canonical.decode(said)
+        names = {"proposal", "commitments", "answers", "parts"}
+        if not isinstance(found, dict) or found.keys() != names:
+            raise CorruptMessageError("These bytes are no evidence of an opening.")
+        lists = [found[name] for name in ("commitments", "answers", "parts")]
+        if not all(isinstance(values, list) and len(values) <= _MOST for values in lists):
+            raise CorruptMessageError("The evidence of an opening has something else than lists.")
+        commitments, answers, parts = lists
+        whole = all(isinstance(part, str) for part in parts) and len(set(parts)) == len(parts)
+        if not whole or len(parts) != len(contents):
+            raise CorruptMessageError(
+                f"The evidence of an opening names {len(parts)} parts and has {len(contents)}."
+            )
+        return cls(
+            Proposal.from_bytes(canonical.encode(found["proposal"])),
+            tuple(Commitment.from_json(value) for value in commitments),
+            tuple(Answer.from_json(value) for value in answers),
+            total,
+            dict(zip(parts, contents, strict=True)),
+        )
+
+
+class Judge:
+    """Decides from signed words alone what an opening opened; it has no secret.
+
+    Guarantees (each is a test in ``tests/aggregation/roles/test_judge.py``):
+      - an opening of another run, plan, number or past is refused, and one of too few hospitals;
+      - what no quorum committed to, what its holder or opener did not sign, and what lacks a part
+        is refused, in words that say what is missing or wrong, and of whom;
+      - where ``corrupt + 1`` holders answer for each part, a lie of up to ``corrupt`` of them is
+        seen; where fewer do, it is not. Nobody is blamed for it.
+
+    Args:
+      run: Name of the run.
+      parameters: The run's sealing parameters, which name the holders and their keys.
+      scheme: The scheme's class where holders open; None: one party has the key.
+      opener: The public key of that party.
+      least: Distinct hospitals that a sum holds at least.
+      repeats: Contributions of one hospital that it holds at most.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        parameters: Parameters,
+        *,
+        scheme: type[QuorumScheme] | None = None,
+        opener: str = "",
+        least: int = 1,
+        repeats: int = 1,
+    ) -> None:
+        self.run = run
+        self.parameters = parameters
+        self.scheme = scheme
+        self._opener = opener
+        self._least = least
+        self._repeats = repeats
+
+    def sum_of(
+        self, evidence: Evidence, place: Place, said: bytes | None = None
+    ) -> NDArray[np.int64]:
+        """Return the opened sum, ``int64[dim]``, that the evidence proves.
+
+        Args:
+          evidence: As it was relayed.
+          place: Where the run's chain stands.
+          said: The sum as it was told, in bytes; None: not told.
+
+        Raises:
+          RefusedError: It is of another place or of too few, it lacks something, or holders
+            contradict each other.
+          CorruptMessageError: A signature or a digest does not fit.
+        """
+        self._require_place(evidence.proposal, place)
+        if self.scheme is None:
+            return self._word_of_the_opener(evidence, said)
+        opened = self._combined(self.scheme, evidence)
+        if said is not None and opened.astype("<i8").tobytes() != said:
+            raise RefusedError(
+                f"The sum that was told as opening {place.number} is not the one that the holders' "
+                "answers give. Whoever told it made it up."
+            )
+        return opened
+
+    def _require_place(self, proposal: Proposal, place: Place) -> None:
+        ours = {
+            "run": self.run,
+            "plan": place.plan,
+            "number": place.number,
+            "previous": place.previous,
+            "parameters": self.parameters.digest,
+        }
+        theirs = proposal.to_json()
+        for name, value in ours.items():
+            if theirs[name] != value:
+                raise RefusedError(
+                    f"An opening was relayed whose {name} is {theirs[name]!r}; here {value!r} is "
+                    "awaited. A sum belongs to one place in the chain of one run."
+                )
+        often = Counter(proposal.hospitals)
+        if max(often.values()) > self._repeats or len(often) < self._least:
+            raise RefusedError(
+                f"An opening of {len(often)} distinct hospitals among {len(proposal.hospitals)} "
+                f"contributions was relayed; {self._least} or more are needed, each of them "
+                f"{self._repeats} times at most."
+            )
+
+    def _word_of_the_opener(self, evidence: Evidence, said: bytes | None) -> NDArray[np.int64]:
+        if said is None or len(evidence.answers) != 1:
+            raise RefusedError("An opening was relayed without the opener's own signed word on it.")
+        (answer,) = evidence.answers
+        self._require_signed(answer, evidence.proposal, self._opener)
+        if answer.holder != OPENER or answer.parts != digests_of({SUM: said}):
+            raise CorruptMessageError(
+                "The sum that was told is not the one that the opener signed: it changed on the "
+                "way, or whoever told it made it up."
+            )
+        return read_integers(said, self.parameters.dim)
+
+    def _combined(self, scheme: type[QuorumScheme], evidence: Evidence) -> NDArray[np.int64]:
+        quorum, public = read_quorum(self.parameters, scheme.label)
+        proposal, keys = evidence.proposal, {name: key.sign for name, key in public.items()}
+        if hashlib.sha256(evidence.total).hexdigest() != proposal.total:
+            raise CorruptMessageError(
+                "The sealed sum is not the one that the holders committed to: it changed on the "
+                "way, or whoever relayed it put another in its place."
+            )
+        committed = {
+            c.holder
+            for c in evidence.commitments
+            if c.opening == proposal.digest and c.verifies(keys.get(c.holder, ""))
+        }
+        if len(committed) < quorum.threshold:
+            raise RefusedError(
+                f"{len(committed)} holders have validly committed to an opening that was relayed; "
+                f"{quorum.threshold} of {len(quorum.names)} are needed."
+            )
+        answers = {answer.holder: answer for answer in evidence.answers}
+        present = evidence.answers[0].present if evidence.answers else ()
+        if not committed.issuperset(present) or len(set(present)) < quorum.threshold:
+            raise RefusedError(
+                f"Answers were made for {', '.join(present) or 'nobody'} together; that is no "
+                "quorum of those who committed."
+            )
+        said = sorted({part for answer in answers.values() for part in answer.parts})
+        expected = scheme.expected(self.parameters, present, said)
+        for name, answer in answers.items():
+            self._require_signed(answer, proposal, keys.get(name, ""))
+            if answer.present != present:
+                raise RefusedError(
+                    f"{name!r} answered for {', '.join(answer.present)}, others for "
+                    f"{', '.join(present)}; their parts don't belong together."
+                )
+        for part, names in expected.items():
+            self._require_part(part, names, answers, evidence.parts)
+        self._require_all(scheme, expected, proposal)
+        parts = {part: evidence.parts[part] for part in expected}
+        return self.parameters.centre(scheme.combine(self.parameters, evidence.total, parts))
+
+    @staticmethod
+    def _require_all(
+        scheme: type[QuorumScheme], expected: Mapping[str, Sequence[str]], proposal: Proposal
+    ) -> None:
+        """Refuse an opening of which nobody answers for some part."""
+        alone = [part for part, names in expected.items() if not names]
+        missing = scheme.one_each and len(expected) != len(proposal.hospitals)
+        if alone or not expected or missing:
+            raise RefusedError(
+                f"{len(expected)} parts were answered for an opening of {len(proposal.hospitals)} "
+                f"contributions; nobody answers for {', '.join(alone) or 'the rest'}."
+            )
+
+    @staticmethod
+    def _require_part(
+        part: str, names: Sequence[str], answers: Mapping[str, Answer], parts: Parts
+    ) -> None:
+        for name in names:
+            if name not in answers or part not in answers[name].parts:
+                raise RefusedError(
+                    f"The answer of holder {name!r} for part {part} is missing: without it the "
+                    "sum can't be told. Have it sent again, or another quorum answer."
+                )
+        said = {answers[name].parts[part] for name in names}
+        if len(said) > 1:
+            raise RefusedError(
+                f"Holders {', '.join(names)} answered differently for part {part}: one of them "
+                "lies or is broken, and these words don't say who. The opening is refused; "
+                "nobody is shut out for it."
+            )
+        content = parts.get(part)
+        if names and (content is None or hashlib.sha256(content).hexdigest() not in said):
+            raise CorruptMessageError(
+                f"What was relayed as part {part} is not what {', '.join(names)} signed: it is "
+                "missing, or changed on the way."
+            )
+
+    @staticmethod
+    def _require_signed(answer: Answer, proposal: Proposal, key: str) -> None:
+        if answer.opening != proposal.digest or not answer.verifies(key):
+            raise CorruptMessageError(
+                f"The answer that was relayed as {answer.holder!r}'s is not its signed word on "
+                "this opening: it changed on the way, or somebody else made it."
+            )
