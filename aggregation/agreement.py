@@ -110,20 +110,23 @@ class Trajectory:
           hospitals: Whose uploads it holds; None: all that the timing has.
 
         Raises:
-          RefusedError: Others than the timing has, or too few for the plan's noise or the rule.
+          RefusedError: As ``arrived``.
         """
-        plan, arrivals = self.agreement.plan, self.agreement.timing.arrivals(self.version)
-        if hospitals is not None:
-            arrivals = self._arrived(arrivals, hospitals)
-        opening = plan.read(opened_sum, arrivals)
+        whole = self.agreement.timing.arrivals(self.version)
+        arrivals = whole if hospitals is None else self.arrived(hospitals)
+        opening = self.agreement.plan.read(opened_sum, arrivals)
         self.params, self._public = self._rule.advance(self._public, self.params, opening)
         self.version += 1
         return opening
 
-    def _arrived(
-        self, arrivals: tuple[Arrival, ...], hospitals: Collection[str]
-    ) -> tuple[Arrival, ...]:
-        plan, awaited = self.agreement.plan, [arrival.hospital for arrival in arrivals]
+    def arrived(self, hospitals: Collection[str]) -> tuple[Arrival, ...]:
+        """Return the arrivals of the next sum when it holds the uploads of these hospitals.
+
+        Raises:
+          RefusedError: Others than the timing has, or too few for the plan's noise or the rule.
+        """
+        plan, arrivals = self.agreement.plan, self.agreement.timing.arrivals(self.version)
+        awaited = [arrival.hospital for arrival in arrivals]
         if strangers := sorted(set(hospitals) - set(awaited)):
             raise RefusedError(
                 f"Sum {self.version} holds an upload of {', '.join(strangers)}, which the plan "

@@ -3,7 +3,8 @@
     accept the model -> spend -> draw, clip, round, sum, noise -> seal -> attach -> sign -> send
 
 The ledger entry is durable before a patient's record is read; the sealed bytes are kept beside it,
-so that after a crash the same bytes go out and never a second noise.
+so that after a crash the same bytes go out and never a second noise. A spend whose bytes were lost
+is completed once, under the same entry, for nothing had left; lost again, it is forfeited.
 """
 
 import json
@@ -19,12 +20,15 @@ from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import declare, overseen, releases, schedule
 from aggregation.roles.evidence import Evidence, Judge
+from aggregation.roles.kept import Kept, RoundReleases, read_state, write_state
 from aggregation.roles.messages import (
     AGGREGATOR,
     Message,
     MessageKind,
     Timer,
+    pack,
     read_model,
+    unpack,
 )
 from aggregation.rules import Local
 from aggregation.rules.rule import State
@@ -50,8 +54,11 @@ class Hospital:
         other is refused, whoever else was sent the same;
       - a sum is learnt from only if those who opened it signed it, at this place of the run's
         chain, and their answers give it: whoever relays it is not believed;
-      - one update a model, and never one of the future: a second request for the same version, an
-        older one or one that was not opened yet is refused;
+      - one update a model, and never one of the future: asked again for the last, it sends the same
+        bytes; for an older one, or one that was not opened yet, none;
+      - made anew on the same ledger and the same folder, it goes on where it stopped: nothing is
+        spent, noised or learnt twice, and nothing is refunded
+        (``tests/aggregation/roles/test_restart.py``);
       - what a rule keeps at the hospital (memory, controls) never leaves, and a lost upload leaves
         it as it was: it is renewed once a sum that holds the upload was opened.
 
@@ -67,6 +74,8 @@ class Hospital:
       agreement: Which uploads are opened together and what each costs; None: the plan in
         synchronous rounds.
       context: Plain facts about the run for the auditor, beside its declaration: the code, say.
+      kept: Where what is sent and learnt is kept, and found again after a restart; None: what was
+        spent and not sent is then forfeited, and sums have to be told anew.
 
     Raises:
       InvalidInputError: The hospital is not in the plan, has more patients than it declared, or
@@ -86,6 +95,7 @@ class Hospital:
         source: NoiseSource,
         agreement: Agreement | None = None,
         context: Mapping[str, str] | None = None,
+        kept: Kept | None = None,
     ) -> None:
         if name not in plan.hospitals:
             raise InvalidInputError(f"Hospital {name!r} is not in the plan {plan.hospitals}.")
@@ -108,19 +118,23 @@ class Hospital:
         self._judge = judge
         self._place = Place(plan.digest)
         self._evidence: bytes | None = None  # of the sum that is awaited, not judged yet
-        self._sealed: dict[int, str] = {}  # digests of what was sent and is not opened yet
+        self._releases = RoundReleases(ledger, plan.digest)
+        self._kept = kept
+        self._said: Message | None = None  # the last update, as it was sent
+        self._opened = -1  # version of the last own upload that is in an opened sum
         self._key = key
         self._source = source
         self._context = context or {}
         self._agreement = agreement or Agreement.of(plan)
         self._path = Trajectory(self._agreement)
         self._models = {0: self._path.params}  # those that may still be trained on
-        self._last = -1  # version of the last upload
         self._rule = plan.used_rule
         self._state = self._rule.start(plan.update_dim)
         self._pending: State | None = None  # the state once the last upload is opened
         self._drawn: dict[int, tuple[Patients, ...]] = {}
         self._told: dict[int, NDArray[np.int64]] = {}
+        if kept is not None:
+            self._restore(kept)
 
     def join(self) -> None:
         """Enter the plan into the ledger: its total is checked against the budget once.
@@ -179,24 +193,10 @@ class Hospital:
             return ()
         if incoming.kind is not MessageKind.MODEL:
             raise RefusedError(f"A hospital takes no message of kind {incoming.kind.value!r}.")
-        params = read_model(incoming.payload, plan.model.dim)
-        contribution = self.contribute(params, round_=round_)
-        head = json.dumps(self.ledger.head().to_json())
-        return (
-            Message(
-                self.name,
-                AGGREGATOR,
-                MessageKind.UPDATE,
-                round_,
-                contribution.sealed,
-                contribution.public | {"head": head},
-                run=plan.run,
-                nonce=contribution.nonce,
-            ),
-        )
+        return (self._update(read_model(incoming.payload, plan.model.dim), round_),)
 
     def contribute(self, params: Float[np.ndarray, "dim"], *, round_: int) -> Contribution:
-        """Return the hospital's signed, sealed update at a model.
+        """Return the hospital's signed, sealed update at a model; asked again, the same bytes.
 
         Its weight is the rule's, applied before the noise and signed.
 
@@ -205,15 +205,59 @@ class Hospital:
           round_: Its version: the number of sums opened before it.
 
         Raises:
-          RefusedError: The model is not the one that follows from the opened sums, or the version
-            was answered already.
+          RefusedError: The model is not the one that follows from the opened sums, the version is
+            older than the last that was answered, or what was spent for it is forfeited.
           BudgetExceededError: The ledger refuses; no patient was read.
         """
+        message = self._update(params, round_)
+        return Contribution.from_message(message.payload, message.public)
+
+    def _update(self, params: NDArray[np.float64], round_: int) -> Message:
+        """Return the one update of a round: what was said, what was sealed, or a new one."""
+        if self._said is not None and self._said.round == round_:
+            return self._said
         self._accept(params, round_)
-        plan = self.plan
-        staleness = self._path.version - round_
+        plan, staleness = self.plan, self._path.version - round_
         weight = self._path.weight(self.name, staleness)
-        entries = [self.ledger.spend(release) for release in self._releases(round_, weight)]
+        found = self._releases.payload(round_)
+        if found is not None:
+            sealed, weight, self._pending = found, *self._begun(round_, weight)
+            self._releases.attach(self._releases.spend(self._asked(round_, weight)), sealed)
+        else:
+            self._begin_again(round_)
+            entries = self._releases.spend(self._asked(round_, weight))
+            sealed, self._pending = self._computed(params, round_, weight)
+            if self._kept is not None:
+                facts = {"round": round_, "weight": weight}
+                self._kept.put("begun", write_state(facts, self._pending))
+            self._releases.attach(entries, sealed)
+        self._models = {v: model for v, model in self._models.items() if v >= round_}
+        contribution = Contribution.sign(
+            self._key,
+            sealed,
+            run=plan.run,
+            hospital=self.name,
+            base_version=round_,
+            parameters=self._sealer.parameters.digest,
+            weight=plan.radius_of(weight) / plan.radius,
+            nonce=digest(sealed)[:32],
+            ledger_head=digest(self.ledger.head().note),
+        )
+        public = contribution.public | {"head": json.dumps(self.ledger.head().to_json())}
+        said = Message(
+            self.name, AGGREGATOR, MessageKind.UPDATE, round_, sealed, public,
+            run=plan.run, nonce=contribution.nonce,
+        )  # fmt: skip
+        if self._kept is not None:
+            self._kept.put("update", said.to_bytes())
+        self._said = said
+        return said
+
+    def _computed(
+        self, params: NDArray[np.float64], round_: int, weight: float
+    ) -> tuple[bytes, State]:
+        """Read the patients: return the sealed update, and the rule's state once it is opened."""
+        plan, staleness = self.plan, self._path.version - round_
         batches = draw_batches(plan, self.name, self._patients, self._source)
         self._drawn[round_] = batches
         integers, state = local_update(
@@ -224,23 +268,46 @@ class Hospital:
             self._told[round_] = integers
         leaves, state = self._rule.send(state, integers)
         scalars = noised_scalars(plan, self.name, self._patients, params, self._source)
-        sealed = self._sealer.seal(np.concatenate([leaves, scalars]), round_=round_)
-        for entry in entries:
-            self.ledger.attach(entry, sealed)
-        self._pending = state
-        self._last = round_
-        self._sealed[round_] = digest(sealed)
-        self._models = {v: model for v, model in self._models.items() if v > round_}
-        return Contribution.sign(
-            self._key,
-            sealed,
-            run=plan.run,
-            hospital=self.name,
-            base_version=round_,
-            parameters=self._sealer.parameters.digest,
-            weight=plan.radius_of(weight) / plan.radius,
-            ledger_head=digest(self.ledger.head().note),
-        )
+        return self._sealer.seal(np.concatenate([leaves, scalars]), round_=round_), state
+
+    def _begin_again(self, round_: int) -> None:
+        """Refuse to complete a spend whose bytes were lost a second time, or with nothing kept."""
+        if not self._releases.spent(round_):
+            return
+        mark = str(round_).encode()
+        if self._kept is None or self._kept.get("again") == mark:
+            raise RefusedError(
+                f"{self.name} has spent for round {round_}, and its bytes were lost "
+                f"{'twice' if self._kept else 'with nothing kept beside the ledger'}. The spend is "
+                "forfeited; nothing is refunded, and nothing else is released for it."
+            )
+        self._kept.put("again", mark)
+
+    def _begun(self, round_: int, weight: float) -> tuple[float, State | None]:
+        """Return the weight and the rule's state of an update whose bytes lie in the ledger."""
+        content = None if self._kept is None else self._kept.get("begun")
+        if content is not None:
+            facts, state = read_state(content)
+            if facts["round"] == round_:
+                return float(facts["weight"]), state
+        if self._rule.start(self.plan.update_dim):
+            raise RefusedError(
+                f"The update of {self.name} for round {round_} was sealed, and what its rule "
+                "keeps beside it is lost. The spend is forfeited; nothing is refunded."
+            )
+        return weight, ()
+
+    def _restore(self, kept: Kept) -> None:
+        """Take up the run where it stopped: the sums that were learnt, and the last update."""
+        while (learnt := kept.get(f"opened-{self._path.version}")) is not None:
+            evidence, said, state = unpack(learnt, most=3)
+            self._pending = read_state(state)[1] if state else None
+            self._follow(Evidence.from_bytes(evidence), said)
+        if (update := kept.get("update")) is not None:
+            self._said = Message.from_bytes(update, largest=len(update))
+        if self._said is not None and self._said.round > self._opened:
+            _, self._pending = self._begun(self._said.round, 1.0)
+        self._models = {v: m for v, m in self._models.items() if v >= self._releases.last}
 
     def _learn(self, said: bytes) -> None:
         """Judge an opened sum and take note of it: the next model has to follow from it."""
@@ -250,36 +317,53 @@ class Hospital:
                 "words of those who opened it; who relays a sum is not believed."
             )
         content, self._evidence = self._evidence, None
-        evidence = Evidence.from_bytes(content)
+        self._follow(Evidence.from_bytes(content), said, keep=content)
+
+    def _follow(self, evidence: Evidence, said: bytes, *, keep: bytes | None = None) -> None:
+        """Judge a sum and follow it to the next model; ``keep`` is kept before."""
         opened_sum = self._judge.sum_of(evidence, self._place, said)
-        self._require_own(evidence.proposal)
+        hospitals, own = evidence.proposal.hospitals, self._own_in(evidence.proposal)
+        if keep is not None and self._kept is not None:
+            state = b"" if own is None else self._written(own)
+            self._kept.put(f"opened-{self._path.version}", pack([keep, said, state]))
         before = self._path.params
-        opening = self._path.step(opened_sum, evidence.proposal.hospitals)
+        opening = self._path.step(opened_sum, hospitals)
         self._place = self._place.after(evidence.proposal.digest)
-        for arrival in opening.arrivals:
-            if arrival.hospital == self.name:
-                self._sealed.pop(arrival.base_version, None)
-                self._state = self._state if self._pending is None else self._pending
-                self._pending = None
+        if own is not None:
+            self._opened = own
+            self._state = self._state if self._pending is None else self._pending
+            self._pending = None
         self._state = self._rule.opened(self._state, opening, before, self._path.params)
         self._models[self._path.version] = self._path.params
 
-    def _require_own(self, proposal: Proposal) -> None:
-        """Refuse a sum that holds another upload under this name, or one of another version."""
-        arrivals = {a.hospital: a for a in self._agreement.timing.arrivals(self._path.version)}
+    def _written(self, round_: int) -> bytes:
+        """The rule's state once this round's upload is opened, as bytes."""
+        return write_state({"round": round_, "weight": 1.0}, self._pending or ())
+
+    def _own_in(self, proposal: Proposal) -> int | None:
+        """Return the version that the own upload in a sum is of; None: there is none in it.
+
+        Raises:
+          RefusedError: It holds another upload under this name, one of another version than the
+            plan has, or one of somebody who is not in it.
+        """
+        due = {a.hospital: a.base_version for a in self._path.arrived(proposal.hospitals)}
+        own = None
         said = zip(proposal.hospitals, proposal.base_versions, proposal.ciphertexts, strict=True)
         for hospital, base, ciphertext in said:
-            due = arrivals.get(hospital)
-            if due is not None and due.base_version != base:
+            if due[hospital] != base:
                 raise RefusedError(
                     f"The sum of round {self._path.version} holds an upload of {hospital!r} on "
-                    f"version {base}; the plan has one on version {due.base_version} in it."
+                    f"version {base}; the plan has one on version {due[hospital]} in it."
                 )
-            if hospital == self.name and self._sealed.get(base) != ciphertext:
-                raise RefusedError(
-                    f"The sum of round {self._path.version} holds an upload under the name of "
-                    f"{self.name} that it never sent."
-                )
+            if hospital == self.name:
+                own = base
+                if self._releases.sealed(base) != ciphertext or base <= self._opened:
+                    raise RefusedError(
+                        f"The sum of round {self._path.version} holds an upload under the name of "
+                        f"{self.name} that it never sent, or one that was opened before."
+                    )
+        return own
 
     def finish(self, params: Float[np.ndarray, "dim"]) -> Local:
         """Return what the rule fits around the final model to the hospital's own patients.
@@ -303,10 +387,11 @@ class Hospital:
         return MappingProxyType(self._told)
 
     def _accept(self, params: NDArray[np.float64], round_: int) -> None:
-        if not self._last < round_ <= self._path.version:
+        last = self._releases.last
+        if not last <= round_ <= self._path.version or round_ <= self._opened:
             raise RefusedError(
                 f"{self.name} is at round {self._path.version} and was asked for round {round_}: "
-                f"one update a round, none of the future; its last was of round {self._last}."
+                f"one update a round, none of the future; its last was of round {last}."
             )
         if not np.array_equal(params, self._models[round_]):
             raise RefusedError(
@@ -315,7 +400,7 @@ class Hospital:
                 "patients through any encryption."
             )
 
-    def _releases(self, round_: int, weight: float) -> list[Release]:
+    def _asked(self, round_: int, weight: float) -> list[Release]:
         event = self._agreement.event(self.name, weight)
         protects = self._source.protects
         return releases(

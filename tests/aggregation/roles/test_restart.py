@@ -1,0 +1,228 @@
+"""A hospital that dies at any write goes on from its own disk: nothing twice, nothing refunded."""
+
+import math
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aggregation.agreement import Agreement, Trajectory
+from aggregation.plan import Plan
+from aggregation.roles import kept as kept_module
+from aggregation.roles.hospital import Hospital
+from aggregation.roles.kept import Kept
+from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, pack, unpack
+from aggregation.rules import FedDyn
+from aggregation.sealing import Contribution, make_scheme
+from aggregation.sealing.slots import SlotGroup
+from privacy import files
+from privacy.errors import CorruptMessageError, RefusedError
+from privacy.ledger import Budget, Ledger, SigningKey
+from privacy.ledger.log import store as store_module
+from privacy.ledger.log.store import FileStore
+from privacy.mechanisms import OperatingSystem
+from tests.aggregation.parts import clear, patients, plan
+from tests.aggregation.roles.parts import Witness
+
+NOISED = plan(scalars=(SlotGroup("loss", 1, 8.0, 64, 2.0),))
+
+STATEFUL = clear(rule=FedDyn(), unit="hospital", local_steps=2)
+
+
+class DiedError(BaseException):
+    """The process is gone: nothing in it may catch this."""
+
+
+class Site:
+    """One hospital's machine: its disk, and the process that runs there."""
+
+    def __init__(self, folder: Path, made: Plan = NOISED) -> None:
+        self.folder, self.plan = folder, made
+        self.key = SigningKey.generate()
+        self.scheme = make_scheme("plain", dim=made.dim, contributors=3, bound=2**50)
+        self.witness = Witness(made, self.scheme.parameters)
+        self.path = Trajectory(Agreement.of(made))
+        self.process: Hospital | None = None
+        self.kept: Kept | None = None
+        self.sent: dict[int, Message] = {}
+
+    @property
+    def member(self) -> Hospital:
+        if self.process is None:
+            file = self.folder / "north.jsonl"
+            budget = Budget(epsilon=math.inf, delta=self.plan.delta, unit=self.plan.unit)  # type: ignore[arg-type]
+            if file.exists():
+                ledger = Ledger.open(file, key=self.key)
+            else:
+                ledger = Ledger.create(file, hospital="north", key=self.key, budget=budget)
+            self.kept = Kept(self.folder / "run")
+            self.process = Hospital(
+                "north", patients(0), plan=self.plan, sealer=self.scheme.sealer("north"),
+                judge=self.witness.judge, ledger=ledger, key=self.key, source=OperatingSystem(),
+                kept=self.kept,
+            )  # fmt: skip
+            self.process.join()
+        return self.process
+
+    def dies(self) -> None:
+        self.process = None
+        if self.kept is not None:
+            self.kept.close()
+            self.kept = None
+
+    def update(self, round_: int) -> Message:
+        model = self.path.params.astype("<f8").tobytes()
+        ask = Message(AGGREGATOR, "north", MessageKind.MODEL, round_, model)
+        (said,) = self.member.handle(ask)
+        assert self.sent.setdefault(round_, said).to_bytes() == said.to_bytes()
+        return said
+
+    def round(self, round_: int) -> None:
+        """Send an update and learn the sum, as a server would have it that asks until it works."""
+        said = self.update(round_)
+        sent = Contribution.from_message(said.payload, said.public)
+        opened = np.arange(self.plan.dim, dtype=np.int64) % 7
+        here = self.witness.place
+        told = self.witness.says(opened, {"north": sent})
+        after = self.witness.place
+        self.witness.place = here
+        if self.member._path.version == round_:
+            for message in told:
+                self.member.handle(message)
+        self.path.step(opened)
+        self.witness.place = after
+
+    def spent(self) -> Counter[tuple[str, int]]:
+        ledger = self.member.ledger
+        made = [e.content for e in ledger.entries() if e.kind == "release"]
+        return Counter((content["kind"], content["round"]) for content in made)
+
+
+@contextmanager
+def dying(at: int, *, after: bool) -> Iterator[list[int]]:
+    """Have the process die at the n-th write, before it or when it is durable."""
+    count = [0]
+
+    def wrapped(write: Callable[..., Any]) -> Callable[..., Any]:
+        def writes(*given: Any, **named: Any) -> Any:
+            count[0] += 1
+            if count[0] - 1 != at:
+                return write(*given, **named)
+            if after:
+                write(*given, **named)
+            raise DiedError
+
+        return writes
+
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (kept_module, store_module):
+            patch.setattr(module, "write_durably", wrapped(files.write_durably))
+        patch.setattr(FileStore, "append", wrapped(FileStore.append))
+        yield count
+
+
+def writes_of_a_round(folder: Path, made: Plan) -> int:
+    site = Site(folder, made)
+    site.round(0)
+    with dying(-1, after=False) as count:
+        site.round(1)
+    return count[0]
+
+
+@pytest.mark.parametrize("after", [False, True], ids=["before a write", "after it"])
+@pytest.mark.parametrize("made", [NOISED, STATEFUL], ids=["noised", "stateful"])
+def test_one_death_at_any_write_loses_nothing(made: Plan, after: bool, tmp_path: Path) -> None:
+    whole = Site(tmp_path / "whole", made)
+    for round_ in range(3):
+        whole.round(round_)
+    for at in range(writes_of_a_round(tmp_path / "count", made)):
+        site = Site(tmp_path / f"{at}", made)
+        site.round(0)
+        with dying(at, after=after), pytest.raises(DiedError):
+            site.round(1)
+        site.dies()
+        site.round(1)
+        site.round(2)
+        assert set(site.spent().values()) == {1}, at
+        assert len(site.spent()) == 3 * (1 + len(made.scalars))
+        assert site.member.ledger.pending() == ()
+        assert np.array_equal(site.member._path.params, site.path.params)
+        if made is STATEFUL:  # nothing is drawn: all integers are those of a run without a death
+            size = made.dim * site.scheme.parameters.word  # a salt stands before them
+            for round_ in range(3):
+                integers = site.sent[round_].payload[-size:]
+                assert integers == whole.sent[round_].payload[-size:], (at, round_)
+            for mine, theirs in zip(site.member._state, whole.member._state, strict=True):
+                assert np.array_equal(mine, theirs)
+        site.dies()
+
+
+def test_a_spend_whose_bytes_were_lost_twice_is_forfeited(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    seal = "aggregation.roles.hospital.draw_batches"
+
+    def dead(*_: Any) -> None:
+        raise DiedError
+
+    assert site.member
+    for _ in range(2):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(DiedError):
+            patch.setattr(seal, dead)
+            site.update(0)
+        site.dies()
+    with pytest.raises(RefusedError, match=r"lost twice\. The spend is forfeited"):
+        site.update(0)
+    assert set(site.spent().values()) == {1}  # nothing was refunded, and nothing spent again
+    assert len(site.member.ledger.pending()) == 2
+
+
+def test_without_its_folder_what_was_sealed_is_sent_and_what_was_not_is_forfeited(
+    tmp_path: Path,
+) -> None:
+    site = Site(tmp_path)
+    first = site.update(0)
+    site.dies()
+    for path in (tmp_path / "run").iterdir():
+        path.unlink()
+    assert site.update(0).payload == first.payload
+    assert site.update(0).nonce == first.nonce
+    ledger = site.member.ledger
+    bare = Hospital(
+        "north", patients(0), plan=site.plan, sealer=site.scheme.sealer("north"),
+        judge=site.witness.judge, ledger=ledger, key=site.key, source=OperatingSystem(),
+    )  # fmt: skip
+    assert bare.contribute(site.path.params, round_=0).sealed == first.payload
+
+
+def test_two_daemons_of_one_site_make_one_release(tmp_path: Path) -> None:
+    site, twin = Site(tmp_path), Site(tmp_path)
+    twin.key, twin.witness, twin.path = site.key, site.witness, site.path
+    assert site.member
+    with pytest.raises(RefusedError, match="One process runs a hospital"):
+        assert twin.member
+    # A lock can't reach one that has another folder for its run: the ledger tells.
+    other = Hospital(
+        "north", patients(0), plan=site.plan, sealer=site.scheme.sealer("north"),
+        judge=site.witness.judge, ledger=Ledger.open(tmp_path / "north.jsonl", key=site.key),
+        key=site.key, source=OperatingSystem(), kept=Kept(tmp_path / "other"),
+    )  # fmt: skip
+    site.update(0)
+    with pytest.raises(RefusedError, match="another process made it"):
+        other.contribute(site.path.params, round_=0)
+    sealed = [e for e in site.member.ledger.entries() if e.kind == "sealed"]
+    assert len(sealed) == 2  # the update's and the scalar's, of one release
+
+
+def test_a_folder_that_was_tampered_with_is_not_believed(tmp_path: Path) -> None:
+    site = Site(tmp_path)
+    site.round(0)
+    site.dies()
+    learnt = tmp_path / "run" / "opened-0"
+    evidence, said, state = unpack(learnt.read_bytes(), most=3)
+    learnt.write_bytes(pack([evidence, said[:-1] + bytes([said[-1] ^ 1]), state]))
+    with pytest.raises(CorruptMessageError, match="not the one that the opener signed"):
+        assert site.member
