@@ -16,10 +16,13 @@ from rich.panel import Panel
 from aggregation.federation import Federation
 from aggregation.models import Logistic
 from experiments.cohorts import Cohort, load, resolve
+from experiments.run.plots import save
 from experiments.run.record import Record, stamp, writable_folder
+from experiments.run.sweep import sweep
 from experiments.run.text import epsilon, nearest, signed, up
-from experiments.studies.design import TRAINING, make_plan
+from experiments.studies.design import TRAINING, Design, Regime, make_plan
 from experiments.studies.frontier import tables as frontier
+from experiments.studies.frontier.grid import on_cohort, quick_grid
 from experiments.studies.frontier.risks import NOT_TRIED, risk_of
 from experiments.studies.lineups import INFORMED
 from experiments.studies.words import COMMA, DESIGNS, MODELS, REGIMES
@@ -60,9 +63,9 @@ def run(
         f"[bold]1/2[/] Ten points: each is cross-validated on {len(patients.hospitals)} hospitals, "
         "and attacked."
     )
-    points = frontier.on_cohort(frontier.quick_grid(seed), name)
-    records = frontier.run(out, points, jobs=jobs, data_dir=data_dir, console=console)
-    figure, _ = frontier.draw(out, records)
+    points = on_cohort(quick_grid(seed), name)
+    records = sweep(out, points, jobs=jobs, data_dir=data_dir, console=console)
+    figure, _ = save(frontier.overview(records), writable_folder(out / "figures") / "frontier")
     console.print(*frontier.tables(records), frontier.LEGEND)
     console.print(
         f"[bold]2/2[/] One federation at epsilon {EPSILON:g} with real noise and durable ledgers."
@@ -111,10 +114,10 @@ def deploy(out: Path, cohort: Cohort, console: Console, ledgers: Path | None = N
         return
     plan = make_plan(
         run=f"demo-{secrets.token_hex(4)}",  # two runs on one ledger differ
-        design="sealed",
+        design=Design.SEALED,
         epsilon=EPSILON,
         model=Logistic(len(cohort.schema)),
-        setting=TRAINING["full", "logistic"],
+        setting=TRAINING[Regime.FULL, "logistic"],
         patients=cohort.hospitals,
     )
     earlier = len([*out.glob("cut-short-*")])

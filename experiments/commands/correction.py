@@ -1,13 +1,20 @@
 """``inpatient correction``: what each correction rule does for every hospital."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+from experiments.commands.study import StudyCommand
+
+if TYPE_CHECKING:
+    from experiments.run.study import GridPoint
 
 __all__ = ["Correction"]
 
 
-@dataclass(frozen=True)
-class Correction:
+@dataclass(frozen=True, kw_only=True)
+class Correction(StudyCommand):
     """Every correction rule on the same folds: AUC and calibration, hospital by hospital."""
 
     out: Path = Path("results/correction")
@@ -22,62 +29,28 @@ class Correction:
     """Cross-validations of the heart cohort (some six minutes for twenty)."""
     data_dir: Path | None = None
     """Folder with a named cohort's original files (heart: UCI's; by default as packaged)."""
-    json: bool = False
-    """Print the records as JSON instead of a table."""
 
     def check(self) -> None:
         """Refuse names of no cohort."""
         from experiments.studies import correction
         from privacy.errors import InvalidInputError
 
+        super().check()
         unknown = set(self.cohorts) - set(correction.COHORTS)
         if unknown or not self.cohorts:
             raise InvalidInputError(
                 f"Expected cohorts among {correction.COHORTS}, got {self.cohorts}."
             )
 
-    def run(self) -> int:
-        """Compute what has no record yet; then the tables and the figures."""
-        import dataclasses
-        import json
-
-        from rich.console import Console
-
+    def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
+        """Every rule on every cohort; spoilt labels on the heart's hospitals."""
         from experiments.cohorts import resolve
-        from experiments.run.plots import save
-        from experiments.run.record import writable_folder
-        from experiments.studies import correction, fairness, poor_labels
-        from experiments.studies.learning_figures import draw_calibration, draw_correction
+        from experiments.studies import correction, poor_labels
 
-        console = Console(stderr=self.json)
         cohorts, data_dir = self.cohorts, self.data_dir
         if self.cohort:
             name, data_dir = resolve(self.cohort, self.data_dir)
             cohorts = (name,)
-        points = correction.grid(self.seed, seeds=self.seeds, cohorts=cohorts)
-        records = correction.run(self.out, points, data_dir=data_dir, console=console)
-        figures = writable_folder(self.out / "figures")
-        svg, _ = save(draw_correction(records), figures / "correction")
-        save(draw_calibration(records), figures / "calibration")
-        spoilt = (
-            poor_labels.run(self.out, poor_labels.grid(self.seed), data_dir=data_dir)
-            if "heart" in cohorts
-            else []
-        )
-        if self.json:
-            print(json.dumps([dataclasses.asdict(r) for r in [*records, *spoilt]], sort_keys=True))
-        else:
-            console.print(
-                *correction.tables(records), *correction.verdicts(records), correction.LEGEND
-            )
-            for record in records:
-                if record.config["rule"] == correction.SEALED:
-                    if record.config["cohort"] == "heart":
-                        console.print(fairness.clinical_table(record))
-                    if record.metrics["fairness"]:  # the schema tells age and sex
-                        console.print(fairness.fairness_table(record))
-            if spoilt:
-                console.print(poor_labels.table(spoilt))
-            console.print("All counts here are of test patients without noise: unprotected.")
-            console.print(f"Figures: {svg}, calibration.svg; records: {self.out / 'records'}.")
-        return 0
+        rules = correction.grid(self.seed, seeds=self.seeds, cohorts=cohorts)
+        labels = poor_labels.grid(self.seed) if "heart" in cohorts else []
+        return [*rules, *labels], data_dir

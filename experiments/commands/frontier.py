@@ -6,14 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from experiments.commands.study import StudyCommand
+
 if TYPE_CHECKING:
-    from experiments.run.sweep import Point
+    from rich.console import Console
+
+    from experiments.run.record import Record
+    from experiments.run.study import GridPoint
+    from experiments.studies.frontier.grid import AttackedPoint
 
 __all__ = ["Demo", "Frontier"]
 
 
-@dataclass(frozen=True)
-class Frontier:
+@dataclass(frozen=True, kw_only=True)
+class Frontier(StudyCommand):
     """Train every design at every epsilon, and attack the very runs whose AUC is reported."""
 
     out: Path = Path("results/frontier")
@@ -38,70 +44,45 @@ class Frontier:
     """Fold by hospital, with --cohort: each is tested by models that never saw it."""
     seed: int = 0
     """The experiment's seed: folds, batches, line-ups; never a patient's protection."""
-    jobs: int = -1
-    """Worker processes; -1 takes every core. Any number gives the same records."""
-    backend: Literal["joblib", "ray"] = "joblib"
-    """``joblib``: this machine. ``ray``: the cluster that RAY_ADDRESS names (extra ``cluster``)."""
     cohort: str = "heart"
     """Whose patients: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
     data_dir: Path | None = None
     """Folder with a named cohort's original files (heart: UCI's; by default as packaged)."""
-    json: bool = False
-    """Print the records as JSON instead of a table."""
 
-    def run(self) -> int:
-        """Compute what has no record yet; then the table and the figure."""
-        import json
-
-        from rich.console import Console
-
+    def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
+        """The chosen points, of the chosen cohort."""
         from experiments.cohorts import load, resolve
-        from experiments.studies.frontier import tables as frontier
+        from experiments.studies.frontier.grid import on_cohort
+        from experiments.studies.frontier.grid_figures import FIGURES
 
         if self.figure:
-            return self._draw(self.figure)
-        points = self._points()
+            return FIGURES[self.figure].points(self.seed), self.data_dir
+        points: Sequence[AttackedPoint] = self._chosen()
         cohort, data_dir = resolve(self.cohort, self.data_dir)
         if self.cohort != "heart" or self.unseen:
             most = len(load(cohort, data_dir).hospitals) if self.unseen else None
-            points = frontier.on_cohort(points, cohort, by_hospital=most)
-        console = Console(stderr=self.json)
-        records = frontier.run(
-            self.out,
-            points,
-            jobs=self.jobs,
-            backend=self.backend,
-            data_dir=data_dir,
-            console=console,
-        )
-        svg, png = frontier.draw(self.out, records)
-        if self.json:
-            print(json.dumps(frontier.plain_json(records), sort_keys=True))
-        else:
-            console.print(*frontier.tables(records), frontier.LEGEND)
-            console.print(f"Figure: {svg} and {png.name}; records: {self.out / 'records'}.")
-        return 0
+            points = on_cohort(points, cohort, by_hospital=most)
+        return points, data_dir
 
-    def _points(self) -> "Sequence[Point]":
-        """The chosen points, in order."""
-        from experiments.studies.frontier import tables as frontier
+    def _chosen(self) -> "Sequence[AttackedPoint]":
+        """The points that the options choose, of the published cohorts."""
+        from experiments.studies.frontier import grid
 
         if self.designs:
-            return frontier.chosen_grid(
-                self.designs, self.epsilons, self.regime, self.model, self.seed
-            )
+            return grid.chosen_grid(self.designs, self.epsilons, self.regime, self.model, self.seed)
         if self.cells:
-            return frontier.cells(self.cells, self.seed)
+            return grid.cells(self.cells, self.seed)
         if self.groups:
-            return [p for name in self.groups for p in frontier.group(name, self.seed)]
+            return [p for name in self.groups for p in grid.group(name, self.seed)]
         if self.quick or self.cohort != "heart" or self.unseen:
-            return frontier.quick_grid(self.seed)
-        return frontier.full_grid(self.seed)
+            return grid.quick_grid(self.seed)
+        return grid.full_grid(self.seed)
 
     def check(self) -> None:
         """Refuse two selections at once, unknown names, and options that would change nothing."""
         from privacy.errors import InvalidInputError
 
+        super().check()
         chosen = [
             f"--{name}"
             for name in ("quick", "figure", "groups", "cells", "designs")
@@ -128,34 +109,27 @@ class Frontier:
                 "--designs none local sealed, say."
             )
         if not self.figure:
-            self._points()
+            self._chosen()
 
-    def _draw(self, name: str) -> int:
+    def show(self, records: "Sequence[Record]", console: "Console") -> None:
+        """The one figure that was chosen, or all that the study tells."""
         import json
-
-        from rich.console import Console
 
         from experiments.run.plots import save
         from experiments.run.record import writable_folder
-        from experiments.run.sweep import sweep
-        from experiments.studies.frontier import tables as frontier
+        from experiments.studies.catalogue import by_study
         from experiments.studies.frontier.grid_figures import FIGURES
 
-        console = Console(stderr=self.json)
-        records = sweep(
-            self.out,
-            FIGURES[name].points(self.seed),
-            jobs=self.jobs,
-            backend=self.backend,
-            data_dir=self.data_dir,
-            console=console,
-        )
-        svg, png = save(FIGURES[name].draw(records), writable_folder(self.out / "figures") / name)
+        if self.figure is None:
+            super().show(records, console)
+            return
+        figure = FIGURES[self.figure].draw(records)
+        svg, png = save(figure, writable_folder(self.out / "figures") / self.figure)
         if self.json:
-            print(json.dumps(frontier.plain_json(records), sort_keys=True))
+            plain = [study.plain(r) for study, own in by_study(records) for r in own]
+            print(json.dumps(plain, sort_keys=True))
         else:
             console.print(f"Figure: {svg} and {png.name}; records: {self.out / 'records'}.")
-        return 0
 
 
 @dataclass(frozen=True)

@@ -11,11 +11,10 @@ import itertools
 import json
 import platform
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, TypeVar, runtime_checkable
+from typing import Any
 
 import rfc8785
 
@@ -23,7 +22,6 @@ from privacy.errors import CorruptMessageError, InvalidInputError
 
 __all__ = [
     "Record",
-    "completed",
     "config_hash",
     "read_records",
     "stamp",
@@ -33,15 +31,6 @@ __all__ = [
 ]
 
 _ROOT = Path(__file__).resolve().parents[2]
-
-
-@runtime_checkable
-class _Named(Protocol):
-    @property
-    def config(self) -> Mapping[str, Any]: ...
-
-
-_Point = TypeVar("_Point", bound=_Named)
 
 
 @dataclass(frozen=True)
@@ -93,34 +82,6 @@ def read_records(folder: Path) -> list[Record]:
     return records
 
 
-def completed(
-    out: Path,
-    points: Sequence[_Point],
-    measure: Callable[[_Point], Mapping[str, Any]],
-    *,
-    status: Callable[[_Point], AbstractContextManager[Any]] = lambda _: nullcontext(),
-) -> list[Record]:
-    """Measure the points that have no record in ``out`` yet; return all records, in order.
-
-    Args:
-      out: Where ``records/`` is.
-      points: What is measured; ``config`` names each.
-      measure: Returns a point's metrics.
-      status: Shown while a point is measured.
-    """
-    folder = writable_folder(out / "records")
-    done = {record.name: record for record in read_records(folder)}
-    stamped, found = stamp(), []
-    for point in points:
-        name = config_hash(point.config)
-        if name not in done:
-            with status(point):
-                done[name] = Record(point.config, measure(point), stamped)
-            done[name].write(folder)
-        found.append(done[name])
-    return found
-
-
 def write_json(path: Path, content: object) -> Path:
     """Write JSON with sorted keys through a temporary file, so that no half of it is ever seen."""
     partial = path.with_suffix(path.suffix + ".tmp")
@@ -167,7 +128,7 @@ def writable_folder(path: Path) -> Path:
         path.mkdir(parents=True, exist_ok=True)
         probe = path / ".probe"
         probe.write_bytes(b"")
-        probe.unlink()
+        probe.unlink(missing_ok=True)  # of another shard, perhaps
     except OSError as error:
         raise InvalidInputError(
             f"Can't write into {path}: {error.strerror}. Choose another folder with --out."

@@ -8,6 +8,7 @@ clipping, discrete noise, sealed sums, each hospital throttled to its budget.
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from functools import lru_cache
 from itertools import cycle
 from pathlib import Path
@@ -36,11 +37,11 @@ from privacy.accounting import epsilon as epsilon_of
 from privacy.calibration import noise_multiplier
 
 __all__ = [
-    "OWN_BUDGET",
-    "RULES_COMPARED",
+    "SEALED",
     "SEALED_SETTINGS",
-    "Followed",
-    "Point",
+    "ArrivalRule",
+    "AsynchronousRun",
+    "TimedModels",
     "agreed",
     "averaged",
     "follow",
@@ -49,40 +50,65 @@ __all__ = [
 
 HEART_DURATIONS = (1.0, 1.5, 6.0, 4.0)
 TIER_DURATIONS = {"tier3": 1.0, "clinic": 6.0}
-OWN_BUDGET = ("sealed synchronous", "sealed corrected", "sealed memory")
-RULES_COMPARED = (
-    "synchronous",
-    "fastest half",
-    "fedasync",
-    "fedbuff",
-    "fedbuff, stale dropped",
-    "corrected",
-    "ca2fl",
-    "memory",
-    *OWN_BUDGET,
-)
+
+
+class ArrivalRule(StrEnum):
+    """What is done with uploads that arrive at different times; the value is the name in records.
+
+    The sealed ones are true runs, whose hospitals have a budget each.
+    """
+
+    SYNCHRONOUS = "synchronous"
+    FASTEST_HALF = "fastest half"
+    FEDASYNC = "fedasync"
+    FEDBUFF = "fedbuff"
+    FEDBUFF_FRESH = "fedbuff, stale dropped"
+    CORRECTED = "corrected"
+    CA2FL = "ca2fl"
+    MEMORY = "memory"
+    SEALED_SYNCHRONOUS = "sealed synchronous"
+    SEALED_CORRECTED = "sealed corrected"
+    SEALED_MEMORY = "sealed memory"
+
+    @property
+    def waits_for_all(self) -> bool:
+        """Whether a sum holds every hospital."""
+        return self in (ArrivalRule.SYNCHRONOUS, ArrivalRule.SEALED_SYNCHRONOUS)
+
+    @property
+    def sealed(self) -> bool:
+        """Whether it is a true run: clipped, noised, sealed, paid for."""
+        return self in SEALED.values()
+
+
+SEALED: Mapping[ArrivalRule, ArrivalRule] = {
+    ArrivalRule.SYNCHRONOUS: ArrivalRule.SEALED_SYNCHRONOUS,
+    ArrivalRule.CORRECTED: ArrivalRule.SEALED_CORRECTED,
+    ArrivalRule.MEMORY: ArrivalRule.SEALED_MEMORY,
+}
+"""The rules that are run for real too, and as what."""
 
 # Chosen by ``studies.paced_tuning``: for heart on simulated studies alone, for the network on
 # networks of other seeds.
-SEALED_SETTINGS: Mapping[tuple[str, str], Mapping[str, Any]] = {
-    ("heart", "sealed synchronous"): {"uploads": 30, "sealed_rate": 4.0},
-    ("heart", "sealed corrected"): {"uploads": 30, "sealed_rate": 1.0, "buffer": 3},
-    ("heart", "sealed memory"): {"uploads": 30, "sealed_rate": 4.0, "buffer": 3},
-    ("network", "sealed synchronous"): {"uploads": 30, "sealed_rate": 16.0},
-    ("network", "sealed corrected"): {"uploads": 10, "sealed_rate": 4.0, "buffer": 10},
-    ("network", "sealed memory"): {"uploads": 30, "sealed_rate": 16.0, "buffer": 20},
+SEALED_SETTINGS: Mapping[tuple[str, ArrivalRule], Mapping[str, Any]] = {
+    ("heart", ArrivalRule.SEALED_SYNCHRONOUS): {"uploads": 30, "sealed_rate": 4.0},
+    ("heart", ArrivalRule.SEALED_CORRECTED): {"uploads": 30, "sealed_rate": 1.0, "buffer": 3},
+    ("heart", ArrivalRule.SEALED_MEMORY): {"uploads": 30, "sealed_rate": 4.0, "buffer": 3},
+    ("network", ArrivalRule.SEALED_SYNCHRONOUS): {"uploads": 30, "sealed_rate": 16.0},
+    ("network", ArrivalRule.SEALED_CORRECTED): {"uploads": 10, "sealed_rate": 4.0, "buffer": 10},
+    ("network", ArrivalRule.SEALED_MEMORY): {"uploads": 30, "sealed_rate": 16.0, "buffer": 20},
 }
 
 Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Point:
-    """One rule on one cohort.
+class AsynchronousRun:
+    """One rule on one cohort, along the schedule of one seed.
 
     Attributes:
       cohort: ``heart`` (cross-validated) or ``network`` (tested on the next draw of patients).
-      rule: One of ``RULES_COMPARED``.
+      rule: What is done with what arrives.
       horizon: How long, in units of the fastest hospital's mean duration.
       buffer: Contributions of distinct hospitals in a sum, of the buffered rules.
       learning_rate: Step on the mean gradient, without noise.
@@ -101,7 +127,7 @@ class Point:
     """
 
     cohort: str
-    rule: str
+    rule: ArrivalRule
     horizon: float = 240.0
     buffer: int = 2
     learning_rate: float = 2.0
@@ -131,6 +157,11 @@ class Point:
         cohort = load(self.cohort, data_dir)
         return cohort, folds(cohort, count=self.folds, seed=self.seed, alone=True)
 
+    @property
+    def fold_count(self) -> int:
+        """Folds of the cohort: a network is tested on other patients, whole."""
+        return 1 if self.cohort == "network" else self.folds
+
     def paces(self, cohort: Cohort) -> dict[str, Pace]:
         """Return each hospital's declared pace."""
         if cohort.tiers:
@@ -141,17 +172,16 @@ class Point:
 
     def trigger(self, hospitals: int) -> Trigger:
         """Return when sums are opened."""
-        if self.rule in ("synchronous", "sealed synchronous"):
+        if self.rule.waits_for_all:
             return Trigger.synchronous(hospitals)
-        if self.rule == "fastest half":
+        if self.rule is ArrivalRule.FASTEST_HALF:
             return Trigger.synchronous(hospitals // 2)
-        if self.rule == "fedasync":
-            return Trigger(1, 1)
-        return Trigger(self.buffer, self.buffer)
+        count = 1 if self.rule is ArrivalRule.FEDASYNC else self.buffer
+        return Trigger(count, count)
 
 
 @dataclass(frozen=True)
-class Followed:
+class TimedModels:
     """One fold's run.
 
     Attributes:
@@ -169,7 +199,7 @@ class Followed:
     epsilons: Mapping[str, float] | None
 
 
-def follow(point: Point, cohort: Cohort, fold: Fold, number: int) -> Followed:
+def follow(point: AsynchronousRun, cohort: Cohort, fold: Fold, number: int) -> TimedModels:
     """Run a point's rule on one fold.
 
     Args:
@@ -178,7 +208,7 @@ def follow(point: Point, cohort: Cohort, fold: Fold, number: int) -> Followed:
       fold: One of its folds.
       number: Which of them.
     """
-    if point.rule in OWN_BUDGET:
+    if point.rule.sealed:
         return _follow_sealed(point, cohort, fold, number)
     problem = Problem(fold.train, point.ridge)
     schedule = schedule_of(point, cohort)
@@ -188,13 +218,13 @@ def follow(point: Point, cohort: Cohort, fold: Fold, number: int) -> Followed:
         return -point.learning_rate * problem.gradient(call.hospital, call.params)
 
     models = clear.follow(rule, schedule, np.zeros(problem.dim), update=update).models
-    return Followed(_times(schedule), models, _arrivals(schedule), 8 * problem.dim, None)
+    return TimedModels(_times(schedule), models, _arrivals(schedule), 8 * problem.dim, None)
 
 
-def schedule_of(point: Point, cohort: Cohort, *, seed_offset: int = 0) -> Schedule:
+def schedule_of(point: AsynchronousRun, cohort: Cohort, *, seed_offset: int = 0) -> Schedule:
     """Return a point's schedule; another ``seed_offset`` is another one of the same law."""
     paces = point.paces(cohort)
-    if point.rule == "fastest half":
+    if point.rule is ArrivalRule.FASTEST_HALF:
         paces = {name: paces[name] for name in _fast(paces)}
     trigger = point.trigger(len(cohort.hospitals))
     seed = point.seed + seed_offset
@@ -205,31 +235,32 @@ def _fast(paces: Mapping[str, Pace]) -> list[str]:
     return sorted(paces, key=lambda name: (paces[name].duration, name))[: len(paces) // 2]
 
 
-def _rule(point: Point, cohort: Cohort, shares: Mapping[str, float]) -> Rule:
+def _rule(point: AsynchronousRun, cohort: Cohort, shares: Mapping[str, float]) -> Rule:
     """A fresh rule; shares of the patients weigh mean displacements."""
-    count = len(shares)
-    if point.rule in ("synchronous", "fastest half"):
-        members = list(shares)
-        if point.rule == "fastest half":
-            members = _fast(point.paces(cohort))
-        largest, total = max(shares[n] for n in members), sum(shares[n] for n in members)
-        weights = {n: shares[n] / largest for n in members}
-        scale = largest / total * len(members)  # the weights then add up to 1
-        return Buffered(shares=weights, discount=False, scale=scale)
-    if point.rule == "fedasync":
-        return FedAsync()
-    if point.rule == "fedbuff":
-        return fedbuff()
-    if point.rule == "fedbuff, stale dropped":
-        return fedbuff(oldest=2)
-    if point.rule == "corrected":
-        return corrected(shares, _pilot_rates(point, cohort), rate=point.corrected_rate)
-    if point.rule == "ca2fl":
-        return Memory(rate=point.corrected_rate, hospitals=count)
-    return Memory(shares=shares, hospitals=count)
+    match point.rule:
+        case ArrivalRule.SYNCHRONOUS | ArrivalRule.FASTEST_HALF:
+            members = list(shares)
+            if point.rule is ArrivalRule.FASTEST_HALF:
+                members = _fast(point.paces(cohort))
+            largest, total = max(shares[n] for n in members), sum(shares[n] for n in members)
+            weights = {n: shares[n] / largest for n in members}
+            scale = largest / total * len(members)  # the weights then add up to 1
+            return Buffered(shares=weights, discount=False, scale=scale)
+        case ArrivalRule.FEDASYNC:
+            return FedAsync()
+        case ArrivalRule.FEDBUFF:
+            return fedbuff()
+        case ArrivalRule.FEDBUFF_FRESH:
+            return fedbuff(oldest=2)
+        case ArrivalRule.CORRECTED:
+            return corrected(shares, _pilot_rates(point, cohort), rate=point.corrected_rate)
+        case ArrivalRule.CA2FL:
+            return Memory(rate=point.corrected_rate, hospitals=len(shares))
+        case _:
+            return Memory(shares=shares, hospitals=len(shares))
 
 
-def _pilot_rates(point: Point, cohort: Cohort) -> dict[str, float]:
+def _pilot_rates(point: AsynchronousRun, cohort: Cohort) -> dict[str, float]:
     """Planned rates of hospitals that wait: of another schedule, from declared paces alone.
 
     Hospitals of one pace have one rate: the mean of theirs.
@@ -254,8 +285,10 @@ def _arrivals(schedule: Schedule) -> Vector:
     return np.sort(np.array([*opened, *(a.arrived for a in schedule.left)]))
 
 
-def agreed(point: Point, cohort: Cohort, fold: Fold, number: int) -> tuple[Agreement, Schedule]:
-    """Plan a true run (``sealed ...``): noise that keeps every budget, hospitals throttled to it.
+def agreed(
+    point: AsynchronousRun, cohort: Cohort, fold: Fold, number: int
+) -> tuple[Agreement, Schedule]:
+    """Plan a true run (``sealed ...``): noise that keeps every budget, and throttled hospitals.
 
     Args:
       point: What to run.
@@ -263,17 +296,16 @@ def agreed(point: Point, cohort: Cohort, fold: Fold, number: int) -> tuple[Agree
       fold: One of its folds.
       number: Which of them.
     """
-    ones = dict.fromkeys(
-        cohort.hospitals, 1.0
-    )  # sums have each hospital's patients in them already
-    if point.rule == "sealed memory":
+    # A sum has each hospital's patients in it already.
+    ones = dict.fromkeys(cohort.hospitals, 1.0)
+    if point.rule is ArrivalRule.SEALED_MEMORY:
         memory = Memory(rate=point.sealed_server_rate, shares=ones)
         limits = dict.fromkeys(cohort.hospitals, point.uploads)
         schedule = _throttled(point, cohort, limits)
         plan = _memory_plan(point, schedule, fold.train, memory, number)
         return Agreement.of(plan, schedule), schedule
     rates, rate = {n: 1 / len(ones) for n in ones}, 1.0
-    if point.rule == "sealed corrected":
+    if point.rule is ArrivalRule.SEALED_CORRECTED:
         rates, rate = _pilot_rates(point, cohort), point.sealed_server_rate
     rule = corrected(ones, rates, rate=rate)
     weights = dict(rule.shares or {})
@@ -284,7 +316,7 @@ def agreed(point: Point, cohort: Cohort, fold: Fold, number: int) -> tuple[Agree
     return Agreement.of(plan, schedule), schedule
 
 
-def _follow_sealed(point: Point, cohort: Cohort, fold: Fold, number: int) -> Followed:
+def _follow_sealed(point: AsynchronousRun, cohort: Cohort, fold: Fold, number: int) -> TimedModels:
     """A true run: every upload spent, clipped, noised and summed; budgets throttle hospitals."""
     agreement, schedule = agreed(point, cohort, fold, number)
     ran = Federation.simulated(
@@ -297,7 +329,9 @@ def _follow_sealed(point: Point, cohort: Cohort, fold: Fold, number: int) -> Fol
     payloads = [len(m.payload) for m in ran.transcript if m.kind == "update"]
     spent = {n: _spent(agreement.declared_event(n), k) for n, k in schedule.uploads.items()}
     models = averaged(ran.models, point.average)
-    return Followed(_times(schedule), models, _arrivals(schedule), max(payloads, default=0), spent)
+    return TimedModels(
+        _times(schedule), models, _arrivals(schedule), max(payloads, default=0), spent
+    )
 
 
 def averaged(models: Vector, part: float) -> Vector:
@@ -310,7 +344,7 @@ def averaged(models: Vector, part: float) -> Vector:
     return found
 
 
-def _throttled(point: Point, cohort: Cohort, limits: Mapping[str, int]) -> Schedule:
+def _throttled(point: AsynchronousRun, cohort: Cohort, limits: Mapping[str, int]) -> Schedule:
     return simulate(
         point.paces(cohort),
         point.trigger(len(cohort.hospitals)),
@@ -322,7 +356,11 @@ def _throttled(point: Point, cohort: Cohort, limits: Mapping[str, int]) -> Sched
 
 
 def _memory_plan(
-    point: Point, schedule: Schedule, patients: Mapping[str, Patients], rule: Memory, number: int
+    point: AsynchronousRun,
+    schedule: Schedule,
+    patients: Mapping[str, Patients],
+    rule: Memory,
+    number: int,
 ) -> Plan:
     """The least noise with which all openings together keep every hospital's budget."""
     unit = memory_events(_plan(point, 1.0, patients, number, rule), schedule)
@@ -349,7 +387,7 @@ def _spent(event: DpEvent, count: int) -> float:
 
 
 @lru_cache(maxsize=16)
-def _multiplier(point: Point, hospitals: int, features: int) -> float:
+def _multiplier(point: AsynchronousRun, hospitals: int, features: int) -> float:
     """Noise with which the budget allows ``point.uploads`` uploads of weight 1."""
     one = Patients(np.zeros((1, features)), np.zeros(1, dtype=np.int64))
     patients = {str(k): one for k in range(hospitals)}
@@ -362,7 +400,7 @@ def _multiplier(point: Point, hospitals: int, features: int) -> float:
 
 
 def _plan(
-    point: Point,
+    point: AsynchronousRun,
     multiplier: float,
     patients: Mapping[str, Patients],
     number: int,

@@ -2,7 +2,7 @@
 
 A rule *reaches* the gap when its excess loss over pooled training first is at most ``GAP``,
 provided that it stays: the mean over the last quarter of the time is at most ``GAP`` too. One
-record a cohort and rule; a second run into the same folder computes only what is missing.
+record a cohort, rule and seed.
 """
 
 import dataclasses
@@ -15,24 +15,23 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from aggregation.timing import leverage
 from experiments.cohorts import Cohort, Fold, called
 from experiments.evaluation import Scored, auc, join
-from experiments.run.record import Record, completed
+from experiments.run.record import Record
 from experiments.run.text import mean, nearest
 from experiments.studies.asynchronous import (
-    RULES_COMPARED,
     SEALED_SETTINGS,
-    Point,
+    ArrivalRule,
+    AsynchronousRun,
     follow,
     schedule_of,
 )
 from experiments.studies.problem import Problem, scores
 
-__all__ = ["COHORTS", "GAP", "LEGEND", "Outcome", "grid", "measure", "outcomes", "run", "tables"]
+__all__ = ["COHORTS", "GAP", "LEGEND", "AsynchronyPoint", "Outcome", "grid", "outcomes", "tables"]
 
 GAP = 0.005  # nats a patient
 COHORTS = ("heart", "network")
@@ -43,6 +42,103 @@ LEGEND = (
     "is protected."
 )
 MOMENTS = 61  # when a run is looked at, evenly spaced
+_LATE = 3 * MOMENTS // 4  # the first moment of the last quarter
+
+
+@dataclass(frozen=True)
+class FoldInTime:
+    """One fold's run, looked at ``MOMENTS`` times.
+
+    Attributes:
+      gaps: Excess loss over pooled training at each moment, nats a patient.
+      sites: The test patients as the model of each moment scores them.
+      pooled: As pooled training scores them.
+      sent: Uploads until each moment.
+      upload_bytes: Of one upload.
+      epsilons: Spent by each hospital; None: nothing is protected.
+      leverage_over_assumed: What Memory's openings cost over single ones; None: another rule.
+    """
+
+    gaps: tuple[float, ...]
+    sites: tuple[Mapping[str, Scored], ...]
+    pooled: Mapping[str, Scored]
+    sent: tuple[int, ...]
+    upload_bytes: int
+    epsilons: Mapping[str, float] | None
+    leverage_over_assumed: float | None
+
+
+@dataclass(frozen=True)
+class AsynchronyPoint:
+    """One rule on one cohort; a unit is a fold.
+
+    Attributes:
+      run: What is run on each fold.
+    """
+
+    run: AsynchronousRun
+
+    @property
+    def config(self) -> dict[str, Any]:
+        """What names the point's record."""
+        return self.run.config
+
+    @property
+    def label(self) -> str:
+        """A short name for progress and errors."""
+        return f"asynchrony, {called(self.run.cohort)}: {self.run.rule}"
+
+    @property
+    def units(self) -> range:
+        """Folds."""
+        return range(self.run.fold_count)
+
+    def measure(self, unit: int, data_dir: Path | None = None) -> FoldInTime:
+        """Run one fold, and look at it as time goes by."""
+        cohort, split = self.run.split(data_dir)
+        fold = split[unit]
+        timed = follow(self.run, cohort, fold, unit)
+        problem = Problem(fold.train, self.run.ridge)
+        places = np.searchsorted(timed.times, self.moments, side="right") - 1
+        models = [timed.models[place] for place in places]
+        return FoldInTime(
+            gaps=tuple(problem.gap(params) for params in models),
+            sites=tuple(_scored(params, fold) for params in models),
+            pooled=_scored(problem.optimum, fold),
+            sent=tuple(int(n) for n in np.searchsorted(timed.uploads, self.moments, side="right")),
+            upload_bytes=timed.upload_bytes,
+            epsilons=timed.epsilons,
+            leverage_over_assumed=_memory_cost(self.run, cohort) if unit == 0 else None,
+        )
+
+    @property
+    def moments(self) -> NDArray[np.float64]:
+        """When the run is looked at."""
+        return np.linspace(0.0, self.run.horizon, MOMENTS)
+
+    def summarise(self, parts: list[FoldInTime]) -> dict[str, Any]:
+        """Curves over time, and where they end; bytes and budgets are those of the first fold."""
+        first = parts[0]
+        gaps = np.mean([part.gaps for part in parts], axis=0)
+        aucs = [auc(join(*(part.sites[m] for part in parts))) for m in range(MOMENTS)]
+        sent = [count * first.upload_bytes for count in first.sent]
+        final = float(gaps[_LATE:].mean())
+        reached = None
+        if final <= GAP:
+            place = int(np.argmax(gaps <= GAP))
+            reached = {"time": float(self.moments[place]), "bytes": sent[place]}
+        return {
+            "time": self.moments.tolist(),
+            "gap": gaps.tolist(),
+            "auc": aucs,
+            "bytes": sent,
+            "final_gap": final,
+            "final_auc": float(np.mean(aucs[_LATE:])),
+            "pooled_auc": auc(join(*(part.pooled for part in parts))),
+            "reached": reached,
+            "epsilons": None if first.epsilons is None else dict(first.epsilons),
+            "leverage_over_assumed": first.leverage_over_assumed,
+        }
 
 
 def grid(
@@ -50,70 +146,19 @@ def grid(
     *,
     seeds: int = 1,
     cohorts: Sequence[str] = COHORTS,
-    rules: Sequence[str] = RULES_COMPARED,
-) -> list[Point]:
+    rules: Sequence[ArrivalRule] = tuple(ArrivalRule),
+) -> list[AsynchronyPoint]:
     """Every rule on every cohort, once a seed."""
     every = range(seed, seed + seeds)
-    return [_point(c, r, s) for c in cohorts for r in rules for s in every]
+    return [AsynchronyPoint(_run(c, r, s)) for c in cohorts for r in rules for s in every]
 
 
-def _point(cohort: str, rule: str, seed: int) -> Point:
-    point = Point(cohort, rule, seed=seed)
+def _run(cohort: str, rule: ArrivalRule, seed: int) -> AsynchronousRun:
+    run = AsynchronousRun(cohort, rule, seed=seed)
     if cohort == "network":
-        point = dataclasses.replace(point, horizon=400.0, buffer=10, learning_rate=2.5)
+        run = dataclasses.replace(run, horizon=400.0, buffer=10, learning_rate=2.5)
     tuned = cohort if cohort in COHORTS else "heart"  # nothing was tuned for other cohorts
-    return dataclasses.replace(point, **SEALED_SETTINGS.get((tuned, rule), {}))
-
-
-def run(
-    out: Path,
-    points: Sequence[Point],
-    *,
-    data_dir: Path | None = None,
-    console: Console | None = None,
-) -> list[Record]:
-    """Compute the points that have no record in ``out`` yet; return all of them, in order."""
-    shown = console or Console()
-    return completed(
-        out,
-        points,
-        lambda point: measure(point, data_dir),
-        status=lambda point: shown.status(f"{called(point.cohort)}: {point.rule}"),
-    )
-
-
-def measure(point: Point, data_dir: Path | None = None) -> dict[str, Any]:
-    """Return a point's metrics: curves over time, and where they end."""
-    cohort, split = point.split(data_dir)
-    runs = [follow(point, cohort, fold, k) for k, fold in enumerate(split)]
-    moments = np.linspace(0.0, point.horizon, MOMENTS)
-    at = [[r.models[np.searchsorted(r.times, t, side="right") - 1] for t in moments] for r in runs]
-    problems = [Problem(fold.train, point.ridge) for fold in split]
-    gaps = np.mean([[p.gap(w) for w in models] for p, models in zip(problems, at, strict=True)], 0)
-    aucs = [
-        auc(join(*(_scored(models[m], fold) for models, fold in zip(at, split, strict=True))))
-        for m in range(MOMENTS)
-    ]
-    pooled = auc(join(*(_scored(p.optimum, f) for p, f in zip(problems, split, strict=True))))
-    sent = [int(np.searchsorted(runs[0].uploads, t, side="right")) for t in moments]
-    final = float(gaps[3 * MOMENTS // 4 :].mean())
-    reached = None
-    if final <= GAP:
-        first = int(np.argmax(gaps <= GAP))
-        reached = {"time": float(moments[first]), "bytes": sent[first] * runs[0].upload_bytes}
-    spent = runs[0].epsilons
-    return {
-        "time": moments.tolist(),
-        "gap": gaps.tolist(),
-        "auc": aucs,
-        "bytes": [n * runs[0].upload_bytes for n in sent],
-        "final_gap": final,
-        "final_auc": float(np.mean(aucs[3 * MOMENTS // 4 :])),
-        "pooled_auc": pooled,
-        "reached": reached,
-        "epsilons": None if spent is None else dict(spent),
-        **_memory_cost(point, cohort),
-    }
+    return dataclasses.replace(run, **SEALED_SETTINGS.get((tuned, rule), {}))
 
 
 def _scored(params: NDArray[np.float64], fold: Fold) -> dict[str, Scored]:
@@ -123,20 +168,20 @@ def _scored(params: NDArray[np.float64], fold: Fold) -> dict[str, Scored]:
     }
 
 
-def _memory_cost(point: Point, cohort: Cohort) -> dict[str, Any]:
+def _memory_cost(run: AsynchronousRun, cohort: Cohort) -> float | None:
     """What Memory's openings cost over single ones: squared sensitivity against m / n."""
-    if point.rule not in ("memory", "ca2fl"):
-        return {"leverage_over_assumed": None}
-    brief = dataclasses.replace(point, horizon=min(point.horizon, 60.0))
+    if run.rule not in (ArrivalRule.MEMORY, ArrivalRule.CA2FL):
+        return None
+    brief = dataclasses.replace(run, horizon=min(run.horizon, 60.0))
     schedule = schedule_of(brief, cohort)
-    found = leverage(schedule)
+    costs = leverage(schedule)
     assumed: dict[str, float] = {}
     for opening in schedule.openings:
         for arrival in opening.arrivals:
             name = arrival.hospital
             assumed[name] = assumed.get(name, 0.0) + 1 / len(opening.arrivals)
-    ratios = [found[name] / assumed[name] for name in found if math.isfinite(found[name])]
-    return {"leverage_over_assumed": max(ratios, default=None)}
+    ratios = [costs[name] / assumed[name] for name in costs if math.isfinite(costs[name])]
+    return max(ratios, default=None)
 
 
 @dataclass(frozen=True)

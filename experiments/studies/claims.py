@@ -7,24 +7,22 @@ epsilon, is the design ``article``.
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
-
-from rich.console import Console
 
 from experiments.run.record import Record
-from experiments.run.sweep import Point, sweep
-from experiments.studies import asynchrony, claim_rules, correction, poor_labels
+from experiments.run.study import GridPoint
+from experiments.studies import asynchrony, claim_rules, correction
+from experiments.studies.asynchronous import ArrivalRule
 from experiments.studies.claim_rules import Ruling, Verdict
 from experiments.studies.claim_words import Text
-from experiments.studies.design import FLOOR
+from experiments.studies.design import Design, Regime
 from experiments.studies.equivalent import Equivalent
 from experiments.studies.equivalent_heart import OwnPatients
 from experiments.studies.frontier import grid
-from experiments.studies.gains import Gain
+from experiments.studies.gains import Compared, Gain
+from experiments.studies.poor_labels import Defence, Harm, LabelPoint
 from experiments.studies.uploads import Uploads
 
-__all__ = ["CLAIMS", "Claim", "Finding", "evaluate", "markdown", "run"]
+__all__ = ["CLAIMS", "Claim", "Finding", "evaluate", "markdown", "points"]
 
 _SEEDS = (0, 1, 2)
 _REPETITIONS = 5  # of runs at hospitals' own pace
@@ -59,6 +57,12 @@ class Finding:
     upper: float | None
     records: tuple[str, ...]
 
+    @property
+    def measured(self) -> str:
+        """The effect with its interval, in English."""
+        between = "" if self.lower is None else f" ({self.lower:.3g} to {self.upper:.3g})"
+        return f"{self.effect.en}: {self.value:.3g}{between}"
+
 
 @dataclass(frozen=True)
 class Claim:
@@ -73,82 +77,50 @@ class Claim:
 
     key: str
     sentence: Text
-    points: Callable[[int], Sequence[Point]]
+    points: Callable[[int], Sequence[GridPoint]]
     rule: Callable[[Sequence[Record]], Ruling]
 
 
-@dataclass(frozen=True)
-class Whole:
-    """A point of another experiment, measured in one piece.
-
-    Attributes:
-      point: Has a ``config``.
-      function: Measures it.
-    """
-
-    point: Any
-    function: Callable[[Any, Path | None], dict[str, Any]]
-
-    @property
-    def config(self) -> Mapping[str, Any]:
-        """The other experiment's own."""
-        found: Mapping[str, Any] = self.point.config
-        return found
-
-    @property
-    def label(self) -> str:
-        """A short name for progress and errors."""
-        return str(self.config["experiment"])
-
-    @property
-    def units(self) -> tuple[int, ...]:
-        """One."""
-        return (0,)
-
-    def measure(self, unit: int, data_dir: Path | None) -> dict[str, Any]:
-        """Measure the point."""
-        return self.function(self.point, data_dir)
-
-    def summarise(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
-        """What was measured."""
-        return parts[0]
-
-
-def _core(*designs: tuple[str, float | None]) -> Callable[[int], list[Point]]:
-    def points(seed: int) -> list[Point]:
+def _core(*compared: Compared) -> Callable[[int], Sequence[GridPoint]]:
+    def points(seed: int) -> list[GridPoint]:
         core = grid.group("small", seed)
-        return [next(p for p in core if (p.design, p.epsilon) == d) for d in designs]
+        return [next(p for p in core if (p.design, p.epsilon) == one) for one in compared]
 
     return points
 
 
-def _article_everywhere(seed: int) -> list[Point]:
+def _article_everywhere(seed: int) -> Sequence[GridPoint]:
     core = [*grid.group("small", seed), *grid.group("full", seed)]
-    return [p for p in core if p.design == "article"]
+    return [p for p in core if p.design is Design.ARTICLE]
 
 
-def _gains(*pairs: tuple[Any, Any]) -> Callable[[int], list[Point]]:
-    def points(seed: int) -> list[Point]:
+def _gains(*pairs: tuple[Compared, Compared]) -> Callable[[int], Sequence[GridPoint]]:
+    def points(seed: int) -> list[GridPoint]:
         return [Gain(o, t, seeds=tuple(seed + s for s in _SEEDS)) for o, t in pairs]
 
     return points
 
 
-def _corrected(seed: int) -> list[Point]:
-    points = correction.grid(seed, rules=("sealed",))
-    return [Whole(point, correction.measure) for point in points]
+def _corrected(seed: int) -> Sequence[GridPoint]:
+    return correction.grid(seed, rules=(correction.SEALED,))
 
 
-def _paced(seed: int) -> list[Point]:
-    rules = ("synchronous", "fedbuff", "corrected", "memory", "sealed corrected", "sealed memory")
-    points = asynchrony.grid(seed, seeds=_REPETITIONS, cohorts=("heart",), rules=rules)
-    return [Whole(point, asynchrony.measure) for point in points]
+def _asynchronous(seed: int) -> Sequence[GridPoint]:
+    rules = (
+        ArrivalRule.SYNCHRONOUS,
+        ArrivalRule.FEDBUFF,
+        ArrivalRule.CORRECTED,
+        ArrivalRule.MEMORY,
+        ArrivalRule.SEALED_CORRECTED,
+        ArrivalRule.SEALED_MEMORY,
+    )
+    return asynchrony.grid(seed, seeds=_REPETITIONS, cohorts=("heart",), rules=rules)
 
 
-def _labels(seed: int) -> list[Point]:
+def _labels(seed: int) -> Sequence[GridPoint]:
     return [
-        Whole(poor_labels.Point(harm, "norm bound", seed + s), poor_labels.measure)
-        for harm in ("none", "25 % wrong at one")
+        LabelPoint(harm, Defence.NORM_BOUND, seed + s)
+        for harm in (Harm.NONE, Harm.WRONG)
         for s in _SEEDS
     ]
 
@@ -159,7 +131,7 @@ CLAIMS: tuple[Claim, ...] = (
         Text(
             "No byte of raw patient data leaves a hospital.", "患者原始数据没有一个字节离开医院。"
         ),
-        lambda seed: [Uploads(seed=seed), *_core(("none", None))(seed)],
+        lambda seed: [Uploads(seed=seed), *_core((Design.NONE, None))(seed)],
         claim_rules.raw_bytes,
     ),
     Claim(
@@ -177,7 +149,10 @@ CLAIMS: tuple[Claim, ...] = (
             "That noise does not significantly impact the model's performance.",
             "这种噪声不会显著影响模型的表现。",
         ),
-        _gains((("article", 1.0), ("none", None)), (("sealed", 1.0), ("none", None))),
+        _gains(
+            ((Design.ARTICLE, 1.0), (Design.NONE, None)),
+            ((Design.SEALED, 1.0), (Design.NONE, None)),
+        ),
         claim_rules.no_impact,
     ),
     Claim(
@@ -198,7 +173,10 @@ CLAIMS: tuple[Claim, ...] = (
             "A model trained across hospitals predicts better than a hospital's own.",
             "跨院训练的模型比单院自己的模型预测得更准。",
         ),
-        _gains((("none", None), (FLOOR, None)), (("sealed", 1.0), (FLOOR, None))),
+        _gains(
+            ((Design.NONE, None), (Design.LOCAL_ONLY, None)),
+            ((Design.SEALED, 1.0), (Design.LOCAL_ONLY, None)),
+        ),
         claim_rules.auc_up,
     ),
     Claim(
@@ -216,7 +194,7 @@ CLAIMS: tuple[Claim, ...] = (
             "Hospitals upload at their own pace and nobody waits for all.",
             "各院按自己的节奏上传，无需等待所有医院。",
         ),
-        _paced,
+        _asynchronous,
         claim_rules.without_waiting,
     ),
     Claim(
@@ -224,7 +202,7 @@ CLAIMS: tuple[Claim, ...] = (
         Text("Communication overhead is genuine.", "通信开销是真实存在的。"),
         lambda seed: [
             Uploads(seed=seed),
-            Uploads(regime="small", model="mlp", seed=seed),
+            Uploads(regime=Regime.SMALL, model="mlp", seed=seed),
         ],
         claim_rules.overhead,
     ),
@@ -240,21 +218,10 @@ CLAIMS: tuple[Claim, ...] = (
 )
 
 
-def run(
-    out: Path,
-    *,
-    seed: int = 0,
-    only: Sequence[str] = (),
-    jobs: int = -1,
-    backend: str = "joblib",
-    data_dir: Path | None = None,
-    console: Console | None = None,
-) -> list[Finding]:
-    """Measure what has no record in ``out`` yet, and judge every claim (or those in ``only``)."""
+def points(seed: int = 0, *, only: Sequence[str] = ()) -> list[GridPoint]:
+    """What has to be measured for all claims, or for those in ``only``."""
     chosen = [claim for claim in CLAIMS if not only or claim.key in only]
-    points = [point for claim in chosen for point in claim.points(seed)]
-    records = sweep(out, points, jobs=jobs, backend=backend, data_dir=data_dir, console=console)
-    return evaluate({r.name: r for r in records}, seed=seed, only=only)
+    return [point for claim in chosen for point in claim.points(seed)]
 
 
 def evaluate(
@@ -283,8 +250,7 @@ def evaluate(
 def markdown(findings: Sequence[Finding]) -> str:
     """The findings as a table for the README."""
     lines = ["| claim | verdict | effect | why, or if what |", "|---|---|---|---|"]
-    for f in findings:
-        between = "" if f.lower is None else f" ({f.lower:.3g} to {f.upper:.3g})"
-        effect = f"{f.effect.en}: {f.value:.3g}{between}"
-        lines.append(f"| {f.sentence.en} | **{f.verdict}** | {effect} | {f.condition.en} |")
+    lines += [
+        f"| {f.sentence.en} | **{f.verdict}** | {f.measured} | {f.condition.en} |" for f in findings
+    ]
     return "\n".join(lines)

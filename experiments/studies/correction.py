@@ -6,14 +6,13 @@ same folder computes only what is missing.
 """
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from rich.box import SIMPLE
-from rich.console import Console
 from rich.table import Table
 
 from aggregation.federation import Federation
@@ -36,8 +35,8 @@ from experiments.evaluation import (
     tells_bands,
 )
 from experiments.evaluation.scored import Estimate
-from experiments.run.record import Record, completed
-from experiments.studies.design import TRAINING, make_plan
+from experiments.run.record import Record
+from experiments.studies.design import TRAINING, Design, Regime, make_plan
 from experiments.studies.fairness import clinical_figures, fairness_figures
 from experiments.studies.problem import Problem, scores
 from experiments.studies.trainers import TRAINERS, Steps, Trained
@@ -46,11 +45,10 @@ __all__ = [
     "COHORTS",
     "LEGEND",
     "RULES_COMPARED",
+    "SEALED",
     "SEEDS",
-    "Point",
+    "CorrectionPoint",
     "grid",
-    "measure",
-    "run",
     "tables",
     "verdicts",
     "worst_ece",
@@ -68,10 +66,12 @@ _STEPS = Steps()
 RULES_COMPARED = (*TRAINERS, SEALED)
 
 Sites = Mapping[str, Scored]
+KINDS = ("as_trained", "local_intercept", "recalibrated")
+"""A model as it is; with the intercept, or the line, that each hospital fits and keeps."""
 
 
 @dataclass(frozen=True)
-class Point:
+class CorrectionPoint:
     """One rule on one cohort.
 
     Attributes:
@@ -104,6 +104,16 @@ class Point:
         """What names the point's record."""
         return {"experiment": "correction", **dataclasses.asdict(self)}
 
+    @property
+    def label(self) -> str:
+        """A short name for progress and errors."""
+        return f"correction, {called(self.cohort)}: {self.rule}"
+
+    @property
+    def units(self) -> tuple[int, ...]:
+        """Seeds of the cross-validations, or of the networks."""
+        return self.seeds
+
     def split(self, seed: int, data_dir: Path | None = None) -> tuple[Cohort, tuple[Fold, ...]]:
         """Return the cohort and its folds."""
         if self.cohort == "network":
@@ -120,15 +130,90 @@ class Point:
         features = next(iter(patients.values())).features.shape[1]
         plan = make_plan(
             run=f"correction-{seed}-{fold}",
-            design="sealed",
+            design=Design.SEALED,
             epsilon=self.epsilon,
             model=Logistic(features),
-            setting=TRAINING["full", "logistic"],
+            setting=TRAINING[Regime.FULL, "logistic"],
             patients=patients,
             scheme="plain",  # opens to the same integers as the schemes that hide
         )
         outcome = Federation.simulated(plan, patients, seed=(seed, fold)).run()
         return dict.fromkeys(patients, outcome.params)
+
+    def measure(self, unit: int, data_dir: Path | None = None) -> "CrossValidation":
+        """Train on every fold of one seed; the first seed also holds what is told of one alone."""
+        cohort, split = self.split(unit, data_dir)
+        sites = self._validated(split, unit)
+        told: dict[str, Any] = {}
+        if unit == self.seeds[0]:
+            local = sites["local_intercept"]
+            told = {
+                "acceptance": self._acceptance(sites, cohort, split)
+                if self.rule == SEALED
+                else None,
+                "clinical": clinical_figures(local),
+                "fairness": (
+                    fairness_figures(local, split, cohort) if tells_bands(cohort.schema) else {}
+                ),
+            }
+        trained_on = sum(len(p) for p in split[0].train.values())
+        return CrossValidation(sites, trained_on, dict(cohort.tiers or {}), told)
+
+    def summarise(self, parts: "list[CrossValidation]") -> dict[str, Any]:
+        """The record's metrics, plain JSON."""
+        rule = RULES.get({SEALED: "fedsgd"}.get(self.rule, self.rule))
+        contract = getattr(rule, "contract", None)
+        return {
+            "patients_trained": parts[0].trained_on,
+            "unit": contract.unit.value if isinstance(contract, Contract) else None,
+            "release": "unprotected",  # counts of test patients, without noise
+            **parts[0].told,
+            **{kind: _figures([p.sites[kind] for p in parts], parts[0].tiers) for kind in KINDS},
+        }
+
+    def _validated(self, split: Sequence[Fold], seed: int) -> dict[str, Sites]:
+        folded = [
+            _score(self.train(fold.train, seed=seed, fold=k), fold) for k, fold in enumerate(split)
+        ]
+        return {kind: by_patient([one[kind] for one in folded], split) for kind in KINDS}
+
+    def _acceptance(
+        self, sealed: Mapping[str, Sites], cohort: Cohort, split: Sequence[Fold]
+    ) -> list[dict[str, Any]]:
+        """Hold the sealed model against the stated thresholds, on its first seed."""
+
+        def plain(rule: str) -> Sites:
+            other = dataclasses.replace(self, rule=rule)
+            return other._validated(split, self.seeds[0])["as_trained"]
+
+        pooled = plain("pooled")
+        checks = acceptance(
+            sealed["as_trained"],
+            local=plain("local"),
+            pooled=pooled,
+            recalibrated=sealed["recalibrated"],
+            unprotected=pooled,
+            tiers=cohort.tiers or None,
+            replicates=500,
+        )
+        return [dataclasses.asdict(check) for check in checks]
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What one cross-validation gave, every hospital's patients in the order of their numbers.
+
+    Attributes:
+      sites: The scored test patients by hospital, for each of ``KINDS``.
+      trained_on: Patients of the first fold's training.
+      tiers: Of the hospitals; empty where the cohort has none.
+      told: Metrics of this cross-validation alone; empty for all but the first.
+    """
+
+    sites: Mapping[str, Sites]
+    trained_on: int
+    tiers: Mapping[str, str]
+    told: Mapping[str, Any]
 
 
 def grid(
@@ -137,85 +222,31 @@ def grid(
     seeds: int = SEEDS,
     cohorts: Sequence[str] = COHORTS,
     rules: Sequence[str] = RULES_COMPARED,
-) -> list[Point]:
+) -> list[CorrectionPoint]:
     """Every rule on every cohort; the network is drawn once."""
     every = tuple(range(seed, seed + seeds))
-    return [Point(c, r, (seed,) if c == "network" else every) for c in cohorts for r in rules]
+    return [
+        CorrectionPoint(c, r, (seed,) if c == "network" else every) for c in cohorts for r in rules
+    ]
 
 
-def run(
-    out: Path,
-    points: Sequence[Point],
-    *,
-    data_dir: Path | None = None,
-    console: Console | None = None,
-) -> list[Record]:
-    """Compute the points that have no record in ``out`` yet; return all of them, in order."""
-    shown = console or Console()
-    return completed(
-        out,
-        points,
-        lambda point: measure(point, data_dir),
-        status=lambda point: shown.status(f"{called(point.cohort)}: {point.rule}"),
-    )
-
-
-def scored(
-    point: Point, data_dir: Path | None = None
-) -> Iterator[tuple[tuple[Sites, Sites, Sites], int]]:
-    """Yield for each seed the test patients scored plainly, with own intercepts, and recalibrated.
-
-    The last item is the number of patients trained on in the first fold.
-    """
-    for seed in point.seeds:
-        _, split = point.split(seed, data_dir)
-        parts: list[tuple[Sites, Sites, Sites]] = []
-        for k, fold in enumerate(split):
-            trained = point.train(fold.train, seed=seed, fold=k)
-            parts.append(_score(trained, fold))
-        plain, own, whole = (by_patient(kind, split) for kind in zip(*parts, strict=True))
-        yield (plain, own, whole), sum(len(p) for p in split[0].train.values())
-
-
-def _score(trained: Trained, fold: Fold) -> tuple[Sites, Sites, Sites]:
-    plain, own, whole = {}, {}, {}
+def _score(trained: Trained, fold: Fold) -> dict[str, Sites]:
+    """The fold's test patients, scored by each of ``KINDS``."""
+    kinds: dict[str, dict[str, Scored]] = {kind: {} for kind in KINDS}
     for name, test in fold.test.items():
         seen = fold.train[name]
-        known = scores(trained[name], seen.features)
+        fitted_on = scores(trained[name], seen.features)
         given = scores(trained[name], test.features)
-        shift, slope = recalibrate(known, seen.outcomes)
-        plain[name] = Scored(given, test.outcomes)
-        own[name] = plain[name].shifted(fit_intercept(known, seen.outcomes))
-        whole[name] = Scored(shift + slope * given, test.outcomes)
-    return plain, own, whole
+        shift, slope = recalibrate(fitted_on, seen.outcomes)
+        plain = Scored(given, test.outcomes)
+        kinds["as_trained"][name] = plain
+        kinds["local_intercept"][name] = plain.shifted(fit_intercept(fitted_on, seen.outcomes))
+        kinds["recalibrated"][name] = Scored(shift + slope * given, test.outcomes)
+    return dict(kinds)
 
 
-def measure(point: Point, data_dir: Path | None = None) -> dict[str, Any]:
-    """Return a point's metrics, plain JSON."""
-    cohort, _ = point.split(point.seeds[0], data_dir)
-    repeats = list(scored(point, data_dir))
-    rule = RULES.get({SEALED: "fedsgd"}.get(point.rule, point.rule))
-    contract = getattr(rule, "contract", None)
-    kinds = ("as_trained", "local_intercept", "recalibrated")
-    return {
-        "patients_trained": repeats[0][1],
-        "unit": contract.unit.value if isinstance(contract, Contract) else None,
-        "acceptance": (
-            _acceptance(point, repeats[0][0], cohort, data_dir) if point.rule == SEALED else None
-        ),
-        "release": "unprotected",  # counts of test patients, without noise
-        "clinical": clinical_figures(repeats[0][0][1]),
-        "fairness": (
-            fairness_figures(repeats[0][0][1], point.split(point.seeds[0], data_dir), cohort)
-            if tells_bands(cohort.schema)
-            else {}
-        ),
-        **{kind: _figures([r[0][k] for r in repeats], cohort) for k, kind in enumerate(kinds)},
-    }
-
-
-def _figures(repeats: list[Sites], cohort: Cohort) -> dict[str, Any]:
-    tiers = cohort.tiers or {name: name for name in cohort.hospitals}
+def _figures(repeats: list[Sites], tiers: Mapping[str, str]) -> dict[str, Any]:
+    tiers = tiers or {name: name for name in repeats[0]}
     groups = {
         tier: [name for name in repeats[0] if tiers[name] == tier]
         for tier in dict.fromkeys(tiers.values())
@@ -278,28 +309,6 @@ def _mean(estimates: Sequence[Estimate | None]) -> float | None:
 
 def _interval(estimate: Estimate) -> dict[str, float]:
     return {"value": estimate.value, "lower": estimate.lower, "upper": estimate.upper}
-
-
-def _acceptance(
-    point: Point, sealed: tuple[Sites, Sites, Sites], cohort: Cohort, data_dir: Path | None
-) -> list[dict[str, Any]]:
-    """Hold the sealed model against the stated thresholds, on its first seed."""
-
-    def plain(rule: str) -> Sites:
-        once = dataclasses.replace(point, rule=rule, seeds=point.seeds[:1])
-        return next(scored(once, data_dir))[0][0]
-
-    pooled = plain("pooled")
-    found = acceptance(
-        sealed[0],
-        local=plain("local"),
-        pooled=pooled,
-        recalibrated=sealed[2],
-        unprotected=pooled,
-        tiers=cohort.tiers or None,
-        replicates=500,
-    )
-    return [dataclasses.asdict(check) for check in found]
 
 
 def tables(records: Sequence[Record]) -> list[Table]:

@@ -1,10 +1,5 @@
 """The designs of a federation that the frontier compares, and the plan of each.
 
-- ``none``: clear uploads, nothing clipped, no noise.
-- ``article``: clear uploads with the article's noise, whose scale follows the upload itself.
-- ``local``: clear uploads, each hospital adds all of the noise.
-- ``sealed``: sealed sums, the hospitals share the noise.
-
 An infinite epsilon means clipping without noise; what is not noised is not protected.
 
 How each regime is trained (``TRAINING``) was chosen once, the same for every design and epsilon, on
@@ -19,6 +14,7 @@ The two settings without a record come from an earlier search and are used by no
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from enum import StrEnum
 from types import MappingProxyType
 
 from dp_accounting import DpEvent, NeighboringRelation
@@ -31,14 +27,13 @@ from privacy.calibration import noise_multiplier
 from privacy.errors import InvalidInputError
 
 __all__ = [
-    "CEILING",
     "DELTA",
-    "DESIGNS",
-    "FLOOR",
-    "REGIMES",
+    "FEDERATED",
     "RELATION",
     "TRAINING",
     "WIDTH",
+    "Design",
+    "Regime",
     "TrainingSetting",
     "make_plan",
     "radius_for",
@@ -46,12 +41,46 @@ __all__ = [
 
 DELTA = 1e-5
 RELATION = NeighboringRelation.ADD_OR_REMOVE_ONE
-DESIGNS = ("none", "article", "local", "sealed")
-CEILING, FLOOR = "pooled", "local only"  # no federation: all patients in one place, or none
+WIDTH = 64  # hidden units of the perceptron
 
 
-REGIMES = ("full", "small")
-WIDTH = 64
+class Design(StrEnum):
+    """Who adds which noise, and who opens; the value is the name in records and commands.
+
+    - ``none``: clear uploads, nothing clipped, no noise.
+    - ``article``: clear uploads with the article's noise, whose scale follows the upload itself.
+    - ``local``: clear uploads, each hospital adds all of the noise.
+    - ``sealed``: sealed sums, the hospitals share the noise.
+    - ``pooled``: no federation: all patients in one place, whose keeper reads them.
+    - ``local only``: no federation: each hospital trains alone, and nothing leaves it.
+    """
+
+    NONE = "none"
+    ARTICLE = "article"
+    LOCAL = "local"
+    SEALED = "sealed"
+    POOLED = "pooled"
+    LOCAL_ONLY = "local only"
+
+    @property
+    def federated(self) -> bool:
+        """Whether hospitals train together and send anything."""
+        return self not in (Design.POOLED, Design.LOCAL_ONLY)
+
+    @property
+    def clips(self) -> bool:
+        """Whether patients' gradients are clipped."""
+        return self in (Design.LOCAL, Design.SEALED)
+
+
+FEDERATED = tuple(design for design in Design if design.federated)
+
+
+class Regime(StrEnum):
+    """How many patients of a hospital take part in a round: all of them, or about 8."""
+
+    FULL = "full"
+    SMALL = "small"
 
 
 @dataclass(frozen=True)
@@ -73,14 +102,23 @@ class TrainingSetting:
     sampling_size: int | None = None
 
 
-TRAINING: Mapping[tuple[str, str], TrainingSetting] = MappingProxyType(
+TRAINING: Mapping[tuple[Regime, str], TrainingSetting] = MappingProxyType(
     {
-        ("full", "logistic"): TrainingSetting(40, 4.0, 1.0, 20),
-        ("full", "mlp"): TrainingSetting(20, 2.0, 1.0, 10),
-        ("small", "logistic"): TrainingSetting(200, 0.5, 0.5, 100, 8),
-        ("small", "mlp"): TrainingSetting(100, 0.5, 0.5, 50, 8),
+        (Regime.FULL, "logistic"): TrainingSetting(40, 4.0, 1.0, 20),
+        (Regime.FULL, "mlp"): TrainingSetting(20, 2.0, 1.0, 10),
+        (Regime.SMALL, "logistic"): TrainingSetting(200, 0.5, 0.5, 100, 8),
+        (Regime.SMALL, "mlp"): TrainingSetting(100, 0.5, 0.5, 50, 8),
     }
 )
+
+
+_NOISE = {
+    Design.NONE: "none",
+    Design.ARTICLE: "article",
+    Design.LOCAL: "local",
+    Design.SEALED: "shared",
+}
+"""What a plan calls the noise of a design."""
 
 
 def radius_for(dim: int) -> int:
@@ -108,7 +146,7 @@ def make_plan(
 
     Args:
       run: Name of the run.
-      design: One of ``DESIGNS``.
+      design: One of ``FEDERATED``.
       epsilon: Of the whole run (``article``: of one upload, as the article has it); ``inf``: no
         noise.
       model: What is trained.
@@ -124,8 +162,9 @@ def make_plan(
     Raises:
       InvalidInputError: An unknown design, an epsilon that is not above 0, an empty hospital.
     """
-    if design not in DESIGNS:
-        raise InvalidInputError(f"Unknown design {design!r}; choose one of {', '.join(DESIGNS)}.")
+    if design not in FEDERATED:
+        raise InvalidInputError(f"Unknown design {design!r}; choose one of {', '.join(FEDERATED)}.")
+    design = Design(design)
     if not epsilon > 0:
         raise InvalidInputError(
             f"Expected epsilon={epsilon} > 0. Smaller means more noise; use inf for none."
@@ -135,8 +174,7 @@ def make_plan(
             raise InvalidInputError(
                 f"Hospital {name!r} has no patients; leave it out of the federation."
             )
-    clipped = design in ("local", "sealed")
-    noise = {"none": "none", "article": "article", "local": "local", "sealed": "shared"}[design]
+    noise = _NOISE[design]
     if noise == "shared" and local_steps > 1:
         noise = "local"
     if not math.isfinite(epsilon):
@@ -151,9 +189,9 @@ def make_plan(
             rounds=setting.rounds,
             learning_rate=setting.learning_rate,
             noise=noise,
-            scheme=scheme if design == "sealed" else "plain",
-            clip_norm=setting.clip_norm if clipped else None,
-            radius=radius_for(model.dim) if clipped else 2**24,
+            scheme=scheme if design is Design.SEALED else "plain",
+            clip_norm=setting.clip_norm if design.clips else None,
+            radius=radius_for(model.dim) if design.clips else 2**24,
             noise_multiplier=multiplier,
             epsilon=epsilon if noise == "article" else None,
             delta=delta,

@@ -23,7 +23,7 @@ from aggregation.models import Logistic
 from aggregation.patients import Patients
 from experiments.cohorts import Network
 from experiments.evaluation import Scored, auc
-from experiments.studies.design import DELTA, TRAINING, make_plan
+from experiments.studies.design import DELTA, TRAINING, Design, Regime, make_plan
 from experiments.studies.problem import Problem, scores
 
 __all__ = ["Curve", "Equivalent", "crossing"]
@@ -76,7 +76,7 @@ class Equivalent:
             "delta": DELTA,
             "alone": list(ALONE),
             "joined": list(JOINED),
-            "setting": asdict(TRAINING["full", "logistic"]),
+            "setting": asdict(TRAINING[Regime.FULL, "logistic"]),
             **asdict(self),
         }
 
@@ -110,10 +110,10 @@ class Equivalent:
             model = Logistic(next(iter(pool.values())).features.shape[1])
             plan = make_plan(
                 run=f"equivalent-{unit}-{n}",
-                design="sealed",
+                design=Design.SEALED,
                 epsilon=self.epsilon,
                 model=model,
-                setting=TRAINING["full", "logistic"],
+                setting=TRAINING[Regime.FULL, "logistic"],
                 patients=patients,
                 scheme="plain",
             )

@@ -15,7 +15,7 @@ from experiments.cohorts import Cohort, Fold, called
 from experiments.evaluation import Scored, bands, calibration, net_benefit, sensitivity_at
 from experiments.run.record import Record
 
-__all__ = ["clinical_figures", "clinical_table", "fairness_figures", "fairness_table"]
+__all__ = ["clinical_figures", "fairness_figures", "tables"]
 
 THRESHOLDS = (0.2, 0.5)  # risks from which one would treat
 SPECIFICITY = 0.8
@@ -41,14 +41,13 @@ def clinical_figures(sites: Mapping[str, Scored]) -> dict[str, Any]:
 
 
 def fairness_figures(
-    sites: Mapping[str, Scored], split: tuple[Cohort, Sequence[Fold]], cohort: Cohort
+    sites: Mapping[str, Scored], split: Sequence[Fold], cohort: Cohort
 ) -> dict[str, Any]:
     """Return for each hospital, or tier, and band of sex or age: AUC, ill, well, mean error.
 
     ``mean_error`` is the mean predicted risk less the fraction ill: is a band told too much?
     """
-    _, parts = split
-    patients = {n: _joined([f.test[n] for f in parts]) for n in sites}
+    patients = {n: _joined([f.test[n] for f in split]) for n in sites}
     groups: dict[str, list[str]] = {}
     for name in sites:
         groups.setdefault(cohort.tiers[name] if cohort.tiers else name, []).append(name)
@@ -125,6 +124,14 @@ def fairness_table(record: Record) -> Table:
             ),
         )
     return table
+
+
+def tables(records: Sequence[Record]) -> list[Table | str]:
+    """What clinicians ask, of the sealed models; and a word on the counts."""
+    sealed = [r for r in records if r.config["rule"] == "sealed"]
+    clinical = [clinical_table(r) for r in sealed if r.config["cohort"] == "heart"]
+    fair = [fairness_table(r) for r in sealed if r.metrics["fairness"]]  # age and sex are told
+    return [*clinical, *fair, "All counts here are of test patients without noise: unprotected."]
 
 
 def _number(value: float | None) -> str:

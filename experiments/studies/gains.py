@@ -11,14 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from experiments.evaluation import bootstrap_difference
-from experiments.studies.design import DELTA
+from experiments.studies.design import DELTA, Design, Regime
 from experiments.studies.frontier.metrics import repeats_of
-from experiments.studies.frontier.point import Part, Point, measure
+from experiments.studies.frontier.point import FoldResult, FrontierPoint, measure
 from experiments.studies.lineups import AttackSuite
 
 __all__ = ["Gain"]
 
-Design = tuple[str, float | None]
+Compared = tuple[Design, float | None]
+"""Design and epsilon."""
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,9 @@ class Gain:
       code_version: Raised when a change moves the numbers.
     """
 
-    ours: Design
-    theirs: Design
-    regime: str = "full"
+    ours: Compared
+    theirs: Compared
+    regime: Regime = Regime.FULL
     model: str = "logistic"
     cohort: str = "heart"
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -58,10 +59,10 @@ class Gain:
         return f"{ours} against {theirs}"
 
     @property
-    def points(self) -> tuple[Point, Point]:
+    def points(self) -> tuple[FrontierPoint, FrontierPoint]:
         """Ours and theirs."""
         ours, theirs = (
-            Point(
+            FrontierPoint(
                 design,
                 epsilon,
                 self.regime,
@@ -81,12 +82,14 @@ class Gain:
         """Seed and fold."""
         return self.points[0].units
 
-    def measure(self, unit: tuple[int, int], data_dir: Path | None) -> tuple[Part, Part]:
+    def measure(
+        self, unit: tuple[int, int], data_dir: Path | None
+    ) -> tuple[FoldResult, FoldResult]:
         """Train both on one fold."""
         ours, theirs = self.points
         return measure(ours, *unit, data_dir), measure(theirs, *unit, data_dir)
 
-    def summarise(self, parts: list[tuple[Part, Part]]) -> dict[str, Any]:
+    def summarise(self, parts: list[tuple[FoldResult, FoldResult]]) -> dict[str, Any]:
         """The gain over all hospitals, and at each of them."""
         ours, theirs = (
             repeats_of(point, [part[k] for part in parts]) for k, point in enumerate(self.points)

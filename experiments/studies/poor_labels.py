@@ -6,41 +6,35 @@ noised losses, paid for with an epsilon of their own beside the training's; trai
 noised, so that what is seen is the labels' harm.
 """
 
-import dataclasses
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from enum import StrEnum
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 from dp_accounting import GaussianDpEvent
-from numpy.typing import NDArray
+from jaxtyping import Float
 from rich.box import SIMPLE
 from rich.table import Table
 
 from aggregation.engines.clear import follow
+from aggregation.models import Logistic
+from aggregation.patients import Patients
 from aggregation.rules import BoundedInfluence, Call
 from aggregation.rules.agnostic import loss_release
 from aggregation.rules.bounded_influence import kept
 from aggregation.timing import Rounds
 from experiments.cohorts import Fold, folds, load
 from experiments.evaluation import Scored, auc, join
-from experiments.run.record import Record, completed
+from experiments.run.record import Record
 from experiments.studies.design import DELTA, RELATION
 from privacy.calibration import noise_multiplier
-from privacy.errors import InvalidInputError
 from privacy.mechanisms import clip
 
-__all__ = ["DEFENCES", "HARMS", "SEEDS", "Point", "grid", "measure", "run", "table"]
+__all__ = ["SEEDS", "Defence", "Harm", "LabelPoint", "grid", "table"]
 
-HARMS: Mapping[str, Mapping[str, float]] = {
-    "none": {},
-    "25 % wrong at one": {"cleveland": 0.25},
-    "25 % hidden at one": {"cleveland": 0.25},  # ill patients recorded as well
-    "40 % wrong at two": {"cleveland": 0.4, "hungary": 0.4},
-    "all reversed at one": {"cleveland": 1.0},
-}
-DEFENCES = ("no bound", "norm bound", "bounded influence", "scores, eps .1", "scores, eps .5")
 SEEDS = 5
 _LOOSE, _TIGHT = 100.0, 1.0  # clip norms
 _BOUND = 4.0  # nats: where a patient's loss is cut
@@ -48,136 +42,198 @@ _MARGIN = 0.3  # nats above the median
 _ROUNDS = 120
 _FOLDS = 5
 
-Vector = NDArray[np.float64]
-Site = tuple[Vector, NDArray[np.int64]]  # design and labels of one hospital
+
+class Harm(StrEnum):
+    """What is wrong with the labels; the value is the name in records."""
+
+    NONE = "none"
+    WRONG = "25 % wrong at one"
+    HIDDEN = "25 % hidden at one"
+    WRONG_AT_TWO = "40 % wrong at two"
+    REVERSED = "all reversed at one"
+
+    @property
+    def rates(self) -> Mapping[str, float]:
+        """How many of the labels are hit, by hospital."""
+        return _RATES[self]
+
+    @property
+    def hides(self) -> bool:
+        """Whether who is ill is recorded as well; else both are recorded as the other."""
+        return self is Harm.HIDDEN
+
+
+_RATES: Mapping[Harm, Mapping[str, float]] = MappingProxyType(
+    {
+        Harm.NONE: {},
+        Harm.WRONG: {"cleveland": 0.25},
+        Harm.HIDDEN: {"cleveland": 0.25},
+        Harm.WRONG_AT_TWO: {"cleveland": 0.4, "hungary": 0.4},
+        Harm.REVERSED: {"cleveland": 1.0},
+    }
+)
+
+
+class Defence(StrEnum):
+    """What is done against it; the value is the name in records."""
+
+    NO_BOUND = "no bound"
+    NORM_BOUND = "norm bound"
+    BOUNDED_INFLUENCE = "bounded influence"
+    SCORES_CHEAP = "scores, eps .1"
+    SCORES_DEAR = "scores, eps .5"
+
+    @property
+    def clip_norm(self) -> float:
+        """Of a patient's gradient."""
+        return _LOOSE if self is Defence.NO_BOUND else _TIGHT
+
+    @property
+    def score_epsilon(self) -> float | None:
+        """What contribution scores cost each patient; None: there are none."""
+        return {Defence.SCORES_CHEAP: 0.1, Defence.SCORES_DEAR: 0.5}.get(self)
 
 
 @dataclass(frozen=True)
-class Point:
-    """One harm and one defence.
+class FoldWithHarm:
+    """One fold, trained on spoilt labels.
 
     Attributes:
-      harm: One of ``HARMS``.
-      defence: One of ``DEFENCES``.
+      sites: The test patients as the model scores them, with clean labels.
+      left_out: Whether contribution scores left a hospital out, by hospital.
+    """
+
+    sites: Mapping[str, Scored]
+    left_out: Mapping[str, bool]
+
+
+@dataclass(frozen=True)
+class LabelPoint:
+    """One harm and one defence on the four real hospitals; a unit is a fold.
+
+    Attributes:
+      harm: Of the training labels.
+      defence: Against it.
       seed: Of folds, spoilt labels and noise.
       exponent: Of bounded influence.
       code_version: Raised when a change moves the numbers.
     """
 
-    harm: str
-    defence: str
+    harm: Harm
+    defence: Defence
     seed: int = 0
     exponent: float = 0.7
     code_version: int = 1
 
-    def __post_init__(self) -> None:
-        if self.harm not in HARMS or self.defence not in DEFENCES:
-            raise InvalidInputError(
-                f"Expected a harm of {tuple(HARMS)} and a defence of {DEFENCES}, got {self.harm!r} "
-                f"and {self.defence!r}."
-            )
-
     @property
     def config(self) -> dict[str, Any]:
         """What names the point's record."""
-        return {"experiment": "poor labels", **dataclasses.asdict(self)}
+        return {"experiment": "poor labels", **asdict(self)}
 
     @property
-    def score_epsilon(self) -> float | None:
-        """What the contribution scores cost each patient, if there are any."""
-        return float(self.defence.rpartition(" ")[2]) if "eps" in self.defence else None
+    def label(self) -> str:
+        """A short name for progress and errors."""
+        return f"poor labels, {self.harm}: {self.defence}"
+
+    @property
+    def units(self) -> range:
+        """Folds."""
+        return range(_FOLDS)
+
+    def measure(self, unit: int, data_dir: Path | None = None) -> FoldWithHarm:
+        """Spoil one fold's training labels, defend, and score its test patients."""
+        fold = folds(load("heart", data_dir), count=_FOLDS, seed=self.seed)[unit]
+        rng = np.random.default_rng([57, self.seed, unit])
+        sites = _spoilt(self.harm, fold, rng)
+        exponent = self.exponent if self.defence is Defence.BOUNDED_INFLUENCE else 0.0
+        model = Logistic(next(iter(sites.values())).features.shape[1])
+        params = _train(model, sites, clip_norm=self.defence.clip_norm, exponent=exponent)
+        left_out = dict.fromkeys(sites, False)
+        epsilon = self.defence.score_epsilon
+        if epsilon is not None:
+            stays = kept(_scores(model, sites, params, epsilon, rng), margin=_MARGIN)
+            left_out = {name: not stay for name, stay in zip(sites, stays, strict=True)}
+            chosen = {name: site for name, site in sites.items() if not left_out[name]}
+            params = _train(model, chosen, clip_norm=self.defence.clip_norm, exponent=exponent)
+        tested = {
+            n: Scored(model.scores(params, p.features), p.outcomes) for n, p in fold.test.items()
+        }
+        return FoldWithHarm(tested, left_out)
+
+    def summarise(self, parts: list[FoldWithHarm]) -> dict[str, Any]:
+        """Within-site AUC on clean labels, and in how many folds each hospital was left out."""
+        return {
+            "auc_within": auc(join(*(part.sites for part in parts))),
+            "left_out": {
+                name: sum(int(part.left_out[name]) for part in parts) for name in parts[0].left_out
+            },
+            "score_epsilon": self.defence.score_epsilon,
+        }
 
 
-def grid(seed: int = 0, *, seeds: int = SEEDS) -> list[Point]:
+def grid(seed: int = 0, *, seeds: int = SEEDS) -> list[LabelPoint]:
     """Every defence against every harm, once a seed."""
     every = range(seed, seed + seeds)
-    return [Point(harm, defence, s) for harm in HARMS for defence in DEFENCES for s in every]
+    return [LabelPoint(harm, defence, s) for harm in Harm for defence in Defence for s in every]
 
 
-def run(out: Path, points: Sequence[Point], *, data_dir: Path | None = None) -> list[Record]:
-    """Compute the points that have no record in ``out`` yet; return all of them, in order."""
-    return completed(out, points, lambda point: measure(point, data_dir))
-
-
-def measure(point: Point, data_dir: Path | None = None) -> dict[str, Any]:
-    """Return within-site AUC on clean labels, and in how many folds each hospital was left out."""
-    scored, left_out = [], dict.fromkeys(load("heart", data_dir).hospitals, 0)
-    for number, fold in enumerate(folds(load("heart", data_dir), count=_FOLDS, seed=point.seed)):
-        rng = np.random.default_rng([57, point.seed, number])
-        sites = _spoilt(point, fold, rng)
-        clip_norm = _LOOSE if point.defence == "no bound" else _TIGHT
-        exponent = point.exponent if point.defence == "bounded influence" else 0.0
-        w = _train(sites, clip_norm=clip_norm, exponent=exponent)
-        if point.score_epsilon is not None:
-            stays = kept(_scores(sites, w, point.score_epsilon, rng), margin=_MARGIN)
-            for name, stay in zip(sites, stays, strict=True):
-                left_out[name] += int(not stay)
-            chosen = {n: s for (n, s), stay in zip(sites.items(), stays, strict=True) if stay}
-            w = _train(chosen, clip_norm=clip_norm, exponent=exponent)
-        scored.append(
-            {n: Scored(_design(p.features) @ w, p.outcomes) for n, p in fold.test.items()}
-        )
-    return {
-        "auc_within": auc(join(*scored)),
-        "left_out": left_out,
-        "score_epsilon": point.score_epsilon,
-    }
-
-
-def _spoilt(point: Point, fold: Fold, rng: np.random.Generator) -> dict[str, Site]:
+def _spoilt(harm: Harm, fold: Fold, rng: np.random.Generator) -> dict[str, Patients]:
+    """The fold's training patients with the harm's labels."""
     sites = {}
     for name, p in fold.train.items():
-        hit = rng.random(len(p)) < HARMS[point.harm].get(name, 0.0)
-        spoilt = np.zeros_like(p.outcomes) if "hidden" in point.harm else 1 - p.outcomes
-        sites[name] = (_design(p.features), np.where(hit, spoilt, p.outcomes))
+        hit = rng.random(len(p)) < harm.rates.get(name, 0.0)
+        spoilt = np.zeros_like(p.outcomes) if harm.hides else 1 - p.outcomes
+        sites[name] = Patients(p.features, np.where(hit, spoilt, p.outcomes), p.ids)
     return sites
 
 
-def _train(sites: Mapping[str, Site], *, clip_norm: float, exponent: float) -> Vector:
+def _train(
+    model: Logistic, sites: Mapping[str, Patients], *, clip_norm: float, exponent: float
+) -> Float[np.ndarray, "dim"]:
     rule = BoundedInfluence(exponent)
 
-    def update(call: Call) -> Vector:
-        rows, outcomes = sites[call.hospital]
-        residuals = 0.5 * (1 + np.tanh(0.5 * rows @ call.params)) - outcomes
-        weighed = rule.rows(call.hospital, residuals[:, None] * rows, rows, outcomes)
+    def update(call: Call) -> Float[np.ndarray, "dim"]:
+        site = sites[call.hospital]
+        rows = model.per_patient_gradients(call.params, site.features, site.outcomes)
+        weighed = rule.rows(call.hospital, rows, site.features, site.outcomes)
         return np.asarray(clip(weighed, clip_norm=clip_norm).values.sum(axis=0))
 
-    first = np.zeros(next(iter(sites.values()))[0].shape[1])
-    scale = -1 / sum(len(outcomes) for _, outcomes in sites.values())
+    scale = -1 / sum(len(site) for site in sites.values())
     rounds = Rounds(tuple(sites), _ROUNDS)
+    first = np.zeros(model.dim)
     return np.asarray(follow(rule, rounds, first, update=update, scale=scale).models[-1])
 
 
 def _scores(
-    sites: Mapping[str, Site], w: Vector, target_epsilon: float, rng: np.random.Generator
-) -> Vector:
+    model: Logistic,
+    sites: Mapping[str, Patients],
+    params: Float[np.ndarray, "dim"],
+    target_epsilon: float,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "hospitals"]:
     """Each hospital's noised mean loss: one Gaussian release of each patient's cut loss."""
     multiplier = noise_multiplier(
         GaussianDpEvent, target_epsilon=target_epsilon, delta=DELTA, relation=RELATION
     )
     means = []
-    for rows, outcomes in sites.values():
-        logits = rows @ w
-        total = loss_release(np.logaddexp(0, logits) - outcomes * logits, bound=_BOUND)
-        means.append((total + rng.normal(scale=multiplier * _BOUND)) / len(outcomes))
+    for site in sites.values():
+        losses = model.losses(params, site.features, site.outcomes)
+        total = loss_release(losses, bound=_BOUND)
+        means.append((total + rng.normal(scale=multiplier * _BOUND)) / len(site))
     return np.array(means)
-
-
-def _design(features: Vector) -> Vector:
-    return np.column_stack([features, np.ones(len(features))])
 
 
 def table(records: Sequence[Record]) -> Table:
     """Within-site AUC, harms down and defences across; below, the share of folds left out."""
     shown = Table(title=_TITLE, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     shown.add_column("harm", no_wrap=True)
-    for defence in DEFENCES:
+    for defence in Defence:
         shown.add_column(defence, justify="right")
     found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
     for r in records:
         found.setdefault((r.config["harm"], r.config["defence"]), []).append(r.metrics)
     for harm in dict.fromkeys(r.config["harm"] for r in records):
-        shown.add_row(harm, *(_cell(found.get((harm, d), [])) for d in DEFENCES))
+        shown.add_row(harm, *(_cell(found.get((harm, d), [])) for d in Defence))
     return shown
 
 

@@ -15,7 +15,7 @@ A replicate draws a network, its training patients, its test patients (the next 
 hospitals) and all noise anew, so the spread over replicates holds every source of chance, and the
 interval is Student's over replicates. Designs are compared within a replicate, each at its own best
 step: more noise wants smaller steps, and one step for all would count that as a gain of sealing.
-The steps were chosen on other networks (``studies.scaling_tuning``).
+The steps were chosen on other networks (``studies.tuning``).
 
 The very runs whose AUC is reported are attacked (``studies.scaling_lineups``), and the proven
 bound stands beside: at any number of hospitals the same noise is left to hide a patient.
@@ -46,17 +46,26 @@ from experiments.evaluation import Scored, auc
 from experiments.studies.design import DELTA, RELATION, make_plan
 from experiments.studies.lineups import LINEUP
 from experiments.studies.scaling_lineups import Targets, named, round_log_ratios
-from experiments.studies.scaling_steps import SETTING, step_of
+from experiments.studies.scaling_steps import SETTING, Arm, Arrangement, step_of
 from privacy.reconstruction import success_bound
 
-__all__ = ["ARRANGEMENTS", "Crowd", "Replicate", "Scaling", "grid", "plan_of", "split", "trained"]
+__all__ = [
+    "Arm",
+    "Arrangement",
+    "Crowd",
+    "Replicate",
+    "Scaling",
+    "grid",
+    "plan_of",
+    "split",
+    "trained",
+]
 
-ARRANGEMENTS = ("growing", "divided")
 DIVIDED_AMONG = 40  # hospitals of the network whose patients are divided
 _TARGETS = 200  # of a network, at most
 _REPLICATES = {
-    "growing": {4: 24, 40: 12, 400: 6, 4000: 3},
-    "divided": {4: 24, 40: 12, 400: 12, 4000: 12},
+    Arrangement.GROWING: {4: 24, 40: 12, 400: 6, 4000: 3},
+    Arrangement.DIVIDED: {4: 24, 40: 12, 400: 12, 4000: 12},
 }
 
 
@@ -155,7 +164,7 @@ class Scaling:
     """
 
     hospitals: int
-    arrangement: str
+    arrangement: Arrangement
     epsilon: float
     replicates: int
     seed: int = 0
@@ -180,13 +189,17 @@ class Scaling:
         return f"scaling {self.arrangement} n={self.hospitals} eps={self.epsilon:g}"
 
     @property
-    def steps(self) -> dict[str, float]:
-        """The step of each design, by its name in ``Replicate``."""
-        where = (self.arrangement, self.hospitals)
+    def arms(self) -> dict[Arm, float]:
+        """The epsilon of each arm; the first one has no noise."""
+        return {Arm.NONE: math.inf, Arm.LOCAL: self.epsilon, Arm.SEALED: self.epsilon}
+
+    @property
+    def steps(self) -> dict[Arm, float]:
+        """The step of each arm."""
+        searched = {Arm.NONE: Arm.SEALED}  # by name of the step's table
         return {
-            "none": step_of(*where, "sealed", math.inf),
-            "local": step_of(*where, "local", self.epsilon),
-            "sealed": step_of(*where, "sealed", self.epsilon),
+            arm: step_of(self.arrangement, self.hospitals, searched.get(arm, arm), epsilon)
+            for arm, epsilon in self.arms.items()
         }
 
     @property
@@ -198,36 +211,34 @@ class Scaling:
         """Train the three designs on one network, attack two, test all on its next draw."""
         train, test, bayes = split(self.arrangement, self.hospitals, unit)
         plans = {
-            name: replace(plan_of(train, design, epsilon), learning_rate=self.steps[name])
-            for name, design, epsilon in (
-                ("none", "sealed", math.inf),
-                ("local", "local", self.epsilon),
-                ("sealed", "sealed", self.epsilon),
-            )
+            arm: replace(plan_of(train, arm, epsilon), learning_rate=self.steps[arm])
+            for arm, epsilon in self.arms.items()
         }
         targets = Targets.draw(
             train,
             test,
             count=_TARGETS,
-            colluders=plans["sealed"].colluders,
-            alike=self.arrangement == "divided",
+            colluders=plans[Arm.SEALED].colluders,
+            alike=self.arrangement is Arrangement.DIVIDED,
             rng=np.random.default_rng([unit, 3]),
         )
-        auc, risk, bound = dict[str, float](), dict[str, float](), dict[str, float]()
-        for name, plan in plans.items():
-            sought = None if name == "none" else targets
-            seed = (unit, len(name))
-            auc[name], risk[name] = trained(plan, train, test, seed=seed, targets=sought)
+        auc, risk, bound = dict[Arm, float](), dict[Arm, float](), dict[Arm, float]()
+        for arm, plan in plans.items():
+            sought = None if arm is Arm.NONE else targets
+            seed = (unit, arm.noise_seed)
+            auc[arm], risk[arm] = trained(plan, train, test, seed=seed, targets=sought)
             event = run_event(plan, plan.hospitals[0])
-            bound[name] = 1.0 if name == "none" else success_bound(
+            bound[arm] = 1.0 if arm is Arm.NONE else success_bound(
                 event, prior_success=1 / LINEUP, relation=RELATION
             )  # fmt: skip
         return Replicate(
-            **auc,
-            risk_local=risk["local"],
-            risk_sealed=risk["sealed"],
-            bound_local=bound["local"],
-            bound_sealed=bound["sealed"],
+            none=auc[Arm.NONE],
+            local=auc[Arm.LOCAL],
+            sealed=auc[Arm.SEALED],
+            risk_local=risk[Arm.LOCAL],
+            risk_sealed=risk[Arm.SEALED],
+            bound_local=bound[Arm.LOCAL],
+            bound_sealed=bound[Arm.SEALED],
             bayes=bayes,
             patients=len(train.outcomes),
             largest=int(np.diff(train.offsets).max()),
@@ -256,9 +267,9 @@ class Scaling:
         }
 
 
-def split(arrangement: str, hospitals: int, unit: int) -> tuple[Crowd, Crowd, float]:
+def split(arrangement: Arrangement, hospitals: int, unit: int) -> tuple[Crowd, Crowd, float]:
     """Draw one network: who is trained on, who is tested on, and what no score can beat."""
-    growing = arrangement == "growing"
+    growing = arrangement is Arrangement.GROWING
     size, apart = (hospitals, 1.0) if growing else (DIVIDED_AMONG, 0.0)
     network = Network(size, heterogeneity=apart, seed=unit)
     later = replace(network, draw=1)
@@ -268,11 +279,11 @@ def split(arrangement: str, hospitals: int, unit: int) -> tuple[Crowd, Crowd, fl
     return train, Crowd.of(later), later.bayes_auc()
 
 
-def plan_of(train: Crowd, design: str, epsilon: float) -> Plan:
-    """Calibrate a design to the epsilon of the whole run; the step is left to be chosen."""
+def plan_of(train: Crowd, arm: Arm, epsilon: float) -> Plan:
+    """Calibrate an arm's design to the epsilon of the whole run; the step is left to be chosen."""
     return make_plan(
-        run=f"scaling {design} eps={epsilon:g} n={len(train.offsets) - 1}",
-        design=design,
+        run=f"scaling {arm.design} eps={epsilon:g} n={len(train.offsets) - 1}",
+        design=arm.design,
         epsilon=epsilon,
         model=Logistic(len(SCHEMA)),
         setting=SETTING,
@@ -320,7 +331,7 @@ def grid(
     """The published points: both arrangements; fewer replicates where one holds more patients."""
     return [
         Scaling(n, arrangement, epsilon, _REPLICATES[arrangement].get(n, 3), seed)
-        for arrangement in ARRANGEMENTS
+        for arrangement in Arrangement
         for n in hospitals
         for epsilon in epsilons
     ]

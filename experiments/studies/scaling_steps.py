@@ -1,65 +1,94 @@
 """The step of each design of ``studies.scaling``, chosen on networks that it never reads.
 
-``studies.scaling_tuning`` tried every step in every place and kept the one of the greatest mean
+``studies.tuning`` tried every step in every place and kept the one of the greatest mean
 AUC; its record stands in ``paper/tuning``, and a test holds the table against it. The networks are
 simulated, so the choice costs no patient's privacy.
 """
 
 import math
 from collections.abc import Mapping
+from enum import StrEnum
 from types import MappingProxyType
 
-from experiments.studies.design import TrainingSetting
+from experiments.studies.design import Design, TrainingSetting
 from privacy.errors import InvalidInputError
 
-__all__ = ["SETTING", "STEPS", "step_of"]
+__all__ = ["SETTING", "STEPS", "Arm", "Arrangement", "StepKey", "step_of"]
+
+
+class Arrangement(StrEnum):
+    """What grows with the number of hospitals."""
+
+    GROWING = "growing"
+    DIVIDED = "divided"
+
+
+class Arm(StrEnum):
+    """What is compared on one network: clipping alone, all noise at each hospital, one noise."""
+
+    NONE = "none"
+    LOCAL = "local"
+    SEALED = "sealed"
+
+    @property
+    def noise_seed(self) -> int:
+        """Tells the noises of one network apart; part of every published number."""
+        return {Arm.NONE: 4, Arm.LOCAL: 5, Arm.SEALED: 6}[self]
+
+    @property
+    def design(self) -> Design:
+        """The design that is trained: what has no noise is summed as sealed."""
+        return Design.LOCAL if self is Arm.LOCAL else Design.SEALED
+
 
 SETTING = TrainingSetting(20, 1.0, 1.0, 10)
 """Rounds, clip norm and averaging of every design; each has a step of its own."""
 
-STEPS: Mapping[tuple[str, int, str, float], float] = MappingProxyType(
+StepKey = tuple[Arrangement, int, Arm, float]
+"""Arrangement, hospitals, design and epsilon."""
+
+STEPS: Mapping[StepKey, float] = MappingProxyType(
     {
-        ("growing", 4, "sealed", math.inf): 64.0,
-        ("growing", 4, "local", 0.1): 0.0625,
-        ("growing", 4, "sealed", 0.1): 0.0625,
-        ("growing", 4, "local", 1.0): 0.0625,
-        ("growing", 4, "sealed", 1.0): 0.0625,
-        ("growing", 40, "sealed", math.inf): 64.0,
-        ("growing", 40, "local", 0.1): 0.0625,
-        ("growing", 40, "sealed", 0.1): 4.0,
-        ("growing", 40, "local", 1.0): 16.0,
-        ("growing", 40, "sealed", 1.0): 64.0,
-        ("growing", 400, "sealed", math.inf): 64.0,
-        ("growing", 400, "local", 0.1): 0.0625,
-        ("growing", 400, "sealed", 0.1): 64.0,
-        ("growing", 400, "local", 1.0): 64.0,
-        ("growing", 400, "sealed", 1.0): 64.0,
-        ("divided", 4, "sealed", math.inf): 16.0,
-        ("divided", 4, "local", 0.1): 16.0,
-        ("divided", 4, "sealed", 0.1): 16.0,
-        ("divided", 4, "local", 1.0): 16.0,
-        ("divided", 4, "sealed", 1.0): 16.0,
-        ("divided", 40, "sealed", math.inf): 16.0,
-        ("divided", 40, "local", 0.1): 4.0,
-        ("divided", 40, "sealed", 0.1): 16.0,
-        ("divided", 40, "local", 1.0): 16.0,
-        ("divided", 40, "sealed", 1.0): 16.0,
-        ("divided", 400, "sealed", math.inf): 16.0,
-        ("divided", 400, "local", 0.1): 0.0625,
-        ("divided", 400, "sealed", 0.1): 16.0,
-        ("divided", 400, "local", 1.0): 4.0,
-        ("divided", 400, "sealed", 1.0): 16.0,
-        ("divided", 4000, "sealed", math.inf): 16.0,
-        ("divided", 4000, "local", 0.1): 1.0,
-        ("divided", 4000, "sealed", 0.1): 16.0,
-        ("divided", 4000, "local", 1.0): 4.0,
-        ("divided", 4000, "sealed", 1.0): 16.0,
+        (Arrangement.GROWING, 4, Arm.SEALED, math.inf): 64.0,
+        (Arrangement.GROWING, 4, Arm.LOCAL, 0.1): 0.0625,
+        (Arrangement.GROWING, 4, Arm.SEALED, 0.1): 0.0625,
+        (Arrangement.GROWING, 4, Arm.LOCAL, 1.0): 0.0625,
+        (Arrangement.GROWING, 4, Arm.SEALED, 1.0): 0.0625,
+        (Arrangement.GROWING, 40, Arm.SEALED, math.inf): 64.0,
+        (Arrangement.GROWING, 40, Arm.LOCAL, 0.1): 0.0625,
+        (Arrangement.GROWING, 40, Arm.SEALED, 0.1): 4.0,
+        (Arrangement.GROWING, 40, Arm.LOCAL, 1.0): 16.0,
+        (Arrangement.GROWING, 40, Arm.SEALED, 1.0): 64.0,
+        (Arrangement.GROWING, 400, Arm.SEALED, math.inf): 64.0,
+        (Arrangement.GROWING, 400, Arm.LOCAL, 0.1): 0.0625,
+        (Arrangement.GROWING, 400, Arm.SEALED, 0.1): 64.0,
+        (Arrangement.GROWING, 400, Arm.LOCAL, 1.0): 64.0,
+        (Arrangement.GROWING, 400, Arm.SEALED, 1.0): 64.0,
+        (Arrangement.DIVIDED, 4, Arm.SEALED, math.inf): 16.0,
+        (Arrangement.DIVIDED, 4, Arm.LOCAL, 0.1): 16.0,
+        (Arrangement.DIVIDED, 4, Arm.SEALED, 0.1): 16.0,
+        (Arrangement.DIVIDED, 4, Arm.LOCAL, 1.0): 16.0,
+        (Arrangement.DIVIDED, 4, Arm.SEALED, 1.0): 16.0,
+        (Arrangement.DIVIDED, 40, Arm.SEALED, math.inf): 16.0,
+        (Arrangement.DIVIDED, 40, Arm.LOCAL, 0.1): 4.0,
+        (Arrangement.DIVIDED, 40, Arm.SEALED, 0.1): 16.0,
+        (Arrangement.DIVIDED, 40, Arm.LOCAL, 1.0): 16.0,
+        (Arrangement.DIVIDED, 40, Arm.SEALED, 1.0): 16.0,
+        (Arrangement.DIVIDED, 400, Arm.SEALED, math.inf): 16.0,
+        (Arrangement.DIVIDED, 400, Arm.LOCAL, 0.1): 0.0625,
+        (Arrangement.DIVIDED, 400, Arm.SEALED, 0.1): 16.0,
+        (Arrangement.DIVIDED, 400, Arm.LOCAL, 1.0): 4.0,
+        (Arrangement.DIVIDED, 400, Arm.SEALED, 1.0): 16.0,
+        (Arrangement.DIVIDED, 4000, Arm.SEALED, math.inf): 16.0,
+        (Arrangement.DIVIDED, 4000, Arm.LOCAL, 0.1): 1.0,
+        (Arrangement.DIVIDED, 4000, Arm.SEALED, 0.1): 16.0,
+        (Arrangement.DIVIDED, 4000, Arm.LOCAL, 1.0): 4.0,
+        (Arrangement.DIVIDED, 4000, Arm.SEALED, 1.0): 16.0,
     }
 )
-"""By arrangement, hospitals, design and epsilon."""
 
 
-def step_of(arrangement: str, hospitals: int, design: str, epsilon: float) -> float:
+def step_of(arrangement: Arrangement, hospitals: int, design: Arm, epsilon: float) -> float:
     """Return the step of a design.
 
     A number of hospitals that was not searched takes the step of the searched place of its
@@ -72,7 +101,7 @@ def step_of(arrangement: str, hospitals: int, design: str, epsilon: float) -> fl
     if not any(key[2:] == (design, epsilon) for key in known):
         raise InvalidInputError(
             f"No step was searched for {arrangement}, {design} at epsilon {epsilon:g}; see "
-            "experiments.studies.scaling_tuning."
+            "experiments.studies.tuning."
         )
     wanted = (arrangement, hospitals, design, epsilon)
     if wanted in known:
@@ -81,14 +110,14 @@ def step_of(arrangement: str, hospitals: int, design: str, epsilon: float) -> fl
     candidates = [key for key in known if math.isinf(key[3]) == quiet]
     here = 0.0 if quiet else math.log(_noise(hospitals, design, epsilon))
 
-    def distance(key: tuple[str, int, str, float]) -> tuple[float, int, str]:
+    def distance(key: StepKey) -> tuple[float, int, str]:
         off = 0.0 if quiet else abs(math.log(_noise(*key[1:])) - here)
         return round(off, 9), -key[1], key[2]
 
     return STEPS[min(candidates, key=distance)]
 
 
-def _noise(hospitals: int, design: str, epsilon: float) -> float:
+def _noise(hospitals: int, design: Arm, epsilon: float) -> float:
     """Noise on the mean gradient, up to what all places share: one noise in all, or one each."""
-    shares = hospitals if design == "sealed" else math.sqrt(hospitals)
+    shares = hospitals if design is Arm.SEALED else math.sqrt(hospitals)
     return 1.0 / (shares * epsilon)

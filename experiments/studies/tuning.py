@@ -1,47 +1,55 @@
-r"""Where ``studies.design`` comes from: a search on simulated patients, never on real ones.
+r"""Where settings come from: searches on simulated patients, never on those that are reported.
+
+Every candidate is tried on the same studies; the record holds each one's mean within-site AUC with
+its standard error. There are three searches, of what is trained in rounds (``studies.design``), of
+true runs at hospitals' own pace (``studies.asynchronous``) and of the steps of
+``studies.scaling``.
 
 Simulated studies have what is public of the heart study (four hospitals of its sizes, its schema)
 and nothing else: features are drawn independently from the schema's public constants, a study's
 coefficients with deviation .8, each hospital's prevalence by a shift of the logit with deviation 1.
-A setting is judged by the within-site AUC on fresh simulated patients, at epsilon 1 with shared
-noise and one colluder, averaged over studies. The search reads no heart
-patient; ``studies.design`` says what was known of them when it was designed.
+The searches read no heart patient; ``studies.design`` says what was known of them when the first
+was designed. Networks of searches have seeds that no published one has.
 """
 
+import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-from joblib import Parallel, delayed
 from scipy.special import expit
 
 from aggregation.federation import Federation
 from aggregation.models import make_model
 from aggregation.patients import Patients, Schema
 from attacks.priors import Prior
-from experiments.cohorts import load
+from experiments.cohorts import Cohort, Fold, load
 from experiments.evaluation import Scored, auc
-from experiments.run.record import Record, stamp
-from experiments.studies.design import WIDTH, TrainingSetting, make_plan
+from experiments.run.record import Record
+from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun, follow
+from experiments.studies.design import WIDTH, Design, Regime, TrainingSetting, make_plan
+from experiments.studies.problem import scores
+from experiments.studies.scaling import Arm, Arrangement, plan_of, split, trained
+from experiments.studies.scaling_steps import SETTING, StepKey
 
-__all__ = ["candidates", "score", "search", "simulated_study"]
+__all__ = [
+    "AsynchronousSearch",
+    "Search",
+    "StepSearch",
+    "TrainingSearch",
+    "best",
+    "best_steps",
+    "lines",
+    "simulated_study",
+]
 
 SIZES = {"cleveland": 303, "hungary": 294, "switzerland": 123, "va": 200}
 _TRAIN = 0.8  # of a hospital's patients, as in a fold
-
-
-def candidates(regime: str, model: str) -> list[TrainingSetting]:
-    """The settings that are tried; the second half of the models is averaged."""
-    rounds = (20, 40, 80) if regime == "full" else (50, 100, 200)
-    sampling_size = None if regime == "full" else 8
-    scale = 1.0 if regime == "full" else 0.125
-    steps = ((1, 1.0), (2, 1.0), (4, 1.0), (2, 0.5), (4, 0.5), (8, 0.5))  # rate and clip norm
-    return [
-        TrainingSetting(count, scale * rate, clip_norm, count // 2, sampling_size)
-        for count, (rate, clip_norm) in product(rounds, steps)
-    ]
+_OTHER_NETWORKS = 1_000  # the first seed of networks that no run at hospitals' own pace is told of
 
 
 def simulated_study(
@@ -62,55 +70,327 @@ def simulated_study(
     return train, test
 
 
-def search(panels: Sequence[tuple[str, str]], *, studies: int = 8, jobs: int = -1) -> list[Record]:
-    """Score every candidate of some regimes and models; the best comes first in each record."""
-    schema = load("heart").schema
-    tried = [(panel, setting) for panel in panels for setting in candidates(*panel)]
-    scores = Parallel(jobs)(
-        delayed(score)(setting, model, schema, studies=studies) for (_, model), setting in tried
-    )
-    stamped = stamp()
-    records = []
-    for regime, model in panels:
-        ours = [s for s, (panel, _) in zip(scores, tried, strict=True) if panel == (regime, model)]
-        ours.sort(key=lambda found: -found["auc"])
-        config = {
+class Search(ABC):
+    """One search, a point of a sweep: every candidate on every study; a unit is a study."""
+
+    best_first = True
+    """Whether the record begins with the best; else candidates stand in their order."""
+
+    @property
+    @abstractmethod
+    def config(self) -> Mapping[str, Any]:
+        """What names the record."""
+
+    @property
+    @abstractmethod
+    def label(self) -> str:
+        """A short name for progress and errors."""
+
+    @property
+    @abstractmethod
+    def units(self) -> range:
+        """Seeds of the studies."""
+
+    @abstractmethod
+    def rows(self) -> list[dict[str, Any]]:
+        """What the record says of each candidate, in order."""
+
+    @abstractmethod
+    def aucs(self, seed: int) -> list[float]:
+        """Within-site AUC of each candidate on one study."""
+
+    def measure(self, unit: int, data_dir: Path | None = None) -> list[float]:
+        """Try every candidate on one study."""
+        return self.aucs(unit)
+
+    def summarise(self, parts: list[list[float]]) -> dict[str, Any]:
+        """Mean and standard error of each candidate over the studies."""
+        rows = []
+        for row, values in zip(self.rows(), np.array(parts).T, strict=True):
+            error = float(values.std(ddof=1) / math.sqrt(len(values))) if len(values) > 1 else None
+            rows.append({**row, "auc": float(values.mean()), "standard_error": error})
+        return {"scores": sorted(rows, key=lambda r: -r["auc"]) if self.best_first else rows}
+
+
+@dataclass(frozen=True)
+class TrainingSearch(Search):
+    """How a model is trained in rounds: at epsilon 1, shared noise, one colluder.
+
+    Attributes:
+      regime: All patients in every round, or few.
+      model: ``logistic`` or ``mlp``.
+      studies: Simulated studies.
+    """
+
+    regime: Regime
+    model: str
+    studies: int = 8
+
+    @property
+    def candidates(self) -> list[TrainingSetting]:
+        """The settings that are tried; the second half of the models is averaged."""
+        full = self.regime is Regime.FULL
+        rounds = (20, 40, 80) if full else (50, 100, 200)
+        sampling_size, scale = (None, 1.0) if full else (8, 0.125)
+        steps = ((1, 1.0), (2, 1.0), (4, 1.0), (2, 0.5), (4, 0.5), (8, 0.5))  # rate and clip norm
+        return [
+            TrainingSetting(count, scale * rate, clip_norm, count // 2, sampling_size)
+            for count, (rate, clip_norm) in product(rounds, steps)
+        ]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What names the record."""
+        return {
             "experiment": "tuning",
-            "regime": regime,
-            "model": model,
-            "studies": studies,
-            "candidates": [asdict(setting) for setting in candidates(regime, model)],
+            "regime": self.regime,
+            "model": self.model,
+            "studies": self.studies,
+            "candidates": [asdict(setting) for setting in self.candidates],
             "code_version": 1,
         }
-        records.append(Record(config, {"scores": ours}, stamped))
-    return records
 
+    @property
+    def label(self) -> str:
+        """A short name for progress and errors."""
+        return f"{self.regime} {self.model}"
 
-def score(
-    setting: TrainingSetting, model: str, schema: Schema, *, studies: int, design: str = "sealed"
-) -> dict[str, Any]:
-    """Return a setting's AUC over simulated studies: mean and standard error."""
-    import torch
+    @property
+    def units(self) -> range:
+        """Seeds of the studies."""
+        return range(self.studies)
 
-    torch.set_num_threads(1)  # one worker a core
-    values = []
-    for seed in range(studies):
+    def rows(self) -> list[dict[str, Any]]:
+        """The settings."""
+        return [{"setting": asdict(setting)} for setting in self.candidates]
+
+    def aucs(self, seed: int) -> list[float]:
+        """Train every candidate on one simulated study."""
+        schema = load("heart").schema
         train, test = simulated_study(schema, seed)
-        plan = make_plan(
-            run=f"tuning {seed}",
-            design=design,
-            epsilon=1.0,
-            model=make_model(model, len(schema), WIDTH if model == "mlp" else 0),
-            setting=setting,
-            patients=train,
-            scheme="plain",
-            model_seed=seed,
-        )
-        params = Federation.simulated(plan, train, seed=seed).run().params
-        sites = {
-            name: Scored(plan.model.scores(params, t.features), t.outcomes)
-            for name, t in test.items()
+        model = make_model(self.model, len(schema), WIDTH if self.model == "mlp" else 0)
+        values = []
+        for setting in self.candidates:
+            plan = make_plan(
+                run=f"tuning {seed}",
+                design=Design.SEALED,
+                epsilon=1.0,
+                model=model,
+                setting=setting,
+                patients=train,
+                scheme="plain",
+                model_seed=seed,
+            )
+            params = Federation.simulated(plan, train, seed=seed).run().params
+            values.append(
+                auc(
+                    {
+                        n: Scored(model.scores(params, t.features), t.outcomes)
+                        for n, t in test.items()
+                    }
+                )
+            )
+        return values
+
+
+@dataclass(frozen=True)
+class AsynchronousSearch(Search):
+    """True runs at hospitals' own pace, at epsilon 1, by the AUC over the last quarter of the time.
+
+    Attributes:
+      rule: A sealed one.
+      cohort: ``heart`` (the studies are simulated) or ``network`` (of other seeds).
+      studies: Simulated studies, or networks.
+    """
+
+    rule: ArrivalRule
+    cohort: str = "heart"
+    studies: int = 3
+
+    @property
+    def candidates(self) -> list[AsynchronousRun]:
+        """The settings that are tried: uploads a budget buys, step, and size of a sum."""
+        sums: tuple[int, ...] = (2, 3)
+        rates: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
+        base = AsynchronousRun(self.cohort, self.rule)
+        if self.cohort == "network":
+            sums, rates = (10, 20), (1.0, 4.0, 16.0, 64.0)
+            base = replace(base, horizon=400.0)
+        if self.rule.waits_for_all:
+            sums = (base.hospitals if self.cohort == "network" else len(SIZES),)
+        return [
+            replace(base, uploads=uploads, sealed_rate=rate, buffer=buffer)
+            for uploads, rate, buffer in product((10, 30), rates, sums)
+        ]
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What names the record."""
+        return {
+            "experiment": "tuning asynchrony",
+            "rule": self.rule,
+            "studies": self.studies,
+            "candidates": [run.config for run in self.candidates],
+            "code_version": 1,
         }
-        values.append(auc(sites))
-    error = float(np.std(values, ddof=1) / np.sqrt(studies))
-    return {"setting": asdict(setting), "auc": float(np.mean(values)), "standard_error": error}
+
+    @property
+    def label(self) -> str:
+        """A short name for progress and errors."""
+        return f"{self.cohort} {self.rule}"
+
+    @property
+    def units(self) -> range:
+        """Seeds of the studies."""
+        return range(self.studies)
+
+    def rows(self) -> list[dict[str, Any]]:
+        """What is varied, and the clip norm."""
+        names = ("uploads", "sealed_rate", "buffer", "clip_norm")
+        return [{"setting": {k: getattr(run, k) for k in names}} for run in self.candidates]
+
+    def aucs(self, seed: int) -> list[float]:
+        """Follow every candidate on one study."""
+        return [self._late_auc(run, seed) for run in self.candidates]
+
+    def _late_auc(self, run: AsynchronousRun, seed: int) -> float:
+        study, fold = self._study(run, seed)
+        timed = follow(replace(run, seed=seed), study, fold, 0)
+        late = timed.models[timed.times >= 0.75 * run.horizon]
+        late = late if len(late) else timed.models[-1:]
+        sites = (
+            {n: Scored(scores(w, t.features), t.outcomes) for n, t in fold.test.items()}
+            for w in late[:: max(1, len(late) // 5)]
+        )
+        return float(np.mean([auc(s) for s in sites]))
+
+    def _study(self, run: AsynchronousRun, seed: int) -> tuple[Cohort, Fold]:
+        if self.cohort == "network":
+            cohort, (fold,) = replace(run, seed=_OTHER_NETWORKS + seed).split()
+            return cohort, fold
+        schema = load("heart").schema
+        train, test = simulated_study(schema, seed)
+        return Cohort("simulated", train, schema), Fold(train, test)
+
+
+CANDIDATES = (0.0625, 0.25, 1.0, 4.0, 16.0, 64.0)
+ARMS = (
+    (Arm.SEALED, math.inf),
+    (Arm.LOCAL, 0.1),
+    (Arm.SEALED, 0.1),
+    (Arm.LOCAL, 1.0),
+    (Arm.SEALED, 1.0),
+)
+NETWORKS: Mapping[tuple[Arrangement, int], int] = {
+    (Arrangement.GROWING, 4): 24,
+    (Arrangement.GROWING, 40): 6,
+    (Arrangement.GROWING, 400): 2,
+    (Arrangement.DIVIDED, 4): 6,
+    (Arrangement.DIVIDED, 40): 6,
+    (Arrangement.DIVIDED, 400): 6,
+    (Arrangement.DIVIDED, 4000): 2,
+}
+"""How many networks are searched: fewer where one holds more patients or more shares of noise.
+
+The largest is not searched (hours of training): it takes the steps of the searched place whose mean
+gradient is as noisy (``scaling_steps.step_of``).
+"""
+FIRST_SEED = 1_000_000  # published replicates have seeds below
+
+
+@dataclass(frozen=True)
+class StepSearch(Search):
+    """Every step of every design of ``studies.scaling`` in one place, on the same networks.
+
+    Attributes:
+      arrangement: Of the hospitals.
+      hospitals: How many.
+    """
+
+    best_first = False
+
+    arrangement: Arrangement
+    hospitals: int
+
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """What names the record."""
+        return {
+            "experiment": "tuning scaling",
+            "arrangement": self.arrangement,
+            "hospitals": self.hospitals,
+            "candidates": list(CANDIDATES),
+            "setting": {k: v for k, v in asdict(SETTING).items() if k != "learning_rate"},
+            "networks": len(self.units),
+            "first_seed": FIRST_SEED,
+            "code_version": 1,
+        }
+
+    @property
+    def label(self) -> str:
+        """A short name for progress and errors."""
+        return f"steps {self.arrangement} n={self.hospitals}"
+
+    @property
+    def units(self) -> range:
+        """Seeds of the networks."""
+        return range(FIRST_SEED, FIRST_SEED + NETWORKS[self.arrangement, self.hospitals])
+
+    def rows(self) -> list[dict[str, Any]]:
+        """Design, epsilon and step."""
+        return [
+            {"design": arm, "epsilon": None if math.isinf(epsilon) else epsilon, "step": step}
+            for arm, epsilon in ARMS
+            for step in CANDIDATES
+        ]
+
+    def aucs(self, seed: int) -> list[float]:
+        """Train every design at every step on one network."""
+        train, test, _ = split(self.arrangement, self.hospitals, seed)
+        values = []
+        for arm, epsilon in ARMS:
+            plan = plan_of(train, arm, epsilon)
+            for step in CANDIDATES:
+                stepped = replace(plan, learning_rate=step)
+                values.append(trained(stepped, train, test, seed=(seed, arm.noise_seed))[0])
+        return values
+
+
+def best(record: Record) -> Mapping[str, Any]:
+    """The candidate of the greatest mean AUC."""
+    row: Mapping[str, Any] = max(record.metrics["scores"], key=lambda r: float(r["auc"]))
+    return row
+
+
+def lines(records: Sequence[Record]) -> list[str]:
+    """The best of each search, a line each."""
+    told = []
+    for record in records:
+        if record.config["experiment"] == "tuning scaling":
+            steps = best_steps([record])
+            told += [f"{' '.join(map(str, key))}: step {step:g}" for key, step in steps.items()]
+            continue
+        row = best(record)
+        names = (record.config[k] for k in ("rule", "regime", "model") if k in record.config)
+        told.append(
+            f"{' '.join(names)}: AUC {row['auc']:.4f} (standard error "
+            f"{row['standard_error']:.4f}) with {row['setting']}"
+        )
+    return told
+
+
+def best_steps(records: Sequence[Record]) -> dict[StepKey, float]:
+    """The step of the greatest mean AUC in each place; the smaller of two that tie."""
+    tried: dict[StepKey, tuple[float, float]] = {}
+    for record in records:
+        for row in record.metrics["scores"]:
+            epsilon = math.inf if row["epsilon"] is None else row["epsilon"]
+            config = record.config
+            place = (
+                Arrangement(config["arrangement"]),
+                config["hospitals"],
+                Arm(row["design"]),
+                epsilon,
+            )
+            tried[place] = max(tried.get(place, (-math.inf, 0.0)), (row["auc"], -row["step"]))
+    return {place: -step for place, (_, step) in tried.items()}

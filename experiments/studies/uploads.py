@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from aggregation.federation import Federation
-from experiments.studies.frontier.point import Point
+from experiments.studies.design import Design, Regime
+from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.lineups import AttackSuite
 from privacy.ledger.audit.manifest import outbound
 
@@ -26,9 +27,9 @@ class Uploads:
       code_version: Raised when a change moves the numbers.
     """
 
-    design: str = "sealed"
+    design: Design = Design.SEALED
     epsilon: float | None = 1.0
-    regime: str = "full"
+    regime: Regime = Regime.FULL
     model: str = "logistic"
     seed: int = 0
     code_version: int = 1
@@ -54,7 +55,7 @@ class Uploads:
         A payload is accounted for if its digest stands in its sender's ledger; a field in clear if
         it is one of those that follow from public values.
         """
-        point = Point(self.design, self.epsilon, self.regime, self.model, AttackSuite(()))
+        point = FrontierPoint(self.design, self.epsilon, self.regime, self.model, AttackSuite(()))
         _, split = point.split(unit, 0, data_dir)
         plan = point.plan(split.train, seed=unit, fold=0)
         federation = Federation.simulated(plan, split.train, seed=(unit, 0))

@@ -1,6 +1,5 @@
 """The comparison of asynchronous rules: the published order, true budgets, resumable, drawn."""
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +8,22 @@ import pytest
 from experiments.commands.asynchrony import Asynchrony
 from experiments.door import enter
 from experiments.run.plots import save
+from experiments.run.sweep import sweep
 from experiments.studies import asynchrony
-from experiments.studies.asynchronous import Point, follow
+from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun, follow
+from experiments.studies.asynchrony import AsynchronyPoint
 from experiments.studies.learning_figures import draw_asynchrony
 from privacy.errors import InvalidInputError
+from tests.experiments.measured import measured
 
 
-def measured(cohort: str, *rules: str) -> dict[str, dict[str, Any]]:
-    return {p.rule: asynchrony.measure(p) for p in asynchrony.grid(cohorts=(cohort,), rules=rules)}
+def compared(cohort: str, *rules: str) -> dict[str, dict[str, Any]]:
+    points = asynchrony.grid(cohorts=(cohort,), rules=[ArrivalRule(rule) for rule in rules])
+    return {point.run.rule: measured(point) for point in points}
 
 
 def test_on_the_heart_hospitals_the_order_is_the_published_one() -> None:
-    found = measured(
+    found = compared(
         "heart", "synchronous", "fastest half", "fedasync", "fedbuff", "corrected", "memory"
     )
     needed = {r: m["reached"]["time"] if m["reached"] else None for r, m in found.items()}
@@ -33,7 +36,7 @@ def test_on_the_heart_hospitals_the_order_is_the_published_one() -> None:
 
 
 def test_on_a_network_corrected_and_memory_beat_waiting_for_all() -> None:
-    found = measured("network", "synchronous", "corrected", "memory")
+    found = compared("network", "synchronous", "corrected", "memory")
     whole = found["synchronous"]["reached"]["time"]
     for rule in ("corrected", "memory"):
         assert found[rule]["reached"]["time"] <= 0.6 * whole
@@ -42,18 +45,18 @@ def test_on_a_network_corrected_and_memory_beat_waiting_for_all() -> None:
 
 @pytest.mark.parametrize("rule", ["sealed corrected", "sealed memory"])
 def test_true_runs_keep_every_budget_and_the_fast_are_throttled(rule: str) -> None:
-    point = Point("heart", rule, horizon=40.0, folds=2, uploads=6)
-    found = asynchrony.measure(point)
+    run = AsynchronousRun("heart", ArrivalRule(rule), horizon=40.0, folds=2, uploads=6)
+    found = measured(AsynchronyPoint(run))
     assert found["epsilons"] is not None and set(found["epsilons"]) == {
         "cleveland",
         "hungary",
         "switzerland",
         "va",
     }
-    assert all(0 < spent <= point.epsilon for spent in found["epsilons"].values())
+    assert all(0 < spent <= run.epsilon for spent in found["epsilons"].values())
     assert found["bytes"][-1] > 0
-    cohort, split = point.split()
-    again = [follow(point, cohort, split[0], 0) for _ in range(2)]
+    cohort, split = run.split()
+    again = [follow(run, cohort, split[0], 0) for _ in range(2)]
     assert (again[0].models == again[1].models).all()
 
 
@@ -61,12 +64,12 @@ def test_a_second_run_computes_nothing_and_figures_are_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = [
-        dataclasses.replace(p, horizon=30.0, folds=2)
-        for p in asynchrony.grid(cohorts=("heart",), rules=("synchronous", "ca2fl"))
+        AsynchronyPoint(AsynchronousRun("heart", rule, horizon=30.0, folds=2))
+        for rule in (ArrivalRule.SYNCHRONOUS, ArrivalRule.CA2FL)
     ]
-    first = asynchrony.run(tmp_path, points)
-    monkeypatch.setattr("experiments.studies.asynchrony.measure", pytest.fail)
-    again = asynchrony.run(tmp_path, points)
+    first = sweep(tmp_path, points, jobs=1)
+    monkeypatch.setattr(AsynchronyPoint, "measure", pytest.fail)
+    again = sweep(tmp_path, points, jobs=1)
     assert [r.name for r in again] == [r.name for r in first]
     one, two = (save(draw_asynchrony(first), tmp_path / name)[0].read_bytes() for name in "ab")
     assert one == two and b"ca2fl" in one

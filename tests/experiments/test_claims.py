@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from experiments.run.record import Record
-from experiments.run.sweep import Point
+from experiments.run.study import GridPoint
 from experiments.studies import claims
 from experiments.studies.claim_words import Text
 from experiments.studies.claims import CLAIMS, Claim, markdown
@@ -176,7 +176,7 @@ def test_every_claim_names_points_of_its_own_and_is_judged_by_their_records(
 ) -> None:
     for claim in CLAIMS:
         points = claim.points(0)
-        assert points and all(isinstance(p, Point) for p in points)
+        assert points and all(isinstance(p, GridPoint) for p in points)
         names = [Record(p.config, {}, {}).name for p in points]
         assert len(set(names)) == len(names)
         assert names != [Record(p.config, {}, {}).name for p in claim.points(1)]

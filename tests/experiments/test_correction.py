@@ -12,13 +12,15 @@ from experiments.commands.correction import Correction
 from experiments.door import enter
 from experiments.evaluation import Scored, by_patient
 from experiments.run.plots import save
+from experiments.run.sweep import sweep
 from experiments.studies import correction
-from experiments.studies.correction import Point
-from experiments.studies.design import TRAINING
+from experiments.studies.correction import CorrectionPoint
+from experiments.studies.design import TRAINING, Regime
 from experiments.studies.learning_figures import draw_calibration, draw_correction
 from experiments.studies.problem import Problem
 from experiments.studies.trainers import TRAINERS, Steps
 from privacy.errors import InvalidInputError
+from tests.experiments.measured import measured
 
 
 def identical(hospitals: int = 3) -> Problem:
@@ -61,7 +63,7 @@ def test_drift_correctors_come_nearer_to_pooled_training_than_fedavg() -> None:
 
 def test_local_intercepts_leave_the_ranking_and_mend_switzerland() -> None:
     """The published table: within .879 +- .005, Brier .118 +- .005, Swiss ECE <= .06."""
-    found = correction.measure(Point("heart", "fedavg", seeds=(0, 1)))
+    found = measured(CorrectionPoint("heart", "fedavg", seeds=(0, 1)))
     plain, own = found["as_trained"], found["local_intercept"]
     assert abs(plain["auc_within"]["value"] - 0.879) <= 0.005
     assert own["auc_within"]["value"] == pytest.approx(plain["auc_within"]["value"], abs=1e-9)
@@ -80,7 +82,7 @@ def test_local_intercepts_leave_the_ranking_and_mend_switzerland() -> None:
 
 def test_the_interval_is_that_of_patients_however_many_cross_validations() -> None:
     once, often = (
-        correction.measure(Point("heart", "pooled", seeds=tuple(range(n)))) for n in (1, 6)
+        measured(CorrectionPoint("heart", "pooled", seeds=tuple(range(n)))) for n in (1, 6)
     )
     widths = [
         m["as_trained"]["auc_within"]["upper"] - m["as_trained"]["auc_within"]["lower"]
@@ -103,17 +105,17 @@ def test_folds_are_joined_in_the_order_of_patients() -> None:
 
 def test_a_second_run_computes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     points = correction.grid(cohorts=("heart",), rules=("pooled", "local"))
-    first = correction.run(tmp_path, points)
-    monkeypatch.setattr("experiments.studies.correction.measure", pytest.fail)
-    assert [r.name for r in correction.run(tmp_path, points)] == [r.name for r in first]
+    first = sweep(tmp_path, points, jobs=1)
+    monkeypatch.setattr(CorrectionPoint, "measure", pytest.fail)
+    assert [r.name for r in sweep(tmp_path, points, jobs=1)] == [r.name for r in first]
 
 
 def test_a_small_network_is_told_by_tier_and_drawn_the_same_each_time(tmp_path: Path) -> None:
     points = [
-        dataclasses.replace(Point("network", rule), hospitals=8, steps=Steps(rounds=20))
+        dataclasses.replace(CorrectionPoint("network", rule), hospitals=8, steps=Steps(rounds=20))
         for rule in ("fedavg", "fedsgd")
     ]
-    records = correction.run(tmp_path, points)
+    records = sweep(tmp_path, points, jobs=1)
     groups = records[0].metrics["as_trained"]["groups"]
     assert {g: f["hospitals"] for g, f in groups.items()} == {"clinic": 6, "tier3": 2}
     for draw in (draw_correction, draw_calibration):
@@ -125,9 +127,9 @@ def test_a_small_network_is_told_by_tier_and_drawn_the_same_each_time(tmp_path: 
 
 
 def test_the_sealed_model_is_held_against_the_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
-    brief = dataclasses.replace(TRAINING["full", "logistic"], rounds=3, average_last=1)
+    brief = dataclasses.replace(TRAINING[Regime.FULL, "logistic"], rounds=3, average_last=1)
     monkeypatch.setattr("experiments.studies.correction.TRAINING", {("full", "logistic"): brief})
-    found = correction.measure(Point("heart", "sealed", folds=2))["acceptance"]
+    found = measured(CorrectionPoint("heart", "sealed", folds=2))["acceptance"]
     asked = {(c["rule"], c["where"]): c["verdict"] for c in found}
     assert asked["AUC not below local", "switzerland"] == "too few"
     assert asked["AUC not below unprotected", "all"] in ("pass", "open", "fail")

@@ -14,7 +14,7 @@ from experiments.cohorts import Cohort, Fold, folds
 from experiments.evaluation import Scored, auc, bootstrap_auc, bootstrap_difference
 from experiments.studies.design import TrainingSetting, make_plan
 from experiments.studies.frontier.metrics import cross_validation
-from experiments.studies.frontier.point import Part
+from experiments.studies.frontier.point import FoldResult
 from experiments.studies.lineups import LineUp, worst_risk
 from experiments.studies.problem import Problem, scores
 from experiments.studies.scaling import _student
@@ -49,7 +49,7 @@ def covered(seed: int) -> bool:
     for k, fold in enumerate(folds(Cohort("study", hospitals, SCHEMA), count=5, seed=seed)):
         params = Problem(fold.train).optimum
         given = {name: scores(params, test.features) for name, test in fold.test.items()}
-        parts.append(Part(0, k, plan_of(fold), given, fold.test, {}, ()))
+        parts.append(FoldResult(0, k, plan_of(fold), given, fold.test, {}, ()))
         truths.append(
             auc({n: Scored(scores(params, p.features), p.outcomes) for n, p in endless.items()})
         )

@@ -13,8 +13,8 @@ from rich.console import Console
 from aggregation.roles.aggregator import Aggregator
 from experiments import demo
 from experiments.cohorts import load
-from experiments.studies.design import TRAINING
-from experiments.studies.frontier import tables as frontier
+from experiments.studies.design import TRAINING, Regime
+from experiments.studies.frontier.grid import quick_grid
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust, verify
 from tests.experiments.test_grid_figures import made_up
@@ -26,7 +26,7 @@ QUIET = Console(file=io.StringIO())
 @pytest.fixture(autouse=True)
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rounds: nothing here depends on their number."""
-    found = TRAINING["full", "logistic"]
+    found = TRAINING[Regime.FULL, "logistic"]
     brief = dataclasses.replace(found, rounds=3, average_last=2)
     monkeypatch.setattr(demo, "TRAINING", {("full", "logistic"): brief})
 
@@ -128,11 +128,11 @@ def test_the_demo_leaves_what_the_readmes_name_and_its_page_says_which_run(
 ) -> None:
     """All of it but the points, whose records are made up here."""
     records = []
-    for found in made_up(frontier.quick_grid()):
+    for found in made_up(quick_grid()):
         risks = {name: {**risk, "targets": 10} for name, risk in found.metrics["risks"].items()}
         more = {"adversary": "server_sealed", "prior_success": 0.1, "risks": risks, "bound": 0.9}
         records.append(dataclasses.replace(found, metrics={**found.metrics, **more}))
-    monkeypatch.setattr(frontier, "run", lambda *_, **__: records)
+    monkeypatch.setattr(demo, "sweep", lambda *_, **__: records)
     assert demo.run(tmp_path, seed=0, jobs=1, data_dir=None) == 0
     for path in OF_THE_DEMO:
         assert (tmp_path / path).exists(), path

@@ -10,7 +10,7 @@ from aggregation.plan import Plan
 from aggregation.releases import run_event
 from experiments.studies.design import (
     DELTA,
-    DESIGNS,
+    FEDERATED,
     RELATION,
     TRAINING,
     TrainingSetting,
@@ -56,7 +56,7 @@ def test_sealed_shares_and_local_does_not() -> None:
     assert (sealed.scheme, local.scheme) == ("shares", "plain")
 
 
-@pytest.mark.parametrize("design", DESIGNS)
+@pytest.mark.parametrize("design", FEDERATED)
 def test_an_infinite_epsilon_means_no_noise(design: str) -> None:
     plan = made(design, math.inf)
     assert plan.noise == "none" and plan.share_std == 0

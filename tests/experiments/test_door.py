@@ -64,6 +64,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "trust": ("nowhere", "file", "."),
     "root": ("nowhere",),
     "backend": ("cloud",),
+    "shard": ("0/2", "3/2", "one"),
     "cohorts": ("mars",),
     "cohort": ("mars",),
     "only": ("mars",),

@@ -14,12 +14,12 @@ from experiments.cohorts import folds, load
 from experiments.evaluation import auc
 from experiments.run.plots import save
 from experiments.run.record import Record
-from experiments.studies.design import DESIGNS, TRAINING, TrainingSetting
+from experiments.run.sweep import sweep
+from experiments.studies.design import FEDERATED, TRAINING, Design, Regime, TrainingSetting
 from experiments.studies.frontier import grid
-from experiments.studies.frontier import tables as frontier
 from experiments.studies.frontier.figures import draw_frontier
 from experiments.studies.frontier.metrics import cross_validation, summarise
-from experiments.studies.frontier.point import Part, Point, measure
+from experiments.studies.frontier.point import FoldResult, FrontierPoint, measure
 from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of, told
 from experiments.studies.lineups import LINEUP, AttackSuite, LineUp, attack_round, risk, traits_of
 from privacy.errors import InvalidInputError
@@ -36,10 +36,10 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.studies.frontier.point.TRAINING", brief)
 
 
-def first_rounds(design: str, epsilon: float | None, seeds: range) -> list[LineUp]:
+def first_rounds(design: Design, epsilon: float | None, seeds: range) -> list[LineUp]:
     """Line-ups on first rounds of the small regime: the noise is that of the whole plan."""
     cohort = load("heart")
-    point = Point(design, epsilon, "small", "mlp", CHEAP)
+    point = FrontierPoint(design, epsilon, Regime.SMALL, "mlp", CHEAP)
     shown: list[LineUp] = []
     for seed in seeds:
         for k, split in enumerate(folds(cohort, count=5, seed=seed)):
@@ -58,7 +58,7 @@ def first_rounds(design: str, epsilon: float | None, seeds: range) -> list[LineU
 
 
 def test_undefended_the_attack_wins() -> None:
-    found = risk(first_rounds("none", None, range(1)), "closed_form")
+    found = risk(first_rounds(Design.NONE, None, range(1)), "closed_form")
     assert found["targets"] >= 100
     assert found["lower"] > 0.5  # guessing: 0.1
     assert found["exact"] > 0.5
@@ -66,7 +66,7 @@ def test_undefended_the_attack_wins() -> None:
 
 def test_sealed_at_epsilon_1_the_same_attack_is_equivalent_to_guessing() -> None:
     """Two one-sided tests at 5 %; the margin is half of what guessing gives."""
-    shown = first_rounds("sealed", 1.0, range(3))
+    shown = first_rounds(Design.SEALED, 1.0, range(3))
     gaps = np.array([one.named - 1 / LINEUP for one in shown])
     batches = np.unique([one.batch for one in shown], return_inverse=True)[1].astype(np.int64)
     found = equivalence(gaps, batches, np.random.default_rng(0), margin=0.05)
@@ -76,13 +76,13 @@ def test_sealed_at_epsilon_1_the_same_attack_is_equivalent_to_guessing() -> None
 
 def test_who_has_seen_nothing_names_one_in_ten() -> None:
     """The line-up itself: an attack that returns the prior's guesses succeeds at 1 in 10."""
-    shown = first_rounds("local", 0.1, range(3))
+    shown = first_rounds(Design.LOCAL, 0.1, range(3))
     gaps = np.array([one.named - 1 / LINEUP for one in shown])
     batches = np.unique([one.batch for one in shown], return_inverse=True)[1].astype(np.int64)
     assert equivalence(gaps, batches, np.random.default_rng(0), margin=0.05).equivalent
 
 
-def parts(point: Point) -> list[Part]:
+def parts(point: FrontierPoint) -> list[FoldResult]:
     return [measure(point, seed, k) for seed in point.seeds for k in range(point.folds)]
 
 
@@ -92,13 +92,15 @@ def test_the_federation_learns_and_privacy_costs_little() -> None:
     The means over three cross-validations; one alone errs by about .004 from the noise.
     """
     values = {}
-    for design, epsilon in (("none", None), ("sealed", 1.0)):
-        point = Point(design, epsilon, "full", "logistic", CHEAP, (0, 1, 2), scheme="plain")
+    for design, epsilon in ((Design.NONE, None), (Design.SEALED, 1.0)):
+        point = FrontierPoint(
+            design, epsilon, Regime.FULL, "logistic", CHEAP, (0, 1, 2), scheme="plain"
+        )
         done = parts(point)
         repeats = [cross_validation([p for p in done if p.seed == seed]) for seed in point.seeds]
         values[design] = np.mean([auc(sites) for sites in repeats])
-    assert 0.875 <= values["none"] <= 0.885
-    assert values["none"] - values["sealed"] <= 0.015
+    assert 0.875 <= values[Design.NONE] <= 0.885
+    assert values[Design.NONE] - values[Design.SEALED] <= 0.015
 
 
 @pytest.mark.usefixtures("short")
@@ -106,16 +108,16 @@ def test_a_second_run_computes_nothing_and_workers_change_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     points = [
-        Point("none", None, "small", "logistic", CHEAP, folds=2),
-        Point("sealed", 1.0, "full", "logistic", CHEAP, folds=2),
+        FrontierPoint(Design.NONE, None, Regime.SMALL, "logistic", CHEAP, folds=2),
+        FrontierPoint(Design.SEALED, 1.0, Regime.FULL, "logistic", CHEAP, folds=2),
     ]
-    first = frontier.run(tmp_path, points, jobs=1)
+    first = sweep(tmp_path, points, jobs=1)
     written = {p.name: p.read_bytes() for p in (tmp_path / "records").iterdir()}
     assert len(written) == 2
     shuffled = [summarise(p, parts(p)[::-1]) for p in points]
     assert [r.metrics for r in first] == shuffled
     monkeypatch.setattr("experiments.studies.frontier.point.measure", pytest.fail)
-    again = frontier.run(tmp_path, points, jobs=1)
+    again = sweep(tmp_path, points, jobs=1)
     assert [r.name for r in again] == [r.name for r in first]
     assert {p.name: p.read_bytes() for p in (tmp_path / "records").iterdir()} == written
     timings = json.loads((tmp_path / "timings.json").read_text())
@@ -126,7 +128,7 @@ def test_a_second_run_computes_nothing_and_workers_change_nothing(
 @pytest.mark.usefixtures("short")
 def test_sealed_and_plain_give_the_same_metrics() -> None:
     """A sample of the published grid, with a short training, added in clear and sealed for real."""
-    whole = [p for p in grid.full_grid() if isinstance(p, Point)]
+    whole = [p for p in grid.full_grid() if isinstance(p, FrontierPoint)]
     published = [p for p in whole if p.design == "sealed" and p.epsilon == 1.0]
     sample = [p for p in published if (p.regime, p.model, p.cohort) == ("small", "mlp", "heart")]
     for point in (sample[0], next(p for p in sample if p.ablation == "colluders")):
@@ -138,8 +140,8 @@ def test_sealed_and_plain_give_the_same_metrics() -> None:
 
 @pytest.mark.usefixtures("short")
 def test_floor_and_ceiling_are_attacked_by_nobody() -> None:
-    alone = Point("local only", None, "small", "mlp", CHEAP, folds=2, width=8)
-    pooled = Point("pooled", 1.0, "small", "mlp", CHEAP, folds=2, width=8)
+    alone = FrontierPoint(Design.LOCAL_ONLY, None, Regime.SMALL, "mlp", CHEAP, folds=2, width=8)
+    pooled = FrontierPoint(Design.POOLED, 1.0, Regime.SMALL, "mlp", CHEAP, folds=2, width=8)
     floor, ceiling = (summarise(p, parts(p)) for p in (alone, pooled))
     assert (floor["risk"]["value"], floor["bound"], floor["upload_bytes"]) == (0.1, 0.1, 0.0)
     assert (ceiling["risk"]["value"], ceiling["bound"]) == (1.0, None)
@@ -150,7 +152,9 @@ def test_floor_and_ceiling_are_attacked_by_nobody() -> None:
 
 @pytest.mark.usefixtures("short")
 def test_who_opens_single_updates_meets_one_share_of_the_noise() -> None:
-    curious = Point("sealed", 1.0, "small", "mlp", CHEAP, folds=2, width=8, scheme="plain")
+    curious = FrontierPoint(
+        Design.SEALED, 1.0, Regime.SMALL, "mlp", CHEAP, folds=2, width=8, scheme="plain"
+    )
     holder = dataclasses.replace(curious, sees="key_holder")
     seen, opened = (summarise(p, parts(p)) for p in (curious, holder))
     assert (seen["adversary"], opened["adversary"]) == ("server_sealed", "key_holder")
@@ -159,11 +163,11 @@ def test_who_opens_single_updates_meets_one_share_of_the_noise() -> None:
 
 
 def test_walks_of_several_steps_take_as_many_steps_in_all() -> None:
-    one = Point("local", 1.0, "small", "mlp", CHEAP)
+    one = FrontierPoint(Design.LOCAL, 1.0, Regime.SMALL, "mlp", CHEAP)
     five = dataclasses.replace(one, local_steps=5)
     assert five.training.rounds * 5 == one.training.rounds
     patients = folds(load("heart"), count=5, seed=0)[0].train
-    sealed = dataclasses.replace(five, design="sealed").plan(patients, seed=0, fold=0)
+    sealed = dataclasses.replace(five, design=Design.SEALED).plan(patients, seed=0, fold=0)
     assert (sealed.noise, sealed.scheme, sealed.local_steps) == ("local", "shares", 5)
 
 
@@ -181,7 +185,7 @@ def test_traits_are_what_they_say() -> None:
 
 
 def test_grids_hold_what_they_promise() -> None:
-    quick, full = frontier.quick_grid(), frontier.full_grid()
+    quick, full = grid.quick_grid(), grid.full_grid()
     assert {p.design for p in quick} == {"none", "article", "local", "sealed"}
     assert {p.epsilon for p in quick} == {None, 1.0}
     assert sum("tableak" in p.attacks.attacks for p in quick) in (2, 3)
@@ -198,11 +202,11 @@ def test_grids_hold_what_they_promise() -> None:
     }
     names = [Record(p.config, {}, {}).name for p in full]
     assert len(set(names)) == len(full) <= 150
-    assert frontier.cells(names[3:5]) == full[3:5]
+    assert grid.cells(names[3:5]) == full[3:5]
     with pytest.raises(InvalidInputError, match="No cell"):
-        frontier.cells(["0" * 12])
+        grid.cells(["0" * 12])
     with pytest.raises(InvalidInputError, match="Unknown group"):
-        frontier.group("magic")
+        grid.group("magic")
 
 
 def test_the_demo_and_chosen_designs_meet_both_adversaries() -> None:
@@ -210,16 +214,16 @@ def test_the_demo_and_chosen_designs_meet_both_adversaries() -> None:
     chosen = [
         point
         for regime, model in (("small", "mlp"), ("full", "logistic"), ("small", "logistic"))
-        for point in frontier.chosen_grid(DESIGNS, (1.0, math.inf), regime, model)
+        for point in grid.chosen_grid(FEDERATED, (1.0, math.inf), regime, model)
     ]
-    for point in [*frontier.quick_grid(), *chosen]:
+    for point in [*grid.quick_grid(), *chosen]:
         assert {"closed_form", "informed"} <= set(point.attacks.attacks), point
 
 
 @pytest.mark.usefixtures("short")
 def test_the_informed_adversary_names_everybody_where_nothing_protects() -> None:
     """With all patients in a round a server is left guessing: the demo must not stop there."""
-    bare = next(p for p in frontier.quick_grid() if (p.design, p.regime) == ("none", "full"))
+    bare = next(p for p in grid.quick_grid() if (p.design, p.regime) == ("none", "full"))
     point = dataclasses.replace(bare, seeds=(0,), folds=2)
     record = Record(point.config, summarise(point, parts(point)), {})
     curious, informed = (risk_of(record, adversary) for adversary in ADVERSARIES)
@@ -230,7 +234,7 @@ def test_the_informed_adversary_names_everybody_where_nothing_protects() -> None
 def test_an_attack_that_only_guesses_is_not_a_low_risk() -> None:
     """No attack here reads a sum of several hospitals' steps: nobody tried, and it is said."""
     metrics = {"risks": {"closed_form": {"value": 0.1, "lower": 0.05, "upper": 0.15}}}
-    whole = [p for p in grid.group("fedavg") if isinstance(p, Point)]
+    whole = [p for p in grid.group("fedavg") if isinstance(p, FrontierPoint)]
     point = next(p for p in whole if p.design == "sealed")
     assert risk_of(Record(point.config, metrics, {}), "curious") is None
     assert told(Record(point.config, metrics, {}), "curious") == (NOT_TRIED, "")
@@ -258,7 +262,7 @@ def test_figures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
             },
             {},
         )
-        for d, e in (("none", None), ("sealed", 1.0), ("sealed", None))
+        for d, e in ((Design.NONE, None), (Design.SEALED, 1.0), (Design.SEALED, None))
     ]
     one = [p.read_bytes() for p in save(draw_frontier(records), tmp_path / "one")]
     two = [p.read_bytes() for p in save(draw_frontier(records), tmp_path / "two")]

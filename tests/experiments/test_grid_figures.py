@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 
 from experiments.run.plots import save
 from experiments.run.record import Record
-from experiments.run.sweep import Point
+from experiments.run.study import GridPoint
 from experiments.studies import scaling
 from experiments.studies.frontier import grid
 from experiments.studies.frontier import tables as frontier
@@ -26,7 +26,7 @@ def interval(value: float) -> dict[str, float]:
     return {"value": value, "lower": value - 0.01, "upper": value + 0.02}
 
 
-def made_up(points: Sequence[Point]) -> list[Record]:
+def made_up(points: Sequence[GridPoint]) -> list[Record]:
     """A record a point, whose numbers no two points share."""
     records = []
     for k, point in enumerate(points):
@@ -190,6 +190,6 @@ def test_tables_and_json_say_what_was_not_tried() -> None:
     cells = {str(c.header): next(iter(c.cells)) for c in table.columns}
     assert cells["informed"] == NOT_TRIED
     assert cells["curious"] == "0.20\n0.19–0.22"
-    (found,) = frontier.plain_json([record])
+    (found,) = [frontier.plain(record)]
     assert found["adversaries"]["informed"] == NOT_TRIED
     assert found["adversaries"]["curious"]["attack"] == "tableak"

@@ -12,7 +12,8 @@ from attacks.informed import InformedPool
 from attacks.pool import posterior
 from attacks.views import Adversary, GradientView, InformedView, Knowledge, observe, require
 from experiments.cohorts import folds, load
-from experiments.studies.frontier.point import Point
+from experiments.studies.design import Design, Regime
+from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.informed import log_likelihoods
 from experiments.studies.lineups import (
     LINEUP,
@@ -29,12 +30,12 @@ INFORMED = AttackSuite(("informed",))
 BOTH = AttackSuite(("closed_form", "informed"))
 
 
-@pytest.mark.parametrize("design", ["article", "local", "sealed"])
-def test_all_targets_at_once_are_judged_as_one_by_one(design: str) -> None:
+@pytest.mark.parametrize("design", [Design.ARTICLE, Design.LOCAL, Design.SEALED])
+def test_all_targets_at_once_are_judged_as_one_by_one(design: Design) -> None:
     """Two roads: shared subtraction here, each target's own knowledge and view there."""
     cohort = load("heart")
     split = folds(cohort, count=5, seed=0)[0]
-    point = Point(design, 3.0, "small", "mlp", INFORMED, width=8)
+    point = FrontierPoint(design, 3.0, Regime.SMALL, "mlp", INFORMED, width=8)
     plan = dataclasses.replace(point.plan(split.train, seed=0, fold=0), rounds=3, average_last=1)
     outcome = Federation.simulated(plan, split.train, seed=0).run()
     view = require(observe(outcome.transcript, point.adversary), GradientView, "test")
@@ -49,7 +50,7 @@ def test_all_targets_at_once_are_judged_as_one_by_one(design: str) -> None:
             for t, (b,) in rounds.items()
         }
         sent = {(t, "cleveland"): v for t, v in outcome.sent["cleveland"].items()}
-        knowledge = Knowledge(batches=batches, updates=sent if design == "sealed" else {})
+        knowledge = Knowledge(batches=batches, updates=sent if design is Design.SEALED else {})
         seen = observe(outcome.transcript, Adversary("informed", knowledge))
         own = require(seen, InformedView, "test").only(hospital="hungary")
         prob = plan.sampling_probs[plan.hospitals.index("hungary")]
@@ -62,8 +63,8 @@ def test_undefended_it_names_nearly_everybody_in_every_view() -> None:
     """It fails only where two of the ten are alike to the last integer."""
     cohort = load("heart")
     split = folds(cohort, count=5, seed=0)[0]
-    for design in ("none", "sealed"):
-        point = Point(design, None, "small", "logistic", BOTH, scheme="plain")
+    for design in (Design.NONE, Design.SEALED):
+        point = FrontierPoint(design, None, Regime.SMALL, "logistic", BOTH, scheme="plain")
         plan = dataclasses.replace(
             point.plan(split.train, seed=0, fold=0), rounds=2, average_last=1
         )

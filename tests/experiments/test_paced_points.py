@@ -12,18 +12,17 @@ from aggregation.agreement import Agreement
 from aggregation.federation import Federation, Outcome
 from experiments.cohorts import Fold
 from experiments.run.record import config_hash
-from experiments.studies import asynchronous as paced
-from experiments.studies.asynchronous import agreed
+from experiments.studies.asynchronous import SEALED, ArrivalRule, AsynchronousRun, agreed
 from experiments.studies.frontier import grid
-from experiments.studies.frontier.asynchronous import ARRIVALS, PacedPoint
+from experiments.studies.frontier.asynchronous import ARRIVALS, AsynchronousPoint
 from experiments.studies.lineups import LINEUP, people_beside
 from experiments.studies.paced_lineups import left_over, log_likelihoods, worst_coalition
 
 SHORT = {"folds": 2, "horizon": 30.0, "uploads": 8}
 
 
-def agreed_on(arrival: str, buffer: int = 3) -> tuple[Agreement, Fold]:
-    point = paced.Point("heart", f"sealed {arrival}", buffer=buffer, **SHORT)  # type: ignore[arg-type]
+def agreed_on(arrival: ArrivalRule, buffer: int = 3) -> tuple[Agreement, Fold]:
+    point = AsynchronousRun("heart", SEALED[arrival], buffer=buffer, **SHORT)  # type: ignore[arg-type]
     cohort, splits = point.split()
     return agreed(point, cohort, splits[0], 0)[0], splits[0]
 
@@ -33,8 +32,12 @@ def run(agreement: Agreement, split: Fold) -> Outcome:
     return Federation.simulated(agreement.plan, split.train, seed=5, schedule=schedule).run()
 
 
-@pytest.mark.parametrize(("arrival", "buffer"), [(a, 3) for a in ARRIVALS] + [("memory", 2)])
-def test_what_is_left_is_noise_of_the_openings_covariance(arrival: str, buffer: int) -> None:
+@pytest.mark.parametrize(
+    ("arrival", "buffer"), [(a, 3) for a in ARRIVALS] + [(ArrivalRule.MEMORY, 2)]
+)
+def test_what_is_left_is_noise_of_the_openings_covariance(
+    arrival: ArrivalRule, buffer: int
+) -> None:
     """Weights, stale models, memories and colluders all right: else it is far from white.
 
     Four tests of chi-squared; each is false once in ten thousand seeds, and the seed is fixed.
@@ -47,14 +50,14 @@ def test_what_is_left_is_noise_of_the_openings_covariance(arrival: str, buffer: 
     lower = np.linalg.cholesky(agreement.plan.share_std**2 * matrix @ matrix.T)
     white = np.linalg.solve(lower, left)
     assert 5e-5 < chi2.cdf((white**2).sum(), white.size) < 1 - 5e-5
-    if arrival == "memory":  # taken for plain sums they fail this very test
+    if arrival is ArrivalRule.MEMORY:  # taken for plain sums they fail this very test
         plain = (matrix > 0).sum(axis=1, keepdims=True)
         wrong = left / (agreement.plan.share_std * np.sqrt(plain))
         assert not 5e-5 < chi2.cdf((wrong**2).sum(), wrong.size) < 1 - 5e-5
 
 
 @pytest.mark.parametrize("arrival", ARRIVALS)
-def test_without_noise_everybody_is_named(arrival: str) -> None:
+def test_without_noise_everybody_is_named(arrival: ArrivalRule) -> None:
     agreement, split = agreed_on(arrival)
     agreement = dataclasses.replace(
         agreement, plan=dataclasses.replace(agreement.plan, noise="none", noise_multiplier=0.0)
@@ -68,7 +71,7 @@ def test_without_noise_everybody_is_named(arrival: str) -> None:
 
 
 def test_a_record_holds_risk_auc_and_bound_of_the_same_runs() -> None:
-    point = PacedPoint("memory", 1.0, folds=2)
+    point = AsynchronousPoint(ArrivalRule.MEMORY, 1.0, folds=2)
     parts = [point.measure(unit) for unit in point.units]
     found = point.summarise(parts)
     assert found == point.summarise(parts[::-1])
@@ -80,7 +83,7 @@ def test_a_record_holds_risk_auc_and_bound_of_the_same_runs() -> None:
 
 
 def test_without_noise_nothing_is_promised() -> None:
-    part = PacedPoint("synchronous", None, folds=2).measure((0, 0))
+    part = AsynchronousPoint(ArrivalRule.SYNCHRONOUS, None, folds=2).measure((0, 0))
     assert all(isinstance(e, NonPrivateDpEvent) for e in part.events.values())
     assert np.mean([one.named for one in part.lineups]) > 0.9
 

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 
 from experiments.run.record import read_records
-from experiments.studies.asynchronous import SEALED_SETTINGS
+from experiments.studies.asynchronous import SEALED_SETTINGS, ArrivalRule
 from experiments.studies.claim_rules import LABEL_HARM
-from experiments.studies.poor_labels import DEFENCES
+from experiments.studies.poor_labels import Defence
 
 PAPER = Path(__file__).parents[2] / "paper"
 RECORDS = [*read_records(PAPER / "records"), *read_records(PAPER / "tuning")]
@@ -80,8 +80,8 @@ def test_bounded_gradients_take_a_quarter_of_poor_labels_at_one_hospital(harm: s
 
 
 def test_where_defences_on_sums_fail() -> None:
-    for defence in DEFENCES:  # nothing that a sum allows holds two bad hospitals of four
-        assert lost("40 % wrong at two", defence) > LABEL_HARM
+    for every_defence in Defence:  # nothing that a sum allows holds two bad hospitals of four
+        assert lost("40 % wrong at two", every_defence) > LABEL_HARM
     for defence in ("norm bound", "bounded influence"):  # nor one whose labels are all reversed
         assert lost("all reversed at one", defence) > 10 * LABEL_HARM
     better = auc("all reversed at one", "scores, eps .5") - auc("all reversed at one", "norm bound")
@@ -93,7 +93,9 @@ def test_where_defences_on_sums_fail() -> None:
 
 
 @pytest.mark.parametrize(("cohort", "rule"), sorted(SEALED_SETTINGS))
-def test_settings_of_true_runs_are_the_best_on_simulated_studies(cohort: str, rule: str) -> None:
+def test_settings_of_true_runs_are_the_best_on_simulated_studies(
+    cohort: str, rule: ArrivalRule
+) -> None:
     (scores,) = (
         r.metrics["scores"]
         for r in RECORDS

@@ -11,9 +11,9 @@ from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
 from attacks.intervals import clopper_pearson
 from experiments.run.record import Record, read_records
-from experiments.studies import scaling, scaling_steps, scaling_tuning
+from experiments.studies import scaling, scaling_steps, tuning
 from experiments.studies.lineups import LINEUP
-from experiments.studies.scaling import Scaling, plan_of, split, trained
+from experiments.studies.scaling import Arm, Arrangement, Scaling, plan_of, split, trained
 from experiments.studies.scaling_lineups import Targets, named, round_log_ratios
 from experiments.studies.scaling_steps import STEPS, step_of
 from privacy.errors import InvalidInputError
@@ -23,24 +23,33 @@ TUNING = Path(__file__).parents[2] / "paper" / "tuning"
 
 def test_the_steps_are_those_that_the_search_found() -> None:
     records = [r for r in read_records(TUNING) if r.config["experiment"] == "tuning scaling"]
-    assert scaling_tuning.best_steps(records) == dict(STEPS)
+    assert tuning.best_steps(records) == dict(STEPS)
     assert {(r.config["arrangement"], r.config["hospitals"]) for r in records} == set(
-        scaling_tuning.NETWORKS
+        tuning.NETWORKS
     )
     for record in records:
         assert record.config["first_seed"] >= 10**6
-        assert record.config["candidates"] == list(scaling_tuning.CANDIDATES)
+        assert record.config["candidates"] == list(tuning.CANDIDATES)
     published = [unit for point in scaling.grid() for unit in point.units]
     assert max(published) < 10**6
 
 
 def test_a_number_that_was_not_searched_takes_the_step_of_a_place_as_noisy() -> None:
     """One noise a hospital over n of them is 1/sqrt(n): at 4000 and .1 it is that of 40 and 1."""
-    assert step_of("growing", 4000, "local", 0.1) == STEPS["growing", 40, "local", 1.0]
-    assert step_of("growing", 4000, "sealed", 0.1) == STEPS["growing", 400, "sealed", 1.0]
-    assert step_of("growing", 4000, "sealed", math.inf) == STEPS["growing", 400, "sealed", math.inf]
+    assert (
+        step_of(Arrangement.GROWING, 4000, Arm.LOCAL, 0.1)
+        == STEPS[Arrangement.GROWING, 40, Arm.LOCAL, 1.0]
+    )
+    assert (
+        step_of(Arrangement.GROWING, 4000, Arm.SEALED, 0.1)
+        == STEPS[Arrangement.GROWING, 400, Arm.SEALED, 1.0]
+    )
+    assert (
+        step_of(Arrangement.GROWING, 4000, Arm.SEALED, math.inf)
+        == STEPS[Arrangement.GROWING, 400, Arm.SEALED, math.inf]
+    )
     with pytest.raises(InvalidInputError, match="searched"):
-        step_of("growing", 4, "local", 2.0)
+        step_of(Arrangement.GROWING, 4, Arm.LOCAL, 2.0)
 
 
 def test_the_best_step_is_the_smaller_of_two_that_tie() -> None:
@@ -50,27 +59,29 @@ def test_the_best_step_is_the_smaller_of_two_that_tie() -> None:
     ]
     config = {"arrangement": "growing", "hospitals": 4}
     record = Record(config, {"scores": rows}, {})
-    assert scaling_tuning.best_steps([record]) == {("growing", 4, "local", math.inf): 1.0}
+    assert tuning.best_steps([record]) == {(Arrangement.GROWING, 4, Arm.LOCAL, math.inf): 1.0}
 
 
 def test_it_trains_what_a_federation_trains() -> None:
     """Two roads: the vectorised run's model, and the hospitals' one by one."""
-    train, test, _ = split("growing", 4, 7)
-    plan = replace(plan_of(train, "sealed", 1.0), rounds=2, average_last=1, scheme="plain")
+    train, test, _ = split(Arrangement.GROWING, 4, 7)
+    plan = replace(plan_of(train, Arm.SEALED, 1.0), rounds=2, average_last=1, scheme="plain")
     outcome = Federation.simulated(plan, train.hospitals, seed=(7, 6)).run()
     expected = test.within_site_auc(plan.model.scores(outcome.params, test.features))
     assert trained(plan, train, test, seed=(7, 6))[0] == pytest.approx(expected, abs=1e-12)
 
 
-def targets_of(arrangement: str, hospitals: int, unit: int) -> tuple[scaling.Crowd, Targets]:
+def targets_of(
+    arrangement: Arrangement, hospitals: int, unit: int
+) -> tuple[scaling.Crowd, Targets]:
     train, later, _ = split(arrangement, hospitals, unit)
     rng = np.random.default_rng([unit, 3])
-    alike = arrangement == "divided"
+    alike = arrangement is Arrangement.DIVIDED
     return train, Targets.draw(train, later, count=60, colluders=1, alike=alike, rng=rng)
 
 
-@pytest.mark.parametrize("arrangement", scaling.ARRANGEMENTS)
-def test_line_ups_hold_a_participant_and_nine_who_are_not(arrangement: str) -> None:
+@pytest.mark.parametrize("arrangement", list(Arrangement))
+def test_line_ups_hold_a_participant_and_nine_who_are_not(arrangement: Arrangement) -> None:
     train, targets = targets_of(arrangement, 6, 3)
     assert len(targets.outcomes) > 30 and targets.people.shape[1] == LINEUP
     assert targets.hospitals.max() < 5  # the last one colludes
@@ -79,10 +90,10 @@ def test_line_ups_hold_a_participant_and_nine_who_are_not(arrangement: str) -> N
         assert (own == targets.people[k, 0]).all(axis=1).any()
 
 
-@pytest.mark.parametrize("design", ["local", "sealed"])
-def test_with_little_noise_all_are_named_and_with_much_one_in_ten(design: str) -> None:
-    train, targets = targets_of("growing", 6, 3)
-    plan = replace(plan_of(train, design, 1.0), rounds=1, average_last=1)
+@pytest.mark.parametrize("arm", [Arm.LOCAL, Arm.SEALED])
+def test_with_little_noise_all_are_named_and_with_much_one_in_ten(arm: Arm) -> None:
+    train, targets = targets_of(Arrangement.GROWING, 6, 3)
+    plan = replace(plan_of(train, arm, 1.0), rounds=1, average_last=1)
     found = {}
     for multiplier in (1e-4, 1e4):
         noised = replace(plan, noise_multiplier=multiplier)
@@ -101,7 +112,7 @@ def test_with_little_noise_all_are_named_and_with_much_one_in_ten(design: str) -
 def test_a_record_holds_gain_risks_and_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     brief = replace(scaling_steps.SETTING, rounds=3, average_last=2)
     monkeypatch.setattr(scaling, "SETTING", brief)
-    point = Scaling(4, "growing", 1.0, replicates=2)
+    point = Scaling(4, Arrangement.GROWING, 1.0, replicates=2)
     parts = [point.measure(unit) for unit in point.units]
     found = point.summarise(parts)
     gains = [p.sealed - p.local for p in parts]

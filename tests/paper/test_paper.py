@@ -9,7 +9,7 @@ from fontTools.ttLib import TTFont
 
 from experiments.run.record import read_records
 from experiments.studies.design import TRAINING, TrainingSetting
-from experiments.studies.frontier.tables import quick_grid
+from experiments.studies.frontier.grid import quick_grid
 from paper import build, numbers, published
 from paper.__main__ import main
 from paper.chinese_font import FONT, chinese

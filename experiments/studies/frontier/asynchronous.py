@@ -20,24 +20,30 @@ from aggregation.federation import Federation, sealing_for
 from aggregation.rules.local_intercept import fit_intercept
 from aggregation.timing import Schedule
 from experiments.cohorts import Fold
-from experiments.studies import asynchronous as paced
-from experiments.studies.asynchronous import agreed, averaged
-from experiments.studies.design import DELTA, RELATION
+from experiments.studies.asynchronous import (
+    SEALED,
+    SEALED_SETTINGS,
+    ArrivalRule,
+    AsynchronousRun,
+    agreed,
+    averaged,
+)
+from experiments.studies.design import DELTA, RELATION, Design, Regime
 from experiments.studies.frontier.metrics import by_trait, epsilon_spent, of_models
-from experiments.studies.frontier.point import Part
+from experiments.studies.frontier.point import FoldResult
 from experiments.studies.lineups import INFORMED, LINEUP, LineUp, people_beside, risk, worst_risk
 from experiments.studies.paced_lineups import name_targets
 from privacy.reconstruction import success_bound
 
-__all__ = ["ARRIVALS", "PacedPoint"]
+__all__ = ["ARRIVALS", "AsynchronousPoint"]
 
-ARRIVALS = ("synchronous", "corrected", "memory")
+ARRIVALS = tuple(SEALED)
 _SEALED_AS = "shares"  # whose bytes stand for runs that were summed in clear
 
 
 @dataclass(frozen=True)
-class PacedPart(Part):
-    """One fold: what a ``Part`` has, and what each hospital released.
+class AsynchronousFold(FoldResult):
+    """One fold: what a ``FoldResult`` has, and what each hospital released.
 
     Attributes:
       events: All uploads of each hospital together.
@@ -51,7 +57,7 @@ class PacedPart(Part):
 
 
 @dataclass(frozen=True)
-class PacedPoint:
+class AsynchronousPoint:
     """One rule at one epsilon; the fields are the record's key.
 
     Attributes:
@@ -66,7 +72,7 @@ class PacedPoint:
       code_version: Raised when a change moves the numbers.
     """
 
-    arrival: str
+    arrival: ArrivalRule
     epsilon: float | None
     buffer: int = 3
     seeds: tuple[int, ...] = (0,)
@@ -77,14 +83,14 @@ class PacedPoint:
     code_version: int = 1
 
     @property
-    def design(self) -> str:
-        """As ``studies.frontier.point`` calls it, and so on."""
-        return "sealed"
+    def design(self) -> Design:
+        """Sealed sums, shared noise."""
+        return Design.SEALED
 
     @property
-    def regime(self) -> str:
+    def regime(self) -> Regime:
         """All patients in every upload."""
-        return "full"
+        return Regime.FULL
 
     @property
     def model(self) -> str:
@@ -119,18 +125,18 @@ class PacedPoint:
         """Seed and fold of each run."""
         return list(product(self.seeds, range(self.folds)))
 
-    def ruled(self, seed: int) -> paced.Point:
+    def ruled(self, seed: int) -> AsynchronousRun:
         """The run of one seed; without noise, that of epsilon 1 before its noise."""
-        rule = f"sealed {self.arrival}"
+        rule = SEALED[self.arrival]
         epsilon = 1.0 if self.epsilon is None else self.epsilon
-        setting = {**paced.SEALED_SETTINGS["heart", rule], "buffer": self.buffer}
-        if self.arrival == "synchronous":
+        setting = {**SEALED_SETTINGS["heart", rule], "buffer": self.buffer}
+        if rule.waits_for_all:
             setting.pop("buffer")
-        return paced.Point(
+        return AsynchronousRun(
             self.cohort, rule, seed=seed, folds=self.folds, epsilon=epsilon, **setting
         )
 
-    def measure(self, unit: tuple[int, int], data_dir: Path | None = None) -> PacedPart:
+    def measure(self, unit: tuple[int, int], data_dir: Path | None = None) -> AsynchronousFold:
         """Run one fold of one seed, and attack it."""
         seed, fold = unit
         ruled = self.ruled(seed)
@@ -142,7 +148,7 @@ class PacedPoint:
             agreement = Agreement.of(plan, schedule)
         return _measured(agreement, schedule, split, seed, fold, average=ruled.average)
 
-    def summarise(self, parts: list[PacedPart]) -> dict[str, Any]:
+    def summarise(self, parts: list[AsynchronousFold]) -> dict[str, Any]:
         """The record's metrics, by the names that ``studies.frontier.metrics`` gives them."""
         parts = sorted(parts, key=lambda part: (part.seed, part.fold))
         lineups = [one for part in parts for one in part.lineups]
@@ -152,7 +158,7 @@ class PacedPoint:
             key=lambda found: 1.0 if found[0] is None else found[0],
         )
         return {
-            **of_models(self, list[Part](parts)),
+            **of_models(self, list[FoldResult](parts)),
             "risk": worst_risk(lineups),
             "risks": {INFORMED: risk(lineups, INFORMED)},
             "risks_by_trait": by_trait(lineups),
@@ -176,7 +182,7 @@ def _measured(
     fold: int,
     *,
     average: float,
-) -> PacedPart:
+) -> AsynchronousFold:
     plan = agreement.plan
     federation = Federation.simulated(plan, split.train, seed=1000 * seed + fold, schedule=schedule)
     ran = federation.run()
@@ -201,7 +207,7 @@ def _measured(
     scores = {n: plan.model.scores(params, t.features) for n, t in split.test.items()}
     sealed = sealing_for(replace(plan, scheme=_SEALED_AS), schedule)
     upload = sealed.sealer(plan.hospitals[0]).seal(np.zeros(plan.dim, dtype=np.int64))
-    return PacedPart(
+    return AsynchronousFold(
         seed=seed,
         fold=fold,
         plan=plan,

@@ -18,28 +18,29 @@ from types import MappingProxyType
 from typing import Any
 
 from experiments.run.record import config_hash
-from experiments.studies.design import CEILING, DESIGNS, FLOOR, REGIMES, TRAINING, TrainingSetting
-from experiments.studies.frontier.asynchronous import ARRIVALS, PacedPoint
-from experiments.studies.frontier.point import KEY_HOLDER, Point
+from experiments.studies.design import TRAINING, Design, Regime, TrainingSetting
+from experiments.studies.frontier.asynchronous import ARRIVALS, AsynchronousPoint
+from experiments.studies.frontier.point import KEY_HOLDER, FrontierPoint
 from experiments.studies.lineups import AttackSuite
 from privacy.errors import InvalidInputError
 
 __all__ = [
     "EPSILONS",
     "GROUPS",
-    "Cell",
+    "AttackedPoint",
     "cells",
     "chosen_grid",
     "full_grid",
     "group",
+    "on_cohort",
     "quick_grid",
 ]
 
-Cell = Point | PacedPoint
+AttackedPoint = FrontierPoint | AsynchronousPoint
 
 EPSILONS = (0.1, 0.3, 1.0, 3.0, 10.0, None)
 _FINITE = tuple(e for e in EPSILONS if e is not None)
-_SEEDS = {"small": 5, "full": 5}  # cross-validations of the core; one of everything else
+_SEEDS = 5  # cross-validations of the core; one of everything else
 _CHEAP = AttackSuite(("closed_form", "informed"))
 _SUITE = AttackSuite(("closed_form", "tableak", "informed"), restarts=3, iterations=200)
 _WALKS = AttackSuite(("fedavg",), restarts=2, iterations=60)
@@ -47,83 +48,91 @@ _DEMO = AttackSuite(("closed_form", "tableak", "informed"), restarts=6, iteratio
 _DEMO_CHEAP = AttackSuite(("closed_form", "informed"))
 
 
-def quick_grid(seed: int = 0) -> list[Point]:
+def quick_grid(seed: int = 0) -> list[FrontierPoint]:
     """The demo's points, sealed for real; TabLeak, reduced, only where it tells most.
 
     Three cross-validations where a round is cheap (all patients, logistic), one elsewhere.
     """
     small = [
-        ("none", None, _DEMO),
-        ("article", 1.0, _DEMO_CHEAP),
-        ("local", None, _DEMO_CHEAP),
-        ("local", 1.0, _DEMO_CHEAP),
-        ("sealed", None, _DEMO),
-        ("sealed", 1.0, _DEMO),
+        (Design.NONE, None, _DEMO),
+        (Design.ARTICLE, 1.0, _DEMO_CHEAP),
+        (Design.LOCAL, None, _DEMO_CHEAP),
+        (Design.LOCAL, 1.0, _DEMO_CHEAP),
+        (Design.SEALED, None, _DEMO),
+        (Design.SEALED, 1.0, _DEMO),
     ]
-    full = [("none", None), ("article", 1.0), ("local", 1.0), ("sealed", 1.0)]
+    full = [(Design.NONE, None), (Design.ARTICLE, 1.0), (Design.LOCAL, 1.0), (Design.SEALED, 1.0)]
     thrice = tuple(range(seed, seed + 3))
     return [
-        *(Point(d, e, "full", "logistic", _DEMO_CHEAP, thrice) for d, e in full),
-        *(Point(d, e, "small", "mlp", attacks, seeds=(seed,)) for d, e, attacks in small),
+        *(FrontierPoint(d, e, Regime.FULL, "logistic", _DEMO_CHEAP, thrice) for d, e in full),
+        *(
+            FrontierPoint(d, e, Regime.SMALL, "mlp", attacks, seeds=(seed,))
+            for d, e, attacks in small
+        ),
     ]
 
 
-def _core(regime: str, model: str, seed: int) -> list[Point]:
+def _core(regime: Regime, model: str, seed: int) -> list[FrontierPoint]:
     """All designs at every epsilon, some cross-validations."""
-    cells: list[tuple[str, float | None]] = [("none", None), (FLOOR, None)]
-    cells += [("article", e) for e in _FINITE]
-    cells += [(design, e) for design in ("sealed", "local", CEILING) for e in EPSILONS]
-    seeds = tuple(range(seed, seed + _SEEDS[regime]))
+    cells: list[tuple[Design, float | None]] = [(Design.NONE, None), (Design.LOCAL_ONLY, None)]
+    cells += [(Design.ARTICLE, e) for e in _FINITE]
+    cells += [
+        (design, e) for design in (Design.SEALED, Design.LOCAL, Design.POOLED) for e in EPSILONS
+    ]
+    seeds = tuple(range(seed, seed + _SEEDS))
 
-    def suite(design: str, epsilon: float | None) -> AttackSuite:
-        if design in (FLOOR, CEILING):
+    def suite(design: Design, epsilon: float | None) -> AttackSuite:
+        if not design.federated:
             return AttackSuite(())
         return _SUITE if (epsilon, model) == (None, "mlp") else _CHEAP
 
-    return [Point(d, e, regime, model, suite(d, e), seeds=seeds, scheme="plain") for d, e in cells]
+    return [
+        FrontierPoint(d, e, regime, model, suite(d, e), seeds=seeds, scheme="plain")
+        for d, e in cells
+    ]
 
 
 _FACTOR_CELLS = (
-    ("none", None),
-    ("article", 1.0),
-    ("local", 1.0),
-    ("sealed", None),
-    ("sealed", 1.0),
-    (FLOOR, None),
+    (Design.NONE, None),
+    (Design.ARTICLE, 1.0),
+    (Design.LOCAL, 1.0),
+    (Design.SEALED, None),
+    (Design.SEALED, 1.0),
+    (Design.LOCAL_ONLY, None),
 )
 
 
 def _factor(
-    seed: int, cells: Sequence[tuple[str, float | None]] = _FACTOR_CELLS, **changed: Any
-) -> list[Point]:
+    seed: int, cells: Sequence[tuple[Design, float | None]] = _FACTOR_CELLS, **changed: Any
+) -> list[FrontierPoint]:
     """The core's designs at epsilon 1 and without noise, with one thing changed."""
     common: dict[str, Any] = {
-        "regime": "small",
+        "regime": Regime.SMALL,
         "model": "mlp",
         "attacks": _CHEAP,
         "seeds": (seed,),
         "scheme": "plain",
     }
-    return [Point(d, e, **{**common, **changed}) for d, e in cells]
+    return [FrontierPoint(d, e, **{**common, **changed}) for d, e in cells]
 
 
-def _walks(seed: int) -> list[Point]:
+def _walks(seed: int) -> list[FrontierPoint]:
     """FedAvg: no attack of the suite reads a sum of several hospitals' walks."""
     points = _factor(seed, local_steps=5, attacks=_WALKS)
-    return [replace(p, attacks=_BLIND) if p.design == "sealed" else p for p in points]
+    return [replace(p, attacks=_BLIND) if p.design is Design.SEALED else p for p in points]
 
 
 _BLIND = AttackSuite(("closed_form",))  # tells itself that it can't read what it sees, and guesses
 
 
-def _adversaries(seed: int) -> list[Point]:
+def _adversaries(seed: int) -> list[FrontierPoint]:
     """Who could open single updates, where hospitals rely on each other's noise."""
-    return _factor(seed, [("sealed", None), ("sealed", 1.0)], sees=KEY_HOLDER)
+    return _factor(seed, [(Design.SEALED, None), (Design.SEALED, 1.0)], sees=KEY_HOLDER)
 
 
-def _networks(seed: int) -> list[Point]:
+def _networks(seed: int) -> list[FrontierPoint]:
     """Simulated hospitals; where only sums are seen a network is one batch: hence several."""
-    points: list[Point] = []
+    points: list[FrontierPoint] = []
     for hospitals, networks in ((4, 5), (40, 2)):
         points += _factor(
             seed,
@@ -137,12 +146,12 @@ def _networks(seed: int) -> list[Point]:
 
 
 _INFORMED = AttackSuite(("informed",))
-_SMALL = TRAINING["small", "mlp"]
-_BARE_AND_SEALED = (("none", None), ("sealed", 1.0))
-_SEALED = (("sealed", 1.0),)
+_SMALL = TRAINING[Regime.SMALL, "mlp"]
+_BARE_AND_SEALED = ((Design.NONE, None), (Design.SEALED, 1.0))
+_SEALED = ((Design.SEALED, 1.0),)
 
 
-def _ablation(seed: int) -> list[Point]:
+def _ablation(seed: int) -> list[FrontierPoint]:
     """One thing at a time, around the core's sealed point at epsilon 1."""
 
     def setting(**changed: Any) -> TrainingSetting:
@@ -151,7 +160,7 @@ def _ablation(seed: int) -> list[Point]:
     def rounds(count: int) -> TrainingSetting:
         return setting(rounds=count, average_last=count // 2)
 
-    points: list[Point] = []
+    points: list[FrontierPoint] = []
     for size in (4, 32):
         points += _factor(
             seed, _BARE_AND_SEALED, setting=setting(sampling_size=size), ablation="batch size"
@@ -159,7 +168,7 @@ def _ablation(seed: int) -> list[Point]:
     for width in (16, 256):
         points += _factor(seed, _BARE_AND_SEALED, width=width, ablation="width")
     for steps in (2, 10):
-        cells = (("none", None), ("local", 1.0))
+        cells = ((Design.NONE, None), (Design.LOCAL, 1.0))
         points += _factor(seed, cells, local_steps=steps, attacks=_WALKS, ablation="local steps")
     for norm in (0.1, 2.0):
         points += _factor(seed, _SEALED, setting=setting(clip_norm=norm), ablation="clip norm")
@@ -170,23 +179,23 @@ def _ablation(seed: int) -> list[Point]:
     return points
 
 
-def _own_pace(seed: int) -> list[PacedPoint]:
+def _own_pace(seed: int) -> list[AsynchronousPoint]:
     """Who waits for whom: all for all, FedBuff corrected for pace, Memory; one-step uploads."""
-    seeds = tuple(range(seed, seed + _SEEDS["full"]))
-    return [PacedPoint(arrival, e, seeds=seeds) for arrival in ARRIVALS for e in (1.0, None)]
+    seeds = tuple(range(seed, seed + _SEEDS))
+    return [AsynchronousPoint(arrival, e, seeds=seeds) for arrival in ARRIVALS for e in (1.0, None)]
 
 
-def _buffers(seed: int) -> list[PacedPoint]:
+def _buffers(seed: int) -> list[AsynchronousPoint]:
     """Other numbers of hospitals in a sum, around the points of ``_own_pace``."""
-    seeds = tuple(range(seed, seed + _SEEDS["full"]))
+    seeds = tuple(range(seed, seed + _SEEDS))
     return [
-        PacedPoint(arrival, 1.0, buffer=buffer, seeds=seeds, ablation="buffer size")
+        AsynchronousPoint(arrival, 1.0, buffer=buffer, seeds=seeds, ablation="buffer size")
         for arrival in ARRIVALS[1:]
         for buffer in (2, 4)
     ]
 
 
-def group(name: str, seed: int = 0) -> list[Cell]:
+def group(name: str, seed: int = 0) -> list[AttackedPoint]:
     """Return the points of one group of the published grid.
 
     Raises:
@@ -197,14 +206,14 @@ def group(name: str, seed: int = 0) -> list[Cell]:
     return list(GROUPS[name](seed))
 
 
-GROUPS: Mapping[str, Callable[[int], Sequence[Cell]]] = MappingProxyType(
+GROUPS: Mapping[str, Callable[[int], Sequence[AttackedPoint]]] = MappingProxyType(
     {
-        "small": lambda seed: _core("small", "mlp", seed),
-        "full": lambda seed: _core("full", "logistic", seed),
+        "small": lambda seed: _core(Regime.SMALL, "mlp", seed),
+        "full": lambda seed: _core(Regime.FULL, "logistic", seed),
         "adversary": _adversaries,
         "ablation": _ablation,
         "model": lambda seed: _factor(seed, model="logistic"),
-        "regime": lambda seed: _factor(seed, regime="full"),
+        "regime": lambda seed: _factor(seed, regime=Regime.FULL),
         "fedavg": _walks,
         "framingham": lambda seed: _factor(seed, cohort="framingham"),
         "network": _networks,
@@ -215,46 +224,48 @@ GROUPS: Mapping[str, Callable[[int], Sequence[Cell]]] = MappingProxyType(
 """The published grid, by what is varied."""
 
 
-def full_grid(seed: int = 0) -> list[Cell]:
+def full_grid(seed: int = 0) -> list[AttackedPoint]:
     """All groups, in order."""
     return [point for name in GROUPS for point in group(name, seed)]
 
 
 def chosen_grid(
     designs: Sequence[str], epsilons: Sequence[float], regime: str, model: str, seed: int = 0
-) -> list[Point]:
+) -> list[FrontierPoint]:
     """The points of some designs at some epsilons (``inf``: no noise), with the demo's attacks.
 
     Raises:
       InvalidInputError: An unknown design, regime or model, or an epsilon that is not above 0.
     """
-    for name, value, known in (
-        *(("design", design, (*DESIGNS, FLOOR, CEILING)) for design in designs),
-        ("regime", regime, REGIMES),
+    for name, value, choices in (
+        *(("design", design, tuple(Design)) for design in designs),
+        ("regime", regime, tuple(Regime)),
         ("model", model, ("logistic", "mlp")),
     ):
-        if value not in known:
-            raise InvalidInputError(f"Unknown {name} {value!r}; choose one of {', '.join(known)}.")
+        if value not in choices:
+            raise InvalidInputError(
+                f"Unknown {name} {value!r}; choose one of {', '.join(choices)}."
+            )
     for epsilon in epsilons:
         if not epsilon > 0:
             raise InvalidInputError(f"Expected epsilon={epsilon} > 0. Use inf for no noise.")
     attacks = _DEMO if (regime, model) == ("small", "mlp") else _DEMO_CHEAP
     points = [
-        Point(
+        FrontierPoint(
             design,
             None if epsilon == math.inf else epsilon,
-            regime,
+            Regime(regime),
             model,
-            AttackSuite(()) if design in (FLOOR, CEILING) else attacks,  # no federation to attack
+            attacks if design.federated else AttackSuite(()),
             (seed,),
         )
-        for design in designs
-        for epsilon in ((math.inf,) if design in ("none", FLOOR) else epsilons)
+        for design in map(Design, designs)
+        for epsilon in ((math.inf,) if design in (Design.NONE, Design.LOCAL_ONLY) else epsilons)
     ]
     return list(dict.fromkeys(points))
 
 
-def cells(names: Sequence[str], seed: int = 0) -> list[Cell]:
+def cells(names: Sequence[str], seed: int = 0) -> list[AttackedPoint]:
     """Return points of the published grid by their records' names.
 
     Raises:
@@ -268,3 +279,20 @@ def cells(names: Sequence[str], seed: int = 0) -> list[Cell]:
                 "published."
             )
     return [known[name] for name in names]
+
+
+def on_cohort(
+    points: Sequence[AttackedPoint], cohort: str, *, by_hospital: int | None = None
+) -> list[FrontierPoint]:
+    """The same points on the patients of another cohort.
+
+    Args:
+      points: Of the frontier.
+      cohort: As ``experiments.cohorts.resolve`` names it.
+      by_hospital: The cohort's number of hospitals, where these are folded instead of patients
+        (in fewer folds than else where they are few).
+    """
+    kinds = [p for p in points if isinstance(p, FrontierPoint)]
+    if by_hospital is None:
+        return [replace(p, cohort=cohort) for p in kinds]
+    return [replace(p, cohort=cohort, unseen=True, folds=min(p.folds, by_hospital)) for p in kinds]

@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 
 from experiments.run.plots import legend, spread
 from experiments.run.record import Record
-from experiments.run.sweep import Point
+from experiments.run.study import GridPoint
 from experiments.studies import scaling
 from experiments.studies.frontier import grid
 from experiments.studies.frontier.figures import (
@@ -49,23 +49,23 @@ class Drawing:
       draw: Of their records, in the points' order.
     """
 
-    points: Callable[[int], Sequence[Point]]
+    points: Callable[[int], Sequence[GridPoint]]
     draw: Callable[[Sequence[Record]], Figure]
 
 
-def _base(seed: int) -> list[grid.Cell]:
+def _base(seed: int) -> list[grid.AttackedPoint]:
     """The core's points around which one thing is varied."""
     wanted = (("none", None), ("local", 1.0), ("sealed", 1.0))
     return [p for p in grid.group("small", seed) if (p.design, p.epsilon) in wanted]
 
 
-def _ablations(seed: int) -> list[grid.Cell]:
+def _ablations(seed: int) -> list[grid.AttackedPoint]:
     """All ablations, and the points around which they vary one thing."""
     paced = [p for p in grid.group("memory", seed) if (p.design, p.epsilon) == ("sealed", 1.0)]
     return [*_base(seed), *grid.group("ablation", seed), *paced, *grid.group("buffer", seed)]
 
 
-def _groups(*names: str) -> Callable[[int], Sequence[Point]]:
+def _groups(*names: str) -> Callable[[int], Sequence[GridPoint]]:
     return lambda seed: [point for name in names for point in grid.group(name, seed)]
 
 

@@ -17,8 +17,8 @@ from aggregation.federation import sealing_for, wrap_probability_of
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
 from experiments.evaluation import Estimate, Scored, bootstrap_auc, by_patient, pool
-from experiments.studies.design import CEILING, FLOOR, RELATION
-from experiments.studies.frontier.point import KEY_HOLDER, Part, Point
+from experiments.studies.design import RELATION, Design
+from experiments.studies.frontier.point import KEY_HOLDER, FoldResult, FrontierPoint
 from experiments.studies.lineups import LINEUP, LineUp, risk, worst_risk
 from privacy.accounting import epsilon as epsilon_of
 from privacy.reconstruction import success_bound
@@ -29,7 +29,7 @@ _SEALED_AS = "shares"  # whose bytes stand for runs that were summed in clear
 _LISTED = 12  # hospitals whose own AUC a record holds
 
 
-def summarise(point: Point, parts: list[Part]) -> dict[str, Any]:
+def summarise(point: FrontierPoint, parts: list[FoldResult]) -> dict[str, Any]:
     """Turn the folds of a point into a record's metrics, whatever order they came in.
 
     ``risk`` is that of the worst attack, chosen on half of the batches and measured on the other
@@ -71,7 +71,7 @@ class Repeated(Protocol):
         ...
 
 
-def of_models(point: Repeated, parts: list[Part]) -> dict[str, Any]:
+def of_models(point: Repeated, parts: list[FoldResult]) -> dict[str, Any]:
     """How well the folds' models do on patients whom they have not seen."""
     repeats = repeats_of(point, parts)
     return {
@@ -83,7 +83,7 @@ def of_models(point: Repeated, parts: list[Part]) -> dict[str, Any]:
     }
 
 
-def repeats_of(point: Repeated, parts: list[Part]) -> list[dict[str, Scored]]:
+def repeats_of(point: Repeated, parts: list[FoldResult]) -> list[dict[str, Scored]]:
     """The scores of each cross-validation; networks have other patients each, so are put together.
 
     Patients are in the order of their numbers, so that the bootstrap draws the same ones in every
@@ -101,13 +101,13 @@ def repeats_of(point: Repeated, parts: list[Part]) -> list[dict[str, Scored]]:
     ]
 
 
-def cross_validation(parts: Sequence[Part]) -> dict[str, Scored]:
+def cross_validation(parts: Sequence[FoldResult]) -> dict[str, Scored]:
     """One cross-validation's scores, every hospital's in the order of its patients' numbers."""
     folds = [{n: Scored(p.scores[n], t.outcomes) for n, t in p.test.items()} for p in parts]
     return pool(by_patient(folds, parts), {name for p in parts for name in p.pooled})
 
 
-def _published(point: Repeated, parts: list[Part]) -> dict[str, Any]:
+def _published(point: Repeated, parts: list[FoldResult]) -> dict[str, Any]:
     """What the published score reaches on the same patients, without any training."""
     if not parts[0].published:
         return {}
@@ -130,10 +130,10 @@ def _sites(repeats: list[dict[str, Scored]]) -> dict[str, Any] | None:
     }
 
 
-def _risk(point: Point, lineups: list[LineUp]) -> dict[str, Any] | None:
-    if point.design not in (CEILING, FLOOR):
+def _risk(point: FrontierPoint, lineups: list[LineUp]) -> dict[str, Any] | None:
+    if point.design.federated:
         return worst_risk(lineups) if lineups else None  # no hospital had nine people beside one
-    value, reader = (1.0, "the pool's keeper reads it") if point.design == CEILING else (
+    value, reader = (1.0, "the pool's keeper reads it") if point.design is Design.POOLED else (
         1 / LINEUP, "nothing leaves a hospital")  # fmt: skip
     return {
         "attack": reader,
@@ -144,7 +144,7 @@ def _risk(point: Point, lineups: list[LineUp]) -> dict[str, Any] | None:
         "upper": value,
         "targets": 0,
         "batches": 0,
-        "exact": float(point.design == CEILING),
+        "exact": float(point.design is Design.POOLED),
     }
 
 
@@ -167,13 +167,13 @@ def _enough(lineups: list[LineUp]) -> bool:
     return len({one.batch for one in lineups}) >= 2
 
 
-def _adversary(point: Point) -> str:
-    if point.design in (CEILING, FLOOR):
+def _adversary(point: FrontierPoint) -> str:
+    if not point.design.federated:
         return "none"
     return point.sees or point.adversary
 
 
-def _brier(parts: list[Part], *, local: bool) -> float:
+def _brier(parts: list[FoldResult], *, local: bool) -> float:
     """Mean squared error of the risks over all test patients."""
     errors = [
         Scored(p.scores[n] + local * p.intercepts.get(n, 0.0), t.outcomes).risks - t.outcomes
@@ -187,11 +187,11 @@ def _interval(estimate: Estimate) -> dict[str, Any]:
     return {"value": estimate.value, "lower": estimate.lower, "upper": estimate.upper}
 
 
-def _sealed(point: Point, plan: Plan) -> dict[str, Any]:
+def _sealed(point: FrontierPoint, plan: Plan) -> dict[str, Any]:
     """Bytes of one hospital's upload of a round, and how likely any opened sum wraps."""
-    if point.design in (CEILING, FLOOR):
+    if not point.design.federated:
         return {"upload_bytes": 0.0, "wrap_probability": 0.0}
-    if point.design == "sealed" and plan.scheme == "plain":
+    if point.design is Design.SEALED and plan.scheme == "plain":
         plan = replace(plan, scheme=_SEALED_AS)
     scheme = sealing_for(plan)
     upload = scheme.sealer(plan.hospitals[0]).seal(np.zeros(plan.dim, dtype=np.int64))
@@ -206,15 +206,15 @@ def _most_drawn(plan: Plan) -> str:
     return plan.hospitals[int(np.argmax(plan.sampling_probs))]
 
 
-def _bound(point: Point, plan: Plan) -> float | None:
+def _bound(point: FrontierPoint, plan: Plan) -> float | None:
     """Proven bound on naming a target of the first round, by whoever reads the whole run.
 
     That the target took part in the attacked round is given, so sampling does not hide it there; in
     all other rounds it does. Who opens single updates meets one hospital's share of the noise only.
     None: unprotected, any success is possible.
     """
-    if point.design in (CEILING, FLOOR):
-        return None if point.design == CEILING else 1 / LINEUP
+    if not point.design.federated:
+        return None if point.design is Design.POOLED else 1 / LINEUP
     if point.sees == KEY_HOLDER and plan.noise == "shared":
         alone = plan.share_std / plan.radius
         plan = replace(plan, noise="local", noise_multiplier=alone, colluders=0)

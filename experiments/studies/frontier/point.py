@@ -28,11 +28,11 @@ from aggregation.rules.local_intercept import fit_intercept
 from attacks.views import Name
 from experiments.cohorts import Cohort, Fold, Network, called, folds, folds_by_hospital, load
 from experiments.studies.design import (
-    CEILING,
     DELTA,
-    FLOOR,
     TRAINING,
     WIDTH,
+    Design,
+    Regime,
     TrainingSetting,
     make_plan,
 )
@@ -41,7 +41,7 @@ from privacy.errors import InvalidInputError
 from privacy.ledger.log.canonical import digest
 from privacy.names import LONGEST_NAME
 
-__all__ = ["KEY_HOLDER", "Part", "Point", "measure"]
+__all__ = ["KEY_HOLDER", "FoldResult", "FrontierPoint", "measure"]
 
 KEY_HOLDER = "key_holder"
 _NETWORK = "network-"
@@ -52,11 +52,11 @@ _DESCENT_VERSION = 2  # raised when a descent's numbers move; points of other at
 
 
 @dataclass(frozen=True)
-class Point:
+class FrontierPoint:
     """One point; its fields are the record's key.
 
     Attributes:
-      design: One of ``studies.design.DESIGNS``, ``pooled`` or ``local only``.
+      design: Who adds which noise, and who opens.
       epsilon: Of the whole run (``article``: of each upload; ``pooled``: of what the pool's keeper
         publishes); None: no noise.
       regime: ``full`` (all patients in every round) or ``small`` (about 8 a hospital).
@@ -78,9 +78,9 @@ class Point:
       code_version: Raised when a change moves the numbers.
     """
 
-    design: str
+    design: Design
     epsilon: float | None
-    regime: str
+    regime: Regime
     model: str
     attacks: AttackSuite
     seeds: tuple[int, ...] = (0,)
@@ -135,7 +135,7 @@ class Point:
     @property
     def adversary(self) -> Name:
         """Whose view is attacked: the curious server's, who sees updates or sums by the design."""
-        single = self.sees == KEY_HOLDER or self.design != "sealed"
+        single = self.sees == KEY_HOLDER or self.design is not Design.SEALED
         return "server_plain" if single else "server_sealed"
 
     @property
@@ -153,11 +153,11 @@ class Point:
         split = folds_by_hospital if self.unseen else folds
         return cohort, split(cohort, count=self.folds, seed=seed)[fold]
 
-    def measure(self, unit: tuple[int, int], data_dir: Path | None = None) -> "Part":
+    def measure(self, unit: tuple[int, int], data_dir: Path | None = None) -> "FoldResult":
         """Run one fold of one seed."""
         return measure(self, *unit, data_dir)
 
-    def summarise(self, parts: list["Part"]) -> dict[str, Any]:
+    def summarise(self, parts: list["FoldResult"]) -> dict[str, Any]:
         """The record's metrics."""
         from experiments.studies.frontier.metrics import summarise
 
@@ -176,10 +176,9 @@ class Point:
         """
         features = next(iter(patients.values())).features.shape[1]
         setting = self.training
-        design = {FLOOR: "none", CEILING: "local"}.get(self.design, self.design)
-        if self.design == CEILING:
-            if self.epsilon is None:
-                design = "none"
+        design = Design.NONE if self.design is Design.LOCAL_ONLY else self.design
+        if self.design is Design.POOLED:
+            design = Design.NONE if self.epsilon is None else Design.LOCAL
             if setting.sampling_size is not None:
                 setting = replace(setting, sampling_size=setting.sampling_size * hospitals)
         return make_plan(
@@ -197,7 +196,7 @@ class Point:
 
 
 @dataclass(frozen=True)
-class Part:
+class FoldResult:
     """What one fold of one seed gave.
 
     Attributes:
@@ -225,21 +224,21 @@ class Part:
     )
 
 
-def measure(point: Point, seed: int, fold: int, data_dir: Path | None = None) -> Part:
+def measure(point: FrontierPoint, seed: int, fold: int, data_dir: Path | None = None) -> FoldResult:
     """Run one fold of one seed: one federation, its scores, its attacks."""
     cohort, split = point.split(seed, fold, data_dir)
     lineups: tuple[LineUp, ...] = ()
-    if point.design == FLOOR:
+    if point.design is Design.LOCAL_ONLY:
         if point.unseen:
             raise InvalidInputError(
-                f"The design {FLOOR!r} has no model for a hospital that it never saw; fold by "
-                "patient, or leave it out."
+                f"The design {point.design.value!r} has no model for a hospital that it never saw; "
+                "fold by patient, or leave it out."
             )
         # A hospital of which nobody is tested would train for nothing.
         alone = {n: _run(point, {n: split.train[n]}, seed, fold) for n in split.test}
         plan = next(iter(alone.values()))[0]
         params = {name: outcome.params for name, (_, outcome) in alone.items()}
-    elif point.design == CEILING:
+    elif point.design is Design.POOLED:
         pool = {_ALL: _together(split.train)}
         plan, outcome = _run(point, pool, seed, fold, hospitals=len(split.train))
         params = dict.fromkeys((*split.train, *split.test), outcome.params)
@@ -254,7 +253,7 @@ def measure(point: Point, seed: int, fold: int, data_dir: Path | None = None) ->
             adversary=point.adversary,
             seed=(seed, fold),
         )
-    return Part(
+    return FoldResult(
         seed=seed,
         fold=fold,
         plan=plan,
@@ -276,7 +275,7 @@ def measure(point: Point, seed: int, fold: int, data_dir: Path | None = None) ->
 
 
 def _run(
-    point: Point, patients: Mapping[str, Patients], seed: int, fold: int, hospitals: int = 1
+    point: FrontierPoint, patients: Mapping[str, Patients], seed: int, fold: int, hospitals: int = 1
 ) -> tuple[Plan, Outcome]:
     plan = point.plan(patients, seed=seed, fold=fold, hospitals=hospitals)
     return plan, Federation.simulated(plan, patients, seed=(seed, fold)).run()

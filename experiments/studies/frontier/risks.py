@@ -10,7 +10,7 @@ from typing import Any
 
 from experiments.run.record import Record
 from experiments.run.text import interval, nearest
-from experiments.studies.design import CEILING, FLOOR
+from experiments.studies.design import Design
 from experiments.studies.lineups import INFORMED
 
 __all__ = ["ADVERSARIES", "BY_DEFINITION", "NOT_TRIED", "by_definition", "risk_of", "told"]
@@ -45,7 +45,7 @@ def risk_of(record: Record, adversary: str) -> Mapping[str, Any] | None:
 
 def by_definition(record: Record) -> bool:
     """Whether this is no federation: a pool's keeper reads all, nothing leaves who trains alone."""
-    return record.config["design"] in (CEILING, FLOOR)
+    return record.config["design"] in (Design.POOLED, Design.LOCAL_ONLY)
 
 
 def told(record: Record, adversary: str, digits: int = 2) -> tuple[str, str]:

@@ -5,81 +5,30 @@ Every point is a record; a second run into the same folder computes only what is
 
 import dataclasses
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
-from rich.console import Console
+from matplotlib.figure import Figure
 from rich.table import Table
 
 from experiments.cohorts import called
-from experiments.run.plots import save
-from experiments.run.record import Record, writable_folder
-from experiments.run.sweep import Point, sweep
+from experiments.run.record import Record
 from experiments.run.text import epsilon, interval, nearest, up
 from experiments.studies.frontier.figures import draw_frontier
-from experiments.studies.frontier.grid import cells, chosen_grid, full_grid, group, quick_grid
 from experiments.studies.frontier.grid_figures import ABLATIONS, draw_factors
-from experiments.studies.frontier.point import Point as FrontierPoint
 from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of, told
 from experiments.studies.lineups import AttackSuite
 
-__all__ = [
-    "LEGEND",
-    "cells",
-    "chosen_grid",
-    "draw",
-    "full_grid",
-    "group",
-    "on_cohort",
-    "plain_json",
-    "quick_grid",
-    "run",
-    "tables",
-]
+__all__ = ["LEGEND", "overview", "plain", "tables"]
 
 _REGIMES = {"full": "All patients in every round", "small": "About 8 patients a hospital"}
 
 
-def run(
-    out: Path,
-    points: Sequence[Point],
-    *,
-    jobs: int = -1,
-    backend: str = "joblib",
-    data_dir: Path | None = None,
-    console: Console | None = None,
-) -> list[Record]:
-    """Compute the points that have no record in ``out`` yet; return all of them, in order."""
-    return sweep(out, points, jobs=jobs, backend=backend, data_dir=data_dir, console=console)
-
-
-def on_cohort(
-    points: Sequence[Point], cohort: str, *, by_hospital: int | None = None
-) -> list[Point]:
-    """The same points on the patients of another cohort.
-
-    Args:
-      points: Of the frontier.
-      cohort: As ``experiments.cohorts.resolve`` names it.
-      by_hospital: The cohort's number of hospitals, where these are folded instead of patients
-        (in fewer folds than else where they are few).
-    """
-    kinds = [p for p in points if isinstance(p, FrontierPoint)]
-    if by_hospital is None:
-        return [dataclasses.replace(p, cohort=cohort) for p in kinds]
-    return [
-        dataclasses.replace(p, cohort=cohort, unseen=True, folds=min(p.folds, by_hospital))
-        for p in kinds
-    ]
-
-
-def draw(out: Path, records: Sequence[Record]) -> tuple[Path, Path]:
-    """Write ``figures/frontier.svg`` and ``.png``; rows, where nothing of the frontier is there."""
-    folder = writable_folder(out / "figures")
+def overview(records: Sequence[Record]) -> Figure:
+    """The frontier of one cohort; all points row by row, where nothing of the frontier is there."""
     cohorts = {r.config["cohort"] for r in records}
     cohort = "heart" if "heart" in cohorts or len(cohorts) > 1 else cohorts.pop()
     core = [r for r in records if _on_frontier(r, cohort)]
-    return save(draw_frontier(core) if core else draw_factors(records), folder / "frontier")
+    return draw_frontier(core) if core else draw_factors(records)
 
 
 def tables(records: Sequence[Record]) -> list[Table]:
@@ -88,19 +37,11 @@ def tables(records: Sequence[Record]) -> list[Table]:
     return [_table(title, [r for r in records if _title(r) == title]) for title in titles]
 
 
-def plain_json(records: Sequence[Record]) -> list[dict[str, Any]]:
-    """The records as JSON, each adversary's risk said by name, and "not tried" where it is so."""
-    return [
-        {
-            **dataclasses.asdict(record),
-            "adversaries": {
-                adversary: NOT_TRIED if (found := risk_of(record, adversary)) is None else found
-                for adversary in ADVERSARIES
-                if "risks" in record.metrics  # a gain in AUC has none
-            },
-        }
-        for record in records
-    ]
+def plain(record: Record) -> dict[str, Any]:
+    """The record as JSON, each adversary's risk said by name, and "not tried" where it is so."""
+    risks = {adversary: risk_of(record, adversary) for adversary in ADVERSARIES}
+    told = {who: NOT_TRIED if risk is None else risk for who, risk in risks.items()}
+    return {**dataclasses.asdict(record), "adversaries": told}
 
 
 def _on_frontier(record: Record, cohort: str) -> bool:

@@ -1,5 +1,6 @@
 """A cohort from a file: named by exactly its patients, in the parent and in every worker."""
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -11,10 +12,13 @@ from experiments.cli import main
 from experiments.cohorts import Cohort, called, load, resolve
 from experiments.run.record import config_hash, read_records
 from experiments.studies import asynchrony, correction
-from experiments.studies.frontier.point import Point
+from experiments.studies.asynchronous import ArrivalRule
+from experiments.studies.design import Design, Regime
+from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.lineups import AttackSuite
 from privacy.errors import InvalidInputError
 from tests.aggregation.data.parts import MAPPING, SCHEMA, rows, same, write_csv
+from tests.experiments.measured import measured
 
 
 @pytest.fixture
@@ -68,14 +72,18 @@ def test_resolving_refuses_what_makes_no_sense(stroke: Path) -> None:
 
 
 def test_the_published_points_keep_their_keys_and_an_own_cohort_has_its_own(stroke: Path) -> None:
-    point = Point("none", None, "full", "logistic", AttackSuite(()))
+    point = FrontierPoint(Design.NONE, None, Regime.FULL, "logistic", AttackSuite(()))
     assert "unseen" not in point.config
-    assert set(Point("none", None, "full", "logistic", AttackSuite(()), unseen=True).config) == {
+    assert set(
+        FrontierPoint(
+            Design.NONE, None, Regime.FULL, "logistic", AttackSuite(()), unseen=True
+        ).config
+    ) == {
         *point.config,
         "unseen",
     }
     name, _ = resolve(str(stroke))
-    own = Point("none", None, "full", "logistic", AttackSuite(()), cohort=name)
+    own = FrontierPoint(Design.NONE, None, Regime.FULL, "logistic", AttackSuite(()), cohort=name)
     assert config_hash(own.config) != config_hash(point.config)
     assert len(own.config["cohort"].split("@")[1]) == 64
     assert "@" not in own.label
@@ -114,17 +122,19 @@ def test_an_attack_takes_an_own_cohort(
 def test_correction_and_asynchrony_take_an_own_cohort(stroke: Path) -> None:
     name, place = resolve(str(stroke))
     (point,) = correction.grid(cohorts=(name,), rules=("pooled",), seeds=1)
-    metrics = correction.measure(point, place)
+    metrics = measured(point, place)
     assert list(metrics["as_trained"]["groups"]) == ["north", "south", "west"]
     assert metrics["fairness"] == {}  # this schema tells no sex
-    (paced,) = asynchrony.grid(cohorts=(name,), rules=("fedbuff",))
+    (point_of_run,) = asynchrony.grid(cohorts=(name,), rules=(ArrivalRule.FEDBUFF,))
+    paced = point_of_run.run
     cohort, split = paced.split(place)
     assert list(paced.paces(cohort)) == ["north", "south", "west"]
     assert len(split) == 5
     tired = Cohort("x", cohort.hospitals, cohort.schema, dict.fromkeys(cohort.hospitals, "ward"))
     assert {pace.duration for pace in paced.paces(tired).values()} == {6.0}
-    sealed = asynchrony.grid(cohorts=(name,), rules=("sealed memory",))
-    assert sealed[0].sealed_rate == asynchrony.grid(rules=("sealed memory",))[0].sealed_rate
+    rules = (ArrivalRule.SEALED_MEMORY,)
+    own, heart = (asynchrony.grid(cohorts=(c,), rules=rules)[0].run for c in (name, "heart"))
+    assert own.sealed_rate == heart.sealed_rate
 
 
 def test_a_cohort_goes_with_points_that_can_be_chosen(
@@ -138,16 +148,22 @@ def test_a_cohort_goes_with_points_that_can_be_chosen(
 
 def test_hospitals_never_seen_are_tested_by_the_others_models(stroke: Path) -> None:
     name, place = resolve(str(stroke))
-    point = Point(
-        "none", None, "full", "logistic", AttackSuite(()), cohort=name, folds=3, unseen=True
+    point = FrontierPoint(
+        Design.NONE,
+        None,
+        Regime.FULL,
+        "logistic",
+        AttackSuite(()),
+        cohort=name,
+        folds=3,
+        unseen=True,
     )
     parts = [point.measure(unit, place) for unit in point.units]
     assert sorted(n for p in parts for n in p.test) == ["north", "south", "west"]
     for part in parts:
         assert set(part.plan.hospitals).isdisjoint(part.test)
     assert 0 < point.summarise(parts)["auc_within"]["value"] < 1
-    alone = Point("local only", None, "full", "logistic", AttackSuite(()), cohort=name, folds=3,
-                  unseen=True)  # fmt: skip
+    alone = dataclasses.replace(point, design=Design.LOCAL_ONLY)
     with pytest.raises(InvalidInputError, match="no model for a hospital that it never saw"):
         alone.measure((0, 0), place)
 
@@ -159,7 +175,9 @@ def test_hospitals_too_small_to_rank_are_trained_ranked_together_and_attacked(
         few = [(r[0], int(r[0] <= 4), *r[2:]) for r in rows(80, seed) if r[0] <= 60]
         write_csv(stroke.parent / f"{name}.csv", few)
     name, place = resolve(str(stroke))
-    point = Point("none", None, "full", "logistic", AttackSuite(("closed_form",)), cohort=name)
+    point = FrontierPoint(
+        Design.NONE, None, Regime.FULL, "logistic", AttackSuite(("closed_form",)), cohort=name
+    )
     parts = [point.measure(unit, place) for unit in point.units]
     metrics = point.summarise(parts)
     assert list(metrics["auc_sites"]) == ["hospitals too small to rank alone"]

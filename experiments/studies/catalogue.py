@@ -1,0 +1,75 @@
+"""The registry of studies: a new one is one entry here, and its command shows it."""
+
+from collections.abc import Sequence
+
+from experiments.run.record import Record
+from experiments.run.study import Study
+from experiments.studies import asynchrony, correction, fairness, poor_labels, tuning
+from experiments.studies.frontier import tables as frontier
+from experiments.studies.frontier.grid_figures import draw_headline
+from experiments.studies.learning_figures import (
+    draw_asynchrony,
+    draw_calibration,
+    draw_correction,
+)
+
+__all__ = ["FRONTIER", "STUDIES", "by_study"]
+
+FRONTIER = Study(
+    ("frontier", "own pace"),
+    "frontier",
+    "inpatient frontier",
+    tables=lambda records: [*frontier.tables(records), frontier.LEGEND],
+    figures={"frontier": frontier.overview},
+    plain=frontier.plain,
+)
+STUDIES: tuple[Study, ...] = (
+    FRONTIER,
+    Study(
+        ("scaling",),
+        "gain of sealing",
+        "inpatient frontier --figure headline",
+        figures={"headline": draw_headline},
+    ),
+    Study(("data equivalent",), "claim: three times the data", "inpatient claims"),
+    Study(("gain",), "claims: gains in AUC", "inpatient claims"),
+    Study(("uploads",), "claims: bytes", "inpatient claims"),
+    Study(
+        ("correction",),
+        "correction rules, calibration",
+        "inpatient correction",
+        tables=lambda records: [
+            *correction.tables(records),
+            *correction.verdicts(records),
+            correction.LEGEND,
+            *fairness.tables(records),
+        ],
+        figures={"correction": draw_correction, "calibration": draw_calibration},
+    ),
+    Study(
+        ("poor labels",),
+        "wrong and hidden labels",
+        "inpatient correction",
+        tables=lambda records: [poor_labels.table(records)],
+    ),
+    Study(
+        ("asynchrony",),
+        "hospitals at their own pace",
+        "inpatient asynchrony",
+        tables=lambda records: [*asynchrony.tables(records), asynchrony.LEGEND],
+        figures={"asynchrony": draw_asynchrony},
+    ),
+    Study(
+        ("tuning", "tuning asynchrony", "tuning scaling"),
+        "searches of settings",
+        "inpatient tune",
+        tables=tuning.lines,
+    ),
+    Study(("replicate",), "published numbers, replicated", "python -m experiments.replicate"),
+)
+
+
+def by_study(records: Sequence[Record]) -> list[tuple[Study, list[Record]]]:
+    """Return each study that has records, with them, in the studies' order."""
+    kinds = [(study, [r for r in records if study.made(r)]) for study in STUDIES]
+    return [(study, own) for study, own in kinds if own]

@@ -1,0 +1,70 @@
+"""Searches of settings: simulated patients, every candidate in the record, the best first."""
+
+import dataclasses
+from pathlib import Path
+
+import pytest
+
+from experiments.commands.tune import Tune
+from experiments.door import enter
+from experiments.run.record import read_records
+from experiments.run.sweep import sweep
+from experiments.studies.asynchronous import (
+    SEALED,
+    SEALED_SETTINGS,
+    ArrivalRule,
+    AsynchronousRun,
+)
+from experiments.studies.design import Regime, TrainingSetting
+from experiments.studies.tuning import AsynchronousSearch, TrainingSearch, best, lines
+from privacy.errors import InvalidInputError
+
+
+@pytest.mark.parametrize("cohort", ["heart", "network"])
+def test_each_rule_gets_a_record_whose_best_comes_first(
+    cohort: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def few(search: AsynchronousSearch) -> list[AsynchronousRun]:
+        brief = AsynchronousRun(
+            search.cohort, search.rule, horizon=20.0, uploads=4, buffer=3, hospitals=4
+        )
+        return [dataclasses.replace(brief, sealed_rate=rate) for rate in (0.01, 2.0)]
+
+    monkeypatch.setattr(AsynchronousSearch, "candidates", property(few))
+    assert Tune(out=tmp_path, paced=True, cohort=cohort, studies=2, jobs=1).run() == 0
+    records = read_records(tmp_path / "records")
+    assert {r.config["rule"] for r in records} == set(SEALED.values())
+    for record in records:
+        first, second = record.metrics["scores"]
+        assert first["auc"] >= second["auc"] and first["standard_error"] >= 0
+        assert record.config["studies"] == 2 and len(record.config["candidates"]) == 2
+        assert best(record) == first
+
+
+def test_a_search_of_settings_names_all_that_were_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    settings = [TrainingSetting(count, 1.0, 1.0, 1) for count in (1, 3)]
+    monkeypatch.setattr(TrainingSearch, "candidates", settings)
+    (record,) = sweep(tmp_path, [TrainingSearch(Regime.FULL, "logistic", studies=2)], jobs=1)
+    assert [c["rounds"] for c in record.config["candidates"]] == [1, 3]
+    assert {s["setting"]["rounds"] for s in record.metrics["scores"]} == {1, 3}
+    assert lines([record])[0].startswith("full logistic: AUC 0.")
+
+
+def test_the_published_settings_were_among_those_tried() -> None:
+    for (cohort, rule), chosen in SEALED_SETTINGS.items():
+        tried = AsynchronousSearch(rule, cohort).candidates
+        assert any(all(getattr(p, k) == v for k, v in chosen.items()) for p in tried)
+
+
+def test_all_that_is_sealed_is_searched() -> None:
+    points, _ = Tune(paced=True).points()
+    assert {p.config["rule"] for p in points} == {r for r in ArrivalRule if r.sealed}
+
+
+def test_a_single_study_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInputError, match="studies=1"):
+        enter(Tune(out=tmp_path, studies=1))
+    with pytest.raises(InvalidInputError, match="Unknown cohort 'framingham'"):
+        enter(Tune(out=tmp_path, paced=True, cohort="framingham"))
