@@ -259,12 +259,18 @@ class Federation:
             raise InvalidInputError(
                 f"Expected patients of {plan.hospitals}, in that order; got {tuple(patients)}."
             )
-        scheme = sealing_for(plan, agreement.timing)
+        scheme, opener = sealing_for(plan, agreement.timing), SigningKey.generate()
+        public = {name: key.public for name, key in keys.items()}
+        roster = Roster(plan.run, public, opener=opener.public)
+        if receivers:  # a real run
+            if isinstance(scheme, QuorumScheme):
+                scheme = scheme.vouched(plan.run, keys)
+            plan = replace(plan, sealing=scheme.digest, roster=roster.digest)
+            agreement = replace(agreement, plan=plan)
         smallest = plan.smallest_sum or len(plan.hospitals)
         least = len(plan.hospitals) if agreement.timing.synchronous else smallest
-        opener = SigningKey.generate()
         kind = type(scheme) if isinstance(scheme, QuorumScheme) else None
-        judge = Judge(plan.run, scheme.parameters, scheme=kind, opener=opener.public, least=least)
+        judge = Judge(roster, scheme.parameters, scheme=kind, least=least)
         hospitals = {
             name: Hospital(
                 name,
@@ -281,7 +287,7 @@ class Federation:
             for name in plan.hospitals
         }
         policy = Policy(
-            Roster(plan.run, {name: key.public for name, key in keys.items()}),
+            roster,
             min_honest=least - plan.colluders,
             c_assumed=plan.colluders,
             log=log,
@@ -361,7 +367,7 @@ def sealing_for(plan: Plan, timing: Timing | None = None) -> Scheme:
             largest_sum(rounds=rounds, wrap_probability=chance, **asdict(part)) for part in parts
         )
     options: dict[str, Any] = {}
-    if timing.synchronous and plan.scheme in ("shares", "threshold"):
+    if plan.scheme in ("shares", "threshold"):
         options = _quorum(plan.hospitals, plan.colluders)
     if timing.synchronous and plan.scheme == "threshold":
         options["openings"] = rounds

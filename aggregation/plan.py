@@ -8,6 +8,7 @@ import dataclasses
 import hashlib
 import json
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -29,6 +30,7 @@ from privacy.names import distinct_names, plain_name
 __all__ = ["Plan"]
 
 _LARGEST = 1 << 20  # bytes of a plan
+_DIGEST = re.compile(r"[0-9a-f]{64}")
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,9 @@ class Plan:
         hospital by hospital, it has a slot and all of its noise at each hospital.
       rule: What hospitals send and which model follows; None: ``FedSGD``, or ``FedAvg`` where the
         hospital is the unit.
+      sealing: Digest of the sealing parameters, in hex: which public keys updates are sealed under,
+        and which holders open; None: not named, in simulations alone.
+      roster: Digest of whose signatures count, in hex; likewise.
     """
 
     run: str
@@ -98,6 +103,8 @@ class Plan:
     scalars: tuple[SlotGroup, ...] = ()
     smallest_sum: int | None = None
     rule: Rule | None = None
+    sealing: str | None = None
+    roster: str | None = None
 
     def __post_init__(self) -> None:
         plain_name(run=self.run)
@@ -124,6 +131,9 @@ class Plan:
                 f"Expected average_last={self.average_last} <= rounds={self.rounds}."
             )
         positive(learning_rate=self.learning_rate)
+        for name, digest in (("sealing", self.sealing), ("roster", self.roster)):
+            if digest is not None and not _DIGEST.fullmatch(digest):
+                raise InvalidInputError(f"Expected {name} as 64 hex digits, got {digest[:80]!r}.")
         non_negative(noise_multiplier=self.noise_multiplier)
         unit_open(delta=self.delta)
         if self.sampling_size is not None:
@@ -358,10 +368,12 @@ class Plan:
         return np.asarray(np.mean(models[-self.average_last :], axis=0))
 
     def to_bytes(self) -> bytes:
-        """Return the plan as JSON with sorted keys; a rule that is not given is not named."""
+        """Return the plan as JSON with sorted keys; rule and digests only where they are given."""
         content = dataclasses.asdict(dataclasses.replace(self, rule=None))
         content["model"] = self.model.spec
-        del content["rule"]
+        for name in ("rule", "sealing", "roster"):
+            if content[name] is None:
+                del content[name]
         if self.rule is not None:
             content["rule"] = self.rule.spec
         return json.dumps(content, sort_keys=True).encode()

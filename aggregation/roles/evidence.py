@@ -13,12 +13,13 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregation.plan import Plan
 from aggregation.roles.messages import OPENER, pack, read_integers, unpack
-from aggregation.sealing import Parameters
+from aggregation.sealing import Parameters, Roster
 from aggregation.sealing.answers import SUM, Answer, Commitment, Parts, digests_of
 from aggregation.sealing.holders import QuorumScheme
 from aggregation.sealing.proposal import Place, Proposal
-from aggregation.sealing.quorum import read_quorum
+from aggregation.sealing.quorum import read_quorum, require_vouched
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger.log import canonical
 
@@ -100,30 +101,50 @@ class Judge:
         seen; where fewer do, it is not. Nobody is blamed for it.
 
     Args:
-      run: Name of the run.
+      roster: Whose signatures count, the opener's included where one party has the key.
       parameters: The run's sealing parameters, which name the holders and their keys.
       scheme: The scheme's class where holders open; None: one party has the key.
-      opener: The public key of that party.
       least: Distinct hospitals that a sum holds at least.
       repeats: Contributions of one hospital that it holds at most.
     """
 
     def __init__(
         self,
-        run: str,
+        roster: Roster,
         parameters: Parameters,
         *,
         scheme: type[QuorumScheme] | None = None,
-        opener: str = "",
         least: int = 1,
         repeats: int = 1,
     ) -> None:
-        self.run = run
+        self.run = roster.run
+        self.roster = roster
         self.parameters = parameters
         self.scheme = scheme
-        self._opener = opener
         self._least = least
         self._repeats = repeats
+
+    def require_named(self, plan: Plan) -> None:
+        """Refuse to work under keys that the plan does not name, or that nobody vouches for.
+
+        Whoever hands out public material could hand out its own, and open what is sealed under it.
+
+        Raises:
+          RefusedError: The plan names other parameters or another roster, or no member of the
+            roster has signed a holder's keys.
+        """
+        ours = {"sealing": self.parameters.digest, "roster": self.roster.digest}
+        for name, digest in ours.items():
+            named = getattr(plan, name)
+            if named != digest:
+                raise RefusedError(
+                    f"The plan names the {name} {str(named)[:12]}; what was handed out is "
+                    f"{digest[:12]}. Somebody put other keys in their place: seal nothing under "
+                    "them, and ask the others for the plan."
+                )
+        if self.scheme is not None:
+            members = self.roster.keys
+            require_vouched(self.parameters, self.scheme.label, self.run, members)
 
     def sum_of(
         self, evidence: Evidence, place: Place, said: bytes | None = None
@@ -178,7 +199,7 @@ class Judge:
         if said is None or len(evidence.answers) != 1:
             raise RefusedError("An opening was relayed without the opener's own signed word on it.")
         (answer,) = evidence.answers
-        self._require_signed(answer, evidence.proposal, self._opener)
+        self._require_signed(answer, evidence.proposal, self.roster.opener)
         if answer.holder != OPENER or answer.parts != digests_of({SUM: said}):
             raise CorruptMessageError(
                 "The sum that was told is not the one that the opener signed: it changed on the "

@@ -50,6 +50,7 @@ class Hospital:
     Guarantees (each is a test in ``tests/aggregation/roles/test_hospital.py``):
       - nothing is computed from a patient before its release is in the ledger, durably;
       - a refused release reads no patient and sends nothing;
+      - nothing is sealed under keys that the plan does not name;
       - only a model that follows from the committed seed and the opened sums is trained on: any
         other is refused, whoever else was sent the same;
       - a sum is learnt from only if those who opened it signed it, at this place of the run's
@@ -80,6 +81,8 @@ class Hospital:
     Raises:
       InvalidInputError: The hospital is not in the plan, has more patients than it declared, or
         features that are not the model's.
+      RefusedError: The keys that were handed out are not those that the plan names; a run with a
+        durable ledger has a plan that names them.
     """
 
     def __init__(
@@ -110,6 +113,14 @@ class Hospital:
                 f"Hospital {name!r} has {patients.features.shape[1]} features, the model expects "
                 f"{plan.model.features}."
             )
+        if sealer.parameters.digest != judge.parameters.digest:
+            raise RefusedError(
+                f"Hospital {name!r} was handed public keys to seal under "
+                f"({sealer.parameters.digest[:12]}) that are not those of whoever opens "
+                f"({judge.parameters.digest[:12]}). Take both from the plan again."
+            )
+        if ledger.durable or plan.sealing is not None:
+            judge.require_named(plan)
         self.name = name
         self.plan = plan
         self.ledger = ledger

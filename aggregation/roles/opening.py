@@ -26,7 +26,7 @@ from aggregation.roles.messages import (
     pack,
 )
 from aggregation.roles.opener import Asked, HolderRole, OpenerRole, read_answer, read_tried
-from aggregation.sealing import Contribution, KeyScheme, Policy, Scheme
+from aggregation.sealing import Contribution, KeyScheme, Policy, Roster, Scheme
 from aggregation.sealing.answers import Answer, Commitment, Parts
 from aggregation.sealing.holders import Holder, QuorumScheme
 from aggregation.sealing.proposal import Place, Proposal
@@ -326,10 +326,9 @@ class LocalOpening:
         self.holders: dict[str, Holder] = {}
         self._roles: dict[str, Role] = {}
         run, key = policy.roster.run, SigningKey.generate()
+        roster = Roster(run, policy.roster.keys, opener=key.public)
         kind = type(scheme) if isinstance(scheme, QuorumScheme) else None
-        self._judge = Judge(
-            run, scheme.parameters, scheme=kind, opener=key.public, repeats=policy.repeats
-        )
+        self._judge = Judge(roster, scheme.parameters, scheme=kind, repeats=policy.repeats)
         if isinstance(scheme, QuorumScheme):
             self.holders = scheme.holders(policy)
             for name, holder in self.holders.items():

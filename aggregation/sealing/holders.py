@@ -14,8 +14,10 @@ Two quorums of t among k share at least 2t - k holders. With more than ``corrupt
 honest one is in both, and it never commits to a contribution twice, nor twice under one number.
 """
 
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -28,10 +30,11 @@ from aggregation.sealing.envelope import Kind
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.proposal import Place, Proposal
-from aggregation.sealing.quorum import HolderSecret, read_quorum
+from aggregation.sealing.quorum import HolderSecret, read_quorum, vouchers
 from aggregation.sealing.roles import Adder, Scheme, require_sum
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger.log import canonical
+from privacy.ledger.log.keys import SigningKey
 
 __all__ = ["Holder", "QuorumScheme"]
 
@@ -222,6 +225,20 @@ class QuorumScheme(Scheme):
     again: ClassVar[bool] = False
     roles: ClassVar[tuple[Callable[[Parameters], Adder], Callable[..., Holder]]]
     _secrets: Mapping[str, HolderSecret]
+
+    def vouched(self, run: str, members: Mapping[str, SigningKey]) -> "QuorumScheme":
+        """Have members of a run's roster sign the holders' keys; return the scheme with that.
+
+        In one process; between machines each member signs at home (``quorum.vouchers``).
+
+        Raises:
+          InvalidInputError: More holders than members.
+        """
+        _, public = read_quorum(self.parameters, self.label)
+        settings = {**self.parameters.settings, "vouched": vouchers(run, public, members)}
+        made = copy.copy(self)
+        made.parameters = replace(self.parameters, settings=settings)
+        return made
 
     def adder(self) -> Adder:
         """Return the aggregator's role: no key at all."""

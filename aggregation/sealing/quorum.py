@@ -11,11 +11,20 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
 from aggregation.sealing.parameters import Parameters
 from privacy._validate import natural
-from privacy.errors import CorruptMessageError, InvalidInputError
-from privacy.ledger.log.keys import SigningKey
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+from privacy.ledger.log import canonical
+from privacy.ledger.log.keys import SigningKey, verifies
 from privacy.names import distinct_names
 
-__all__ = ["HolderPublic", "HolderSecret", "Quorum", "quorum_settings", "read_quorum"]
+__all__ = [
+    "HolderPublic",
+    "HolderSecret",
+    "Quorum",
+    "quorum_settings",
+    "read_quorum",
+    "require_vouched",
+    "vouchers",
+]
 
 
 @dataclass(frozen=True)
@@ -148,3 +157,59 @@ def read_quorum(parameters: Parameters, label: str) -> tuple[Quorum, dict[str, H
     except (KeyError, TypeError, ValueError) as error:
         raise CorruptMessageError(f"These parameters name no safe quorum: {error}") from error
     return quorum, keys
+
+
+def vouchers(
+    run: str, public: Mapping[str, HolderPublic], members: Mapping[str, SigningKey]
+) -> dict[str, dict[str, str]]:
+    """Have a member of the roster sign each holder's keys (in one process).
+
+    A member that is a holder by name signs for itself; else holders in order are signed for by
+    members in order. Nobody signs for two: so many corrupt members, so many corrupt holders.
+
+    Raises:
+      InvalidInputError: More holders than members.
+    """
+    named = [name in members for name in public]
+    order = list(public) if all(named) else list(members)
+    if len(order) < len(public):
+        raise InvalidInputError(
+            f"{len(members)} members can't vouch for {len(public)} holders, one each. Choose fewer "
+            "holders."
+        )
+    return {
+        name: {"by": by, "signature": members[by].sign(_statement(run, name, public[name]))}
+        for name, by in zip(public, order, strict=False)
+    }
+
+
+def require_vouched(
+    parameters: Parameters, label: str, run: str, members: Mapping[str, str]
+) -> None:
+    """Refuse parameters with a holder whose keys no member of the roster has signed.
+
+    Raises:
+      RefusedError: A holder is not vouched for, or two by one member.
+      CorruptMessageError: As ``read_quorum``.
+    """
+    _, public = read_quorum(parameters, label)
+    found = parameters.settings.get("vouched")
+    by: set[str] = set()
+    for name, keys in public.items():
+        try:
+            member, signature = found[name]["by"], found[name]["signature"]  # type: ignore[index]
+            held = verifies(members[member], signature, _statement(run, name, keys))
+        except (KeyError, TypeError):
+            member, held = "", False
+        if not held or member in by:
+            raise RefusedError(
+                f"No member of the roster of its own vouches for the keys of holder {name!r}: "
+                "whoever made these parameters could have made its keys as well. Seal nothing "
+                "under them."
+            )
+        by.add(member)
+
+
+def _statement(run: str, name: str, keys: HolderPublic) -> bytes:
+    named = {"run": run, "holder": name, "box": keys.box, "sign": keys.sign}
+    return canonical.encode({"domain": "inpatient holder v1", **named})

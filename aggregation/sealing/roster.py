@@ -69,10 +69,19 @@ class Roster:
       run: Name of the run.
       founders: Public keys by hospital, agreed before the run.
       vouchers: Members that must sign for a newcomer; None: more than half of the members.
+      opener: Public key of the one who opens, where one party has the key; else empty.
+
+    Attributes:
+      digest: SHA-256 of the run, the founders' keys and the opener's, in hex: what a plan names.
     """
 
     def __init__(
-        self, run: str, founders: Mapping[str, str], *, vouchers: int | None = None
+        self,
+        run: str,
+        founders: Mapping[str, str],
+        *,
+        vouchers: int | None = None,
+        opener: str = "",
     ) -> None:
         if not founders:
             raise InvalidInputError("A roster needs at least one founding hospital.")
@@ -81,6 +90,9 @@ class Roster:
         self.run = plain_name(run=run)
         distinct_names(hospitals=founders)
         self._keys = dict(founders)
+        self.opener = opener
+        named = {"run": run, "hospitals": self._keys, "opener": opener}
+        self.digest = canonical.digest(canonical.encode(named))
         self._vouchers = None if vouchers is None else natural(vouchers=vouchers, least=1)
 
     @property

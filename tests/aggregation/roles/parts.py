@@ -1,6 +1,7 @@
 """Whoever opens, for tests: an opener that signs what a test says, and holders by messages."""
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,9 +36,11 @@ class Witness:
 
     def __init__(self, made: Plan, parameters: Parameters) -> None:
         self.key = SigningKey.generate()
-        self.plan = made
         self.parameters = parameters
-        self.judge = Judge(made.run, parameters, opener=self.key.public)
+        members = {name: SigningKey.generate().public for name in made.hospitals}
+        self.roster = Roster(made.run, members, opener=self.key.public)
+        self.judge = Judge(self.roster, parameters)
+        self.plan = replace(made, sealing=parameters.digest, roster=self.roster.digest)
         self.place = Place(made.digest)
 
     def says(
@@ -114,7 +117,7 @@ class Parts:
         self.roles: dict[str, Role] = {
             holder_address(name): HolderRole("run", holder) for name, holder in holders.items()
         }
-        self.judge = Judge("run", made.parameters, scheme=type(made), least=4)
+        self.judge = Judge(roster, made.parameters, scheme=type(made), least=4)
         self.side = ByHolders(self.judge)
         self.asked = Asked(Place(), self.total, tuple(contributions))
 

@@ -19,7 +19,7 @@ ROSTER = Roster("test", {hospital: key.public for hospital, key in KEYS.items()}
 
 
 def aggregator_of(made: Plan, used: Scheme) -> Aggregator:
-    return Aggregator(made, used.adder(), ROSTER, ByOpener(Judge(made.run, used.parameters)))
+    return Aggregator(made, used.adder(), ROSTER, ByOpener(Judge(ROSTER, used.parameters)))
 
 
 def scheme(made: Plan) -> Scheme:

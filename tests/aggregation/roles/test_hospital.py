@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ import pytest
 from aggregation.agreement import Agreement
 from aggregation.patients import Patients
 from aggregation.plan import Plan
+from aggregation.roles.evidence import Judge
 from aggregation.roles.hospital import Hospital
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind
 from aggregation.rules import Memory
-from aggregation.sealing import make_scheme
+from aggregation.sealing import Roster, Scheme, make_scheme
+from aggregation.sealing.holders import QuorumScheme
 from aggregation.sealing.proposal import Place
 from aggregation.timing import Arrival, Rounds
 from privacy.errors import (
@@ -274,3 +277,58 @@ def test_a_sum_is_learnt_from_for_its_openers_word_and_no_other() -> None:
     for message in (evidence, opened):
         member.handle(message)
     assert member._path.version == 1
+
+
+@pytest.mark.parametrize("name", ["bfv", "shares", "threshold"])
+def test_nothing_is_sealed_under_keys_that_the_plan_does_not_name(name: str) -> None:
+    made = plan(scheme=name)
+    size: dict[str, Any] = {"dim": made.model.dim, "contributors": 3, "bound": 2**30}
+    names: dict[str, Any] = {} if name == "bfv" else {"holders": HOSPITALS, "threshold": 3}
+    ours, theirs = (make_scheme(name, **size, **names) for _ in range(2))
+    members = {hospital: SigningKey.generate() for hospital in HOSPITALS}
+    opener = SigningKey.generate()
+    public = {hospital: key.public for hospital, key in members.items()}
+    roster = Roster(made.run, public, opener=opener.public)
+    if isinstance(ours, QuorumScheme) and isinstance(theirs, QuorumScheme):
+        bare = ours
+        ours = ours.vouched(made.run, members)
+        server = {hospital: SigningKey.generate() for hospital in HOSPITALS}
+        theirs = theirs.vouched(made.run, server)
+
+    def join(sealed: Scheme, judged: Scheme, named: Scheme, known: Roster = roster) -> Hospital:
+        kind = type(judged) if isinstance(judged, QuorumScheme) else None
+        agreed = replace(made, sealing=named.digest, roster=roster.digest)
+        return Hospital(
+            "north", patients(0), plan=agreed, sealer=sealed.sealer("north"),
+            judge=Judge(known, judged.parameters, scheme=kind),
+            ledger=Ledger.in_memory(hospital="north", budget=Budget(epsilon=math.inf)),
+            key=members["north"], source=Seeded(1),
+        )  # fmt: skip
+
+    assert join(ours, ours, ours).name == "north"
+    with pytest.raises(RefusedError, match="not those of whoever opens"):
+        join(theirs, ours, ours)
+    with pytest.raises(RefusedError, match="Somebody put other keys in their place"):
+        join(theirs, theirs, ours)
+    other = Roster(made.run, public, opener=SigningKey.generate().public)
+    with pytest.raises(RefusedError, match="names the roster"):
+        join(ours, ours, ours, other)
+    if isinstance(ours, QuorumScheme):  # a plan of the server's own: nobody vouches for its holders
+        for unvouched in (theirs, bare):
+            with pytest.raises(RefusedError, match="No member of the roster of its own vouches"):
+                join(unvouched, unvouched, unvouched)
+        twice = dict.fromkeys(HOSPITALS, members["north"])
+        doubled = bare.vouched(made.run, twice)
+        by_one = {n: v | {"by": "north"} for n, v in doubled.parameters.settings["vouched"].items()}
+        settings = {**doubled.parameters.settings, "vouched": by_one}
+        doubled.parameters = replace(doubled.parameters, settings=settings)
+        with pytest.raises(RefusedError, match="No member of the roster of its own vouches"):
+            join(doubled, doubled, doubled)
+
+
+def test_a_durable_ledger_takes_no_plan_that_names_no_keys(tmp_path: Path) -> None:
+    budget = Budget(epsilon=math.inf)
+    key = SigningKey.generate()
+    ledger = Ledger.create(tmp_path / "north.jsonl", hospital="north", key=key, budget=budget)
+    with pytest.raises(RefusedError, match="The plan names the sealing None"):
+        hospital(plan(), ledger=ledger)

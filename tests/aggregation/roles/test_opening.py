@@ -89,7 +89,8 @@ def test_an_opener_is_heard_for_the_round_that_waits_and_for_what_it_signed() ->
     made, key = make_scheme("plain", dim=3, contributors=4, bound=1_000), SigningKey.generate()
     assert isinstance(made, KeyScheme)
     keys = {name: SigningKey.generate() for name in NAMES}
-    roster = Roster("run", {name: key.public for name, key in keys.items()})
+    public = {name: key.public for name, key in keys.items()}
+    roster = Roster("run", public, opener=key.public)
     adder, contributions = made.adder(), []
     for name in NAMES:
         sealed = made.sealer(name).seal(np.full(3, 5, dtype=np.int64))
@@ -100,7 +101,7 @@ def test_an_opener_is_heard_for_the_round_that_waits_and_for_what_it_signed() ->
                 parameters=made.digest,
             )
         )  # fmt: skip
-    side = ByOpener(Judge("run", made.parameters, opener=key.public))
+    side = ByOpener(Judge(roster, made.parameters))
     asked = Asked(Place(None, 4), adder.total(), tuple(contributions))
     (request,) = side.ask(asked, 0.0)
     assert isinstance(request, Message) and request.kind is MessageKind.TOTAL

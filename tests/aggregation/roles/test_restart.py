@@ -18,6 +18,7 @@ from aggregation.roles.kept import Kept
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, pack, unpack
 from aggregation.rules import FedDyn
 from aggregation.sealing import Contribution, make_scheme
+from aggregation.sealing.proposal import Place
 from aggregation.sealing.slots import SlotGroup
 from privacy import files
 from privacy.errors import CorruptMessageError, RefusedError
@@ -41,10 +42,12 @@ class Site:
     """One hospital's machine: its disk, and the process that runs there."""
 
     def __init__(self, folder: Path, made: Plan = NOISED) -> None:
-        self.folder, self.plan = folder, made
+        self.folder = folder
         self.key = SigningKey.generate()
         self.scheme = make_scheme("plain", dim=made.dim, contributors=3, bound=2**50)
         self.witness = Witness(made, self.scheme.parameters)
+        self.plan = self.witness.plan
+        self.witness.place = Place(self.plan.digest)
         self.path = Trajectory(Agreement.of(made))
         self.process: Hospital | None = None
         self.kept: Kept | None = None
@@ -200,7 +203,7 @@ def test_without_its_folder_what_was_sealed_is_sent_and_what_was_not_is_forfeite
 
 def test_two_daemons_of_one_site_make_one_release(tmp_path: Path) -> None:
     site, twin = Site(tmp_path), Site(tmp_path)
-    twin.key, twin.witness, twin.path = site.key, site.witness, site.path
+    twin.key, twin.witness, twin.plan = site.key, site.witness, site.plan
     assert site.member
     with pytest.raises(RefusedError, match="One process runs a hospital"):
         assert twin.member
