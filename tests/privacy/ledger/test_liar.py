@@ -384,7 +384,11 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> None:
 
 
 def check(examples: int, steps: int) -> None:
-    """Let it lie; some of what it does must pass, or the promises about what passes say nothing."""
+    """Let it lie; some of what it does must pass, or the promises about what passes say nothing.
+
+    A lie that is found stays found, so the longer a liar goes on the smaller is the part of its
+    states that pass: they are counted by liars, not by states.
+    """
     Liar.judged.clear()
     run_state_machine_as_test(
         Liar,
@@ -397,7 +401,7 @@ def check(examples: int, steps: int) -> None:
     )
     passed, failed = Liar.judged[True], Liar.judged[False]
     note = f"{passed} of {passed + failed} states passed"
-    assert passed >= 0.05 * (passed + failed) > 0, note
+    assert passed >= examples / 4, note
 
 
 def test_an_honest_run_passes_and_its_shadow_agrees() -> None:
