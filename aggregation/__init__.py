@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from aggregation.data.cohort import Cohort
     from aggregation.federation import Federation, Outcome
     from aggregation.models import Logistic, Model, Perceptron
     from aggregation.patients import Column, Patients, Schema
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Aggregator",
+    "Cohort",
     "Column",
     "Federation",
     "Hospital",
@@ -34,6 +36,7 @@ __all__ = [
 
 _MODULES = {
     "roles.aggregator": ("Aggregator",),
+    "data.cohort": ("Cohort",),
     "federation": ("Federation", "Outcome"),
     "roles.hospital": ("Hospital",),
     "models": ("Logistic", "Model", "Perceptron"),
