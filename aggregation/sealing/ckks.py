@@ -6,8 +6,9 @@ client).
 
 **Trust.** As for ``bfv``; and more. Decryption is approximate, and its error is the key in
 disguise: who sees two sums as they are decrypted computes the secret key in half a second (Li and
-Micciancio 2021; ``attacks/ckks_key_recovery.py``). This opener therefore gives out whole multiples
-of a public *grid* alone. That stops the known attack; there is no proof that it stops every one.
+Micciancio 2021; ``tests/aggregation/sealing/ckks_key_recovery.py``). This opener therefore gives
+out whole multiples of a public *grid* alone. That stops the known attack; there is no proof that it
+stops every one.
 
 *Error.* Integers are divided by :math:`2^{bits-1}` and so lie in [-1, 1]. A fresh ciphertext's
 noise has standard deviation at most :math:`3.2\sqrt{1 + 4N/3}` in each coefficient, :math:`\sqrt N`

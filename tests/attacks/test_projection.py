@@ -3,11 +3,11 @@ import pytest
 from dp_accounting import NeighboringRelation
 
 from attacks.intervals import clopper_pearson
-from attacks.projection import antipodal_success, projection_law
 from privacy.accounting.events import DiscreteGaussianDpEvent
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import Seeded
 from privacy.reconstruction import success_bound
+from tests.attacks.projection import antipodal_success, projection_law
 
 ROW = np.array([3, -4, 0, 2])
 

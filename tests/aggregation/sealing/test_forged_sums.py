@@ -8,7 +8,9 @@ import pytest
 from numpy.typing import NDArray
 
 from aggregation.sealing import Adder, Contribution, Opener, make_scheme
-from attacks.forged_sums import (
+from privacy.errors import InvalidInputError, RefusedError
+from privacy.ledger import SigningKey
+from tests.aggregation.sealing.forged_sums import (
     Open,
     difference_of_two_sums,
     lattice_of_weights,
@@ -16,8 +18,6 @@ from attacks.forged_sums import (
     replay,
     sybils,
 )
-from privacy.errors import InvalidInputError, RefusedError
-from privacy.ledger import SigningKey
 from tests.aggregation.sealing.parties import RUN, Parties, opener_of
 
 VICTIM = 2

@@ -9,8 +9,14 @@ from numpy.typing import NDArray
 
 from aggregation.sealing import make_scheme
 from aggregation.sealing.ckks import CHAIN, DEGREE, SCALE, Ckks, _Opener
-from attacks.ckks_key_recovery import DecryptedSum, _decode, _encode, from_tenseal, recover_key
 from privacy.errors import InvalidInputError
+from tests.aggregation.sealing.ckks_key_recovery import (
+    DecryptedSum,
+    _decode,
+    _encode,
+    from_tenseal,
+    recover_key,
+)
 from tests.aggregation.sealing.parties import Parties, opener_of
 
 SLOTS = DEGREE // 2
