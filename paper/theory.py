@@ -16,7 +16,7 @@ from dp_accounting import (
 from experiments.run.record import Record
 from experiments.run.text import tiny, up
 from experiments.studies.design import DELTA, RELATION
-from experiments.studies.lineups import LINEUP
+from experiments.studies.people import LINEUP
 from privacy.accounting import epsilon as epsilon_of
 from privacy.accounting.discrete import sandwich
 from privacy.calibration import noise_multiplier

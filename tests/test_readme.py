@@ -12,6 +12,7 @@ import pytest
 from aggregation.federation import Federation
 from aggregation.models import Logistic
 from aggregation.plan import Plan
+from aggregation.registry import Registry
 from aggregation.rules import RULES, Rule
 from aggregation.sealing import Contribution, OpeningLog, Policy, Roster
 from experiments.cli import COMMANDS, parsed, plugins_of
@@ -122,7 +123,7 @@ def test_the_scheme_that_is_added_opens_the_sum_and_hides_an_update() -> None:
 def test_the_rule_and_the_cohort_that_are_added_train_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(Rule, "registered", dict(RULES))
+    monkeypatch.setattr(Rule, "registered", Registry("rule", dict(RULES)))
     rule, cohort = run(3), run(4)["cohorts"]["stroke"]()
     problem = Problem(dict(folds(cohort, count=4, seed=0)[0].train))
     trained = rule["trainers"]["capped"](problem, Steps(rounds=100))

@@ -1,4 +1,4 @@
-"""Line-ups before the strongest adversary: it knows everybody but the target, and who was drawn.
+r"""The strongest adversary before a line-up: it knows everybody but the target, and who was drawn.
 
 Of a run it sees what its position sees, in *all* rounds; it knows every other training patient, who
 of them was drawn when, and that the target was drawn in the first round (later: with the plan's
@@ -10,57 +10,62 @@ is for it in particular: what lies between the two is the geometry of the ten gr
 Nothing that the line-up rests on is given away: folds are drawn at random within hospital and
 outcome, so that given all other training patients each of the ten is equally likely to be the one
 who took part.
+
+A likelihood is the same thing for every run, the release less what is known, and is computed as the
+run was made:
+
+- ``of_rounds``: rounds, with sampled patients, in clear or sealed;
+- ``of_schedule``: a run at everybody's own pace, over all openings together. The coalition is the
+  one that is worst for the target's hospital. Under *Memory* a sum holds differences, so that one
+  upload's noise is in two openings and no opening may be judged by itself: the likelihood is the
+  matrix mechanism's, whose cost is what the ledger pays (``privacy.accounting.linear``). Weights
+  are applied before the noise, so that a candidate's gradient is weighed, rounded and repaired as
+  the hospital would have done it;
+- ``of_fleet``: one round of thousands of hospitals at once. How many others take part changes
+  nothing but the shares of the colluders.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from itertools import combinations
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from aggregation.federation import Outcome
+from aggregation.agreement import Agreement
+from aggregation.federation import Outcome, sealing_for
 from aggregation.patients import Patients
 from aggregation.plan import Plan
-from attacks.pool import article_log_ratios, log_ratios
+from aggregation.sealing.plain import read_update
+from aggregation.timing.leverage import leverage, opening_matrix
+from aggregation.transcript import AGGREGATOR
+from attacks.pool import article_log_ratios, log_ratios, matrix_log_ratios
 from attacks.replay import integer_rows
-from attacks.views import Gradient, GradientView
+from attacks.views import Gradient, GradientView, observe, require
+from experiments.studies.people import LineUp
 from privacy.errors import RefusedError
 
-__all__ = ["Group", "log_likelihoods", "name_targets"]
-
-
-@dataclass(frozen=True)
-class Group:
-    """One line-up.
-
-    Attributes:
-      hospital: Where all ten were treated.
-      target: The target's place among the patients of the hospital's first batch.
-      people: ``[people, features]``, standardised, the target first.
-      outcome: That of all ten.
-      traits: Of the target, for scoring alone.
-    """
-
-    hospital: str
-    target: int
-    people: Float[np.ndarray, "people features"]
-    outcome: int
-    traits: tuple[str, ...] = ()
+__all__ = [
+    "name_targets",
+    "of_fleet",
+    "of_rounds",
+    "of_schedule",
+    "released_noise",
+    "worst_coalition",
+]
 
 
 def name_targets(
-    view: GradientView, outcome: Outcome, groups: Sequence[Group], rng: np.random.Generator
-) -> NDArray[np.int64]:
-    """Return the place that the adversary names in each line-up; ties are broken at random."""
-    logs = log_likelihoods(view, outcome, groups)
+    logs: Float[np.ndarray, "lineups people"], rng: np.random.Generator
+) -> Int[np.ndarray, "lineups"]:
+    """Return the place of the likeliest person of each line-up; ties are broken at random."""
     best = logs >= logs.max(axis=1, keepdims=True) - 1e-9
     return np.array([int(rng.choice(np.flatnonzero(row))) for row in best], dtype=np.int64)
 
 
-def log_likelihoods(
-    view: GradientView, outcome: Outcome, groups: Sequence[Group]
-) -> Float[np.ndarray, "groups people"]:
+def of_rounds(
+    view: GradientView, outcome: Outcome, lineups: Sequence[LineUp]
+) -> Float[np.ndarray, "lineups people"]:
     """Return the log-likelihood of every candidate of every line-up, over all rounds.
 
     It equals ``attacks.informed.InformedPool`` with each target's own knowledge, one by one (a
@@ -69,7 +74,7 @@ def log_likelihoods(
     Args:
       view: Single updates, or sums, of all rounds.
       outcome: The run: who was drawn, and what colluding hospitals sent.
-      groups: The line-ups, all of one number of people.
+      lineups: All of one number of people.
 
     Raises:
       RefusedError: Several local steps, or the hospital as the unit.
@@ -77,63 +82,188 @@ def log_likelihoods(
     plan = view.plan
     if plan.local_steps > 1 or plan.unit != "patient":
         raise RefusedError("The informed adversary reads one-step sums of patients' gradients.")
-    people = np.stack([g.people for g in groups])
-    logs = np.zeros(people.shape[:2])
+    logs = np.zeros((len(lineups), len(lineups[0].people)))
     for gradient in view.gradients:
-        places = np.array([i for i, g in enumerate(groups) if g.hospital in gradient.hospitals])
-        if len(places):
-            chosen = [groups[i] for i in places]
-            logs[places] += _one_round(plan, gradient, outcome, chosen, people[places])
+        places = [i for i, one in enumerate(lineups) if one.hospital in gradient.hospitals]
+        if places:
+            logs[places] += _of_round(plan, gradient, outcome, [lineups[i] for i in places])
     return logs
 
 
-def _one_round(
-    plan: Plan,
-    gradient: Gradient,
-    outcome: Outcome,
-    groups: Sequence[Group],
-    people: NDArray[np.float64],
+def _of_round(
+    plan: Plan, gradient: Gradient, outcome: Outcome, lineups: Sequence[LineUp]
 ) -> NDArray[np.float64]:
     round_, params = gradient.round, gradient.params
-    drawn = {name: outcome.drawn[name][round_][0] for name in gradient.hospitals}
-    count, k, features = people.shape
-    labels = np.repeat([g.outcome for g in groups], k).astype(np.int64)
-    present = np.array([_was_drawn(g, outcome, round_) for g in groups])
-    logs = np.zeros((count, k))
     article = plan.noise == "article"
 
-    def rows_of(x: NDArray[np.float64], y: NDArray[np.int64]) -> NDArray[np.float64]:
+    def rows_of(who: Patients) -> NDArray[np.float64]:
         if article:
-            return plan.model.per_patient_gradients(params, x, y)
-        return integer_rows(plan, params, x, y).astype(np.float64)
+            return plan.model.per_patient_gradients(params, who.features, who.outcomes)
+        return integer_rows(plan, params, who.features, who.outcomes).astype(np.float64)
 
-    rows = rows_of(people.reshape(-1, features), labels).reshape(count, k, -1)
-    own = rows[:, 0] * present[:, None]  # the one patient whom the adversary doesn't know
-    sums = {n: rows_of(p.features, p.outcomes).sum(axis=0) for n, p in drawn.items()}
-    for hospital in dict.fromkeys(g.hospital for g in groups):
-        at = np.array([i for i, g in enumerate(groups) if g.hospital == hospital])
+    rows = rows_of(_candidates(lineups)).reshape(len(lineups), len(lineups[0].people), -1)
+    present = np.array([_was_drawn(one, outcome, round_) for one in lineups])
+    hidden = rows[:, 0] * present[:, None]  # the one patient whom the adversary doesn't know
+    sums = {
+        name: rows_of(outcome.drawn[name][round_][0]).sum(axis=0) for name in gradient.hospitals
+    }
+    logs = np.zeros(rows.shape[:2])
+    for hospital in dict.fromkeys(one.hospital for one in lineups):
+        at = np.array([i for i, one in enumerate(lineups) if one.hospital == hospital])
         prob = 1.0 if round_ == 0 else plan.sampling_probs[plan.hospitals.index(hospital)]
         if article:
-            known = sums[hospital] - own[at]
-            logs[at] = article_log_ratios(plan, gradient.integers, known, rows[at], prob=prob)
+            others = sums[hospital] - hidden[at]
+            logs[at] = article_log_ratios(plan, gradient.integers, others, rows[at], prob=prob)
             continue
-        colluders = _colluders(plan, gradient, hospital)
-        left = gradient.integers.astype(np.float64)
+        # As many colluders as the plan's noise allows for, the target's hospital not among them.
+        colluders = [name for name in gradient.hospitals if name != hospital][: plan.colluders]
+        residual = gradient.integers.astype(np.float64)
         for name in gradient.hospitals:
-            left = left - (outcome.sent[name][round_] if name in colluders else sums[name])
-        honest = len(gradient.hospitals) - len(colluders)
-        std = plan.share_std * honest**0.5
-        logs[at] = log_ratios(left + own[at], rows[at], std=std, prob=prob)
+            residual = residual - (outcome.sent[name][round_] if name in colluders else sums[name])
+        std = plan.share_std * (len(gradient.hospitals) - len(colluders)) ** 0.5
+        logs[at] = log_ratios(residual + hidden[at], rows[at], std=std, prob=prob)
     return logs
 
 
-def _colluders(plan: Plan, gradient: Gradient, target: str) -> tuple[str, ...]:
-    """As many hospitals as the plan's noise allows for, the target's not among them."""
-    others = [name for name in gradient.hospitals if name != target]
-    return tuple(others[: plan.colluders])
+def _candidates(lineups: Sequence[LineUp]) -> Patients:
+    """Everybody of every line-up, one after the other."""
+    people = np.concatenate([one.people for one in lineups])
+    outcomes = np.repeat([one.outcome for one in lineups], len(lineups[0].people))
+    return Patients(people, outcomes.astype(np.int64))
 
 
-def _was_drawn(group: Group, outcome: Outcome, round_: int) -> bool:
-    first: Mapping[int, tuple[Patients, ...]] = outcome.drawn[group.hospital]
-    target = first[0][0].ids[group.target]
-    return bool((first[round_][0].ids == target).any())
+def _was_drawn(lineup: LineUp, outcome: Outcome, round_: int) -> bool:
+    drawn = outcome.drawn[lineup.hospital]
+    return bool((drawn[round_][0].ids == drawn[0][0].ids[lineup.target]).any())
+
+
+def worst_coalition(agreement: Agreement, hospital: str) -> tuple[str, ...]:
+    """Return the colluders, as many as the plan allows for, that hide a hospital least."""
+    memory = agreement.plan.used_rule.contract.memory
+    others = [name for name in sorted(agreement.timing.uploads) if name != hospital]
+    return max(
+        combinations(others, min(agreement.plan.colluders, len(others))),
+        key=lambda some: leverage(agreement.timing, colluders=some, memory=memory)[hospital],
+    )
+
+
+def of_schedule(
+    agreement: Agreement, run: Outcome, patients: Mapping[str, Patients], lineups: Sequence[LineUp]
+) -> Float[np.ndarray, "lineups people"]:
+    """Return the log-likelihood of every candidate of every line-up, over all openings.
+
+    The target takes part in every upload of its hospital: all patients do.
+
+    Args:
+      agreement: Plan, schedule and rule, all public.
+      run: What was seen; its updates are read only for what colluders know of themselves.
+      patients: All training patients; the adversary of a target knows the others.
+      lineups: All of one number of people.
+    """
+    plan, view = agreement.plan, _sums_of(run)
+    matrix, places = _openings(agreement)
+    logs = np.zeros((len(lineups), len(lineups[0].people)))
+    for hospital in dict.fromkeys(one.hospital for one in lineups):
+        at = [i for i, one in enumerate(lineups) if one.hospital == hospital]
+        noise, openings = released_noise(
+            agreement, run, patients, worst_coalition(agreement, hospital)
+        )
+        columns = [j for j, (_, name) in enumerate(places) if name == hospital]
+        who = _candidates([lineups[i] for i in at])
+        rows = np.stack([_rows(plan, view.gradients[places[j][0]], hospital, who) for j in columns])
+        added = np.einsum("tj,jpd->ptd", matrix[:, columns], rows)  # by each candidate, opened
+        moves = added.reshape(len(at), -1, *added.shape[1:])
+        logs[at] = matrix_log_ratios(
+            noise + moves[:, 0], moves, openings=openings, std=plan.share_std
+        )
+    return logs
+
+
+def released_noise(
+    agreement: Agreement, run: Outcome, patients: Mapping[str, Patients], coalition: Sequence[str]
+) -> tuple[Float[np.ndarray, "openings dim"], Float[np.ndarray, "openings uploads"]]:
+    """Return the openings less what colluders sent and all others' patients: the matrix's noise.
+
+    Its second part is the matrix of what remains, A without the colluders' columns.
+    """
+    plan, view = agreement.plan, _sums_of(run)
+    matrix, places = _openings(agreement)
+    sent = _sent(agreement, run)
+    residual = np.stack([g.integers for g in view.gradients]).astype(np.float64)
+    for t, name in places:
+        if name in coalition:
+            residual[t] -= sent[t, name]
+    honest = [j for j, (_, name) in enumerate(places) if name not in coalition]
+    sums = [
+        _rows(plan, view.gradients[t], name, patients[name]).sum(axis=0)
+        for t, name in (places[j] for j in honest)
+    ]
+    return residual - matrix[:, honest] @ np.stack(sums), matrix[:, honest]
+
+
+def _sums_of(run: Outcome) -> GradientView:
+    return require(observe(run.transcript, "server_sealed"), GradientView, "informed")
+
+
+def _openings(agreement: Agreement) -> tuple[NDArray[np.float64], list[tuple[int, str]]]:
+    """A, and for each of its columns the opening and the hospital of the upload."""
+    matrix, _ = opening_matrix(agreement.timing, memory=agreement.plan.used_rule.contract.memory)
+    places = [
+        (t, arrival.hospital)
+        for t in range(agreement.timing.sums)
+        for arrival in agreement.timing.arrivals(t)
+    ]
+    return matrix, places
+
+
+def _rows(plan: Plan, gradient: Gradient, hospital: str, who: Patients) -> NDArray[np.float64]:
+    """Each patient's integers at the model that the hospital answered, weighed as it signed."""
+    part = next(c for c in gradient.contributions if c.hospital == hospital)
+    radius = round(part.weight * plan.radius)
+    rows = integer_rows(plan, part.params, who.features, who.outcomes, radius=radius)
+    return rows.astype(np.float64)
+
+
+def _sent(agreement: Agreement, run: Outcome) -> dict[tuple[int, str], NDArray[np.int64]]:
+    """What went into each opening, by its place and hospital; a colluder knows its own part."""
+    parameters = sealing_for(agreement.plan, agreement.timing).parameters
+    sent: dict[tuple[int, str], NDArray[np.int64]] = {}
+    waiting: list[tuple[str, NDArray[np.int64]]] = []
+    opened = 0
+    for m in run.transcript:
+        if m.receiver == AGGREGATOR and m.kind == "update":
+            waiting.append((m.sender, read_update(parameters, m.payload)))
+        elif waiting and m.kind == "opened":
+            sent.update({(opened, name): integers for name, integers in waiting})
+            waiting, opened = [], opened + 1
+    return sent
+
+
+def of_fleet(
+    plan: Plan,
+    lineups: Sequence[LineUp],
+    params: NDArray[np.float64],
+    sent: Int[np.ndarray, "hospitals dim"],
+    clear: Int[np.ndarray, "hospitals dim"],
+) -> Float[np.ndarray, "lineups people"]:
+    """Return one round's log-likelihood of every candidate.
+
+    Args:
+      plan: Full batch; noise shared or local. The last hospitals collude.
+      lineups: All of one number of people.
+      params: The model of the round.
+      sent: What every hospital sent. Where the noise is shared only its sum is read, and the
+        colluders' rows.
+      clear: Every hospital's sum without noise: what the adversary knows, and the target.
+    """
+    who = _candidates(lineups)
+    rows = integer_rows(plan, params, who.features, who.outcomes)
+    rows = rows.reshape(len(lineups), len(lineups[0].people), -1)
+    if plan.noise == "shared":
+        honest = len(sent) - plan.colluders
+        residual = sent.sum(axis=0) - sent[honest:].sum(axis=0) - clear[:honest].sum(axis=0)
+        std = plan.share_std * honest**0.5
+        return log_ratios(residual + rows[:, 0], rows, std=std, prob=1.0)
+    place = {name: k for k, name in enumerate(plan.hospitals)}
+    at = np.array([place[one.hospital] for one in lineups])
+    return log_ratios(sent[at] - clear[at] + rows[:, 0], rows, std=plan.share_std, prob=1.0)

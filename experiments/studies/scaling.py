@@ -17,7 +17,7 @@ interval is Student's over replicates. Designs are compared within a replicate, 
 step: more noise wants smaller steps, and one step for all would count that as a gain of sealing.
 The steps were chosen on other networks (``studies.tuning``).
 
-The very runs whose AUC is reported are attacked (``studies.scaling_lineups``), and the proven
+The very runs whose AUC is reported are attacked (``studies.informed``), and the proven
 bound stands beside: at any number of hospitals the same noise is left to hide a patient.
 
 References:
@@ -44,8 +44,8 @@ from attacks.intervals import student_half_width
 from experiments.cohorts.network import SCHEMA, Network
 from experiments.evaluation import Scored, auc
 from experiments.studies.design import DELTA, RELATION, make_plan
-from experiments.studies.lineups import LINEUP
-from experiments.studies.scaling_lineups import Targets, named, round_log_ratios
+from experiments.studies.informed import name_targets, of_fleet
+from experiments.studies.people import LINEUP, LineUp, in_network
 from experiments.studies.scaling_steps import SETTING, Arm, Arrangement, step_of
 from privacy.reconstruction import success_bound
 
@@ -214,7 +214,7 @@ class Scaling:
             arm: replace(plan_of(train, arm, epsilon), learning_rate=self.steps[arm])
             for arm, epsilon in self.arms.items()
         }
-        targets = Targets.draw(
+        targets = in_network(
             train,
             test,
             count=_TARGETS,
@@ -242,7 +242,7 @@ class Scaling:
             bayes=bayes,
             patients=len(train.outcomes),
             largest=int(np.diff(train.offsets).max()),
-            targets=len(targets.outcomes),
+            targets=len(targets),
         )
 
     def summarise(self, parts: list[Replicate]) -> dict[str, Any]:
@@ -297,7 +297,7 @@ def trained(
     test: Crowd,
     *,
     seed: tuple[int, ...],
-    targets: Targets | None = None,
+    targets: Sequence[LineUp] | None = None,
 ) -> tuple[float, float]:
     """Run a plan on all hospitals; return its model's within-site AUC, and the risk of targets.
 
@@ -315,11 +315,14 @@ def trained(
         sent = np.concatenate(list(fleet.updates(models[-1])))
         if targets is not None:
             clear = np.concatenate(list(known.updates(models[-1])))
-            logs.append(round_log_ratios(plan, targets, models[-1], sent, clear))
+            logs.append(of_fleet(plan, targets, models[-1], sent, clear))
         models.append(plan.advance(models[-1], sent.sum(axis=0)))
     scores = plan.model.scores(plan.final_model(models), test.features)
-    risk = named(np.sum(logs, axis=0), np.random.default_rng([*seed, 2])).mean() if logs else np.nan
-    return test.within_site_auc(scores), float(risk)
+    within = test.within_site_auc(scores)
+    if not logs:
+        return within, math.nan
+    places = name_targets(np.sum(logs, axis=0), np.random.default_rng([*seed, 2]))
+    return within, float((places == 0).mean())
 
 
 def grid(

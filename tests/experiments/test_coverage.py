@@ -15,7 +15,7 @@ from experiments.evaluation import Scored, auc, bootstrap_auc, bootstrap_differe
 from experiments.studies.design import TrainingSetting, make_plan
 from experiments.studies.frontier.metrics import cross_validation
 from experiments.studies.frontier.point import FoldResult
-from experiments.studies.lineups import LineUp, worst_risk
+from experiments.studies.lineups import Trial, worst_risk
 from experiments.studies.problem import Problem, scores
 from experiments.studies.scaling import _student
 
@@ -137,7 +137,7 @@ def risk_covered(seed: int) -> bool:
         for name, rate in rates.items():
             luck = rng.beta(6 * rate, 6 * (1 - rate))
             shown += [
-                LineUp(name, str(batch), bool(hit), exact=False) for hit in rng.random(8) < luck
+                Trial(name, str(batch), bool(hit), exact=False) for hit in rng.random(8) < luck
             ]
     found = worst_risk(shown, seed=seed)
     return bool(found["lower"] <= rates[found["attack"]] <= found["upper"])

@@ -21,7 +21,8 @@ from experiments.studies.frontier.figures import draw_frontier
 from experiments.studies.frontier.metrics import cross_validation, summarise
 from experiments.studies.frontier.point import FoldResult, FrontierPoint, measure
 from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of, told
-from experiments.studies.lineups import LINEUP, AttackSuite, LineUp, attack_round, risk, traits_of
+from experiments.studies.lineups import AttackSuite, Trial, attack_round, risk
+from experiments.studies.people import LINEUP, traits_of
 from privacy.errors import InvalidInputError
 
 CHEAP = AttackSuite(("closed_form",))
@@ -36,11 +37,11 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("experiments.studies.frontier.point.TRAINING", brief)
 
 
-def first_rounds(design: Design, epsilon: float | None, seeds: range) -> list[LineUp]:
+def first_rounds(design: Design, epsilon: float | None, seeds: range) -> list[Trial]:
     """Line-ups on first rounds of the small regime: the noise is that of the whole plan."""
     cohort = load("heart")
     point = FrontierPoint(design, epsilon, Regime.SMALL, "mlp", CHEAP)
-    shown: list[LineUp] = []
+    shown: list[Trial] = []
     for seed in seeds:
         for k, split in enumerate(folds(cohort, count=5, seed=seed)):
             plan = point.plan(split.train, seed=seed, fold=k)

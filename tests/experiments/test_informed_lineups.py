@@ -14,16 +14,9 @@ from attacks.views import Adversary, GradientView, InformedView, Knowledge, obse
 from experiments.cohorts import folds, load
 from experiments.studies.design import Design, Regime
 from experiments.studies.frontier.point import FrontierPoint
-from experiments.studies.informed import log_likelihoods
-from experiments.studies.lineups import (
-    LINEUP,
-    AttackSuite,
-    LineUp,
-    attack_round,
-    people_beside,
-    risk,
-    worst_risk,
-)
+from experiments.studies.informed import of_rounds
+from experiments.studies.lineups import AttackSuite, Trial, attack_round, risk, worst_risk
+from experiments.studies.people import LINEUP, people_beside
 from privacy.errors import InvalidInputError
 
 INFORMED = AttackSuite(("informed",))
@@ -41,7 +34,7 @@ def test_all_targets_at_once_are_judged_as_one_by_one(design: Design) -> None:
     view = require(observe(outcome.transcript, point.adversary), GradientView, "test")
     batch = outcome.drawn["hungary"][0][0]
     groups = people_beside("hungary", batch, split, np.random.default_rng(0))[:3]
-    ours = posterior(log_likelihoods(view, outcome, groups))
+    ours = posterior(of_rounds(view, outcome, groups))
     for group, all_at_once in zip(groups, ours, strict=True):
         hidden = outcome.drawn["hungary"][0][0].ids[group.target]
         batches: dict[Place, Patients] = {
@@ -78,10 +71,10 @@ def test_undefended_it_names_nearly_everybody_in_every_view() -> None:
         assert all(one.exact for one in ours if one.named)
 
 
-def lineups(batches: int, **chances: float) -> list[LineUp]:
+def lineups(batches: int, **chances: float) -> list[Trial]:
     rng = np.random.default_rng(0)
     return [
-        LineUp(name, str(k), bool(rng.random() < chance), exact=False)
+        Trial(name, str(k), bool(rng.random() < chance), exact=False)
         for name, chance in chances.items()
         for k in range(batches)
         for _ in range(8)

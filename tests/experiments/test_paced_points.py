@@ -15,8 +15,8 @@ from experiments.run.record import config_hash
 from experiments.studies.asynchronous import SEALED, ArrivalRule, AsynchronousRun, agreed
 from experiments.studies.frontier import grid
 from experiments.studies.frontier.asynchronous import ARRIVALS, AsynchronousPoint
-from experiments.studies.lineups import LINEUP, people_beside
-from experiments.studies.paced_lineups import left_over, log_likelihoods, worst_coalition
+from experiments.studies.informed import of_schedule, released_noise, worst_coalition
+from experiments.studies.people import LINEUP, people_beside
 
 SHORT = {"folds": 2, "horizon": 30.0, "uploads": 8}
 
@@ -46,7 +46,7 @@ def test_what_is_left_is_noise_of_the_openings_covariance(
     ran = run(agreement, split)
     coalition = worst_coalition(agreement, "va")
     assert len(coalition) == agreement.plan.colluders and "va" not in coalition
-    left, matrix = left_over(agreement, ran, split.train, coalition)
+    left, matrix = released_noise(agreement, ran, split.train, coalition)
     lower = np.linalg.cholesky(agreement.plan.share_std**2 * matrix @ matrix.T)
     white = np.linalg.solve(lower, left)
     assert 5e-5 < chi2.cdf((white**2).sum(), white.size) < 1 - 5e-5
@@ -65,7 +65,7 @@ def test_without_noise_everybody_is_named(arrival: ArrivalRule) -> None:
     ran = run(agreement, split)
     rng = np.random.default_rng(0)
     groups = [g for n, p in split.train.items() for g in people_beside(n, p, split, rng)[:3]]
-    logs = log_likelihoods(agreement, ran, split.train, groups)
+    logs = of_schedule(agreement, ran, split.train, groups)
     named = logs.argmax(axis=1) == 0
     assert len(groups) >= 8 and named.mean() > 0.9
 
@@ -85,7 +85,7 @@ def test_a_record_holds_risk_auc_and_bound_of_the_same_runs() -> None:
 def test_without_noise_nothing_is_promised() -> None:
     part = AsynchronousPoint(ArrivalRule.SYNCHRONOUS, None, folds=2).measure((0, 0))
     assert all(isinstance(e, NonPrivateDpEvent) for e in part.events.values())
-    assert np.mean([one.named for one in part.lineups]) > 0.9
+    assert np.mean([one.named for one in part.trials]) > 0.9
 
 
 def test_the_grid_has_them_and_other_points_keep_their_names() -> None:

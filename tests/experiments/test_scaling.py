@@ -12,9 +12,9 @@ from aggregation.federation import Federation
 from attacks.intervals import clopper_pearson
 from experiments.run.record import Record, read_records
 from experiments.studies import scaling, scaling_steps, tuning
-from experiments.studies.lineups import LINEUP
+from experiments.studies.informed import name_targets, of_fleet
+from experiments.studies.people import LINEUP, LineUp, in_network
 from experiments.studies.scaling import Arm, Arrangement, Scaling, plan_of, split, trained
-from experiments.studies.scaling_lineups import Targets, named, round_log_ratios
 from experiments.studies.scaling_steps import STEPS, step_of
 from privacy.errors import InvalidInputError
 
@@ -73,21 +73,22 @@ def test_it_trains_what_a_federation_trains() -> None:
 
 def targets_of(
     arrangement: Arrangement, hospitals: int, unit: int
-) -> tuple[scaling.Crowd, Targets]:
+) -> tuple[scaling.Crowd, list[LineUp]]:
     train, later, _ = split(arrangement, hospitals, unit)
     rng = np.random.default_rng([unit, 3])
     alike = arrangement is Arrangement.DIVIDED
-    return train, Targets.draw(train, later, count=60, colluders=1, alike=alike, rng=rng)
+    return train, in_network(train, later, count=60, colluders=1, alike=alike, rng=rng)
 
 
 @pytest.mark.parametrize("arrangement", list(Arrangement))
 def test_line_ups_hold_a_participant_and_nine_who_are_not(arrangement: Arrangement) -> None:
-    train, targets = targets_of(arrangement, 6, 3)
-    assert len(targets.outcomes) > 30 and targets.people.shape[1] == LINEUP
-    assert targets.hospitals.max() < 5  # the last one colludes
-    for k, hospital in enumerate(targets.hospitals):
-        own = train.features[train.offsets[hospital] : train.offsets[hospital + 1]]
-        assert (own == targets.people[k, 0]).all(axis=1).any()
+    train, lineups = targets_of(arrangement, 6, 3)
+    assert len(lineups) > 30
+    for one in lineups:
+        patients = train.hospitals[one.hospital]
+        assert one.hospital < "00005"  # the last one colludes
+        assert (patients.features[one.target] == one.people[0]).all()
+        assert patients.outcomes[one.target] == one.outcome and len(one.people) == LINEUP
 
 
 @pytest.mark.parametrize("arm", [Arm.LOCAL, Arm.SEALED])
@@ -101,11 +102,11 @@ def test_with_little_noise_all_are_named_and_with_much_one_in_ten(arm: Arm) -> N
         clear = Fleet(replace(plan, noise="none", noise_multiplier=0.0), lambda: [train])
         params = plan.first_model()
         sent, known = (np.concatenate(list(f.updates(params))) for f in (fleet, clear))
-        logs = round_log_ratios(noised, targets, params, sent, known)
-        found[multiplier] = named(logs, np.random.default_rng(0))
+        logs = of_fleet(noised, targets, params, sent, known)
+        found[multiplier] = name_targets(logs, np.random.default_rng(0)) == 0
     assert found[1e-4].mean() > 0.9
     hits = int(found[1e4].sum())
-    low, high = clopper_pearson(hits, len(targets.outcomes), confidence=0.999)
+    low, high = clopper_pearson(hits, len(targets), confidence=0.999)
     assert low <= 1 / LINEUP <= high
 
 

@@ -20,6 +20,7 @@ from aggregation.federation import Federation, sealing_for
 from aggregation.rules.local_intercept import fit_intercept
 from aggregation.timing import Schedule
 from experiments.cohorts import Fold
+from experiments.studies import informed
 from experiments.studies.asynchronous import (
     SEALED,
     SEALED_SETTINGS,
@@ -31,8 +32,8 @@ from experiments.studies.asynchronous import (
 from experiments.studies.design import DELTA, RELATION, Design, Regime
 from experiments.studies.frontier.metrics import by_trait, epsilon_spent, of_models
 from experiments.studies.frontier.point import FoldResult
-from experiments.studies.lineups import INFORMED, LINEUP, LineUp, people_beside, risk, worst_risk
-from experiments.studies.paced_lineups import name_targets
+from experiments.studies.lineups import INFORMED, informed_trials, risk, worst_risk
+from experiments.studies.people import LINEUP, people_beside
 from privacy.reconstruction import success_bound
 
 __all__ = ["ARRIVALS", "AsynchronousPoint"]
@@ -151,7 +152,7 @@ class AsynchronousPoint:
     def summarise(self, parts: list[AsynchronousFold]) -> dict[str, Any]:
         """The record's metrics, by the names that ``studies.frontier.metrics`` gives them."""
         parts = sorted(parts, key=lambda part: (part.seed, part.fold))
-        lineups = [one for part in parts for one in part.lineups]
+        trials = [one for part in parts for one in part.trials]
         plan = parts[0].plan
         bound, worst = max(
             ((_bound(event), event) for part in parts for event in part.events.values()),
@@ -159,9 +160,9 @@ class AsynchronousPoint:
         )
         return {
             **of_models(self, list[FoldResult](parts)),
-            "risk": worst_risk(lineups),
-            "risks": {INFORMED: risk(lineups, INFORMED)},
-            "risks_by_trait": by_trait(lineups),
+            "risk": worst_risk(trials),
+            "risks": {INFORMED: risk(trials, INFORMED)},
+            "risks_by_trait": by_trait(trials),
             "prior_success": 1 / LINEUP,
             "adversary": "buffered",
             "bound": bound,
@@ -188,22 +189,13 @@ def _measured(
     ran = federation.run()
     params = averaged(ran.models, average)[-1]
     rng = np.random.default_rng([seed, fold, 1])
-    groups = [
-        group
+    lineups = [
+        one
         for name in schedule.uploads
-        for group in people_beside(name, split.train[name], split, rng)
+        for one in people_beside(name, split.train[name], split, rng)
     ]
-    named = name_targets(agreement, ran, split.train, groups, rng)
-    lineups = tuple(
-        LineUp(
-            INFORMED,
-            f"{seed}/{fold}",
-            bool(place == 0),
-            bool(np.isclose(group.people[place], group.people[0], atol=1e-6).all()),
-            group.traits,
-        )
-        for group, place in zip(groups, named, strict=True)
-    )
+    logs = informed.of_schedule(agreement, ran, split.train, lineups)
+    trials = informed_trials(lineups, logs, lambda _: f"{seed}/{fold}", rng)
     scores = {n: plan.model.scores(params, t.features) for n, t in split.test.items()}
     sealed = sealing_for(replace(plan, scheme=_SEALED_AS), schedule)
     upload = sealed.sealer(plan.hospitals[0]).seal(np.zeros(plan.dim, dtype=np.int64))
@@ -217,7 +209,7 @@ def _measured(
             name: fit_intercept(plan.model.scores(params, p.features), p.outcomes)
             for name, p in split.train.items()
         },
-        lineups=lineups,
+        trials=tuple(trials),
         events={
             name: event
             if isinstance(event := agreement.declared_event(name), NonPrivateDpEvent)

@@ -19,7 +19,8 @@ from aggregation.releases import round_event, run_event
 from experiments.evaluation import Estimate, Scored, bootstrap_auc, by_patient, pool
 from experiments.studies.design import RELATION, Design
 from experiments.studies.frontier.point import KEY_HOLDER, FoldResult, FrontierPoint
-from experiments.studies.lineups import LINEUP, LineUp, risk, worst_risk
+from experiments.studies.lineups import Trial, risk, worst_risk
+from experiments.studies.people import LINEUP
 from privacy.accounting import epsilon as epsilon_of
 from privacy.reconstruction import success_bound
 
@@ -38,13 +39,13 @@ def summarise(point: FrontierPoint, parts: list[FoldResult]) -> dict[str, Any]:
     integers as the sealed ones; bytes and the chance of a wrap are then those of ``shares``.
     """
     parts = sorted(parts, key=lambda part: (part.seed, part.fold))
-    lineups = [one for part in parts for one in part.lineups]
+    trials = [one for part in parts for one in part.trials]
     plan = parts[0].plan
     return {
         **of_models(point, parts),
-        "risk": _risk(point, lineups),
-        "risks": {name: risk(lineups, name) for name in point.attacks.attacks if lineups},
-        "risks_by_trait": by_trait(lineups),
+        "risk": _risk(point, trials),
+        "risks": {name: risk(trials, name) for name in point.attacks.attacks if trials},
+        "risks_by_trait": by_trait(trials),
         "prior_success": 1 / LINEUP,
         "adversary": _adversary(point),
         "bound": _bound(point, plan),
@@ -130,9 +131,9 @@ def _sites(repeats: list[dict[str, Scored]]) -> dict[str, Any] | None:
     }
 
 
-def _risk(point: FrontierPoint, lineups: list[LineUp]) -> dict[str, Any] | None:
+def _risk(point: FrontierPoint, trials: list[Trial]) -> dict[str, Any] | None:
     if point.design.federated:
-        return worst_risk(lineups) if lineups else None  # no hospital had nine people beside one
+        return worst_risk(trials) if trials else None  # no hospital had nine people beside one
     value, reader = (1.0, "the pool's keeper reads it") if point.design is Design.POOLED else (
         1 / LINEUP, "nothing leaves a hospital")  # fmt: skip
     return {
@@ -148,23 +149,23 @@ def _risk(point: FrontierPoint, lineups: list[LineUp]) -> dict[str, Any] | None:
     }
 
 
-def by_trait(lineups: list[LineUp]) -> dict[str, Any]:
+def by_trait(trials: list[Trial]) -> dict[str, Any]:
     """For each trait and attack: targets who have it, and those who lack it."""
     found: dict[str, Any] = {}
-    for trait in sorted({trait for one in lineups for trait in one.traits}):
+    for trait in sorted({trait for one in trials for trait in one.traits}):
         halves = {
-            "with": [one for one in lineups if trait in one.traits],
-            "without": [one for one in lineups if trait not in one.traits],
+            "with": [one for one in trials if trait in one.traits],
+            "without": [one for one in trials if trait not in one.traits],
         }
         found[trait] = {
             name: {half: risk(ones, name) for half, ones in halves.items() if _enough(ones)}
-            for name in dict.fromkeys(one.attack for one in lineups)
+            for name in dict.fromkeys(one.attack for one in trials)
         }
     return found
 
 
-def _enough(lineups: list[LineUp]) -> bool:
-    return len({one.batch for one in lineups}) >= 2
+def _enough(trials: list[Trial]) -> bool:
+    return len({one.batch for one in trials}) >= 2
 
 
 def _adversary(point: FrontierPoint) -> str:

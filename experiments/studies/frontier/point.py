@@ -36,7 +36,8 @@ from experiments.studies.design import (
     TrainingSetting,
     make_plan,
 )
-from experiments.studies.lineups import LINEUP, AttackSuite, LineUp, attack_round
+from experiments.studies.lineups import AttackSuite, Trial, attack_round
+from experiments.studies.people import LINEUP
 from privacy.errors import InvalidInputError
 from privacy.ledger.log.canonical import digest
 from privacy.names import LONGEST_NAME
@@ -206,7 +207,7 @@ class FoldResult:
       scores: The test patients' log-odds, by hospital.
       test: The test patients, by hospital.
       intercepts: What each hospital fitted to its own training patients and kept.
-      lineups: Every line-up of every attack.
+      trials: Every line-up before every attack.
       pooled: Tested hospitals that are too small to be ranked apart.
       published: The test patients' published scores, by hospital; empty where the cohort has none.
     """
@@ -217,7 +218,7 @@ class FoldResult:
     scores: Mapping[str, Float[np.ndarray, "patients"]]
     test: Mapping[str, Patients]
     intercepts: Mapping[str, float]
-    lineups: tuple[LineUp, ...]
+    trials: tuple[Trial, ...]
     pooled: tuple[str, ...] = field(default=(), kw_only=True)
     published: Mapping[str, Float[np.ndarray, "patients"]] = field(
         default_factory=dict, kw_only=True
@@ -227,7 +228,7 @@ class FoldResult:
 def measure(point: FrontierPoint, seed: int, fold: int, data_dir: Path | None = None) -> FoldResult:
     """Run one fold of one seed: one federation, its scores, its attacks."""
     cohort, split = point.split(seed, fold, data_dir)
-    lineups: tuple[LineUp, ...] = ()
+    trials: tuple[Trial, ...] = ()
     if point.design is Design.LOCAL_ONLY:
         if point.unseen:
             raise InvalidInputError(
@@ -245,7 +246,7 @@ def measure(point: FrontierPoint, seed: int, fold: int, data_dir: Path | None = 
     else:
         plan, outcome = _run(point, split.train, seed, fold)
         params = dict.fromkeys((*split.train, *split.test), outcome.params)
-        lineups = attack_round(
+        trials = attack_round(
             point.attacks,
             outcome,
             split,
@@ -264,7 +265,7 @@ def measure(point: FrontierPoint, seed: int, fold: int, data_dir: Path | None = 
             for name, p in split.train.items()
             if name in params
         },
-        lineups=lineups,
+        trials=trials,
         pooled=split.pooled,
         published={
             n: cohort.schema.scores(t.features)
