@@ -23,6 +23,7 @@ so that one coefficient fails with probability of about 2e-38. Weights are 1 (``
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -41,6 +42,7 @@ from aggregation.sealing.tenseal_io import (
     pad,
     read_ciphertext,
     read_context,
+    read_foreign_context,
     write_context,
 )
 from privacy.errors import CorruptMessageError, InvalidInputError
@@ -197,11 +199,11 @@ class Bfv(KeyScheme):
 
     def sealer(self, hospital: str) -> Sealer:
         """Return the role of one hospital: the public key."""
-        return self.load_sealer(self.parameters, self._public, hospital)
+        return _Sealer(self.parameters, hospital, read_context(self._public), self._public)
 
     def adder(self) -> Adder:
         """Return the aggregator's role: no key at all."""
-        return self.load_adder(self.parameters, write_context(self._context))
+        return self.load_adder(self.parameters, _bare(_layout(self.parameters)))
 
     def opener(self, policy: Policy) -> Opener:
         """Return the role of the key holder."""
@@ -218,17 +220,21 @@ class Bfv(KeyScheme):
                 "its "
                 "place. Take both from the plan again."
             )
-        return _Sealer(parameters, hospital, read_context(material), material)
+        context = read_foreign_context(material, _bare(_layout(parameters)))
+        return _Sealer(parameters, hospital, context, material)
 
     @classmethod
     def load_adder(cls, parameters: Parameters, material: bytes) -> Adder:
-        """Return the aggregator's role from its material."""
-        return _Adder(parameters, read_context(material))
+        """Return the aggregator's role; what it was handed is what its parameters give."""
+        bare = _bare(_layout(parameters))
+        if material != bare:
+            raise CorruptMessageError("This adder's material is not that of its parameters.")
+        return _Adder(parameters, read_context(bare))
 
     @classmethod
     def load_opener(cls, parameters: Parameters, material: bytes, policy: Policy) -> Opener:
         """Return the key holder's role from its material."""
-        context = read_context(material)
+        context = read_foreign_context(material, _bare(_layout(parameters)))
         if not context.is_private():
             raise CorruptMessageError("This opener's material holds no secret key.")
         return _Opener(parameters, policy, _Adder(parameters, context), context)
@@ -318,6 +324,13 @@ class _Opener(Opener):
 
     def _material(self) -> bytes:
         return write_context(self._context, public_key=True, secret_key=True)
+
+
+@lru_cache(maxsize=64)
+def _bare(layout: Layout) -> bytes:
+    """The context without keys, which follows from the layout alone."""
+    ring = layout.ring
+    return write_context(new_bfv_context(ring.degree, ring.chain, layout.plain_modulus))
 
 
 def _encrypt(context: Any, slots: list[int]) -> bytes:

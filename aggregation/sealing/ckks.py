@@ -24,6 +24,7 @@ exact either.
 
 import math
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -39,6 +40,7 @@ from aggregation.sealing.tenseal_io import (
     pad,
     read_ciphertext,
     read_context,
+    read_foreign_context,
     write_context,
 )
 from privacy.errors import CorruptMessageError
@@ -84,8 +86,7 @@ class Ckks(KeyScheme):
     @classmethod
     def make(cls, *, dim: int, contributors: int, bound: int) -> "Ckks":
         """Make the key pair, from the operating system's randomness."""
-        context = ts.context(ts.SCHEME_TYPE.CKKS, DEGREE, -1, list(CHAIN), n_threads=1)
-        context.global_scale = SCALE
+        context = _new_context()
         settings = {
             "library": _LABEL,
             "degree": DEGREE,
@@ -102,11 +103,11 @@ class Ckks(KeyScheme):
 
     def sealer(self, hospital: str) -> Sealer:
         """Return the role of one hospital: the public key."""
-        return self.load_sealer(self.parameters, self._public, hospital)
+        return _Sealer(self.parameters, hospital, read_context(self._public), self._public)
 
     def adder(self) -> Adder:
         """Return the aggregator's role: no key at all."""
-        return self.load_adder(self.parameters, write_context(self._context))
+        return self.load_adder(self.parameters, _bare())
 
     def opener(self, policy: Policy) -> Opener:
         """Return the role of the key holder."""
@@ -121,17 +122,19 @@ class Ckks(KeyScheme):
                 "The public key is not the one that the parameters name; somebody put another in "
                 "its place. Take both from the plan again."
             )
-        return _Sealer(parameters, hospital, read_context(material), material)
+        return _Sealer(parameters, hospital, read_foreign_context(material, _bare()), material)
 
     @classmethod
     def load_adder(cls, parameters: Parameters, material: bytes) -> Adder:
-        """Return the aggregator's role from its material."""
-        return _Adder(parameters, read_context(material))
+        """Return the aggregator's role; what it was handed is what its parameters give."""
+        if material != _bare():
+            raise CorruptMessageError("This adder's material is not that of its parameters.")
+        return _Adder(parameters, read_context(_bare()))
 
     @classmethod
     def load_opener(cls, parameters: Parameters, material: bytes, policy: Policy) -> Opener:
         """Return the key holder's role from its material."""
-        context = read_context(material)
+        context = read_foreign_context(material, _bare())
         if not context.is_private():
             raise CorruptMessageError("This opener's material holds no secret key.")
         return _Opener(parameters, policy, _Adder(parameters, context), context)
@@ -219,6 +222,18 @@ class _Opener(Opener):
 
     def _material(self) -> bytes:
         return write_context(self._context, public_key=True, secret_key=True)
+
+
+def _new_context() -> Any:
+    context = ts.context(ts.SCHEME_TYPE.CKKS, DEGREE, -1, list(CHAIN), n_threads=1)
+    context.global_scale = SCALE
+    return context
+
+
+@lru_cache(maxsize=1)
+def _bare() -> bytes:
+    """The context without keys, the same for everybody."""
+    return write_context(_new_context())
 
 
 def _check(parameters: Parameters) -> None:

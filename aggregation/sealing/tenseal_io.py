@@ -7,6 +7,8 @@ it is checked again afterwards: two polynomials, at the level and in the form of
 
 import os
 import struct
+import subprocess
+import sys
 from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
@@ -24,6 +26,7 @@ __all__ = [
     "pad",
     "read_ciphertext",
     "read_context",
+    "read_foreign_context",
     "write_context",
 ]
 
@@ -32,6 +35,16 @@ VERSION = version("tenseal")
 _SEAL_HEADER = b"\x5e\xa1\x10\x04\x03\x02\x00\x00"  # magic, size 16, SEAL 4.3, zstd, reserved
 _LENGTH = struct.Struct("<I")
 _SETTINGS = b"\x10\x07\x19" + struct.pack("<d", -1.0)  # automatic flags, and no scale
+_SECONDS = 60.0
+_CHILD = """
+import sys
+import tenseal as ts
+context = ts.context_from(sys.stdin.buffer.read(), n_threads=1)
+if context.has_public_key():
+    scheme = context.seal_context().data.key_context_data().parms().scheme()
+    bfv = str(scheme).endswith("BFV")
+    (ts.bfv_vector(context, [1]) if bfv else ts.ckks_vector(context, [1.0])).serialize()
+"""
 _ERRORS = (ValueError, RuntimeError, TypeError, IndexError, MemoryError, OverflowError)
 
 
@@ -87,6 +100,46 @@ def read_context(material: bytes) -> Any:
         return ts.context_from(material, n_threads=1)
     except _ERRORS as error:
         raise CorruptMessageError(f"This key material can't be read: {error}.") from error
+
+
+def read_foreign_context(material: bytes, bare: bytes) -> Any:
+    """Read a context with a key that came from elsewhere.
+
+    SEAL ends the process at some damaged parameters (status 134). So the parameters are not read
+    from what came: they must be those of a context that was made here, byte for byte. Whether the
+    key behind them can be read and used, a child tries first.
+
+    Args:
+      material: As it came.
+      bare: The context of the same parameters without a key, made here.
+
+    Raises:
+      CorruptMessageError: Other parameters, or a key that can't be read and used.
+    """
+    size = len(_field(1, bare[2 : 2 + bare[1]]))  # less than 128 bytes: its length is one byte
+    if material[:size] != bare[:size]:
+        raise CorruptMessageError(
+            "This key material is for other parameters than it says; it was not parsed."
+        )
+    command = [sys.executable, "-c", _CHILD]
+    try:
+        tried = subprocess.run(  # noqa: S603  our own interpreter, a constant program
+            command, input=material, capture_output=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CorruptMessageError(
+            f"This key material could not be read within {_SECONDS} s."
+        ) from error
+    if tried.returncode != 0:
+        raise CorruptMessageError(
+            f"This key material can't be read and used: a process that tried ended with status "
+            f"{tried.returncode}."
+        )
+    context = read_context(material)
+    public, secret = context.has_public_key(), context.has_secret_key()
+    if write_context(context, public_key=public, secret_key=secret) != material:
+        raise CorruptMessageError("This key material is not what the pinned TenSEAL writes.")
+    return context
 
 
 def pad(ciphertext: bytes, stored: int) -> bytes:

@@ -3,9 +3,11 @@
 import hashlib
 import os
 import tomllib
+from dataclasses import replace
 from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -14,12 +16,14 @@ from hypothesis import strategies as st
 
 from aggregation.sealing import (
     SCHEMES,
+    KeyScheme,
     Scheme,
     load_adder,
     load_holder,
     load_opener,
     load_sealer,
     make_scheme,
+    tenseal_io,
 )
 from aggregation.sealing.envelope import Kind, peek_label, wrap
 from privacy.errors import CorruptMessageError, InpatientError
@@ -177,3 +181,53 @@ def test_tenseal_is_pinned_and_its_version_stands_in_every_header(name: str) -> 
     total = scheme.adder()
     total.add(sealed)
     assert pinned in peek_label(total.total())
+
+
+@pytest.mark.parametrize("name", ["bfv", "ckks"])
+def test_a_mutated_context_is_refused_and_ends_no_process(name: str) -> None:
+    # The frame and the digests are in order: whoever made the key made them up. Parsed here, some
+    # such parameters end the process (status 134).
+    scheme, _ = scheme_and_update(name)
+    assert isinstance(scheme, KeyScheme)
+    policy = Parties(scheme).policy()
+    right = [scheme.adder()._material(), scheme.opener(policy)._material()]
+    right += [scheme.sealer("zurich")._material()]
+    random = Random(name)
+    for number in range(90):
+        adder, opener, sealer = map(bytearray, right)
+        for material in (adder, opener, sealer):
+            place = random.randrange(min(len(material), 80))
+            cut = random.randrange(len(adder))
+            source = random.randrange(len(material))
+            if number % 3 == 0:
+                material[cut : cut + 8] = material[source : source + 8]
+            elif number % 3 == 1:
+                del material[place : place + random.randrange(1, 9)]
+            else:
+                material[place] ^= random.randrange(1, 256)
+        if bytes(adder) != right[0]:
+            with pytest.raises(InpatientError):
+                type(scheme).load_adder(scheme.parameters, bytes(adder))
+        if opener[:80] != right[1][:80]:
+            with pytest.raises(InpatientError):
+                type(scheme).load_opener(scheme.parameters, bytes(opener), policy)
+        if sealer[:80] != right[2][:80]:
+            digest = {"public_key": hashlib.sha256(sealer).hexdigest()}
+            settings = {**scheme.parameters.settings, **digest}
+            with pytest.raises(InpatientError):
+                made_up = replace(scheme.parameters, settings=settings)
+                type(scheme).load_sealer(made_up, bytes(sealer), "zurich")
+
+
+@pytest.mark.parametrize("name", ["bfv", "ckks"])
+def test_a_mutated_key_is_tried_by_a_child(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    scheme, _ = scheme_and_update(name)
+    assert isinstance(scheme, KeyScheme)
+    opener = scheme.opener(Parties(scheme).policy())
+    material = bytearray(opener._material())
+    del material[-2000:-1000]
+    read: list[bytes] = []
+    monkeypatch.setattr(tenseal_io, "read_context", read.append)
+    with pytest.raises(CorruptMessageError, match="a process that tried ended with status 1"):
+        type(scheme).load_opener(scheme.parameters, bytes(material), opener.policy)
+    assert read == []
