@@ -24,6 +24,7 @@ References:
       (arXiv 2102.06387).
   [6] ``privacy.accounting.linear``: probabilities within a factor e^k of a Gaussian's, which adds
       at most k (2 order - 1) / (order - 1) <= 3 k to a divergence.
+  [7] ``privacy.accounting.moments``: the proof, for sums of integer vectors too.
 """
 
 import math
@@ -37,6 +38,9 @@ __all__ = ["allowance", "best_order", "delta_at", "epsilon_at", "epsilon_of", "r
 _ORDERS: tuple[int, ...] = (*range(2, 65), 80, 96, 128, 192, 256, 512, 1024)
 _SLACK = 1 + 1e-12  # floating-point error, against us
 _TERMS = 10_000  # of a sum over contributors that are added one by one
+# One release of noise that is symmetric about 0: its pair is alike in both directions, and [3]'s
+# sum bounds both ([7]). For any other mechanism [4] pays a factor of 3.
+_ALIKE = ("GaussianDpEvent", "DiscreteGaussianDpEvent", "DistributedDiscreteGaussianDpEvent")
 
 
 def epsilon_at(divergence: float, order: int, delta: float) -> float:
@@ -178,8 +182,7 @@ def _sampled(inner: Mapping[str, Any], q: float, order: int) -> float:
     at = [0.0, 0.0] + [_divergence(inner, j, "ADD_OR_REMOVE_ONE", 1) for j in range(2, order + 1)]
     if q == 1 or math.isinf(at[order]):
         return at[order]
-    # [3]'s sum is exact for a Gaussian; for any other mechanism [4] pays a factor of 3.
-    factor = 1.0 if inner["type"] == "GaussianDpEvent" else 3.0
+    factor = 1.0 if inner["type"] in _ALIKE else 3.0
     terms = [(order - 1) * math.log1p(-q) + math.log(order * q - q + 1)]
     for j in range(2, order + 1):
         weight = math.log(math.comb(order, j)) + (order - j) * math.log1p(-q) + j * math.log(q)
