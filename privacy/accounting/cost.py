@@ -59,8 +59,10 @@ def evaluation(profile: Profile) -> float:
     match profile:
         case profiles.Finite(masses):
             return 60.0 + 8.0 * len(masses)
-        case profiles.Sampled(_, inner) | profiles.SampledReplace(_, inner):
+        case profiles.Sampled(_, inner):
             return 100.0 + evaluation(inner)
+        case profiles.SampledReplace(_, inner, removed):
+            return 100.0 + evaluation(inner) + (evaluation(removed) if removed else 0.0)
         case profiles.Mixture(parts):
             return sum(2 * evaluation(part) for _, part in parts)
         case _:
@@ -94,9 +96,9 @@ def check_store(points: int) -> None:
 
 def _once(profile: Profile) -> float:
     """Return the price of what a profile computes once."""
-    inner = getattr(profile, "inner", None)
-    if inner is not None:
-        return _once(inner)
+    inner = [getattr(profile, name, None) for name in ("inner", "removed")]
+    if inner[0] is not None:
+        return sum(_once(one) for one in inner if one is not None)
     nested = getattr(profile, "parts", None)
     if isinstance(profile, profiles.Skellam | profiles.DiscreteGaussian):
         return _STACK + 4e3 * math.sqrt(profile.variance)

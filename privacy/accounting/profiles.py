@@ -220,15 +220,21 @@ def _within(e: NDArray[np.float64], q: Column) -> tuple[NDArray[np.bool_], NDArr
 class SampledReplace:
     r"""A sample of ``inner`` when one patient is replaced; dominating, seldom exact.
 
-    For :math:`\varepsilon \ge 0`, :math:`\delta(\varepsilon) \le q\,\delta_{inner}(\log(1 +
-    (e^\varepsilon - 1)/q))` (Balle, Barthe and Gaboardi 2018, Theorems 8 and 9 with advanced joint
-    convexity), for Poisson samples and for samples of a fixed size; below 0 by symmetry. ``inner``
-    must dominate both the replacing and, for Poisson samples, the removing of a patient.
+    With :math:`\gamma = e^\varepsilon \ge 1`, :math:`\gamma' = 1 + (\gamma - 1)/q` and
+    :math:`\beta = \gamma/\gamma'`, a Poisson sample's pair is :math:`(1-q)R + qP` against
+    :math:`(1-q)R + qQ`, R without the patient, and
+
+    .. math:: \delta(\gamma) = q H_{\gamma'}(P \| (1-\beta) R + \beta Q) \le
+       q [(1-\beta) H_{\gamma'}(P \| R) + \beta H_{\gamma'}(P \| Q)]
+
+    (advanced joint convexity and convexity: Balle, Barthe and Gaboardi 2018, Theorem 2 and what
+    follows it). Samples of a fixed size have :math:`\beta = 1` (their Theorem 9). Below 0 by
+    symmetry.
 
     Attributes:
       prob: q.
-      inner: When a patient is replaced.
-      removed: When a patient is removed, for Poisson samples; only the moments ask for it.
+      inner: When a patient is replaced; for Poisson samples also no less than when one is removed.
+      removed: When a patient is removed, for Poisson samples.
     """
 
     prob: Column
@@ -242,8 +248,11 @@ class SampledReplace:
             inside = np.log1p(np.expm1(positive) / self.prob)
         # Where the quotient is no float, e^epsilon - 1 and e^epsilon are the same one.
         inside = np.where(np.isinf(inside), positive - np.log(self.prob), inside)
-        remove, add = self.inner.deltas(inside)
-        upper = self.prob * np.maximum(remove, add)
+        found = np.maximum(*self.inner.deltas(inside))
+        if self.removed is not None:
+            beta = np.exp(positive - inside)
+            found = beta * found + (1 - beta) * delta(self.removed, inside, 0)
+        upper = self.prob * found
         mirrored = -np.expm1(-positive) + np.exp(-positive) * upper
         both = np.where(epsilons >= 0, upper, mirrored)
         return both, both

@@ -81,21 +81,35 @@ def test_sampled_replace_bounds_a_brute_force_pair() -> None:
         truth = hockey(q * with_ + (1 - q) * without, q * other + (1 - q) * without)
 
         class Inner:
-            """Dominates replacing and removing, by taking the larger."""
+            """Dominates the pairs that it is made of, in both directions."""
+
+            def __init__(self, *pairs: tuple[NDArray[np.float64], NDArray[np.float64]]) -> None:
+                self.pairs = pairs
 
             def deltas(
-                self,
-                epsilons: NDArray[np.float64],
-                pairs: tuple[NDArray[np.float64], ...] = (with_, other, without),
+                self, epsilons: NDArray[np.float64]
             ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-                best = np.zeros_like(epsilons)
-                for a in pairs:
-                    for b in pairs:
-                        grow = np.exp(epsilons)[:, None]
-                        best = np.maximum(best, np.maximum(a - grow * b, 0).sum(axis=1))
+                grown = np.exp(epsilons)[:, None]
+                each = [np.maximum(a - grown * b, 0).sum(axis=1) for a, b in self.pairs]
+                best = np.max(each, axis=0)
                 return best, best
 
-        assert (SampledReplace(q, Inner()).deltas(e)[0] >= truth - 1e-12).all()
+        among = (with_, other, without)
+        every = Inner(*((a, b) for a in among for b in among))
+        plain = SampledReplace(q, every).deltas(e)[0]
+        assert (plain >= truth - 1e-12).all()
+        removed = Inner((with_, without), (other, without))
+        convex = SampledReplace(q, every, removed).deltas(e)[0]
+        assert (convex >= truth - 1e-12).all()
+        assert (convex <= plain + 1e-12).all()
+
+
+def test_a_replaced_patient_in_a_sample_is_less_than_a_replaced_one_drawn() -> None:
+    """Those not drawn are in the middle between the two, and blur them."""
+    q, e = 0.1, np.array([0.05, 0.2])
+    plain = SampledReplace(q, Laplace(2.0)).deltas(e)[0]
+    convex = SampledReplace(q, Laplace(2.0), Laplace(1.0)).deltas(e)[0]
+    assert (convex < [0.9, 0.5] * plain).all()
 
 
 ALL: list[Profile] = [
