@@ -68,6 +68,7 @@ class Convolution:
       tilt: theta.
       log_scale: Logarithm of the round's moment at theta.
       log_finite: Logarithm of the chance that no loss of a round is infinite.
+      shift: What is to be added to a round's loss, in units of loss.
       count: Releases of a round.
       error: eta, the largest of all rows.
     """
@@ -85,6 +86,7 @@ class Convolution:
     tilt: float
     log_scale: float
     log_finite: float
+    shift: float
     count: int
     error: float
 
@@ -109,6 +111,7 @@ class Convolution:
         return Losses(
             first=first,
             step=self.step,
+            shift=n * self.shift,
             masses=np.maximum(masses, 0.0),
             tilt=self.tilt,
             log_scale=scale,
@@ -138,7 +141,7 @@ def convolution(
     tilted, log_scale = [], 0.0
     for grid, counts in pieces:
         masses, logs = _tilted(grid, tilt * step)
-        tilted.append((Grid(grid.places, masses, grid.infinite), counts))
+        tilted.append((Grid(grid.places, masses, grid.infinite, grid.shift), counts))
         log_scale += float(counts @ logs)
     longest = sum(grid.length * int(counts.sum()) for grid, counts in pieces)
     widest = max(grid.length for grid, _ in pieces) + 1
@@ -164,6 +167,7 @@ def convolution(
         tilt=tilt,
         log_scale=log_scale,
         log_finite=_log_finite(pieces),
+        shift=sum(float(counts @ grid.shift) for grid, counts in pieces),
         count=sum(int(counts.sum()) for _, counts in pieces),
         error=error,
     )

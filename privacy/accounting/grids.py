@@ -45,11 +45,13 @@ class Grid:
       places: The losses, in steps, rising.
       masses: P's mass at each loss, ``[profiles, losses]``.
       infinite: P's mass at an infinite loss, ``[profiles]``.
+      shift: What is to be added to the losses, at most 0, ``[profiles]``.
     """
 
     places: Places
     masses: Floats
     infinite: Floats
+    shift: Floats
 
     @property
     def length(self) -> int:
@@ -98,7 +100,7 @@ def above(profile: Profile, direction: int, at: Places, *, step: float) -> Grid:
     falls = drops / -np.expm1(-np.diff(at) * step)
     masses = -np.diff(falls, axis=1, prepend=1 - deltas[:, :1], append=0.0)
     masses[:, :-1] += drops
-    return Grid(at, np.maximum(masses, 0.0), deltas[:, -1])
+    return Grid(at, np.maximum(masses, 0.0), deltas[:, -1], np.zeros(len(masses)))
 
 
 def below(profile: Attained, direction: int, at: Places, *, step: float) -> Grid:
@@ -114,52 +116,96 @@ def below(profile: Attained, direction: int, at: Places, *, step: float) -> Grid
       step: The grid's step h.
     """
     at = at[np.abs(at) * step <= _LARGEST_LOSS]
-    alphas = np.exp(at * step)
-    halves = np.asarray((at[1:] + at[:-1]) * (step / 2), dtype=np.float64)
-    tails = np.clip(np.atleast_2d(profile.tail(halves, direction)), 0.0, 1.0)  # Q's above each
-    under, over = _powers(profile, direction, halves, tails)  # P's mass below each, and above
+    shift = np.zeros(len(np.atleast_2d(profile.tail(np.zeros(1), direction))))
+    masses, short, _ = _merged(profile, direction, at, step, shift)
+    if short.any():
+        shift = np.where(short, _rest(profile, direction, step), 0.0)
+        masses, _, mute = _merged(profile, direction, at, step, shift)
+        shift[mute] = 0.0
+    return Grid(at, masses, np.zeros(len(masses)), shift)
+
+
+def _merged(
+    profile: Attained, direction: int, at: Places, step: float, shift: Floats
+) -> tuple[Floats, NDArray[np.bool_], NDArray[np.bool_]]:
+    """Return P's masses at each loss, which rows are short near a loss of 0, which tell nothing.
+
+    Most of the mass may lie a little below 0, as that of a patient who is seldom sampled: short of
+    more than the few losses above it can make up for. Where ``shift`` is the loss of all that mass
+    together the grid is moved there, and it is short of nothing.
+    """
+    alphas = np.exp(at * step + shift[:, None])
+    gaps = np.diff(alphas, axis=1)
+    halves = np.asarray((at[1:] + at[:-1]) * (step / 2) + shift[:, None], dtype=np.float64)
+    tails = np.clip(_rows(profile.tail, halves, direction), 0.0, 1.0)  # Q's above each
+    zero = int(np.searchsorted(at, 0))
+    under, over = _powers(profile, direction, halves, tails, zero)  # P's mass below each, and above
     # The lowest atom holds all below it, the highest all above: each where such a merged mass, from
     # there on, has a loss that the atoms inside can make up for.
-    lowest = len(halves) - _first((under - alphas[:-1] * (1 - tails) > 0)[:, ::-1])
-    highest = _first(over - alphas[1:] * tails < 0)
-    column = np.arange(len(halves))
+    lowest = len(at) - 1 - _first((under - alphas[:, :-1] * (1 - tails) > 0)[:, ::-1])
+    lowest = np.where(shift < 0, zero, lowest)
+    highest = _first(over - alphas[:, 1:] * tails < 0)
+    column = np.arange(len(at) - 1)
     before, after = column < lowest[:, None], column >= highest[:, None]
     tails = np.where(after, 0.0, np.where(before, 1.0, tails))
     under = np.where(after, 1.0, np.where(before, 0.0, under))
     over = np.where(after, 0.0, np.where(before, 1.0, over))
     # How far each merged bin's mass lies above its grid point: neighbours on either side settle it.
-    zero = int(np.searchsorted(at, 0))
     bins = np.diff(under, axis=1, prepend=0.0, append=1.0)
     bins[:, zero:] = -_steps(over)[:, zero:]
     bins[:, zero] = 1 - under[:, zero - 1] - over[:, zero]
     excess = bins + alphas * _steps(tails)
+    rest = tails[:, zero] - over[:, zero] - np.expm1(shift) * (1 - tails[:, zero])
+    excess[:, zero] = np.where(shift < 0, rest, excess[:, zero])
     settled = np.maximum(-excess[:, :-1], 0.0) - np.maximum(excess[:, 1:], 0.0)
-    slopes = tails - settled / np.diff(alphas)
+    slopes = tails - settled / gaps
+    short = slopes[:, zero] < np.maximum(slopes[:, min(zero + 1, len(column) - 1)], _NOISE)
+    least = np.atleast_2d(profile.tail(np.full(1, -2.5 * step), direction))[:, 0]
+    short &= (shift == 0) & (least == 1)
     for row in np.flatnonzero((np.diff(slopes, axis=1) > _NOISE).any(axis=1)):
         inside = slice(lowest[row], highest[row])
         slopes[row, inside] = isotonic_regression(
-            slopes[row, inside], weights=np.diff(alphas)[inside], increasing=False
+            slopes[row, inside], weights=gaps[row, inside], increasing=False
         ).x
     slopes = np.minimum.accumulate(slopes, axis=1)
-    others = np.maximum(-_steps(slopes), 0.0)  # Q's masses
+    masses = alphas * np.maximum(-_steps(slopes), 0.0)
     # Too coarse a grid: tell nothing, which is always true.
-    bad = (lowest >= highest) | (slopes.max(axis=1) > 1 + _NOISE) | (slopes.min(axis=1) < -_NOISE)
-    others[bad] = at == 0
-    return Grid(at, alphas * others, np.zeros(len(others)))
+    mute = (lowest >= highest) | (slopes.max(axis=1) > 1 + _NOISE) | (slopes.min(axis=1) < -_NOISE)
+    mute |= (shift < 0) & (masses.sum(axis=1) < 1 - 1e-9)
+    masses[mute] = at == 0
+    return masses, short, mute
 
 
 _NOISE = 1e-15
 
 
+def _rest(profile: Attained, direction: int, step: float) -> Floats:
+    """Return the loss of all that lies less than half a step above 0, merged; a hair above it."""
+    half = np.full(1, step / 2)
+    tail = np.atleast_2d(profile.tail(half, direction))[:, 0]
+    over = np.atleast_2d(delta(profile, half, direction))[:, 0] + math.exp(step / 2) * tail
+    return np.minimum((np.log1p(-over) - np.log1p(-tail)) * (1 - 1e-9), 0.0)
+
+
+def _rows(
+    of: Callable[[Floats, int], Floats], losses: Floats, direction: int
+) -> NDArray[np.float64]:
+    """Ask for one row's values by a plain array, as most profiles expect it."""
+    return np.atleast_2d(of(losses if len(losses) > 1 else losses[0], direction))
+
+
 def _powers(
-    profile: Attained, direction: int, halves: Floats, tails: Floats
+    profile: Attained, direction: int, halves: Floats, tails: Floats, zero: int
 ) -> tuple[Floats, Floats]:
     """Return P's mass below and above each loss, the smaller of the two to its last digits."""
-    negative = halves < 0
-    deltas = np.atleast_2d(delta(profile, halves[~negative], direction))
-    over = deltas + np.exp(halves[~negative]) * tails[:, ~negative]
-    deltas = np.atleast_2d(delta(profile, -halves[negative], 1 - direction))
-    under = np.exp(halves[negative]) * np.maximum(1 - tails[:, negative] - deltas, 0.0)
+
+    def deltas(e: Floats, direction: int) -> Floats:
+        return delta(profile, e, direction)
+
+    low, high = halves[:, :zero], halves[:, zero:]
+    over = _rows(deltas, high, direction) + np.exp(high) * tails[:, zero:]
+    less = 1 - tails[:, :zero] - _rows(deltas, -low, 1 - direction)
+    under = np.exp(low) * np.maximum(less, 0.0)
     over = np.minimum(over, 1.0)
     return np.hstack([under, 1 - over]), np.hstack([1 - under, over])
 

@@ -53,6 +53,7 @@ class Losses:
     Attributes:
       first: The lowest loss, in steps.
       step: The grid's step h.
+      shift: What is added to every loss, in units of loss.
       masses: The tilted masses, not negative.
       tilt: theta, at least 0.
       log_scale: Lambda.
@@ -64,6 +65,7 @@ class Losses:
 
     first: int
     step: float
+    shift: float
     masses: Floats
     tilt: float
     log_scale: float
@@ -79,19 +81,19 @@ class Losses:
 
     def upper_deltas(self, epsilons: Floats) -> Floats:
         """Return a delta that is enough for each epsilon, of any sign."""
-        found = self._deltas(epsilons, above=True)
+        found = self._deltas(epsilons - self.shift, above=True)
         # Delta is convex in e^epsilon and 1 at 0: below epsilon 0 the chord from there lies above.
-        ends = 1 - self._deltas(np.zeros(1), above=True)
+        ends = 1 - self._deltas(np.full(1, -self.shift), above=True)
         chord = 1 - np.exp(np.minimum(epsilons, 0.0)) * np.clip(ends, 0.0, 1.0)
         return np.asarray(np.minimum(np.minimum(found, chord) + self.infinite, 1.0))
 
     def lower_deltas(self, epsilons: Floats) -> Floats:
         """Return a delta that no correct answer is below, for each epsilon."""
-        return np.clip(self._deltas(epsilons, above=False), 0.0, 1.0)
+        return np.clip(self._deltas(epsilons - self.shift, above=False), 0.0, 1.0)
 
     def allowed(self, epsilon: float) -> float:
         """Return what an upper delta holds beside the sum: what is infinite, and for numbers."""
-        exponent = min(self.log_scale - self.tilt * epsilon, 600.0)
+        exponent = min(self.log_scale - self.tilt * (epsilon - self.shift), 600.0)
         return self.infinite + math.exp(exponent) * self.lost
 
     def upper_epsilon(self, delta: float) -> float:
@@ -104,14 +106,14 @@ class Losses:
             return 0.0
         at = np.flatnonzero(self._on_grid(above=True) + self.infinite <= delta)
         if len(at):
-            high = (self.first + int(at[0])) * self.step
+            high = (self.first + int(at[0])) * self.step + self.shift
             return bisect_up(enough, max(high - self.step, 0.0), high, tolerance=_READ)
         # Above the highest loss all that is left is the error.
         left = delta - self.infinite
         if not left > 0:
             return math.inf
-        top = (self.first + self.size) * self.step
-        high = (self.log_scale + math.log(self.lost) - math.log(left)) / self.tilt
+        top = (self.first + self.size) * self.step + self.shift
+        high = (self.log_scale + math.log(self.lost) - math.log(left)) / self.tilt + self.shift
         high = max(high * (1 + 1e-12), top, 0.0) + 1e-12
         return high if enough(high) else math.inf
 
@@ -124,7 +126,7 @@ class Losses:
         at = np.flatnonzero(self._on_grid(above=False) > delta)
         if not len(at):
             return 0.0
-        place = (self.first + int(at[-1])) * self.step
+        place = (self.first + int(at[-1])) * self.step + self.shift
         low, high = max(place, 0.0), place + self.step
         if high <= 0 or not too_small(low):
             return 0.0

@@ -122,7 +122,7 @@ def test_a_coarser_grid_is_taken_before_none(monkeypatch: pytest.MonkeyPatch) ->
     event = sampled(1.0, 0.02, 500)
     usual = epsilon(event, delta=1e-5, relation=ADD)
     assert "finer" not in usual.why
-    monkeypatch.setattr(cost, "LARGEST_STACK", 1000)
+    monkeypatch.setattr(cost, "LARGEST_GRID", 1000)
     coarse = epsilon(event, delta=1e-5, relation=ADD, width=1e-4)
     assert coarse.method == "privacy loss distribution"
     assert "A finer grid would take more than 2 GB or 20 s" in coarse.why
@@ -213,7 +213,7 @@ def test_renyi_of_many_releases_lies_above_the_truth() -> None:
 
 def test_losses_without_end_are_all_counted() -> None:
     """Mass at an infinite loss is mass at an infinite loss, however much of it there is."""
-    grid = Grid(np.array([0]), np.array([[0.1], [1.0]]), np.array([0.9, 0.0]))
+    grid = Grid(np.array([0]), np.array([[0.1], [1.0]]), np.array([0.9, 0.0]), np.zeros(2))
     found = _log_finite([(grid, np.array([3, 5]))])
     assert math.exp(found) == pytest.approx(0.1**3, rel=1e-9)
 

@@ -15,6 +15,7 @@ from privacy.accounting.losses import Losses
 
 STEP = 0.1
 BARE = Losses(
+    shift=0.0,
     first=-3,
     step=STEP,
     masses=np.array([0.1, 0.2, 0.0, 0.3, 0.15, 0.05, 0.2]),
@@ -91,7 +92,9 @@ def test_rows_have_moments_and_infinite_losses_of_their_own(
 ) -> None:
     """Two stacked rows, counts 2 and 3, some rounds: the same as their outcomes tell."""
     masses = np.array([[0.2, 0.5, 0.3 - infinite], [0.6, 0.1, 0.3]])
-    grid = Grid(np.array([-1, 0, 1]), np.maximum(masses, 0.0), np.array([infinite, 0.0]))
+    grid = Grid(
+        np.array([-1, 0, 1]), np.maximum(masses, 0.0), np.array([infinite, 0.0]), np.zeros(2)
+    )
     counts = np.array([2, 3])
     pieces = [(grid, counts)]
     found = convolution(pieces, step=STEP, tilt=tilt, budget=Budget(), most=rounds).rounds(rounds)
