@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from privacy.accounting import cost, grids
 from privacy.accounting.convolution import Weighted, convolution, log_moment
 from privacy.accounting.cost import Budget, TooDearError
+from privacy.accounting.lattice import aligned
 from privacy.accounting.losses import Losses
 from privacy.accounting.profiles import Attained, Finite, Profile, Sampled, kind, stacked
 from privacy.accounting.tilt import Aim, MomentTable, at_delta, renyi_bound
 
 __all__ = [
+    "MANY",
     "Composition",
     "Part",
     "Parts",
@@ -43,10 +45,15 @@ Stack = tuple[Profile, NDArray[np.int64], tuple[float, float]]
 
 Gridding = Callable[[Parts, float, float, Budget], Sides]
 
+MANY = 32  # different releases: a grid's points are dear beyond
+_DENSE = 2**16  # points of a grid that is not thinned out
 _RAREST = 1e-290  # the smallest delta that losses end at
 _GUESSES = 12
 _ALIKE = 7.0
 _HALVINGS = 40
+# The largest tilt times step. From below a tilt falls so fast from a largest loss of some mass that
+# numbers hide all that lies a step lower; from above steeper is sharper, up to a loss's own digits.
+_STEEPEST_ABOVE, _STEEPEST_BELOW = 1e4, 10.0
 _LESS = 1e-9  # of what a bound on delta allows to be cut off
 _READING = 300.0  # the price of a point when epsilons and deltas are read off
 _ROWS = 128  # profiles gridded together
@@ -111,7 +118,7 @@ def compose(
     Args:
       parts: Profiles with their counts; at least one.
       aims: What will be asked, at least one: sound everywhere, the composition is sharp there.
-      step: Privacy losses are kept in multiples of it.
+      step: Privacy losses are kept in multiples of it, or of a little less (``lattice``).
       budget: What the work is paid from; a full one where none is given.
 
     Returns:
@@ -144,7 +151,7 @@ def compose_rounds(
 
     Rounds that are at most doubled share a tilt, and so a transform.
     """
-    aim, budget = at_delta(delta), budget or Budget()
+    aim, budget, step = at_delta(delta), budget or Budget(), aligned(parts, step, below=below)
     groups: list[list[int]] = []
     for n in rounds:
         if groups and n <= 2 * groups[-1][0]:
@@ -268,10 +275,15 @@ def _stacks(parts: Parts, cut: float) -> tuple[Stack, ...]:
 def _composed(
     gridded: Gridding, parts: Parts, aims: Sequence[Aim], step: float, budget: Budget
 ) -> Composition | None:
+    step = aligned(parts, step, below=gridded is _from_below)
+    steepest = _STEEPEST_BELOW if gridded is _from_below else _STEEPEST_ABOVE
     try:
         cut = min(grid_cut(parts, aim) for aim in aims)
         sides = _used(gridded(parts, step, cut, budget))
-        tilts = [moment_table(parts, cut).tilts(aim) for aim in aims]
+        tilts = [
+            tuple(min(tilt, steepest / step) for tilt in moment_table(parts, cut).tilts(aim))
+            for aim in aims
+        ]
         made = [
             [
                 convolution(side, step=step, tilt=_checked(side, aim, step, both[i]), budget=budget)
@@ -318,9 +330,10 @@ def _places(
     found, store = [], 0
     for profile, counts, high in _stacks(parts, cut):
         reach = (high[0] + high[1]) / step
-        if not reach <= (cost.LARGEST_GRID if _growth(parts) else cost.LARGEST_STACK):
+        if not reach <= cost.LARGEST_GRID:
             raise TooDearError
-        at = grids.places(-high[1] - wider, high[0] + wider, step=step, growth=_growth(parts))
+        growth = _growth(len(parts), reach)
+        at = grids.places(-high[1] - wider, high[0] + wider, step=step, growth=growth)
         store += len(at) * len(counts)
         if len(at) * len(counts) > cost.LARGEST_STACK:
             raise TooDearError
@@ -366,6 +379,8 @@ def _removing_leads(profile: Profile) -> bool:
     return not isinstance(profile.inner if isinstance(profile, Sampled) else profile, Finite)
 
 
-def _growth(parts: Parts) -> float:
-    """Return how a grid may thin out at its ends: not at all where each point is cheap."""
-    return 0.0 if len(parts) == 1 else 1 / 64
+def _growth(releases: int, points: float) -> float:
+    """Return how a grid of so many points thins out at its ends: not where they are cheap."""
+    if releases == 1:
+        return 1 / 2048 if points > _DENSE else 0.0
+    return 1 / 1024 if releases <= MANY else 1 / 64

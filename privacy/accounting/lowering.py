@@ -189,7 +189,9 @@ def _truncated(
     """Bound it as dp-accounting does (Ganesh et al. 2025, arXiv 2508.15089, Section 4).
 
     From below: all others have no influence, and the patient is in the batch where it is drawn and
-    not cut away.
+    not cut away. So the ends are far apart where batches are cut: with batches of 100 on average,
+    1,000 rounds and noise multiplier 1, 2.9 times (delta 1e-5) to 3.6 times (1e-15) for at most 120
+    patients; 1.003 to 2.1 times for 150; for 200 they meet.
     """
     if relation is Relation.REPLACE_ONE:
         raise InvalidInputError(

@@ -9,6 +9,7 @@ import numpy as np
 
 from privacy.accounting._search import bisect_up
 from privacy.accounting.composition import (
+    MANY,
     Composition,
     Parts,
     affordable_spread,
@@ -20,7 +21,6 @@ from privacy.accounting.profiles import Profile
 from privacy.accounting.tilt import Aim, at_delta, at_epsilon
 
 __all__ = [
-    "MANY",
     "QUICK",
     "Gap",
     "Grids",
@@ -30,7 +30,6 @@ __all__ = [
     "quick_grid",
 ]
 
-MANY = 32  # different releases: a grid's points are dear beyond
 _REFINEMENTS = 6
 _FINEST = 1e-3  # below it rounding hides what a finer step would tell
 _WIDEST = 0.5  # a step beyond which an upper end tells nothing, where hardly any loss is typical
@@ -77,12 +76,21 @@ class Gap:
         share = (0.8 if releases <= MANY else 1.8) * finer * math.sqrt(self.width)
         return min(0.2, max(share, _FINEST))
 
+    def high(self, upper: Composition) -> float:
+        """Return the upper end that a composition proves."""
+        return (upper.upper_epsilon if self.quantity == "epsilon" else upper.upper_delta)(
+            self.above
+        )
+
+    def low(self, lower: Composition) -> float:
+        """Return the lower end that a composition proves."""
+        return (lower.lower_epsilon if self.quantity == "epsilon" else lower.lower_delta)(
+            self.below
+        )
+
     def over(self, upper: Composition, lower: Composition) -> float:
         """Return the interval's width over what is allowed."""
-        if self.quantity == "epsilon":
-            high, low = upper.upper_epsilon(self.above), lower.lower_epsilon(self.below)
-        else:
-            high, low = upper.upper_delta(self.above), lower.lower_delta(self.below)
+        high, low = self.high(upper), self.low(lower)
         return (
             min((high - low) / (self.width * high + self.floor), 100.0)
             if high < math.inf
@@ -189,7 +197,8 @@ def grids(above: Parts, below: Parts, gap: Gap) -> Grids:
         if aims[0].near is not None and near > 0.5 * aims[0].near:
             break
         aims = replace(aims[0], near=near), replace(aims[1], near=near)
-        first = upper(share)
+        again = upper(share)
+        first = min(first, again, key=gap.high) if again is not None else first
     found = Grids(first, lower(share))
     while coarse < _COARSEST and (found.upper is None or (below and found.lower is None)):
         coarse = min(4 * coarse, _COARSEST)
@@ -199,17 +208,18 @@ def grids(above: Parts, below: Parts, gap: Gap) -> Grids:
         found = Grids(upper(coarse), found.lower, short=True)
     if found.upper is None or found.lower is None:
         return Grids(found.upper, found.lower, found.short or found.upper is None)
-    over = gap.over(found.upper, found.lower)
+    high, low = found.upper, found.lower
+    over, idle = gap.over(high, low), 0
     for _ in range(0 if found.short else _REFINEMENTS):
-        if over <= 1 or share <= _FINEST:
+        # Losses of some mass lie between the points of one grid, and on those of another: once
+        # may be chance. What is left after that is not the grid's.
+        if over <= 1 or share <= _FINEST or idle > 1:
             break
         share *= min(0.7, max(0.9 / math.sqrt(over), 0.1))
-        finer = Grids(upper(share), lower(share))
-        if finer.upper is None or finer.lower is None:
-            return Grids(found.upper, found.lower, short=True)
-        left = gap.over(finer.upper, finer.lower)
-        found = finer
-        if left > 0.8 * over:
-            break  # what is left is not the grid's
-        over = left
-    return found
+        finer = upper(share), lower(share)
+        if finer[0] is None or finer[1] is None:
+            return Grids(high, low, short=True)
+        high, low = min(high, finer[0], key=gap.high), max(low, finer[1], key=gap.low)
+        left = gap.over(high, low)
+        over, idle = left, 0 if left < 0.8 * over else idle + 1
+    return Grids(high, low, found.short)

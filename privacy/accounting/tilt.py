@@ -38,6 +38,7 @@ Floats = NDArray[np.float64]
 _TILTS = np.geomspace(1e-6, 1e8, 200)
 _NEAR, _FAR = np.geomspace(1e-6, 1.0, 70), 1 - np.geomspace(1e-6, 1.0, 50)
 _LOSSES = np.unique(np.concatenate([_NEAR, _FAR, np.linspace(0.0, 1.0, 30)]))  # of the highest
+_APART = 16  # groups of rows of one stack whose moments are not averaged
 
 
 @dataclass(frozen=True)
@@ -95,9 +96,13 @@ class MomentTable:
         for profile, counts, highs in stacks:
             for direction, (side, high) in enumerate(zip(sides, highs, strict=True)):
                 e = _LOSSES * high
-                both = [counts @ np.atleast_2d(d) / counts.sum() for d in profile.deltas(e)]
-                mine, other = both[direction], both[1 - direction]
-                side += counts.sum() * _log_moments(e, mine - mine[-1], other)
+                deltas = [np.atleast_2d(d) for d in profile.deltas(e)]
+                # The logarithm of a mean is far above the mean of logarithms where rows differ.
+                for rows in np.array_split(np.arange(len(counts)), min(len(counts), _APART)):
+                    n = counts[rows]
+                    both = [n @ d[rows] / n.sum() for d in deltas]
+                    mine, other = both[direction], both[1 - direction]
+                    side += n.sum() * _log_moments(e, mine - mine[-1], other)
         return cls(sides[0], sides[1])
 
     def tilts(self, aim: Aim, times: int = 1) -> tuple[float, float]:
