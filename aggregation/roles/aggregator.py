@@ -7,6 +7,7 @@ from jaxtyping import Float, Int
 
 from aggregation.agreement import Agreement, Trajectory
 from aggregation.plan import Plan
+from aggregation.roles.evidence import Evidence
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, SetTimer, Timer, TimerKind
 from aggregation.roles.opener import Asked
 from aggregation.roles.opening import OpeningRequest
@@ -27,7 +28,9 @@ class Aggregator:
       - a contribution of another run, round or unknown hospital, one that its hospital did not
         sign, or a second one of the same hospital, is refused and leaves the sum as it was: no
         forged one takes the place of the true one;
-      - the next model depends on the opened sum alone.
+      - the next model depends on the opened sum alone;
+      - made anew, it goes on from the sums that were opened (``resume``), asks hospitals for what
+        they sent, and holders for what they committed to.
 
     Attributes:
       plan: What all parties agreed on.
@@ -63,6 +66,7 @@ class Aggregator:
         self._opening = opening
         self._place = Place(plan.digest)
         self._contributions: dict[str, Contribution] = {}
+        self._asked: Asked | None = None  # the sum that is to be opened
 
     @property
     def params(self) -> Float[np.ndarray, "dim"]:
@@ -82,7 +86,8 @@ class Aggregator:
             self.receive(Contribution.from_message(incoming.payload, incoming.public))
             if not self.ready:
                 return ()
-            return self._opening.ask(Asked(self._place, *self.total()), incoming.time)
+            self._asked = Asked(self._place, *self.total())
+            return self._opening.ask(self._asked, incoming.time)
         said = self._opening.take(incoming)
         if isinstance(said, tuple):
             return said
@@ -132,8 +137,28 @@ class Aggregator:
         return len(self._bases) > 0
 
     def total(self) -> tuple[bytes, tuple[Contribution, ...]]:
-        """The sealed sum and the signed contributions that it is made of, for the opener."""
-        return self._adder.total(), tuple(self._contributions.values())
+        """The sealed sum and the signed contributions that it is made of, for the opener.
+
+        In the plan's order, whoever came first: asked for again, it is the same sum.
+        """
+        names = [name for name in self.plan.hospitals if name in self._contributions]
+        return self._adder.total(), tuple(self._contributions[name] for name in names)
+
+    def resume(self, evidence: bytes, said: bytes) -> None:
+        """Take up a run after a restart: follow a sum that was opened before, in order.
+
+        Args:
+          evidence: As hospitals were sent it.
+          said: The sum, likewise.
+
+        Raises:
+          RefusedError: As ``Judge.sum_of``.
+          CorruptMessageError: As ``Judge.sum_of``.
+        """
+        found = Evidence.from_bytes(evidence)
+        total = self._opening.judge.sum_of(found, self._place, said)
+        self._place = self._place.after(found.proposal.digest)
+        self.step(total, found.proposal.hospitals)
 
     def step(
         self, opened_sum: Int[np.ndarray, "slots"], hospitals: Sequence[str] | None = None
@@ -155,6 +180,7 @@ class Aggregator:
         self.round += 1
         self._bases = self._awaited()
         self._contributions = {}
+        self._asked = None
         self._adder.clear()
 
     def _awaited(self) -> dict[str, int]:
@@ -168,6 +194,8 @@ class Aggregator:
             plans = tuple(
                 self._say(name, MessageKind.PLAN, 0, content) for name in self.plan.hospitals
             )
+            if self._asked is not None:  # woken again: what was said may be lost
+                return (*plans, *self._opening.ask(self._asked, timer.time))
             return (*plans, *self._send_models(timer.time))
         if timer.kind is TimerKind.MODEL:
             return (self._model(timer.party),)

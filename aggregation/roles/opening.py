@@ -57,7 +57,9 @@ class Verdict:
 
 @runtime_checkable
 class OpeningRequest(Protocol):
-    """The aggregator's side of an opening."""
+    """The aggregator's side of an opening; ``judge`` decides what comes back."""
+
+    judge: Judge
 
     def ask(self, asked: Asked, now: float) -> Said:
         """Ask for a sum to be opened."""
@@ -80,13 +82,13 @@ class ByOpener:
     """
 
     def __init__(self, judge: Judge) -> None:
-        self._judge = judge
+        self.judge = judge
         self._asked: Asked | None = None
 
     def ask(self, asked: Asked, now: float) -> Said:
         """Send the opener the sum and its contributions."""
         self._asked = asked
-        payload, number, run = asked.to_bytes(), asked.place.number, self._judge.run
+        payload, number, run = asked.to_bytes(), asked.place.number, self.judge.run
         return (Message(AGGREGATOR, OPENER, MessageKind.TOTAL, number, payload, run=run),)
 
     def take(self, message: Message) -> Verdict:
@@ -104,9 +106,9 @@ class ByOpener:
         said = message.public.get("answer")
         if not isinstance(said, str):
             raise CorruptMessageError("The opener told a sum without its signed word on it.")
-        proposal = asked.proposal(self._judge.parameters.digest)
+        proposal = asked.proposal(self.judge.parameters.digest)
         evidence = Evidence(proposal, (), (Answer.from_bytes(said.encode()),))
-        return Verdict(evidence, self._judge.sum_of(evidence, asked.place, message.payload))
+        return Verdict(evidence, self.judge.sum_of(evidence, asked.place, message.payload))
 
     def late(self, timer: Timer) -> Said:
         """Nobody can stand in for the opener."""
@@ -135,7 +137,7 @@ class ByHolders:
     def __init__(self, judge: Judge) -> None:
         if judge.scheme is None:
             raise RefusedError("Holders open under a scheme of holders; this judge names none.")
-        self._judge = judge
+        self.judge = judge
         self._scheme: type[QuorumScheme] = judge.scheme
         self._parameters = judge.parameters
         self._quorum, self._keys = read_quorum(judge.parameters, self._scheme.label)
@@ -240,7 +242,7 @@ class ByHolders:
             asked.total,
             parts,
         )
-        verdict = Verdict(evidence, self._judge.sum_of(evidence, asked.place))
+        verdict = Verdict(evidence, self.judge.sum_of(evidence, asked.place))
         self._asked = None  # no answer and no timer of it counts any more
         return verdict
 
@@ -280,7 +282,7 @@ class ByHolders:
         self, step: _Step, names: Sequence[str], kind: MessageKind, payload: bytes, now: float
     ) -> Said:
         self._step, self._awaited = step, tuple(names)
-        number, run = self._number, self._judge.run
+        number, run = self._number, self.judge.run
         patience = Timer(TimerKind.PATIENCE, number, step.value, now + _PATIENCE)
         return (
             *(
@@ -293,7 +295,7 @@ class ByHolders:
     def _signer(self, message: Message) -> str:
         """Return which holder sent a message of this round, by its signature."""
         by_address = {holder_address(name): name for name in self._quorum.names}
-        name, run = by_address.get(message.sender), self._judge.run
+        name, run = by_address.get(message.sender), self.judge.run
         if name is None or message.run != run or message.round != self._number:
             raise RefusedError(
                 f"A {message.kind.value!r} of {message.sender!r}, run {message.run!r} and round "
@@ -328,7 +330,7 @@ class LocalOpening:
         run, key = policy.roster.run, SigningKey.generate()
         roster = Roster(run, policy.roster.keys, opener=key.public)
         kind = type(scheme) if isinstance(scheme, QuorumScheme) else None
-        self._judge = Judge(roster, scheme.parameters, scheme=kind, repeats=policy.repeats)
+        self.judge = Judge(roster, scheme.parameters, scheme=kind, repeats=policy.repeats)
         if isinstance(scheme, QuorumScheme):
             self.holders = scheme.holders(policy)
             for name, holder in self.holders.items():
@@ -346,10 +348,10 @@ class LocalOpening:
         """
         if not contributions:
             raise RefusedError("A sum of no contributions was asked for. Wait for some.")
-        request: ByHolders | ByOpener = ByOpener(self._judge)
+        request: ByHolders | ByOpener = ByOpener(self.judge)
         if isinstance(self._scheme, QuorumScheme):
             self._require_present(self._scheme, contributions)
-            request = ByHolders(self._judge)
+            request = ByHolders(self.judge)
         waiting = list(request.ask(Asked(self.place, total, tuple(contributions)), 0.0))
         timers: list[SetTimer] = []
         while waiting or timers:
@@ -374,7 +376,7 @@ class LocalOpening:
     def replace(self, name: str, holder: Holder) -> None:
         """Put another in a holder's place: the same one after a restart, say."""
         self.holders[name] = holder
-        self._roles[holder_address(name)] = HolderRole(self._judge.run, holder)
+        self._roles[holder_address(name)] = HolderRole(self.judge.run, holder)
 
     @property
     def _present(self) -> set[str]:
