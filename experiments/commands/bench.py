@@ -9,6 +9,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, arg, subcommand
 from experiments.commands.bench_accounting import BenchAccounting
 from experiments.commands.bench_attacks import BenchAttacks
 from experiments.commands.bench_filters import BenchFilters
+from experiments.commands.bench_run import BenchRun
 from experiments.commands.bench_sealing import BenchSealing
 
 __all__ = ["Bench", "BenchFederation"]
@@ -91,6 +92,7 @@ class Bench:
         Annotated[BenchSealing, subcommand("sealing")]
         | Annotated[BenchAttacks, subcommand("attacks")]
         | Annotated[BenchFederation, subcommand("federation")]
+        | Annotated[BenchRun, subcommand("run")]
         | Annotated[BenchAccounting, subcommand("accounting")]
         | Annotated[BenchFilters, subcommand("filters")],
         arg(name=""),
