@@ -26,7 +26,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from aggregation.roles.opening import LocalOpening
-from aggregation.sealing import Contribution, Parameters, Policy, Roster, make_scheme
+from aggregation.sealing import SCHEMES, Contribution, Parameters, Policy, Roster, make_scheme
 from aggregation.sealing.proposal import Place
 from aggregation.sealing.quorum import Quorum
 from aggregation.sealing.streams import lane
@@ -250,7 +250,7 @@ def _contenders(peers: bool) -> Iterator[tuple[str, Contender]]:
     yield "minimum", _measure_minimum
     yield "numpy", _measure_numpy
     yield "aes", _measure_aes
-    for name in OURS:
+    for name in (*OURS, *SCHEMES.added):
         yield name, partial(measure_ours, name)
     if peers:
         yield from PEERS.items()

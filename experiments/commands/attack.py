@@ -62,9 +62,10 @@ class Attack:
         """Refuse unknown names, a noise that is none, and a view that the design does not have."""
         from typing import get_args
 
+        from aggregation.models import MODELS
         from attacks.suite import make_attack
         from attacks.views import Name
-        from experiments.studies.design import FEDERATED, TRAINING
+        from experiments.studies.design import FEDERATED, Regime
         from privacy.errors import InvalidInputError
 
         make_attack(self.name, restarts=self.restarts, iterations=self.iterations)
@@ -74,10 +75,10 @@ class Attack:
             )
         if not self.epsilon > 0:
             raise InvalidInputError(f"Expected epsilon={self.epsilon} > 0. Use inf for no noise.")
-        if (self.regime, self.model) not in TRAINING:
+        if self.regime not in tuple(Regime) or self.model not in MODELS:
             raise InvalidInputError(
                 f"Unknown regime {self.regime!r} or model {self.model!r}; choose small or full, "
-                "and mlp or logistic."
+                f"and one of {', '.join(MODELS)}."
             )
         if self.view not in get_args(Name):
             raise InvalidInputError(
@@ -156,7 +157,7 @@ class Attack:
         from aggregation.models import make_model
         from aggregation.patients import Patients
         from attacks.views import Adversary, GradientView, Knowledge, Name, observe, require
-        from experiments.studies.design import TRAINING, Regime, make_plan
+        from experiments.studies.design import Regime, make_plan, training_of
         from privacy.errors import InvalidInputError
 
         attacked = self.hospital or next(iter(hospitals))
@@ -169,7 +170,7 @@ class Attack:
             design=self.design,
             epsilon=self.epsilon,
             model=make_model(self.model, len(schema), self.width * (self.model == "mlp")),
-            setting=TRAINING[Regime(self.regime), self.model],
+            setting=training_of(Regime(self.regime), self.model),
             patients=hospitals,
             model_seed=self.seed,
         )

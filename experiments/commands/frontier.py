@@ -52,12 +52,12 @@ class Frontier(StudyCommand):
     def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
         """The chosen points, of the chosen cohort."""
         from experiments.cohorts import load, resolve
-        from experiments.studies.frontier.grid import on_cohort
+        from experiments.studies.frontier.grid import on_cohort, with_added_attacks
         from experiments.studies.frontier.grid_figures import FIGURES
 
         if self.figure:
             return FIGURES[self.figure].points(self.seed), self.data_dir
-        points: Sequence[AttackedPoint] = self._chosen()
+        points: Sequence[AttackedPoint] = with_added_attacks(self._chosen())
         cohort, data_dir = resolve(self.cohort, self.data_dir)
         if self.cohort != "heart" or self.unseen:
             most = len(load(cohort, data_dir).hospitals) if self.unseen else None

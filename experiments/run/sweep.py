@@ -19,6 +19,7 @@ from typing import Any
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
+from experiments.plugins import PLUGINS
 from experiments.run.record import (
     Record,
     config_hash,
@@ -117,7 +118,7 @@ def sweep(
     console = console or Console()
     folder = writable_folder(out / "records")
     done = {record.name: record for record in read_records(folder)}
-    names = [config_hash(point.config) for point in points]
+    names = [config_hash(_named(point)) for point in points]
     distinct = list(dict.fromkeys(names))
     ours = set(distinct[shard.number - 1 :: shard.count])
     missing = [names.index(name) for name in distinct if name in ours and name not in done]
@@ -133,7 +134,7 @@ def sweep(
             failed.append(f"{point.label}: {failure.error}")
             _tell(out, name, point, failure, stamped)
             continue
-        record = Record(point.config, point.summarise([one.part for one in parts]), stamped)
+        record = Record(_named(point), point.summarise([one.part for one in parts]), stamped)
         record.write(folder)
         done[name] = record
         (out / "failures" / f"{name}.json").unlink(missing_ok=True)
@@ -152,6 +153,11 @@ def sweep(
     return [done[name] for name in names if name in done]
 
 
+def _named(point: GridPoint) -> Mapping[str, Any]:
+    """What names a point's record: its config, and the plugins that were run before it."""
+    return {**point.config, "plugins": sorted(PLUGINS)} if PLUGINS else point.config
+
+
 def _timings(path: Path) -> dict[str, Any]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
@@ -166,7 +172,7 @@ def _tell(
     write_json(
         writable_folder(out / "failures") / f"{name}.json",
         {
-            "config": dict(point.config),
+            "config": dict(_named(point)),
             "label": point.label,
             "error": failure.error,
             "trace": failure.trace,
@@ -185,7 +191,12 @@ def _by_point(
 ) -> Iterator[tuple[int, list[Measured]]]:
     """Yield each point when the last of its units is in, its units in order."""
     waiting: dict[int, list[Measured]] = {k: [] for k in places}
-    calls = [Call(k, points[k], u, data_dir) for k in places for u in range(len(points[k].units))]
+    plugins = tuple(PLUGINS.values())
+    calls = [
+        Call(place, points[place], unit, data_dir, plugins)
+        for place in places
+        for unit in range(len(points[place].units))
+    ]
     if not calls:
         return
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from experiments.plugins import Plugin, load_again
 from experiments.run.study import GridPoint
 from privacy.errors import InvalidInputError
 
@@ -37,12 +38,14 @@ class Call:
       point: The point.
       unit: The unit's place among the point's.
       data_dir: Handed to the point.
+      plugins: What the sweep began with; a worker runs them first.
     """
 
     place: int
     point: GridPoint
     unit: int
     data_dir: Path | None
+    plugins: tuple[Plugin, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -76,6 +79,7 @@ def _measured(call: Call) -> Measured:
     torch.set_num_threads(1)  # one worker a core: more threads only fight
     start = time.process_time()
     try:
+        load_again(call.plugins)
         part = call.point.measure(call.point.units[call.unit], call.data_dir)
     except Exception as error:  # noqa: BLE001 - told in failures/ and in the sweep's own error
         told = f"{type(error).__name__}: {error}"

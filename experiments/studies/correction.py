@@ -39,7 +39,7 @@ from experiments.run.record import Record
 from experiments.studies.design import TRAINING, Design, Regime, make_plan
 from experiments.studies.fairness import clinical_figures, fairness_figures
 from experiments.studies.problem import Problem, scores
-from experiments.studies.trainers import TRAINERS, Steps, Trained
+from experiments.studies.trainers import TRAINERS, Steps, Trained, trainer_of
 
 __all__ = [
     "COHORTS",
@@ -64,6 +64,7 @@ LEGEND = (
 )
 _STEPS = Steps()
 RULES_COMPARED = (*TRAINERS, SEALED)
+"""Those of the project; ``grid`` adds what other files registered."""
 
 Sites = Mapping[str, Scored]
 KINDS = ("as_trained", "local_intercept", "recalibrated")
@@ -126,7 +127,7 @@ class CorrectionPoint:
         """Return each hospital's parameters."""
         if self.rule != SEALED:
             problem = Problem(patients, self.ridge * len(patients))
-            return TRAINERS[self.rule](problem, self.steps)
+            return trainer_of(self.rule)(problem, self.steps)
         features = next(iter(patients.values())).features.shape[1]
         plan = make_plan(
             run=f"correction-{seed}-{fold}",
@@ -221,10 +222,11 @@ def grid(
     *,
     seeds: int = SEEDS,
     cohorts: Sequence[str] = COHORTS,
-    rules: Sequence[str] = RULES_COMPARED,
+    rules: Sequence[str] = (),
 ) -> list[CorrectionPoint]:
-    """Every rule on every cohort; the network is drawn once."""
+    """Every rule (or some) on every cohort; the network is drawn once."""
     every = tuple(range(seed, seed + seeds))
+    rules = rules or (*RULES_COMPARED, *RULES.added)
     return [
         CorrectionPoint(c, r, (seed,) if c == "network" else every) for c in cohorts for r in rules
     ]

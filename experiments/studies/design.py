@@ -37,6 +37,7 @@ __all__ = [
     "TrainingSetting",
     "make_plan",
     "radius_for",
+    "training_of",
 ]
 
 DELTA = 1e-5
@@ -119,6 +120,11 @@ _NOISE = {
     Design.SEALED: "shared",
 }
 """What a plan calls the noise of a design."""
+
+
+def training_of(regime: Regime, model: str) -> TrainingSetting:
+    """Return how a model is trained; one that nothing was searched for takes the perceptron's."""
+    return TRAINING.get((regime, model), TRAINING[regime, "mlp"])
 
 
 def radius_for(dim: int) -> int:

@@ -11,6 +11,7 @@ from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from aggregation.rules import RULES
 from experiments.cohorts import called
 from experiments.run.record import Record
 from experiments.studies.asynchrony import GAP
@@ -84,7 +85,8 @@ def draw_correction(records: Sequence[Record]) -> Figure:
     rows = figure.subplots(len(cohorts), 2, squeeze=False, sharey="row")
     for row, cohort in zip(rows, cohorts, strict=True):
         own = [r for r in records if r.config["cohort"] == cohort]
-        own.sort(key=lambda r: RULES_COMPARED.index(r.config["rule"]))
+        order = [*RULES_COMPARED, *RULES.added]
+        own.sort(key=lambda r: order.index(r.config["rule"]))
         places = [len(own) - 1 - k for k in range(len(own))]
         for place, record in zip(places, own, strict=True):
             _draw_rule(list(row), place, record.metrics)

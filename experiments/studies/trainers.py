@@ -6,7 +6,7 @@ converge to; ``sealed`` is the one trained as hospitals would: clipped, noised, 
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from aggregation.engines.clear import Followed, follow
 from aggregation.patients import Patients
 from aggregation.rules import (
     QFFL,
+    RULES,
     Agnostic,
     Article,
     Call,
@@ -37,8 +38,9 @@ from aggregation.rules.agnostic import loss_release
 from aggregation.rules.rule import State
 from aggregation.timing import Rounds
 from experiments.studies.problem import Problem
+from privacy.errors import InvalidInputError
 
-__all__ = ["TRAINERS", "Steps", "Trained", "run_rule"]
+__all__ = ["TRAINERS", "Steps", "Trained", "run_rule", "trainer_of"]
 
 Vector = NDArray[np.float64]
 Trained = dict[str, Vector]
@@ -201,3 +203,20 @@ TRAINERS: Mapping[str, Trainer] = {
     "article": _by(_article),
     "own intercepts": _own_intercepts,
 }
+
+
+def trainer_of(name: str) -> Trainer:
+    """Return how a rule is trained; one of another file with its own constants.
+
+    Raises:
+      InvalidInputError: No such rule, or one that needs constants that only its author knows.
+    """
+    if name in TRAINERS:
+        return TRAINERS[name]
+    kind = RULES.find(name)
+    if any(each.default is MISSING and each.default_factory is MISSING for each in fields(kind)):  # type: ignore[arg-type]  # every rule is a dataclass
+        raise InvalidInputError(
+            f"The rule {name!r} has constants without a value, so it can't be compared by its name "
+            "alone. Give each of them a default."
+        )
+    return _by(lambda problem, steps: kind())

@@ -17,6 +17,8 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from aggregation.models import MODELS
+from attacks.suite import ATTACKS, Arena
 from experiments.run.record import config_hash
 from experiments.studies.design import TRAINING, Design, Regime, TrainingSetting
 from experiments.studies.frontier.asynchronous import ARRIVALS, AsynchronousPoint
@@ -34,6 +36,7 @@ __all__ = [
     "group",
     "on_cohort",
     "quick_grid",
+    "with_added_attacks",
 ]
 
 AttackedPoint = FrontierPoint | AsynchronousPoint
@@ -240,7 +243,7 @@ def chosen_grid(
     for name, value, choices in (
         *(("design", design, tuple(Design)) for design in designs),
         ("regime", regime, tuple(Regime)),
-        ("model", model, ("logistic", "mlp")),
+        ("model", model, tuple(MODELS)),
     ):
         if value not in choices:
             raise InvalidInputError(
@@ -279,6 +282,27 @@ def cells(names: Sequence[str], seed: int = 0) -> list[AttackedPoint]:
                 "published."
             )
     return [known[name] for name in names]
+
+
+def with_added_attacks(points: Sequence[AttackedPoint]) -> list[AttackedPoint]:
+    """The same points, attacked by what other files registered too, where it is made for them.
+
+    Attacks of one step on one-step points, attacks of several local steps on the others; points
+    that are no federation, and those of hospitals at their own pace, stay as they are.
+    """
+    return [
+        replace(point, attacks=replace(point.attacks, attacks=(*point.attacks.attacks, *added)))
+        if isinstance(point, FrontierPoint) and (added := _added(point))
+        else point
+        for point in points
+    ]
+
+
+def _added(point: FrontierPoint) -> tuple[str, ...]:
+    arena = Arena.SINGLE if point.local_steps == 1 else Arena.LOCAL_STEPS
+    if not point.design.federated:
+        return ()
+    return tuple(name for name in ATTACKS.added if ATTACKS[name].arena is arena)
 
 
 def on_cohort(

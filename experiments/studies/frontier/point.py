@@ -29,12 +29,12 @@ from attacks.views import Name
 from experiments.cohorts import Cohort, Fold, Network, called, folds, folds_by_hospital, load
 from experiments.studies.design import (
     DELTA,
-    TRAINING,
     WIDTH,
     Design,
     Regime,
     TrainingSetting,
     make_plan,
+    training_of,
 )
 from experiments.studies.lineups import AttackSuite, Trial, attack_round
 from experiments.studies.people import LINEUP
@@ -116,7 +116,7 @@ class FrontierPoint:
     @property
     def training(self) -> TrainingSetting:
         """How it is trained: walks of several steps take fewer rounds."""
-        chosen = self.setting or TRAINING[self.regime, self.model]
+        chosen = self.setting or training_of(self.regime, self.model)
         return replace(
             chosen,
             rounds=max(1, chosen.rounds // self.local_steps),
