@@ -2,12 +2,15 @@
 
 import hashlib
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from aggregation.federation import Federation, Outcome
 from aggregation.plan import Plan
+from aggregation.roles.hospital import Hospital
+from aggregation.roles.opener import HolderRole
 from aggregation.transcript import Transcript
 from privacy.errors import BudgetExceededError, InvalidInputError, RefusedError
 from tests.aggregation.parts import HOSPITALS, clear, cohort, plan
@@ -126,3 +129,21 @@ def test_hospitals_must_be_the_plans() -> None:
 @pytest.mark.parametrize("made", [plan(), clear()], ids=["noised", "clear"])
 def test_wrapping_is_improbable(made: Plan) -> None:
     assert Federation.simulated(made, cohort(), seed=0).wrap_probability() <= 1e-6
+
+
+@pytest.mark.parametrize(("changes", "least"), [({}, 3), ({"smallest_sum": 2}, 3)])
+def test_whoever_opens_opens_no_sum_below_what_the_noise_was_sized_for(
+    changes: dict[str, Any], least: int, tmp_path: Path
+) -> None:
+    made = plan(scheme="shares", noise_multiplier=60.0, **changes)
+    federation = Federation.real(made, cohort(), out=tmp_path, target_epsilon=3.0)
+    for address, role in federation._engine._roles.items():
+        if isinstance(role, HolderRole):
+            policy = role._holder.policy
+            assert address.startswith("holder ")
+            assert (policy.min_honest, policy.c_assumed) == (least - 1, 1)
+            assert policy.require_ledger_head
+        if isinstance(role, Hospital):
+            assert role._judge._least == least
+            assert role.plan.sealing == role._sealer.parameters.digest
+            assert role.plan.roster == role._judge.roster.digest

@@ -117,3 +117,14 @@ def test_what_cannot_be_run_is_refused(changes: dict[str, object], said: str) ->
 def test_bytes_that_are_no_plan_are_refused(content: bytes) -> None:
     with pytest.raises(CorruptMessageError, match="not a plan"):
         Plan.from_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["sealing", "roster"])
+def test_a_plan_names_digests_and_nothing_else(name: str) -> None:
+    made = plan(**{name: "ab" * 32})
+    assert Plan.from_bytes(made.to_bytes()) == made
+    assert made.digest != plan().digest
+    assert name.encode() not in plan().to_bytes()
+    for wrong in ("ab" * 31, "AB" * 32, "key"):
+        with pytest.raises(InvalidInputError, match=f"Expected {name} as 64 hex digits"):
+            plan(**{name: wrong})

@@ -1,9 +1,11 @@
 """The openings' log among several: none opens what another opened, and a crash stops nobody."""
 
 import json
+import os
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +13,7 @@ import pytest
 
 from aggregation.sealing import Contribution, OpeningLog, Policy, make_scheme
 from aggregation.sealing.openings import Opening
+from aggregation.sealing.proposal import Place, Proposal
 from privacy.errors import CorruptMessageError, InpatientError, RefusedError
 from privacy.ledger.log import canonical
 from tests.aggregation.sealing.parties import Parties
@@ -250,3 +253,53 @@ def test_the_disk_is_asked_before_the_run_begins(tmp_path: Path) -> None:
         OpeningLog(tmp_path / "file" / "log")
     with pytest.raises(InpatientError):
         OpeningLog(tmp_path)
+
+
+def test_an_opening_is_on_disk_before_it_is_acted_upon(
+    parties: Parties, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, synced = tmp_path / "log", [b""]
+    log = OpeningLog(path)
+    sync = os.fsync
+
+    def spy(descriptor: int) -> None:
+        sync(descriptor)
+        if os.fstat(descriptor).st_ino == path.stat().st_ino:
+            synced.append(path.read_bytes())
+
+    monkeypatch.setattr(os, "fsync", spy)
+    opening = log.append(of(parties, "cleveland", "zurich"), TOTAL)
+    assert synced[-1] == opening.to_bytes() + b"\n"
+
+
+def test_what_lies_beside_an_opening_is_its_own_proposal(parties: Parties, tmp_path: Path) -> None:
+    log = OpeningLog(tmp_path / "log.jsonl")
+    first, second = of(parties, "cleveland", "zurich")
+    digest = parties.scheme.digest
+    one = Proposal.of(Place(), digest, b"one", [first])
+    two = Proposal.of(Place().after(one.digest), digest, b"two", [second])
+    log.append([first], one.total, one)
+    log.append([second], two.total, two)
+    again = OpeningLog(tmp_path / "log.jsonl")
+    assert [again.number_of(p.digest) for p in (one, two)] == [0, 1]
+    folder = tmp_path / "log.payloads"
+    other = replace(one, total="ab" * 32).to_bytes()
+    for wrong in (two.to_bytes(), other, replace(one, nonces=("0",)).to_bytes()):
+        (folder / "000000000.bin").write_bytes(wrong)
+        with pytest.raises(CorruptMessageError, match="the proposal of another"):
+            OpeningLog(tmp_path / "log.jsonl")
+    late = Proposal.of(Place(), digest, b"three", of(parties, "budapest"))
+    with pytest.raises(RefusedError, match="two sums can't both be that"):
+        log.append(of(parties, "budapest"), late.total, late)
+
+
+def test_a_copy_of_an_earlier_update_is_refused_before_and_at_the_record(parties: Parties) -> None:
+    policy, (first,) = parties.policy(), of(parties, "cleveland")
+    admit(policy, parties, [first])
+    copy = parties.contribute("zurich", [0, 0], sealed=first.sealed)
+    with pytest.raises(RefusedError, match="a copy of another"):
+        policy.check([copy], parties.scheme.parameters)
+    with pytest.raises(RefusedError, match="a copy of another"):
+        policy.record([copy], TOTAL)
+    with pytest.raises(CorruptMessageError, match="a second time"):
+        policy.log.append([copy], TOTAL)

@@ -379,3 +379,15 @@ def test_a_policy_needs_sensible_rules(parties: Parties) -> None:
         Policy(roster, min_honest=0, c_assumed=0)
     with pytest.raises(InvalidInputError, match="c_assumed=-1"):
         Policy(roster, min_honest=1, c_assumed=-1)
+
+
+def test_an_old_key_is_no_voucher_of_its_own_successor() -> None:
+    keys = {name: SigningKey.generate() for name in ("a", "b", "c")}
+    roster = Roster("run", {name: key.public for name, key in keys.items()})
+    new = SigningKey.generate().public
+    assert roster.vouchers == 2
+    one = Enrolment.vouched("run", "a", new, {name: keys[name] for name in ("a", "b")})
+    with pytest.raises(RefusedError, match="1 valid signatures of members; 2 of 3"):
+        roster.enrol(one)
+    roster.enrol(Enrolment.vouched("run", "a", new, keys))
+    assert roster.keys["a"] == new

@@ -176,3 +176,18 @@ def test_a_sealer_agrees_once_and_uses_no_key_and_no_seed_twice() -> None:
     assert len({c[head:] for c in contents}) == len(contents)  # equal updates look unalike
     again = scheme.sealer("h0")  # a restart, or the next run, agrees anew
     assert adder.open_frame(again.seal(np.array([1, 2, 3])))[:32] not in agreed
+
+
+def test_every_piece_of_every_update_has_a_seed_of_its_own() -> None:
+    """With one for all pieces, any holder and the server would open everything."""
+    scheme = made()
+    parties = Parties(scheme)
+    seeds: list[bytes] = []
+    for update in (parties.contribute("zurich", [1, 2, 3]) for _ in range(2)):
+        own: dict[int, bytes] = {}
+        for name, holder in scheme.holders(parties.policy()).items():
+            assert isinstance(holder, ShareHolder)
+            opened = holder._open_piece(update, Place())
+            own.update(zip(holder.quorum.held_by(name), opened, strict=True))
+        seeds += own.values()
+    assert len(set(seeds)) == len(seeds) == 2 * 6

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aggregation.sealing import OpeningLog, load_adder, load_holder, load_sealer, make_scheme
-from aggregation.sealing.envelope import Kind, wrap
+from aggregation.sealing.envelope import Kind, unwrap, wrap
 from aggregation.sealing.holders import Holder
 from aggregation.sealing.material import split
 from aggregation.sealing.quorum import Quorum
@@ -219,3 +219,38 @@ def test_edited_parameters_and_residues_out_of_range_are_refused() -> None:
         _from_bytes(_to_bytes(wrong), (16,), ring)
     with pytest.raises(InvalidInputError, match="No threshold parameters"):
         Layout.smallest(dim=3, bits=60, contributors=9, quorum=FOUR, openings=2**200)
+
+
+def test_an_answer_is_smudged_as_far_as_the_layout_says() -> None:
+    scheme = made()
+    parties = Parties(scheme)
+    mine = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
+    total = parties.total(mine)
+    layout, quorum = read_layout(scheme.parameters)
+    ring = layout.ring
+    holders = [scheme.holder(name, parties.policy()) for name in quorum.names[:3]]
+    commitments = [h.commit(total, mine) for h in holders]
+    answer, parts = holders[0].answer(total, mine, commitments)
+    adder = scheme.adder()
+    assert isinstance(adder, _Adder)
+    content = unwrap(total, Kind.TOTAL, scheme.label, scheme.digest, largest=len(total))
+    _, second = adder.parse(content)
+    pieces = quorum.answered_by(answer.present)
+    share = sum(
+        (scheme._pieces[i] for i, names in enumerate(pieces) if names == (holders[0].name,)),
+        start=np.zeros(ring.degree, dtype=np.int64),
+    )
+    exact = ring.multiply(second, ring.to_values(ring.residues(share))[:, None])
+    said = _from_bytes(parts[holders[0].name], second.shape[1:], ring)
+    smudge = ring.to_coefficients(ring.subtract(said, exact)).reshape(len(ring.primes), -1)
+    modulus = math.prod(ring.primes)
+    largest = 0
+    for column in smudge.T[:200]:  # the Chinese remainder theorem, centred
+        value = sum(
+            int(r) * (modulus // p) * pow(modulus // p, -1, p)
+            for r, p in zip(column, ring.primes, strict=True)
+        )
+        value %= modulus
+        largest = max(largest, min(value, modulus - value))
+    # Uniform: none of 200 in the outer half with probability 2^-200.
+    assert 2 ** (layout.smudge_bits - 1) < largest <= 2**layout.smudge_bits
