@@ -17,13 +17,14 @@ from aggregation.federation import Federation
 from aggregation.models import Logistic
 from experiments.cohorts import Cohort, load, resolve
 from experiments.run.plots import save
-from experiments.run.record import Record, stamp, writable_folder
+from experiments.run.record import stamp, writable_folder
 from experiments.run.sweep import sweep
 from experiments.run.text import epsilon, nearest, signed, up
 from experiments.studies.design import TRAINING, Design, Regime, make_plan
 from experiments.studies.frontier import tables as frontier
+from experiments.studies.frontier.asynchronous import AttackedPoint
 from experiments.studies.frontier.grid import on_cohort, quick_grid
-from experiments.studies.frontier.risks import NOT_TRIED, risk_of
+from experiments.studies.frontier.results import NOT_TRIED, FrontierResult, read_frontier, risk_of
 from experiments.studies.lineups import INFORMED
 from experiments.studies.words import COMMA, DESIGNS, MODELS, REGIMES
 from privacy.errors import InvalidInputError
@@ -65,18 +66,19 @@ def run(
     )
     points = on_cohort(quick_grid(seed), name)
     records = sweep(out, points, jobs=jobs, data_dir=data_dir, console=console)
+    results = read_frontier(records)
     figure, _ = save(frontier.overview(records), writable_folder(out / "figures") / "frontier")
     console.print(*frontier.tables(records), frontier.LEGEND)
     console.print(
         f"[bold]2/2[/] One federation at epsilon {EPSILON:g} with real noise and durable ledgers."
     )
     deploy(out, patients, console, ledgers)
-    save_evidence(_evidence_folder(out) / "frontier.json", evidence(records))
+    save_evidence(_evidence_folder(out) / "frontier.json", evidence(results))
     trust = load_trust(out / "trust.json")
     verdict, pages = write_report(out, trust=trust, out=out / "report", ledgers=ledgers)
     for finding in verdict.findings:
         console.print(str(finding), markup=False, highlight=False)
-    console.print(Panel(findings(records, figure, pages, patients), title="What was found"))
+    console.print(Panel(findings(results, figure, pages, patients), title="What was found"))
     return verdict.status
 
 
@@ -167,39 +169,43 @@ def _commit() -> str:
     return f"{found['commit']}{'-dirty' if found['dirty'] else ''}"
 
 
-def evidence(records: Sequence[Record]) -> list[AttackResult]:
+def evidence(results: Sequence[FrontierResult]) -> list[AttackResult]:
     """What the frontier measured, in the form that the auditor's page reads."""
     return [
         AttackResult(
-            adversary=INFORMED if name == INFORMED else record.metrics["adversary"],
+            adversary=INFORMED if name == INFORMED else result.metrics.adversary,
             attack=name,
-            trials=risk["targets"],
-            success=risk["value"],
-            lower=min(risk["lower"], risk["value"]),
-            upper=max(risk["upper"], risk["value"]),
+            trials=risk.targets,
+            success=risk.value,
+            lower=min(risk.lower, risk.value),
+            upper=max(risk.upper, risk.value),
             confidence=0.95,
-            baseline=record.metrics["prior_success"],
-            bound=record.metrics["bound"],
-            design=_design(record, "en"),
-            design_zh=_design(record, "zh"),
-            same_design=_deployed(record),
+            baseline=result.metrics.prior_success,
+            bound=result.metrics.bound,
+            design=_design(result.point, "en"),
+            design_zh=_design(result.point, "zh"),
+            same_design=_deployed(result.point),
         )
-        for record in records
-        for name, risk in record.metrics["risks"].items()
+        for result in results
+        for name, risk in result.metrics.risks.items()
     ]
 
 
-def findings(records: Sequence[Record], figure: Path, pages: Sequence[Path], cohort: Cohort) -> str:
+def findings(
+    results: Sequence[FrontierResult], figure: Path, pages: Sequence[Path], cohort: Cohort
+) -> str:
     """Say in plain words what was found, by which adversary, and what few hospitals can't show."""
-    point = {(r.config["regime"], r.config["design"], r.config["epsilon"]): r for r in records}
-    bare, sealed = point["small", "none", None], point["small", "sealed", EPSILON]
-    full, full_bare = point["full", "sealed", EPSILON], point["full", "none", None]
-    article, full_local = point["small", "article", EPSILON], point["full", "local", EPSILON]
-    auc = {id(r): r.metrics["auc_within"] for r in records}
-    lost = auc[id(full_bare)]["value"] - auc[id(full)]["value"]
-    gain = auc[id(full)]["value"] - auc[id(full_local)]["value"]
-    half = max((auc[id(r)]["upper"] - auc[id(r)]["lower"]) / 2 for r in (full, full_local))
+    by_point = {(r.point.regime, r.point.design, r.point.epsilon): r for r in results}
+    small, full = Regime.SMALL, Regime.FULL
+    bare, sealed = by_point[small, Design.NONE, None], by_point[small, Design.SEALED, EPSILON]
+    article = by_point[small, Design.ARTICLE, EPSILON]
+    full_bare, full_local = by_point[full, Design.NONE, None], by_point[full, Design.LOCAL, EPSILON]
+    full_sealed = by_point[full, Design.SEALED, EPSILON]
+    before, after = full_bare.metrics.auc_within, full_sealed.metrics.auc_within
+    gain = after.value - full_local.metrics.auc_within.value
+    half = max(r.metrics.auc_within.half_width for r in (full_sealed, full_local))
     size = "larger than" if abs(gain) > half else "smaller than"
+    bound = 1.0 if sealed.metrics.bound is None else sealed.metrics.bound
     unranked = (
         "; Switzerland has 8 patients without disease, so it is never ranked on"
         if cohort.name == "heart"
@@ -210,15 +216,15 @@ def findings(records: Sequence[Record], figure: Path, pages: Sequence[Path], coh
         f"About 8 patients a hospital, no protection: a curious server {_named(bare, 'curious')}; "
         f"who knows all other patients {_named(bare, INFORMED)}. The article's noise: "
         f"{_named(article, 'curious')} and {_named(article, INFORMED)}, at an AUC of "
-        f"{nearest(auc[id(article)]['value'])}; it proves nothing, because its scale follows the "
-        f"patients. Sealed sums with shared noise at epsilon {EPSILON:g}: "
+        f"{nearest(article.metrics.auc_within.value)}; it proves nothing, because its scale "
+        f"follows the patients. Sealed sums with shared noise at epsilon {EPSILON:g}: "
         f"{_named(sealed, 'curious')} and {_named(sealed, INFORMED)}, under a bound of "
-        f"{up(100 * sealed.metrics['bound'], 0)} % that is proven for both.\n\n"
+        f"{up(100 * bound, 0)} % that is proven for both.\n\n"
         f"All patients in every round, no protection: {_named(full_bare, 'curious')} and "
         f"{_named(full_bare, INFORMED)}: that the server alone is left guessing is no protection. "
-        f"Sealed sums at epsilon {EPSILON:g}: {_named(full, 'curious')} and "
-        f"{_named(full, INFORMED)}, for {nearest(lost)} of within-site AUC "
-        f"({nearest(auc[id(full_bare)]['value'])} to {nearest(auc[id(full)]['value'])}).\n\n"
+        f"Sealed sums at epsilon {EPSILON:g}: {_named(full_sealed, 'curious')} and "
+        f"{_named(full_sealed, INFORMED)}, for {nearest(before.value - after.value)} of "
+        f"within-site AUC ({nearest(before.value)} to {nearest(after.value)}).\n\n"
         f"What {len(cohort.hospitals)} hospitals can't show: sealing lets hospitals share one "
         "noise, which gains as the square root of their number. Here it gained "
         f"{signed(gain)} of AUC over full noise at each hospital, {size} the half-width of the "
@@ -229,29 +235,27 @@ def findings(records: Sequence[Record], figure: Path, pages: Sequence[Path], coh
     )
 
 
-def _named(record: Record, adversary: str) -> str:
+def _named(result: FrontierResult, adversary: str) -> str:
     """The risk in whole percent, with its interval; or that it was not tried."""
-    found = risk_of(record, adversary)
-    if found is None:
+    risk = risk_of(result, adversary)
+    if risk is None:
         return NOT_TRIED
-    value, low, high = (f"{100 * found[end]:.0f}" for end in ("value", "lower", "upper"))
+    value, low, high = (f"{100 * end:.0f}" for end in (risk.value, risk.lower, risk.upper))
     return f"{value} % ({low} to {high})"
 
 
-def _deployed(record: Record) -> bool:
+def _deployed(point: AttackedPoint) -> bool:
     """Whether a point is of the federation's own design: its plan, but for who is held out."""
-    config = record.config
-    found = config["design"], config["epsilon"], config["regime"], config["model"]
-    return found == ("sealed", EPSILON, "full", "logistic")
+    own = (Design.SEALED, EPSILON, Regime.FULL, "logistic")
+    return (point.design, point.epsilon, point.regime, point.model) == own
 
 
-def _design(record: Record, language: str) -> str:
-    config = record.config
+def _design(point: AttackedPoint, language: str) -> str:
     names = (
-        DESIGNS[language][config["design"]],
-        REGIMES[language][config["regime"]],
-        MODELS[language][config["model"]],
-        f"ε = {epsilon(config['epsilon'])}",
+        DESIGNS[language][point.design],
+        REGIMES[language][point.regime],
+        MODELS[language][point.model],
+        f"ε = {epsilon(point.epsilon)}",
     )
     return COMMA[language].join(names)
 

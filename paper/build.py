@@ -36,7 +36,7 @@ def build(root: Path) -> Path:
     draw(paper / "figures", records)
     if (measured := sealing.committed(paper)) is not None:
         save(sealing.draw_committed(measured), paper / "figures" / "sealing", replace=True)
-    write_page(paper / "frontier.html", Points(records).records)
+    write_page(paper / "frontier.html", Points(records))
     fill(root, found)
     return compile_pdf(paper)
 

@@ -10,8 +10,8 @@ from typing import Any
 from experiments.run.record import Record, config_hash
 from experiments.run.text import nearest
 from experiments.studies.catalogue import FRONTIER, STUDIES
-from experiments.studies.design import FEDERATED
 from experiments.studies.frontier.grid import GROUPS, chosen_grid, full_grid, group, quick_grid
+from experiments.studies.frontier.results import read_frontier
 
 __all__ = ["command_of", "orphans", "reproduce"]
 
@@ -32,22 +32,20 @@ _GROUPS = {
 
 def command_of(record: Record) -> str:
     """Return the command that makes this very record, perhaps among others of its grid."""
-    config = record.config
     if not FRONTIER.made(record):
         return next(study.command for study in STUDIES if study.made(record))
-    seed = config["seeds"][0]
+    (point,) = (result.point for result in read_frontier([record]))
+    seed = point.seeds[0]
     tail = f" --seed {seed}" if seed else ""
     if record.name in _names(quick_grid(seed)):
         return f"inpatient frontier --quick{tail}"
-    if config["design"] in FEDERATED:
-        strength = math.inf if config["epsilon"] is None else config["epsilon"]
-        chosen = chosen_grid(
-            (config["design"],), (strength,), config["regime"], config["model"], seed
-        )
+    if point.design.federated:
+        strength = math.inf if point.epsilon is None else point.epsilon
+        chosen = chosen_grid((point.design,), (strength,), point.regime, point.model, seed)
         if record.name in _names(chosen):
             return (
-                f"inpatient frontier --designs {config['design']} --epsilons {strength:g} "
-                f"--regime {config['regime']} --model {config['model']}{tail}"
+                f"inpatient frontier --designs {point.design} --epsilons {strength:g} "
+                f"--regime {point.regime} --model {point.model}{tail}"
             )
     if record.name in _published(seed):
         return f"inpatient frontier --cells {record.name}{tail}"
@@ -61,10 +59,10 @@ def _published(seed: int) -> frozenset[str]:
 
 def orphans(records: Sequence[Record]) -> list[Record]:
     """Return the frontier's records that no grid of their seed makes any more: superseded ones."""
-    ours = [r for r in records if FRONTIER.made(r)]
-    seeds = {r.config["seeds"][0] for r in ours}
+    results = read_frontier([r for r in records if FRONTIER.made(r)])
+    seeds = {r.point.seeds[0] for r in results}
     made = {n for seed in seeds for n in (*_published(seed), *_names(quick_grid(seed)))}
-    return [r for r in ours if r.name not in made]
+    return [r for r in records if FRONTIER.made(r) and r.name not in made]
 
 
 def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:

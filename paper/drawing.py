@@ -1,14 +1,18 @@
 """The paper's figures from the records that are there; one without records is left out."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments.run.plots import save
+from experiments.run.plots import save, spread
+from experiments.run.reading import read
 from experiments.run.record import Record, config_hash
+from experiments.studies.equivalent import Equivalent, EquivalentMetrics, Ratio
+from experiments.studies.equivalent_heart import OwnPatients, OwnPatientsMetrics
 from experiments.studies.frontier.figures import draw_frontier
 from experiments.studies.frontier.grid_figures import FIGURES
+from experiments.studies.frontier.results import read_frontier
 from experiments.studies.learning_figures import draw_asynchrony, draw_calibration, draw_correction
 from paper.points import CORE, Points
 
@@ -22,20 +26,20 @@ def draw(folder: Path, records: Sequence[Record]) -> None:
     folder.mkdir(exist_ok=True)
     points = Points(records)
     groups: dict[str, tuple[Callable[[list[Record]], Figure], list[Record]]] = {
-        "frontier": (draw_frontier, [r for panel in CORE for r in points.panel(*panel)]),
+        "frontier": (_frontier, [points.records[r.name] for p in CORE for r in points.panel(*p)]),
         "equivalent": (draw_equivalent, _of(records, "data equivalent")),
         "asynchrony": (draw_asynchrony, _of(records, "asynchrony")),
         "correction": (draw_correction, _of(records, "correction")),
-        "calibration": (draw_calibration, _of(records, "correction", rule="fedavg")),
+        "calibration": (draw_calibration, _of(records, "correction")),
     }
     by_name = {r.name: r for r in records}
     for name in _GRID:
         wanted = [config_hash(point.config) for point in FIGURES[name].points(0)]
         if all(one in by_name for one in wanted):
             groups[name] = (FIGURES[name].draw, [by_name[one] for one in wanted])
-    for name, (figure_of, own) in groups.items():
-        if own:
-            save(figure_of(own), folder / name, replace=True)
+    for name, (figure_of, shown) in groups.items():
+        if shown:
+            save(figure_of(shown), folder / name, replace=True)
 
 
 def draw_equivalent(records: Sequence[Record]) -> Figure:
@@ -45,24 +49,23 @@ def draw_equivalent(records: Sequence[Record]) -> Figure:
     """
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     ax = figure.subplots()
-    curves: list[tuple[Sequence[Mapping[str, float]], str, str, str, str]] = []
+    curves: list[tuple[Sequence[Ratio], str, str, str, str]] = []
     for record in records:
-        m = record.metrics
-        if "hospitals" in m:
-            looks = zip(m["hospitals"].items(), _REAL, strict=False)
-            curves += [(h["ratio_joined"], *look, _NAMES[name]) for (name, h), look in looks]
+        if "hospitals" in record.metrics:
+            real = read(record, OwnPatients, OwnPatientsMetrics).metrics.hospitals
+            looks = zip(real.items(), _REAL, strict=False)
+            curves += [(h.ratio_joined, *look, _NAMES[name]) for (name, h), look in looks]
         else:
-            curves.append((m["ratio_joined"], "#000000", "X", "-", "40 simulated, no protection"))
-            curves.append((m["ratio_sealed"], "#0072B2", "o", "--", "40 simulated, sealed, ε = 1"))
-    for found, colour, marker, dash, label in curves:
-        sizes, values = [f["patients"] for f in found], [f["value"] for f in found]
-        spread = [
-            [max(0.0, f["value"] - f["lower"]) for f in found],
-            [max(0.0, f["upper"] - f["value"]) for f in found],
-        ]
-        ax.errorbar(sizes, values, spread, color=colour, linestyle=dash, linewidth=1.2, capsize=2)
-        for size, value, f in zip(sizes, values, found, strict=True):
-            face = "white" if f["at_least"] else colour
+            m = read(record, Equivalent, EquivalentMetrics).metrics
+            curves.append((m.ratio_joined, "#000000", "X", "-", "40 simulated, no protection"))
+            curves.append((m.ratio_sealed, "#0072B2", "o", "--", "40 simulated, sealed, ε = 1"))
+    for ratios, colour, marker, dash, label in curves:
+        sizes, values = [r.patients for r in ratios], [r.value for r in ratios]
+        ax.errorbar(
+            sizes, values, spread(ratios), color=colour, linestyle=dash, linewidth=1.2, capsize=2
+        )
+        for size, value, r in zip(sizes, values, ratios, strict=True):
+            face = "white" if r.at_least else colour
             ax.plot(size, value, marker, color=colour, markerfacecolor=face, zorder=3)
         ax.plot([], [], marker, color=colour, linestyle=dash, label=label)
     ax.axhline(3, color="#D55E00", linestyle=":", linewidth=1.2, label="the article's 3")
@@ -80,10 +83,9 @@ _NAMES = {"cleveland": "Cleveland", "hungary": "Hungary", "va": "VA Long Beach"}
 _REAL = (("#009E73", "s", "-."), ("#CC79A7", "^", "-."), ("#E69F00", "v", "-."))
 
 
-def _of(records: Sequence[Record], experiment: str, **fixed: object) -> list[Record]:
-    return [
-        r
-        for r in records
-        if r.config["experiment"] == experiment
-        and all(r.config.get(k) == v for k, v in fixed.items())
-    ]
+def _frontier(records: Sequence[Record]) -> Figure:
+    return draw_frontier(read_frontier(records))
+
+
+def _of(records: Sequence[Record], experiment: str) -> list[Record]:
+    return [r for r in records if r.config["experiment"] == experiment]

@@ -6,17 +6,19 @@ Each function takes all records and returns rows of text; where an experiment ha
 import math
 import re
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-import numpy as np
-
+from experiments.run.reading import read, read_all
 from experiments.run.record import Record, config_hash
 from experiments.run.text import interval, mean, nearest, up, with_half_width
-from experiments.studies.asynchrony import outcomes
+from experiments.studies.asynchrony import read_asynchrony, repeated
 from experiments.studies.claims import CLAIMS, evaluate
-from experiments.studies.correction import worst_ece
+from experiments.studies.correction import read_correction
+from experiments.studies.equivalent import Equivalent, EquivalentMetrics
+from experiments.studies.poor_labels import read_labels
+from experiments.studies.scaling import read_scaling
 
 __all__ = [
     "acceptance",
@@ -31,44 +33,64 @@ __all__ = [
 ]
 
 
+@dataclass(frozen=True)
+class ReplicatedNumber:
+    """What a record of a replication names; the last three of audits alone."""
+
+    what: str
+    part: str
+    bound: str = ""
+    canaries: int = 0
+    epsilon: float = 0.0
+
+
+@dataclass(frozen=True)
+class Replication:
+    """A published number beside ours, with ours' interval, and why they differ."""
+
+    published: str
+    ours: float
+    lower: float
+    upper: float
+    why: str
+    expected: float = 0.0
+
+
 def scaling(records: Sequence[Record]) -> list[dict[str, str]]:
     """What sealing gains, one row a number of hospitals, arrangement and epsilon."""
-    rows = []
-    for record in _of(records, "scaling"):
-        config, m = record.config, record.metrics
-        rows.append(
-            {
-                "hospitals": f"{config['hospitals']:,}".replace(",", " "),
-                "arrangement": config["arrangement"],
-                "epsilon": f"{config['epsilon']:g}",
-                "replicates": str(config["replicates"]),
-                "none": nearest(m["auc_none"]["value"]),
-                "local": nearest(m["auc_local"]["value"]),
-                "sealed": nearest(m["auc_sealed"]["value"]),
-                "gain": nearest(m["gain"]["value"]),
-                "gain_interval": interval(m["gain"]),
-                "order": config["hospitals"],
-            }
-        )
-    rows.sort(key=lambda r: (r["arrangement"], r["epsilon"], r["order"]))
-    return [{k: v for k, v in r.items() if k != "order"} for r in rows]
+    results = read_scaling(_of(records, "scaling"))
+    results.sort(key=lambda r: (r.point.arrangement, f"{r.point.epsilon:g}", r.point.hospitals))
+    return [
+        {
+            "hospitals": f"{r.point.hospitals:,}".replace(",", " "),
+            "arrangement": r.point.arrangement,
+            "epsilon": f"{r.point.epsilon:g}",
+            "replicates": str(r.point.replicates),
+            "none": nearest(r.metrics.auc_none.value),
+            "local": nearest(r.metrics.auc_local.value),
+            "sealed": nearest(r.metrics.auc_sealed.value),
+            "gain": nearest(r.metrics.gain.value),
+            "gain_interval": interval(r.metrics.gain),
+        }
+        for r in results
+    ]
 
 
 def correction(records: Sequence[Record]) -> list[dict[str, str]]:
     """One row a cohort and rule."""
     rows = []
-    for record in _of(records, "correction"):
-        plain, local = record.metrics["as_trained"], record.metrics["local_intercept"]
+    for result in read_correction(_of(records, "correction")):
+        plain, local = result.metrics.as_trained, result.metrics.local_intercept
         rows.append(
             {
-                "cohort": record.config["cohort"],
-                "rule": record.config["rule"],
-                "auc": nearest(plain["auc_within"]["value"]),
-                "auc_interval": interval(plain["auc_within"]),
-                "brier": with_half_width(plain["brier"], plain["brier_half_width"]),
-                "brier_local": with_half_width(local["brier"], local["brier_half_width"]),
-                "ece": " / ".join(nearest(e, 2) for e in worst_ece(plain)),
-                "ece_local": " / ".join(nearest(e, 2) for e in worst_ece(local)),
+                "cohort": result.point.cohort,
+                "rule": result.point.rule,
+                "auc": nearest(plain.auc_within.value),
+                "auc_interval": interval(plain.auc_within),
+                "brier": with_half_width(plain.brier, plain.brier_half_width),
+                "brier_local": with_half_width(local.brier, local.brier_half_width),
+                "ece": " / ".join(nearest(e, 2) for e in plain.worst_ece),
+                "ece_local": " / ".join(nearest(e, 2) for e in local.worst_ece),
             }
         )
     return _unique(rows, "cohort", "rule")
@@ -79,21 +101,21 @@ def asynchrony(records: Sequence[Record]) -> list[dict[str, str]]:
 
     Where some seeds never reach the gap, the time is how many do.
     """
-    ours = _of(records, "asynchrony")
-    newest = max((r.config["code_version"] for r in ours), default=0)
+    results = read_asynchrony(_of(records, "asynchrony"))
+    newest = max((r.point.code_version for r in results), default=0)
     rows = [
         {
-            "cohort": found.cohort,
-            "rule": found.rule,
-            "seeds": str(found.seeds),
-            "time": found.time,
-            "kilobytes": found.kilobytes or "—",
-            "gap": mean(found.gaps, 4, most=math.inf),
-            "auc": mean(found.aucs),
-            "pooled": nearest(float(np.mean(found.pooled))),
-            "epsilon": up(max(found.epsilons), 2) if found.epsilons else "none",
+            "cohort": one.cohort,
+            "rule": one.rule,
+            "seeds": str(one.seeds),
+            "time": one.time,
+            "kilobytes": one.kilobytes or "—",
+            "gap": mean(one.gaps, 4, most=math.inf),
+            "auc": mean(one.aucs),
+            "pooled": nearest(one.pooled),
+            "epsilon": up(max(one.epsilons), 2) if one.epsilons else "none",
         }
-        for found in outcomes([r for r in ours if r.config["code_version"] == newest])
+        for one in repeated([r for r in results if r.point.code_version == newest])
     ]
     return _unique(rows, "cohort", "rule")
 
@@ -101,18 +123,18 @@ def asynchrony(records: Sequence[Record]) -> list[dict[str, str]]:
 def acceptance(records: Sequence[Record]) -> list[dict[str, str]]:
     """The sealed model against the stated thresholds: checks passed, and which were not."""
     rows = []
-    for record in _of(records, "correction"):
-        checks = record.metrics.get("acceptance")
+    for result in read_correction(_of(records, "correction")):
+        checks = result.metrics.acceptance
         if checks is None:
             continue
-        judged = [c for c in checks if c["verdict"] != "too few"]
-        failed = [c for c in judged if c["verdict"] != "pass"]
+        judged = [c for c in checks if c.verdict != "too few"]
+        failed = [c for c in judged if c.verdict != "pass"]
         counted: dict[str, int] = {}
         for check in failed:
-            counted[check["rule"]] = counted.get(check["rule"], 0) + 1
+            counted[check.rule] = counted.get(check.rule, 0) + 1
         rows.append(
             {
-                "cohort": record.config["cohort"],
+                "cohort": result.point.cohort,
                 "passed": str(len(judged) - len(failed)),
                 "judged": str(len(judged)),
                 "left_out": str(len(checks) - len(judged)),
@@ -124,16 +146,15 @@ def acceptance(records: Sequence[Record]) -> list[dict[str, str]]:
 
 def poor_labels(records: Sequence[Record]) -> list[dict[str, str]]:
     """Within-site AUC by harm and defence: mean and interval over the newest code's seeds."""
-    ours = _of(records, "poor labels")
-    newest = max((r.config["code_version"] for r in ours), default=0)
-    found: dict[tuple[str, str], list[float]] = {}
-    for r in ours:
-        if r.config["code_version"] == newest:
-            key = (r.config["harm"], r.config["defence"])
-            found.setdefault(key, []).append(r.metrics["auc_within"])
+    results = read_labels(_of(records, "poor labels"))
+    newest = max((r.point.code_version for r in results), default=0)
+    by_place: dict[tuple[str, str], list[float]] = {}
+    for r in results:
+        if r.point.code_version == newest:
+            by_place.setdefault((r.point.harm, r.point.defence), []).append(r.metrics.auc_within)
     return [
         {"harm": harm, "defence": defence, "auc": mean(aucs)}
-        for (harm, defence), aucs in sorted(found.items())
+        for (harm, defence), aucs in sorted(by_place.items())
     ]
 
 
@@ -141,14 +162,14 @@ def replications(records: Sequence[Record]) -> list[dict[str, str]]:
     """Published numbers beside ours; audits have a table of their own."""
     rows = [
         {
-            "what": r.config["what"],
-            "published": r.metrics["published"],
-            "ours": nearest(float(r.metrics["ours"])),
+            "what": r.point.what,
+            "published": r.metrics.published,
+            "ours": nearest(r.metrics.ours),
             "interval": interval(r.metrics),
-            "why": r.metrics["why"],
+            "why": r.metrics.why,
         }
-        for r in _of(records, "replicate")
-        if r.config["part"] != "audit"
+        for r in read_all(_of(records, "replicate"), ReplicatedNumber, Replication)
+        if r.point.part != "audit"
     ]
     rows = _unique(rows, "what")
     repeated = [one["why"] == before["why"] for before, one in pairwise(rows)]
@@ -161,21 +182,20 @@ def replications(records: Sequence[Record]) -> list[dict[str, str]]:
 def audits(records: Sequence[Record]) -> list[dict[str, Any]]:
     """One row a bound and number of canaries: published and our median at each epsilon."""
     rows: dict[tuple[str, int], dict[float, dict[str, str]]] = {}
-    for r in _of(records, "replicate"):
-        if r.config["part"] == "audit":
-            place = r.config["bound"], r.config["canaries"]
-            rows.setdefault(place, {})[r.config["epsilon"]] = {
-                "published": nearest(r.metrics["expected"], 2),
-                "ours": f"{nearest(r.metrics['ours'], 2)} ({interval(r.metrics, 2)})",
+    for r in read_all(_of(records, "replicate"), ReplicatedNumber, Replication):
+        if r.point.part == "audit":
+            rows.setdefault((r.point.bound, r.point.canaries), {})[r.point.epsilon] = {
+                "published": nearest(r.metrics.expected, 2),
+                "ours": f"{nearest(r.metrics.ours, 2)} ({interval(r.metrics, 2)})",
             }
     return [
         {
             "bound": bound,
             "canaries": f"{canaries:,}",
-            "epsilons": [f"{epsilon:g}" for epsilon in sorted(found)],
-            "cells": [found[epsilon] for epsilon in sorted(found)],
+            "epsilons": [f"{epsilon:g}" for epsilon in sorted(cells)],
+            "cells": [cells[epsilon] for epsilon in sorted(cells)],
         }
-        for (bound, canaries), found in sorted(rows.items())
+        for (bound, canaries), cells in sorted(rows.items())
     ]
 
 
@@ -186,19 +206,19 @@ def claims(records: Sequence[Record]) -> list[dict[str, Any]]:
     for claim in CLAIMS:
         if any(config_hash(point.config) not in by_name for point in claim.points(0)):
             continue
-        (found,) = evaluate(by_name, only=(claim.key,))
-        value, ends = _short(found.value), (_short(found.lower), _short(found.upper))
-        known = found.lower is not None
-        english = value + (f" ({' to '.join(ends)})" if known else "")
-        chinese = value + (f"（{' 至 '.join(ends)}）" if known else "")
+        (finding,) = evaluate(by_name, only=(claim.key,))
+        value, ends = _short(finding.value), (_short(finding.lower), _short(finding.upper))
+        random = finding.lower is not None
+        english = value + (f" ({' to '.join(ends)})" if random else "")
+        chinese = value + (f"（{' 至 '.join(ends)}）" if random else "")
         rows.append(
             {
                 "claim": claim.key,
-                "sentence": asdict(found.sentence),
-                "verdict": found.verdict,
+                "sentence": asdict(finding.sentence),
+                "verdict": finding.verdict,
                 "effect": {
-                    "en": f"{found.condition.en} Measured: {found.effect.en}: {english}.",
-                    "zh": f"{found.condition.zh}实测：{found.effect.zh}：{chinese}。",
+                    "en": f"{finding.condition.en} Measured: {finding.effect.en}: {english}.",
+                    "zh": f"{finding.condition.zh}实测：{finding.effect.zh}：{chinese}。",
                 },
             }
         )
@@ -207,17 +227,15 @@ def claims(records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def equivalents(records: Sequence[Record]) -> list[dict[str, str]]:
     """How many times its own data joining is worth to a hospital, one row a hospital's size."""
-    rows = []
     simulated = [r for r in _of(records, "data equivalent") if "ratio_joined" in r.metrics]
-    for record in simulated[-1:]:
-        sealed = {r["patients"]: r for r in record.metrics["ratio_sealed"]}
-        for found in record.metrics["ratio_joined"]:
-            other = sealed[found["patients"]]
+    rows = []
+    for m in (read(r, Equivalent, EquivalentMetrics).metrics for r in simulated[-1:]):
+        for joined, sealed in zip(m.ratio_joined, m.ratio_sealed, strict=True):
             rows.append(
                 {
-                    "patients": str(found["patients"]),
-                    "joined": f"{nearest(found['value'], 1)} ({interval(found, 1)})",
-                    "sealed": f"{nearest(other['value'], 1)} ({interval(other, 1)})",
+                    "patients": str(joined.patients),
+                    "joined": f"{nearest(joined.value, 1)} ({interval(joined, 1)})",
+                    "sealed": f"{nearest(sealed.value, 1)} ({interval(sealed, 1)})",
                 }
             )
     return rows

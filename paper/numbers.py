@@ -8,7 +8,15 @@ from experiments.demo import EPSILON
 from experiments.run.record import Record, read_records
 from experiments.run.text import interval, nearest, power_of_ten, signed, tiny
 from experiments.studies.claims import CLAIMS
-from experiments.studies.frontier.risks import ADVERSARIES, risk_of, told
+from experiments.studies.design import DELTA
+from experiments.studies.frontier.results import (
+    ADVERSARIES,
+    FrontierResult,
+    read_frontier,
+    risk_of,
+    told,
+)
+from experiments.studies.people import LINEUP
 from paper import learned, sealing, speed
 from paper.commands import reproduce
 from paper.points import CORE, Points, change, core, row
@@ -74,11 +82,13 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
     found = {name: _must(points, name) for name in NAMED}
     found |= {n: r for n, key in _OPTIONAL.items() if (r := points.find(*key)) is not None}
     first = found["full_bare"]
+    frontier = [points.records[r.name] for r in points.results]
     others = [r for r in records if r.config["experiment"] != "frontier"]
+    sites = first.metrics.auc_sites or {}
     return {
         "frontier": {
             "rows": [row(r) for r in core(points)],
-            "all": str(len(points.records)),
+            "all": str(len(points.results)),
             "named": {name: row(r) for name, r in found.items()},
             "varied": _varied(points, records),
         },
@@ -95,40 +105,42 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "equivalents": learned.equivalents(records),
         "claims": learned.claims(records),
         "claims_asked": str(len(CLAIMS)),
-        "theory": theory([r for r in points.records if r.config["cohort"] == "heart"]),
-        "reproduce": reproduce([*points.records, *others], timings),
+        "theory": theory([r for r in points.results if r.point.cohort == "heart"]),
+        "reproduce": reproduce([*frontier, *others], timings),
         "cost_full": _difference(found, "full_bare", "full_sealed"),
         "cost_small": _difference(found, "bare", "sealed"),
         "gain_full": _difference(found, "full_sealed", "full_local", sign=True),
         "gain_small": _difference(found, "sealed", "local", sign=True),
         "of_earlier_code": str(_of_earlier_code(points)),
-        "delta": power_of_ten(first.config["delta"]),
-        "lineup": str(first.config["lineup"]),
-        "guess": nearest(1 / first.config["lineup"], 2),
-        "validations": str(len(found["sealed"].config["seeds"])),
-        "commits": ", ".join(sorted({r.stamp["commit"][:8] for r in [*points.records, *others]})),
-        "wrap": tiny(max(r.metrics["wrap_probability"] for r in points.records)),
-        "switzerland_negatives": str(first.metrics["auc_sites"]["switzerland"]["negatives"]),
-        "brier": nearest(first.metrics["brier"]),
-        "brier_local": nearest(first.metrics["brier_local_intercept"]),
+        "delta": power_of_ten(DELTA),
+        "lineup": str(LINEUP),
+        "guess": nearest(1 / LINEUP, 2),
+        "validations": str(len(found["sealed"].point.seeds)),
+        "commits": ", ".join(sorted({r.stamp["commit"][:8] for r in [*frontier, *others]})),
+        "wrap": tiny(max(r.metrics.wrap_probability for r in points.results)),
+        "switzerland_negatives": str(sites["switzerland"].negatives),
+        "brier": nearest(first.metrics.brier),
+        "brier_local": nearest(first.metrics.brier_local_intercept),
     }
 
 
 def _of_earlier_code(points: Points) -> int:
     """Points that still stand by records of an earlier code version."""
-    versions = [r.config["code_version"] for r in points.records]
+    versions = [r.point.code_version for r in points.results]
     return sum(version < max(versions) for version in versions)
 
 
-def _must(points: Points, name: str) -> Record:
-    record = points.find(*NAMED[name])
-    if record is None:
+def _must(points: Points, name: str) -> FrontierResult:
+    result = points.find(*NAMED[name])
+    if result is None:
         raise InvalidInputError(f"There is no record of the point {name}: {NAMED[name]}.")
-    return record
+    return result
 
 
-def _difference(found: dict[str, Record], better: str, worse: str, *, sign: bool = False) -> str:
-    first, second = (found[name].metrics["auc_within"]["value"] for name in (better, worse))
+def _difference(
+    found: dict[str, FrontierResult], better: str, worse: str, *, sign: bool = False
+) -> str:
+    first, second = (found[name].metrics.auc_within.value for name in (better, worse))
     return (signed if sign else nearest)(first - second)
 
 
@@ -146,41 +158,42 @@ _COLUMNS = (
 def _varied(points: Points, records: Sequence[Record]) -> list[dict[str, Any]]:
     """One row a factor that differs from the core: AUC over risks, of ``_COLUMNS``."""
     others = [*points.panel("small", "logistic"), *points.panel("full", "mlp")]
-    factors = [r for r in points.varied() if r.config.get("ablation") is None]
-    paced = [r for r in records if r.config["experiment"] == "own pace"]
-    rows: dict[tuple[str, str], dict[tuple[str, float | None], Record]] = {}
-    for record in [*others, *factors, *(r for r in paced if r.config["ablation"] is None)]:
-        place = record.config["design"], record.config["epsilon"]
-        rows.setdefault(change(record), {})[place] = record
+    factors = [r for r in points.varied() if r.point.ablation is None]
+    asynchronous = read_frontier([r for r in records if r.config["experiment"] == "own pace"])
+    arrivals = [r for r in asynchronous if r.point.ablation is None]
+    rows: dict[tuple[str, str], dict[tuple[str, float | None], FrontierResult]] = {}
+    for result in [*others, *factors, *arrivals]:
+        place = result.point.design, result.point.epsilon
+        rows.setdefault(change(result), {})[place] = result
     return [
         {
             "what": what,
             "value": value,
-            "cells": [_cell(found[c]) if c in found else None for c in _COLUMNS],
+            "cells": [_cell(cells[c]) if c in cells else None for c in _COLUMNS],
         }
-        for (what, value), found in sorted(rows.items())
+        for (what, value), cells in sorted(rows.items())
     ]
 
 
-def _cell(record: Record) -> dict[str, str]:
+def _cell(result: FrontierResult) -> dict[str, str]:
     """AUC and each adversary's risk with their intervals, short."""
-    auc = record.metrics["auc_within"]
-    cell = {"auc": f"{nearest(auc['value'])} ({interval(auc)})"}
+    auc = result.metrics.auc_within
+    cell = {"auc": f"{nearest(auc.value)} ({interval(auc)})"}
     for adversary in ADVERSARIES:
-        value, between = told(record, adversary)
+        value, between = told(result, adversary)
         cell[adversary] = f"{value} ({between})" if between else value
     return {name: text.replace(" to ", "–") for name, text in cell.items()}
 
 
-def _at_risk(bare: Record) -> list[dict[str, str]]:
+def _at_risk(bare: FrontierResult) -> list[dict[str, str]]:
     """Targets with a trait against those without, under a curious server's best attack.
 
     The informed adversary names all of them, so it tells nobody apart.
     """
-    found = risk_of(bare, "curious")
-    attack = found["attack"] if found else ""
+    risk = risk_of(bare, "curious")
+    attack = "" if risk is None else risk.attack
     rows = []
-    for trait, attacks in bare.metrics.get("risks_by_trait", {}).items():
+    for trait, attacks in bare.metrics.risks_by_trait.items():
         halves = attacks.get(attack, {})
         if {"with", "without"} <= halves.keys():
             rows.append(
@@ -188,7 +201,7 @@ def _at_risk(bare: Record) -> list[dict[str, str]]:
                     "trait": trait,
                     **{
                         half.replace("without", "lacks").replace("with", "has"): (
-                            f"{nearest(r['value'], 2)} ({interval(r, 2)})"
+                            f"{nearest(r.value, 2)} ({interval(r, 2)})"
                         )
                         for half, r in halves.items()
                     },

@@ -5,18 +5,18 @@ for screen readers; a script of a few lines shows the details of the one that is
 chosen. Without script the table below says the same.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import jinja2
 
-from experiments.run.record import Record
 from experiments.run.text import epsilon, interval, nearest, up
 from experiments.studies.frontier.figures import LABELS, LOOKS, TITLES
-from experiments.studies.frontier.risks import ADVERSARIES, risk_of, told
+from experiments.studies.frontier.results import ADVERSARIES, FrontierResult, Risk, risk_of, told
 from paper.commands import command_of
-from paper.points import CORE, change, plain
+from paper.points import CORE, Points, change, plain
 from privacy.errors import RefusedError
 
 __all__ = ["page", "write_page"]
@@ -34,28 +34,33 @@ _MARKERS = {
 }
 
 
-def write_page(path: Path, records: Sequence[Record]) -> Path:
+def write_page(path: Path, points: Points) -> Path:
     """Write the page of these points; the same records give the same bytes."""
-    path.write_text(page(records), encoding="utf-8")
+    path.write_text(page(points), encoding="utf-8")
     return path
 
 
-def page(records: Sequence[Record]) -> str:
+def page(points: Points) -> str:
     """Return the page as HTML.
 
     Args:
-      records: Points of the frontier, of any cohort, regime and model; a panel is made of each.
+      points: Of the frontier, of any cohort, regime and model; a panel is made of each.
     """
-    keys = sorted({_key(r) for r in records})
+    results = points.results
+    commands = {name: command_of(record) for name, record in points.records.items()}
+    configs = {name: _flat(record.config) for name, record in points.records.items()}
+    keys = sorted({_key(r) for r in results})
     folder = Path(__file__).parent
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(folder, encoding="utf-8"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
     )
-    designs = [d for d in LOOKS if any(r.config["design"] == d for r in records)]
+    designs = [d for d in LOOKS if any(r.point.design == d for r in results)]
     return environment.get_template("page.html").render(
-        panels=[_panel(key, [r for r in records if _key(r) == key]) for key in keys],
+        panels=[
+            _panel(key, [r for r in results if _key(r) == key], commands, configs) for key in keys
+        ],
         designs=[
             {"name": d, "label": LABELS[d], "colour": LOOKS[d][0], "path": _MARKERS[LOOKS[d][1]]}
             for d in designs
@@ -66,53 +71,57 @@ def page(records: Sequence[Record]) -> str:
         top=_TOP,
         right=_LEFT + _INNER_WIDTH,
         bottom=_TOP + _INNER_HEIGHT,
-        guess=nearest(records[0].metrics["prior_success"], 2),
+        guess=nearest(results[0].metrics.prior_success, 2),
         adversaries=list(ADVERSARIES.values()),
     )
 
 
-def _key(record: Record) -> tuple[int, str]:
+def _key(result: FrontierResult) -> tuple[int, str]:
     """The panel of a point: the core's two first, then what is varied."""
-    config = record.config
-    if not plain(record):
-        what, value = change(record)
-        return 3, f"{what} varied" if config.get("ablation") else f"{what}: {value}"
-    place = CORE.index(panel) if (panel := (config["regime"], config["model"])) in CORE else 2
-    return place, f"{TITLES[config['regime']]}, {config['model']}"
+    point = result.point
+    if not plain(result):
+        what, value = change(result)
+        return 3, f"{what} varied" if point.ablation else f"{what}: {value}"
+    place = CORE.index(panel) if (panel := (point.regime, point.model)) in CORE else 2
+    return place, f"{TITLES[point.regime]}, {point.model}"
 
 
-def _panel(key: tuple[int, str], records: Sequence[Record]) -> dict[str, Any]:
-    aucs = [r.metrics["auc_within"] for r in records]
-    low = min(a["lower"] for a in aucs) - 0.01
-    high = max(a["upper"] for a in aucs) + 0.01
+def _panel(
+    key: tuple[int, str],
+    results: Sequence[FrontierResult],
+    commands: Mapping[str, str],
+    configs: Mapping[str, str],
+) -> dict[str, Any]:
+    aucs = [r.metrics.auc_within for r in results]
+    low = min(a.lower for a in aucs) - 0.01
+    high = max(a.upper for a in aucs) + 0.01
 
     def x(value: float) -> float:
         return round(float(_LEFT + _INNER_WIDTH * (value - low) / (high - low)), 1)
 
     order = {design: k for k, design in enumerate(LOOKS)}
     ordered = sorted(
-        records,
-        key=lambda r: (order[r.config["design"]], r.config["epsilon"] or float("inf"), r.name),
+        results, key=lambda r: (order[r.point.design], r.point.epsilon or math.inf, r.name)
     )
     ticks = [t / 20 for t in range(21) if low <= t / 20 <= high]
     return {
         "title": key[1],
-        "points": [_point(r) for r in ordered],
+        "points": [_point(r, commands[r.name], configs[r.name]) for r in ordered],
         "plots": [_plot(ordered, adversary, x) for adversary in ADVERSARIES],
         "ticks": [{"x": x(t), "label": f"{t:.2f}"} for t in ticks],
         "rungs": [{"y": _y(t / 5), "label": f"{t / 5:.1f}"} for t in range(6)],
-        "guess": _y(records[0].metrics["prior_success"]),
+        "guess": _y(results[0].metrics.prior_success),
     }
 
 
-def _plot(records: Sequence[Record], adversary: str, x: Any) -> dict[str, Any]:
+def _plot(results: Sequence[FrontierResult], adversary: str, x: Any) -> dict[str, Any]:
     """One adversary's risks, and the points that it was not tried on."""
-    tried = [r for r in records if risk_of(r, adversary) is not None]
+    tried = [r for r in results if risk_of(r, adversary) is not None]
     return {
         "adversary": adversary,
         "who": ADVERSARIES[adversary],
         "points": [_mark(r, adversary, x) for r in tried],
-        "untried": [_said(r) for r in records if r not in tried],
+        "untried": [_said(r) for r in results if r not in tried],
     }
 
 
@@ -120,82 +129,81 @@ def _y(value: float) -> float:
     return round(_TOP + _INNER_HEIGHT * (1 - value), 1)
 
 
-def _said(record: Record) -> str:
+def _said(result: FrontierResult) -> str:
     """Design, epsilon and what is varied, in one line."""
-    varied = "" if plain(record) else f"; {': '.join(change(record))}"
-    return f"{LABELS[record.config['design']]}, ε = {epsilon(record.config['epsilon'])}{varied}"
+    varied = "" if plain(result) else f"; {': '.join(change(result))}"
+    return f"{LABELS[result.point.design]}, ε = {epsilon(result.point.epsilon)}{varied}"
 
 
-def _bound(record: Record) -> str:
-    bound = record.metrics["bound"]
+def _bound(result: FrontierResult) -> str:
+    bound = result.metrics.bound
     return "none" if bound is None else up(bound)
 
 
-def _risk(record: Record, adversary: str) -> str:
-    value, between = told(record, adversary)
+def _risk(result: FrontierResult, adversary: str) -> str:
+    value, between = told(result, adversary)
     return f"{value} ({between})" if between else value
 
 
-def _mark(record: Record, adversary: str, x: Any) -> dict[str, Any]:
+def _mark(result: FrontierResult, adversary: str, x: Any) -> dict[str, Any]:
     """A point as it is drawn before one adversary."""
-    auc, risk, bound = record.metrics["auc_within"], risk_of(record, adversary), _bound(record)
+    auc, bound, risk = result.metrics.auc_within, result.metrics.bound, risk_of(result, adversary)
     if risk is None:
-        raise RefusedError(f"{adversary} was not tried on {record.name}: nothing to draw.")
-    colour, marker = LOOKS[record.config["design"]]
+        raise RefusedError(f"{adversary} was not tried on {result.name}: nothing to draw.")
+    colour, marker = LOOKS[result.point.design]
     return {
-        "name": record.name,
-        "design": record.config["design"],
+        "name": result.name,
+        "design": result.point.design,
         "colour": colour,
         "path": _MARKERS[marker],
-        "x": x(auc["value"]),
-        "y": _y(risk["value"]),
-        "x0": x(auc["lower"]),
-        "x1": x(auc["upper"]),
-        "y0": _y(risk["lower"]),
-        "y1": _y(risk["upper"]),
-        "bound": None if bound == "none" else _y(record.metrics["bound"]),
-        "said": f"{_said(record)}: AUC {nearest(auc['value'])}, risk under "
-        f"{ADVERSARIES[adversary]} {_risk(record, adversary)}, proven bound {bound}",
+        "x": x(auc.value),
+        "y": _y(risk.value),
+        "x0": x(auc.lower),
+        "x1": x(auc.upper),
+        "y0": _y(risk.lower),
+        "y1": _y(risk.upper),
+        "bound": None if bound is None else _y(bound),
+        "said": f"{_said(result)}: AUC {nearest(auc.value)}, risk under "
+        f"{ADVERSARIES[adversary]} {_risk(result, adversary)}, proven bound {_bound(result)}",
     }
 
 
-def _point(record: Record) -> dict[str, Any]:
+def _point(result: FrontierResult, command: str, config: str) -> dict[str, Any]:
     """All that is said of a point, whoever attacks it."""
-    m = record.metrics
-    spent = "none" if m["epsilon"] is None else up(m["epsilon"]["upper"])
-    found = {adversary: risk_of(record, adversary) for adversary in ADVERSARIES}
+    m = result.metrics
+    risks = {adversary: risk_of(result, adversary) for adversary in ADVERSARIES}
     attacks = {
-        who: f"{_risk(record, a)}; {'' if (r := found[a]) is None else _attack(r)}".rstrip("; ")
+        who: f"{_risk(result, a)}; {'' if (r := risks[a]) is None else _attack(r)}".rstrip("; ")
         for a, who in ADVERSARIES.items()
     }
-    shown = [
-        ("design", _said(record)),
-        ("within-site AUC", f"{nearest(m['auc_within']['value'])} ({interval(m['auc_within'])})"),
-        *((f"risk: {who}", text) for who, text in attacks.items()),
-        ("proven bound", _bound(record)),
-        ("ε certified for the run", spent),
-        ("position of the server", m["adversary"].replace("_", " ")),
-        ("upload of a hospital a round", f"{nearest(m['upload_bytes'] / 1e3, 1)} kB"),
-        ("record", f"paper/records/{record.name}.json"),
-        ("config", _flat(record.config)),
-        ("command", command_of(record)),
-    ]
+    auc = f"{nearest(m.auc_within.value)} ({interval(m.auc_within)})"
     return {
-        "name": record.name,
-        "design": record.config["design"],
-        "label": LABELS[record.config["design"]],
-        "epsilon": epsilon(record.config["epsilon"]),
-        "shown": shown,
-        "auc": shown[1][1],
-        "risks": [_risk(record, adversary) for adversary in ADVERSARIES],
-        "bound_text": _bound(record),
-        "command": shown[-1][1],
+        "name": result.name,
+        "design": result.point.design,
+        "label": LABELS[result.point.design],
+        "epsilon": epsilon(result.point.epsilon),
+        "shown": [
+            ("design", _said(result)),
+            ("within-site AUC", auc),
+            *((f"risk: {who}", text) for who, text in attacks.items()),
+            ("proven bound", _bound(result)),
+            ("ε certified for the run", "none" if m.epsilon is None else up(m.epsilon.upper)),
+            ("position of the server", m.adversary.replace("_", " ")),
+            ("upload of a hospital a round", f"{nearest(m.upload_bytes / 1e3, 1)} kB"),
+            ("record", f"paper/records/{result.name}.json"),
+            ("config", config),
+            ("command", command),
+        ],
+        "auc": auc,
+        "risks": [_risk(result, adversary) for adversary in ADVERSARIES],
+        "bound_text": _bound(result),
+        "command": command,
     }
 
 
-def _attack(risk: Mapping[str, Any]) -> str:
-    exact = f"{nearest(risk['exact'], 2)} reconstructed exactly"
-    return f"{risk['attack'].replace('_', ' ')}, {risk['targets']} line-ups, {exact}"
+def _attack(risk: Risk) -> str:
+    exact = f"{nearest(risk.exact, 2)} reconstructed exactly"
+    return f"{risk.attack.replace('_', ' ')}, {risk.targets} line-ups, {exact}"
 
 
 def _flat(config: Any, prefix: str = "") -> str:

@@ -13,9 +13,10 @@ from dp_accounting import (
     SelfComposedDpEvent,
 )
 
-from experiments.run.record import Record
 from experiments.run.text import tiny, up
-from experiments.studies.design import DELTA, RELATION
+from experiments.studies.design import DELTA, RELATION, Design
+from experiments.studies.frontier.asynchronous import AsynchronousPoint
+from experiments.studies.frontier.results import FrontierResult
 from experiments.studies.people import LINEUP
 from privacy.accounting import epsilon as epsilon_of
 from privacy.accounting.discrete import sandwich
@@ -29,7 +30,7 @@ _EPSILONS = (1.0, 2.0, 4.0, 8.0)
 _SAMPLED_ROUNDS = 100
 
 
-def theory(frontier: Sequence[Record]) -> dict[str, Any]:
+def theory(frontier: Sequence[FrontierResult]) -> dict[str, Any]:
     """Return the article's formula composed, bounds at equal epsilon, the slack of discreteness."""
     return {"article": _article(), "bounds": _bounds(), "discrete": _discrete(frontier)}
 
@@ -86,21 +87,21 @@ def _bounds() -> list[dict[str, str]]:
     return rows
 
 
-def _discrete(frontier: Sequence[Record]) -> dict[str, str]:
+def _discrete(frontier: Sequence[FrontierResult]) -> dict[str, str]:
     """The worst slack of the published runs, and the share of variance that the proof gives up."""
     slack, given_up = 0.0, 0.0
-    for record in frontier:
-        config, m = record.config, record.metrics
-        if not m["noise_multiplier"] or m["epsilon"] is None:
+    for result in frontier:
+        point, m = result.point, result.metrics
+        if not m.noise_multiplier or m.epsilon is None or isinstance(point, AsynchronousPoint):
             continue
-        std = m["noise_multiplier"] * m["radius"]
-        shares = len(m["auc_sites"]) - config["colluders"] if config["design"] == "sealed" else 1
+        std = m.noise_multiplier * m.radius
+        sites = len(m.auc_sites or ())
         bounds = sandwich(
             std=std,
-            radius=m["radius"],
-            coordinates=min(m["dim"], m["radius"] ** 2),
-            contributors=shares,
+            radius=m.radius,
+            coordinates=min(m.dim, m.radius**2),
+            contributors=sites - point.colluders if point.design is Design.SEALED else 1,
         )
-        slack = max(slack, bounds.slack_above * config["setting"]["rounds"])
-        given_up = max(given_up, 1 - (m["radius"] / bounds.mu_above / std) ** 2)
+        slack = max(slack, bounds.slack_above * point.training.rounds)
+        given_up = max(given_up, 1 - (m.radius / bounds.mu_above / std) ** 2)
     return {"slack": tiny(slack), "given_up": tiny(given_up)}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from experiments.run.record import Record
     from experiments.run.study import GridPoint
-    from experiments.studies.frontier.grid import AttackedPoint
+    from experiments.studies.frontier.asynchronous import AttackedPoint
 
 __all__ = ["Demo", "Frontier"]
 

@@ -29,14 +29,14 @@ class Estimate:
       value: Point estimate.
       lower: Lower end of the interval.
       upper: Upper end.
-      method: How the interval came about.
+      method: How the interval came about; empty where a record does not say.
       confidence: Its nominal coverage.
     """
 
     value: float
     lower: float
     upper: float
-    method: str
+    method: str = ""
     confidence: float = 0.95
 
     @property

@@ -1,15 +1,15 @@
 """What all figures share: the same records give the same bytes."""
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.evaluation import Estimate
 from experiments.run.record import write_new
 
 __all__ = ["legend", "save", "spread"]
@@ -49,9 +49,9 @@ def legend(figure: Figure, axes: Sequence[Axes], *, columns: int) -> None:
         )
 
 
-def spread(values: Sequence[Mapping[str, Any]]) -> list[list[float]]:
+def spread(values: Sequence[Estimate]) -> list[list[float]]:
     """Distances to both ends; a percentile interval need not hold the estimate."""
     return [
-        [max(0.0, v["value"] - v["lower"]) for v in values],
-        [max(0.0, v["upper"] - v["value"]) for v in values],
+        [max(0.0, v.value - v.lower) for v in values],
+        [max(0.0, v.upper - v.value) for v in values],
     ]

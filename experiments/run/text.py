@@ -4,8 +4,8 @@ What is guaranteed rounds up (epsilon, bounds, slack); all else to nearest.
 """
 
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 
@@ -43,9 +43,24 @@ def signed(value: float, digits: int = 3) -> str:
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
-def interval(found: Mapping[str, Any], digits: int = 3) -> str:
+@runtime_checkable
+class Between(Protocol):
+    """What has two ends."""
+
+    @property
+    def lower(self) -> float:
+        """The lower end."""
+        ...
+
+    @property
+    def upper(self) -> float:
+        """The upper end."""
+        ...
+
+
+def interval(ends: Between, digits: int = 3) -> str:
     """Return "0.792 to 0.856"."""
-    return f"{nearest(found['lower'], digits)} to {nearest(found['upper'], digits)}"
+    return f"{nearest(ends.lower, digits)} to {nearest(ends.upper, digits)}"
 
 
 def with_half_width(
@@ -60,16 +75,16 @@ def with_half_width(
       least: The smallest value that there can be.
       most: The largest; ``inf`` for times, bytes and losses.
     """
-    ends = {"lower": max(least, value - half), "upper": min(most, value + half)}
-    return f"{nearest(value, digits)} ({interval(ends, digits)})"
+    lower, upper = max(least, value - half), min(most, value + half)
+    return f"{nearest(value, digits)} ({nearest(lower, digits)} to {nearest(upper, digits)})"
 
 
 def mean(values: Sequence[float], digits: int = 3, *, most: float = 1.0) -> str:
     """The mean over repetitions, with Student's 95 % interval within [0, most] if several."""
-    found = float(np.mean(values))
+    average = float(np.mean(values))
     if len(values) < 2:
-        return nearest(found, digits)
-    return with_half_width(found, student_half_width(np.array(values)), digits, most=most)
+        return nearest(average, digits)
+    return with_half_width(average, student_half_width(np.array(values)), digits, most=most)
 
 
 def epsilon(value: float | None) -> str:

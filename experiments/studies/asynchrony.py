@@ -20,6 +20,7 @@ from rich.table import Table
 from aggregation.timing import leverage
 from experiments.cohorts import Cohort, Fold, called
 from experiments.evaluation import Scored, auc, join
+from experiments.run.reading import Result, read_all
 from experiments.run.record import Record
 from experiments.run.text import mean, nearest
 from experiments.studies.asynchronous import (
@@ -31,7 +32,19 @@ from experiments.studies.asynchronous import (
 )
 from experiments.studies.problem import Problem, scores
 
-__all__ = ["COHORTS", "GAP", "LEGEND", "AsynchronyPoint", "Outcome", "grid", "outcomes", "tables"]
+__all__ = [
+    "COHORTS",
+    "GAP",
+    "LEGEND",
+    "AsynchronyMetrics",
+    "AsynchronyPoint",
+    "AsynchronyResult",
+    "Repeated",
+    "grid",
+    "read_asynchrony",
+    "repeated",
+    "tables",
+]
 
 GAP = 0.005  # nats a patient
 COHORTS = ("heart", "network")
@@ -185,93 +198,137 @@ def _memory_cost(run: AsynchronousRun, cohort: Cohort) -> float | None:
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Reached:
+    """When the gap was reached, and after how many bytes."""
+
+    time: float
+    bytes: float
+
+
+@dataclass(frozen=True)
+class AsynchronyMetrics:
+    """What a record holds.
+
+    Attributes:
+      time: Moments.
+      gap: Excess loss over pooled training, at each moment.
+      auc: Within-site AUC, at each moment.
+      bytes: Of all uploads until each moment.
+      final_gap: The mean over the last quarter.
+      final_auc: The same.
+      pooled_auc: Of pooled training.
+      reached: Where the gap was reached, and kept.
+      epsilons: Spent by each hospital; None: nothing is protected.
+    """
+
+    time: tuple[float, ...]
+    gap: tuple[float, ...]
+    auc: tuple[float, ...]
+    bytes: tuple[float, ...]
+    final_gap: float
+    final_auc: float
+    pooled_auc: float
+    reached: Reached | None
+    epsilons: Mapping[str, float] | None
+
+
+AsynchronyResult = Result[AsynchronousRun, AsynchronyMetrics]
+
+
+def read_asynchrony(records: Sequence[Record]) -> list[AsynchronyResult]:
+    """Read records of this study, in order."""
+    return read_all(records, AsynchronousRun, AsynchronyMetrics)
+
+
+@dataclass(frozen=True)
+class Repeated:
     """One rule on one cohort over all seeds, in the seeds' order.
 
     Attributes:
-      cohort: Of the points.
-      rule: Of the points.
-      reached: When and after how many bytes the gap was reached; None where it never was.
-      gaps: At the end.
-      aucs: At the end.
-      pooled: AUC of pooled training.
-      epsilons: Least and most of any hospital, of every seed; empty where nothing is protected.
+      cohort: Of the runs.
+      rule: Of the runs.
+      metrics: Of each seed.
     """
 
     cohort: str
-    rule: str
-    reached: tuple[Mapping[str, Any] | None, ...]
-    gaps: tuple[float, ...]
-    aucs: tuple[float, ...]
-    pooled: tuple[float, ...]
-    epsilons: tuple[float, ...]
+    rule: ArrivalRule
+    metrics: tuple[AsynchronyMetrics, ...]
 
     @property
     def seeds(self) -> int:
         """How many."""
-        return len(self.reached)
+        return len(self.metrics)
+
+    @property
+    def aucs(self) -> list[float]:
+        """At the end."""
+        return [m.final_auc for m in self.metrics]
+
+    @property
+    def gaps(self) -> list[float]:
+        """At the end."""
+        return [m.final_gap for m in self.metrics]
+
+    @property
+    def pooled(self) -> float:
+        """AUC of pooled training: the mean over seeds."""
+        return float(np.mean([m.pooled_auc for m in self.metrics]))
+
+    @property
+    def epsilons(self) -> list[float]:
+        """What hospitals spent, in all seeds; empty where nothing is protected."""
+        return [e for m in self.metrics for e in (m.epsilons or {}).values()]
 
     @property
     def time(self) -> str:
         """When the gap is reached: the mean over seeds, or how many seeds reach it."""
-        return self._always("time", 1.0) or (
-            f"{sum(r is not None for r in self.reached)} of {self.seeds}"
-            if any(self.reached)
-            else "never"
-        )
+        reached = [m.reached for m in self.metrics if m.reached is not None]
+        if len(reached) == self.seeds:
+            return mean([r.time for r in reached], 0, most=math.inf)
+        return f"{len(reached)} of {self.seeds}" if reached else "never"
 
     @property
     def kilobytes(self) -> str:
         """Of all uploads until then; empty unless every seed reaches the gap."""
-        return self._always("bytes", 1e-3)
+        reached = [m.reached for m in self.metrics if m.reached is not None]
+        if len(reached) < self.seeds:
+            return ""
+        return mean([r.bytes / 1e3 for r in reached], 0, most=math.inf)
 
-    def _always(self, name: str, unit: float) -> str:
-        known = [r[name] * unit for r in self.reached if r is not None]
-        return mean(known, 0, most=math.inf) if len(known) == self.seeds else ""
 
-
-def outcomes(records: Sequence[Record]) -> list[Outcome]:
+def repeated(results: Sequence[AsynchronyResult]) -> list[Repeated]:
     """Gather the seeds of each cohort and rule, in the order of their first record."""
-    found: dict[tuple[str, str], list[Record]] = {}
-    for r in sorted(records, key=lambda r: int(r.config["seed"])):
-        found.setdefault((r.config["cohort"], r.config["rule"]), []).append(r)
-    shown = []
-    for place in dict.fromkeys((r.config["cohort"], r.config["rule"]) for r in records):
-        seeds = [r.metrics for r in found[place]]
-        spent = [m["epsilons"].values() for m in seeds if m["epsilons"] is not None]
-        shown.append(
-            Outcome(
-                *place,
-                reached=tuple(m["reached"] for m in seeds),
-                gaps=tuple(m["final_gap"] for m in seeds),
-                aucs=tuple(m["final_auc"] for m in seeds),
-                pooled=tuple(m["pooled_auc"] for m in seeds),
-                epsilons=tuple(e for s in spent for e in (min(s), max(s))),
-            )
-        )
-    return shown
+    gathered: dict[tuple[str, ArrivalRule], list[AsynchronyResult]] = {}
+    for result in results:
+        gathered.setdefault((result.point.cohort, result.point.rule), []).append(result)
+    return [
+        Repeated(*place, tuple(r.metrics for r in sorted(own, key=lambda r: r.point.seed)))
+        for place, own in gathered.items()
+    ]
 
 
 def tables(records: Sequence[Record]) -> list[Table]:
     """One table a cohort: when the gap is reached, for how many bytes, and where the rule ends."""
     shown = []
-    for cohort in dict.fromkeys(r.config["cohort"] for r in records):
-        own = outcomes([r for r in records if r.config["cohort"] == cohort])
-        pooled, seeds = float(np.mean(own[0].pooled)), own[0].seeds
+    rules = repeated(read_asynchrony(records))
+    for cohort in dict.fromkeys(one.cohort for one in rules):
+        lines = [one for one in rules if one.cohort == cohort]
+        seeds = lines[0].seeds
         times = "1 seed" if seeds == 1 else f"{seeds} seeds, 95 % intervals"
-        title = f"{called(cohort)} (pooled AUC {pooled:.3f}; {times})"
+        title = f"{called(cohort)} (pooled AUC {lines[0].pooled:.3f}; {times})"
         table = Table(title=title, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
         table.add_column("rule", no_wrap=True)
         for heading in ("time", "kB", "gap", "AUC", "eps"):
             table.add_column(heading, justify="right", no_wrap=True)
-        for found in own:
+        for one in lines:
+            spent = one.epsilons
             table.add_row(
-                found.rule,
-                found.time,
-                found.kilobytes,
-                nearest(float(np.mean(found.gaps)), 4),
-                mean(found.aucs),
-                f"{min(found.epsilons):.2f}-{max(found.epsilons):.2f}" if found.epsilons else "",
+                one.rule,
+                one.time,
+                one.kilobytes,
+                nearest(float(np.mean(one.gaps)), 4),
+                mean(one.aucs),
+                f"{min(spent):.2f}-{max(spent):.2f}" if spent else "",
             )
         shown.append(table)
     return shown

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.run.record import Record
 from experiments.run.study import Study
-from experiments.studies import asynchrony, correction, fairness, poor_labels, tuning
+from experiments.studies import asynchrony, correction, poor_labels, tuning
 from experiments.studies.frontier import tables as frontier
 from experiments.studies.frontier.grid_figures import draw_headline
 from experiments.studies.learning_figures import (
@@ -38,12 +38,7 @@ STUDIES: tuple[Study, ...] = (
         ("correction",),
         "correction rules, calibration",
         "inpatient correction",
-        tables=lambda records: [
-            *correction.tables(records),
-            *correction.verdicts(records),
-            correction.LEGEND,
-            *fairness.tables(records),
-        ],
+        tables=correction.tables,
         figures={"correction": draw_correction, "calibration": draw_calibration},
     ),
     Study(

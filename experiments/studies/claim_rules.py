@@ -8,17 +8,26 @@ if something, the sentence says if what.
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from attacks.intervals import student_half_width
+from experiments.evaluation import Estimate
 from experiments.evaluation.acceptance import PRIVACY_COST
+from experiments.run.reading import read
 from experiments.run.record import Record
-from experiments.studies import asynchrony
-from experiments.studies.asynchrony import GAP
+from experiments.studies.asynchronous import ArrivalRule
+from experiments.studies.asynchrony import GAP, Repeated, read_asynchrony, repeated
 from experiments.studies.claim_words import Text, capital, ends, hospital, names_of
+from experiments.studies.correction import read_correction
+from experiments.studies.equivalent import Equivalent, EquivalentMetrics, Ratio
+from experiments.studies.equivalent_heart import OwnPatients, OwnPatientsMetrics
+from experiments.studies.frontier.results import FrontierResult, Risk, read_frontier
+from experiments.studies.gains import Gain, GainMetrics
+from experiments.studies.poor_labels import Harm, read_labels
+from experiments.studies.uploads import UploadMetrics, Uploads
 
 __all__ = [
     "Ruling",
@@ -54,24 +63,22 @@ class Ruling:
     upper: float | None = None
 
 
-_RULES = {
-    "synchronous": Text("rounds that wait", "等待所有医院的轮次"),
-    "fedbuff": Text("FedBuff", "FedBuff"),
-    "corrected": Text("corrected FedBuff", "校正后的 FedBuff "),
-    "memory": Text("Memory", "记忆法"),
-    "sealed corrected": Text("sealed corrected FedBuff", "密封并校正的 FedBuff"),
-    "sealed memory": Text("sealed Memory", "密封的记忆法"),
+_RULES: Mapping[str, Text] = {
+    ArrivalRule.SYNCHRONOUS: Text("rounds that wait", "等待所有医院的轮次"),
+    ArrivalRule.FEDBUFF: Text("FedBuff", "FedBuff"),
+    ArrivalRule.CORRECTED: Text("corrected FedBuff", "校正后的 FedBuff "),
+    ArrivalRule.MEMORY: Text("Memory", "记忆法"),
+    ArrivalRule.SEALED_CORRECTED: Text("sealed corrected FedBuff", "密封并校正的 FedBuff"),
+    ArrivalRule.SEALED_MEMORY: Text("sealed Memory", "密封的记忆法"),
 }
-_HARMS = {
-    "25 % wrong at one": Text("a quarter of the labels wrong at one", "一家有四分之一的标签错误")
-}
+_HARMS = {Harm.WRONG: Text("a quarter of the labels wrong at one", "一家有四分之一的标签错误")}
 
 
 def raw_bytes(records: Sequence[Record]) -> Ruling:
     """No byte of raw patient data leaves a hospital."""
     sealed, bare = records
-    lost = sealed.metrics["unaccounted_bytes"]
-    exact = bare.metrics["risk"]["exact"]
+    lost = read(sealed, Uploads, UploadMetrics).metrics.unaccounted_bytes
+    exact = _worst(read_frontier([bare])[0]).exact
     if lost > 0:
         verdict: Verdict = "does not hold"
         condition = Text(
@@ -98,15 +105,14 @@ def raw_bytes(records: Sequence[Record]) -> Ruling:
 
 def infeasible(records: Sequence[Record]) -> Ruling:
     """Noise on the gradients makes inversion mathematically infeasible."""
-    guess = records[0].metrics["prior_success"]
-    unsafe = {
-        r.config["epsilon"] for r in records if r.metrics["risk"]["upper"] > guess + RISK_MARGIN
-    }
-    safe = sorted({r.config["epsilon"] for r in records} - unsafe)
-    proven = [r for r in records if r.metrics["bound"] is not None]
+    results = read_frontier(records)
+    most = results[0].metrics.prior_success + RISK_MARGIN
+    epsilons = {r.point.epsilon for r in results if r.point.epsilon is not None}
+    unsafe = {r.point.epsilon for r in results if _worst(r).upper > most}
+    safe = sorted(epsilons - unsafe)
+    proven = [r for r in results if r.metrics.bound is not None]
     at_one = max(
-        (r.metrics["risk"] for r in records if r.config["epsilon"] == 1.0),
-        key=lambda risk: float(risk["lower"]),
+        (_worst(r) for r in results if r.point.epsilon == 1.0), key=lambda risk: risk.lower
     )
     values = [f"{e:g}" for e in safe]
     within = Text(
@@ -143,14 +149,14 @@ def infeasible(records: Sequence[Record]) -> Ruling:
 
 def no_impact(records: Sequence[Record]) -> Ruling:
     """That noise does not significantly impact the model's performance."""
-    article, shared = (r.metrics["gain"] for r in records)
-    if article["lower"] >= -PRIVACY_COST:
+    article, shared = (read(r, Gain, GainMetrics).metrics.gain for r in records)
+    if article.lower >= -PRIVACY_COST:
         verdict: Verdict = "holds"
         first = Text(
             f"The loss is surely within the margin of {PRIVACY_COST:g}",
             f"损失肯定不超过 {PRIVACY_COST:g} 的界限",
         )
-    elif article["upper"] < -PRIVACY_COST:
+    elif article.upper < -PRIVACY_COST:
         verdict = "does not hold"
         first = Text(
             f"The loss is surely above the margin of {PRIVACY_COST:g}",
@@ -163,7 +169,7 @@ def no_impact(records: Sequence[Record]) -> Ruling:
             "interval neither shows nor excludes",
             f"仅当真实损失不超过 {PRIVACY_COST:g} 的界限时才成立，区间既未证实也未排除这一点",
         )
-    lost, zh_lost = ends(-shared["value"], -shared["upper"], -shared["lower"])
+    lost, zh_lost = ends(-shared.value, -shared.upper, -shared.lower)
     condition = Text(
         f"{first.en} (all patients in every round); sealed sums with one shared noise at ε = 1 for "
         f"the whole run lose {lost}.",
@@ -176,23 +182,22 @@ def no_impact(records: Sequence[Record]) -> Ruling:
 
 def threefold(records: Sequence[Record]) -> Ruling:
     """Joining is worth three times a hospital's own data."""
-    network, real = records
-    count = network.config["hospitals"]
-    simulated = network.metrics["ratio_joined"]
-    by_hospital = real.metrics["hospitals"]
-    rows = [*simulated, *(r for h in by_hospital.values() for r in h["ratio_joined"])]
-    met = [r for r in rows if r["lower"] >= TIMES]
-    groups = [(hospital(n), h["ratio_joined"]) for n, h in by_hospital.items()]
+    network = read(records[0], Equivalent, EquivalentMetrics)
+    by_hospital = read(records[1], OwnPatients, OwnPatientsMetrics).metrics.hospitals
+    count, simulated = network.point.hospitals, network.metrics.ratio_joined
+    rows = [*simulated, *(r for h in by_hospital.values() for r in h.ratio_joined)]
+    met = [r for r in rows if r.lower >= TIMES]
+    groups = [(hospital(n), h.ratio_joined) for n, h in by_hospital.items()]
     groups.append((Text(f"{count} simulated hospitals", f"{count} 家模拟医院"), simulated))
 
-    def sizes(ratios: Sequence[Mapping[str, Any]]) -> list[str]:
-        return [str(r["patients"]) for r in ratios if r["lower"] >= TIMES]
+    def sizes(ratios: Sequence[Ratio]) -> list[str]:
+        return [str(r.patients) for r in ratios if r.lower >= TIMES]
 
-    reached = [(name, found) for name, ratios in groups if (found := sizes(ratios))]
+    reached = [(name, at) for name, ratios in groups if (at := sizes(ratios))]
     never = [name for name, ratios in groups if not sizes(ratios)]
     places = Text(
-        "; ".join(f"{name.en} with {', '.join(found)}" for name, found in reached),
-        "；".join(f"{name.zh}有 {'、'.join(found)} 名" for name, found in reached),
+        "; ".join(f"{name.en} with {', '.join(at)}" for name, at in reached),
+        "；".join(f"{name.zh}有 {'、'.join(at)} 名" for name, at in reached),
     )
     nowhere = Text(
         f"; at no size that was tried: {', '.join(n.en for n in never)}" if never else "",
@@ -212,7 +217,7 @@ def threefold(records: Sequence[Record]) -> Ruling:
             f"仅当医院属于以下情形（按自有患者人数）时才成立：{places.zh}"
             f"（整个区间高于 {TIMES:g}{nowhere.zh}）。",
         )
-    elif any(r["upper"] < TIMES and not r["at_least"] for r in rows):
+    elif any(r.upper < TIMES and not r.at_least for r in rows):
         verdict = "does not hold"
         condition = Text(
             f"At no size that was tried is the whole interval above {TIMES:g}, and at some it is "
@@ -226,12 +231,12 @@ def threefold(records: Sequence[Record]) -> Ruling:
             f"{TIMES:g}, none lies above it.",
             f"仅当真实值位于区间上部时才成立：每个区间都触及 {TIMES:g}，但没有一个整体高于它。",
         )
-    name, largest = next((n, h["ratio_joined"][-1]) for n, h in by_hospital.items())
-    least = largest["at_least"]
+    name, largest = next((n, h.ratio_joined[-1]) for n, h in by_hospital.items())
+    least = largest.at_least
     effect = Text(
         f"{'at least so many ' if least else ''}times its data, {hospital(name).en} with "
-        f"{largest['patients']} patients, without noise",
-        f"{hospital(name).zh}有 {largest['patients']} 名患者、不加噪声时"
+        f"{largest.patients} patients, without noise",
+        f"{hospital(name).zh}有 {largest.patients} 名患者、不加噪声时"
         f"{'至少' if least else ''}相当于自有数据的倍数",
     )
     return Ruling(verdict, condition, effect, *_three(largest))
@@ -239,21 +244,22 @@ def threefold(records: Sequence[Record]) -> Ruling:
 
 def auc_up(records: Sequence[Record]) -> Ruling:
     """A model trained across hospitals predicts better than a hospital's own."""
-    bare, sealed = records
-    gains = [r.metrics["gain"] for r in records]
-    worse = sorted(n for n, g in bare.metrics["gain_sites"].items() if g["upper"] < 0)
-    better = sorted(n for n, g in sealed.metrics["gain_sites"].items() if g["lower"] > 0)
-    told, zh_told = ends(*_three(gains[1]))
+    bare, sealed = (read(r, Gain, GainMetrics).metrics for r in records)
+    gains = [bare.gain, sealed.gain]
+    worse = sorted(n for n, g in bare.gain_sites.items() if g.upper < 0)
+    better = sorted(n for n, g in sealed.gain_sites.items() if g.lower > 0)
+    english, chinese = ends(*_three(sealed.gain))
     sites = Text(
-        f"sealed at ε = 1 it is {told}, surely better at {names_of(better).en or 'no hospital'}; "
-        f"without noise surely worse at {names_of(worse).en or 'none'}",
-        f"密封且 ε = 1 时为 {zh_told}，肯定更好的医院：{names_of(better).zh or '无'}；"
+        f"sealed at ε = 1 it is {english}, surely better at "
+        f"{names_of(better).en or 'no hospital'}; without noise surely worse at "
+        f"{names_of(worse).en or 'none'}",
+        f"密封且 ε = 1 时为 {chinese}，肯定更好的医院：{names_of(better).zh or '无'}；"
         f"不加噪声时肯定更差的医院：{names_of(worse).zh or '无'}",
     )
-    if all(g["lower"] > 0 for g in gains) and not worse:
+    if all(g.lower > 0 for g in gains) and not worse:
         verdict: Verdict = "holds"
         first = Text("The gain is surely above zero", "增益肯定大于零")
-    elif all(g["upper"] <= 0 for g in gains):
+    elif all(g.upper <= 0 for g in gains):
         verdict = "does not hold"
         first = Text("The gain is surely not above zero", "增益肯定不大于零")
     else:
@@ -270,10 +276,10 @@ def auc_up(records: Sequence[Record]) -> Ruling:
 
 def acceptable(records: Sequence[Record]) -> Ruling:
     """Weighting and correction bring every type of hospital into an acceptable range."""
-    checks = [c for r in records for c in r.metrics["acceptance"]]
-    judged = [c for c in checks if c["verdict"] != "too few"]
-    passed = sum(c["verdict"] == "pass" for c in judged)
-    failed = sum(c["verdict"] == "fail" for c in judged)
+    checks = [c for r in read_correction(records) for c in r.metrics.acceptance or ()]
+    judged = [c for c in checks if c.verdict != "too few"]
+    passed = sum(c.verdict == "pass" for c in judged)
+    failed = sum(c.verdict == "fail" for c in judged)
     unsettled, few = len(judged) - passed - failed, len(checks) - len(judged)
     counts = Text(
         f"of {len(judged)} checks {passed} pass, {failed} fail and {unsettled} can't be decided; "
@@ -299,15 +305,15 @@ def acceptable(records: Sequence[Record]) -> Ruling:
 
 def without_waiting(records: Sequence[Record]) -> Ruling:
     """Hospitals upload at their own pace and nobody waits for all."""
-    waits, *others = asynchrony.outcomes(records)
+    waits, *others = repeated(read_asynchrony(records))
     with np.errstate(invalid="ignore"):  # never over never is never
-        whole = _times(waits)
+        waited = _times(waits)
         ratios = {
-            o.rule: np.nan_to_num(_times(o) / whole, nan=np.inf, posinf=np.inf) for o in others
+            o.rule: np.nan_to_num(_times(o) / waited, nan=np.inf, posinf=np.inf) for o in others
         }
     best = min(ratios, key=lambda rule: float(ratios[rule].mean()))
-    quick = [rule for rule, found in ratios.items() if found.mean() <= 1]
-    noisy = [rule for rule in quick if rule.startswith("sealed")]
+    quick = [rule for rule, ratio in ratios.items() if ratio.mean() <= 1]
+    noisy = [rule for rule in quick if rule.sealed]
     names = names_of([r for r in quick if r not in noisy], _RULES)
     near = Text(
         f"as close to pooled training as {GAP:g} nats in all {waits.seeds} repetitions, no later "
@@ -336,17 +342,18 @@ def without_waiting(records: Sequence[Record]) -> Ruling:
     effect = Text(
         f"time of {rule.en} over rounds that wait", f"{rule.zh}所需时间与等待所有医院之比"
     )
-    ratio = float(ratios[best].mean())
-    if not math.isfinite(ratio):
+    mean = float(ratios[best].mean())
+    if not math.isfinite(mean):
         return Ruling(verdict, condition, effect, 1e6)
     half = student_half_width(ratios[best])
-    return Ruling(verdict, condition, effect, ratio, max(0.0, ratio - half), ratio + half)
+    return Ruling(verdict, condition, effect, mean, max(0.0, mean - half), mean + half)
 
 
 def overhead(records: Sequence[Record]) -> Ruling:
     """Communication overhead is genuine."""
-    ratios = [r for record in records for r in record.metrics["bytes_over_table"].values()]
-    seconds = max(sum(r.metrics["bytes"].values()) for r in records) / SPEED
+    runs = [read(record, Uploads, UploadMetrics).metrics for record in records]
+    ratios = [r for run in runs for r in run.bytes_over_table.values()]
+    seconds = max(sum(run.bytes.values()) for run in runs) / SPEED
     line = Text(
         f"at 10 Mbit/s the largest run's uploads take {seconds:.0f} s",
         f"在 10 Mbit/s 下，最大的一次运行的上传需要 {seconds:.0f} 秒",
@@ -381,18 +388,16 @@ def overhead(records: Sequence[Record]) -> Ruling:
 
 def poor_labels(records: Sequence[Record]) -> Ruling:
     """Hospitals with poor labels drag the whole model down."""
-    half = len(records) // 2
-    clean, spoilt = records[:half], records[half:]
+    results = read_labels(records)
+    half = len(results) // 2
+    clean, spoilt = results[:half], results[half:]
     drops = np.array(
-        [
-            c.metrics["auc_within"] - s.metrics["auc_within"]
-            for c, s in zip(clean, spoilt, strict=True)
-        ]
+        [c.metrics.auc_within - s.metrics.auc_within for c, s in zip(clean, spoilt, strict=True)]
     )
     spread = student_half_width(drops)
     mean = float(drops.mean())
     lower, upper = mean - spread, mean + spread
-    given = spoilt[0].config["harm"]
+    given = spoilt[0].point.harm
     harm = _HARMS.get(given, Text(given, given))
     where = Text(
         f"{harm.en} of four hospitals, clipped gradients", f"四家医院中{harm.zh}，梯度经过裁剪"
@@ -415,10 +420,16 @@ def poor_labels(records: Sequence[Record]) -> Ruling:
     return Ruling(verdict, condition, effect, mean, lower, upper)
 
 
-def _times(found: asynchrony.Outcome) -> NDArray[np.float64]:
+def _times(rule: Repeated) -> NDArray[np.float64]:
     """When each seed reached the gap; infinite where one never did."""
-    return np.array([math.inf if r is None else r["time"] or 1e-9 for r in found.reached])
+    reached = [m.reached for m in rule.metrics]
+    return np.array([math.inf if r is None else r.time or 1e-9 for r in reached])
 
 
-def _three(estimate: Mapping[str, Any]) -> tuple[float, float, float]:
-    return estimate["value"], estimate["lower"], estimate["upper"]
+def _worst(result: FrontierResult) -> Risk:
+    """The worst attack's risk; certain where none could be tried."""
+    return result.metrics.risk or Risk(1.0, 1.0, 1.0)
+
+
+def _three(estimate: Estimate) -> tuple[float, float, float]:
+    return estimate.value, estimate.lower, estimate.upper

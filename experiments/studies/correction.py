@@ -22,6 +22,7 @@ from aggregation.rules import RULES, Contract, fit_intercept, recalibrate
 from experiments.cohorts import Cohort, Fold, called, folds, load
 from experiments.cohorts.network import Network
 from experiments.evaluation import (
+    Check,
     Scored,
     acceptance,
     auc,
@@ -35,23 +36,31 @@ from experiments.evaluation import (
     tells_bands,
 )
 from experiments.evaluation.scored import Estimate
+from experiments.run.reading import Result, read_all
 from experiments.run.record import Record
 from experiments.studies.design import TRAINING, Design, Regime, make_plan
-from experiments.studies.fairness import clinical_figures, fairness_figures
+from experiments.studies.fairness import (
+    BandFigures,
+    SiteFigures,
+    clinical_figures,
+    clinical_table,
+    fairness_figures,
+    fairness_table,
+)
 from experiments.studies.problem import Problem, scores
 from experiments.studies.trainers import TRAINERS, Steps, Trained, trainer_of
 
 __all__ = [
     "COHORTS",
-    "LEGEND",
     "RULES_COMPARED",
     "SEALED",
     "SEEDS",
+    "CorrectionMetrics",
     "CorrectionPoint",
+    "CorrectionResult",
     "grid",
+    "read_correction",
     "tables",
-    "verdicts",
-    "worst_ece",
 ]
 
 COHORTS = ("heart", "network")
@@ -313,66 +322,123 @@ def _interval(estimate: Estimate) -> dict[str, float]:
     return {"value": estimate.value, "lower": estimate.lower, "upper": estimate.upper}
 
 
-def tables(records: Sequence[Record]) -> list[Table]:
-    """One table a cohort, for the terminal."""
-    shown = []
-    for cohort in dict.fromkeys(r.config["cohort"] for r in records):
-        own = [r for r in records if r.config["cohort"] == cohort]
-        groups = list(own[0].metrics["as_trained"]["groups"])
-        table = Table(title=called(cohort), title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-        table.add_column("rule", no_wrap=True)
-        for heading in (
-            "within",
-            *(g[:4] for g in groups),
-            "Brier",
-            "ECE",
-            "+b",
-            "ECE",
-        ):
-            table.add_column(heading, justify="right", no_wrap=True)
-        for record in own:
-            plain, fitted = record.metrics["as_trained"], record.metrics["local_intercept"]
-            table.add_row(
-                record.config["rule"],
-                f"{plain['auc_within']['value']:.3f}",
-                *(f"{plain['groups'][g]['auc']:.3f}" for g in groups),
-                f"{plain['brier']:.3f}",
-                _starred(plain),
-                f"{fitted['brier']:.3f}",
-                _starred(fitted),
-            )
-        shown.append(table)
-    return shown
+@dataclass(frozen=True)
+class Curve:
+    """Observed against predicted risk, bin by bin, with the observed fraction's interval."""
+
+    predicted: tuple[float, ...]
+    observed: tuple[float, ...]
+    lower: tuple[float, ...]
+    upper: tuple[float, ...]
 
 
-def worst_ece(figures: Mapping[str, Any]) -> tuple[float, float]:
-    """Return the largest calibration error of a hospital or tier, and what chance gives there."""
-    worst = max(figures["groups"].values(), key=lambda group: float(group["ece"]))
-    return float(worst["ece"]), float(worst["ece_by_chance"])
+@dataclass(frozen=True)
+class GroupFigures:
+    """What a record holds of one hospital or tier."""
+
+    auc: float
+    ece: float
+    ece_by_chance: float
+    reliability: Curve
 
 
-def _starred(figures: Mapping[str, Any]) -> str:
-    ece, by_chance = worst_ece(figures)
+@dataclass(frozen=True)
+class KindFigures:
+    """What a record holds of one of ``KINDS``."""
+
+    auc_within: Estimate
+    brier: float
+    brier_half_width: float
+    groups: Mapping[str, GroupFigures]
+
+    @property
+    def worst_ece(self) -> tuple[float, float]:
+        """The largest calibration error of a hospital or tier, and what chance gives there."""
+        worst = max(self.groups.values(), key=lambda group: group.ece)
+        return worst.ece, worst.ece_by_chance
+
+
+@dataclass(frozen=True)
+class CorrectionMetrics:
+    """What a record holds: the rule as it is, with local intercepts, and what it is held against.
+
+    Attributes:
+      as_trained: Of the models as they are.
+      local_intercept: With the intercept that each hospital fits and keeps.
+      acceptance: Of the sealed rule.
+      clinical: By hospital, with local intercepts.
+      fairness: By hospital or tier, and band of sex or age; empty where they are not told.
+    """
+
+    as_trained: KindFigures
+    local_intercept: KindFigures
+    acceptance: tuple[Check, ...] | None
+    clinical: Mapping[str, SiteFigures]
+    fairness: Mapping[str, Mapping[str, BandFigures]]
+
+
+CorrectionResult = Result[CorrectionPoint, CorrectionMetrics]
+
+
+def read_correction(records: Sequence[Record]) -> list[CorrectionResult]:
+    """Read records of this study, in order."""
+    return read_all(records, CorrectionPoint, CorrectionMetrics)
+
+
+def tables(records: Sequence[Record]) -> list[Table | str]:
+    """The rules of each cohort; the sealed ones' thresholds, and what clinicians ask of them."""
+    results = read_correction(records)
+    shown: list[Table | str] = [
+        _comparison(cohort, [r for r in results if r.point.cohort == cohort])
+        for cohort in dict.fromkeys(r.point.cohort for r in results)
+    ]
+    shown += [_verdicts(r.point, r.metrics.acceptance) for r in results if r.metrics.acceptance]
+    shown.append(LEGEND)
+    for result in results:
+        title = f"{called(result.point.cohort)}: {result.point.rule}"
+        if result.point.rule == SEALED and result.point.cohort == "heart":
+            shown.append(clinical_table(f"{title}, local intercepts", result.metrics.clinical))
+        if result.point.rule == SEALED and result.metrics.fairness:
+            shown.append(fairness_table(title, result.metrics.fairness))
+    return [*shown, "All counts here are of test patients without noise: unprotected."]
+
+
+def _comparison(cohort: str, results: Sequence[CorrectionResult]) -> Table:
+    groups = list(results[0].metrics.as_trained.groups)
+    table = Table(title=called(cohort), title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
+    table.add_column("rule", no_wrap=True)
+    for heading in ("within", *(g[:4] for g in groups), "Brier", "ECE", "+b", "ECE"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for result in results:
+        plain, fitted = result.metrics.as_trained, result.metrics.local_intercept
+        table.add_row(
+            result.point.rule,
+            f"{plain.auc_within.value:.3f}",
+            *(f"{plain.groups[g].auc:.3f}" for g in groups),
+            f"{plain.brier:.3f}",
+            _starred(plain),
+            f"{fitted.brier:.3f}",
+            _starred(fitted),
+        )
+    return table
+
+
+def _starred(figures: KindFigures) -> str:
+    ece, by_chance = figures.worst_ece
     return f"{ece:.2f}" + ("*" if ece <= by_chance else "")
 
 
-def verdicts(records: Sequence[Record]) -> list[Table]:
-    """The thresholds of acceptance, one table a cohort; too small hospitals are counted."""
-    shown = []
-    for record in records:
-        found = record.metrics["acceptance"]
-        if found is None:
-            continue
-        judged = [c for c in found if c["verdict"] != "too few"]
-        title = (
-            f"{record.config['cohort']}: sealed at epsilon {record.config['epsilon']:g} "
-            f"({len(found) - len(judged)} checks left out: fewer than 50 of a class)"
-        )
-        table = Table(title=title, title_justify="left")
-        for heading in ("rule", "where", "value", "asked", "verdict"):
-            table.add_column(heading, justify="right" if heading == "value" else "left")
-        for c in judged:
-            value = "" if c["value"] is None else f"{c['value']:.3f}"
-            table.add_row(c["rule"], c["where"], value, c["bound"], c["verdict"])
-        shown.append(table)
-    return shown
+def _verdicts(point: CorrectionPoint, checks: Sequence[Check]) -> Table:
+    """The thresholds of acceptance; hospitals that are too small are counted."""
+    judged = [c for c in checks if c.verdict != "too few"]
+    title = (
+        f"{point.cohort}: sealed at epsilon {point.epsilon:g} "
+        f"({len(checks) - len(judged)} checks left out: fewer than 50 of a class)"
+    )
+    table = Table(title=title, title_justify="left")
+    for heading in ("rule", "where", "value", "asked", "verdict"):
+        table.add_column(heading, justify="right" if heading == "value" else "left")
+    for c in judged:
+        value = "" if c.value is None else f"{c.value:.3f}"
+        table.add_row(c.rule, c.where, value, c.bound, c.verdict)
+    return table

@@ -22,11 +22,11 @@ from aggregation.federation import Federation
 from aggregation.models import Logistic
 from aggregation.patients import Patients
 from experiments.cohorts import Network
-from experiments.evaluation import Scored, auc
+from experiments.evaluation import Estimate, Scored, auc
 from experiments.studies.design import DELTA, TRAINING, Design, Regime, make_plan
 from experiments.studies.problem import Problem, scores
 
-__all__ = ["Curve", "Equivalent", "crossing"]
+__all__ = ["Curve", "Equivalent", "EquivalentMetrics", "Ratio", "crossing"]
 
 ALONE = (25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)
 JOINED = (25, 50, 100, 200, 400)
@@ -180,6 +180,27 @@ class Equivalent:
         for cohort in cohorts[1:]:
             pool = {name: _joined(p, cohort.hospitals[name]) for name, p in pool.items()}
         return pool
+
+
+@dataclass(frozen=True)
+class Ratio(Estimate):
+    """How many times its own data joining is worth to a hospital.
+
+    Attributes:
+      patients: Of the hospital.
+      at_least: Whether no size that was tried alone is enough; of networks, in how many.
+    """
+
+    patients: int = 0
+    at_least: int = 0
+
+
+@dataclass(frozen=True)
+class EquivalentMetrics:
+    """What a record of networks holds: the data equivalent at each size."""
+
+    ratio_joined: tuple[Ratio, ...]
+    ratio_sealed: tuple[Ratio, ...]
 
 
 def crossing(sizes: Sequence[int], alone: Sequence[float], level: float) -> float:

@@ -22,10 +22,10 @@ from numpy.typing import NDArray
 from aggregation.patients import Patients
 from experiments.cohorts import folds, load
 from experiments.evaluation import Scored, auc, auc_draws, by_patient
-from experiments.studies.equivalent import crossing
+from experiments.studies.equivalent import Ratio, crossing
 from experiments.studies.problem import Problem, scores
 
-__all__ = ["ALONE", "JOINED", "Curves", "OwnPatients"]
+__all__ = ["ALONE", "JOINED", "Curves", "OwnPatients", "OwnPatientsMetrics"]
 ALONE = (20, 40, 80, 120, 160, 200)
 JOINED = (20, 40, 80, 120, 160)
 _REPLICATES = 1_000
@@ -167,3 +167,17 @@ class OwnPatients:
             ]
             found.append(by_patient(sites, together))
         return found
+
+
+@dataclass(frozen=True)
+class HospitalRatios:
+    """One hospital's data equivalent at each size."""
+
+    ratio_joined: tuple[Ratio, ...]
+
+
+@dataclass(frozen=True)
+class OwnPatientsMetrics:
+    """What a record of real hospitals holds, by hospital."""
+
+    hospitals: Mapping[str, HospitalRatios]

@@ -5,17 +5,24 @@ each count is a release of its own, paid for or marked as unprotected, as the re
 """
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from aggregation.patients import Patients
-from experiments.cohorts import Cohort, Fold, called
+from experiments.cohorts import Cohort, Fold
 from experiments.evaluation import Scored, bands, calibration, net_benefit, sensitivity_at
-from experiments.run.record import Record
 
-__all__ = ["clinical_figures", "fairness_figures", "tables"]
+__all__ = [
+    "BandFigures",
+    "SiteFigures",
+    "clinical_figures",
+    "clinical_table",
+    "fairness_figures",
+    "fairness_table",
+]
 
 THRESHOLDS = (0.2, 0.5)  # risks from which one would treat
 SPECIFICITY = 0.8
@@ -80,58 +87,69 @@ def _joined(parts: Sequence[Patients]) -> Patients:
     return whole.take(np.argsort(ids))
 
 
-def clinical_table(record: Record) -> Table:
+@dataclass(frozen=True)
+class SiteFigures:
+    """What a record holds of one hospital (``clinical_figures``).
+
+    Attributes:
+      patients: Tested.
+      negatives: Of them, without the outcome.
+      sensitivity: At the matched specificity; None: a class lacks.
+      expected_over_observed: Of the outcomes; None: nobody has it.
+      net_benefit: By threshold: the model's, and of treating all.
+    """
+
+    patients: int
+    negatives: int
+    sensitivity: float | None
+    expected_over_observed: float | None
+    net_benefit: Mapping[str, tuple[float, float]]
+
+
+@dataclass(frozen=True)
+class BandFigures:
+    """What a record holds of one band of sex or age (``fairness_figures``)."""
+
+    auc: float | None
+    ill: int
+    well: int
+    mean_error: float | None
+
+
+def clinical_table(title: str, sites: Mapping[str, SiteFigures]) -> Table:
     """Net benefit and sensitivity of one rule, a line a hospital, with its negatives."""
-    table = Table(
-        title=f"{called(record.config['cohort'])}: {record.config['rule']}, local intercepts",
-        title_justify="left",
-    )
+    table = Table(title=title, title_justify="left")
     table.add_column("hospital", no_wrap=True)
     headings = ("patients", "negatives", f"TPR at spec {SPECIFICITY:g}", "E/O")
     for heading in (*headings, *(f"benefit at {t:g} (all)" for t in THRESHOLDS)):
         table.add_column(heading, justify="right")
-    for name, m in record.metrics["clinical"].items():
+    for name, site in sites.items():
         table.add_row(
             name,
-            str(m["patients"]),
-            str(m["negatives"]),
-            _number(m["sensitivity"]),
-            _number(m["expected_over_observed"]),
-            *(f"{ours:.2f} ({everybody:.2f})" for ours, everybody in m["net_benefit"].values()),
+            str(site.patients),
+            str(site.negatives),
+            _number(site.sensitivity),
+            _number(site.expected_over_observed),
+            *(f"{model:.2f} ({everybody:.2f})" for model, everybody in site.net_benefit.values()),
         )
     return table
 
 
-def fairness_table(record: Record) -> Table:
+def fairness_table(title: str, groups: Mapping[str, Mapping[str, BandFigures]]) -> Table:
     """AUC and mean error of each band of sex and age, a line a hospital or tier."""
-    table = Table(
-        title=(
-            f"{called(record.config['cohort'])}: {record.config['rule']}, AUC (mean error; ill, "
-            "well)"
-        ),
-        title_justify="left",
-    )
-    found = record.metrics["fairness"]
+    table = Table(title=f"{title}, AUC (mean error; ill, well)", title_justify="left")
     table.add_column("", no_wrap=True)
-    for band in next(iter(found.values())):
+    for band in next(iter(groups.values())):
         table.add_column(band, justify="right")
-    for group, own in found.items():
+    for group, bands_of in groups.items():
         table.add_row(
             group,
             *(
-                f"{_number(m['auc'])} ({_number(m['mean_error'])}; {m['ill']}, {m['well']})"
-                for m in own.values()
+                f"{_number(b.auc)} ({_number(b.mean_error)}; {b.ill}, {b.well})"
+                for b in bands_of.values()
             ),
         )
     return table
-
-
-def tables(records: Sequence[Record]) -> list[Table | str]:
-    """What clinicians ask, of the sealed models; and a word on the counts."""
-    sealed = [r for r in records if r.config["rule"] == "sealed"]
-    clinical = [clinical_table(r) for r in sealed if r.config["cohort"] == "heart"]
-    fair = [fairness_table(r) for r in sealed if r.metrics["fairness"]]  # age and sex are told
-    return [*clinical, *fair, "All counts here are of test patients without noise: unprotected."]
 
 
 def _number(value: float | None) -> str:

@@ -10,13 +10,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.evaluation import bootstrap_difference
+from experiments.evaluation import Estimate, bootstrap_difference
 from experiments.studies.design import DELTA, Design, Regime
 from experiments.studies.frontier.metrics import repeats_of
 from experiments.studies.frontier.point import FoldResult, FrontierPoint, measure
 from experiments.studies.lineups import AttackSuite
 
-__all__ = ["Gain"]
+__all__ = ["Compared", "Gain", "GainMetrics"]
 
 Compared = tuple[Design, float | None]
 """Design and epsilon."""
@@ -104,3 +104,11 @@ class Gain:
             "gain": asdict(bootstrap_difference(ours, theirs)),
             "gain_sites": {name: asdict(found) for name, found in hospitals.items()},
         }
+
+
+@dataclass(frozen=True)
+class GainMetrics:
+    """What a record holds: the gain over all hospitals, and at each of them."""
+
+    gain: Estimate
+    gain_sites: Mapping[str, Estimate]

@@ -3,7 +3,7 @@
 In the style of the frontier's: Okabe and Ito's colours, a dash or marker for each line.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,40 +14,53 @@ from matplotlib.figure import Figure
 from aggregation.rules import RULES
 from experiments.cohorts import called
 from experiments.run.record import Record
-from experiments.studies.asynchrony import GAP
-from experiments.studies.correction import RULES_COMPARED
+from experiments.studies.asynchronous import ArrivalRule
+from experiments.studies.asynchrony import GAP, AsynchronyMetrics, read_asynchrony
+from experiments.studies.correction import (
+    RULES_COMPARED,
+    CorrectionMetrics,
+    KindFigures,
+    read_correction,
+)
 
 __all__ = ["draw_asynchrony", "draw_calibration", "draw_correction"]
 
 _PATHS = {
-    "synchronous": ("#000000", "-"),
-    "fastest half": ("#999999", ":"),
-    "fedasync": ("#56B4E9", "-."),
-    "fedbuff": ("#E69F00", "--"),
-    "fedbuff, stale dropped": ("#E69F00", ":"),
-    "corrected": ("#0072B2", "-"),
-    "ca2fl": ("#CC79A7", "--"),
-    "memory": ("#009E73", "-"),
-    "sealed synchronous": ("#000000", "--"),
-    "sealed corrected": ("#D55E00", "-"),
-    "sealed memory": ("#009E73", "--"),
+    ArrivalRule.SYNCHRONOUS: ("#000000", "-"),
+    ArrivalRule.FASTEST_HALF: ("#999999", ":"),
+    ArrivalRule.FEDASYNC: ("#56B4E9", "-."),
+    ArrivalRule.FEDBUFF: ("#E69F00", "--"),
+    ArrivalRule.FEDBUFF_FRESH: ("#E69F00", ":"),
+    ArrivalRule.CORRECTED: ("#0072B2", "-"),
+    ArrivalRule.CA2FL: ("#CC79A7", "--"),
+    ArrivalRule.MEMORY: ("#009E73", "-"),
+    ArrivalRule.SEALED_SYNCHRONOUS: ("#000000", "--"),
+    ArrivalRule.SEALED_CORRECTED: ("#D55E00", "-"),
+    ArrivalRule.SEALED_MEMORY: ("#009E73", "--"),
 }
-_FITS = {"as_trained": ("#D55E00", "o", "as trained"),
-         "local_intercept": ("#0072B2", "s", "with local intercept")}  # fmt: skip
+
+
+def _fits(metrics: CorrectionMetrics) -> list[tuple[KindFigures, str, str, str]]:
+    """What is drawn of a rule, each with its colour, marker and name."""
+    return [
+        (metrics.as_trained, "#D55E00", "o", "as trained"),
+        (metrics.local_intercept, "#0072B2", "s", "with local intercept"),
+    ]
 
 
 def draw_asynchrony(records: Sequence[Record]) -> Figure:
     """Gap and AUC against simulated time and against bytes, means over seeds; one row a cohort."""
-    cohorts = sorted({r.config["cohort"] for r in records})
+    results = read_asynchrony(records)
+    cohorts = sorted({r.point.cohort for r in results})
     figure = Figure(figsize=(13.0, 3.2 * len(cohorts) + 0.8), layout="constrained")
     rows = figure.subplots(len(cohorts), 4, squeeze=False)
     for row, cohort in zip(rows, cohorts, strict=True):
-        own = [r for r in records if r.config["cohort"] == cohort]
-        for rule in _PATHS:
-            seeds = [r.metrics for r in own if r.config["rule"] == rule]
+        shown = [r for r in results if r.point.cohort == cohort]
+        for rule in ArrivalRule:
+            seeds = [r.metrics for r in shown if r.point.rule is rule]
             if seeds:
                 _draw_run(list(row), rule, seeds)
-        pooled = float(np.mean([r.metrics["pooled_auc"] for r in own]))
+        pooled = float(np.mean([r.metrics.pooled_auc for r in shown]))
         row[0].set(ylabel=f"{called(cohort)}: excess loss over pooled (nats)")
         row[2].set(ylabel="within-site AUC")
         for ax in row[:2]:
@@ -64,11 +77,17 @@ def draw_asynchrony(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _draw_run(row: list[Axes], rule: str, seeds: Sequence[Mapping[str, Any]]) -> None:
+def _draw_run(row: list[Axes], rule: ArrivalRule, seeds: Sequence[AsynchronyMetrics]) -> None:
     colour, dash = _PATHS[rule]
     style: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": 1.3, "label": rule}
     time, gap, auc, sent = (
-        np.mean([m[name] for m in seeds], axis=0) for name in ("time", "gap", "auc", "bytes")
+        np.mean(values, axis=0)
+        for values in (
+            [m.time for m in seeds],
+            [m.gap for m in seeds],
+            [m.auc for m in seeds],
+            [m.bytes for m in seeds],
+        )
     )
     gap = np.maximum(gap, 1e-9)
     some = sent > 0  # nothing sent has no place on a logarithmic axis
@@ -80,17 +99,17 @@ def _draw_run(row: list[Axes], rule: str, seeds: Sequence[Mapping[str, Any]]) ->
 
 def draw_correction(records: Sequence[Record]) -> Figure:
     """Within-site AUC of each rule, and each hospital's or tier's calibration error."""
-    cohorts = sorted({r.config["cohort"] for r in records})
+    results = read_correction(records)
+    cohorts = sorted({r.point.cohort for r in results})
     figure = Figure(figsize=(9.5, 4.0 * len(cohorts) + 0.6), layout="constrained")
     rows = figure.subplots(len(cohorts), 2, squeeze=False, sharey="row")
     for row, cohort in zip(rows, cohorts, strict=True):
-        own = [r for r in records if r.config["cohort"] == cohort]
+        shown = [r for r in results if r.point.cohort == cohort]
         order = [*RULES_COMPARED, *RULES.added]
-        own.sort(key=lambda r: order.index(r.config["rule"]))
-        places = [len(own) - 1 - k for k in range(len(own))]
-        for place, record in zip(places, own, strict=True):
-            _draw_rule(list(row), place, record.metrics)
-        row[0].set_yticks(places, [r.config["rule"] for r in own], fontsize=8)
+        shown.sort(key=lambda r: order.index(r.point.rule))
+        places = [len(shown) - 1 - k for k in range(len(shown))]
+        for place, result in zip(places, shown, strict=True):
+            _draw_rule(list(row), place, result.metrics)
         row[0].set(xlabel="within-site AUC, 95 % interval", title=called(cohort))
         row[1].set(xlabel="calibration error (ECE), each hospital or tier", xlim=(0, None))
         for ax in row:
@@ -99,14 +118,14 @@ def draw_correction(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _draw_rule(row: list[Axes], place: int, metrics: Mapping[str, Any]) -> None:
-    found = metrics["as_trained"]["auc_within"]
-    low, high = found["value"] - found["lower"], found["upper"] - found["value"]
+def _draw_rule(row: list[Axes], place: int, metrics: CorrectionMetrics) -> None:
+    auc = metrics.as_trained.auc_within
+    low, high = auc.value - auc.lower, auc.upper - auc.value
     row[0].errorbar(
-        [found["value"]], [place], xerr=[[low], [high]], color="#000000", marker="o", linewidth=1
+        [auc.value], [place], xerr=[[low], [high]], color="#000000", marker="o", linewidth=1
     )
-    for shift, (kind, (colour, marker, label)) in zip((0.15, -0.15), _FITS.items(), strict=True):
-        errors = [group["ece"] for group in metrics[kind]["groups"].values()]
+    for shift, (figures, colour, marker, label) in zip((0.15, -0.15), _fits(metrics), strict=True):
+        errors = [group.ece for group in figures.groups.values()]
         row[1].plot(
             errors,
             [place + shift] * len(errors),
@@ -120,22 +139,21 @@ def _draw_rule(row: list[Axes], place: int, metrics: Mapping[str, Any]) -> None:
 
 def draw_calibration(records: Sequence[Record], rule: str = "fedavg") -> Figure:
     """Observed against predicted risk of one rule, a panel a hospital or tier."""
-    own = sorted(
-        (r for r in records if r.config["rule"] == rule), key=lambda r: str(r.config["cohort"])
-    )
-    panels = [(r, g) for r in own for g in r.metrics["as_trained"]["groups"]]
+    shown = [r for r in read_correction(records) if r.point.rule == rule]
+    shown.sort(key=lambda r: r.point.cohort)
+    panels = [(r.metrics, g) for r in shown for g in r.metrics.as_trained.groups]
     columns = min(3, max(1, len(panels)))
     lines = -(-max(1, len(panels)) // columns)
     figure = Figure(figsize=(3.2 * columns, 3.2 * lines + 0.6), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False)
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
-    for ax, (record, group) in zip(axes.flat, panels, strict=False):
-        for kind, (colour, marker, label) in _FITS.items():
-            found = record.metrics[kind]["groups"][group]["reliability"]
-            value, low, high = found["observed"], found["lower"], found["upper"]
+    for ax, (metrics, group) in zip(axes.flat, panels, strict=False):
+        for figures, colour, marker, label in _fits(metrics):
+            curve = figures.groups[group].reliability
+            value, low, high = curve.observed, curve.lower, curve.upper
             ax.errorbar(
-                found["predicted"],
+                curve.predicted,
                 value,
                 yerr=[
                     [max(0.0, v - a) for v, a in zip(value, low, strict=True)],

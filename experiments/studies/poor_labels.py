@@ -28,12 +28,13 @@ from aggregation.rules.bounded_influence import kept
 from aggregation.timing import Rounds
 from experiments.cohorts import Fold, folds, load
 from experiments.evaluation import Scored, auc, join
+from experiments.run.reading import Result, read_all
 from experiments.run.record import Record
 from experiments.studies.design import DELTA, RELATION
 from privacy.calibration import noise_multiplier
 from privacy.mechanisms import clip
 
-__all__ = ["SEEDS", "Defence", "Harm", "LabelPoint", "grid", "table"]
+__all__ = ["SEEDS", "Defence", "Harm", "LabelMetrics", "LabelPoint", "grid", "read_labels", "table"]
 
 SEEDS = 5
 _LOOSE, _TIGHT = 100.0, 1.0  # clip norms
@@ -223,29 +224,47 @@ def _scores(
     return np.array(means)
 
 
+@dataclass(frozen=True)
+class LabelMetrics:
+    """What a record holds.
+
+    Attributes:
+      auc_within: On clean labels.
+      left_out: In how many folds scores left a hospital out, by hospital.
+    """
+
+    auc_within: float
+    left_out: Mapping[str, int]
+
+
+def read_labels(records: Sequence[Record]) -> list[Result[LabelPoint, LabelMetrics]]:
+    """Read records of this study, in order."""
+    return read_all(records, LabelPoint, LabelMetrics)
+
+
 def table(records: Sequence[Record]) -> Table:
     """Within-site AUC, harms down and defences across; below, the share of folds left out."""
     shown = Table(title=_TITLE, title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
     shown.add_column("harm", no_wrap=True)
     for defence in Defence:
         shown.add_column(defence, justify="right")
-    found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
-    for r in records:
-        found.setdefault((r.config["harm"], r.config["defence"]), []).append(r.metrics)
-    for harm in dict.fromkeys(r.config["harm"] for r in records):
-        shown.add_row(harm, *(_cell(found.get((harm, d), [])) for d in Defence))
+    repeats: dict[tuple[Harm, Defence], list[LabelMetrics]] = {}
+    for r in read_labels(records):
+        repeats.setdefault((r.point.harm, r.point.defence), []).append(r.metrics)
+    for harm in dict.fromkeys(harm for harm, _ in repeats):
+        shown.add_row(harm, *(_cell(repeats.get((harm, d), [])) for d in Defence))
     return shown
 
 
 _TITLE = "wrong and hidden labels: within-site AUC; whom scores leave out, in % of the folds"
 
 
-def _cell(repeats: Sequence[Mapping[str, Any]]) -> str:
+def _cell(repeats: Sequence[LabelMetrics]) -> str:
     if not repeats:
         return ""
-    lines = [f"{np.mean([m['auc_within'] for m in repeats]):.3f}"]
-    for name in repeats[0]["left_out"]:
-        part = np.mean([m["left_out"][name] / _FOLDS for m in repeats])
+    lines = [f"{np.mean([m.auc_within for m in repeats]):.3f}"]
+    for name in repeats[0].left_out:
+        part = np.mean([m.left_out[name] / _FOLDS for m in repeats])
         if part > 0:
             lines.append(f"{name[:3]} {part:.0%}")
     return "\n".join(lines)

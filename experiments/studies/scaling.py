@@ -42,7 +42,9 @@ from aggregation.plan import Plan
 from aggregation.releases import run_event
 from attacks.intervals import student_half_width
 from experiments.cohorts.network import SCHEMA, Network
-from experiments.evaluation import Scored, auc
+from experiments.evaluation import Estimate, Scored, auc
+from experiments.run.reading import Result, read_all
+from experiments.run.record import Record
 from experiments.studies.design import DELTA, RELATION, make_plan
 from experiments.studies.informed import name_targets, of_fleet
 from experiments.studies.people import LINEUP, LineUp, in_network
@@ -57,6 +59,7 @@ __all__ = [
     "Scaling",
     "grid",
     "plan_of",
+    "read_scaling",
     "split",
     "trained",
 ]
@@ -265,6 +268,21 @@ class Scaling:
             "patients": float(columns["patients"].mean()),
             "largest_hospital": int(columns["largest"].max()),
         }
+
+
+@dataclass(frozen=True)
+class ScalingMetrics:
+    """What a record holds of the three arms, and the gain of sealing."""
+
+    auc_none: Estimate
+    auc_local: Estimate
+    auc_sealed: Estimate
+    gain: Estimate
+
+
+def read_scaling(records: Sequence[Record]) -> list[Result[Scaling, ScalingMetrics]]:
+    """Read records of this study, in order."""
+    return read_all(records, Scaling, ScalingMetrics)
 
 
 def split(arrangement: Arrangement, hospitals: int, unit: int) -> tuple[Crowd, Crowd, float]:

@@ -15,7 +15,7 @@ was designed. Networks of searches have seeds that no published one has.
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from aggregation.patients import Patients, Schema
 from attacks.priors import Prior
 from experiments.cohorts import Cohort, Fold, load
 from experiments.evaluation import Scored, auc
+from experiments.run.reading import Result, read
 from experiments.run.record import Record
 from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun, follow
 from experiments.studies.design import WIDTH, Design, Regime, TrainingSetting, make_plan
@@ -41,9 +42,9 @@ __all__ = [
     "Search",
     "StepSearch",
     "TrainingSearch",
-    "best",
     "best_steps",
     "lines",
+    "read_searches",
     "simulated_study",
 ]
 
@@ -356,41 +357,77 @@ class StepSearch(Search):
         return values
 
 
-def best(record: Record) -> Mapping[str, Any]:
-    """The candidate of the greatest mean AUC."""
-    row: Mapping[str, Any] = max(record.metrics["scores"], key=lambda r: float(r["auc"]))
-    return row
+@dataclass(frozen=True)
+class Tried:
+    """One candidate of a search.
+
+    Attributes:
+      auc: The mean over studies.
+      standard_error: Of it; None: of one study.
+      setting: What was tried, of a search of settings.
+      design: Of a search of steps.
+      epsilon: Of a search of steps; None: no noise.
+      step: Of a search of steps.
+    """
+
+    auc: float
+    standard_error: float | None = None
+    setting: Mapping[str, Any] = field(default_factory=dict)
+    design: Arm | None = None
+    epsilon: float | None = None
+    step: float = 0.0
+
+
+@dataclass(frozen=True)
+class SearchMetrics:
+    """What a record of any search holds."""
+
+    scores: tuple[Tried, ...]
+
+    @property
+    def best(self) -> Tried:
+        """The candidate of the greatest mean AUC; the first of several."""
+        return max(self.scores, key=lambda tried: tried.auc)
+
+
+_SEARCHES: Mapping[str, type[Search]] = {
+    "tuning": TrainingSearch,
+    "tuning asynchrony": AsynchronousSearch,
+    "tuning scaling": StepSearch,
+}
+
+
+def read_searches(records: Sequence[Record]) -> list[Result[Search, SearchMetrics]]:
+    """Read records of searches, in order."""
+    return [read(r, _SEARCHES[r.config["experiment"]], SearchMetrics) for r in records]
 
 
 def lines(records: Sequence[Record]) -> list[str]:
     """The best of each search, a line each."""
     told = []
-    for record in records:
-        if record.config["experiment"] == "tuning scaling":
-            steps = best_steps([record])
+    for result in read_searches(records):
+        if isinstance(result.point, StepSearch):
+            steps = best_steps([result])
             told += [f"{' '.join(map(str, key))}: step {step:g}" for key, step in steps.items()]
             continue
-        row = best(record)
-        names = (record.config[k] for k in ("rule", "regime", "model") if k in record.config)
+        best = result.metrics.best
+        error = f"{best.standard_error:.4f}" if best.standard_error is not None else "unknown"
         told.append(
-            f"{' '.join(names)}: AUC {row['auc']:.4f} (standard error "
-            f"{row['standard_error']:.4f}) with {row['setting']}"
+            f"{result.point.label}: AUC {best.auc:.4f} (standard error {error}) with "
+            f"{dict(best.setting)}"
         )
     return told
 
 
-def best_steps(records: Sequence[Record]) -> dict[StepKey, float]:
+def best_steps(results: Sequence[Result[Search, SearchMetrics]]) -> dict[StepKey, float]:
     """The step of the greatest mean AUC in each place; the smaller of two that tie."""
-    tried: dict[StepKey, tuple[float, float]] = {}
-    for record in records:
-        for row in record.metrics["scores"]:
-            epsilon = math.inf if row["epsilon"] is None else row["epsilon"]
-            config = record.config
-            place = (
-                Arrangement(config["arrangement"]),
-                config["hospitals"],
-                Arm(row["design"]),
-                epsilon,
-            )
-            tried[place] = max(tried.get(place, (-math.inf, 0.0)), (row["auc"], -row["step"]))
-    return {place: -step for place, (_, step) in tried.items()}
+    best: dict[StepKey, tuple[float, float]] = {}
+    for result in results:
+        if not isinstance(result.point, StepSearch):
+            continue
+        for tried in result.metrics.scores:
+            epsilon = math.inf if tried.epsilon is None else tried.epsilon
+            arm = Arm(tried.design or Arm.NONE)
+            key = (result.point.arrangement, result.point.hospitals, arm, epsilon)
+            best[key] = max(best.get(key, (-math.inf, 0.0)), (tried.auc, -tried.step))
+    return {key: -step for key, (_, step) in best.items()}

@@ -11,7 +11,7 @@ from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.lineups import AttackSuite
 from privacy.ledger.audit.manifest import outbound
 
-__all__ = ["Uploads"]
+__all__ = ["UploadMetrics", "Uploads"]
 
 
 @dataclass(frozen=True)
@@ -95,3 +95,18 @@ class Uploads:
         found = parts[0]
         ratios = {name: n / found["table_bytes"][name] for name, n in found["bytes"].items()}
         return {**found, "bytes_over_table": ratios}
+
+
+@dataclass(frozen=True)
+class UploadMetrics:
+    """What a record holds.
+
+    Attributes:
+      unaccounted_bytes: That no ledger accounts for.
+      bytes: Sent by each hospital.
+      bytes_over_table: Over the bytes of its own table.
+    """
+
+    unaccounted_bytes: int
+    bytes: Mapping[str, int]
+    bytes_over_table: Mapping[str, float]

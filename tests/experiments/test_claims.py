@@ -11,70 +11,89 @@ import pytest
 from experiments.run.record import Record
 from experiments.run.study import GridPoint
 from experiments.studies import claims
+from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun
 from experiments.studies.claim_words import Text
 from experiments.studies.claims import CLAIMS, Claim, markdown
+from experiments.studies.correction import CorrectionPoint
+from experiments.studies.design import Design, Regime
+from experiments.studies.equivalent import Equivalent
+from experiments.studies.equivalent_heart import OwnPatients
+from experiments.studies.frontier.point import FrontierPoint
+from experiments.studies.gains import Gain
+from experiments.studies.lineups import AttackSuite
+from experiments.studies.poor_labels import Defence, Harm, LabelPoint
+from experiments.studies.uploads import Uploads
+from tests.experiments.made_up import frontier_metrics, interval
 
 PAPER = Path(__file__).parents[2] / "paper"
 PUBLISHED = json.loads((PAPER / "numbers.json").read_text(encoding="utf-8"))
 BY_KEY = {claim.key: claim for claim in CLAIMS}
 
 
-def interval(value: float, half: float = 0.005) -> dict[str, float]:
-    return {"value": value, "lower": value - half, "upper": value + half}
+def record(point: Any, metrics: Mapping[str, Any]) -> Record:
+    return Record(point.config, metrics, {})
 
 
-def record(metrics: Mapping[str, Any], **config: Any) -> Record:
-    return Record(config, metrics, {})
-
-
-def uploads(lost: int) -> Record:
-    return record({"unaccounted_bytes": lost})
+def uploads(lost: int = 0, ratio: float = 1.0) -> Record:
+    sent = {"a": 10, "b": 10}
+    over = dict.fromkeys(sent, ratio)
+    return record(Uploads(), {"unaccounted_bytes": lost, "bytes": sent, "bytes_over_table": over})
 
 
 def attacked(
     risk: float, bound: float | None = None, exact: float = 0.0, eps: float = 1.0
 ) -> Record:
-    metrics = {"risk": {**interval(risk), "exact": exact}, "bound": bound, "prior_success": 0.1}
-    return record(metrics, epsilon=eps)
+    point = FrontierPoint(Design.ARTICLE, eps, Regime.SMALL, "mlp", AttackSuite(()))
+    worst = {**interval(risk, 0.005), "exact": exact}
+    return record(point, frontier_metrics(risk=worst, bound=bound))
 
 
 def gain(value: float, **sites: float) -> Record:
-    return record(
-        {"gain": interval(value), "gain_sites": {n: interval(v) for n, v in sites.items()}}
-    )
+    by_site = {n: interval(v, 0.005) for n, v in sites.items()}
+    point = Gain((Design.SEALED, 1.0), (Design.NONE, None))
+    return record(point, {"gain": interval(value, 0.005), "gain_sites": by_site})
 
 
 def ratios(*values: float) -> list[Record]:
     found = [
         {"patients": 25 * 2**k, **interval(v, 0.1), "at_least": False} for k, v in enumerate(values)
     ]
-    real = {"a": {"ratio_joined": found}}
-    return [record({"ratio_joined": found}, hospitals=40), record({"hospitals": real})]
+    return [
+        record(Equivalent(), {"ratio_joined": found, "ratio_sealed": found}),
+        record(OwnPatients(), {"hospitals": {"a": {"ratio_joined": found}}}),
+    ]
 
 
 def checks(*verdicts: str) -> list[Record]:
-    return [record({"acceptance": [{"verdict": v} for v in verdicts]})]
+    given = [
+        {**dict.fromkeys(("rule", "where", "bound"), "x"), "value": 0.0, "verdict": v}
+        for v in verdicts
+    ]
+    kind = {"auc_within": interval(0.8), "brier": 0.1, "brier_half_width": 0.01, "groups": {}}
+    metrics = {"as_trained": kind, "local_intercept": kind, "clinical": {}, "fairness": {}}
+    return [record(CorrectionPoint("heart", "sealed"), {**metrics, "acceptance": given})]
 
 
 def paced(rule: str, *times: float | None) -> list[Record]:
     """One record a seed."""
-    metrics = {"epsilons": None, "final_gap": 0.0, "final_auc": 0.8, "pooled_auc": 0.8}
+    curves: dict[str, list[float]] = {name: [] for name in ("time", "gap", "auc", "bytes")}
+    ends = {"epsilons": None, "final_gap": 0.0, "final_auc": 0.8, "pooled_auc": 0.8}
     return [
         record(
-            {**metrics, "reached": None if time is None else {"time": time, "bytes": 1}},
-            rule=rule, cohort="heart", seed=seed,
+            AsynchronousRun("heart", ArrivalRule(rule), seed=seed),
+            {**curves, **ends, "reached": None if time is None else {"time": time, "bytes": 1}},
         )
         for seed, time in enumerate(times)
-    ]  # fmt: skip
-
-
-def bytes_over(ratio: float) -> Record:
-    return record({"bytes_over_table": {"a": ratio, "b": ratio}, "bytes": {"a": 10, "b": 10}})
+    ]
 
 
 def labels(*drops: float) -> list[Record]:
-    clean = [record({"auc_within": 0.85}) for _ in drops]
-    return clean + [record({"auc_within": 0.85 - d}, harm="25 % wrong at one") for d in drops]
+    def measured(harm: Harm, seed: int, drop: float) -> Record:
+        point = LabelPoint(harm, Defence.NORM_BOUND, seed)
+        return record(point, {"auc_within": 0.85 - drop, "left_out": {}})
+
+    clean = [measured(Harm.NONE, seed, 0.0) for seed in range(len(drops))]
+    return clean + [measured(Harm.WRONG, seed, drop) for seed, drop in enumerate(drops)]
 
 
 CASES: dict[str, dict[str, list[Record]]] = {
@@ -118,9 +137,9 @@ CASES: dict[str, dict[str, list[Record]]] = {
         "does not hold": [*paced("synchronous", 60.0, 80.0), *paced("fedbuff", None, None)],
     },
     "overhead": {
-        "holds": [bytes_over(3.0)],
-        "holds only if": [bytes_over(3.0), bytes_over(0.3)],
-        "does not hold": [bytes_over(0.3)],
+        "holds": [uploads(ratio=3.0)],
+        "holds only if": [uploads(ratio=3.0), uploads(ratio=0.3)],
+        "does not hold": [uploads(ratio=0.3)],
     },
     "poor labels": {
         "holds": labels(0.05, 0.051),

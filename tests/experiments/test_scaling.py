@@ -23,7 +23,7 @@ TUNING = Path(__file__).parents[2] / "paper" / "tuning"
 
 def test_the_steps_are_those_that_the_search_found() -> None:
     records = [r for r in read_records(TUNING) if r.config["experiment"] == "tuning scaling"]
-    assert tuning.best_steps(records) == dict(STEPS)
+    assert tuning.best_steps(tuning.read_searches(records)) == dict(STEPS)
     assert {(r.config["arrangement"], r.config["hospitals"]) for r in records} == set(
         tuning.NETWORKS
     )
@@ -57,9 +57,10 @@ def test_the_best_step_is_the_smaller_of_two_that_tie() -> None:
         {"design": "local", "epsilon": None, "step": step, "auc": auc}
         for step, auc in ((4.0, 0.7), (1.0, 0.7), (16.0, 0.6))
     ]
-    config = {"arrangement": "growing", "hospitals": 4}
-    record = Record(config, {"scores": rows}, {})
-    assert tuning.best_steps([record]) == {(Arrangement.GROWING, 4, Arm.LOCAL, math.inf): 1.0}
+    record = Record(tuning.StepSearch(Arrangement.GROWING, 4).config, {"scores": rows}, {})
+    assert tuning.best_steps(tuning.read_searches([record])) == {
+        (Arrangement.GROWING, 4, Arm.LOCAL, math.inf): 1.0
+    }
 
 
 def test_it_trains_what_a_federation_trains() -> None:

@@ -9,19 +9,20 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of
+from experiments.studies.frontier.results import ADVERSARIES, NOT_TRIED, risk_of
 from paper.commands import command_of
 from paper.numbers import published
 from paper.page import page, write_page
 from paper.points import Points
 
 ROOT = Path(__file__).resolve().parents[2]
-RECORDS = Points(published(ROOT / "paper")).records
+POINTS = Points(published(ROOT / "paper"))
+RESULTS = POINTS.results
 COMMITTED = (ROOT / "paper" / "frontier.html").read_text()
 
 
 def test_the_committed_page_is_what_the_records_give() -> None:
-    assert page(RECORDS) == COMMITTED
+    assert page(POINTS) == COMMITTED
 
 
 def test_the_page_is_small_and_names_no_outside_address() -> None:
@@ -30,18 +31,19 @@ def test_the_page_is_small_and_names_no_outside_address() -> None:
 
 
 def test_every_point_is_there_with_its_record_and_its_command() -> None:
-    for record in RECORDS:
-        drawn = sum(risk_of(record, adversary) is not None for adversary in ADVERSARIES)
+    for result in RESULTS:
+        record = POINTS.records[result.name]
+        drawn = sum(risk_of(result, adversary) is not None for adversary in ADVERSARIES)
         assert COMMITTED.count(f'data-name="{record.name}"') == drawn
         assert f"paper/records/{record.name}.json" in COMMITTED
         assert command_of(record) in COMMITTED
 
 
 def test_what_was_not_tried_is_said_under_its_plot_and_in_the_table() -> None:
-    untried = [r for r in RECORDS if any(risk_of(r, a) is None for a in ADVERSARIES)]
+    untried = [r for r in RESULTS if any(risk_of(r, a) is None for a in ADVERSARIES)]
     assert untried
     assert COMMITTED.count('<p class="untried">Not tried: ') >= 3
-    cells = sum(risk_of(r, a) is None for r in RECORDS for a in ADVERSARIES)
+    cells = sum(risk_of(r, a) is None for r in RESULTS for a in ADVERSARIES)
     assert COMMITTED.count(f"<td>{NOT_TRIED}</td>") == cells
 
 
@@ -61,7 +63,7 @@ def shown(request: pytest.FixtureRequest, browser: Browser, tmp_path: Path) -> I
     wrong: list[str] = []
     found.on("request", lambda r: asked.append(r.url))
     found.on("pageerror", lambda e: wrong.append(str(e)))
-    here = write_page(tmp_path / "frontier.html", RECORDS).as_uri()
+    here = write_page(tmp_path / "frontier.html", POINTS).as_uri()
     found.goto(here)
     yield found
     assert [url for url in asked if not url.startswith("data:")] == [here]

@@ -66,19 +66,19 @@ def test_a_missing_record_is_named(tmp_path: Path) -> None:
 
 
 def test_a_bound_in_print_is_never_below_the_bound() -> None:
-    ours = Points(published(ROOT / "paper")).records
-    assert len(ours) >= 10
-    for record in ours:
-        if record.metrics["bound"] is not None:
-            assert float(row(record)["bound"]) >= record.metrics["bound"] - 1e-9
+    results = Points(published(ROOT / "paper")).results
+    assert len(results) >= 10
+    for result in results:
+        if result.metrics.bound is not None:
+            assert float(row(result)["bound"]) >= result.metrics.bound - 1e-9
 
 
 def test_no_measured_risk_is_above_its_proven_bound() -> None:
     """Success above the bound would be a bug in the bound, the accounting or the mechanism."""
-    for record in Points(published(ROOT / "paper")).records:
-        bound = record.metrics["bound"]
-        for found in record.metrics["risks"].values():
-            assert bound is None or found["lower"] <= bound
+    for result in Points(published(ROOT / "paper")).results:
+        bound = result.metrics.bound
+        for risk in result.metrics.risks.values():
+            assert bound is None or risk.lower <= bound
 
 
 def test_the_settings_are_what_the_search_chose() -> None:

@@ -31,12 +31,12 @@ from experiments.studies.asynchronous import (
 )
 from experiments.studies.design import DELTA, RELATION, Design, Regime
 from experiments.studies.frontier.metrics import by_trait, epsilon_spent, of_models
-from experiments.studies.frontier.point import FoldResult
+from experiments.studies.frontier.point import FoldResult, FrontierPoint
 from experiments.studies.lineups import INFORMED, informed_trials, risk, worst_risk
 from experiments.studies.people import LINEUP, people_beside
 from privacy.reconstruction import success_bound
 
-__all__ = ["ARRIVALS", "AsynchronousPoint"]
+__all__ = ["ARRIVALS", "AsynchronousPoint", "AttackedPoint"]
 
 ARRIVALS = tuple(SEALED)
 _SEALED_AS = "shares"  # whose bytes stand for runs that were summed in clear
@@ -99,6 +99,16 @@ class AsynchronousPoint:
         return "logistic"
 
     @property
+    def local_steps(self) -> int:
+        """Of an upload."""
+        return 1
+
+    @property
+    def sees(self) -> None:
+        """Nobody opens single updates."""
+        return None
+
+    @property
     def config(self) -> dict[str, Any]:
         """The record's config; beside its own fields those by which the frontier's are told."""
         return {
@@ -110,8 +120,8 @@ class AsynchronousPoint:
             "regime": self.regime,
             "model": self.model,
             "attacks": {"attacks": [INFORMED]},
-            "local_steps": 1,
-            "sees": None,
+            "local_steps": self.local_steps,
+            "sees": self.sees,
             "run": self.ruled(self.seeds[0]).config,
         }
 
@@ -173,6 +183,9 @@ class AsynchronousPoint:
             "upload_bytes": float(max(part.upload_bytes for part in parts)),
             "openings": float(np.mean([part.openings for part in parts])),
         }
+
+
+AttackedPoint = FrontierPoint | AsynchronousPoint
 
 
 def _measured(

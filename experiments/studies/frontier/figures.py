@@ -4,15 +4,26 @@ Colours are Okabe and Ito's, told apart by the colour-blind, and each line has a
 so that the figures read in grey too.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from experiments.evaluation import Estimate
 from experiments.run.plots import legend, spread
-from experiments.run.record import Record
-from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, by_definition, risk_of
+from experiments.run.text import epsilon
+from experiments.studies.asynchronous import ArrivalRule
+from experiments.studies.design import Design, Regime
+from experiments.studies.frontier.results import (
+    ADVERSARIES,
+    NOT_TRIED,
+    FrontierResult,
+    Risk,
+    risk_of,
+)
+from experiments.studies.words import DESIGNS
 
 __all__ = [
     "LABELS",
@@ -24,15 +35,10 @@ __all__ = [
 ]
 
 LABELS = {
-    "none": "no protection",
-    "article": "the article's noise",
-    "local": "full noise at each hospital",
-    "sealed": "sealed sum, shared noise",
-    "local only": "local training only",
-    "pooled": "pooled training",
-    "synchronous": "all wait for all",
-    "corrected": "own pace, corrected FedBuff",
-    "memory": "own pace, Memory",
+    **DESIGNS["en"],
+    ArrivalRule.SYNCHRONOUS: "all wait for all",
+    ArrivalRule.CORRECTED: "own pace, corrected FedBuff",
+    ArrivalRule.MEMORY: "own pace, Memory",
 }
 LOOKS = {
     "none": ("#000000", "X"),
@@ -47,18 +53,21 @@ LOOKS = {
 }
 _FLAT = 0.12  # risks at guessing all along a line: no room to name their epsilons
 _LABELLED = (0.1, 1.0, 10.0, None)
-_OFFSETS = {"local": (-5, 6), "sealed": (5, -10)}
-TITLES = {"full": "all patients in every round", "small": "about 8 patients a hospital"}
+_OFFSETS = {Design.LOCAL: (-5, 6), Design.SEALED: (5, -10)}
+TITLES = {
+    Regime.FULL: "all patients in every round",
+    Regime.SMALL: "about 8 patients a hospital",
+}
 
 
-def draw_frontier(records: Sequence[Record]) -> Figure:
+def draw_frontier(results: Sequence[FrontierResult]) -> Figure:
     """Risk against AUC: a column a regime and model, a row an adversary, a line a design.
 
     The risk is how often the row's adversary picks the patient out of ten. The AUC axis points to
     the right: better models. A tick above a point is its proven bound, of any adversary. What is no
     federation has no risk to measure: its AUC is a vertical line with its interval.
     """
-    panels = _panels(records)
+    panels = sorted({(r.point.regime, r.point.model) for r in results})  # "full" comes first
     figure = Figure(
         figsize=(4.2 * max(len(panels), 1), 3.1 * len(ADVERSARIES) + 0.8), layout="constrained"
     )
@@ -67,7 +76,9 @@ def draw_frontier(records: Sequence[Record]) -> Figure:
     )
     for row, (adversary, who) in zip(axes, ADVERSARIES.items(), strict=True):
         for ax, panel in zip(row, panels, strict=False):
-            _draw_panel(ax, _of(records, *panel), adversary)
+            _draw_panel(
+                ax, [r for r in results if (r.point.regime, r.point.model) == panel], adversary
+            )
         row[0].set_ylabel(f"risk: {who}\nnames one of ten", fontsize=9)
     for ax, (regime, model) in zip(axes[0], panels, strict=False):
         ax.set_title(f"{TITLES[regime]} ({model})", fontsize=10)
@@ -77,19 +88,10 @@ def draw_frontier(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def _panels(records: Sequence[Record]) -> list[tuple[str, str]]:
-    found = {(r.config["regime"], r.config["model"]) for r in records}
-    return sorted(found, key=lambda panel: (panel[0] != "full", panel[1]))
-
-
-def _of(records: Sequence[Record], regime: str, model: str) -> list[Record]:
-    return [r for r in records if (r.config["regime"], r.config["model"]) == (regime, model)]
-
-
 def draw_line(
     ax: Axes,
     x: Sequence[float],
-    risks: Sequence[Mapping[str, Any] | None],
+    risks: Sequence[Estimate | None],
     *,
     label: str,
     looks: Mapping[str, Any],
@@ -100,15 +102,15 @@ def draw_line(
     A point that was not tried breaks the line; ``say_not_tried`` says so.
     """
     shown = [(k, risk) for k, risk in enumerate(risks) if risk is not None]
-    run: list[tuple[int, Mapping[str, Any]]] = []
+    run: list[tuple[int, Estimate]] = []
     for k, risk in [*shown, (-1, None)]:
         if run and (risk is None or k != run[-1][0] + 1 or _attack(risk) != _attack(run[-1][1])):
-            at, found = [n for n, _ in run], [one for _, one in run]
+            at, joined = [n for n, _ in run], [one for _, one in run]
             ax.errorbar(
                 [x[n] for n in at],
-                [one["value"] for one in found],
+                [one.value for one in joined],
                 xerr=None if xerr is None else [[side[n] for n in at] for side in xerr],
-                yerr=spread(found),
+                yerr=spread(joined),
                 label=label,
                 **looks,
             )
@@ -117,8 +119,8 @@ def draw_line(
             run.append((k, risk))
 
 
-def _attack(risk: Mapping[str, Any]) -> object:
-    return risk.get("attack")
+def _attack(risk: Estimate) -> str:
+    return risk.attack if isinstance(risk, Risk) else ""
 
 
 def say_not_tried(ax: Axes, names: Sequence[str], *, fontsize: float = 7) -> None:
@@ -131,16 +133,16 @@ def say_not_tried(ax: Axes, names: Sequence[str], *, fontsize: float = 7) -> Non
         )  # fmt: skip
 
 
-def _draw_panel(ax: Axes, records: Sequence[Record], adversary: str) -> None:
+def _draw_panel(ax: Axes, results: Sequence[FrontierResult], adversary: str) -> None:
     untried = []
     for design in LOOKS:
-        points = [r for r in records if r.config["design"] == design]
-        points.sort(key=lambda r: _infinite_last(r.config["epsilon"]))
-        if points and by_definition(points[0]):
-            _draw_reference(ax, design, points[-1])
-        elif points:
-            _draw_design(ax, design, points, [risk_of(p, adversary) for p in points])
-            untried += [_name(p) for p in points if risk_of(p, adversary) is None]
+        line = [r for r in results if r.point.design == design]
+        line.sort(key=lambda r: math.inf if r.point.epsilon is None else r.point.epsilon)
+        if line and not line[0].point.design.federated:
+            _draw_reference(ax, line[-1])
+        elif line:
+            _draw_design(ax, line, [risk_of(r, adversary) for r in line])
+            untried += [_name(r) for r in line if risk_of(r, adversary) is None]
     say_not_tried(ax, untried)
     ax.plot([], [], marker="_", markersize=12, linestyle="", color="#555555", label="proven bound")
     ax.axhline(0.1, color="#555555", linestyle=":", linewidth=1, label="guessing")
@@ -148,27 +150,22 @@ def _draw_panel(ax: Axes, records: Sequence[Record], adversary: str) -> None:
     ax.grid(alpha=0.25, linewidth=0.5)
 
 
-def _name(record: Record) -> str:
-    strength = record.config["epsilon"]
-    return f"{LABELS[record.config['design']]}, ε = {'∞' if strength is None else f'{strength:g}'}"
+def _name(result: FrontierResult) -> str:
+    return f"{LABELS[result.point.design]}, ε = {epsilon(result.point.epsilon)}"
 
 
-def _draw_design(
-    ax: Axes,
-    design: str,
-    points: Sequence[Record],
-    risks: Sequence[Mapping[str, Any] | None],
-) -> None:
+def _draw_design(ax: Axes, line: Sequence[FrontierResult], risks: Sequence[Risk | None]) -> None:
+    design = line[0].point.design
     colour, marker = LOOKS[design]
-    auc = [p.metrics["auc_within"] for p in points]
-    finite = [r["value"] for r, p in zip(risks, points, strict=True) if r and p.config["epsilon"]]
-    flat = bool(finite) and max(finite) < _FLAT
+    aucs = [r.metrics.auc_within for r in line]
+    noisy = [k.value for k, r in zip(risks, line, strict=True) if k and r.point.epsilon]
+    flat = bool(noisy) and max(noisy) < _FLAT
     draw_line(
         ax,
-        [a["value"] for a in auc],
+        [a.value for a in aucs],
         risks,
         label=LABELS[design],
-        xerr=spread(auc),
+        xerr=spread(aucs),
         looks={
             "color": colour,
             "marker": marker,
@@ -177,35 +174,32 @@ def _draw_design(
             "elinewidth": 0.6,
         },
     )
-    for point, where, risk in zip(points, auc, risks, strict=True):
-        bound = point.metrics["bound"]
+    for result, where, risk in zip(line, aucs, risks, strict=True):
+        bound = result.metrics.bound
         if bound is not None:
-            ax.plot([where["value"]], [bound], marker="_", markersize=12, color=colour)
-        if risk is not None and not (flat and risk["value"] < _FLAT):
+            ax.plot([where.value], [bound], marker="_", markersize=12, color=colour)
+        if risk is not None and not (flat and risk.value < _FLAT):
             ax.annotate(
-                _epsilon_label(point.config),
-                (where["value"], risk["value"]),
+                _epsilon_label(result),
+                (where.value, risk.value),
                 textcoords="offset points",
                 xytext=_OFFSETS.get(design, (5, 5)),
-                ha="right" if design == "local" else "left",
+                ha="right" if design is Design.LOCAL else "left",
                 fontsize=7,
                 color=colour,
             )
 
 
-def _draw_reference(ax: Axes, design: str, point: Record) -> None:
+def _draw_reference(ax: Axes, result: FrontierResult) -> None:
+    design, auc = result.point.design, result.metrics.auc_within
     colour, _ = LOOKS[design]
-    auc = point.metrics["auc_within"]
-    dash = (0, (4, 2)) if design == "pooled" else (0, (1, 1))
-    ax.axvspan(auc["lower"], auc["upper"], color=colour, alpha=0.08, linewidth=0)
-    ax.axvline(auc["value"], color=colour, linestyle=dash, linewidth=1.2, label=LABELS[design])
+    dash = (0, (4, 2)) if design is Design.POOLED else (0, (1, 1))
+    ax.axvspan(auc.lower, auc.upper, color=colour, alpha=0.08, linewidth=0)
+    ax.axvline(auc.value, color=colour, linestyle=dash, linewidth=1.2, label=LABELS[design])
 
 
-def _infinite_last(epsilon: float | None) -> float:
-    return float("inf") if epsilon is None else epsilon
-
-
-def _epsilon_label(config: Mapping[str, Any]) -> str:
-    if config["design"] == "none" or config["epsilon"] not in _LABELLED:
+def _epsilon_label(result: FrontierResult) -> str:
+    point = result.point
+    if point.design is Design.NONE or point.epsilon not in _LABELLED:
         return ""
-    return "ε = ∞" if config["epsilon"] is None else f"ε = {config['epsilon']:g}"
+    return f"ε = {epsilon(point.epsilon)}"

@@ -21,7 +21,7 @@ from aggregation.models import MODELS
 from attacks.suite import ATTACKS, Arena
 from experiments.run.record import config_hash
 from experiments.studies.design import TRAINING, Design, Regime, TrainingSetting
-from experiments.studies.frontier.asynchronous import ARRIVALS, AsynchronousPoint
+from experiments.studies.frontier.asynchronous import ARRIVALS, AsynchronousPoint, AttackedPoint
 from experiments.studies.frontier.point import KEY_HOLDER, FrontierPoint
 from experiments.studies.lineups import AttackSuite
 from privacy.errors import InvalidInputError
@@ -29,7 +29,6 @@ from privacy.errors import InvalidInputError
 __all__ = [
     "EPSILONS",
     "GROUPS",
-    "AttackedPoint",
     "cells",
     "chosen_grid",
     "full_grid",
@@ -39,7 +38,6 @@ __all__ = [
     "with_added_attacks",
 ]
 
-AttackedPoint = FrontierPoint | AsynchronousPoint
 
 EPSILONS = (0.1, 0.3, 1.0, 3.0, 10.0, None)
 _FINITE = tuple(e for e in EPSILONS if e is not None)

@@ -7,7 +7,6 @@ alone: ``inpatient frontier --figure headline``.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -15,8 +14,11 @@ from matplotlib.figure import Figure
 from experiments.run.plots import legend, spread
 from experiments.run.record import Record
 from experiments.run.study import GridPoint
+from experiments.run.text import epsilon as epsilon_of
 from experiments.studies import scaling
+from experiments.studies.design import Design
 from experiments.studies.frontier import grid
+from experiments.studies.frontier.asynchronous import AsynchronousPoint, AttackedPoint
 from experiments.studies.frontier.figures import (
     LABELS,
     LOOKS,
@@ -24,19 +26,20 @@ from experiments.studies.frontier.figures import (
     draw_line,
     say_not_tried,
 )
-from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of
+from experiments.studies.frontier.results import (
+    ABLATIONS,
+    ADVERSARIES,
+    NOT_TRIED,
+    FrontierResult,
+    line_of,
+    read_frontier,
+    risk_of,
+    varied,
+)
+from experiments.studies.scaling_steps import Arrangement
 
-__all__ = ["ABLATIONS", "FIGURES", "Drawing"]
+__all__ = ["FIGURES", "Drawing"]
 
-ABLATIONS: Mapping[str, Callable[[Mapping[str, Any]], float]] = {
-    "batch size": lambda c: c["setting"]["sampling_size"],
-    "width": lambda c: c["width"],
-    "local steps": lambda c: c["local_steps"],
-    "clip norm": lambda c: c["setting"]["clip_norm"],
-    "colluders": lambda c: c["colluders"],
-    "rounds": lambda c: c["setting"]["rounds"],
-    "buffer size": lambda c: c["buffer"],
-}
 _FACTORS = ("model", "regime", "fedavg", "memory", "framingham", "network", "adversary")
 
 
@@ -53,15 +56,15 @@ class Drawing:
     draw: Callable[[Sequence[Record]], Figure]
 
 
-def _base(seed: int) -> list[grid.AttackedPoint]:
+def _base(seed: int) -> list[AttackedPoint]:
     """The core's points around which one thing is varied."""
-    wanted = (("none", None), ("local", 1.0), ("sealed", 1.0))
+    wanted = ((Design.NONE, None), (Design.LOCAL, 1.0), (Design.SEALED, 1.0))
     return [p for p in grid.group("small", seed) if (p.design, p.epsilon) in wanted]
 
 
-def _ablations(seed: int) -> list[grid.AttackedPoint]:
+def _ablations(seed: int) -> list[AttackedPoint]:
     """All ablations, and the points around which they vary one thing."""
-    paced = [p for p in grid.group("memory", seed) if (p.design, p.epsilon) == ("sealed", 1.0)]
+    paced = [p for p in grid.group("memory", seed) if (p.design, p.epsilon) == (Design.SEALED, 1.0)]
     return [*_base(seed), *grid.group("ablation", seed), *paced, *grid.group("buffer", seed)]
 
 
@@ -73,20 +76,24 @@ def draw_headline(records: Sequence[Record]) -> Figure:
     """AUC that sealing gains over full noise at each hospital, against the number of hospitals."""
     figure = Figure(figsize=(7.4, 3.4), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
-    titles = {"growing": "more hospitals, more patients", "divided": "the same patients, divided"}
+    results = scaling.read_scaling(records)
+    titles = {
+        Arrangement.GROWING: "more hospitals, more patients",
+        Arrangement.DIVIDED: "the same patients, divided",
+    }
     looks = {0.1: ("#D55E00", "s"), 1.0: ("#0072B2", "o")}
     for ax, (arrangement, title) in zip(axes, titles.items(), strict=True):
         for epsilon, (colour, marker) in looks.items():
-            ours = [
+            line = [
                 r
-                for r in records
-                if (r.config["arrangement"], r.config["epsilon"]) == (arrangement, epsilon)
+                for r in results
+                if (r.point.arrangement, r.point.epsilon) == (arrangement, epsilon)
             ]
-            ours.sort(key=lambda r: r.config["hospitals"])
-            gains = [r.metrics["gain"] for r in ours]
+            line.sort(key=lambda r: r.point.hospitals)
+            gains = [r.metrics.gain for r in line]
             ax.errorbar(
-                [r.config["hospitals"] for r in ours],
-                [g["value"] for g in gains],
+                [r.point.hospitals for r in line],
+                [g.value for g in gains],
                 yerr=spread(gains),
                 color=colour,
                 marker=marker,
@@ -105,25 +112,26 @@ def draw_headline(records: Sequence[Record]) -> Figure:
 
 def draw_ablations(records: Sequence[Record]) -> Figure:
     """AUC and each adversary's risk as one thing is varied, one column each, around the core."""
-    base = [r for r in records if r.config["ablation"] is None]
-    names = [n for n in ABLATIONS if any(r.config["ablation"] == n for r in records)]
+    results = read_frontier(records)
+    base = [r for r in results if r.point.ablation is None]
+    names = [n for n in ABLATIONS if any(r.point.ablation == n for r in results)]
     figure = Figure(figsize=(1.4 * max(len(names), 1), 5.4), layout="constrained")
     axes = figure.subplots(3, max(len(names), 1), sharey="row", squeeze=False)
     for column, name in enumerate(names):
-        varied = [r for r in records if r.config["ablation"] == name]
+        around = [r for r in results if r.point.ablation == name]
         tried: set[float] = set()
         untried: dict[str, set[float]] = {adversary: set() for adversary in ADVERSARIES}
-        for kind in dict.fromkeys(_kind(r) for r in varied):
-            ours = [r for r in (*varied, *base) if _kind(r) == kind]
-            ours.sort(key=lambda r: ABLATIONS[name](r.config))
-            at = [float(ABLATIONS[name](r.config)) for r in ours]
+        for kind in dict.fromkeys(line_of(r.point) for r in around):
+            line = [r for r in (*around, *base) if line_of(r.point) == kind]
+            line.sort(key=lambda r: varied(r.point, name))
+            at = [varied(r.point, name) for r in line]
             tried |= set(at)
             colour, marker = LOOKS[kind]
             looks = {"color": colour, "marker": marker, "markersize": 4, "elinewidth": 0.7}
-            aucs = [r.metrics["auc_within"] for r in ours]
+            aucs = [r.metrics.auc_within for r in line]
             draw_line(axes[0, column], at, aucs, label=LABELS[kind], looks=looks)
             for ax, adversary in zip(axes[1:, column], ADVERSARIES, strict=True):
-                risks = [risk_of(r, adversary) for r in ours]
+                risks = [risk_of(r, adversary) for r in line]
                 draw_line(ax, at, risks, label=LABELS[kind], looks=looks)
                 untried[adversary] |= {x for x, r in zip(at, risks, strict=True) if r is None}
         for ax, adversary in zip(axes[1:, column], ADVERSARIES, strict=True):
@@ -146,19 +154,19 @@ def draw_ablations(records: Sequence[Record]) -> Figure:
     return figure
 
 
-def draw_factors(records: Sequence[Record]) -> Figure:
+def draw_factors(results: Sequence[FrontierResult]) -> Figure:
     """Every point of the one-at-a-time factors: AUC, then each adversary's risk."""
-    figure = Figure(figsize=(8.6, 0.17 * len(records) + 1.0), layout="constrained")
+    figure = Figure(figsize=(8.6, 0.17 * len(results) + 1.0), layout="constrained")
     left, *others = figure.subplots(1, 1 + len(ADVERSARIES), sharey=True)
-    for row, record in enumerate(records):
-        found = [record.metrics["auc_within"], *(risk_of(record, who) for who in ADVERSARIES)]
-        for ax, value in zip((left, *others), found, strict=True):
-            if value is None:
+    for row, result in enumerate(results):
+        shown = [result.metrics.auc_within, *(risk_of(result, who) for who in ADVERSARIES)]
+        for ax, estimate in zip((left, *others), shown, strict=True):
+            if estimate is None:
                 ax.text(0.14, row, NOT_TRIED, fontsize=6, va="center", color="#333333")
                 continue
-            colour, marker = LOOKS[_kind(record)]
+            colour, marker = LOOKS[line_of(result.point)]
             ax.errorbar(
-                [value["value"]], [row], xerr=spread([value]), color=colour, marker=marker,
+                [estimate.value], [row], xerr=spread([estimate]), color=colour, marker=marker,
                 markersize=5,
             )  # fmt: skip
     for ax, title in zip(
@@ -171,23 +179,23 @@ def draw_factors(records: Sequence[Record]) -> Figure:
     for ax in others:
         ax.axvline(0.1, color="#555555", linestyle=":", linewidth=1)
         ax.set_xlim(0, 1.05)
-    left.set_yticks(range(len(records)), [_name(r) for r in records], fontsize=6)
-    left.set_ylim(len(records) - 0.5, -0.5)
+    left.set_yticks(range(len(results)), [_name(r.point) for r in results], fontsize=6)
+    left.set_ylim(len(results) - 0.5, -0.5)
     return figure
 
 
 def draw_at_risk(records: Sequence[Record]) -> Figure:
     """Each adversary's risk of those who have a trait, beside those who lack it."""
-    shown = [r for r in records if r.metrics["risks_by_trait"]]
-    traits = list(dict.fromkeys(t for r in shown for t in r.metrics["risks_by_trait"]))
+    shown = [r for r in read_frontier(records) if r.metrics.risks_by_trait]
+    traits = list(dict.fromkeys(t for r in shown for t in r.metrics.risks_by_trait))
     figure = Figure(figsize=(2.6 * max(len(traits), 1), 5.4), layout="constrained")
     axes = figure.subplots(
         len(ADVERSARIES), max(len(traits), 1), sharey=True, sharex=True, squeeze=False
     )
     for row, (adversary, who) in zip(axes, ADVERSARIES.items(), strict=True):
         for ax, trait in zip(row, traits, strict=True):
-            for place, record in enumerate(shown):
-                _draw_halves(ax, place, record, adversary, trait)
+            for place, result in enumerate(shown):
+                _draw_halves(ax, place, result, adversary, trait)
             ax.axhline(0.1, color="#555555", linestyle=":", linewidth=1)
             ax.set_ylim(0, 1.04)
             ax.grid(alpha=0.25, linewidth=0.5)
@@ -195,52 +203,49 @@ def draw_at_risk(records: Sequence[Record]) -> Figure:
     for ax, trait in zip(axes[0], traits, strict=True):
         ax.set_title(trait, fontsize=10)
     for ax in axes[-1]:
-        names = [f"{LABELS[r.config['design']]}, {_epsilon(r)}" for r in shown]
+        names = [f"{LABELS[r.point.design]}, ε = {epsilon_of(r.point.epsilon)}" for r in shown]
         ax.set_xticks(range(len(shown)), names, fontsize=6, rotation=30, ha="right")
         ax.set_xlim(-0.5, len(shown) - 0.5)
     return figure
 
 
-def _draw_halves(ax: Axes, place: int, record: Record, adversary: str, trait: str) -> None:
-    risk = risk_of(record, adversary)
+def _draw_halves(ax: Axes, place: int, result: FrontierResult, adversary: str, trait: str) -> None:
+    risk = risk_of(result, adversary)
     if risk is None:
         ax.text(place, 0.5, NOT_TRIED, fontsize=6, rotation=90, ha="center")
         return
-    halves = record.metrics["risks_by_trait"].get(trait, {}).get(risk["attack"], {})
+    halves = result.metrics.risks_by_trait.get(trait, {}).get(risk.attack, {})
     for half, offset, fill in (("with", -0.12, "full"), ("without", 0.12, "none")):
         if half not in halves:
             continue
-        colour, marker = LOOKS[record.config["design"]]
+        colour, marker = LOOKS[result.point.design]
         ax.errorbar(
-            [place + offset], [halves[half]["value"]], yerr=spread([halves[half]]),
+            [place + offset], [halves[half].value], yerr=spread([halves[half]]),
             color=colour, marker=marker, fillstyle=fill, label=f"{half} the trait",
         )  # fmt: skip
 
 
-def _kind(record: Record) -> str:
-    """What tells a line: the rule of arrival at everybody's own pace, else the design."""
-    return str(record.config.get("arrival", record.config["design"]))
+def _name(point: AttackedPoint) -> str:
+    walk = "" if point.local_steps == 1 else f", {point.local_steps} steps"
+    seen = "" if point.sees is None else f", {point.sees.replace('_', ' ')}"
+    pace = f", {point.arrival}" if isinstance(point, AsynchronousPoint) else ""
+    design = f"{point.design} ε = {epsilon_of(point.epsilon)}{seen}"
+    return f"{point.cohort} {point.regime} {point.model}{walk}{pace}, {design}"
 
 
-def _epsilon(record: Record) -> str:
-    strength = record.config["epsilon"]
-    return "ε = ∞" if strength is None else f"ε = {strength:g}"
+def _frontier(records: Sequence[Record]) -> Figure:
+    return draw_frontier(read_frontier(records))
 
 
-def _name(record: Record) -> str:
-    c = record.config
-    walk = "" if c["local_steps"] == 1 else f", {c['local_steps']} steps"
-    seen = "" if c["sees"] is None else f", {c['sees'].replace('_', ' ')}"
-    paced = f", {c['arrival']}" if "arrival" in c else ""
-    design = f"{c['design']} {_epsilon(record)}{seen}"
-    return f"{c['cohort']} {c['regime']} {c['model']}{walk}{paced}, {design}"
+def _factors(records: Sequence[Record]) -> Figure:
+    return draw_factors(read_frontier(records))
 
 
 FIGURES: Mapping[str, Drawing] = MappingProxyType(
     {
-        "frontier": Drawing(_groups("full", "small"), draw_frontier),
+        "frontier": Drawing(_groups("full", "small"), _frontier),
         "headline": Drawing(scaling.grid, draw_headline),
-        "factors": Drawing(_groups(*_FACTORS), draw_factors),
+        "factors": Drawing(_groups(*_FACTORS), _factors),
         "ablations": Drawing(_ablations, draw_ablations),
         "at-risk": Drawing(_base, draw_at_risk),
     }

@@ -1,7 +1,4 @@
-"""The frontier: what each design gives away against what it gains, point by point.
-
-Every point is a record; a second run into the same folder computes only what is missing.
-"""
+"""The frontier's records as tables, and as one figure."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -11,79 +8,99 @@ from matplotlib.figure import Figure
 from rich.table import Table
 
 from experiments.cohorts import called
+from experiments.evaluation import Estimate
 from experiments.run.record import Record
 from experiments.run.text import epsilon, interval, nearest, up
+from experiments.studies.design import Regime
+from experiments.studies.frontier.asynchronous import AsynchronousPoint, AttackedPoint
 from experiments.studies.frontier.figures import draw_frontier
-from experiments.studies.frontier.grid_figures import ABLATIONS, draw_factors
-from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of, told
+from experiments.studies.frontier.grid_figures import draw_factors
+from experiments.studies.frontier.point import FrontierPoint
+from experiments.studies.frontier.results import (
+    ADVERSARIES,
+    NOT_TRIED,
+    FrontierResult,
+    read_frontier,
+    risk_of,
+    told,
+    varied,
+)
 from experiments.studies.lineups import AttackSuite
 
 __all__ = ["LEGEND", "overview", "plain", "tables"]
 
-_REGIMES = {"full": "All patients in every round", "small": "About 8 patients a hospital"}
+_REGIMES = {
+    Regime.FULL: "All patients in every round",
+    Regime.SMALL: "About 8 patients a hospital",
+}
 
 
 def overview(records: Sequence[Record]) -> Figure:
     """The frontier of one cohort; all points row by row, where nothing of the frontier is there."""
-    cohorts = {r.config["cohort"] for r in records}
+    results = read_frontier(records)
+    cohorts = {r.point.cohort for r in results}
     cohort = "heart" if "heart" in cohorts or len(cohorts) > 1 else cohorts.pop()
-    core = [r for r in records if _on_frontier(r, cohort)]
-    return draw_frontier(core) if core else draw_factors(records)
+    core = [r for r in results if _on_frontier(r.point, cohort)]
+    return draw_frontier(core) if core else draw_factors(results)
 
 
 def tables(records: Sequence[Record]) -> list[Table]:
     """The records as tables for the terminal, one for each setting in which designs compare."""
-    titles = dict.fromkeys(_title(r) for r in records)
-    return [_table(title, [r for r in records if _title(r) == title]) for title in titles]
+    results = read_frontier(records)
+    titles = dict.fromkeys(_title(r.point) for r in results)
+    return [_table(title, [r for r in results if _title(r.point) == title]) for title in titles]
 
 
 def plain(record: Record) -> dict[str, Any]:
     """The record as JSON, each adversary's risk said by name, and "not tried" where it is so."""
-    risks = {adversary: risk_of(record, adversary) for adversary in ADVERSARIES}
-    told = {who: NOT_TRIED if risk is None else risk for who, risk in risks.items()}
-    return {**dataclasses.asdict(record), "adversaries": told}
+    (result,) = read_frontier([record])
+    risks = {adversary: risk_of(result, adversary) for adversary in ADVERSARIES}
+    by_name = {who: NOT_TRIED if r is None else dataclasses.asdict(r) for who, r in risks.items()}
+    return {**dataclasses.asdict(record), "adversaries": by_name}
 
 
-def _on_frontier(record: Record, cohort: str) -> bool:
+def _on_frontier(point: AttackedPoint, cohort: str) -> bool:
     """Whether a point varies design and epsilon alone: others would cross each other's lines."""
-    c = record.config
-    plain = (c["experiment"], c["cohort"], c["local_steps"]) == ("frontier", cohort, 1)
-    return plain and c["sees"] is None and c["ablation"] is None
+    core = isinstance(point, FrontierPoint) and (point.cohort, point.local_steps) == (cohort, 1)
+    return core and point.sees is None and point.ablation is None
 
 
-def _title(record: Record) -> str:
-    c = record.config
-    more = [called(c["cohort"])] if c["cohort"] != "heart" else []
-    more += ["hospitals never seen"] if c.get("unseen") else []
-    more += [f"{c['local_steps']} local steps"] if c["local_steps"] > 1 else []
-    more += [f"seen by the {c['sees'].replace('_', ' ')}"] if c["sees"] else []
-    more += [f"{c['arrival']}, {c['buffer']} hospitals a sum"] if "arrival" in c else []
-    if c["ablation"] and "arrival" not in c:
-        more.append(f"{c['ablation']} {ABLATIONS[c['ablation']](c):g}")
-    return ", ".join([f"{_REGIMES[c['regime']]} ({c['model']})", *more])
+def _title(point: AttackedPoint) -> str:
+    more = [called(point.cohort)] if point.cohort != "heart" else []
+    if isinstance(point, AsynchronousPoint):
+        more.append(f"{point.arrival}, {point.buffer} hospitals a sum")
+    else:
+        more += ["hospitals never seen"] if point.unseen else []
+        more += [f"{point.local_steps} local steps"] if point.local_steps > 1 else []
+        more += [f"seen by the {point.sees.replace('_', ' ')}"] if point.sees else []
+        if point.ablation:
+            more.append(f"{point.ablation} {varied(point, point.ablation):g}")
+    return ", ".join([f"{_REGIMES[point.regime]} ({point.model})", *more])
 
 
-def _table(title: str, records: Sequence[Record]) -> Table:
+def _table(title: str, results: Sequence[FrontierResult]) -> Table:
     shown = Table(title=title, title_justify="left", caption_justify="left")
     headings = ("design", "ε", "within-site AUC", *_COLUMNS.values(), "bound", "kB up")
     for name in headings:
         shown.add_column(name, no_wrap=True, justify="left" if name == "design" else "right")
-    for record in records:
-        config, m = record.config, record.metrics
-        auc = f"{nearest(m['auc_within']['value'])}\n{interval(m['auc_within'])}"
+    for result in results:
+        m = result.metrics
         shown.add_row(
-            config["design"],
-            epsilon(config["epsilon"]),
-            auc.replace(" to ", "–"),
-            *(_risk(record, adversary) for adversary in _COLUMNS),
-            "none" if m["bound"] is None else up(m["bound"]),
-            nearest(m["upload_bytes"] / 1e3, 1),
+            result.point.design,
+            epsilon(result.point.epsilon),
+            _auc(m.auc_within),
+            *(_risk(result, adversary) for adversary in _COLUMNS),
+            "none" if m.bound is None else up(m.bound),
+            nearest(m.upload_bytes / 1e3, 1),
         )
-    published = records[0].metrics.get("auc_within_published_score")
-    if published is not None:
-        auc = f"{nearest(published['value'])}\n{interval(published)}".replace(" to ", "–")
-        shown.add_row("score alone", "", auc, *("" for _ in _COLUMNS), "", "")
+    score = results[0].metrics.auc_within_published_score
+    if score is not None:
+        shown.add_row("score alone", "", _auc(score), *("" for _ in _COLUMNS), "", "")
     return shown
+
+
+def _auc(estimate: Estimate) -> str:
+    return f"{nearest(estimate.value)}\n{interval(estimate)}".replace(" to ", "–")
 
 
 _COLUMNS = {"curious": "curious", "informed": "informed"}
@@ -97,10 +114,9 @@ LEGEND = (
 )
 
 
-def _risk(record: Record, adversary: str) -> str:
-    found = risk_of(record, adversary)
-    value, between = told(record, adversary)
-    attacks = record.config["attacks"]
-    short = found and adversary == "curious" and "tableak" in attacks["attacks"]
-    reduced = "*" if short and attacks["restarts"] < AttackSuite(()).restarts else ""
-    return f"{value}{reduced}\n{between}".rstrip().replace(" to ", "–")
+def _risk(result: FrontierResult, adversary: str) -> str:
+    value, between = told(result, adversary)
+    suite = result.point.attacks if isinstance(result.point, FrontierPoint) else AttackSuite(())
+    searched = adversary == "curious" and "tableak" in suite.attacks
+    reduced = searched and suite.restarts < AttackSuite(()).restarts
+    return f"{value}{'*' if reduced else ''}\n{between}".rstrip().replace(" to ", "–")
