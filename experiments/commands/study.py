@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from experiments.run.record import Record
     from experiments.run.study import GridPoint
 
-__all__ = ["StudyCommand"]
+__all__ = ["ComparisonCommand", "StudyCommand"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,3 +88,37 @@ class StudyCommand(ABC):
             console.print(*study.tables(own))
         drawn = f"Figures (and .png): {', '.join(map(str, figures))}; r" if figures else "R"
         console.print(f"{drawn}ecords: {self.out / 'records'}.")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComparisonCommand(StudyCommand):
+    """A command that compares rules on real hospitals, on simulated ones, or on one's own."""
+
+    cohorts: tuple[str, ...] = ("heart", "network")
+    """``heart`` (four real hospitals), ``network`` (40 simulated ones), or both."""
+    cohort: str = ""
+    """Instead of those: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
+    seed: int = 0
+    """The experiment's seed: folds, networks, schedules, noise; never a patient's protection."""
+    seeds: int
+    """How many, from the first on."""
+    data_dir: Path | None = None
+    """Folder with a named cohort's original files (heart: UCI's; by default as packaged)."""
+
+    def check(self) -> None:
+        """Refuse names of no cohort."""
+        from privacy.errors import InvalidInputError
+
+        super().check()
+        choices = ("heart", "network")
+        if set(self.cohorts) - set(choices) or not self.cohorts:
+            raise InvalidInputError(f"Expected cohorts among {choices}, got {self.cohorts}.")
+
+    def chosen(self) -> tuple[tuple[str, ...], Path | None]:
+        """The cohorts as records name them, and where their files lie."""
+        from experiments.cohorts import resolve
+
+        if not self.cohort:
+            return self.cohorts, self.data_dir
+        name, place = resolve(self.cohort, self.data_dir)
+        return (name,), place

@@ -1,6 +1,7 @@
 """Figures that a clinician and an auditor accept, each with its interval."""
 
 from experiments.evaluation.acceptance import Check, acceptance
+from experiments.evaluation.bands import bands, tells_bands
 from experiments.evaluation.calibration import (
     Calibration,
     Reliability,
@@ -12,28 +13,23 @@ from experiments.evaluation.calibration import (
 from experiments.evaluation.clinical import NetBenefit, net_benefit, sensitivity_at
 from experiments.evaluation.discrimination import (
     auc,
-    auc_difference,
     auc_draws,
     bootstrap_auc,
     bootstrap_difference,
     delong,
 )
 from experiments.evaluation.scored import POOLED, Estimate, Scored, by_patient, join, pool
-from experiments.evaluation.summary import Evaluation, Site, bands, evaluate, tells_bands
 
 __all__ = [
     "POOLED",
     "Calibration",
     "Check",
     "Estimate",
-    "Evaluation",
     "NetBenefit",
     "Reliability",
     "Scored",
-    "Site",
     "acceptance",
     "auc",
-    "auc_difference",
     "auc_draws",
     "bands",
     "bootstrap_auc",
@@ -43,7 +39,6 @@ __all__ = [
     "calibration",
     "chance_ece",
     "delong",
-    "evaluate",
     "join",
     "net_benefit",
     "pool",

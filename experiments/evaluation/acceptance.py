@@ -11,13 +11,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from experiments.evaluation.calibration import calibration
-from experiments.evaluation.discrimination import auc, auc_difference
+from experiments.evaluation.discrimination import auc, bootstrap_difference
 from experiments.evaluation.scored import Estimate, Scored
-from experiments.evaluation.summary import ENOUGH
 from privacy.errors import InvalidInputError
 
 __all__ = ["Check", "acceptance"]
 
+ENOUGH = 50  # of either class, before a hospital is ranked or tested on its own
 Verdict = Literal["pass", "fail", "open", "too few"]
 
 AUC_MARGIN = 0.02  # of the federated model against local and pooled ones, per hospital
@@ -84,8 +84,8 @@ def acceptance(
             if min(site.positives, site.negatives) < ENOUGH:
                 checks.append(Check(rule, name, None, bound, "too few"))
                 continue
-            difference = auc_difference(
-                {name: site}, {name: theirs[name]}, replicates=replicates, seed=seed
+            difference = bootstrap_difference(
+                [{name: site}], [{name: theirs[name]}], replicates=replicates, seed=seed
             )
             checks.append(_non_inferior(rule, name, difference, AUC_MARGIN))
         checks += _calibrated(name, recalibrated[name])
@@ -94,7 +94,7 @@ def acceptance(
         allowed = min(TIER_GAP, pooled_gap + TIER_GAP_OVER_POOLED)
         checks.append(_within("AUC gap between tiers", "all", gap, -1.0, allowed))
     if unprotected is not None:
-        cost = auc_difference(federated, unprotected, replicates=replicates, seed=seed)
+        cost = bootstrap_difference([federated], [unprotected], replicates=replicates, seed=seed)
         checks.append(_non_inferior("AUC not below unprotected", "all", cost, PRIVACY_COST))
     return tuple(checks)
 

@@ -30,7 +30,7 @@ from experiments.evaluation.scored import Estimate, Scored
 from privacy._validate import natural, unit_open
 from privacy.errors import InvalidInputError
 
-__all__ = ["auc", "auc_difference", "auc_draws", "bootstrap_auc", "bootstrap_difference", "delong"]
+__all__ = ["auc", "auc_draws", "bootstrap_auc", "bootstrap_difference", "delong"]
 
 
 def auc(sites: Mapping[str, Scored]) -> float:
@@ -110,26 +110,6 @@ def auc_draws(
     """
     drawn = _Draws(replicates, seed)
     return np.asarray(np.mean([_aucs(sites, drawn) for sites in repeats], axis=0))
-
-
-def auc_difference(
-    ours: Mapping[str, Scored],
-    theirs: Mapping[str, Scored],
-    *,
-    replicates: int = 1_000,
-    seed: int = 0,
-    confidence: float = 0.95,
-) -> Estimate:
-    """Return our within-site AUC less theirs on the same patients, by the paired bootstrap.
-
-    Raises:
-      InvalidInputError: The two do not score the same patients in the same order.
-    """
-    unit_open(confidence=confidence)
-    _check_same(ours, theirs)
-    drawn = _Draws(replicates, seed)  # the same patients for both
-    draws = _aucs(ours, drawn) - _aucs(theirs, drawn)
-    return _percentile(auc(ours) - auc(theirs), draws, confidence)
 
 
 def bootstrap_difference(

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from experiments.evaluation import Scored, auc, auc_difference, bootstrap_difference
+from experiments.evaluation import Scored, auc, auc_draws, bootstrap_difference
 from experiments.studies.equivalent import ALONE, Curve, Equivalent, crossing
 from experiments.studies.uploads import Uploads
 from privacy.errors import InvalidInputError
@@ -23,7 +23,9 @@ def study(seed: int, skill: float) -> dict[str, Scored]:
 def test_a_difference_of_one_cross_validation_is_the_paired_one() -> None:
     one, other = study(0, 1.0), study(1, 0.5)
     found = bootstrap_difference([one], [other], replicates=200)
-    assert found == auc_difference(one, other, replicates=200)
+    gaps = auc_draws(one, replicates=200) - auc_draws(other, replicates=200)  # the same patients
+    assert found.value == pytest.approx(auc(one) - auc(other))
+    assert (found.lower, found.upper) == pytest.approx(tuple(np.quantile(gaps, [0.025, 0.975])))
 
 
 def test_the_mean_difference_and_none_at_all() -> None:

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
-from experiments.evaluation import Scored, auc, auc_difference, bootstrap_auc, delong, join
+from experiments.evaluation import Scored, auc, bootstrap_auc, bootstrap_difference, delong, join
 from privacy.errors import InvalidInputError
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "cohorts_evaluation.json").read_text())
@@ -137,17 +137,17 @@ def test_pairing_removes_what_two_models_share() -> None:
     rng = np.random.default_rng(5)
     s = site(rng, 400)
     close = Scored(s.scores + rng.normal(scale=0.05, size=400), s.outcomes)
-    paired = auc_difference({"a": s}, {"a": close}, seed=2)
+    paired = bootstrap_difference([{"a": s}], [{"a": close}], seed=2)
     assert paired.lower <= paired.value <= paired.upper
     assert paired.half_width < delong({"a": s}).half_width / 5
-    nothing = auc_difference({"a": s}, {"a": s}, seed=2)
+    nothing = bootstrap_difference([{"a": s}], [{"a": s}], seed=2)
     assert (nothing.lower, nothing.value, nothing.upper) == (0.0, 0.0, 0.0)
 
 
 def test_pairing_needs_the_same_patients() -> None:
     rng = np.random.default_rng(5)
     with pytest.raises(InvalidInputError, match="same patients of 'a'"):
-        auc_difference({"a": site(rng, 10)}, {"a": site(rng, 12)})
+        bootstrap_difference([{"a": site(rng, 10)}], [{"a": site(rng, 12)}])
 
 
 def test_no_pair_at_all_is_an_error() -> None:
