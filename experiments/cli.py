@@ -17,12 +17,12 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, subcommand
 from experiments import __version__
 from experiments.commands.account import Account
 from experiments.commands.asynchrony import Asynchrony
-from experiments.commands.attack import Attack
+from experiments.commands.attack import AttackCommand
 from experiments.commands.bench import Bench
 from experiments.commands.claims import Claims
-from experiments.commands.cohort import Cohort
+from experiments.commands.cohort import CohortCommand
 from experiments.commands.correction import Correction
-from experiments.commands.frontier import Demo, Frontier
+from experiments.commands.frontier import Demo, FrontierCommand
 from experiments.commands.results import Results
 from experiments.commands.tune import Tune
 from experiments.door import enter
@@ -48,11 +48,11 @@ COMMANDS: dict[str, type[Command]] = {
     "bench": Bench,
     "correction": Correction,
     "account": Account,
-    "attack": Attack,
+    "attack": AttackCommand,
     "claims": Claims,
-    "cohort": Cohort,
+    "cohort": CohortCommand,
     "demo": Demo,
-    "frontier": Frontier,
+    "frontier": FrontierCommand,
     "ledger": Ledger,
     "results": Results,
     "tune": Tune,

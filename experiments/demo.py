@@ -21,10 +21,10 @@ from experiments.run.record import stamp, writable_folder
 from experiments.run.sweep import sweep
 from experiments.run.text import epsilon, nearest, signed, up
 from experiments.studies.design import TRAINING, Design, Regime, make_plan
-from experiments.studies.frontier import tables as frontier
-from experiments.studies.frontier.asynchronous import AttackedPoint
+from experiments.studies.frontier import overview as frontier
 from experiments.studies.frontier.grid import on_cohort, quick_grid
-from experiments.studies.frontier.results import NOT_TRIED, FrontierResult, read_frontier, risk_of
+from experiments.studies.frontier.own_pace import AttackedPoint
+from experiments.studies.frontier.risks import NOT_TRIED, FrontierResult, read_frontier, risk_of
 from experiments.studies.lineups import INFORMED
 from experiments.studies.words import COMMA, DESIGNS, MODELS, REGIMES
 from privacy.errors import InvalidInputError

@@ -11,7 +11,7 @@ from experiments.run.record import Record, config_hash
 from experiments.run.text import nearest
 from experiments.studies.catalogue import FRONTIER, STUDIES
 from experiments.studies.frontier.grid import GROUPS, chosen_grid, full_grid, group, quick_grid
-from experiments.studies.frontier.results import read_frontier
+from experiments.studies.frontier.risks import read_frontier
 
 __all__ = ["command_of", "orphans", "reproduce"]
 

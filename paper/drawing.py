@@ -6,13 +6,13 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from experiments.run.plots import save, spread
-from experiments.run.reading import read
 from experiments.run.record import Record, config_hash
+from experiments.run.typed import read
 from experiments.studies.equivalent import Equivalent, EquivalentMetrics, Ratio
 from experiments.studies.equivalent_heart import OwnPatients, OwnPatientsMetrics
 from experiments.studies.frontier.figures import draw_frontier
 from experiments.studies.frontier.grid_figures import FIGURES
-from experiments.studies.frontier.results import read_frontier
+from experiments.studies.frontier.risks import read_frontier
 from experiments.studies.learning_figures import draw_asynchrony, draw_calibration, draw_correction
 from paper.points import CORE, Points
 

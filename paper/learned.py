@@ -10,9 +10,9 @@ from dataclasses import asdict, dataclass
 from itertools import pairwise
 from typing import Any
 
-from experiments.run.reading import read, read_all
 from experiments.run.record import Record, config_hash
 from experiments.run.text import interval, mean, nearest, up, with_half_width
+from experiments.run.typed import read, read_all
 from experiments.studies.asynchrony import read_asynchrony, repeated
 from experiments.studies.claims import CLAIMS, evaluate
 from experiments.studies.correction import read_correction

@@ -9,7 +9,7 @@ from experiments.run.record import Record, read_records
 from experiments.run.text import interval, nearest, power_of_ten, signed, tiny
 from experiments.studies.claims import CLAIMS
 from experiments.studies.design import DELTA
-from experiments.studies.frontier.results import (
+from experiments.studies.frontier.risks import (
     ADVERSARIES,
     FrontierResult,
     read_frontier,

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 
 from experiments.run.record import Record
 from experiments.run.text import epsilon, interval, nearest, up
-from experiments.studies.frontier.asynchronous import AsynchronousPoint
+from experiments.studies.frontier.own_pace import AsynchronousPoint
 from experiments.studies.frontier.point import FrontierPoint
-from experiments.studies.frontier.results import (
+from experiments.studies.frontier.risks import (
     ADVERSARIES,
     NOT_TRIED,
     FrontierResult,

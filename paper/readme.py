@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from experiments.studies.frontier.results import NOT_TRIED
+from experiments.studies.frontier.risks import NOT_TRIED
 from experiments.studies.words import (
     BRACKETS,
     COLUMNS,

@@ -15,8 +15,8 @@ from dp_accounting import (
 
 from experiments.run.text import tiny, up
 from experiments.studies.design import DELTA, RELATION, Design
-from experiments.studies.frontier.asynchronous import AsynchronousPoint
-from experiments.studies.frontier.results import FrontierResult
+from experiments.studies.frontier.own_pace import AsynchronousPoint
+from experiments.studies.frontier.risks import FrontierResult
 from experiments.studies.people import LINEUP
 from privacy.accounting import epsilon as epsilon_of
 from privacy.accounting.discrete import sandwich

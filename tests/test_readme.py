@@ -19,7 +19,7 @@ from experiments.cli import COMMANDS, parsed, plugins_of
 from experiments.cohorts import folds, load
 from experiments.door import checked
 from experiments.studies.frontier.grid import quick_grid
-from experiments.studies.problem import Problem
+from experiments.studies.problem import LogisticProblem
 from experiments.studies.trainers import Steps
 from paper.readme import BLOCKS, LANGUAGES, block, fill
 from privacy.errors import InvalidInputError
@@ -125,7 +125,7 @@ def test_the_rule_and_the_cohort_that_are_added_train_together(
 ) -> None:
     monkeypatch.setattr(Rule, "registered", Registry("rule", dict(RULES)))
     rule, cohort = run(3), run(4)["cohorts"]["stroke"]()
-    problem = Problem(dict(folds(cohort, count=4, seed=0)[0].train))
+    problem = LogisticProblem(dict(folds(cohort, count=4, seed=0)[0].train))
     trained = rule["trainers"]["capped"](problem, Steps(rounds=100))
     assert problem.gap(trained["north"]) < 0.01
     made: Any = Rule.registered["capped"]

@@ -10,11 +10,11 @@ if TYPE_CHECKING:
 
     from privacy.accounting import Interval
 
-__all__ = ["Account", "Answer"]
+__all__ = ["Account", "AccountantAnswer"]
 
 
 @dataclass(frozen=True)
-class Answer:
+class AccountantAnswer:
     """One accountant's epsilon and what is known about it.
 
     Attributes:
@@ -100,10 +100,14 @@ class Account:
             },
         }
 
-    def _answers(self, interval: "Interval", relation: "NeighboringRelation") -> list[Answer]:
+    def _answers(
+        self, interval: "Interval", relation: "NeighboringRelation"
+    ) -> list[AccountantAnswer]:
         answers = [
-            Answer("certified upper end", _finite(interval.upper), "certified", interval.why),
-            Answer("certified lower end", _finite(interval.lower), "certified", ""),
+            AccountantAnswer(
+                "certified upper end", _finite(interval.upper), "certified", interval.why
+            ),
+            AccountantAnswer("certified lower end", _finite(interval.lower), "certified", ""),
         ]
         for name, (ask, warning) in self._others(relation).items():
             answers.append(_judge(name, ask, interval, warning))
@@ -177,22 +181,24 @@ class Account:
 
 def _judge(
     name: str, ask: Callable[[], float | None], interval: "Interval", warning: str
-) -> Answer:
+) -> AccountantAnswer:
     try:
         answer = ask()
     except (ArithmeticError, RuntimeError, ValueError, MemoryError) as error:
-        return Answer(
+        return AccountantAnswer(
             name, None, "no answer", f"It raised {type(error).__name__}. {warning}".strip()
         )
     if answer is None or not math.isfinite(answer):
         said = "It gives no finite epsilon here." if answer is not None else "Not applicable here."
-        return Answer(name, None, "no answer", f"{said} {warning}".strip())
+        return AccountantAnswer(name, None, "no answer", f"{said} {warning}".strip())
     if answer < interval.lower * (1 - 1e-9):
         below = f"Below the certified lower end ({interval.lower:.4g})."
-        return Answer(name, answer, "not a bound", f"{below} {warning}".strip())
+        return AccountantAnswer(name, answer, "not a bound", f"{below} {warning}".strip())
     if warning:
-        return Answer(name, answer, "unfounded", warning)
-    return Answer(name, answer, "loose" if answer > 1.05 * interval.upper else "agrees", "")
+        return AccountantAnswer(name, answer, "unfounded", warning)
+    return AccountantAnswer(
+        name, answer, "loose" if answer > 1.05 * interval.upper else "agrees", ""
+    )
 
 
 def _finite(value: Any) -> Any:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.commands.study import ComparisonCommand
+from experiments.commands.base import ComparisonCommand
 
 if TYPE_CHECKING:
     from experiments.run.study import GridPoint

@@ -11,11 +11,11 @@ if TYPE_CHECKING:
     from aggregation.plan import Plan
     from attacks.views import GradientView
 
-__all__ = ["Attack"]
+__all__ = ["AttackCommand"]
 
 
 @dataclass(frozen=True)
-class Attack:
+class AttackCommand:
     """Attack what one adversary sees of a run, and show true and recovered patients side by side.
 
     The run is of the public heart-disease table, so that patients may be shown, unless --cohort

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.commands.study import StudyCommand
+from experiments.commands.base import StudyCommand
 
 if TYPE_CHECKING:
     from rich.console import Console

@@ -6,11 +6,11 @@ from typing import Annotated, Any, Union
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
-__all__ = ["Cohort"]
+__all__ = ["CohortCommand"]
 
 
 @dataclass(frozen=True)
-class Check:
+class CheckCohort:
     """Counts, ranges, missing values and all that is wrong; never a patient."""
 
     file: Annotated[Positional[Path], arg(metavar="FILE")]
@@ -73,12 +73,12 @@ class Init:
 
 
 @dataclass(frozen=True)
-class Cohort:
+class CohortCommand:
     """A hospital's own tables: check them, or begin their files."""
 
     command: Annotated[
         Union[  # noqa: UP007 - annotated members, one subcommand each
-            Annotated[Check, subcommand("check")],
+            Annotated[CheckCohort, subcommand("check")],
             Annotated[Init, subcommand("init")],
         ],
         OmitSubcommandPrefixes,

@@ -6,20 +6,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
-from experiments.commands.study import StudyCommand
+from experiments.commands.base import StudyCommand
 
 if TYPE_CHECKING:
     from rich.console import Console
 
     from experiments.run.record import Record
     from experiments.run.study import GridPoint
-    from experiments.studies.frontier.asynchronous import AttackedPoint
+    from experiments.studies.frontier.own_pace import AttackedPoint
 
-__all__ = ["Demo", "Frontier"]
+__all__ = ["Demo", "FrontierCommand"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Frontier(StudyCommand):
+class FrontierCommand(StudyCommand):
     """Train every design at every epsilon, and attack the very runs whose AUC is reported."""
 
     out: Path = Path("results/frontier")
@@ -99,7 +99,7 @@ class Frontier(StudyCommand):
                 f"{fixed[0]} chooses points of published cohorts; --cohort and --unseen go with "
                 "--quick (also where nothing is chosen) or --designs."
             )
-        default = Frontier()
+        default = FrontierCommand()
         idle = [
             n for n in ("epsilons", "regime", "model") if getattr(self, n) != getattr(default, n)
         ]

@@ -6,7 +6,7 @@ from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from experiments.commands.study import StudyCommand
+from experiments.commands.base import StudyCommand
 
 if TYPE_CHECKING:
     from experiments.run.study import GridPoint

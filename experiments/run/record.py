@@ -105,11 +105,11 @@ def write_new(*files: tuple[Path, bytes]) -> tuple[Path, ...]:
     paths, contents = zip(*files, strict=True)
     for number in itertools.count(1):
         tail = "" if number == 1 else f"-{number}"
-        found = tuple(p.with_name(f"{p.stem}{tail}{p.suffix}") for p in paths)
-        there = [p.read_bytes() if p.exists() else None for p in found]
+        numbered = tuple(p.with_name(f"{p.stem}{tail}{p.suffix}") for p in paths)
+        there = [p.read_bytes() if p.exists() else None for p in numbered]
         if all(old is None or old == new for old, new in zip(there, contents, strict=True)):
             break
-    for target, content in zip(found, contents, strict=True):
+    for target, content in zip(numbered, contents, strict=True):
         partial = target.with_name(target.name + ".tmp")
         try:
             partial.write_bytes(content)
@@ -119,7 +119,7 @@ def write_new(*files: tuple[Path, bytes]) -> tuple[Path, ...]:
             raise InvalidInputError(
                 f"Can't write {target}: {error.strerror}. Choose another folder with --out."
             ) from error
-    return found
+    return numbered
 
 
 def writable_folder(path: Path) -> Path:

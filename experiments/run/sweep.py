@@ -29,7 +29,7 @@ from experiments.run.record import (
     write_json,
 )
 from experiments.run.study import GridPoint
-from experiments.run.workers import BACKENDS, Call, Measured
+from experiments.run.workers import BACKENDS, UnitCall, UnitOutcome
 from privacy.errors import IncompleteSweepError, InvalidInputError
 
 __all__ = ["Shard", "sweep"]
@@ -120,8 +120,8 @@ def sweep(
     done = {record.name: record for record in read_records(folder)}
     names = [config_hash(_named(point)) for point in points]
     distinct = list(dict.fromkeys(names))
-    ours = set(distinct[shard.number - 1 :: shard.count])
-    missing = [names.index(name) for name in distinct if name in ours and name not in done]
+    assigned = set(distinct[shard.number - 1 :: shard.count])
+    missing = [names.index(name) for name in distinct if name in assigned and name not in done]
     there = sum(name in done for name in distinct)
     if there:
         console.print(f"{there} of {len(distinct)} points are there already.")
@@ -167,7 +167,7 @@ def _timings(path: Path) -> dict[str, Any]:
 
 
 def _tell(
-    out: Path, name: str, point: GridPoint, failure: Measured, stamped: Mapping[str, Any]
+    out: Path, name: str, point: GridPoint, failure: UnitOutcome, stamped: Mapping[str, Any]
 ) -> None:
     write_json(
         writable_folder(out / "failures") / f"{name}.json",
@@ -188,12 +188,12 @@ def _by_point(
     backend: str,
     data_dir: Path | None,
     console: Console,
-) -> Iterator[tuple[int, list[Measured]]]:
+) -> Iterator[tuple[int, list[UnitOutcome]]]:
     """Yield each point when the last of its units is in, its units in order."""
-    waiting: dict[int, list[Measured]] = {k: [] for k in places}
+    waiting: dict[int, list[UnitOutcome]] = {k: [] for k in places}
     plugins = tuple(PLUGINS.values())
     calls = [
-        Call(place, points[place], unit, data_dir, plugins)
+        UnitCall(place, points[place], unit, data_dir, plugins)
         for place in places
         for unit in range(len(points[place].units))
     ]

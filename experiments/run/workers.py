@@ -20,7 +20,7 @@ from experiments.plugins import Plugin, load_again
 from experiments.run.study import GridPoint
 from privacy.errors import InvalidInputError
 
-__all__ = ["BACKENDS", "Call", "Measured"]
+__all__ = ["BACKENDS", "UnitCall", "UnitOutcome"]
 
 _ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), "1")
 _KILLED = (
@@ -30,7 +30,7 @@ _KILLED = (
 
 
 @dataclass(frozen=True)
-class Call:
+class UnitCall:
     """One unit to measure.
 
     Attributes:
@@ -49,7 +49,7 @@ class Call:
 
 
 @dataclass(frozen=True)
-class Measured:
+class UnitOutcome:
     """One unit's outcome.
 
     Attributes:
@@ -69,10 +69,10 @@ class Measured:
     trace: str = ""
 
 
-Backend = Callable[[Sequence[Call], int], Iterator[Measured]]
+Backend = Callable[[Sequence[UnitCall], int], Iterator[UnitOutcome]]
 
 
-def _measured(call: Call) -> Measured:
+def _measured(call: UnitCall) -> UnitOutcome:
     """Measure one unit; any failure comes back as data."""
     import torch
 
@@ -82,12 +82,12 @@ def _measured(call: Call) -> Measured:
         load_again(call.plugins)
         part = call.point.measure(call.point.units[call.unit], call.data_dir)
     except Exception as error:  # noqa: BLE001 - told in failures/ and in the sweep's own error
-        told = f"{type(error).__name__}: {error}"
-        return Measured(call.place, call.unit, error=told, trace=traceback.format_exc())
-    return Measured(call.place, call.unit, part, time.process_time() - start)
+        reason = f"{type(error).__name__}: {error}"
+        return UnitOutcome(call.place, call.unit, error=reason, trace=traceback.format_exc())
+    return UnitOutcome(call.place, call.unit, part, time.process_time() - start)
 
 
-def _on_this_machine(calls: Sequence[Call], jobs: int) -> Iterator[Measured]:
+def _on_this_machine(calls: Sequence[UnitCall], jobs: int) -> Iterator[UnitOutcome]:
     """Measure in this process (one job) or in ``jobs`` others, a unit a process at a time."""
     jobs = min(jobs if jobs > 0 else _cores(), len(calls))
     if jobs == 1:
@@ -95,21 +95,23 @@ def _on_this_machine(calls: Sequence[Call], jobs: int) -> Iterator[Measured]:
         return
     waiting = deque(calls)
     while waiting:
-        suspects: list[Call] = []
+        suspects: list[UnitCall] = []
         yield from _until_killed(waiting, suspects, jobs)
         for call in suspects:
-            alone: list[Call] = []
+            alone: list[UnitCall] = []
             yield from _until_killed(deque([call]), alone, 1)
             if alone:
-                yield Measured(call.place, call.unit, error=_KILLED)
+                yield UnitOutcome(call.place, call.unit, error=_KILLED)
 
 
-def _until_killed(waiting: deque[Call], suspects: list[Call], jobs: int) -> Iterator[Measured]:
+def _until_killed(
+    waiting: deque[UnitCall], suspects: list[UnitCall], jobs: int
+) -> Iterator[UnitOutcome]:
     """Measure what waits until nothing does, or a process is killed: then what ran is suspect."""
     from joblib.externals.loky import ProcessPoolExecutor
 
     executor = ProcessPoolExecutor(jobs, env=_ONE_THREAD)
-    running: dict[Future[Measured], Call] = {}
+    running: dict[Future[UnitOutcome], UnitCall] = {}
     try:
         while waiting or running:
             while waiting and len(running) < jobs:
@@ -136,7 +138,7 @@ def _cores() -> int:
     return int(cpu_count())
 
 
-def _on_ray(calls: Sequence[Call], jobs: int) -> Iterator[Measured]:
+def _on_ray(calls: Sequence[UnitCall], jobs: int) -> Iterator[UnitOutcome]:
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")  # no network but the cluster's own
     try:
         import ray
@@ -157,7 +159,7 @@ def _on_ray(calls: Sequence[Call], jobs: int) -> Iterator[Measured]:
                 try:
                     yield ray.get(reference)
                 except ray.exceptions.RayError:  # no failure of the unit: those are data
-                    yield Measured(call.place, call.unit, error=_KILLED)
+                    yield UnitOutcome(call.place, call.unit, error=_KILLED)
     finally:
         ray.shutdown()
 

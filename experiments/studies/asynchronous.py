@@ -32,7 +32,7 @@ from aggregation.timing.spending import allowed_uploads
 from experiments.cohorts import Cohort, Fold, folds, load
 from experiments.cohorts.network import Network
 from experiments.studies.design import DELTA, RELATION, radius_for
-from experiments.studies.problem import Problem
+from experiments.studies.problem import LogisticProblem
 from privacy.accounting import epsilon as epsilon_of
 from privacy.calibration import noise_multiplier
 
@@ -210,7 +210,7 @@ def follow(point: AsynchronousRun, cohort: Cohort, fold: Fold, number: int) -> T
     """
     if point.rule.sealed:
         return _follow_sealed(point, cohort, fold, number)
-    problem = Problem(fold.train, point.ridge)
+    problem = LogisticProblem(fold.train, point.ridge)
     schedule = schedule_of(point, cohort)
     rule = _rule(point, cohort, problem.shares)
 
@@ -337,11 +337,11 @@ def _follow_sealed(point: AsynchronousRun, cohort: Cohort, fold: Fold, number: i
 def averaged(models: Vector, part: float) -> Vector:
     """Each model as the mean of the last part of those so far: post-processing of sums."""
     sums = np.cumsum(models, axis=0)
-    found = models.copy()
+    means = models.copy()
     for k in range(1, len(models)):
         window = max(1, round(part * k))
-        found[k] = (sums[k] - sums[k - window]) / window
-    return found
+        means[k] = (sums[k] - sums[k - window]) / window
+    return means
 
 
 def _throttled(point: AsynchronousRun, cohort: Cohort, limits: Mapping[str, int]) -> Schedule:

@@ -20,9 +20,9 @@ from rich.table import Table
 from aggregation.timing import leverage
 from experiments.cohorts import Cohort, Fold, called
 from experiments.evaluation import Scored, auc, join
-from experiments.run.reading import Result, read_all
 from experiments.run.record import Record
 from experiments.run.text import mean, nearest
+from experiments.run.typed import TypedRecord, read_all
 from experiments.studies.asynchronous import (
     SEALED_SETTINGS,
     ArrivalRule,
@@ -30,7 +30,7 @@ from experiments.studies.asynchronous import (
     follow,
     schedule_of,
 )
-from experiments.studies.problem import Problem, scores
+from experiments.studies.problem import LogisticProblem, scores
 
 __all__ = [
     "COHORTS",
@@ -39,7 +39,7 @@ __all__ = [
     "AsynchronyMetrics",
     "AsynchronyPoint",
     "AsynchronyResult",
-    "Repeated",
+    "RuleOverSeeds",
     "grid",
     "read_asynchrony",
     "repeated",
@@ -111,7 +111,7 @@ class AsynchronyPoint:
         cohort, split = self.run.split(data_dir)
         fold = split[unit]
         timed = follow(self.run, cohort, fold, unit)
-        problem = Problem(fold.train, self.run.ridge)
+        problem = LogisticProblem(fold.train, self.run.ridge)
         places = np.searchsorted(timed.times, self.moments, side="right") - 1
         models = [timed.models[place] for place in places]
         return FoldInTime(
@@ -232,7 +232,7 @@ class AsynchronyMetrics:
     epsilons: Mapping[str, float] | None
 
 
-AsynchronyResult = Result[AsynchronousRun, AsynchronyMetrics]
+AsynchronyResult = TypedRecord[AsynchronousRun, AsynchronyMetrics]
 
 
 def read_asynchrony(records: Sequence[Record]) -> list[AsynchronyResult]:
@@ -241,7 +241,7 @@ def read_asynchrony(records: Sequence[Record]) -> list[AsynchronyResult]:
 
 
 @dataclass(frozen=True)
-class Repeated:
+class RuleOverSeeds:
     """One rule on one cohort over all seeds, in the seeds' order.
 
     Attributes:
@@ -296,14 +296,14 @@ class Repeated:
         return mean([r.bytes / 1e3 for r in reached], 0, most=math.inf)
 
 
-def repeated(results: Sequence[AsynchronyResult]) -> list[Repeated]:
+def repeated(results: Sequence[AsynchronyResult]) -> list[RuleOverSeeds]:
     """Gather the seeds of each cohort and rule, in the order of their first record."""
     gathered: dict[tuple[str, ArrivalRule], list[AsynchronyResult]] = {}
     for result in results:
         gathered.setdefault((result.point.cohort, result.point.rule), []).append(result)
     return [
-        Repeated(*place, tuple(r.metrics for r in sorted(own, key=lambda r: r.point.seed)))
-        for place, own in gathered.items()
+        RuleOverSeeds(*place, tuple(r.metrics for r in sorted(seeds, key=lambda r: r.point.seed)))
+        for place, seeds in gathered.items()
     ]
 
 

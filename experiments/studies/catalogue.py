@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from experiments.run.record import Record
 from experiments.run.study import Study
 from experiments.studies import asynchrony, correction, poor_labels, tuning
-from experiments.studies.frontier import tables as frontier
+from experiments.studies.frontier import overview as frontier
 from experiments.studies.frontier.grid_figures import draw_headline
 from experiments.studies.learning_figures import (
     draw_asynchrony,

@@ -16,15 +16,15 @@ from numpy.typing import NDArray
 from attacks.intervals import student_half_width
 from experiments.evaluation import Estimate
 from experiments.evaluation.acceptance import PRIVACY_COST
-from experiments.run.reading import read
 from experiments.run.record import Record
+from experiments.run.typed import read
 from experiments.studies.asynchronous import ArrivalRule
-from experiments.studies.asynchrony import GAP, Repeated, read_asynchrony, repeated
+from experiments.studies.asynchrony import GAP, RuleOverSeeds, read_asynchrony, repeated
 from experiments.studies.claim_words import Text, capital, ends, hospital, names_of
 from experiments.studies.correction import read_correction
 from experiments.studies.equivalent import Equivalent, EquivalentMetrics, Ratio
 from experiments.studies.equivalent_heart import OwnPatients, OwnPatientsMetrics
-from experiments.studies.frontier.results import FrontierResult, Risk, read_frontier
+from experiments.studies.frontier.risks import FrontierResult, Risk, read_frontier
 from experiments.studies.gains import Gain, GainMetrics
 from experiments.studies.poor_labels import Harm, read_labels
 from experiments.studies.uploads import UploadMetrics, Uploads
@@ -420,7 +420,7 @@ def poor_labels(records: Sequence[Record]) -> Ruling:
     return Ruling(verdict, condition, effect, mean, lower, upper)
 
 
-def _times(rule: Repeated) -> NDArray[np.float64]:
+def _times(rule: RuleOverSeeds) -> NDArray[np.float64]:
     """When each seed reached the gap; infinite where one never did."""
     reached = [m.reached for m in rule.metrics]
     return np.array([math.inf if r is None else r.time or 1e-9 for r in reached])

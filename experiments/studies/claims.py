@@ -22,7 +22,7 @@ from experiments.studies.gains import Compared, Gain
 from experiments.studies.poor_labels import Defence, Harm, LabelPoint
 from experiments.studies.uploads import Uploads
 
-__all__ = ["CLAIMS", "Claim", "Finding", "evaluate", "markdown", "points"]
+__all__ = ["CLAIMS", "ArticleClaim", "ClaimFinding", "evaluate", "markdown", "points"]
 
 _SEEDS = (0, 1, 2)
 _REPETITIONS = 5  # of runs at hospitals' own pace
@@ -32,7 +32,7 @@ Records = Mapping[str, Sequence[Record]]
 
 
 @dataclass(frozen=True)
-class Finding:
+class ClaimFinding:
     """What became of a claim.
 
     Attributes:
@@ -65,7 +65,7 @@ class Finding:
 
 
 @dataclass(frozen=True)
-class Claim:
+class ArticleClaim:
     """A sentence, its experiments and its rule.
 
     Attributes:
@@ -125,8 +125,8 @@ def _labels(seed: int) -> Sequence[GridPoint]:
     ]
 
 
-CLAIMS: tuple[Claim, ...] = (
-    Claim(
+CLAIMS: tuple[ArticleClaim, ...] = (
+    ArticleClaim(
         "raw bytes",
         Text(
             "No byte of raw patient data leaves a hospital.", "患者原始数据没有一个字节离开医院。"
@@ -134,7 +134,7 @@ CLAIMS: tuple[Claim, ...] = (
         lambda seed: [Uploads(seed=seed), *_core((Design.NONE, None))(seed)],
         claim_rules.raw_bytes,
     ),
-    Claim(
+    ArticleClaim(
         "infeasible",
         Text(
             "Noise on the gradients makes inversion mathematically infeasible.",
@@ -143,7 +143,7 @@ CLAIMS: tuple[Claim, ...] = (
         _article_everywhere,
         claim_rules.infeasible,
     ),
-    Claim(
+    ArticleClaim(
         "no impact",
         Text(
             "That noise does not significantly impact the model's performance.",
@@ -155,7 +155,7 @@ CLAIMS: tuple[Claim, ...] = (
         ),
         claim_rules.no_impact,
     ),
-    Claim(
+    ArticleClaim(
         "threefold",
         Text(
             "Joining is worth three times a hospital's own data.",
@@ -167,7 +167,7 @@ CLAIMS: tuple[Claim, ...] = (
         ],
         claim_rules.threefold,
     ),
-    Claim(
+    ArticleClaim(
         "AUC up",
         Text(
             "A model trained across hospitals predicts better than a hospital's own.",
@@ -179,7 +179,7 @@ CLAIMS: tuple[Claim, ...] = (
         ),
         claim_rules.auc_up,
     ),
-    Claim(
+    ArticleClaim(
         "acceptable",
         Text(
             "Weighting and correction bring every type of hospital into an acceptable range.",
@@ -188,7 +188,7 @@ CLAIMS: tuple[Claim, ...] = (
         _corrected,
         claim_rules.acceptable,
     ),
-    Claim(
+    ArticleClaim(
         "no waiting",
         Text(
             "Hospitals upload at their own pace and nobody waits for all.",
@@ -197,7 +197,7 @@ CLAIMS: tuple[Claim, ...] = (
         _asynchronous,
         claim_rules.without_waiting,
     ),
-    Claim(
+    ArticleClaim(
         "overhead",
         Text("Communication overhead is genuine.", "通信开销是真实存在的。"),
         lambda seed: [
@@ -206,7 +206,7 @@ CLAIMS: tuple[Claim, ...] = (
         ],
         claim_rules.overhead,
     ),
-    Claim(
+    ArticleClaim(
         "poor labels",
         Text(
             "Hospitals with poor labels drag the whole model down.",
@@ -226,7 +226,7 @@ def points(seed: int = 0, *, only: Sequence[str] = ()) -> list[GridPoint]:
 
 def evaluate(
     records: Mapping[str, Record], *, seed: int = 0, only: Sequence[str] = ()
-) -> list[Finding]:
+) -> list[ClaimFinding]:
     """Judge claims by records that are there.
 
     Args:
@@ -237,17 +237,19 @@ def evaluate(
     Raises:
       KeyError: A record is missing.
     """
-    found = []
+    findings = []
     for claim in CLAIMS:
         if only and claim.key not in only:
             continue
         names = [Record(p.config, {}, {}).name for p in claim.points(seed)]
         ruling = claim.rule([records[name] for name in names])
-        found.append(Finding(claim.key, claim.sentence, records=tuple(names), **vars(ruling)))
-    return found
+        findings.append(
+            ClaimFinding(claim.key, claim.sentence, records=tuple(names), **vars(ruling))
+        )
+    return findings
 
 
-def markdown(findings: Sequence[Finding]) -> str:
+def markdown(findings: Sequence[ClaimFinding]) -> str:
     """The findings as a table for the README."""
     lines = ["| claim | verdict | effect | why, or if what |", "|---|---|---|---|"]
     lines += [

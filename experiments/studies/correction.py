@@ -36,8 +36,8 @@ from experiments.evaluation import (
     tells_bands,
 )
 from experiments.evaluation.scored import Estimate
-from experiments.run.reading import Result, read_all
 from experiments.run.record import Record
+from experiments.run.typed import TypedRecord, read_all
 from experiments.studies.design import TRAINING, Design, Regime, make_plan
 from experiments.studies.fairness import (
     BandFigures,
@@ -47,7 +47,7 @@ from experiments.studies.fairness import (
     fairness_figures,
     fairness_table,
 )
-from experiments.studies.problem import Problem, scores
+from experiments.studies.problem import LogisticProblem, scores
 from experiments.studies.trainers import TRAINERS, Steps, Trained, trainer_of
 
 __all__ = [
@@ -135,7 +135,7 @@ class CorrectionPoint:
     def train(self, patients: Mapping[str, Patients], *, seed: int, fold: int) -> Trained:
         """Return each hospital's parameters."""
         if self.rule != SEALED:
-            problem = Problem(patients, self.ridge * len(patients))
+            problem = LogisticProblem(patients, self.ridge * len(patients))
             return trainer_of(self.rule)(problem, self.steps)
         features = next(iter(patients.values())).features.shape[1]
         plan = make_plan(
@@ -323,7 +323,7 @@ def _interval(estimate: Estimate) -> dict[str, float]:
 
 
 @dataclass(frozen=True)
-class Curve:
+class ReliabilityCurve:
     """Observed against predicted risk, bin by bin, with the observed fraction's interval."""
 
     predicted: tuple[float, ...]
@@ -339,7 +339,7 @@ class GroupFigures:
     auc: float
     ece: float
     ece_by_chance: float
-    reliability: Curve
+    reliability: ReliabilityCurve
 
 
 @dataclass(frozen=True)
@@ -377,7 +377,7 @@ class CorrectionMetrics:
     fairness: Mapping[str, Mapping[str, BandFigures]]
 
 
-CorrectionResult = Result[CorrectionPoint, CorrectionMetrics]
+CorrectionResult = TypedRecord[CorrectionPoint, CorrectionMetrics]
 
 
 def read_correction(records: Sequence[Record]) -> list[CorrectionResult]:

@@ -24,9 +24,9 @@ from aggregation.patients import Patients
 from experiments.cohorts import Network
 from experiments.evaluation import Estimate, Scored, auc
 from experiments.studies.design import DELTA, TRAINING, Design, Regime, make_plan
-from experiments.studies.problem import Problem, scores
+from experiments.studies.problem import LogisticProblem, scores
 
-__all__ = ["Curve", "Equivalent", "EquivalentMetrics", "Ratio", "crossing"]
+__all__ = ["Equivalent", "EquivalentMetrics", "Ratio", "SizeCurves", "crossing"]
 
 ALONE = (25, 50, 100, 200, 400, 800, 1600, 3200, 6400, 12800)
 JOINED = (25, 50, 100, 200, 400)
@@ -34,7 +34,7 @@ _TEST_DRAWS = (1_000, 1_001, 1_002)
 
 
 @dataclass(frozen=True)
-class Curve:
+class SizeCurves:
     """One network.
 
     Attributes:
@@ -90,7 +90,7 @@ class Equivalent:
         """Networks."""
         return self.seeds
 
-    def measure(self, unit: int, data_dir: Path | None) -> Curve:
+    def measure(self, unit: int, data_dir: Path | None) -> SizeCurves:
         """Train hospitals alone and together on one network."""
         pool = self._pool(unit, max(ALONE))
         judged = list(pool)[: self.judged]
@@ -98,11 +98,14 @@ class Equivalent:
         test = {name: test[name] for name in judged}
 
         def alone(m: int) -> float:
-            own = {n: Problem({n: pool[n].take(np.arange(m))}, self.ridge).optimum for n in judged}
-            return _auc({n: scores(own[n], test[n].features) for n in judged}, test)
+            params = {
+                n: LogisticProblem({n: pool[n].take(np.arange(m))}, self.ridge).optimum
+                for n in judged
+            }
+            return _auc({n: scores(params[n], test[n].features) for n in judged}, test)
 
         def joined(n: int) -> float:
-            params = Problem(_first(pool, n), self.ridge).optimum
+            params = LogisticProblem(_first(pool, n), self.ridge).optimum
             return _auc({k: scores(params, test[k].features) for k in judged}, test)
 
         def sealed(n: int) -> float:
@@ -120,13 +123,13 @@ class Equivalent:
             params = Federation.simulated(plan, patients, seed=(unit, n)).run().params
             return _auc({k: model.scores(params, test[k].features) for k in judged}, test)
 
-        return Curve(
+        return SizeCurves(
             tuple(alone(m) for m in ALONE),
             tuple(joined(n) for n in JOINED),
             tuple(sealed(n) for n in JOINED),
         )
 
-    def summarise(self, parts: list[Curve]) -> dict[str, Any]:
+    def summarise(self, parts: list[SizeCurves]) -> dict[str, Any]:
         """Mean curves over networks, and the data equivalent at each size with its interval."""
         return {
             "auc_alone": _means([p.alone for p in parts]),
@@ -139,10 +142,13 @@ class Equivalent:
     def _ratios(
         self, alone: list[tuple[float, ...]], joined: list[tuple[float, ...]]
     ) -> list[dict[str, Any]]:
-        found = []
+        ratios = []
         for k, n in enumerate(JOINED):
             m = np.array(
-                [crossing(ALONE, own, ours[k]) for own, ours in zip(alone, joined, strict=True)]
+                [
+                    crossing(ALONE, curve, together[k])
+                    for curve, together in zip(alone, joined, strict=True)
+                ]
             )
             logs = np.log(m / n)
             half = 0.0
@@ -150,7 +156,7 @@ class Equivalent:
                 spread = float(logs.std(ddof=1)) / math.sqrt(len(logs))
                 half = float(student.ppf(0.975, len(logs) - 1)) * spread
             mean = float(logs.mean())
-            found.append(
+            ratios.append(
                 {
                     "patients": n,
                     "value": math.exp(mean),
@@ -159,7 +165,7 @@ class Equivalent:
                     "at_least": int((m >= max(ALONE)).sum()),
                 }
             )
-        return found
+        return ratios
 
     def _pool(self, seed: int, size: int) -> dict[str, Patients]:
         """At least ``size`` patients of each hospital, draw after draw."""

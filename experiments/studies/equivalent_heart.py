@@ -23,7 +23,7 @@ from aggregation.patients import Patients
 from experiments.cohorts import folds, load
 from experiments.evaluation import Scored, auc, auc_draws, by_patient
 from experiments.studies.equivalent import Ratio, crossing
-from experiments.studies.problem import Problem, scores
+from experiments.studies.problem import LogisticProblem, scores
 
 __all__ = ["ALONE", "JOINED", "Curves", "OwnPatients", "OwnPatientsMetrics"]
 ALONE = (20, 40, 80, 120, 160, 200)
@@ -92,9 +92,9 @@ class OwnPatients:
         alone: dict[str, dict[int, NDArray[np.float64]]] = {}
         joined: dict[str, dict[int, NDArray[np.float64]]] = {}
         for name in self.hospitals:
-            own, test = split.train[name], split.test[name]
-            order = np.random.default_rng([seed, fold, *name.encode()]).permutation(len(own))
-            some = {m: own.take(order[:m]) for m in ALONE if m <= len(own)}
+            patients, test = split.train[name], split.test[name]
+            order = np.random.default_rng([seed, fold, *name.encode()]).permutation(len(patients))
+            some = {m: patients.take(order[:m]) for m in ALONE if m <= len(patients)}
             alone[name] = {m: self._scores({name: p}, test) for m, p in some.items()}
             joined[name] = {
                 n: self._scores({**split.train, name: p}, test)
@@ -104,7 +104,7 @@ class OwnPatients:
         return Curves(alone, joined, {name: split.test[name] for name in self.hospitals})
 
     def _scores(self, train: Mapping[str, Patients], test: Patients) -> NDArray[np.float64]:
-        return scores(Problem(train, self.ridge).optimum, test.features)
+        return scores(LogisticProblem(train, self.ridge).optimum, test.features)
 
     def summarise(self, parts: list[Curves]) -> dict[str, Any]:
         """By hospital: mean curves, and the data equivalent at each size with its interval."""
@@ -127,7 +127,7 @@ class OwnPatients:
     ) -> list[dict[str, Any]]:
         alone = [self._auc(parts, name, "alone", m) for m in sizes]
         drawn = np.stack([self._draws(parts, name, "alone", m) for m in sizes], axis=1)
-        found = []
+        ratios = []
         for n in parts[0].joined[name]:
             level = self._auc(parts, name, "joined", n)
             levels = self._draws(parts, name, "joined", n)
@@ -137,7 +137,7 @@ class OwnPatients:
             ]
             value = crossing(sizes, alone, level)
             lower, upper = np.quantile(draws, [0.025, 0.975])
-            found.append(
+            ratios.append(
                 {
                     "patients": n,
                     "value": value / n,
@@ -146,7 +146,7 @@ class OwnPatients:
                     "at_least": value >= sizes[-1],
                 }
             )
-        return found
+        return ratios
 
     def _auc(self, parts: list[Curves], name: str, kind: str, size: int) -> float:
         return float(np.mean([auc(s) for s in self._scored(parts, name, kind, size)]))
@@ -158,15 +158,15 @@ class OwnPatients:
         self, parts: list[Curves], name: str, kind: str, size: int
     ) -> list[dict[str, Scored]]:
         """One hospital's patients in order, as each cross-validation scored them."""
-        found = []
+        repeats = []
         for k in range(0, len(parts), self.folds):
             together = parts[k : k + self.folds]
             sites = [
                 {name: Scored(getattr(p, kind)[name][size], p.test[name].outcomes)}
                 for p in together
             ]
-            found.append(by_patient(sites, together))
-        return found
+            repeats.append(by_patient(sites, together))
+        return repeats
 
 
 @dataclass(frozen=True)

@@ -30,10 +30,10 @@ SPECIFICITY = 0.8
 
 def clinical_figures(sites: Mapping[str, Scored]) -> dict[str, Any]:
     """Return each hospital's net benefit, sensitivity at a matched specificity, and E/O."""
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for name, site in sites.items():
         both = site.positives > 0 and site.negatives > 0
-        found[name] = {
+        figures[name] = {
             "patients": len(site),
             "negatives": site.negatives,
             "sensitivity": sensitivity_at(site, specificity=SPECIFICITY) if both else None,
@@ -44,7 +44,7 @@ def clinical_figures(sites: Mapping[str, Scored]) -> dict[str, Any]:
                 for t in THRESHOLDS
             },
         }  # fmt: skip
-    return found
+    return figures
 
 
 def fairness_figures(
@@ -58,17 +58,17 @@ def fairness_figures(
     groups: dict[str, list[str]] = {}
     for name in sites:
         groups.setdefault(cohort.tiers[name] if cohort.tiers else name, []).append(name)
-    found: dict[str, Any] = {}
+    figures: dict[str, Any] = {}
     for group, members in groups.items():
-        own = {n: sites[n] for n in members}
-        theirs = {n: patients[n] for n in members}
-        whole = bands(own, theirs, cohort.schema)
-        errors = bands(own, theirs, cohort.schema, of=_mean_error)
-        found[group] = {
+        scored = {n: sites[n] for n in members}
+        tested = {n: patients[n] for n in members}
+        aucs = bands(scored, tested, cohort.schema)
+        errors = bands(scored, tested, cohort.schema, of=_mean_error)
+        figures[group] = {
             band: {"auc": value, "ill": ill, "well": well, "mean_error": errors[band][0]}
-            for band, (value, ill, well) in whole.items()
+            for band, (value, ill, well) in aucs.items()
         }
-    return found
+    return figures
 
 
 def _mean_error(sites: Mapping[str, Scored]) -> float:
@@ -79,12 +79,12 @@ def _mean_error(sites: Mapping[str, Scored]) -> float:
 def _joined(parts: Sequence[Patients]) -> Patients:
     """All of a hospital's test patients in the order of their numbers."""
     ids = np.concatenate([p.ids for p in parts])
-    whole = Patients(
+    joined = Patients(
         np.concatenate([p.features for p in parts]),
         np.concatenate([p.outcomes for p in parts]),
         ids,
     )
-    return whole.take(np.argsort(ids))
+    return joined.take(np.argsort(ids))
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,7 @@ is nearest to anything it reconstructed. The prior success is 1/10, and reconstr
 (Hayes, Mahloujifar and Balle 2023, Theorem 2) bounds the rate of naming the target.
 
 ``informed`` stands for the strongest adversary of all, who knows all patients but the target, sees
-every round, and colludes (``studies.informed``).
+every round, and colludes (``studies.likelihoods``).
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ from attacks.selection import worst_attack
 from attacks.suite import Attack, make_attack
 from attacks.views import GradientView, Name, require
 from experiments.cohorts import Fold
-from experiments.studies import informed
+from experiments.studies import likelihoods
 from experiments.studies.people import LineUp, people_beside
 from privacy.errors import InvalidInputError
 
@@ -128,7 +128,7 @@ def attack_round(
                 trials.append(Trial(attack.name, batch(name), named, bool(same.any()), one.traits))
     everybody = [one for lineups in people.values() for one in lineups]
     if INFORMED in suite.attacks and everybody:
-        logs = informed.of_rounds(view, outcome, everybody)
+        logs = likelihoods.of_rounds(view, outcome, everybody)
         trials += informed_trials(everybody, logs, batch, rng)
     return tuple(trials)
 
@@ -143,12 +143,12 @@ def informed_trials(
 
     Args:
       lineups: Its line-ups.
-      logs: The likelihood of everybody (``studies.informed``).
+      logs: The likelihood of everybody (``studies.likelihoods``).
       batch: The batch of a hospital's targets.
       rng: Breaks ties.
     """
     trials = []
-    for one, place in zip(lineups, informed.name_targets(logs, rng), strict=True):
+    for one, place in zip(lineups, likelihoods.name_targets(logs, rng), strict=True):
         same = np.isclose(one.people[place], one.people[0], atol=1e-6).all()
         trials.append(
             Trial(INFORMED, batch(one.hospital), bool(place == 0), bool(same), one.traits)

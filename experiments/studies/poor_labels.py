@@ -28,8 +28,8 @@ from aggregation.rules.bounded_influence import kept
 from aggregation.timing import Rounds
 from experiments.cohorts import Fold, folds, load
 from experiments.evaluation import Scored, auc, join
-from experiments.run.reading import Result, read_all
 from experiments.run.record import Record
+from experiments.run.typed import TypedRecord, read_all
 from experiments.studies.design import DELTA, RELATION
 from privacy.calibration import noise_multiplier
 from privacy.mechanisms import clip
@@ -237,7 +237,7 @@ class LabelMetrics:
     left_out: Mapping[str, int]
 
 
-def read_labels(records: Sequence[Record]) -> list[Result[LabelPoint, LabelMetrics]]:
+def read_labels(records: Sequence[Record]) -> list[TypedRecord[LabelPoint, LabelMetrics]]:
     """Read records of this study, in order."""
     return read_all(records, LabelPoint, LabelMetrics)
 

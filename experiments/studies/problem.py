@@ -22,13 +22,13 @@ from aggregation.patients import Patients
 from privacy._validate import positive
 from privacy.errors import InvalidInputError
 
-__all__ = ["Problem", "scores"]
+__all__ = ["LogisticProblem", "scores"]
 
 Vector = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Problem:
+class LogisticProblem:
     r"""Hospitals and what they minimise together.
 
     Attributes:
@@ -94,12 +94,12 @@ class Problem:
         name: str,
         params: Float[np.ndarray, "dim"],
         weights: Float[np.ndarray, "n"],
-        whole: float,
+        total_weight: float,
     ) -> Vector:
         """One hospital's part of F's gradient times ``whole``, the sum of all patients' weights."""
         design = self._designs[name]
         summed = design.T @ (weights * _residuals(design, params, self.patients[name]))
-        return np.asarray(summed + whole * self.shares[name] * self._penalty * params)
+        return np.asarray(summed + total_weight * self.shares[name] * self._penalty * params)
 
     def losses(self, name: str, params: Float[np.ndarray, "dim"]) -> Vector:
         """Loss of each patient of one hospital, in nats, without the penalty."""
@@ -140,9 +140,9 @@ class Problem:
         """F less its minimum, in nats a patient."""
         return max(0.0, self.objective(params) - self.objective(self.optimum))
 
-    def alone(self, name: str) -> "Problem":
+    def alone(self, name: str) -> "LogisticProblem":
         """One hospital's own problem, with its part of the ridge: F is their mean, by patients."""
-        return Problem({name: self.patients[name]}, self.ridge / len(self.patients))
+        return LogisticProblem({name: self.patients[name]}, self.ridge / len(self.patients))
 
 
 def scores(params: Float[np.ndarray, "dim"], features: Float[np.ndarray, "n features"]) -> Vector:

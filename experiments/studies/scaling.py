@@ -17,7 +17,7 @@ interval is Student's over replicates. Designs are compared within a replicate, 
 step: more noise wants smaller steps, and one step for all would count that as a gain of sealing.
 The steps were chosen on other networks (``studies.tuning``).
 
-The very runs whose AUC is reported are attacked (``studies.informed``), and the proven
+The very runs whose AUC is reported are attacked (``studies.likelihoods``), and the proven
 bound stands beside: at any number of hospitals the same noise is left to hide a patient.
 
 References:
@@ -43,10 +43,10 @@ from aggregation.releases import run_event
 from attacks.intervals import student_half_width
 from experiments.cohorts.network import SCHEMA, Network
 from experiments.evaluation import Estimate, Scored, auc
-from experiments.run.reading import Result, read_all
 from experiments.run.record import Record
+from experiments.run.typed import TypedRecord, read_all
 from experiments.studies.design import DELTA, RELATION, make_plan
-from experiments.studies.informed import name_targets, of_fleet
+from experiments.studies.likelihoods import name_targets, of_fleet
 from experiments.studies.people import LINEUP, LineUp, in_network
 from experiments.studies.scaling_steps import SETTING, Arm, Arrangement, step_of
 from privacy.reconstruction import success_bound
@@ -55,7 +55,7 @@ __all__ = [
     "Arm",
     "Arrangement",
     "Crowd",
-    "Replicate",
+    "NetworkReplicate",
     "Scaling",
     "grid",
     "plan_of",
@@ -123,7 +123,7 @@ class Crowd:
 
 
 @dataclass(frozen=True)
-class Replicate:
+class NetworkReplicate:
     """Within-site AUCs of one network on its next draw of patients, and risks of its own.
 
     Attributes:
@@ -210,7 +210,7 @@ class Scaling:
         """Seeds of the replicates."""
         return [self.seed + k for k in range(self.replicates)]
 
-    def measure(self, unit: int, data_dir: Path | None = None) -> Replicate:
+    def measure(self, unit: int, data_dir: Path | None = None) -> NetworkReplicate:
         """Train the three designs on one network, attack two, test all on its next draw."""
         train, test, bayes = split(self.arrangement, self.hospitals, unit)
         plans = {
@@ -234,7 +234,7 @@ class Scaling:
             bound[arm] = 1.0 if arm is Arm.NONE else success_bound(
                 event, prior_success=1 / LINEUP, relation=RELATION
             )  # fmt: skip
-        return Replicate(
+        return NetworkReplicate(
             none=auc[Arm.NONE],
             local=auc[Arm.LOCAL],
             sealed=auc[Arm.SEALED],
@@ -248,7 +248,7 @@ class Scaling:
             targets=len(targets),
         )
 
-    def summarise(self, parts: list[Replicate]) -> dict[str, Any]:
+    def summarise(self, parts: list[NetworkReplicate]) -> dict[str, Any]:
         """Means over replicates; differences within each."""
         columns = {n: np.array([getattr(p, n) for p in parts]) for n in asdict(parts[0])}
         return {
@@ -280,7 +280,7 @@ class ScalingMetrics:
     gain: Estimate
 
 
-def read_scaling(records: Sequence[Record]) -> list[Result[Scaling, ScalingMetrics]]:
+def read_scaling(records: Sequence[Record]) -> list[TypedRecord[Scaling, ScalingMetrics]]:
     """Read records of this study, in order."""
     return read_all(records, Scaling, ScalingMetrics)
 
@@ -327,12 +327,12 @@ def trained(
       targets: Whom the informed adversary looks for in this very run; None: nobody, risk NaN.
     """
     fleet = Fleet.simulated(plan, lambda: [train], seed=seed)
-    known = Fleet(replace(plan, noise="none", noise_multiplier=0.0), lambda: [train])
+    noiseless = Fleet(replace(plan, noise="none", noise_multiplier=0.0), lambda: [train])
     models, logs = [plan.first_model()], []
     for _ in range(plan.rounds):
         sent = np.concatenate(list(fleet.updates(models[-1])))
         if targets is not None:
-            clear = np.concatenate(list(known.updates(models[-1])))
+            clear = np.concatenate(list(noiseless.updates(models[-1])))
             logs.append(of_fleet(plan, targets, models[-1], sent, clear))
         models.append(plan.advance(models[-1], sent.sum(axis=0)))
     scores = plan.model.scores(plan.final_model(models), test.features)

@@ -1,6 +1,6 @@
 r"""Training by each correction rule, on patients that are neither clipped nor noised.
 
-A trainer takes a ``Problem`` and ``Steps`` and returns the parameters that each hospital ends with:
+A trainer takes a ``LogisticProblem`` and ``Steps`` and returns the parameters that each hospital ends with:
 the same for all, except where the rule keeps hospitals apart. What is compared is what the rules
 converge to; ``sealed`` is the one trained as hospitals would: clipped, noised, sealed.
 """
@@ -37,7 +37,7 @@ from aggregation.rules import (
 from aggregation.rules.agnostic import loss_release
 from aggregation.rules.rule import State
 from aggregation.timing import Rounds
-from experiments.studies.problem import Problem
+from experiments.studies.problem import LogisticProblem
 from privacy.errors import InvalidInputError
 
 __all__ = ["TRAINERS", "Steps", "Trained", "run_rule", "trainer_of"]
@@ -62,7 +62,7 @@ class Steps:
     learning_rate: float = 0.3
 
 
-def run_rule(problem: Problem, steps: Steps, rule: Rule, **options: Any) -> Followed:
+def run_rule(problem: LogisticProblem, steps: Steps, rule: Rule, **options: Any) -> Followed:
     """Follow a rule on a problem; where patients are summed, as many rounds as others walk steps.
 
     Args:
@@ -71,51 +71,51 @@ def run_rule(problem: Problem, steps: Steps, rule: Rule, **options: Any) -> Foll
       rule: Any.
       options: Of ``engines.clear.follow``, in place of what is chosen here.
     """
-    whole = rule.contract.unit in (Unit.HOSPITAL, Unit.UNPROTECTED)
+    by_hospital = rule.contract.unit in (Unit.HOSPITAL, Unit.UNPROTECTED)
     chosen: dict[str, Any] = {
         "gradient": problem.gradient,
         "update": lambda call: len(problem.patients[call.hospital]) * call.gradient(call.params),
         "loss": lambda name, params: float(problem.losses(name, params).mean()),
         "rate": steps.learning_rate,
-        "steps": steps.local if whole else 1,
-        "scale": -steps.learning_rate / (len(problem.names) if whole else problem.total),
+        "steps": steps.local if by_hospital else 1,
+        "scale": -steps.learning_rate / (len(problem.names) if by_hospital else problem.total),
     }
-    rounds = Rounds(problem.names, steps.rounds * (1 if whole else steps.local))
+    rounds = Rounds(problem.names, steps.rounds * (1 if by_hospital else steps.local))
     return follow(rule, rounds, np.zeros(problem.dim), **(chosen | options))
 
 
-Made = Callable[[Problem, Steps], Rule]
-Trainer = Callable[[Problem, Steps], Trained]
+Made = Callable[[LogisticProblem, Steps], Rule]
+Trainer = Callable[[LogisticProblem, Steps], Trained]
 
 
 def _by(made: Made) -> Trainer:
     """All hospitals end with the last model of a rule."""
 
-    def train(problem: Problem, steps: Steps) -> Trained:
+    def train(problem: LogisticProblem, steps: Steps) -> Trained:
         last = run_rule(problem, steps, made(problem, steps)).models[-1]
         return dict.fromkeys(problem.names, last)
 
     return train
 
 
-def _fednova(problem: Problem, steps: Steps) -> Rule:
+def _fednova(problem: LogisticProblem, steps: Steps) -> Rule:
     """Hospitals walk as many steps as they like: here 1, 2, 3, ... up to twice the local steps."""
-    own = {name: 1 + k % (2 * steps.local) for k, name in enumerate(problem.names)}
-    return FedNova(problem.shares, steps=own)
+    steps_of = {name: 1 + k % (2 * steps.local) for k, name in enumerate(problem.names)}
+    return FedNova(problem.shares, steps=steps_of)
 
 
-def _fedadam(problem: Problem, steps: Steps) -> Rule:
+def _fedadam(problem: LogisticProblem, steps: Steps) -> Rule:
     """A constant rate never settles."""
     return ServerOptimizer(FedAvg(problem.shares), rate=0.1, decay=steps.rounds)
 
 
-def _article(problem: Problem, steps: Steps) -> Rule:
+def _article(problem: LogisticProblem, steps: Steps) -> Rule:
     sizes = np.array([len(p) for p in problem.patients.values()])
     means = np.stack([p.features.mean(axis=0) for p in problem.patients.values()])
     return Article.of(problem.names, sizes, means)
 
 
-def _agnostic(problem: Problem, steps: Steps) -> Trained:
+def _agnostic(problem: LogisticProblem, steps: Steps) -> Trained:
     """The mean of all models on the way, as Algorithm 1 returns it; its losses have no noise."""
 
     def losses(params: Vector) -> dict[str, Vector]:
@@ -127,29 +127,29 @@ def _agnostic(problem: Problem, steps: Steps) -> Trained:
     return dict.fromkeys(problem.names, models[1:].mean(axis=0))
 
 
-def _importance(problem: Problem, steps: Steps) -> Trained:
+def _importance(problem: LogisticProblem, steps: Steps) -> Trained:
     """Each hospital's patients weighed to stand for those of all: covariate shift."""
     classifiers = {}
     features = np.concatenate([p.features for p in problem.patients.values()])
-    for name, own in problem.patients.items():
+    for name, local in problem.patients.items():
         domain = Patients(
-            np.concatenate([own.features, features]),
-            np.repeat([0, 1], [len(own), len(features)]).astype(np.int64),
+            np.concatenate([local.features, features]),
+            np.repeat([0, 1], [len(local), len(features)]).astype(np.int64),
         )
-        classifier = Problem({name: domain}).optimum
-        classifier[-1] += np.log(len(own) / len(features))
+        classifier = LogisticProblem({name: domain}).optimum
+        classifier[-1] += np.log(len(local) / len(features))
         classifiers[name] = classifier.tolist()
     rule = Importance(classifiers)
     weights = {
         name: rule.record_weights(name, p.features, p.outcomes, np.zeros(len(p)))
         for name, p in problem.patients.items()
     }
-    whole = sum(float(w.sum()) for w in weights.values())
+    total = sum(float(w.sum()) for w in weights.values())
 
     def update(call: Call) -> Vector:
-        return problem.weighted_gradient(call.hospital, call.params, weights[call.hospital], whole)
+        return problem.weighted_gradient(call.hospital, call.params, weights[call.hospital], total)
 
-    scale = -steps.learning_rate / whole
+    scale = -steps.learning_rate / total
     last = run_rule(problem, steps, rule, update=update, scale=scale).models[-1]
     return dict.fromkeys(problem.names, last)
 
@@ -174,15 +174,15 @@ class OwnIntercepts(LocalTraining, register=False):
         """Walk from the shared slopes and the own intercept."""
         begun = replace(call, params=np.append(call.params[:-1], state[0]))
         walked = self.walked(state, begun)
-        own = state[0] - call.rate * walked[-1:]
-        return np.append(walked[:-1], 0.0), (own,)
+        intercept = state[0] - call.rate * walked[-1:]
+        return np.append(walked[:-1], 0.0), (intercept,)
 
     def advance(self, public: State, params: Vector, opening: Opened) -> tuple[Vector, State]:
         """Move the slopes."""
         return params - opening.rate * opening.total, public
 
 
-def _own_intercepts(problem: Problem, steps: Steps) -> Trained:
+def _own_intercepts(problem: LogisticProblem, steps: Steps) -> Trained:
     run = run_rule(problem, steps, OwnIntercepts(problem.shares))
     return {n: np.append(run.models[-1][:-1], s[0]) for n, s in run.states.items()}
 

@@ -29,8 +29,8 @@ from aggregation.patients import Patients, Schema
 from attacks.priors import Prior
 from experiments.cohorts import Cohort, Fold, load
 from experiments.evaluation import Scored, auc
-from experiments.run.reading import Result, read
 from experiments.run.record import Record
+from experiments.run.typed import TypedRecord, read
 from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun, follow
 from experiments.studies.design import WIDTH, Design, Regime, TrainingSetting, make_plan
 from experiments.studies.problem import scores
@@ -397,7 +397,7 @@ _SEARCHES: Mapping[str, type[Search]] = {
 }
 
 
-def read_searches(records: Sequence[Record]) -> list[Result[Search, SearchMetrics]]:
+def read_searches(records: Sequence[Record]) -> list[TypedRecord[Search, SearchMetrics]]:
     """Read records of searches, in order."""
     return [read(r, _SEARCHES[r.config["experiment"]], SearchMetrics) for r in records]
 
@@ -419,7 +419,7 @@ def lines(records: Sequence[Record]) -> list[str]:
     return told
 
 
-def best_steps(results: Sequence[Result[Search, SearchMetrics]]) -> dict[StepKey, float]:
+def best_steps(results: Sequence[TypedRecord[Search, SearchMetrics]]) -> dict[StepKey, float]:
     """The step of the greatest mean AUC in each place; the smaller of two that tie."""
     best: dict[StepKey, tuple[float, float]] = {}
     for result in results:

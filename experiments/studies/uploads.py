@@ -61,12 +61,12 @@ class Uploads:
         federation = Federation.simulated(plan, split.train, seed=(unit, 0))
         federation.run()
         sent = outbound(federation.transcript, plan.hospitals)
-        known = {
+        recorded = {
             name: {e.content.get("digest") for e in federation.ledger(name).entries()}
             for name in plan.hospitals
         }
         unaccounted = sum(
-            (0 if m.digest in known[m.sender] else m.bytes) + sum(m.other.values()) for m in sent
+            (0 if m.digest in recorded[m.sender] else m.bytes) + sum(m.other.values()) for m in sent
         )
         received = federation.transcript.select(kind="model")
         return {
@@ -92,9 +92,9 @@ class Uploads:
 
     def summarise(self, parts: list[dict[str, Any]]) -> dict[str, Any]:
         """The one run, and its bytes over those of the hospital's own table."""
-        found = parts[0]
-        ratios = {name: n / found["table_bytes"][name] for name, n in found["bytes"].items()}
-        return {**found, "bytes_over_table": ratios}
+        run = parts[0]
+        ratios = {name: n / run["table_bytes"][name] for name, n in run["bytes"].items()}
+        return {**run, "bytes_over_table": ratios}
 
 
 @dataclass(frozen=True)

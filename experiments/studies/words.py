@@ -1,6 +1,6 @@
 """The words of generated tables, in two languages."""
 
-from experiments.studies.frontier.results import BY_DEFINITION, NOT_TRIED
+from experiments.studies.frontier.risks import BY_DEFINITION, NOT_TRIED
 
 __all__ = [
     "BRACKETS",

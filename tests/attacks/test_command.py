@@ -7,11 +7,11 @@ import pytest
 from attacks.picture import draw
 from attacks.reconstruction import guesses
 from experiments.cli import main
-from experiments.commands.attack import Attack
+from experiments.commands.attack import AttackCommand
 from tests.attacks.runs import PRIOR, cohort
 
 
-def run(capsys: pytest.CaptureFixture[str], attack: Attack) -> dict[str, Any]:
+def run(capsys: pytest.CaptureFixture[str], attack: AttackCommand) -> dict[str, Any]:
     assert attack.run() == 0
     printed: dict[str, Any] = json.loads(capsys.readouterr().out)
     return printed
@@ -20,7 +20,7 @@ def run(capsys: pytest.CaptureFixture[str], attack: Attack) -> dict[str, Any]:
 def test_undefended_patients_are_certified(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    result = run(capsys, Attack("closed_form", out=tmp_path, json=True))
+    result = run(capsys, AttackCommand("closed_form", out=tmp_path, json=True))
     assert result["certified"] > 0
     assert result["false_certificates"] == 0
     assert result["accuracy"] > result["guessing"] + 0.3
@@ -28,7 +28,7 @@ def test_undefended_patients_are_certified(
 
 
 def test_sealed_and_noised_nothing_is(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    attack = Attack(
+    attack = AttackCommand(
         "cascade", view="server_sealed", design="sealed", epsilon=1.0,
         restarts=1, iterations=20, know_labels=True, out=tmp_path, json=True,
     )  # fmt: skip
@@ -41,7 +41,7 @@ def test_sealed_and_noised_nothing_is(capsys: pytest.CaptureFixture[str], tmp_pa
 def test_the_informed_read_the_last_patient(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    attack = Attack(
+    attack = AttackCommand(
         "informed_exact", view="informed", regime="full", model="logistic", out=tmp_path
     )
     assert attack.run() == 0
@@ -51,10 +51,10 @@ def test_the_informed_read_the_last_patient(
 def test_sampled_rounds_and_colluders_get_what_defines_them(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    told = run(capsys, Attack("informed_exact", view="informed", out=tmp_path, json=True))
+    told = run(capsys, AttackCommand("informed_exact", view="informed", out=tmp_path, json=True))
     assert told["knowledge"] == ["batches"]
     assert told["certified"] == 1
-    sealed = Attack(
+    sealed = AttackCommand(
         "closed_form", view="colluding", design="sealed", epsilon=1.0, out=tmp_path, json=True
     )
     together = run(capsys, sealed)

@@ -18,22 +18,22 @@ from experiments.studies import correction
 from experiments.studies.correction import CorrectionPoint
 from experiments.studies.design import TRAINING, Regime
 from experiments.studies.learning_figures import draw_calibration, draw_correction
-from experiments.studies.problem import Problem
+from experiments.studies.problem import LogisticProblem
 from experiments.studies.trainers import TRAINERS, Steps
 from privacy.errors import InvalidInputError
 from tests.experiments.measured import measured
 
 
-def identical(hospitals: int = 3) -> Problem:
+def identical(hospitals: int = 3) -> LogisticProblem:
     """The same patients at every hospital."""
     rng = np.random.default_rng(0)
     x = rng.normal(size=(60, 2))
     y = (x[:, 0] + rng.logistic(size=60) > 0).astype(np.int64)
-    return Problem({str(k): Patients(x, y) for k in range(hospitals)})
+    return LogisticProblem({str(k): Patients(x, y) for k in range(hospitals)})
 
 
-def heart() -> Problem:
-    return Problem(folds(load("heart"), count=5, seed=0)[0].train)
+def heart() -> LogisticProblem:
+    return LogisticProblem(folds(load("heart"), count=5, seed=0)[0].train)
 
 
 def test_the_optimum_is_one() -> None:
@@ -140,4 +140,4 @@ def test_impossible_requests_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="Expected cohorts"):
         enter(Correction(out=tmp_path, cohorts=("mars",)))
     with pytest.raises(InvalidInputError, match=r"Hospitals \['a'\] have no patients"):
-        Problem({"a": Patients(np.zeros((0, 2)), np.zeros(0, dtype=np.int64))})
+        LogisticProblem({"a": Patients(np.zeros((0, 2)), np.zeros(0, dtype=np.int64))})

@@ -16,7 +16,7 @@ from experiments.studies.design import TrainingSetting, make_plan
 from experiments.studies.frontier.metrics import cross_validation
 from experiments.studies.frontier.point import FoldResult
 from experiments.studies.lineups import Trial, worst_risk
-from experiments.studies.problem import Problem, scores
+from experiments.studies.problem import LogisticProblem, scores
 from experiments.studies.scaling import _student
 
 SCHEMA = Schema(tuple(Column(f"x{k}", binary=False) for k in range(3)), outcome="disease")
@@ -47,7 +47,7 @@ def covered(seed: int) -> bool:
     endless = {name: drawn(name, 25 * size, rng) for name, size in SIZES.items()}
     parts, truths = [], []
     for k, fold in enumerate(folds(Cohort("study", hospitals, SCHEMA), count=5, seed=seed)):
-        params = Problem(fold.train).optimum
+        params = LogisticProblem(fold.train).optimum
         given = {name: scores(params, test.features) for name, test in fold.test.items()}
         parts.append(FoldResult(0, k, plan_of(fold), given, fold.test, {}, ()))
         truths.append(

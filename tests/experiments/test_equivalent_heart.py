@@ -9,7 +9,7 @@ from aggregation.patients import Patients
 from experiments.cohorts import folds, load
 from experiments.evaluation import Scored, auc
 from experiments.studies.equivalent_heart import ALONE, JOINED, Curves, OwnPatients
-from experiments.studies.problem import Problem, scores
+from experiments.studies.problem import LogisticProblem, scores
 
 POINT = OwnPatients(seeds=(0,), folds=2)
 
@@ -24,9 +24,9 @@ def test_a_hospital_joins_with_the_very_patients_that_it_has_alone(parts: list[C
     own = split.train["va"]
     order = np.random.default_rng([0, 0, *b"va"]).permutation(len(own))
     some = own.take(order[:40])
-    alone = Problem({"va": some}, 10.0).optimum
+    alone = LogisticProblem({"va": some}, 10.0).optimum
     rest = {name: p for name, p in split.train.items() if name != "va"}
-    joined = Problem({**rest, "va": some}, 10.0).optimum
+    joined = LogisticProblem({**rest, "va": some}, 10.0).optimum
     x = split.test["va"].features
     assert parts[0].alone["va"][40] == pytest.approx(scores(alone, x))
     assert parts[0].joined["va"][40] == pytest.approx(scores(joined, x), abs=1e-6)

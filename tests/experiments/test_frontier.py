@@ -21,7 +21,7 @@ from experiments.studies.frontier import grid
 from experiments.studies.frontier.figures import draw_frontier
 from experiments.studies.frontier.metrics import cross_validation, summarise
 from experiments.studies.frontier.point import FoldResult, FrontierPoint, measure
-from experiments.studies.frontier.results import (
+from experiments.studies.frontier.risks import (
     ADVERSARIES,
     NOT_TRIED,
     FrontierResult,

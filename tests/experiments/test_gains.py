@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.evaluation import Scored, auc, auc_draws, bootstrap_difference
-from experiments.studies.equivalent import ALONE, Curve, Equivalent, crossing
+from experiments.studies.equivalent import ALONE, Equivalent, SizeCurves, crossing
 from experiments.studies.uploads import Uploads
 from privacy.errors import InvalidInputError
 
@@ -63,7 +63,7 @@ def test_no_crossing_is_told_as_at_least() -> None:
     assert crossing(ALONE, curve, 0.5) == ALONE[0]
     assert crossing(ALONE, curve, 0.9) == ALONE[-1]
     joined = (0.9,) * 5
-    found = Equivalent().summarise([Curve(curve, joined, joined)] * 3)["ratio_joined"]
+    found = Equivalent().summarise([SizeCurves(curve, joined, joined)] * 3)["ratio_joined"]
     assert [r["at_least"] for r in found] == [3] * 5
     assert found[0]["value"] == pytest.approx(ALONE[-1] / 25)
 

@@ -15,10 +15,10 @@ from experiments.run.record import Record
 from experiments.run.study import GridPoint
 from experiments.studies import scaling
 from experiments.studies.frontier import grid
-from experiments.studies.frontier import tables as frontier
+from experiments.studies.frontier import overview as frontier
 from experiments.studies.frontier.figures import LABELS, LOOKS
 from experiments.studies.frontier.grid_figures import FIGURES
-from experiments.studies.frontier.results import (
+from experiments.studies.frontier.risks import (
     ABLATIONS,
     ADVERSARIES,
     NOT_TRIED,

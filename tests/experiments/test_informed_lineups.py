@@ -14,7 +14,7 @@ from attacks.views import Adversary, GradientView, InformedView, Knowledge, obse
 from experiments.cohorts import folds, load
 from experiments.studies.design import Design, Regime
 from experiments.studies.frontier.point import FrontierPoint
-from experiments.studies.informed import of_rounds
+from experiments.studies.likelihoods import of_rounds
 from experiments.studies.lineups import AttackSuite, Trial, attack_round, risk, worst_risk
 from experiments.studies.people import LINEUP, people_beside
 from privacy.errors import InvalidInputError

@@ -14,8 +14,8 @@ from experiments.cohorts import Fold
 from experiments.run.record import config_hash
 from experiments.studies.asynchronous import SEALED, ArrivalRule, AsynchronousRun, agreed
 from experiments.studies.frontier import grid
-from experiments.studies.frontier.asynchronous import ARRIVALS, AsynchronousPoint
-from experiments.studies.informed import of_schedule, released_noise, worst_coalition
+from experiments.studies.frontier.own_pace import ARRIVALS, AsynchronousPoint
+from experiments.studies.likelihoods import of_schedule, released_noise, worst_coalition
 from experiments.studies.people import LINEUP, people_beside
 
 SHORT = {"folds": 2, "horizon": 30.0, "uploads": 8}

@@ -12,7 +12,7 @@ from aggregation.federation import Federation
 from attacks.intervals import clopper_pearson
 from experiments.run.record import Record, read_records
 from experiments.studies import scaling, scaling_steps, tuning
-from experiments.studies.informed import name_targets, of_fleet
+from experiments.studies.likelihoods import name_targets, of_fleet
 from experiments.studies.people import LINEUP, LineUp, in_network
 from experiments.studies.scaling import Arm, Arrangement, Scaling, plan_of, split, trained
 from experiments.studies.scaling_steps import STEPS, step_of

@@ -9,7 +9,7 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from experiments.studies.frontier.results import ADVERSARIES, NOT_TRIED, risk_of
+from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of
 from paper.commands import command_of
 from paper.numbers import published
 from paper.page import page, write_page

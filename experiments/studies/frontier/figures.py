@@ -16,7 +16,7 @@ from experiments.run.plots import legend, spread
 from experiments.run.text import epsilon
 from experiments.studies.asynchronous import ArrivalRule
 from experiments.studies.design import Design, Regime
-from experiments.studies.frontier.results import (
+from experiments.studies.frontier.risks import (
     ADVERSARIES,
     NOT_TRIED,
     FrontierResult,

@@ -21,7 +21,7 @@ from aggregation.models import MODELS
 from attacks.suite import ATTACKS, Arena
 from experiments.run.record import config_hash
 from experiments.studies.design import TRAINING, Design, Regime, TrainingSetting
-from experiments.studies.frontier.asynchronous import ARRIVALS, AsynchronousPoint, AttackedPoint
+from experiments.studies.frontier.own_pace import ARRIVALS, AsynchronousPoint, AttackedPoint
 from experiments.studies.frontier.point import KEY_HOLDER, FrontierPoint
 from experiments.studies.lineups import AttackSuite
 from privacy.errors import InvalidInputError
@@ -272,14 +272,14 @@ def cells(names: Sequence[str], seed: int = 0) -> list[AttackedPoint]:
     Raises:
       InvalidInputError: A name that no point of the grid has.
     """
-    known = {config_hash(point.config): point for point in full_grid(seed)}
+    published = {config_hash(point.config): point for point in full_grid(seed)}
     for name in names:
-        if name not in known:
+        if name not in published:
             raise InvalidInputError(
                 f"No cell {name!r} in the grid of seed {seed}; `inpatient results` lists what was "
                 "published."
             )
-    return [known[name] for name in names]
+    return [published[name] for name in names]
 
 
 def with_added_attacks(points: Sequence[AttackedPoint]) -> list[AttackedPoint]:

@@ -18,7 +18,6 @@ from experiments.run.text import epsilon as epsilon_of
 from experiments.studies import scaling
 from experiments.studies.design import Design
 from experiments.studies.frontier import grid
-from experiments.studies.frontier.asynchronous import AsynchronousPoint, AttackedPoint
 from experiments.studies.frontier.figures import (
     LABELS,
     LOOKS,
@@ -26,7 +25,8 @@ from experiments.studies.frontier.figures import (
     draw_line,
     say_not_tried,
 )
-from experiments.studies.frontier.results import (
+from experiments.studies.frontier.own_pace import AsynchronousPoint, AttackedPoint
+from experiments.studies.frontier.risks import (
     ABLATIONS,
     ADVERSARIES,
     NOT_TRIED,
@@ -157,10 +157,10 @@ def draw_ablations(records: Sequence[Record]) -> Figure:
 def draw_factors(results: Sequence[FrontierResult]) -> Figure:
     """Every point of the one-at-a-time factors: AUC, then each adversary's risk."""
     figure = Figure(figsize=(8.6, 0.17 * len(results) + 1.0), layout="constrained")
-    left, *others = figure.subplots(1, 1 + len(ADVERSARIES), sharey=True)
+    auc_axis, *others = figure.subplots(1, 1 + len(ADVERSARIES), sharey=True)
     for row, result in enumerate(results):
         shown = [result.metrics.auc_within, *(risk_of(result, who) for who in ADVERSARIES)]
-        for ax, estimate in zip((left, *others), shown, strict=True):
+        for ax, estimate in zip((auc_axis, *others), shown, strict=True):
             if estimate is None:
                 ax.text(0.14, row, NOT_TRIED, fontsize=6, va="center", color="#333333")
                 continue
@@ -170,7 +170,7 @@ def draw_factors(results: Sequence[FrontierResult]) -> Figure:
                 markersize=5,
             )  # fmt: skip
     for ax, title in zip(
-        (left, *others),
+        (auc_axis, *others),
         ("within-site AUC", *(f"risk: {who}" for who in ADVERSARIES.values())),
         strict=True,
     ):
@@ -179,8 +179,8 @@ def draw_factors(results: Sequence[FrontierResult]) -> Figure:
     for ax in others:
         ax.axvline(0.1, color="#555555", linestyle=":", linewidth=1)
         ax.set_xlim(0, 1.05)
-    left.set_yticks(range(len(results)), [_name(r.point) for r in results], fontsize=6)
-    left.set_ylim(len(results) - 0.5, -0.5)
+    auc_axis.set_yticks(range(len(results)), [_name(r.point) for r in results], fontsize=6)
+    auc_axis.set_ylim(len(results) - 0.5, -0.5)
     return figure
 
 

@@ -58,7 +58,7 @@ def summarise(point: FrontierPoint, parts: list[FoldResult]) -> dict[str, Any]:
 
 
 @runtime_checkable
-class Repeated(Protocol):
+class CrossValidated(Protocol):
     """What tells how the folds of a point belong together."""
 
     @property
@@ -72,7 +72,7 @@ class Repeated(Protocol):
         ...
 
 
-def of_models(point: Repeated, parts: list[FoldResult]) -> dict[str, Any]:
+def of_models(point: CrossValidated, parts: list[FoldResult]) -> dict[str, Any]:
     """How well the folds' models do on patients whom they have not seen."""
     repeats = repeats_of(point, parts)
     return {
@@ -84,7 +84,7 @@ def of_models(point: Repeated, parts: list[FoldResult]) -> dict[str, Any]:
     }
 
 
-def repeats_of(point: Repeated, parts: list[FoldResult]) -> list[dict[str, Scored]]:
+def repeats_of(point: CrossValidated, parts: list[FoldResult]) -> list[dict[str, Scored]]:
     """The scores of each cross-validation; networks have other patients each, so are put together.
 
     Patients are in the order of their numbers, so that the bootstrap draws the same ones in every
@@ -108,7 +108,7 @@ def cross_validation(parts: Sequence[FoldResult]) -> dict[str, Scored]:
     return pool(by_patient(folds, parts), {name for p in parts for name in p.pooled})
 
 
-def _published(point: Repeated, parts: list[FoldResult]) -> dict[str, Any]:
+def _published(point: CrossValidated, parts: list[FoldResult]) -> dict[str, Any]:
     """What the published score reaches on the same patients, without any training."""
     if not parts[0].published:
         return {}
@@ -151,17 +151,17 @@ def _risk(point: FrontierPoint, trials: list[Trial]) -> dict[str, Any] | None:
 
 def by_trait(trials: list[Trial]) -> dict[str, Any]:
     """For each trait and attack: targets who have it, and those who lack it."""
-    found: dict[str, Any] = {}
+    by_name: dict[str, Any] = {}
     for trait in sorted({trait for one in trials for trait in one.traits}):
         halves = {
             "with": [one for one in trials if trait in one.traits],
             "without": [one for one in trials if trait not in one.traits],
         }
-        found[trait] = {
+        by_name[trait] = {
             name: {half: risk(ones, name) for half, ones in halves.items() if _enough(ones)}
             for name in dict.fromkeys(one.attack for one in trials)
         }
-    return found
+    return by_name
 
 
 def _enough(trials: list[Trial]) -> bool:
@@ -224,8 +224,8 @@ def _bound(point: FrontierPoint, plan: Plan) -> float | None:
         return None
     attacked = _unsampled(every)
     rest = [SelfComposedDpEvent(every, plan.rounds - 1)] if plan.rounds > 1 else []
-    whole = ComposedDpEvent([attacked, *rest])
-    return float(success_bound(whole, prior_success=1 / LINEUP, relation=RELATION))
+    run = ComposedDpEvent([attacked, *rest])
+    return float(success_bound(run, prior_success=1 / LINEUP, relation=RELATION))
 
 
 def _unsampled(event: DpEvent) -> DpEvent:

@@ -291,7 +291,7 @@ def _together(patients: Mapping[str, Patients]) -> Patients:
 
 def _run_name(label: str, seed: int, fold: int) -> str:
     """The label with its seed and fold; of one too long for a name, the beginning of its digest."""
-    whole = f"{label} seed={seed} fold={fold}"
-    if len(whole) <= LONGEST_NAME:
-        return whole
+    full = f"{label} seed={seed} fold={fold}"
+    if len(full) <= LONGEST_NAME:
+        return full
     return f"point {digest(label.encode())[:16]} seed={seed} fold={fold}"

@@ -12,11 +12,11 @@ from experiments.evaluation import Estimate
 from experiments.run.record import Record
 from experiments.run.text import epsilon, interval, nearest, up
 from experiments.studies.design import Regime
-from experiments.studies.frontier.asynchronous import AsynchronousPoint, AttackedPoint
 from experiments.studies.frontier.figures import draw_frontier
 from experiments.studies.frontier.grid_figures import draw_factors
+from experiments.studies.frontier.own_pace import AsynchronousPoint, AttackedPoint
 from experiments.studies.frontier.point import FrontierPoint
-from experiments.studies.frontier.results import (
+from experiments.studies.frontier.risks import (
     ADVERSARIES,
     NOT_TRIED,
     FrontierResult,

@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from experiments.run.record import Record
 from privacy.errors import CorruptMessageError
 
-__all__ = ["Result", "read", "read_all"]
+__all__ = ["TypedRecord", "read", "read_all"]
 
 Point = TypeVar("Point", covariant=True)
 Metrics = TypeVar("Metrics", covariant=True)
@@ -19,7 +19,7 @@ M = TypeVar("M")
 
 
 @dataclass(frozen=True)
-class Result(Generic[Point, Metrics]):
+class TypedRecord(Generic[Point, Metrics]):
     """A record that was read.
 
     Attributes:
@@ -35,7 +35,7 @@ class Result(Generic[Point, Metrics]):
     commit: str
 
 
-def read(record: Record, point: type[P], metrics: type[M]) -> Result[P, M]:
+def read(record: Record, point: type[P], metrics: type[M]) -> TypedRecord[P, M]:
     """Return a record's point and metrics as what they are.
 
     Args:
@@ -48,7 +48,7 @@ def read(record: Record, point: type[P], metrics: type[M]) -> Result[P, M]:
     """
     kinds: tuple[Any, Any] = point, metrics
     try:
-        return Result(
+        return TypedRecord(
             record.name,
             _adapter(kinds[0]).validate_python(record.config),
             _adapter(kinds[1]).validate_python(record.metrics),
@@ -63,7 +63,9 @@ def read(record: Record, point: type[P], metrics: type[M]) -> Result[P, M]:
         ) from error
 
 
-def read_all(records: Sequence[Record], point: type[P], metrics: type[M]) -> list[Result[P, M]]:
+def read_all(
+    records: Sequence[Record], point: type[P], metrics: type[M]
+) -> list[TypedRecord[P, M]]:
     """Read records of one kind, in order."""
     return [read(record, point, metrics) for record in records]
 

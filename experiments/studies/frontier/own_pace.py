@@ -20,7 +20,7 @@ from aggregation.federation import Federation, sealing_for
 from aggregation.rules.local_intercept import fit_intercept
 from aggregation.timing import Schedule
 from experiments.cohorts import Fold
-from experiments.studies import informed
+from experiments.studies import likelihoods
 from experiments.studies.asynchronous import (
     SEALED,
     SEALED_SETTINGS,
@@ -166,7 +166,7 @@ class AsynchronousPoint:
         plan = parts[0].plan
         bound, worst = max(
             ((_bound(event), event) for part in parts for event in part.events.values()),
-            key=lambda found: 1.0 if found[0] is None else found[0],
+            key=lambda pair: 1.0 if pair[0] is None else pair[0],
         )
         return {
             **of_models(self, list[FoldResult](parts)),
@@ -207,7 +207,7 @@ def _measured(
         for name in schedule.uploads
         for one in people_beside(name, split.train[name], split, rng)
     ]
-    logs = informed.of_schedule(agreement, ran, split.train, lineups)
+    logs = likelihoods.of_schedule(agreement, ran, split.train, lineups)
     trials = informed_trials(lineups, logs, lambda _: f"{seed}/{fold}", rng)
     scores = {n: plan.model.scores(params, t.features) for n, t in split.test.items()}
     sealed = sealing_for(replace(plan, scheme=_SEALED_AS), schedule)

@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from experiments.evaluation import Estimate
-from experiments.run.reading import Result, read
 from experiments.run.record import Record
 from experiments.run.text import interval, nearest
+from experiments.run.typed import TypedRecord, read
 from experiments.studies.design import TrainingSetting
-from experiments.studies.frontier.asynchronous import AsynchronousPoint, AttackedPoint
+from experiments.studies.frontier.own_pace import AsynchronousPoint, AttackedPoint
 from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.lineups import INFORMED
 
@@ -117,7 +117,7 @@ class FrontierMetrics:
     wrap_probability: float = 0.0
 
 
-FrontierResult = Result[AttackedPoint, FrontierMetrics]
+FrontierResult = TypedRecord[AttackedPoint, FrontierMetrics]
 
 
 @dataclass(frozen=True)
