@@ -11,7 +11,7 @@ from experiments.run.record import Record, config_hash
 from experiments.run.text import nearest
 from experiments.studies.catalogue import FRONTIER, STUDIES
 from experiments.studies.frontier.grid import GROUPS, chosen_grid, full_grid, group, quick_grid
-from experiments.studies.frontier.risks import read_frontier
+from experiments.studies.frontier.risks import frontier_point
 
 __all__ = ["command_of", "orphans", "reproduce"]
 
@@ -34,7 +34,7 @@ def command_of(record: Record) -> str:
     """Return the command that makes this very record, perhaps among others of its grid."""
     if not FRONTIER.made(record):
         return next(study.command for study in STUDIES if study.made(record))
-    (point,) = (result.point for result in read_frontier([record]))
+    point = frontier_point(record)
     seed = point.seeds[0]
     tail = f" --seed {seed}" if seed else ""
     if record.name in _names(quick_grid(seed)):
@@ -59,10 +59,10 @@ def _published(seed: int) -> frozenset[str]:
 
 def orphans(records: Sequence[Record]) -> list[Record]:
     """Return the frontier's records that no grid of their seed makes any more: superseded ones."""
-    results = read_frontier([r for r in records if FRONTIER.made(r)])
-    seeds = {r.point.seeds[0] for r in results}
+    frontier = [r for r in records if FRONTIER.made(r)]
+    seeds = {frontier_point(r).seeds[0] for r in frontier}
     made = {n for seed in seeds for n in (*_published(seed), *_names(quick_grid(seed)))}
-    return [r for r in records if FRONTIER.made(r) and r.name not in made]
+    return [r for r in frontier if r.name not in made]
 
 
 def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:

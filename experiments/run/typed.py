@@ -1,6 +1,6 @@
 """Records as typed objects: read once, so that what lacks is told by its name and at once."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Generic, TypeVar
@@ -10,7 +10,7 @@ from pydantic import TypeAdapter, ValidationError
 from experiments.run.record import Record
 from privacy.errors import CorruptMessageError
 
-__all__ = ["TypedRecord", "read", "read_all"]
+__all__ = ["TypedRecord", "point_of", "read", "read_all"]
 
 Point = TypeVar("Point", covariant=True)
 Metrics = TypeVar("Metrics", covariant=True)
@@ -46,21 +46,18 @@ def read(record: Record, point: type[P], metrics: type[M]) -> TypedRecord[P, M]:
     Raises:
       CorruptMessageError: A field lacks, or is of another type.
     """
-    kinds: tuple[Any, Any] = point, metrics
-    try:
-        return TypedRecord(
-            record.name,
-            _adapter(kinds[0]).validate_python(record.config),
-            _adapter(kinds[1]).validate_python(record.metrics),
-            str(record.stamp.get("commit", "unknown")),
-        )
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(map(str, first["loc"]))
-        raise CorruptMessageError(
-            f"{record.name} is no record of {metrics.__name__}: {where}: {first['msg']}. Delete it "
-            "and run the command again."
-        ) from error
+    commit = str(record.stamp.get("commit", "unknown"))
+    measured = _parsed(record.name, metrics, record.metrics)
+    return TypedRecord(record.name, point_of(record, point), measured, commit)
+
+
+def point_of(record: Record, point: type[P]) -> P:
+    """Return the point of a record, whatever was measured.
+
+    Raises:
+      CorruptMessageError: As ``read``.
+    """
+    return _parsed(record.name, point, record.config)
 
 
 def read_all(
@@ -68,6 +65,20 @@ def read_all(
 ) -> list[TypedRecord[P, M]]:
     """Read records of one kind, in order."""
     return [read(record, point, metrics) for record in records]
+
+
+def _parsed(name: str, kind: type[P], content: Mapping[str, Any]) -> P:
+    key: Any = kind
+    try:
+        parsed: P = _adapter(key).validate_python(content)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise CorruptMessageError(
+            f"{name} is no record of {kind.__name__}: {where}: {first['msg']}. Delete it and run "
+            "the command again."
+        ) from error
+    return parsed
 
 
 @cache

@@ -110,6 +110,7 @@ def draw_correction(records: Sequence[Record]) -> Figure:
         places = [len(shown) - 1 - k for k in range(len(shown))]
         for place, result in zip(places, shown, strict=True):
             _draw_rule(list(row), place, result.metrics)
+        row[0].set_yticks(places, [r.point.rule for r in shown], fontsize=8)
         row[0].set(xlabel="within-site AUC, 95 % interval", title=called(cohort))
         row[1].set(xlabel="calibration error (ECE), each hospital or tier", xlim=(0, None))
         for ax in row:

@@ -1,8 +1,8 @@
 r"""Training by each correction rule, on patients that are neither clipped nor noised.
 
-A trainer takes a ``LogisticProblem`` and ``Steps`` and returns the parameters that each hospital ends with:
-the same for all, except where the rule keeps hospitals apart. What is compared is what the rules
-converge to; ``sealed`` is the one trained as hospitals would: clipped, noised, sealed.
+A trainer takes a ``LogisticProblem`` and ``Steps`` and returns the parameters that each hospital
+ends with: the same for all, except where the rule keeps hospitals apart. What is compared is what
+the rules converge to; ``sealed`` is the one trained as hospitals would: clipped, noised, sealed.
 """
 
 from collections.abc import Callable, Mapping

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from experiments.evaluation import Estimate
 from experiments.run.record import Record
 from experiments.run.text import interval, nearest
-from experiments.run.typed import TypedRecord, read
+from experiments.run.typed import TypedRecord, point_of, read
 from experiments.studies.design import TrainingSetting
 from experiments.studies.frontier.own_pace import AsynchronousPoint, AttackedPoint
 from experiments.studies.frontier.point import FrontierPoint
@@ -27,6 +27,7 @@ __all__ = [
     "FrontierMetrics",
     "FrontierResult",
     "Risk",
+    "frontier_point",
     "line_of",
     "read_frontier",
     "risk_of",
@@ -130,13 +131,17 @@ class _Recorded(FrontierPoint):
         return self.setting or super().training
 
 
+_KINDS: Mapping[str, type[AttackedPoint]] = {"frontier": _Recorded, "own pace": AsynchronousPoint}
+
+
 def read_frontier(records: Sequence[Record]) -> list[FrontierResult]:
     """Read points of the frontier and of hospitals at their own pace, in order."""
-    kinds: Mapping[str, type[AttackedPoint]] = {
-        "frontier": _Recorded,
-        "own pace": AsynchronousPoint,
-    }
-    return [read(r, kinds[r.config["experiment"]], FrontierMetrics) for r in records]
+    return [read(r, _KINDS[r.config["experiment"]], FrontierMetrics) for r in records]
+
+
+def frontier_point(record: Record) -> AttackedPoint:
+    """Return the point of such a record, whatever was measured."""
+    return point_of(record, _KINDS[record.config["experiment"]])
 
 
 _VARIED: Mapping[str, Callable[[FrontierPoint], float]] = MappingProxyType(
