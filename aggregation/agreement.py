@@ -125,9 +125,10 @@ class Trajectory:
         Raises:
           RefusedError: Others than the timing has, or too few for the plan's noise or the rule.
         """
+        present = frozenset(hospitals)
         plan, arrivals = self.agreement.plan, self.agreement.timing.arrivals(self.version)
         awaited = [arrival.hospital for arrival in arrivals]
-        if strangers := sorted(set(hospitals) - set(awaited)):
+        if strangers := sorted(present.difference(awaited)):
             raise RefusedError(
                 f"Sum {self.version} holds an upload of {', '.join(strangers)}, which the plan "
                 "does not have in it."
@@ -135,12 +136,12 @@ class Trajectory:
         least = min(len(awaited), plan.smallest_sum or len(plan.hospitals))
         if plan.used_rule.contract.every_round:
             least = len(awaited)
-        if len(set(hospitals)) < least:
+        if len(present) < least:
             raise RefusedError(
-                f"Sum {self.version} holds the uploads of {len(set(hospitals))} hospitals; the "
+                f"Sum {self.version} holds the uploads of {len(present)} hospitals; the "
                 f"plan's noise and rule need {least}."
             )
-        return tuple(arrival for arrival in arrivals if arrival.hospital in hospitals)
+        return tuple(arrival for arrival in arrivals if arrival.hospital in present)
 
 
 def _check(plan: Plan, timing: Timing) -> None:

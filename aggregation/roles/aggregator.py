@@ -7,7 +7,6 @@ from jaxtyping import Float, Int
 
 from aggregation.agreement import Agreement, Trajectory
 from aggregation.plan import Plan
-from aggregation.roles.evidence import Evidence
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, SetTimer, Timer, TimerKind
 from aggregation.roles.opener import Asked
 from aggregation.roles.opening import OpeningRequest
@@ -155,10 +154,9 @@ class Aggregator:
           RefusedError: As ``Judge.sum_of``.
           CorruptMessageError: As ``Judge.sum_of``.
         """
-        found = Evidence.from_bytes(evidence)
-        total = self._opening.judge.sum_of(found, self._place, said)
-        self._place = self._place.after(found.proposal.digest)
-        self.step(total, found.proposal.hospitals)
+        proposal, total = self._opening.judge.judged(evidence, self._place, said)
+        self._place = self._place.after(proposal.digest)
+        self.step(total, proposal.hospitals)
 
     def step(
         self, opened_sum: Int[np.ndarray, "slots"], hospitals: Sequence[str] | None = None

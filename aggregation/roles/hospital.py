@@ -19,7 +19,7 @@ from aggregation.agreement import Agreement, Trajectory
 from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import declare, overseen, releases, schedule
-from aggregation.roles.evidence import Evidence, Judge
+from aggregation.roles.evidence import Judge
 from aggregation.roles.kept import Kept, RoundReleases, read_state, write_state
 from aggregation.roles.messages import (
     AGGREGATOR,
@@ -313,7 +313,7 @@ class Hospital:
         while (learnt := kept.get(f"opened-{self._path.version}")) is not None:
             evidence, said, state = unpack(learnt, most=3)
             self._pending = read_state(state)[1] if state else None
-            self._follow(Evidence.from_bytes(evidence), said)
+            self._follow(evidence, said)
         if (update := kept.get("update")) is not None:
             self._said = Message.from_bytes(update, largest=len(update))
         if self._said is not None and self._said.round > self._opened:
@@ -328,18 +328,18 @@ class Hospital:
                 "words of those who opened it; who relays a sum is not believed."
             )
         content, self._evidence = self._evidence, None
-        self._follow(Evidence.from_bytes(content), said, keep=content)
+        self._follow(content, said, keep=True)
 
-    def _follow(self, evidence: Evidence, said: bytes, *, keep: bytes | None = None) -> None:
-        """Judge a sum and follow it to the next model; ``keep`` is kept before."""
-        opened_sum = self._judge.sum_of(evidence, self._place, said)
-        hospitals, own = evidence.proposal.hospitals, self._own_in(evidence.proposal)
-        if keep is not None and self._kept is not None:
+    def _follow(self, evidence: bytes, said: bytes, *, keep: bool = False) -> None:
+        """Judge a sum and follow it to the next model; what proves it is kept before."""
+        proposal, opened_sum = self._judge.judged(evidence, self._place, said)
+        hospitals, own = proposal.hospitals, self._own_in(proposal)
+        if keep and self._kept is not None:
             state = b"" if own is None else self._written(own)
-            self._kept.put(f"opened-{self._path.version}", pack([keep, said, state]))
+            self._kept.put(f"opened-{self._path.version}", pack([evidence, said, state]))
         before = self._path.params
         opening = self._path.step(opened_sum, hospitals)
-        self._place = self._place.after(evidence.proposal.digest)
+        self._place = self._place.after(proposal.digest)
         if own is not None:
             self._opened = own
             self._state = self._state if self._pending is None else self._pending

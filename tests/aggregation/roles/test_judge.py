@@ -37,6 +37,24 @@ def test_whoever_judges_combines_the_sum_from_what_travelled(scheme: str) -> Non
         parts.judge.sum_of(evidence, Place(), made_up)
 
 
+def test_a_kept_answer_is_of_the_same_bytes_place_and_words() -> None:
+    """Whoever asks after somebody else gets the answer to what he asks, and can't change it."""
+    parts = Parts("shares")
+    content = opened(parts).to_bytes()
+    said = np.full(3, 111).astype("<i8").tobytes()
+    first, total = parts.judge.judged(content, Place(), said)
+    again, same = parts.judge.judged(content, Place(), said)
+    assert again is first and same is total
+    with pytest.raises(ValueError, match="read-only"):
+        total[0] = 0
+    with pytest.raises(RefusedError, match="not the one that the holders' answers give"):
+        parts.judge.judged(content, Place(), np.full(3, 112).astype("<i8").tobytes())
+    with pytest.raises(RefusedError, match="whose number is 0"):
+        parts.judge.judged(content, Place(None, 1), said)
+    with pytest.raises(CorruptMessageError):
+        parts.judge.judged(content[:-1], Place(), said)
+
+
 Change = Callable[[Evidence], Evidence]
 
 
