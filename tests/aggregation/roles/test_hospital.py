@@ -310,9 +310,14 @@ def test_nothing_is_sealed_under_keys_that_the_plan_does_not_name(name: str) -> 
         join(theirs, ours, ours)
     with pytest.raises(RefusedError, match="Somebody put other keys in their place"):
         join(theirs, theirs, ours)
-    other = Roster(made.run, public, opener=SigningKey.generate().public)
-    with pytest.raises(RefusedError, match="names the roster"):
-        join(ours, ours, ours, other)
+    stranger = SigningKey.generate().public
+    for other in (
+        Roster(made.run, public, opener=stranger),
+        Roster(made.run, public | {"south": stranger}, opener=opener.public),
+        Roster("another", public, opener=opener.public),
+    ):
+        with pytest.raises(RefusedError, match="names the roster"):
+            join(ours, ours, ours, other)
     if isinstance(ours, QuorumScheme):  # a plan of the server's own: nobody vouches for its holders
         for unvouched in (theirs, bare):
             with pytest.raises(RefusedError, match="No member of the roster of its own vouches"):

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from aggregation.roles.evidence import Evidence
+from aggregation.roles.evidence import Evidence, Judge
 from aggregation.roles.messages import Message
 from aggregation.roles.opening import Verdict
 from aggregation.sealing.answers import Answer, Commitment
@@ -178,3 +178,19 @@ def test_a_lie_in_a_smudged_share_is_not_seen() -> None:
     parts = Liar("threshold")
     evidence = opened(parts)
     assert parts.judge.sum_of(evidence, Place()).tolist() != [111] * 3
+
+
+def test_a_sum_of_too_few_or_of_one_twice_is_refused_whoever_opened_it() -> None:
+    parts = Parts()
+    right = opened(parts)
+    known = parts.judge.roster, parts.scheme.parameters
+    strict = Judge(*known, scheme=type(parts.scheme), least=5)
+    with pytest.raises(RefusedError, match="5 or more are needed"):
+        strict.sum_of(right, Place())
+    lenient = Judge(*known, scheme=type(parts.scheme), least=1)
+    twice = proposal(hospitals=("a", "b", "c", "c"))(right)
+    with pytest.raises(RefusedError, match="each of them 1 times at most"):
+        lenient.sum_of(twice, Place())
+    again = Judge(*known, scheme=type(parts.scheme), least=1, repeats=2)
+    with pytest.raises(RefusedError, match="0 holders have validly"):
+        again.sum_of(twice, Place())
