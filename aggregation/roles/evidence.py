@@ -272,13 +272,11 @@ class Judge:
     def _require_all(
         scheme: type[QuorumScheme], expected: Mapping[str, Sequence[str]], proposal: Proposal
     ) -> None:
-        """Refuse an opening of which nobody answers for some part."""
-        alone = [part for part, names in expected.items() if not names]
-        missing = scheme.one_each and len(expected) != len(proposal.hospitals)
-        if alone or not expected or missing:
+        """Refuse an opening in which somebody who contributed answers for nothing."""
+        if scheme.one_each and len(expected) != len(proposal.hospitals):
             raise RefusedError(
                 f"{len(expected)} parts were answered for an opening of {len(proposal.hospitals)} "
-                f"contributions; nobody answers for {', '.join(alone) or 'the rest'}."
+                "contributions; one each is needed, and nobody answers for the rest."
             )
 
     @staticmethod

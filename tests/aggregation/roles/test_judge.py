@@ -112,6 +112,12 @@ WRONG = {
     "one often": (
         changed(commitments=lambda e: e.commitments[:1] * 4), RefusedError, "1 holders have"
     ),
+    "two committed": (
+        changed(commitments=lambda e: e.commitments[:2]), RefusedError, "2 holders have validly"
+    ),
+    "three committed": (
+        changed(commitments=lambda e: e.commitments[:3]), RefusedError, "no quorum of those who"
+    ),
     "no answers": (changed(answers=lambda _: ()), RefusedError, "nobody together"),
     "one is missing": (changed(answers=lambda e: e.answers[1:]), RefusedError, "missing|nobody"),
     "relabelled": (changed(answers=relabelled), CorruptMessageError, "not its signed word"),
@@ -194,3 +200,16 @@ def test_a_sum_of_too_few_or_of_one_twice_is_refused_whoever_opened_it() -> None
     again = Judge(*known, scheme=type(parts.scheme), least=1, repeats=2)
     with pytest.raises(RefusedError, match="0 holders have validly"):
         again.sum_of(twice, Place())
+
+
+def test_answers_that_were_made_for_different_quorums_are_not_put_together() -> None:
+    parts = Parts()
+    right = opened(parts)
+    first, *others = right.answers
+    holder = parts.holders[first.holder]
+    told = tuple(first.present[:3])
+    own = {part: right.parts[part] for part in first.parts}
+    other = Answer.sign(holder.key, first.holder, first.opening, told, own)
+    mixed = dataclasses.replace(right, answers=(*others, other))
+    with pytest.raises(RefusedError, match="their parts don't belong together"):
+        parts.judge.sum_of(mixed, Place())
