@@ -18,7 +18,7 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from aggregation.timing import leverage
-from experiments.cohorts import Cohort, Fold, called
+from experiments.cohorts import Cohort, called
 from experiments.evaluation import Scored, auc, join
 from experiments.run.record import Record
 from experiments.run.text import mean, nearest
@@ -30,7 +30,7 @@ from experiments.studies.asynchronous import (
     follow,
     schedule_of,
 )
-from experiments.studies.problem import LogisticProblem, scores
+from experiments.studies.problem import LogisticProblem, scored_by
 
 __all__ = [
     "COHORTS",
@@ -116,8 +116,8 @@ class AsynchronyPoint:
         models = [timed.models[place] for place in places]
         return FoldInTime(
             gaps=tuple(problem.gap(params) for params in models),
-            sites=tuple(_scored(params, fold) for params in models),
-            pooled=_scored(problem.optimum, fold),
+            sites=tuple(scored_by(params, fold.test) for params in models),
+            pooled=scored_by(problem.optimum, fold.test),
             sent=tuple(int(n) for n in np.searchsorted(timed.uploads, self.moments, side="right")),
             upload_bytes=timed.upload_bytes,
             epsilons=timed.epsilons,
@@ -172,13 +172,6 @@ def _run(cohort: str, rule: ArrivalRule, seed: int) -> AsynchronousRun:
         run = dataclasses.replace(run, horizon=400.0, buffer=10, learning_rate=2.5)
     tuned = cohort if cohort in COHORTS else "heart"  # nothing was tuned for other cohorts
     return dataclasses.replace(run, **SEALED_SETTINGS.get((tuned, rule), {}))
-
-
-def _scored(params: NDArray[np.float64], fold: Fold) -> dict[str, Scored]:
-    return {
-        name: Scored(scores(params, test.features), test.outcomes)
-        for name, test in fold.test.items()
-    }
 
 
 def _memory_cost(run: AsynchronousRun, cohort: Cohort) -> float | None:

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from scipy.stats import t as student
 
 from aggregation.federation import Federation
@@ -24,7 +23,7 @@ from aggregation.patients import Patients
 from experiments.cohorts import Network
 from experiments.evaluation import Estimate, Scored, auc
 from experiments.studies.design import DELTA, TRAINING, Design, Regime, make_plan
-from experiments.studies.problem import LogisticProblem, scores
+from experiments.studies.problem import LogisticProblem, scored_by, scores
 
 __all__ = ["Equivalent", "EquivalentMetrics", "Ratio", "SizeCurves", "crossing"]
 
@@ -102,11 +101,12 @@ class Equivalent:
                 n: LogisticProblem({n: pool[n].take(np.arange(m))}, self.ridge).optimum
                 for n in judged
             }
-            return _auc({n: scores(params[n], test[n].features) for n in judged}, test)
+            return auc(
+                {n: Scored(scores(params[n], test[n].features), test[n].outcomes) for n in judged}
+            )
 
         def joined(n: int) -> float:
-            params = LogisticProblem(_first(pool, n), self.ridge).optimum
-            return _auc({k: scores(params, test[k].features) for k in judged}, test)
+            return auc(scored_by(LogisticProblem(_first(pool, n), self.ridge).optimum, test))
 
         def sealed(n: int) -> float:
             patients = _first(pool, n)
@@ -121,7 +121,7 @@ class Equivalent:
                 scheme="plain",
             )
             params = Federation.simulated(plan, patients, seed=(unit, n)).run().params
-            return _auc({k: model.scores(params, test[k].features) for k in judged}, test)
+            return auc(scored_by(params, test))
 
         return SizeCurves(
             tuple(alone(m) for m in ALONE),
@@ -240,10 +240,6 @@ def _joined(one: Patients, other: Patients) -> Patients:
         np.concatenate([one.features, other.features]),
         np.concatenate([one.outcomes, other.outcomes]),
     )
-
-
-def _auc(given: Mapping[str, NDArray[np.float64]], test: Mapping[str, Patients]) -> float:
-    return auc({name: Scored(values, test[name].outcomes) for name, values in given.items()})
 
 
 def _means(curves: list[tuple[float, ...]]) -> list[float]:

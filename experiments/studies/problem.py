@@ -19,10 +19,11 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.patients import Patients
+from experiments.evaluation import Scored
 from privacy._validate import positive
 from privacy.errors import InvalidInputError
 
-__all__ = ["LogisticProblem", "scores"]
+__all__ = ["LogisticProblem", "scored_by", "scores"]
 
 Vector = NDArray[np.float64]
 
@@ -148,6 +149,13 @@ class LogisticProblem:
 def scores(params: Float[np.ndarray, "dim"], features: Float[np.ndarray, "n features"]) -> Vector:
     """Log-odds of each patient."""
     return np.asarray(features @ params[:-1] + params[-1])
+
+
+def scored_by(
+    params: Float[np.ndarray, "dim"], patients: Mapping[str, Patients]
+) -> dict[str, Scored]:
+    """Every hospital's patients with their log-odds."""
+    return {name: Scored(scores(params, p.features), p.outcomes) for name, p in patients.items()}
 
 
 def _design(features: Float[np.ndarray, "n features"]) -> Vector:

@@ -33,7 +33,7 @@ from experiments.run.record import Record
 from experiments.run.typed import TypedRecord, read
 from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun, follow
 from experiments.studies.design import WIDTH, Design, Regime, TrainingSetting, make_plan
-from experiments.studies.problem import scores
+from experiments.studies.problem import scored_by
 from experiments.studies.scaling import Arm, Arrangement, plan_of, split, trained
 from experiments.studies.scaling_steps import SETTING, StepKey
 
@@ -259,11 +259,8 @@ class AsynchronousSearch(Search):
         timed = follow(replace(run, seed=seed), study, fold, 0)
         late = timed.models[timed.times >= 0.75 * run.horizon]
         late = late if len(late) else timed.models[-1:]
-        sites = (
-            {n: Scored(scores(w, t.features), t.outcomes) for n, t in fold.test.items()}
-            for w in late[:: max(1, len(late) // 5)]
-        )
-        return float(np.mean([auc(s) for s in sites]))
+        some = late[:: max(1, len(late) // 5)]
+        return float(np.mean([auc(scored_by(params, fold.test)) for params in some]))
 
     def _study(self, run: AsynchronousRun, seed: int) -> tuple[Cohort, Fold]:
         if self.cohort == "network":
