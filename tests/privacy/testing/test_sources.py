@@ -42,10 +42,15 @@ def wrong(kind: str, change: Callable[..., Any]) -> NoiseSource:
     return source
 
 
+def fresh(drawn: NDArray[Any]) -> np.random.Generator:
+    """A stream for each call: else all calls would have the same signs, and be seen by that."""
+    return np.random.default_rng(np.abs(drawn[:64]).astype(np.float64).view(np.uint64))
+
+
 def following(right: Any, scale: float, size: int) -> NDArray[Any]:
     """The right law, but each draw has the sign of the one before more often than not."""
     drawn = right(scale, size)
-    stays = np.random.default_rng(1).random(size) < 0.55
+    stays = fresh(drawn).random(size) < 0.55
     sign = np.cumprod(np.where(stays, 1, -1))
     return np.asarray(np.abs(drawn) * sign, dtype=drawn.dtype)
 
@@ -53,7 +58,7 @@ def following(right: Any, scale: float, size: int) -> NDArray[Any]:
 def signs_in_pairs(right: Any, scale: float, size: int) -> NDArray[Any]:
     """The right law and as many of either sign, but each second draw has the sign of the first."""
     drawn = right(scale, size)
-    sign = np.repeat(np.random.default_rng(6).permuted(np.resize([1, -1], size // 2 + 1)), 2)
+    sign = np.repeat(fresh(drawn).permuted(np.resize([1, -1], size // 2 + 1)), 2)
     return np.asarray(np.abs(drawn) * sign[:size], dtype=drawn.dtype)
 
 
