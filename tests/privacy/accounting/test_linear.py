@@ -1,9 +1,10 @@
 """The bound on discrete uploads that several sums show: against the exact law, summed by hand."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from itertools import product
 
+import attr
 import numpy as np
 import pytest
 from dp_accounting import NeighboringRelation, SelfComposedDpEvent, dp_event
@@ -206,3 +207,46 @@ def test_the_event_is_plain_data_and_what_can_not_be_proved_is_refused() -> None
         part(np.array([[1.0, 1, 0], [-1, 0, 0]]), ("a", "b", "c"))
     with pytest.raises(InvalidInputError, match="whole numbers"):
         part(0.5 * AGAIN)
+
+
+def fresh_each_time(openings: int) -> NDArray[np.float64]:
+    """Each opening has two new uploads; the next one takes the first of them back."""
+    found = np.zeros((openings, 2 * openings))
+    for t in range(openings):
+        found[t, 2 * t : 2 * t + 2] = 1
+        if t:
+            found[t, 2 * t - 2] = -1
+    return found
+
+
+def test_chains_of_replacements_stay_short() -> None:
+    """With the uploads that are shown again as pivots the bound would be 1 + 5^2."""
+    openings = fresh_each_time(5)
+    assert coset_spread(openings) == pytest.approx(5, abs=1e-4)
+    pivots, others = openings[:, 1::2], openings[:, ::2]
+    w = np.linalg.solve(pivots, others)
+    assert coset_spread(openings) >= np.linalg.eigvalsh(np.eye(5) + w.T @ w)[-1]
+
+
+def test_an_opening_of_uploads_that_were_all_shown_is_refused() -> None:
+    with pytest.raises(InvalidInputError, match="Opening 1 has no honest upload of coefficient 1"):
+        coset_spread(np.array([[1.0, 1], [1, -1]]))
+
+
+def test_events_hold_the_least_eigenvalue_and_spread_the_cost_over_all_uploads() -> None:
+    def events(uploads: dict[Hashable, int] | None) -> dict[Hashable, LinearOpeningsDpEvent]:
+        return upload_events(
+            CHAIN, owners=range(6), noise_multiplier=2.0, radius=100, dim=3, uploads=uploads
+        )
+
+    least = np.linalg.eigvalsh(CHAIN @ CHAIN.T)[0]
+    own, spread = events(None), events(dict.fromkeys(range(6), 10))
+    for owner in range(6):
+        assert 0.999 * least < own[owner].least_eigenvalue <= least
+        assert spread[owner].leverage == pytest.approx(own[owner].leverage / 10)
+
+
+def test_where_each_opening_is_one_upload_no_coset_costs_anything() -> None:
+    event = upload_events(np.eye(2), owners="ab", noise_multiplier=0.01, radius=100, dim=3)["a"]
+    narrow = attr.evolve(event, coset_spread=2.0)  # sums over a coset would be 1e-4 off
+    assert certified(narrow)[1] == certified(event)[1]

@@ -22,6 +22,7 @@ from privacy.accounting.profiles import (
     Sampled,
     SampledGaussianReplace,
     SampledReplace,
+    Skellam,
     delta,
     kind,
     stacked,
@@ -171,6 +172,7 @@ def test_a_tail_is_minus_the_slope_of_delta_by_the_odds() -> None:
         [Sampled(0.2, Gaussian(1.5)), Sampled(0.01, Gaussian(0.3))],
         [Sampled(0.3, Sampled(0.5, Laplace(2.0))), Sampled(0.1, Sampled(0.9, Laplace(0.2)))],
         [DiscreteLaplace(0.4, 3), DiscreteLaplace(0.1, 1)],
+        [Sampled(0.2, Skellam(90.0, 4)), Sampled(0.01, Skellam(90.0, 4))],  # one table of masses
         [SampledGaussianReplace(0.3, 1.0), SampledGaussianReplace(0.01, 2.0)],
         [SampledReplace(0.2, Gaussian(1.0)), SampledReplace(0.7, Gaussian(0.1))],
     ],
