@@ -103,3 +103,20 @@ def test_rows_have_moments_and_infinite_losses_of_their_own(
     assert log_moment(pieces, step=STEP, tilt=tilt) == pytest.approx(expected)
     assert found.log_scale == pytest.approx(rounds * expected)
     assert found.infinite == pytest.approx(1 - (1 - infinite) ** (2 * rounds))
+
+
+@pytest.mark.parametrize("moved", [-0.06, -0.23, 0.11])
+def test_moved_losses_answer_as_if_the_question_had_been_moved(moved: float) -> None:
+    other = replace(BARE, shift=moved)
+    e = np.array([0.3, 0.34, 0.4])
+    np.testing.assert_allclose(other.upper_deltas(e), BARE.upper_deltas(e - moved), rtol=1e-12)
+    np.testing.assert_allclose(other.lower_deltas(e), BARE.lower_deltas(e - moved), rtol=1e-12)
+    # Below epsilon 0 by a chord, from where the question itself is 0.
+    (chord,) = other.upper_deltas(np.array([-3.0]))
+    assert chord <= 1 - math.exp(-3.0) * (1 - BARE.upper_deltas(np.array([-moved]))[0]) + 1e-12
+    assert other.allowed(0.3) == pytest.approx(BARE.allowed(0.3 - moved), abs=0)
+    for target in (*BARE.upper_deltas(e - moved), 1e-40):
+        assert other.upper_epsilon(target) == pytest.approx(BARE.upper_epsilon(target) + moved)
+    for target in BARE.lower_deltas(e - moved) * (1 - 1e-9):
+        if target > 0:
+            assert other.lower_epsilon(target) == pytest.approx(BARE.lower_epsilon(target) + moved)
