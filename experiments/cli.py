@@ -23,6 +23,7 @@ from experiments.commands.claims import Claims
 from experiments.commands.cohort import CohortCommand
 from experiments.commands.correction import Correction
 from experiments.commands.frontier import Demo, FrontierCommand
+from experiments.commands.inference import Inference
 from experiments.commands.results import Results
 from experiments.commands.tune import Tune
 from experiments.door import enter
@@ -53,6 +54,7 @@ COMMANDS: dict[str, type[Command]] = {
     "cohort": CohortCommand,
     "demo": Demo,
     "frontier": FrontierCommand,
+    "inference": Inference,
     "ledger": Ledger,
     "results": Results,
     "tune": Tune,

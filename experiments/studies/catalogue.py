@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.run.record import Record
 from experiments.run.study import Study
-from experiments.studies import asynchrony, correction, poor_labels, tuning
+from experiments.studies import asynchrony, correction, inference, poor_labels, tuning
 from experiments.studies.frontier import overview as frontier
 from experiments.studies.frontier.grid_figures import draw_headline
 from experiments.studies.learning_figures import (
@@ -53,6 +53,12 @@ STUDIES: tuple[Study, ...] = (
         "inpatient asynchrony",
         tables=lambda records: [*asynchrony.tables(records), asynchrony.LEGEND],
         figures={"asynchrony": draw_asynchrony},
+    ),
+    Study(
+        ("inference",),
+        "what is inferred beside whole patients",
+        "inpatient inference",
+        tables=lambda records: [inference.table(records)],
     ),
     Study(
         ("tuning", "tuning asynchrony", "tuning scaling"),

@@ -85,6 +85,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "prior_success": ("2",),
     "relation": ("mars",),
     "scheme": ("mars",),
+    "questions": ("mars",),
 }
 CASES = [
     (name, field.name, value)
