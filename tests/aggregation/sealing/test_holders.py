@@ -7,7 +7,7 @@ import pytest
 from aggregation.sealing import make_scheme
 from aggregation.sealing.answers import Commitment
 from aggregation.sealing.holders import Holder
-from aggregation.sealing.quorum import HolderSecret, Quorum
+from aggregation.sealing.quorum import HolderSecret, Quorum, require_vouched
 from aggregation.sealing.shares import Shares
 from privacy.errors import InvalidInputError, RefusedError
 from tests.aggregation.sealing.parties import Parties
@@ -132,3 +132,24 @@ def test_each_piece_is_answered_for_by_those_present_who_have_it(copies: int) ->
             assert names == tuple(have[:copies]) and names
     whole = quorum.answered_by(quorum.names, 2)
     assert all(len(names) == 2 for names in whole)  # of each piece: a lie of one is seen
+
+
+def test_a_voucher_is_for_one_run_one_holder_and_both_of_its_keys() -> None:
+    scheme = make_scheme("shares", dim=2, contributors=4, bound=100)
+    assert isinstance(scheme, Shares)
+    members = {name: HolderSecret.generate().key for name in "abcd"}
+    known = {name: key.public for name, key in members.items()}
+    made = scheme.vouched("run", members).parameters
+    require_vouched(made, scheme.label, "run", known)
+    keys, vouched = made.settings["keys"], made.settings["vouched"]
+    one, two = keys["holder 1"], keys["holder 2"]
+    swapped = {**vouched, "holder 1": vouched["holder 2"], "holder 2": vouched["holder 1"]}
+    for run, changes in [
+        ("another", {}),
+        ("run", {"keys": {**keys, "holder 1": {**one, "box": two["box"]}}}),
+        ("run", {"keys": {**keys, "holder 1": {**one, "sign": two["sign"]}}}),
+        ("run", {"keys": {**keys, "holder 1": two, "holder 2": one}, "vouched": swapped}),
+    ]:
+        other = replace(made, settings={**made.settings, **changes})
+        with pytest.raises(RefusedError, match="No member of the roster of its own vouches"):
+            require_vouched(other, scheme.label, run, known)
