@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from aggregation.data.cohort import Cohort
+    from aggregation.data.patients import Column, Patients, Schema
     from aggregation.federation import Federation, Outcome
     from aggregation.models import Logistic, Model, Perceptron
-    from aggregation.patients import Column, Patients, Schema
     from aggregation.plan import Plan
     from aggregation.roles.aggregator import Aggregator
     from aggregation.roles.hospital import Hospital

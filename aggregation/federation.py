@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aggregation.agreement import Agreement, Trajectory
+from aggregation.data.patients import Patients
 from aggregation.engines.in_process import Delays, InProcess
-from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.roles import Role
 from aggregation.roles.aggregator import Aggregator

@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from jaxtyping import Float
 
+from aggregation.data.patients import Patients
 from aggregation.models import Model
-from aggregation.patients import Patients
 
 __all__ = ["STATISTICS", "Statistic"]
 

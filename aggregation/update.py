@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from aggregation.patients import Patients
+from aggregation.data.patients import Patients
 from aggregation.plan import Plan
 from aggregation.rules.rule import Call, State
 from aggregation.statistics import STATISTICS

@@ -8,12 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from attacks.closed_form import ClosedForm
-    from attacks.priors import Prior
-    from attacks.reconstruction import Reconstruction
+    from attacks.exact.closed_form import ClosedForm
+    from attacks.knowledge.priors import Prior
+    from attacks.reconstructed import Reconstruction
     from attacks.scoring import Score, lineup, score
+    from attacks.searching.tableak import TabLeak
     from attacks.suite import ATTACKS, make_attack, reconstruct
-    from attacks.tableak import TabLeak
     from attacks.views import Adversary, Knowledge, Observation, observe
 
 __all__ = [
@@ -34,12 +34,12 @@ __all__ = [
 ]
 
 _MODULES = {
-    "closed_form": ("ClosedForm",),
-    "priors": ("Prior",),
-    "reconstruction": ("Reconstruction",),
+    "exact.closed_form": ("ClosedForm",),
+    "knowledge.priors": ("Prior",),
+    "reconstructed": ("Reconstruction",),
     "scoring": ("Score", "lineup", "score"),
     "suite": ("ATTACKS", "make_attack", "reconstruct"),
-    "tableak": ("TabLeak",),
+    "searching.tableak": ("TabLeak",),
     "views": ("Adversary", "Knowledge", "Observation", "observe"),
 }
 _HOME = {name: module for module, names in _MODULES.items() for name in names}

@@ -15,8 +15,8 @@ from importlib import import_module
 from typing import Any, Protocol, runtime_checkable
 
 from aggregation.registry import Registry
-from attacks.priors import Prior
-from attacks.reconstruction import Reconstruction
+from attacks.knowledge.priors import Prior
+from attacks.reconstructed import Reconstruction
 from attacks.views import Observation
 
 __all__ = [
@@ -97,29 +97,37 @@ class Registered:
 ATTACKS: Registry[Registered] = Registry(
     "attack",
     {
-        "closed_form": Registered(_plain("closed_form", "ClosedForm"), Arena.SINGLE),
-        "spear": Registered(_plain("spear", "Spear"), Arena.SINGLE),
-        "tableak": Registered(_searching("tableak", "TabLeak"), Arena.SINGLE),
+        "closed_form": Registered(_plain("exact.closed_form", "ClosedForm"), Arena.SINGLE),
+        "spear": Registered(_plain("exact.spear", "Spear"), Arena.SINGLE),
+        "tableak": Registered(_searching("searching.tableak", "TabLeak"), Arena.SINGLE),
         "cascade": Registered(
-            lambda effort: _class("cascade", "Cascade")(
-                _class("tableak", "TabLeak")(effort.restarts, effort.iterations, seed=effort.seed)
+            lambda effort: _class("searching.cascade", "Cascade")(
+                _class("searching.tableak", "TabLeak")(
+                    effort.restarts, effort.iterations, seed=effort.seed
+                )
             ),
             Arena.SINGLE,
         ),
-        "dlg": Registered(_searching("inversion", "Inversion", "dlg"), Arena.SINGLE),
-        "idlg": Registered(_searching("inversion", "Inversion", "idlg"), Arena.SINGLE),
-        "ig": Registered(_searching("inversion", "Inversion", "ig"), Arena.SINGLE),
-        "fedavg": Registered(_searching("fedavg", "FedAvgInversion"), Arena.LOCAL_STEPS),
-        "imprint": Registered(_plain("active", "Imprint"), Arena.IMPRINTED),
-        "fishing": Registered(_plain("fishing", "Fishing"), Arena.FISHED),
-        "row_space": Registered(_plain("row_space", "RowSpace"), Arena.ALL_ROUNDS),
-        "sratta": Registered(_plain("sratta", "Sratta"), Arena.LOCAL_SUMS),
-        "disaggregation": Registered(
-            _plain("disaggregation", "Disaggregation"), Arena.CHANGING_MEMBERS
+        "dlg": Registered(_searching("searching.classical", "Inversion", "dlg"), Arena.SINGLE),
+        "idlg": Registered(_searching("searching.classical", "Inversion", "idlg"), Arena.SINGLE),
+        "ig": Registered(_searching("searching.classical", "Inversion", "ig"), Arena.SINGLE),
+        "fedavg": Registered(
+            _searching("searching.local_steps", "FedAvgInversion"), Arena.LOCAL_STEPS
         ),
-        "stale": Registered(_searching("stale", "StaleInversion"), Arena.STALE),
-        "informed_exact": Registered(_plain("informed", "InformedExact"), Arena.ALL_BUT_ONE),
-        "informed_search": Registered(_searching("informed", "InformedSearch"), Arena.ALL_BUT_ONE),
+        "imprint": Registered(_plain("malicious.active", "Imprint"), Arena.IMPRINTED),
+        "fishing": Registered(_plain("malicious.fishing", "Fishing"), Arena.FISHED),
+        "row_space": Registered(_plain("exact.row_space", "RowSpace"), Arena.ALL_ROUNDS),
+        "sratta": Registered(_plain("exact.sratta", "Sratta"), Arena.LOCAL_SUMS),
+        "disaggregation": Registered(
+            _plain("exact.disaggregation", "Disaggregation"), Arena.CHANGING_MEMBERS
+        ),
+        "stale": Registered(_searching("searching.stale", "StaleInversion"), Arena.STALE),
+        "informed_exact": Registered(
+            _plain("informed.known_others", "InformedExact"), Arena.ALL_BUT_ONE
+        ),
+        "informed_search": Registered(
+            _searching("informed.known_others", "InformedSearch"), Arena.ALL_BUT_ONE
+        ),
     },
 )
 
@@ -160,5 +168,5 @@ def reconstruct(observation: Observation, prior: Prior) -> Reconstruction:
     Raises:
       RefusedError: The adversary sees no gradient.
     """
-    found: Reconstruction = _class("cascade", "Cascade")().reconstruct(observation, prior)
+    found: Reconstruction = _class("searching.cascade", "Cascade")().reconstruct(observation, prior)
     return found

@@ -15,6 +15,8 @@ from aggregation.plan import Plan
 from aggregation.registry import Registry
 from aggregation.rules import RULES, Rule
 from aggregation.sealing import Contribution, OpeningLog, Policy, Roster
+from attacks import suite
+from experiments import cohorts
 from experiments.cli import COMMANDS, parsed, plugins_of
 from experiments.cohorts import folds, load
 from experiments.door import checked
@@ -93,9 +95,11 @@ def test_each_addition_is_short() -> None:
         assert sum(bool(line.strip()) for line in addition.splitlines()) < MOST_LINES
 
 
-def test_the_engineers_run_and_the_attack_that_is_added() -> None:
+def test_the_engineers_run_and_the_attack_that_is_added(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(suite, "ATTACKS", Registry("attack", dict(suite.ATTACKS)))
     scope = run(0)
-    added = run(1)["attacks"]["first_ratio"](None)
+    run(1)
+    added = suite.make_attack("first_ratio")
     found = added.reconstruct(scope["view"].only(round_=0), scope["Prior"].from_schema(
         scope["cohort"].schema))  # fmt: skip
     assert found.records.shape == (1, len(scope["cohort"].schema))
@@ -124,7 +128,8 @@ def test_the_rule_and_the_cohort_that_are_added_train_together(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(Rule, "registered", Registry("rule", dict(RULES)))
-    rule, cohort = run(3), run(4)["cohorts"]["stroke"]()
+    monkeypatch.setattr(cohorts, "COHORTS", Registry("cohort", dict(cohorts.COHORTS)))
+    rule, cohort = run(3), run(4)["COHORTS"]["stroke"](None)
     problem = LogisticProblem(dict(folds(cohort, count=4, seed=0)[0].train))
     trained = rule["trainers"]["capped"](problem, Steps(rounds=100))
     assert problem.gap(trained["north"]) < 0.01

@@ -6,7 +6,7 @@
 """
 
 from aggregation.data.cohort import Cohort
+from aggregation.data.patients import Column, Field, Patients, Schema
 from aggregation.data.tables import read_table
-from aggregation.patients import Column, Field, Patients, Schema
 
 __all__ = ["Cohort", "Column", "Field", "Patients", "Schema", "read_table"]

@@ -26,8 +26,8 @@ import numpy as np
 
 from aggregation.data._toml import STRICT, read_toml
 from aggregation.data.names import site_name
+from aggregation.data.patients import Patients, Schema
 from aggregation.data.tables import read_sites, read_table
-from aggregation.patients import Patients, Schema
 from privacy.errors import InvalidInputError
 from privacy.files import read_regular
 

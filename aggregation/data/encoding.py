@@ -14,8 +14,8 @@ from jaxtyping import Float, Int
 
 from aggregation.data.cells import NotANumberError, code, number, shape
 from aggregation.data.mapping import FieldSource, TableFile
+from aggregation.data.patients import Field, Patients, Schema
 from aggregation.data.sources import Batch
-from aggregation.patients import Field, Patients, Schema
 from privacy.errors import InvalidInputError
 
 __all__ = ["FEW", "Encoded", "encode", "masked"]

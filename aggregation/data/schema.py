@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 from aggregation.data._toml import STRICT, load_toml, parse_toml
-from aggregation.patients import Field, Schema
+from aggregation.data.patients import Field, Schema
 from privacy.errors import InvalidInputError
 
 __all__ = ["read_schema"]

@@ -12,8 +12,8 @@ import numpy as np
 
 from aggregation.data.cohort import read_cohort_file
 from aggregation.data.encoding import FEW, Encoded, masked
+from aggregation.data.patients import Field, Patients, Schema
 from aggregation.data.tables import survey
-from aggregation.patients import Field, Patients, Schema
 from privacy.errors import InvalidInputError
 
 __all__ = ["survey_cohort"]

@@ -16,8 +16,8 @@ from pathlib import Path
 from aggregation.data.encoding import Encoded, encode
 from aggregation.data.mapping import TableFile, read_mapping
 from aggregation.data.names import site_name
+from aggregation.data.patients import Patients, Schema
 from aggregation.data.sources import Batch, read_file
-from aggregation.patients import Patients, Schema
 from privacy.errors import InvalidInputError
 
 __all__ = ["read_sites", "read_table", "survey"]

@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.agreement import Agreement, Trajectory
-from aggregation.patients import Patients
+from aggregation.data.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import declare, overseen, releases, schedule
 from aggregation.roles.evidence import Judge

@@ -28,15 +28,15 @@ from torch import Tensor
 from aggregation.models import Perceptron
 from aggregation.models.differentiable import differentiable
 from aggregation.plan import Plan
-from attacks.cascade import Cascade
-from attacks.features import project
-from attacks.intervals import student_half_width
-from attacks.priors import Prior
-from attacks.relaxation import Relaxation
-from attacks.replay import integer_rows
+from attacks.knowledge.features import project
+from attacks.knowledge.priors import Prior
+from attacks.knowledge.replay import integer_rows
 from attacks.scoring import matched_accuracies
-from attacks.search import align, median
-from attacks.tableak import TabLeak
+from attacks.scoring.rates import student_half_width
+from attacks.searching.cascade import Cascade
+from attacks.searching.relaxation import Relaxation
+from attacks.searching.search import align, median
+from attacks.searching.tableak import TabLeak
 from attacks.views import Contribution, Gradient, GradientView, Knowledge
 from experiments.cohorts import load
 from privacy._validate import natural

@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from aggregation.data.patients import Patients
 from aggregation.federation import Federation
 from aggregation.models import Logistic
-from aggregation.patients import Patients
 from experiments.studies.design import TRAINING, Design, Regime, make_plan
 from privacy._validate import natural
 from privacy.errors import RefusedError

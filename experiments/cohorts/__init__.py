@@ -9,8 +9,8 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from pathlib import Path
 
+from aggregation.data.folds import Cohort, Fold, folds, folds_by_hospital
 from aggregation.registry import Registry
-from experiments.cohorts.cohort import Cohort, Fold, folds, folds_by_hospital
 from experiments.cohorts.dialysis import load_dialysis
 from experiments.cohorts.eicu import load_eicu
 from experiments.cohorts.framingham import load_framingham

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from aggregation.data.encoding import Encoded, encode
 from aggregation.data.mapping import TableFile, read_mapping
-from aggregation.patients import Field, Schema
+from aggregation.data.patients import Field, Schema
 from privacy.errors import InvalidInputError
 from privacy.files import read_regular
 

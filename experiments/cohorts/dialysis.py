@@ -18,9 +18,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregation.data.folds import Cohort
 from experiments.cohorts._files import read
 from experiments.cohorts._official import encoded
-from experiments.cohorts.cohort import Cohort
 from privacy.errors import InvalidInputError
 
 __all__ = ["load_dialysis"]

@@ -15,8 +15,8 @@ import hashlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from aggregation.data.folds import Cohort
 from experiments.cohorts._official import Official, encoded, folder_of, rows_of
-from experiments.cohorts.cohort import Cohort
 from privacy.errors import InvalidInputError
 
 __all__ = ["load_eicu", "read_eicu"]

@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float, Int
 
-from aggregation.patients import Column, Patients, Schema
+from aggregation.data.folds import Cohort
+from aggregation.data.patients import Column, Patients, Schema
 from experiments.cohorts._files import packaged, read
-from experiments.cohorts.cohort import Cohort
 from privacy.errors import InvalidInputError
 
 __all__ = ["load_framingham"]

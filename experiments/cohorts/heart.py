@@ -26,10 +26,10 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
-from aggregation.patients import Field
+from aggregation.data.folds import Cohort
+from aggregation.data.patients import Field
 from experiments.cohorts._files import packaged, read
 from experiments.cohorts._official import encoded
-from experiments.cohorts.cohort import Cohort
 from privacy.errors import InvalidInputError
 
 __all__ = ["HOSPITALS", "Features", "load_heart"]

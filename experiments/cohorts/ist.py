@@ -21,8 +21,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
+from aggregation.data.folds import Cohort
 from experiments.cohorts._official import Official, encoded, folder_of, rows_of
-from experiments.cohorts.cohort import Cohort
 from privacy.errors import InvalidInputError, RefusedError
 
 __all__ = ["Half", "load_ist", "read_ist"]

@@ -25,8 +25,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy.typing import NDArray
 
-from aggregation.patients import Column, Patients, Schema
-from experiments.cohorts.cohort import Cohort, Fold
+from aggregation.data.folds import Cohort, Fold
+from aggregation.data.patients import Column, Patients, Schema
 from experiments.cohorts.prevent import log_odds
 from privacy._validate import fraction, natural
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from aggregation.patients import Patients
+    from aggregation.data.patients import Patients
     from aggregation.plan import Plan
     from attacks.views import GradientView
 
@@ -99,9 +99,9 @@ class AttackCommand:
         import numpy as np
         import torch
 
-        from attacks.picture import draw
-        from attacks.priors import Prior
+        from attacks.knowledge.priors import Prior
         from attacks.scoring import LEVELS, score
+        from attacks.scoring.picture import draw
         from attacks.suite import make_attack
         from experiments.cohorts import load, resolve
         from experiments.run.record import writable_folder, write_new
@@ -153,9 +153,9 @@ class AttackCommand:
 
         import numpy as np
 
+        from aggregation.data.patients import Patients
         from aggregation.federation import Federation
         from aggregation.models import make_model
-        from aggregation.patients import Patients
         from attacks.views import Adversary, GradientView, Knowledge, Name, observe, require
         from experiments.studies.design import Regime, make_plan, training_of
         from privacy.errors import InvalidInputError

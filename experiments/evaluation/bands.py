@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregation.patients import Patients, Schema
+from aggregation.data.patients import Patients, Schema
 from experiments.evaluation.discrimination import auc
 from experiments.evaluation.scored import Scored
 from privacy.errors import InvalidInputError

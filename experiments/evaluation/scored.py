@@ -11,7 +11,7 @@ from typing import Protocol, runtime_checkable
 import numpy as np
 from jaxtyping import Float, Int
 
-from aggregation.patients import Patients
+from aggregation.data.patients import Patients
 from privacy._validate import finite_array
 from privacy.errors import InvalidInputError
 

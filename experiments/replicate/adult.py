@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregation.patients import Column, Patients, Schema
+from aggregation.data.patients import Column, Patients, Schema
 from privacy.errors import InvalidInputError
 
 __all__ = ["load_adult"]

@@ -7,16 +7,16 @@ import numpy as np
 from dp_accounting import GaussianDpEvent, NeighboringRelation
 from jaxtyping import Float
 
+from aggregation.data.patients import Patients, Schema
 from aggregation.models import Perceptron
-from aggregation.patients import Patients, Schema
 from aggregation.plan import Plan
-from attacks.active import Imprint, imprint_model
-from attacks.calibration import records_right
-from attacks.closed_form import first_layer
-from attacks.intervals import clopper_pearson, cluster_bootstrap
-from attacks.pool import log_ratios
-from attacks.priors import Prior
-from attacks.replay import integer_rows
+from attacks.exact.closed_form import first_layer
+from attacks.informed.candidates import log_ratios
+from attacks.knowledge.confidence import records_right
+from attacks.knowledge.priors import Prior
+from attacks.knowledge.replay import integer_rows
+from attacks.malicious.active import Imprint, imprint_model
+from attacks.scoring.rates import clopper_pearson, cluster_bootstrap
 from attacks.views import Contribution, Gradient, GradientView, Knowledge
 from privacy.accounting.gaussian import gaussian_mu
 from privacy.auditing import epsilon_lower_bound, gaussian_lower_bound, split_lower_bound

@@ -10,11 +10,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregation.data.patients import Patients, Schema
 from aggregation.models import Perceptron
-from aggregation.patients import Patients, Schema
 from aggregation.plan import Plan
 from aggregation.update import noised_update
-from attacks.priors import Prior
+from attacks.knowledge.priors import Prior
 from attacks.scoring import score
 from attacks.suite import Attack
 from attacks.views import Contribution, Gradient, GradientView, Knowledge

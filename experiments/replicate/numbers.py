@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from aggregation.patients import Patients, Schema
-from attacks.active import isolation_rate
-from attacks.closed_form import ClosedForm
-from attacks.intervals import clopper_pearson, cluster_bootstrap
-from attacks.spear import Spear
+from aggregation.data.patients import Patients, Schema
+from attacks.exact.closed_form import ClosedForm
+from attacks.exact.spear import Spear
+from attacks.malicious.active import isolation_rate
+from attacks.scoring.rates import clopper_pearson, cluster_bootstrap
 from attacks.suite import Attack
 from experiments.cohorts import load
 from experiments.replicate.adult import load_adult

@@ -10,12 +10,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aggregation.data.patients import Patients, Schema
 from aggregation.models import Perceptron
-from aggregation.patients import Patients, Schema
 from aggregation.plan import Plan
-from attacks.priors import Prior
-from attacks.replay import integer_rows
-from attacks.spear import unmix
+from attacks.exact.spear import unmix
+from attacks.knowledge.priors import Prior
+from attacks.knowledge.replay import integer_rows
 from attacks.views import Contribution, Gradient
 
 __all__ = ["Solved", "solve_batch"]

@@ -13,12 +13,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from aggregation.data.patients import Patients, Schema
 from aggregation.models import Perceptron
-from aggregation.patients import Patients, Schema
 from aggregation.plan import Plan
 from aggregation.update import draw_batches, noised_update
-from attacks.priors import Prior
-from attacks.sratta import Sratta
+from attacks.exact.sratta import Sratta
+from attacks.knowledge.priors import Prior
 from attacks.views import Contribution, Gradient, GradientView, Knowledge
 from privacy.mechanisms import Seeded
 

@@ -1,9 +1,9 @@
 r"""TabLeak on Adult (Vero et al. 2023, Tables 1 and 2): batches of an untrained 100-100-2 network.
 
 The paper's setting: labels known, 30 restarts, 1500 iterations, 50 batches. The network and its
-one-hot input are the paper's; so is the search, all restarts side by side (``attacks.descent``).
-Where we differ: levels and numbers of the attacker come from people who are not attacked, not from
-train and test together.
+one-hot input are the paper's; so is the search, all restarts side by side
+(``attacks.searching.descent``). Where we differ: levels and numbers of the attacker come from
+people who are not attacked, not from train and test together.
 """
 
 import itertools
@@ -16,12 +16,12 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregation.patients import Patients, Schema
-from attacks.descent import descend
-from attacks.features import Feature, features_of, project
-from attacks.priors import Prior
+from aggregation.data.patients import Patients, Schema
+from attacks.knowledge.features import Feature, features_of, project
+from attacks.knowledge.priors import Prior
 from attacks.scoring import baseline_accuracies, matched_accuracies
-from attacks.search import align, median
+from attacks.searching.descent import descend
+from attacks.searching.search import align, median
 
 __all__ = ["PUBLISHED", "OneHot", "Result", "Soft", "TwoLayer", "attack_batch"]
 

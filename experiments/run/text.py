@@ -9,7 +9,7 @@ from typing import Protocol, runtime_checkable
 
 import numpy as np
 
-from attacks.intervals import student_half_width
+from attacks.scoring.rates import student_half_width
 
 __all__ = [
     "epsilon",

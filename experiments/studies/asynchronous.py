@@ -20,10 +20,10 @@ from dp_accounting import DpEvent, SelfComposedDpEvent
 from numpy.typing import NDArray
 
 from aggregation.agreement import Agreement, memory_events
+from aggregation.data.patients import Patients
 from aggregation.engines import clear
 from aggregation.federation import Federation
 from aggregation.models import Logistic
-from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import round_event
 from aggregation.rules import Buffered, Call, FedAsync, Memory, Rule, corrected, fedbuff

@@ -13,7 +13,7 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from attacks.intervals import student_half_width
+from attacks.scoring.rates import student_half_width
 from experiments.evaluation import Estimate
 from experiments.evaluation.acceptance import PRIVACY_COST
 from experiments.run.record import Record

@@ -15,9 +15,9 @@ import numpy as np
 from rich.box import SIMPLE
 from rich.table import Table
 
+from aggregation.data.patients import Patients
 from aggregation.federation import Federation
 from aggregation.models import Logistic
-from aggregation.patients import Patients
 from aggregation.rules import RULES, Contract, fit_intercept, recalibrate
 from experiments.cohorts import Cohort, Fold, called, folds, load
 from experiments.cohorts.network import Network

@@ -19,8 +19,8 @@ from types import MappingProxyType
 
 from dp_accounting import DpEvent, NeighboringRelation
 
+from aggregation.data.patients import Patients
 from aggregation.models import Model
-from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from privacy.calibration import noise_multiplier

@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 from scipy.stats import t as student
 
+from aggregation.data.patients import Patients
 from aggregation.federation import Federation
 from aggregation.models import Logistic
-from aggregation.patients import Patients
 from experiments.cohorts import Network
 from experiments.evaluation import Estimate, Scored, auc
 from experiments.studies.design import DELTA, TRAINING, Design, Regime, make_plan

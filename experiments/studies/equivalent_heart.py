@@ -19,7 +19,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregation.patients import Patients
+from aggregation.data.patients import Patients
 from experiments.cohorts import folds, load
 from experiments.evaluation import Scored, auc, auc_draws, by_patient
 from experiments.studies.equivalent import Ratio, crossing

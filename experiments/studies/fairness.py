@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from rich.table import Table
 
-from aggregation.patients import Patients
+from aggregation.data.patients import Patients
 from experiments.cohorts import Cohort, Fold
 from experiments.evaluation import Scored, bands, calibration, net_benefit, sensitivity_at
 

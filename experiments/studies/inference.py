@@ -26,19 +26,19 @@ from jaxtyping import Float
 from rich.box import SIMPLE
 from rich.table import Table
 
+from aggregation.data.patients import Patients, Schema
 from aggregation.federation import Federation, Outcome
 from aggregation.models import Perceptron
-from aggregation.patients import Patients, Schema
 from aggregation.plan import Plan
 from aggregation.releases import run_event
-from attacks.attributes import AttributeInference, impute
-from attacks.features import features_of
-from attacks.intervals import student_half_width
-from attacks.membership import Lira
-from attacks.priors import Prior
-from attacks.property import property_share
+from attacks.inference.attributes import AttributeInference, impute
+from attacks.inference.membership import Lira
+from attacks.inference.property import property_share
+from attacks.inference.whole_hospital import prevalence
+from attacks.knowledge.features import features_of
+from attacks.knowledge.priors import Prior
+from attacks.scoring.rates import student_half_width
 from attacks.views import GradientView, Name, observe, require
-from attacks.whole_hospital import prevalence
 from experiments.cohorts import called, load
 from experiments.run.record import Record
 from experiments.studies.design import DELTA, RELATION, TRAINING, Design, Regime, make_plan

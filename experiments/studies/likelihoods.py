@@ -4,8 +4,9 @@ Of a run it sees what its position sees, in *all* rounds; it knows every other t
 of them was drawn when, and that the target was drawn in the first round (later: with the plan's
 probability); where sums are sealed it colludes with as many hospitals as the plan allows for. The
 ten people of the line-up are its prior. Its answer is the maximum of the exact posterior
-(``attacks.pool``), so that no attack on this view names the target more often, and the proven bound
-is for it in particular: what lies between the two is the geometry of the ten gradients.
+(``attacks.informed.candidates``), so that no attack on this view names the target more often, and
+the proven bound is for it in particular: what lies between the two is the geometry of the ten
+gradients.
 
 Nothing that the line-up rests on is given away: folds are drawn at random within hospital and
 outcome, so that given all other training patients each of the ten is equally likely to be the one
@@ -33,14 +34,14 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.agreement import Agreement
+from aggregation.data.patients import Patients
 from aggregation.federation import Outcome, sealing_for
-from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.sealing.plain import read_update
 from aggregation.timing.leverage import leverage, opening_matrix
 from aggregation.transcript import AGGREGATOR
-from attacks.pool import article_log_ratios, log_ratios, matrix_log_ratios
-from attacks.replay import integer_rows
+from attacks.informed.candidates import article_log_ratios, log_ratios, matrix_log_ratios
+from attacks.knowledge.replay import integer_rows
 from attacks.views import Gradient, GradientView, observe, require
 from experiments.studies.people import LineUp
 from privacy.errors import RefusedError
@@ -68,8 +69,8 @@ def of_rounds(
 ) -> Float[np.ndarray, "lineups people"]:
     """Return the log-likelihood of every candidate of every line-up, over all rounds.
 
-    It equals ``attacks.informed.InformedPool`` with each target's own knowledge, one by one (a
-    test holds it against that); here what all targets share is subtracted once a round.
+    It equals ``attacks.informed.known_others.InformedPool`` with each target's own knowledge, one
+    by one (a test holds it against that); here what all targets share is subtracted once a round.
 
     Args:
       view: Single updates, or sums, of all rounds.

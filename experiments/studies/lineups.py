@@ -16,11 +16,11 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from aggregation.data.patients import Schema
 from aggregation.federation import Outcome
-from aggregation.patients import Schema
 from attacks import Prior, lineup, observe
-from attacks.intervals import success_rate
-from attacks.selection import worst_attack
+from attacks.scoring.rates import success_rate
+from attacks.scoring.selection import worst_attack
 from attacks.suite import Attack, make_attack
 from attacks.views import GradientView, Name, require
 from experiments.cohorts import Fold
@@ -176,8 +176,9 @@ def risk(trials: Sequence[Trial], attack: str) -> dict[str, Any]:
 def worst_risk(trials: Sequence[Trial], *, seed: int = 0) -> dict[str, Any]:
     """The attack that named most targets in half of the batches, and how it did in the other half.
 
-    So the figure is not flattered by the choice among attacks (``attacks.selection``). The keys are
-    those of ``risk``, and ``attack``, ``tried``, ``chosen_on`` (batches of the choosing half).
+    So the figure is not flattered by the choice among attacks (``attacks.scoring.selection``). The
+    keys are those of ``risk``, and ``attack``, ``tried``, ``chosen_on`` (batches of the choosing
+    half).
 
     Args:
       trials: Of all attacks; each attack held the same line-ups in the same order.

@@ -11,8 +11,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from aggregation.data.patients import Patients
 from aggregation.engines.fleet import HospitalBlock
-from aggregation.patients import Patients
 from experiments.cohorts import Fold
 
 __all__ = ["LINEUP", "LineUp", "in_network", "people_beside", "traits_of"]

@@ -19,9 +19,9 @@ from jaxtyping import Float
 from rich.box import SIMPLE
 from rich.table import Table
 
+from aggregation.data.patients import Patients
 from aggregation.engines.clear import follow
 from aggregation.models import Logistic
-from aggregation.patients import Patients
 from aggregation.rules import BoundedInfluence, Call
 from aggregation.rules.agnostic import loss_release
 from aggregation.rules.bounded_influence import kept

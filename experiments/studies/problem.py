@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
-from aggregation.patients import Patients
+from aggregation.data.patients import Patients
 from experiments.evaluation import Scored
 from privacy._validate import positive
 from privacy.errors import InvalidInputError

@@ -35,12 +35,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
+from aggregation.data.patients import Patients
 from aggregation.engines.fleet import Fleet
 from aggregation.models import Logistic
-from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import run_event
-from attacks.intervals import student_half_width
+from attacks.scoring.rates import student_half_width
 from experiments.cohorts.network import SCHEMA, Network
 from experiments.evaluation import Estimate, Scored, auc
 from experiments.run.record import Record

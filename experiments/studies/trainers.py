@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregation.data.patients import Patients
 from aggregation.engines.clear import Followed, follow
-from aggregation.patients import Patients
 from aggregation.rules import (
     QFFL,
     RULES,

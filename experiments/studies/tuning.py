@@ -23,10 +23,10 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from aggregation.data.patients import Patients, Schema
 from aggregation.federation import Federation
 from aggregation.models import make_model
-from aggregation.patients import Patients, Schema
-from attacks.priors import Prior
+from attacks.knowledge.priors import Prior
 from experiments.cohorts import Cohort, Fold, load
 from experiments.evaluation import Scored, auc
 from experiments.run.record import Record

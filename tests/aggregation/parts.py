@@ -4,8 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from aggregation.data.patients import Patients
 from aggregation.models import Perceptron
-from aggregation.patients import Patients
 from aggregation.plan import Plan
 
 HOSPITALS = ("north", "east", "south")

@@ -15,16 +15,16 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from aggregation.data.patients import Patients
 from aggregation.federation import Federation
 from aggregation.models import Logistic, Perceptron
-from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.rules import Memory
 from aggregation.timing import Pace, Trigger, simulate
 from aggregation.transcript import Transcript
-from attacks.adversary import Adversary, Knowledge, Name
-from attacks.observation import GradientView, PublicView
 from attacks.views import observe
+from attacks.views.adversary import Adversary, Knowledge, Name
+from attacks.views.observation import GradientView, PublicView
 from privacy.ledger import Ledger
 
 PINNED = Path(__file__).resolve().parents[1] / "golden" / "federation_runs.json"

@@ -9,9 +9,9 @@ from dp_accounting import ComposedDpEvent, PoissonSampledDpEvent, SelfComposedDp
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aggregation.data.patients import Patients
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation, sealing_for
-from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event, scalar_event
 from aggregation.sealing import SCHEMES

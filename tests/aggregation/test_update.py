@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregation.patients import Patients
+from aggregation.data.patients import Patients
 from aggregation.plan import Plan
 from aggregation.update import draw_batches, noised_update
 from privacy.mechanisms import Seeded

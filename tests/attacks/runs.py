@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregation.data.patients import Column, Patients, Schema
 from aggregation.federation import Federation
 from aggregation.models import Perceptron
-from aggregation.patients import Column, Patients, Schema
 from aggregation.plan import Plan
 from aggregation.transcript import Transcript
-from attacks.priors import Prior
+from attacks.knowledge.priors import Prior
 from attacks.views import Adversary, GradientView, Name, observe, require
 
 __all__ = ["PRIOR", "SCHEMA", "Run", "cohort", "run"]

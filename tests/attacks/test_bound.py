@@ -12,21 +12,21 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from aggregation.data.patients import Patients
 from aggregation.models import Perceptron
-from aggregation.patients import Patients
-from attacks.adversary import Place
-from attacks.intervals import clopper_pearson, equivalence, success_rate
-from attacks.pool import log_ratios
-from attacks.replay import integer_rows
+from attacks.informed.candidates import log_ratios
+from attacks.knowledge.replay import integer_rows
 from attacks.scoring import lineup, score
+from attacks.scoring.rates import clopper_pearson, equivalence, success_rate
 from attacks.suite import ATTACKS, make_attack
 from attacks.views import Adversary, GradientView, Knowledge, Name, observe
+from attacks.views.adversary import Place
 from privacy.calibration import noise_multiplier
 from privacy.errors import RefusedError
 from privacy.mechanisms import Seeded
 from privacy.reconstruction import success_bound
+from tests.attacks.informed.test_known_others import RELATION, event_at, plan
 from tests.attacks.runs import PRIOR, Run, cohort, run
-from tests.attacks.test_informed import RELATION, event_at, plan
 
 KAPPA, PEOPLE, MARGIN = 0.1, 10, 0.05  # the margin was set before any attack was run
 MULTIPLIER = noise_multiplier(event_at, target_epsilon=1.0, delta=1e-5, relation=RELATION)

@@ -4,8 +4,8 @@ from typing import Any
 
 import pytest
 
-from attacks.picture import draw
-from attacks.reconstruction import guesses
+from attacks.reconstructed import guesses
+from attacks.scoring.picture import draw
 from experiments.cli import main
 from experiments.commands.attack import AttackCommand
 from tests.attacks.runs import PRIOR, cohort

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from dp_accounting import NeighboringRelation
 
-from attacks.intervals import clopper_pearson
+from attacks.scoring.rates import clopper_pearson
 from privacy.accounting.events import DiscreteGaussianDpEvent
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import Seeded

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregation.data.patients import Patients
 from aggregation.models import make_model
-from aggregation.patients import Patients
 from aggregation.plan import Plan
-from attacks.priors import Prior
+from attacks.knowledge.priors import Prior
 from attacks.suite import ATTACKS, make_attack
 from attacks.views import (
     Adversary,

@@ -17,24 +17,24 @@ import pytest
 from numpy.typing import NDArray
 from scipy.stats import binomtest
 
+from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Perceptron
-from aggregation.patients import Patients
 from aggregation.update import noised_update
-from attacks.active import suppress, suppressing_model
-from attacks.closed_form import ClosedForm
-from attacks.disaggregation import Disaggregation
-from attacks.longitudinal import isolate
+from attacks.exact.closed_form import ClosedForm
+from attacks.exact.disaggregation import Disaggregation
+from attacks.exact.longitudinal import isolate
+from attacks.malicious.active import suppress, suppressing_model
 from attacks.scoring import lineup
 from attacks.suite import ATTACKS, Arena, Attack, make_attack
 from attacks.views import Contribution, Gradient, GradientView, Knowledge
 from privacy.calibration import noise_multiplier
 from privacy.mechanisms import Seeded
 from privacy.reconstruction import success_bound
+from tests.attacks.exact.test_disaggregation import COUNTS
+from tests.attacks.informed.test_known_others import RELATION, event_at, lone_target
+from tests.attacks.malicious.test_active import imprinted, opened_sum
+from tests.attacks.malicious.test_fishing import fished
 from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
-from tests.attacks.test_active import imprinted, opened_sum
-from tests.attacks.test_disaggregation import COUNTS
-from tests.attacks.test_fishing import fished
-from tests.attacks.test_informed import RELATION, event_at, lone_target
 
 LEVEL, PEOPLE = 1e-3, 10
 MULTIPLIER = noise_multiplier(event_at, target_epsilon=1.0, delta=1e-5, relation=RELATION)

@@ -7,15 +7,15 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregation.data.patients import Column, Patients, Schema
 from aggregation.models import MODELS, Logistic
-from aggregation.patients import Column, Patients, Schema
 from aggregation.rules import Call, Contract, FedSGD, Unit
 from aggregation.rules.rule import State
 from aggregation.sealing import SCHEMES
 from aggregation.sealing.plain import Plain
-from attacks.closed_form import ClosedForm
-from attacks.priors import Prior
-from attacks.reconstruction import Reconstruction
+from attacks.exact.closed_form import ClosedForm
+from attacks.knowledge.priors import Prior
+from attacks.reconstructed import Reconstruction
 from attacks.suite import Arena, Effort, register
 from attacks.views import Observation
 from experiments.cohorts import COHORTS, Cohort

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from attacks.surrogate import BatchGradient
+from attacks.searching.surrogate import BatchGradient
 from experiments.benchmarks import attacks
 from experiments.commands.bench_attacks import BenchAttacks
 from experiments.door import enter

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from rich.table import Table
 
-from aggregation.patients import Patients
+from aggregation.data.patients import Patients
 from experiments.cohorts import folds, load
 from experiments.commands.correction import Correction
 from experiments.door import enter

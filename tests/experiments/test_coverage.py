@@ -7,8 +7,8 @@ import pytest
 from scipy.special import ndtr
 from scipy.stats import binom
 
+from aggregation.data.patients import Column, Patients, Schema
 from aggregation.models import Logistic
-from aggregation.patients import Column, Patients, Schema
 from aggregation.plan import Plan
 from experiments.cohorts import Cohort, Fold, folds
 from experiments.evaluation import Scored, auc, bootstrap_auc, bootstrap_difference

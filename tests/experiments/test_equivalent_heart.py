@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from aggregation.patients import Patients
+from aggregation.data.patients import Patients
 from experiments.cohorts import folds, load
 from experiments.evaluation import Scored, auc
 from experiments.studies.equivalent_heart import ALONE, JOINED, Curves, OwnPatients

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from aggregation.federation import Federation
-from attacks.intervals import equivalence
+from attacks.scoring.rates import equivalence
 from experiments.cohorts import folds, load
 from experiments.evaluation import auc
 from experiments.run.plots import save

@@ -5,12 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 
+from aggregation.data.patients import Patients
 from aggregation.federation import Federation
-from aggregation.patients import Patients
-from attacks.adversary import Place
-from attacks.informed import InformedPool
-from attacks.pool import posterior
+from attacks.informed.candidates import posterior
+from attacks.informed.known_others import InformedPool
 from attacks.views import Adversary, GradientView, InformedView, Knowledge, observe, require
+from attacks.views.adversary import Place
 from experiments.cohorts import folds, load
 from experiments.studies.design import Design, Regime
 from experiments.studies.frontier.point import FrontierPoint

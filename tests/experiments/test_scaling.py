@@ -9,7 +9,7 @@ import pytest
 
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
-from attacks.intervals import clopper_pearson
+from attacks.scoring.rates import clopper_pearson
 from experiments.run.record import Record, read_records
 from experiments.studies import scaling, scaling_steps, tuning
 from experiments.studies.likelihoods import name_targets, of_fleet

@@ -20,9 +20,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from aggregation.data.patients import Patients
 from aggregation.federation import Federation, Outcome
 from aggregation.models import make_model
-from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.rules.local_intercept import fit_intercept
 from attacks.views import Name

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from aggregation.data.patients import Patients
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation, sealing_for
 from aggregation.models import Logistic
-from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import round_event
 from aggregation.sealing.plain import read_update

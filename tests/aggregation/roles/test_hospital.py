@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from aggregation.agreement import Agreement
-from aggregation.patients import Patients
+from aggregation.data.patients import Patients
 from aggregation.plan import Plan
 from aggregation.roles.evidence import Judge
 from aggregation.roles.hospital import Hospital

@@ -8,8 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from aggregation.data.patients import Patients
 from aggregation.models import Logistic
-from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.rules import (
     RULES,

@@ -45,8 +45,8 @@ from aggregation.rules import (
 from aggregation.sealing.slots import SlotGroup
 from aggregation.statistics import STATISTICS
 from aggregation.timing import Rounds
-from attacks.observation import PublicView
 from attacks.views import observe
+from attacks.views.observation import PublicView
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import load_trust, verify
 from tests.aggregation.engines.test_fleet import cut, hospitals, plan_of

@@ -11,10 +11,10 @@ from dp_accounting import NeighboringRelation, NonPrivateDpEvent, SelfComposedDp
 from numpy.typing import NDArray
 
 from aggregation.agreement import Agreement, Trajectory, memory_events
+from aggregation.data.patients import Patients
 from aggregation.engines.clear import follow
 from aggregation.federation import Federation, Outcome
 from aggregation.models import Logistic, Model
-from aggregation.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import round_event
 from aggregation.rules import (

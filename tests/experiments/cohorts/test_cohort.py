@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from aggregation.patients import Column, Patients, Schema
+from aggregation.data.patients import Column, Patients, Schema
 from experiments.cohorts import COHORTS, Cohort, folds, folds_by_hospital, load
 from experiments.evaluation import POOLED, Scored, auc, pool
 from privacy.errors import InvalidInputError

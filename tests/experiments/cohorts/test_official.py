@@ -14,9 +14,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from aggregation.data.folds import folds_by_hospital
 from experiments.cohorts import COHORTS, dialysis, eicu, folds, ist, load
 from experiments.cohorts._official import encoded
-from experiments.cohorts.cohort import folds_by_hospital
 from privacy.errors import InvalidInputError, RefusedError
 
 SHARED = Path(__file__).resolve().parents[4] / "shared" / "data"

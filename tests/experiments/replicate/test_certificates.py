@@ -5,9 +5,9 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from attacks.closed_form import ClosedForm
-from attacks.priors import Prior
-from attacks.reconstruction import Reconstruction
+from attacks.exact.closed_form import ClosedForm
+from attacks.knowledge.priors import Prior
+from attacks.reconstructed import Reconstruction
 from attacks.views import GradientView, Observation
 from experiments.replicate.certificates import hunt
 from tests.attacks.runs import SCHEMA, cohort

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 import torch
 
-from aggregation.patients import Patients
-from attacks.features import features_of
-from attacks.priors import Prior
+from aggregation.data.patients import Patients
+from attacks.knowledge.features import features_of
+from attacks.knowledge.priors import Prior
 from experiments.replicate.adult import load_adult
 from experiments.replicate.spear import solve_batch
 from experiments.replicate.sratta import recover

@@ -1,0 +1,1 @@
+"""Attacks that read records off sums, and prove which of them are right."""

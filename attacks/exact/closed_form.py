@@ -1,0 +1,294 @@
+r"""A1: patients read off the first layer, in closed form, and certified by replay.
+
+A hidden unit :math:`j` that is active for one patient :math:`x` alone receives
+:math:`\partial W_j = g x` and :math:`\partial b_j = g`, so that the ratio is the patient
+(Phong et al. 2018 [1], Eq. 6). A ratio is a candidate if it lies on the grid that the schema makes
+public, and if the candidate, sent through the model as the hospital does it, gives back what the
+unit shows. What is explained is subtracted, which uncovers further units, until nothing new fits.
+
+Noise of a known law widens every comparison by ``_BEYOND`` of its standard deviations, and a record
+that still fits is read again from all units at which its patient is alone, each weighed by its
+strength, as least squares would. Noise that is louder than the units leaves nothing to read.
+
+**Certificates.** A record is certified by one of two rules, and only without noise:
+
+1. *Whole replay*: the records found reproduce every integer of the update, and no neighbouring grid
+   value of any of them would.
+2. *Coincidence*: a mixture of several patients could imitate the record only if a chance of at most
+   :math:`2^{-24}` had happened. A unit's ratio depends on *which* patients are active there, not on
+   the unit; so the same ratio at many units proves nothing by itself. A mixture has, however, to
+   hit the grid in every number in which its patients differ, and its :math:`\sum_i (p_i - y_i)`
+   has to equal :math:`p(x) - y` of the very record that it imitates. Counted is this last equation,
+   and the *one* number that tells least, as if the mixed patients were alike in all others.
+
+Cost: a few matrix products a peeling step; milliseconds.
+
+[1] Phong, Aono, Hayashi, Wang, Moriai (2018), *Privacy-Preserving Deep Learning via Additively
+Homomorphic Encryption*, IEEE TIFS 13(5). Peeling goes back to Marchand et al. (2023), *SRATTA*.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregation.plan import Plan
+from attacks.knowledge.capabilities import linear_input
+from attacks.knowledge.features import Feature, project
+from attacks.knowledge.priors import Prior
+from attacks.knowledge.replay import integer_rows
+from attacks.reconstructed import Reconstruction, guesses, join
+from attacks.views import Gradient, GradientView, Observation, require
+from privacy._validate import finite_array
+
+__all__ = [
+    "ClosedForm",
+    "Found",
+    "distinguishable",
+    "expected_patients",
+    "first_layer",
+    "nothing_found",
+    "outer_weights",
+    "peel",
+    "readable",
+]
+
+_BITS = 24.0  # of coincidence that a certificate by rule 2 needs
+_PEEL_BITS = 6.0  # a weaker candidate is not subtracted: it would poison what follows
+_LIKELIER = 1.0  # under noise, where nothing is sure: more likely a patient than a mixture
+_BEYOND = 4.0  # deviations of noise that a comparison allows: it is missed once in 16,000
+
+
+@dataclass(frozen=True)
+class Found:
+    """Records read off one gradient.
+
+    Attributes:
+      records: ``[found, features]``, standardised, on the grid.
+      labels: Outcome of each.
+      bits: Minus log2 of the chance that a mixture imitates the record.
+      certified: Which are proved.
+      residual: The gradient less what the records explain, in integer steps.
+      complete: Whether nothing is left to explain.
+    """
+
+    records: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    bits: NDArray[np.float64]
+    certified: NDArray[np.bool_]
+    residual: NDArray[np.int64]
+    complete: bool
+
+
+@dataclass(frozen=True)
+class ClosedForm:
+    """The attack A1 on every sum of gradients in a view.
+
+    Guarantees (each is a test in ``tests/attacks/exact/test_closed_form.py``):
+      - a certified record is a patient of the batch: no false certificate in 10,000 batches;
+      - a view with noise certifies nothing, nor does one of several local steps;
+      - a lone patient is recovered exactly; right in all features under noise whose deviation is
+        .001 of the gradient's norm;
+      - under noise, of the records that it claims at least the claimed share is right in all
+        features; noise that is louder than the units leaves the prior's best guesses;
+      - for each sum there are at least as many records as its expected number of patients; those
+        that were not found are the prior's best guess.
+    """
+
+    name: ClassVar[str] = "closed_form"
+    needs: ClassVar[type[GradientView]] = GradientView
+
+    def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
+        """Attack each gradient of the view by itself, and put the records together.
+
+        Raises:
+          RefusedError: The adversary sees no gradient.
+        """
+        view = require(observation, GradientView, self.name)
+        parts = [guesses(prior, 0)]
+        for gradient in view.gradients:
+            found = peel(view.plan, gradient, prior)
+            left = max(0, expected_patients(view.plan, gradient) - len(found.records))
+            confidence = np.where(found.certified, 1.0, 1 - 2.0**-found.bits)
+            parts += [
+                Reconstruction(found.records, confidence, found.certified),
+                guesses(prior, 0 if found.complete else left),
+            ]
+        return join(*parts)
+
+
+def expected_patients(plan: Plan, gradient: Gradient) -> int:
+    """Return the expected number of patients behind a gradient: public, by the sampling size."""
+    sizes = dict(zip(plan.hospitals, plan.batch_sizes, strict=True))
+    return round(sum(sizes[name] for name in gradient.hospitals))
+
+
+def first_layer(
+    plan: Plan, vector: NDArray[np.int64] | NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Split off the first layer's weights ``[units, features]`` and biases ``[units]``."""
+    return linear_input(plan.model).first_layer(vector)
+
+
+def peel(plan: Plan, gradient: Gradient, prior: Prior) -> Found:
+    """Read records off one gradient, subtracting each as it is found.
+
+    Raises:
+      InvalidInputError: The gradient or the model holds NaN or infinity.
+    """
+    params = finite_array(params=gradient.params)
+    records = np.zeros((0, plan.model.features))
+    labels = np.zeros(0, dtype=np.int64)
+    bits = np.zeros(0)
+    residual = gradient.integers.copy()
+    if plan.local_steps > 1 or plan.unit != "patient":
+        return nothing_found(plan, residual)
+    quiet = _BEYOND * gradient.noise_std
+    while residual.any():
+        x, y, b, rows = _candidates(plan, params, residual, prior.features, quiet)
+        good = np.flatnonzero(b >= (_LIKELIER if quiet > 0 else _PEEL_BITS))
+        if len(good) == 0:
+            break
+        sure = good[b[good] >= _BITS]
+        taken = sure if len(sure) else good[[int(np.argmax(b[good]))]]
+        left = residual - rows[taken].sum(axis=0)
+        if np.abs(left).sum() >= np.abs(residual).sum():
+            break  # explains nothing: subtracting it would only move the puzzle
+        residual = left
+        records = np.concatenate([records, x[taken]])
+        labels = np.concatenate([labels, y[taken]])
+        bits = np.concatenate([bits, b[taken]])
+    complete = readable(plan) and not residual.any() and len(records) > 0
+    certified = (bits >= _BITS) & readable(plan)
+    if complete:
+        rows = integer_rows(plan, params, records, labels)
+        certified |= distinguishable(plan, rows, prior.features)
+    return Found(records, labels, bits, certified, residual, complete)
+
+
+def readable(plan: Plan) -> bool:
+    """Whether a gradient is an exact sum of per-patient integers: no noise, one step."""
+    return plan.noise == "none" and plan.local_steps == 1 and plan.unit == "patient"
+
+
+def nothing_found(plan: Plan, residual: NDArray[np.int64]) -> Found:
+    """Return that everything is left to explain."""
+    none = np.zeros(0)
+    records = np.zeros((0, plan.model.features))
+    return Found(records, none.astype(np.int64), none, none.astype(np.bool_), residual, False)
+
+
+def _candidates(
+    plan: Plan,
+    params: NDArray[np.float64],
+    residual: NDArray[np.int64],
+    features: tuple[Feature, ...],
+    quiet: float,
+) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
+    """Distinct records that some unit shows alone, with label, bits and integer row."""
+    weights, biases = first_layer(plan, residual)
+    blur = _rounding(plan) + quiet
+    units = np.flatnonzero(np.abs(biases) > 4 * _rounding(plan) + quiet)
+    snapped = project(weights[units] / biases[units, None], features)
+    # dW = g x + e, db = g + e' with |e|, |e'| <= blur: |dW - x db| <= blur (1 + |x|)
+    slack = blur * (1 + np.abs(snapped)) + 1e-6
+    fits = (np.abs(weights[units] - snapped * biases[units, None]) <= slack).all(axis=1)
+    x = np.unique(snapped[fits], axis=0)
+    count = len(x)
+    x, y = np.repeat(x, 2, axis=0), np.tile(np.array([0, 1], dtype=np.int64), count)
+    if count == 0:
+        return x, y, np.zeros(0), np.zeros((0, plan.model.dim), dtype=np.int64)
+    rows = integer_rows(plan, params, x, y)
+    if quiet > 0:
+        x = _read_again(plan, rows, x, residual, features, quiet)
+        rows = integer_rows(plan, params, x, y)
+    bits = np.array(
+        [
+            _bits(plan, params, row, z, residual, features, quiet)
+            for row, z in zip(rows, x, strict=True)
+        ]
+    )
+    return x, y, bits, rows
+
+
+def _read_again(
+    plan: Plan,
+    rows: NDArray[np.int64],
+    records: NDArray[np.float64],
+    residual: NDArray[np.int64],
+    features: tuple[Feature, ...],
+    quiet: float,
+) -> NDArray[np.float64]:
+    r"""Each record read from all units at which its patient is alone, each by its own strength.
+
+    Where :math:`dW_j = s g_j x + e` and :math:`db_j = s g_j + e'`, with the record's own
+    :math:`g_j` and a scale s that clipping makes of the true numbers, x is
+    :math:`\sum_j g_j dW_j / \sum_j g_j db_j`.
+    """
+    seen_w, seen_b = first_layer(plan, residual)
+    result = records.copy()
+    for i, row in enumerate(rows):
+        alone, strengths = _alone(plan, row, residual, quiet)
+        scale = float(strengths[alone] @ seen_b[alone])
+        if scale > 0:
+            result[i] = strengths[alone] @ seen_w[alone] / scale
+    return project(result, features)
+
+
+def _alone(
+    plan: Plan, row: NDArray[np.int64], residual: NDArray[np.int64], quiet: float
+) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
+    """At which units a record's row is all that is seen, and how strong it is at each."""
+    want_w, want_b = first_layer(plan, row)
+    seen_w, seen_b = first_layer(plan, residual)
+    alike = (np.abs(want_b - seen_b) <= quiet) & (np.abs(want_w - seen_w) <= quiet).all(axis=1)
+    return alike & (np.abs(want_b) > quiet), want_b
+
+
+def _bits(
+    plan: Plan,
+    params: NDArray[np.float64],
+    row: NDArray[np.int64],
+    record: NDArray[np.float64],
+    residual: NDArray[np.int64],
+    features: tuple[Feature, ...],
+    quiet: float,
+) -> float:
+    """Minus log2 of the chance that a mixture passes for the record; 0 if it is refuted."""
+    seen_w, seen_b = first_layer(plan, residual)
+    alone, want_b = _alone(plan, row, residual, quiet)
+    silent = (np.abs(seen_b) <= quiet) & (np.abs(seen_w) <= quiet).all(axis=1)
+    if not alone.any() or (silent & (np.abs(want_b) > 2 + 2 * quiet)).any():
+        return 0.0
+    blur = _rounding(plan) + quiet
+    loudest = np.abs(seen_b[alone]).max()
+    # p - y lies anywhere in (-1, 1): so many integers could have stood where one of two had to.
+    reach = np.abs(outer_weights(plan, params)[alone]).max() / plan.step
+    equation = np.log2(max(1.0, min(reach, plan.radius) / 2 / max(1.0, quiet)))
+    numeric = [
+        np.log2(max(1.0, f.step / f.sd * loudest / (2 * blur * (1 + abs(record[c])))))
+        for f in features
+        if f.numeric
+        for c in f.columns
+    ]
+    return float(equation + min(numeric, default=0.0))
+
+
+def _rounding(plan: Plan) -> float:
+    """How far rounding moves one patient's coordinate at most, in steps."""
+    return 0.5 if plan.clip_norm is None else 1.0
+
+
+def outer_weights(plan: Plan, params: NDArray[np.float64]) -> NDArray[np.float64]:
+    """What multiplies p - y in each unit's bias gradient: the second layer's weights."""
+    return linear_input(plan.model).outer_weights(params)
+
+
+def distinguishable(
+    plan: Plan, rows: NDArray[np.int64], features: tuple[Feature, ...]
+) -> NDArray[np.bool_]:
+    """Which records' integers would change if any number moved to the next grid value."""
+    finest = min((f.step / f.sd for f in features if f.numeric), default=1.0)
+    loudest = np.array([np.abs(first_layer(plan, row)[1]).max() for row in rows])
+    return np.asarray(loudest * finest >= 2)

@@ -1,0 +1,213 @@
+r"""A2: a whole batch unmixed from a ReLU layer, exactly (after SPEAR, Dimitrov et al. 2024).
+
+The first layer's gradient is :math:`\partial W = Z^\top X`, a product of rank b, the number of
+patients, and :math:`Z` is sparse because ReLUs are off for about half of the patients. SPEAR finds
+:math:`Z`'s columns as the sparse vectors of the column space, by sampling rows.
+
+A model with *one* output says more: :math:`Z_{ij} = \delta_i w_j a_{ij}` with a single
+:math:`\delta_i = p_i - y_i` a patient, a known outer weight :math:`w_j` a unit, and activations
+:math:`a_{ij} \in \{0, 1\}`. Divided by :math:`w_j`, the columns are *bits*: choose b units whose
+rows are independent, and each patient is one of the :math:`2^b` bit vectors there. Every one is
+tried, by matrix products; it is a patient if the other units come out as bits as well. What
+sampling finds with luck is so found for certain, up to about 18 patients.
+
+Sums of patients with disjoint activations are bits too, so that vectors are taken sparsest first,
+as long as they are independent (on tabular data, where activations are alike, a plain threshold
+admits such sums). The least-squares solution is put on the grid, and **certified by replay alone**:
+it has to reproduce every integer of the gradient.
+"""
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from aggregation.plan import Plan
+from attacks.exact.closed_form import (
+    Found,
+    distinguishable,
+    expected_patients,
+    first_layer,
+    nothing_found,
+    outer_weights,
+    readable,
+)
+from attacks.knowledge.capabilities import hidden_layer
+from attacks.knowledge.features import project
+from attacks.knowledge.priors import Prior
+from attacks.knowledge.replay import integer_rows
+from attacks.reconstructed import Reconstruction, guesses, join
+from attacks.views import Gradient, GradientView, Observation, require
+from privacy._validate import finite_array, natural
+
+__all__ = ["Spear", "unmix"]
+
+_CHUNK = 2**15
+_REFINEMENTS = 10
+_ON_GRID = 0.01  # how far from valid values a record may come out, in deviations
+_LOUD = 0.25  # units with less of the largest outer weight drown in their rounding
+_OFF_BITS = 0.2  # how far from a bit an entry may come out, by rounding
+
+
+@dataclass(frozen=True)
+class Spear:
+    """The attack A2 on every sum of gradients in a view.
+
+    Guarantees (each is a test in ``tests/attacks/exact/test_spear.py``):
+      - batches of 8 and of 12 without defence are recovered whole, with few exceptions;
+      - a certified record is a patient of the batch; with noise nothing is certified;
+      - a gradient that it can't unmix gives the prior's best guesses.
+
+    Attributes:
+      most: Largest rank that is tried: cost and memory grow as 2 to this power.
+    """
+
+    name: ClassVar[str] = "spear"
+    needs: ClassVar[type[GradientView]] = GradientView
+
+    most: int = 18
+
+    def __post_init__(self) -> None:
+        natural(most=self.most, least=1)
+
+    def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
+        """Attack each gradient of the view by itself, and put the records together.
+
+        Raises:
+          RefusedError: The adversary sees no gradient.
+        """
+        view = require(observation, GradientView, self.name)
+        parts = [guesses(prior, 0)]
+        for gradient in view.gradients:
+            found = unmix(view.plan, gradient, gradient.integers, prior, most=self.most)
+            if found.complete:
+                parts.append(
+                    Reconstruction(found.records, found.certified.astype(float), found.certified)
+                )
+            else:
+                parts.append(guesses(prior, expected_patients(view.plan, gradient)))
+        return join(*parts)
+
+
+def unmix(
+    plan: Plan,
+    gradient: Gradient,
+    residual: NDArray[np.int64],
+    prior: Prior,
+    *,
+    most: int = 18,
+) -> Found:
+    """Unmix what is left of a gradient; complete or nothing.
+
+    Args:
+      plan: What all parties agreed on.
+      gradient: Whose model it is.
+      residual: The gradient, or what is left of it, in integer steps.
+      prior: Says what the columns are.
+      most: Largest rank that is tried.
+
+    Raises:
+      InvalidInputError: The model holds NaN or infinity.
+    """
+    params = finite_array(params=gradient.params)
+    if not readable(plan) or hidden_layer(plan.model) is None or not residual.any():
+        return nothing_found(plan, residual)
+    rows, units = _per_unit(plan, params, residual)
+    rank = _rank(rows, expected_patients(plan, gradient), plan, params, units)
+    if not 1 <= rank <= min(most, len(rows) - 1):
+        return nothing_found(plan, residual)
+    bits = _bit_columns(rows, rank)
+    if bits is None:
+        return nothing_found(plan, residual)
+    weights, biases = first_layer(plan, params)
+    for _ in range(_REFINEMENTS):
+        solution, *_ = np.linalg.lstsq(bits, rows, rcond=None)  # rows of delta (x, 1)
+        delta = solution[:, -1]
+        if (np.abs(delta) < 1e-12).any():
+            break
+        raw = solution[:, :-1] / delta[:, None]
+        records = project(raw, prior.features)
+        labels = (delta < 0).astype(np.int64)  # p - y
+        integers = integer_rows(plan, params, records, labels)
+        left = residual - integers.sum(axis=0)
+        if not left.any():
+            certified = distinguishable(plan, integers, prior.features)
+            return Found(records, labels, np.full(rank, 64.0), certified, left, True)
+        # Bits can be a combination of patients' bits. If a_k is replaced by a_k + a_1 - a_2, then
+        # x_k still comes out right (and x_1, x_2 wrong): a record on the grid says its own bits.
+        valid = np.abs(raw - records).max(axis=1) <= _ON_GRID
+        active = (records @ weights[units].T + biases[units] > 0).T.astype(np.float64)
+        better = np.where(valid, active, bits)
+        if np.array_equal(better, bits):
+            break
+        bits = better
+    return nothing_found(plan, residual)
+
+
+def _per_unit(
+    plan: Plan, params: NDArray[np.float64], residual: NDArray[np.int64]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Rows ``sum_i delta_i a_ij (x_i, 1)`` of the units with a loud outer weight, and which."""
+    weights, biases = first_layer(plan, residual)
+    outer = outer_weights(plan, params)
+    units = np.flatnonzero(np.abs(outer) > _LOUD * np.abs(outer).max())
+    rows = np.column_stack([weights, biases])[units] * plan.step / outer[units, None]
+    return rows, units
+
+
+def _rank(
+    rows: NDArray[np.float64],
+    patients: int,
+    plan: Plan,
+    params: NDArray[np.float64],
+    units: NDArray[np.int64],
+) -> int:
+    """Directions that stand out of the rounding."""
+    outer = np.abs(outer_weights(plan, params)[units])
+    rounding = plan.step * np.sqrt(max(patients, 1) / 12) / outer  # of each row's entries
+    singular = np.linalg.svd(rows, compute_uv=False)
+    floor = 2 * np.sqrt((rounding**2).sum() * 1.0) + rounding.max() * np.sqrt(rows.shape[1])
+    return int((singular > floor).sum())
+
+
+def _bit_columns(rows: NDArray[np.float64], rank: int) -> NDArray[np.float64] | None:
+    """Return ``[units, rank]`` bits that span the column space, sparsest first; None if none do."""
+    from scipy.linalg import qr
+
+    left = np.linalg.svd(rows, full_matrices=False)[0][:, :rank]
+    order = qr(left.T, pivoting=True, mode="economic")[2]
+    basis, others = order[:rank], order[rank:]
+    extend = left[others] @ np.linalg.inv(left[basis])  # bits on the basis -> the other units
+    loud = np.argsort(np.abs(extend).sum(axis=1), kind="stable")[: min(2 * rank + 8, len(others))]
+    found = []
+    for start in range(1, 2**rank, _CHUNK):
+        numbers = np.arange(start, min(start + _CHUNK, 2**rank))
+        bits = ((numbers[:, None] >> np.arange(rank)) & 1).astype(np.float64)
+        for block in (loud[:8], loud[8:], np.arange(len(others))):
+            values = bits @ extend[block].T
+            off = np.minimum(np.abs(values), np.abs(values - 1))
+            bits = bits[(off <= _OFF_BITS).all(axis=1)]
+        found.append(bits)
+    candidates = np.concatenate(found)
+    if len(candidates) < rank:
+        return None
+    whole = np.zeros((len(candidates), len(rows)))
+    whole[:, basis] = candidates
+    whole[:, others] = np.rint(np.clip(candidates @ extend.T, 0, 1))
+    return _sparsest_independent(whole, rank)
+
+
+def _sparsest_independent(vectors: NDArray[np.float64], rank: int) -> NDArray[np.float64] | None:
+    chosen: list[NDArray[np.float64]] = []
+    span = np.zeros((vectors.shape[1], 0))
+    for i in np.argsort(vectors.sum(axis=1), kind="stable"):
+        v = vectors[i]
+        rest = v - span @ (span.T @ v)
+        norm = np.linalg.norm(rest)
+        if norm > 1e-6 * max(1.0, float(np.linalg.norm(v))):
+            chosen.append(v)
+            span = np.column_stack([span, rest / norm])
+            if len(chosen) == rank:
+                return np.column_stack(chosen)
+    return None

@@ -1,0 +1,1 @@
+"""What is inferred beside whole records: membership, attributes, properties of a hospital."""

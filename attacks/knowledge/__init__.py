@@ -1,0 +1,1 @@
+"""What an adversary knows or works out beside its view."""

@@ -1,0 +1,1 @@
+"""Servers that choose the model they send."""

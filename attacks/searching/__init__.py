@@ -1,0 +1,1 @@
+"""Attacks that search for records whose gradients are those that were seen."""

@@ -1,0 +1,34 @@
+"""What each adversary sees: positions, their knowledge, and the views made from a transcript."""
+
+from attacks.views.adversary import Adversary, Knowledge, Name, Place
+from attacks.views.observation import (
+    ColludingView,
+    Contribution,
+    Envelope,
+    Gradient,
+    GradientView,
+    InformedView,
+    Observation,
+    PublicView,
+    TrafficView,
+    require,
+)
+from attacks.views.observing import observe
+
+__all__ = [
+    "Adversary",
+    "ColludingView",
+    "Contribution",
+    "Envelope",
+    "Gradient",
+    "GradientView",
+    "InformedView",
+    "Knowledge",
+    "Name",
+    "Observation",
+    "Place",
+    "PublicView",
+    "TrafficView",
+    "observe",
+    "require",
+]

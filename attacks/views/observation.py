@@ -1,0 +1,219 @@
+"""What an attack is given: sums, models, sizes and times, as one position saw them.
+
+An attack names the kind of view that it needs; ``require`` refuses it any other, and any that is
+broken, before a number is computed.
+"""
+
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from aggregation.plan import Plan
+from attacks.knowledge.capabilities import linear_input
+from attacks.views.adversary import Knowledge
+from privacy._validate import finite_array
+from privacy.errors import InvalidInputError, RefusedError
+
+__all__ = [
+    "ColludingView",
+    "Contribution",
+    "Envelope",
+    "Gradient",
+    "GradientView",
+    "InformedView",
+    "Observation",
+    "PublicView",
+    "TrafficView",
+    "require",
+]
+
+Sums = TypeVar("Sums", bound="GradientView")
+
+
+@dataclass(frozen=True)
+class Envelope:
+    """The outside of a message: all that a network shows of an encrypted connection."""
+
+    sender: str
+    receiver: str
+    round: int
+    size: int
+    time: float
+
+
+@dataclass(frozen=True)
+class Contribution:
+    """One hospital's part in a sum, at the model that it was given.
+
+    Attributes:
+      hospital: Its name.
+      params: The model that it was given, of the last round or an older one.
+      labels: Outcomes of its batch, if they are declared.
+      weight: What it multiplied its patients' gradients by before the noise, as it signed.
+    """
+
+    hospital: str
+    params: Float[np.ndarray, "dim"]
+    labels: Int[np.ndarray, "patients"] | None = None
+    weight: float = 1.0
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """A sum of (clipped, rounded, perhaps noised) per-patient gradients, seen in clear.
+
+    Attributes:
+      round: The round it belongs to.
+      contributions: Whose patients it sums; not empty.
+      integers: The sum in integer steps; ``Plan.step`` turns it into units of the parameters.
+      noise_std: Standard deviation of the noise on each coordinate, in integer steps; a law that
+        the plan makes public.
+    """
+
+    round: int
+    contributions: tuple[Contribution, ...]
+    integers: Int[np.ndarray, "dim"]
+    noise_std: float
+
+    @property
+    def hospitals(self) -> tuple[str, ...]:
+        """Names of the contributors."""
+        return tuple(c.hospital for c in self.contributions)
+
+    @property
+    def params(self) -> Float[np.ndarray, "dim"]:
+        """The one model of all contributors.
+
+        Raises:
+          RefusedError: They were given different models, or weighed their patients.
+        """
+        first = self.contributions[0].params
+        mixed = any(not np.array_equal(c.params, first) for c in self.contributions[1:])
+        if mixed or any(c.weight != 1 for c in self.contributions):
+            raise RefusedError(
+                f"The sum of round {self.round} mixes gradients at different models, or of "
+                "different weights; an attack on one model can't read it. Use an attack on stale "
+                "mixtures ('stale')."
+            )
+        return first
+
+    @property
+    def labels(self) -> Int[np.ndarray, "patients"] | None:
+        """Outcomes of the whole batch, if they are declared for every contributor."""
+        known = [c.labels for c in self.contributions]
+        if any(labels is None for labels in known):
+            return None
+        return np.concatenate([labels for labels in known if labels is not None])
+
+
+@dataclass(frozen=True)
+class Observation:
+    """What an adversary saw. The plan is public: clip norm, noise law, scale, sampling size.
+
+    Attributes:
+      plan: What all parties agreed on.
+      adversary: Name of the position.
+      knowledge: What it holds beside its view.
+    """
+
+    plan: Plan
+    adversary: str
+    knowledge: Knowledge
+
+
+@dataclass(frozen=True)
+class TrafficView(Observation):
+    """Sizes and times."""
+
+    envelopes: tuple[Envelope, ...]
+
+
+@dataclass(frozen=True)
+class PublicView(Observation):
+    """The final model."""
+
+    params: Float[np.ndarray, "dim"]
+
+
+@dataclass(frozen=True)
+class GradientView(Observation):
+    """Sums of gradients, from one hospital's to all hospitals', over all rounds."""
+
+    gradients: tuple[Gradient, ...]
+
+    def only(self: Sums, *, round_: int | None = None, hospital: str | None = None) -> Sums:
+        """Narrow the view to one round, or to the sums in which one hospital took part."""
+        kept = tuple(
+            g
+            for g in self.gradients
+            if (round_ is None or g.round == round_)
+            and (hospital is None or hospital in g.hospitals)
+        )
+        return replace(self, gradients=kept)
+
+    @property
+    def noised(self) -> bool:
+        """Whether anything but rounding stands between the patients and the view."""
+        return self.plan.noise != "none"
+
+
+@dataclass(frozen=True)
+class ColludingView(GradientView):
+    """Sums less the colluders' updates; their patients are in ``knowledge``."""
+
+    colluders: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class InformedView(GradientView):
+    """The release (less colluders' updates), with all patients but one in ``knowledge``."""
+
+
+View = TypeVar("View", bound=Observation)
+
+
+def require(observation: Observation, kind: type[View], attack: str) -> View:
+    """Return the observation if it is of the kind that an attack needs.
+
+    Raises:
+      RefusedError: The adversary does not see what the attack needs, or sees sums in which nobody
+        left a trace (a batch of zero, a layer that is dead).
+      InvalidInputError: A sum or a model is of the wrong shape or type, holds NaN, or the plan's
+        model is unknown.
+    """
+    if not isinstance(observation, kind):
+        raise RefusedError(
+            f"The attack {attack!r} needs {_article(kind)}; the adversary "
+            f"{observation.adversary!r} sees {_article(type(observation))}. Choose an adversary "
+            "that sees more, or an attack that needs less."
+        )
+    if isinstance(observation, GradientView):
+        _check_sums(observation)
+    return observation
+
+
+def _article(kind: type[Observation]) -> str:
+    return f"a{'n' * (kind.__name__[0] in 'AEIO')} {kind.__name__}"
+
+
+def _check_sums(view: GradientView) -> None:
+    model = view.plan.model
+    linear_input(model)
+    for g in view.gradients:
+        for part in g.contributions:
+            finite_array(params=part.params, hint=f"The model sent to {part.hospital} is broken.")
+        finite_array(integers=g.integers, hint=f"The sum of round {g.round} is broken.")
+        shapes = {g.integers.shape, *(c.params.shape for c in g.contributions)}
+        if shapes != {(model.dim,)} or g.integers.dtype.kind != "i":
+            raise InvalidInputError(
+                f"Expected {model.dim} integers and as many parameters in round {g.round}, got "
+                f"{g.integers.dtype} and shapes {sorted(shapes)}. Use one run's plan and messages."
+            )
+    traces = (linear_input(model).first_layer(g.integers) for g in view.gradients)
+    if view.gradients and not any(w.any() or b.any() for w, b in traces):
+        raise RefusedError(
+            "Nobody left a trace in the first layer of any sum: the batch is empty, or the layer "
+            "is dead. There is nothing to reconstruct."
+        )

@@ -1,0 +1,88 @@
+from typing import Any
+
+import numpy as np
+import pytest
+
+from aggregation.models import Logistic
+from attacks.exact.spear import Spear, unmix
+from attacks.scoring import score
+from experiments.replicate.certificates import hunt
+from privacy.errors import InvalidInputError
+from tests.attacks.exact.test_closed_form import batch_view
+from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
+
+
+@pytest.mark.parametrize(
+    ("size", "clip_norm", "radius"), [(8, None, 2**24), (10, None, 2**24), (8, 1.0, 2**14)]
+)
+def test_small_batches_are_unmixed_whole(size: int, clip_norm: float | None, radius: int) -> None:
+    solved = solvable = 0
+    for seed in range(10):
+        people = cohort(seed)["north"]
+        chosen = people.take(np.random.default_rng(seed).choice(len(people), size, replace=False))
+        rank = np.linalg.matrix_rank(np.column_stack([chosen.features, np.ones(size)]))
+        view = batch_view(chosen, clip_norm=clip_norm, radius=radius, seed=seed)
+        found = Spear().reconstruct(view, PRIOR)
+        scored = score(found, chosen.features, PRIOR, np.random.default_rng(0), draws=1)
+        assert scored.false_certificates == 0
+        solved += int(scored.exact().all() and found.certified.all())
+        solvable += int(rank == size)
+    assert solvable >= 8
+    assert solved >= 0.8 * solvable
+
+
+def test_dependent_patients_are_not_unmixed_and_not_invented() -> None:
+    people = cohort(3)["south"].take(np.arange(6))
+    twice = people.take(np.array([0, 1, 2, 3, 4, 5, 5]))
+    found = Spear().reconstruct(batch_view(twice), PRIOR)
+    assert not found.certified.any()
+    assert len(found) == 8
+
+
+def test_what_is_left_after_others_is_unmixed_too() -> None:
+    people = cohort(3)["south"].take(np.arange(9))
+    view = batch_view(people)
+    some = batch_view(people.take(np.arange(4))).gradients[0].integers
+    left = view.gradients[0].integers - some
+    found = unmix(view.plan, view.gradients[0], left, PRIOR)
+    assert found.complete
+    assert sorted(map(tuple, found.records)) == sorted(map(tuple, people.features[4:]))
+    np.testing.assert_array_equal(np.sort(found.labels), np.sort(people.outcomes[4:]))
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"noise": "local", "clip_norm": 1.0, "radius": 4096, "noise_multiplier": 0.01},
+        {"model": Logistic(len(SCHEMA))},
+        {"local_steps": 2},
+        {"sampling_size": None},
+    ],
+    ids=["noise", "logistic", "local steps", "full batch"],
+)
+def test_what_it_cannot_unmix_gives_guesses(fields: dict[str, Any]) -> None:
+    view = run(**fields).view("server_plain")
+    found = Spear().reconstruct(view, PRIOR)
+    assert not found.certified.any()
+    assert not found.confidence.any()
+    assert len(found) > 0
+
+
+def test_too_large_a_rank_is_left_alone() -> None:
+    view = batch_view(cohort(1)["east"].take(np.arange(9)))
+    assert not Spear(most=5).reconstruct(view, PRIOR).certified.any()
+    with pytest.raises(InvalidInputError, match="most"):
+        Spear(most=0)
+
+
+def test_no_certificate_is_false() -> None:
+    found = hunt(Spear(), cohort(4)["west"], SCHEMA, batches=60, largest=7, seed=4)
+    assert found.false == found.spoilt == 0
+    assert found.certified > 100
+
+
+@pytest.mark.nightly
+def test_no_certificate_is_false_in_three_hundred_batches() -> None:
+    found = hunt(Spear(), cohort(5)["west"], SCHEMA, batches=300, largest=9, seed=5)
+    assert found.false == found.spoilt == 0
+    assert found.certified > 500

@@ -1,0 +1,94 @@
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import binomtest
+
+from aggregation.data.patients import Patients
+from aggregation.models import Logistic, Perceptron
+from attacks.exact.sratta import Sratta
+from attacks.scoring import score
+from privacy.errors import RefusedError
+from tests.attacks.runs import PRIOR, SCHEMA, Run, cohort, run
+
+ATTACK = Sratta()
+
+
+@cache
+def people(seed: int) -> dict[str, Patients]:
+    return {name: p.take(np.arange(12)) for name, p in cohort(seed).items()}
+
+
+@cache
+def walked(seed: int) -> Run:
+    """SRATTA's setting in shape: centres, rounds, local steps, a wide layer, a sum."""
+    return run(
+        seed, patients=people(seed), model=Perceptron(len(SCHEMA), 400), sampling_size=2,
+        local_steps=4, rounds=8, learning_rate=2.0,
+    )  # fmt: skip
+
+
+def owners(records: np.ndarray, seed: int) -> np.ndarray:
+    everybody = np.concatenate([p.features for p in people(seed).values()])
+    hospital = np.repeat(np.arange(4), 12)
+    same = (np.abs(records[:, None] - everybody[None]) < 1e-9).all(-1)
+    return np.where(same.any(1), hospital[same.argmax(1)], -1)
+
+
+def test_patients_of_a_sealed_sum_are_recovered_and_told_apart() -> None:
+    """Levels and seeds were set before the attack was run on them; test_wins_and_loses.py too."""
+    nobodys = found = right = pairs = 0
+    for seed in (611, 612, 613):
+        grouped = ATTACK.group(walked(seed).view("server_sealed"), PRIOR)
+        whose = owners(grouped.records, seed)
+        nobodys, found = nobodys + int((whose < 0).sum()), found + len(whose)
+        first, second = np.triu_indices(len(whose), 1)
+        together = grouped.groups[first] == grouped.groups[second]
+        right += int((whose[first] == whose[second])[together].sum())
+        pairs += int(together.sum())
+    # A record that is nobody's passed 24 bits of coincidence: nearly all have to be somebody's.
+    assert binomtest(nobodys, found, 0.05, alternative="greater").pvalue > 1e-3
+    assert binomtest(right, pairs, 0.25, alternative="greater").pvalue < 1e-3  # chance: a quarter
+
+
+def test_drowned_in_noise_the_answer_is_the_priors() -> None:
+    noised = run(
+        0, patients=people(0), model=Perceptron(len(SCHEMA), 400), sampling_size=2,
+        local_steps=4, rounds=8, learning_rate=2.0, noise="local", clip_norm=1.0, radius=4096,
+        noise_multiplier=2.0,
+    )  # fmt: skip
+    lost = ATTACK.reconstruct(noised.view("server_sealed"), PRIOR)
+    np.testing.assert_array_equal(lost.records, PRIOR.best_guesses(48))
+
+
+def test_a_little_noise_is_allowed_for() -> None:
+    quiet = run(
+        610, patients=people(610), model=Perceptron(len(SCHEMA), 400), sampling_size=2,
+        local_steps=4, rounds=8, learning_rate=2.0, noise="local", clip_norm=100.0,
+        radius=2**27, noise_multiplier=2.0**-24,
+    )  # fmt: skip
+    found = ATTACK.reconstruct(quiet.view("server_sealed"), PRIOR)
+    assert (owners(found.records, 610) >= 0).sum() > 0
+    assert not found.certified.any()
+
+
+def test_one_step_sums_are_read_and_certified_but_not_grouped() -> None:
+    done = run(0, patients=people(0), sampling_size=1, rounds=3, scheme="plain")
+    view = done.view("server_sealed")
+    truth = np.concatenate([p.features for p in people(0).values()])
+    scored = score(ATTACK.reconstruct(view, PRIOR), truth, PRIOR, np.random.default_rng(0))
+    assert scored.certified >= 6
+    assert scored.false_certificates == 0
+    with pytest.raises(RefusedError, match="local_steps > 1"):
+        ATTACK.group(view, PRIOR)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"model": Logistic(len(SCHEMA))}, {"unit": "hospital", "clip_norm": 1.0}],
+    ids=["logistic", "hospital"],
+)
+def test_what_has_no_units_of_patients_is_refused(fields: dict[str, Any]) -> None:
+    with pytest.raises(RefusedError, match="hidden units"):
+        ATTACK.reconstruct(run(**fields).view("server_sealed"), PRIOR)
