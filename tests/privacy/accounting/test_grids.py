@@ -242,6 +242,22 @@ def test_composition_brackets_itself_from_coarse_to_fine() -> None:
         assert low[0] <= low[1] <= up[1] <= up[0]
 
 
+@pytest.mark.parametrize(("prob", "mu", "step"), [(1e-3, 3.0, 2e-2), (1e-4, 4.0, 5e-2)])
+def test_rounds_of_a_moved_grid_are_moved_as_often(prob: float, mu: float, step: float) -> None:
+    """A grid coarser than the loss of who was not sampled is moved there, in every round."""
+    profile, n, delta = Sampled(prob, Gaussian(mu)), 50, 1e-7
+    rounds = compose_rounds(((profile, 1),), [n], step=step, delta=delta, below=True)
+    whole = compose_below(((profile, n),), at_delta(delta), step=step)
+    assert rounds is not None
+    assert whole is not None
+    (one,) = rounds
+    moved = [loss.shift for loss in one.remove]
+    assert max(moved) < n * math.log1p(-prob) / 2
+    assert moved == pytest.approx([loss.shift for loss in whole.remove], rel=1e-12)
+    assert one.lower_epsilon(delta) == pytest.approx(whole.lower_epsilon(delta), rel=1e-12)
+    assert one.lower_delta(0.5) == pytest.approx(whole.lower_delta(0.5), rel=1e-12)
+
+
 def test_too_fine_a_grid_is_not_made() -> None:
     parts = ((Sampled(0.1, Gaussian(1.0)), 10), (Laplace(1.0), 10))
     assert compose(parts, at_delta(1e-5), step=1e-8) is None
