@@ -40,7 +40,7 @@ _MODULES = {
     "federation": ("Federation", "Outcome"),
     "roles.hospital": ("Hospital",),
     "models": ("Logistic", "Model", "Perceptron"),
-    "patients": ("Column", "Patients", "Schema"),
+    "data.patients": ("Column", "Patients", "Schema"),
     "plan": ("Plan",),
     "transcript": ("Message", "Transcript"),
 }
