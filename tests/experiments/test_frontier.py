@@ -43,7 +43,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rounds instead of a training: for what doesn't depend on their number."""
     sampled = dataclasses.replace(SHORT, sampling_size=8)
     brief = {(r, m): SHORT if r == "full" else sampled for r, m in TRAINING}
-    monkeypatch.setattr("experiments.studies.frontier.point.TRAINING", brief)
+    monkeypatch.setattr("experiments.studies.design.TRAINING", brief)
 
 
 def first_rounds(design: Design, epsilon: float | None, seeds: range) -> list[Trial]:

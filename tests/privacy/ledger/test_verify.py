@@ -374,7 +374,8 @@ def test_a_ledger_of_version_2_stays_readable_and_means_the_same() -> None:
         assert reading.refusals == 1
         assert (spent.rule, spent.releases, spent.left) == ("adaptive", 5, 0)
         assert spent.interval is not None
-        assert spent.interval.upper == pytest.approx(1.021032, rel=1e-5)
+        # 1.021 before a sampled discrete Gaussian cost what a sampled continuous one does.
+        assert spent.interval.upper == pytest.approx(0.990437, rel=1e-5)
         assert spent.second == pytest.approx(spent.interval.upper)
         assert spent.interval.lower > 0.3
 
