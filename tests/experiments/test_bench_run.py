@@ -10,6 +10,8 @@ from experiments.benchmarks.sealed_run import measure, stroke_like
 from experiments.cli import main
 from privacy.errors import InvalidInputError
 
+RECORD = Path(__file__).resolve().parents[2] / "paper" / "bench" / "run.json"
+
 
 def test_hospitals_of_the_trials_shape_are_small_and_some_have_one_patient() -> None:
     drawn = stroke_like(464, seed=0)
@@ -46,3 +48,11 @@ def test_the_command_prints_and_writes_the_same(
         )
     assert left.value.code == 0
     assert json.loads(capsys.readouterr().out) == json.loads((tmp_path / "run.json").read_text())
+
+
+def test_the_record_keeps_what_was_asked_of_464_hospitals() -> None:
+    """Forty sealed rounds within five minutes and 4 GB."""
+    record = json.loads(RECORD.read_text())
+    assert (record["hospitals"], record["rounds"], record["scheme"]) == (464, 40, "shares")
+    assert record["seconds"] <= 300
+    assert record["peak_bytes"] <= 4e9
