@@ -197,6 +197,7 @@ def require_vouched(
     by: set[str] = set()
     for name, keys in public.items():
         try:
+            # Whatever stands there instead is caught below: the form is a stranger's.
             member, signature = found[name]["by"], found[name]["signature"]  # type: ignore[index]
             held = verifies(members[member], signature, _statement(run, name, keys))
         except (KeyError, TypeError):

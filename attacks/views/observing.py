@@ -38,28 +38,11 @@ from attacks.views.observation import (
     Observation,
     PublicView,
     TrafficView,
-    require,
 )
 from attacks.views.sums import plain_reader, read_opened
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 
-__all__ = [
-    "Adversary",
-    "ColludingView",
-    "Contribution",
-    "Envelope",
-    "Gradient",
-    "GradientView",
-    "InformedView",
-    "Knowledge",
-    "Name",
-    "Observation",
-    "Place",
-    "PublicView",
-    "TrafficView",
-    "observe",
-    "require",
-]
+__all__ = ["observe"]
 
 
 def observe(transcript: Transcript, adversary: Adversary | Name) -> Observation:

@@ -33,6 +33,7 @@ def main(job: Job) -> dict[str, Any]:
     client, server = ClientApp(), ServerApp()
     found: dict[str, Any] = {}
 
+    # Flower comes without types where it is not installed, and its decorators with it.
     @client.train()  # type: ignore[untyped-decorator]
     def train(message: Message, context: Context) -> Message:
         k = int(context.node_config["partition-id"])
@@ -42,7 +43,7 @@ def main(job: Job) -> dict[str, Any]:
         update = ArrayRecord([job.update(k, params, source)])
         return Message(RecordDict({"update": update}), reply_to=message)
 
-    @server.main()  # type: ignore[untyped-decorator]
+    @server.main()  # type: ignore[untyped-decorator]  # as above
     def serve(grid: Grid, context: Context) -> None:
         nodes: list[int] = []
         while len(nodes) < job.hospitals:

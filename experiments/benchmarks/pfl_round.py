@@ -36,6 +36,7 @@ def main(job: Job, first: int, last: int) -> dict[str, Any]:
     params, sums = np.zeros(FEATURES + 1), []
     seeded = True
 
+    # pfl comes without types: its base class is Any to us, and so is what it hands over.
     class OneStep(FederatedAlgorithm):  # type: ignore[misc]
         def get_next_central_contexts(  # type: ignore[no-untyped-def]
             self, model, iteration, algorithm_params, model_train_params, model_eval_params=None
