@@ -14,7 +14,7 @@ from experiments.run.record import Record, config_hash
 from experiments.run.text import interval, mean, nearest, up, with_half_width
 from experiments.run.typed import read, read_all
 from experiments.studies.asynchrony import read_asynchrony, repeated
-from experiments.studies.claims import CLAIMS, evaluate
+from experiments.studies.claims import CLAIMS, Subject, evaluate
 from experiments.studies.correction import read_correction
 from experiments.studies.equivalent import Equivalent, EquivalentMetrics
 from experiments.studies.poor_labels import read_labels
@@ -204,7 +204,7 @@ def claims(records: Sequence[Record]) -> list[dict[str, Any]]:
     by_name = {r.name: r for r in records}
     rows = []
     for claim in CLAIMS:
-        if any(config_hash(point.config) not in by_name for point in claim.points(0)):
+        if any(config_hash(point.config) not in by_name for point in claim.points(Subject())):
             continue
         (finding,) = evaluate(by_name, only=(claim.key,))
         value, ends = _short(finding.value), (_short(finding.lower), _short(finding.upper))

@@ -15,6 +15,7 @@ from experiments.run.record import read_records
 
 TEXT = (Path(__file__).resolve().parents[1] / "docs" / "own-data.md").read_text()
 FILES = dict(re.findall(r"```toml (\S+)\n(.*?)```", TEXT, flags=re.DOTALL))
+TUNING = re.search(r"search your own:\n\n```\n(.*?)```", TEXT, flags=re.DOTALL)
 COMMANDS = re.search(r"## Then\n\n```\n(.*?)```", TEXT, flags=re.DOTALL)
 
 
@@ -54,9 +55,9 @@ def run(*words: str) -> int:
     return left.value.code
 
 
-def commands() -> list[list[str]]:
-    assert COMMANDS is not None
-    return [shlex.split(line)[1:] for line in COMMANDS[1].splitlines()]
+def commands(block: re.Match[str] | None = COMMANDS) -> list[list[str]]:
+    assert block is not None
+    return [shlex.split(line)[1:] for line in block[1].splitlines()]
 
 
 def test_the_pages_files_are_a_cohort(folder: Path) -> None:
@@ -77,6 +78,18 @@ def test_the_pages_commands_run(folder: Path, capsys: pytest.CaptureFixture[str]
     assert "score" in capsys.readouterr().out
     assert run(*attack) == 0
     assert demo[0] == "demo"  # minutes: run by night
+
+
+@pytest.mark.nightly
+def test_the_pages_search_is_what_the_frontier_trains_with(folder: Path) -> None:
+    tune, frontier = commands(TUNING)
+    assert run(*tune) == 0
+    (search,) = read_records(folder / "tuned" / "records")
+    assert run(*frontier) == 0
+    trained = read_records(folder / "results" / "frontier" / "records")
+    assert [r.config["setting"] for r in trained] == [
+        search.metrics["scores"][0]["setting"] for _ in trained
+    ]
 
 
 @pytest.mark.nightly

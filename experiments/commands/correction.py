@@ -23,10 +23,15 @@ class Correction(ComparisonCommand):
     """Cross-validations of the heart cohort (some six minutes for twenty)."""
 
     def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
-        """Every rule on every cohort; spoilt labels on the heart's hospitals."""
+        """Every rule on every cohort; spoilt labels on real ones."""
         from experiments.studies import correction, poor_labels
 
         cohorts, data_dir = self.chosen()
         rules = correction.grid(self.seed, seeds=self.seeds, cohorts=cohorts)
-        labels = poor_labels.grid(self.seed) if "heart" in cohorts else []
+        labels = [
+            point
+            for cohort in cohorts
+            if cohort != "network"
+            for point in poor_labels.grid(self.seed, cohort=cohort)
+        ]
         return [*rules, *labels], data_dir

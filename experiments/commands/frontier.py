@@ -42,6 +42,9 @@ class FrontierCommand(StudyCommand):
     """Of the chosen designs: logistic or mlp."""
     unseen: bool = False
     """Fold by hospital, with --cohort: each is tested by models that never saw it."""
+    tuned: Path | None = None
+    """Train with the best settings of ``inpatient tune --cohort`` in this folder, where it has
+    them; else with those of the heart study's shape."""
     seed: int = 0
     """The experiment's seed: folds, batches, line-ups; never a patient's protection."""
     cohort: str = "heart"
@@ -52,7 +55,8 @@ class FrontierCommand(StudyCommand):
     def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
         """The chosen points, of the chosen cohort."""
         from experiments.cohorts import load, resolve
-        from experiments.studies.frontier.grid import on_cohort, with_added_attacks
+        from experiments.run.record import read_records
+        from experiments.studies.frontier.grid import on_cohort, trained_by, with_added_attacks
         from experiments.studies.frontier.grid_figures import FIGURES
 
         if self.figure:
@@ -62,6 +66,11 @@ class FrontierCommand(StudyCommand):
         if self.cohort != "heart" or self.unseen:
             most = len(load(cohort, data_dir).hospitals) if self.unseen else None
             points = on_cohort(points, cohort, by_hospital=most)
+        if self.tuned:
+            from experiments.studies.tuning import best_trainings
+
+            best = best_trainings(read_records(self.tuned / "records"), cohort)
+            points = trained_by(points, best)
         return points, data_dir
 
     def _chosen(self) -> "Sequence[AttackedPoint]":
@@ -94,10 +103,12 @@ class FrontierCommand(StudyCommand):
                 "whole published grid."
             )
         fixed = sorted({"--figure", "--groups", "--cells"}.intersection(chosen))
-        if fixed and (self.cohort != "heart" or self.unseen):
+        if (fixed or not chosen) and self.tuned and self.cohort == "heart":
+            fixed = fixed or ["The whole grid"]
+        if fixed and (self.cohort != "heart" or self.unseen or self.tuned):
             raise InvalidInputError(
-                f"{fixed[0]} chooses points of published cohorts; --cohort and --unseen go with "
-                "--quick (also where nothing is chosen) or --designs."
+                f"{fixed[0]} chooses points of published cohorts and settings; --cohort, --tuned "
+                "and --unseen go with --quick (also where nothing is chosen) or --designs."
             )
         default = FrontierCommand()
         idle = [

@@ -1,4 +1,4 @@
-"""``inpatient tune``: how the training settings were chosen, without looking at a heart patient."""
+"""``inpatient tune``: training settings, chosen on simulated patients of a cohort's shape."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -16,7 +16,11 @@ __all__ = ["Tune"]
 
 @dataclass(frozen=True, kw_only=True)
 class Tune(StudyCommand):
-    """Search training settings on simulated patients; the best of each regime and model."""
+    """Search training settings on simulated patients; the best of each regime and model.
+
+    Of the cohort it reads the schema and the hospitals' sizes alone, no patient's value.
+    ``inpatient frontier --tuned OUT`` and ``inpatient asynchrony --tuned OUT`` train with the best.
+    """
 
     out: Path = Path("results/tuning")
     """Folder for the records, one a search."""
@@ -28,21 +32,28 @@ class Tune(StudyCommand):
     """Simulated studies that each setting is averaged over."""
     paced: bool = False
     """Search the sealed runs of ``inpatient asynchrony`` instead (seconds a setting and study)."""
-    cohort: str = "heart"
-    """Of ``--paced``: heart (the studies are simulated) or network (of other seeds)."""
     scaling: bool = False
     """Search the steps of the headline figure (``frontier --figure headline``) instead."""
+    cohort: str = "heart"
+    """Whose sizes and schema: a cohort's name, the path of a ``cohort.toml`` (docs/own-data.md),
+    or with --paced network (simulated networks of other seeds)."""
+    data_dir: Path | None = None
+    """Folder with a named cohort's original files (heart: UCI's; by default as packaged)."""
 
     def check(self) -> None:
-        """Refuse names of no regime, model or cohort."""
-        from experiments.studies.asynchrony import COHORTS
+        """Refuse names of no regime or model, and options that would change nothing."""
         from experiments.studies.design import TRAINING
         from privacy.errors import InvalidInputError
 
         super().check()
-        if self.cohort not in COHORTS:
+        if self.cohort == "network" and not self.paced:
             raise InvalidInputError(
-                f"Unknown cohort {self.cohort!r}; choose one of {', '.join(COHORTS)}."
+                "--cohort network goes with --paced; without it name a cohort that has tables."
+            )
+        if self.scaling and (self.paced or self.cohort != "heart"):
+            raise InvalidInputError(
+                "--scaling searches the headline figure's own networks; leave out --paced and "
+                "--cohort."
             )
         if not self.regimes or not self.models:
             raise InvalidInputError("Give at least one of --regimes and one of --models.")
@@ -52,8 +63,9 @@ class Tune(StudyCommand):
                     f"Unknown regime or model {panel}; choose full or small, and logistic or mlp."
                 )
 
-    def points(self) -> "tuple[Sequence[GridPoint], None]":
+    def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
         """The searches, one a record (some 15 minutes on two cores for all)."""
+        from experiments.cohorts import load, resolve
         from experiments.studies.asynchronous import SEALED
         from experiments.studies.design import Regime
         from experiments.studies.tuning import (
@@ -63,10 +75,17 @@ class Tune(StudyCommand):
             TrainingSearch,
         )
 
-        if self.paced:
-            rules = SEALED.values()
-            return [AsynchronousSearch(rule, self.cohort, self.studies) for rule in rules], None
         if self.scaling:
             return [StepSearch(*place) for place in NETWORKS], None
+        if self.cohort == "network":
+            rules = SEALED.values()
+            return [AsynchronousSearch(rule, self.cohort, self.studies) for rule in rules], None
+        cohort, place = resolve(self.cohort, self.data_dir)
+        if self.paced:
+            count = len(load(cohort, place).hospitals)
+            searches = [
+                AsynchronousSearch(rule, cohort, self.studies, count) for rule in SEALED.values()
+            ]
+            return searches, place
         panels = product(map(Regime, self.regimes), self.models)
-        return [TrainingSearch(*panel, self.studies) for panel in panels], None
+        return [TrainingSearch(*panel, self.studies, cohort) for panel in panels], place

@@ -41,6 +41,7 @@ __all__ = [
     "SEALED_SETTINGS",
     "ArrivalRule",
     "AsynchronousRun",
+    "SealedSettings",
     "TimedModels",
     "agreed",
     "averaged",
@@ -88,9 +89,12 @@ SEALED: Mapping[ArrivalRule, ArrivalRule] = {
 }
 """The rules that are run for real too, and as what."""
 
-# Chosen by ``studies.paced_tuning``: for heart on simulated studies alone, for the network on
+SealedSettings = Mapping[tuple[str, ArrivalRule], Mapping[str, Any]]
+"""By cohort and sealed rule, the fields of ``AsynchronousRun`` that were searched for."""
+
+# Chosen by ``inpatient tune --paced``: for heart on simulated studies alone, for the network on
 # networks of other seeds.
-SEALED_SETTINGS: Mapping[tuple[str, ArrivalRule], Mapping[str, Any]] = {
+SEALED_SETTINGS: SealedSettings = {
     ("heart", ArrivalRule.SEALED_SYNCHRONOUS): {"uploads": 30, "sealed_rate": 4.0},
     ("heart", ArrivalRule.SEALED_CORRECTED): {"uploads": 30, "sealed_rate": 1.0, "buffer": 3},
     ("heart", ArrivalRule.SEALED_MEMORY): {"uploads": 30, "sealed_rate": 4.0, "buffer": 3},

@@ -27,6 +27,7 @@ from experiments.studies.asynchronous import (
     SEALED_SETTINGS,
     ArrivalRule,
     AsynchronousRun,
+    SealedSettings,
     follow,
     schedule_of,
 )
@@ -160,18 +161,26 @@ def grid(
     seeds: int = 1,
     cohorts: Sequence[str] = COHORTS,
     rules: Sequence[ArrivalRule] = tuple(ArrivalRule),
+    sealed_settings: SealedSettings = SEALED_SETTINGS,
 ) -> list[AsynchronyPoint]:
     """Every rule on every cohort, once a seed."""
     every = range(seed, seed + seeds)
-    return [AsynchronyPoint(_run(c, r, s)) for c in cohorts for r in rules for s in every]
+    return [
+        AsynchronyPoint(_run(c, r, s, sealed_settings))
+        for c in cohorts
+        for r in rules
+        for s in every
+    ]
 
 
-def _run(cohort: str, rule: ArrivalRule, seed: int) -> AsynchronousRun:
+def _run(
+    cohort: str, rule: ArrivalRule, seed: int, sealed_settings: SealedSettings
+) -> AsynchronousRun:
     run = AsynchronousRun(cohort, rule, seed=seed)
     if cohort == "network":
         run = dataclasses.replace(run, horizon=400.0, buffer=10, learning_rate=2.5)
-    tuned = cohort if cohort in COHORTS else "heart"  # nothing was tuned for other cohorts
-    return dataclasses.replace(run, **SEALED_SETTINGS.get((tuned, rule), {}))
+    of_heart = sealed_settings.get(("heart", rule), {})  # why: those of cohorts not searched for
+    return dataclasses.replace(run, **sealed_settings.get((cohort, rule), of_heart))
 
 
 def _memory_cost(run: AsynchronousRun, cohort: Cohort) -> float | None:

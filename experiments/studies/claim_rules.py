@@ -187,7 +187,7 @@ def threefold(records: Sequence[Record]) -> Ruling:
     count, simulated = network.point.hospitals, network.metrics.ratio_joined
     rows = [*simulated, *(r for h in by_hospital.values() for r in h.ratio_joined)]
     met = [r for r in rows if r.lower >= TIMES]
-    groups = [(hospital(n), h.ratio_joined) for n, h in by_hospital.items()]
+    groups = [(hospital(n), h.ratio_joined) for n, h in by_hospital.items() if h.ratio_joined]
     groups.append((Text(f"{count} simulated hospitals", f"{count} 家模拟医院"), simulated))
 
     def sizes(ratios: Sequence[Ratio]) -> list[str]:
@@ -231,12 +231,13 @@ def threefold(records: Sequence[Record]) -> Ruling:
             f"{TIMES:g}, none lies above it.",
             f"仅当真实值位于区间上部时才成立：每个区间都触及 {TIMES:g}，但没有一个整体高于它。",
         )
-    name, largest = next((n, h.ratio_joined[-1]) for n, h in by_hospital.items())
+    name, ratios = groups[0]  # why: simulated ones alone where no real hospital can be judged
+    largest = ratios[-1]
     least = largest.at_least
     effect = Text(
-        f"{'at least so many ' if least else ''}times its data, {hospital(name).en} with "
+        f"{'at least so many ' if least else ''}times its data, {name.en} with "
         f"{largest.patients} patients, without noise",
-        f"{hospital(name).zh}有 {largest.patients} 名患者、不加噪声时"
+        f"{name.zh}有 {largest.patients} 名患者、不加噪声时"
         f"{'至少' if least else ''}相当于自有数据的倍数",
     )
     return Ruling(verdict, condition, effect, *_three(largest))
@@ -399,8 +400,10 @@ def poor_labels(records: Sequence[Record]) -> Ruling:
     lower, upper = mean - spread, mean + spread
     given = spoilt[0].point.harm
     harm = _HARMS.get(given, Text(given, given))
+    count = len(spoilt[0].metrics.left_out)
     where = Text(
-        f"{harm.en} of four hospitals, clipped gradients", f"四家医院中{harm.zh}，梯度经过裁剪"
+        f"{harm.en} of {count} hospitals, clipped gradients",
+        f"{count} 家医院中{harm.zh}，梯度经过裁剪",
     )
     if lower > LABEL_HARM:
         verdict: Verdict = "holds"

@@ -6,7 +6,7 @@ epsilon, is the design ``article``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from experiments.run.record import Record
 from experiments.run.study import GridPoint
@@ -18,11 +18,12 @@ from experiments.studies.design import Design, Regime
 from experiments.studies.equivalent import Equivalent
 from experiments.studies.equivalent_heart import OwnPatients
 from experiments.studies.frontier import grid
+from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.gains import Compared, Gain
 from experiments.studies.poor_labels import Defence, Harm, LabelPoint
 from experiments.studies.uploads import Uploads
 
-__all__ = ["CLAIMS", "ArticleClaim", "ClaimFinding", "evaluate", "markdown", "points"]
+__all__ = ["CLAIMS", "ArticleClaim", "ClaimFinding", "Subject", "evaluate", "markdown", "points"]
 
 _SEEDS = (0, 1, 2)
 _REPETITIONS = 5  # of runs at hospitals' own pace
@@ -65,47 +66,68 @@ class ClaimFinding:
 
 
 @dataclass(frozen=True)
+class Subject:
+    """On whom the article's claims are tested.
+
+    Attributes:
+      seed: The experiment's.
+      cohort: Whose patients, named as ``experiments.cohorts.resolve`` names it.
+      judged: Hospitals whose data equivalent is measured (``equivalent_heart.judged``).
+    """
+
+    seed: int = 0
+    cohort: str = "heart"
+    judged: tuple[str, ...] = OwnPatients.hospitals
+
+
+@dataclass(frozen=True)
 class ArticleClaim:
     """A sentence, its experiments and its rule.
 
     Attributes:
       key: A short name.
       sentence: What is claimed, in our words.
-      points: What has to be measured, from the experiment's seed.
+      points: What has to be measured, of a subject.
       rule: Verdict, condition, effect, value and interval, from the points' records in order.
     """
 
     key: str
     sentence: Text
-    points: Callable[[int], Sequence[GridPoint]]
+    points: Callable[[Subject], Sequence[GridPoint]]
     rule: Callable[[Sequence[Record]], Ruling]
 
 
-def _core(*compared: Compared) -> Callable[[int], Sequence[GridPoint]]:
-    def points(seed: int) -> list[GridPoint]:
-        core = grid.group("small", seed)
+def _group(name: str, subject: Subject) -> list[FrontierPoint]:
+    return grid.on_cohort(grid.group(name, subject.seed), subject.cohort)
+
+
+def _core(*compared: Compared) -> Callable[[Subject], Sequence[GridPoint]]:
+    def points(subject: Subject) -> list[GridPoint]:
+        core = _group("small", subject)
         return [next(p for p in core if (p.design, p.epsilon) == one) for one in compared]
 
     return points
 
 
-def _article_everywhere(seed: int) -> Sequence[GridPoint]:
-    core = [*grid.group("small", seed), *grid.group("full", seed)]
+def _article_everywhere(subject: Subject) -> Sequence[GridPoint]:
+    core = [*_group("small", subject), *_group("full", subject)]
     return [p for p in core if p.design is Design.ARTICLE]
 
 
-def _gains(*pairs: tuple[Compared, Compared]) -> Callable[[int], Sequence[GridPoint]]:
-    def points(seed: int) -> list[GridPoint]:
-        return [Gain(o, t, seeds=tuple(seed + s for s in _SEEDS)) for o, t in pairs]
+def _gains(*pairs: tuple[Compared, Compared]) -> Callable[[Subject], Sequence[GridPoint]]:
+    def points(subject: Subject) -> list[GridPoint]:
+        seeds = tuple(subject.seed + s for s in _SEEDS)
+        return [Gain(o, t, seeds=seeds, cohort=subject.cohort) for o, t in pairs]
 
     return points
 
 
-def _corrected(seed: int) -> Sequence[GridPoint]:
-    return correction.grid(seed, rules=(correction.SEALED,))
+def _corrected(subject: Subject) -> Sequence[GridPoint]:
+    cohorts = (subject.cohort, *correction.COHORTS[1:])
+    return correction.grid(subject.seed, cohorts=cohorts, rules=(correction.SEALED,))
 
 
-def _asynchronous(seed: int) -> Sequence[GridPoint]:
+def _asynchronous(subject: Subject) -> Sequence[GridPoint]:
     rules = (
         ArrivalRule.SYNCHRONOUS,
         ArrivalRule.FEDBUFF,
@@ -114,16 +136,22 @@ def _asynchronous(seed: int) -> Sequence[GridPoint]:
         ArrivalRule.SEALED_CORRECTED,
         ArrivalRule.SEALED_MEMORY,
     )
-    return asynchrony.grid(seed, seeds=_REPETITIONS, cohorts=("heart",), rules=rules)
+    return asynchrony.grid(subject.seed, seeds=_REPETITIONS, cohorts=(subject.cohort,), rules=rules)
 
 
-def _labels(seed: int) -> Sequence[GridPoint]:
+def _labels(subject: Subject) -> Sequence[GridPoint]:
     return [
-        LabelPoint(harm, Defence.NORM_BOUND, seed + s)
+        LabelPoint(harm, Defence.NORM_BOUND, subject.seed + s, cohort=subject.cohort)
         for harm in (Harm.NONE, Harm.WRONG)
         for s in _SEEDS
     ]
 
+
+def _uploads(subject: Subject) -> Uploads:
+    return Uploads(seed=subject.seed, cohort=subject.cohort)
+
+
+_HEART = Subject()
 
 CLAIMS: tuple[ArticleClaim, ...] = (
     ArticleClaim(
@@ -131,7 +159,7 @@ CLAIMS: tuple[ArticleClaim, ...] = (
         Text(
             "No byte of raw patient data leaves a hospital.", "患者原始数据没有一个字节离开医院。"
         ),
-        lambda seed: [Uploads(seed=seed), *_core((Design.NONE, None))(seed)],
+        lambda subject: [_uploads(subject), *_core((Design.NONE, None))(subject)],
         claim_rules.raw_bytes,
     ),
     ArticleClaim(
@@ -161,9 +189,9 @@ CLAIMS: tuple[ArticleClaim, ...] = (
             "Joining is worth three times a hospital's own data.",
             "加入联邦相当于拥有三倍于单院的数据。",
         ),
-        lambda seed: [
-            Equivalent(seeds=tuple(range(seed, seed + 5))),
-            OwnPatients(seeds=tuple(range(seed, seed + 10))),
+        lambda s: [
+            Equivalent(seeds=tuple(range(s.seed, s.seed + 5))),
+            OwnPatients(s.judged, s.cohort, seeds=tuple(range(s.seed, s.seed + 10))),
         ],
         claim_rules.threefold,
     ),
@@ -200,9 +228,9 @@ CLAIMS: tuple[ArticleClaim, ...] = (
     ArticleClaim(
         "overhead",
         Text("Communication overhead is genuine.", "通信开销是真实存在的。"),
-        lambda seed: [
-            Uploads(seed=seed),
-            Uploads(regime=Regime.SMALL, model="mlp", seed=seed),
+        lambda subject: [
+            _uploads(subject),
+            replace(_uploads(subject), regime=Regime.SMALL, model="mlp"),
         ],
         claim_rules.overhead,
     ),
@@ -218,20 +246,20 @@ CLAIMS: tuple[ArticleClaim, ...] = (
 )
 
 
-def points(seed: int = 0, *, only: Sequence[str] = ()) -> list[GridPoint]:
+def points(subject: Subject = _HEART, *, only: Sequence[str] = ()) -> list[GridPoint]:
     """What has to be measured for all claims, or for those in ``only``."""
     chosen = [claim for claim in CLAIMS if not only or claim.key in only]
-    return [point for claim in chosen for point in claim.points(seed)]
+    return [point for claim in chosen for point in claim.points(subject)]
 
 
 def evaluate(
-    records: Mapping[str, Record], *, seed: int = 0, only: Sequence[str] = ()
+    records: Mapping[str, Record], subject: Subject = _HEART, *, only: Sequence[str] = ()
 ) -> list[ClaimFinding]:
     """Judge claims by records that are there.
 
     Args:
       records: By name.
-      seed: Which experiment's.
+      subject: On whom they are tested.
       only: Keys of claims; empty: all.
 
     Raises:
@@ -241,7 +269,7 @@ def evaluate(
     for claim in CLAIMS:
         if only and claim.key not in only:
             continue
-        names = [Record(p.config, {}, {}).name for p in claim.points(seed)]
+        names = [Record(p.config, {}, {}).name for p in claim.points(subject)]
         ruling = claim.rule([records[name] for name in names])
         findings.append(
             ClaimFinding(claim.key, claim.sentence, records=tuple(names), **vars(ruling))

@@ -1,10 +1,10 @@
 """How many patients of its own would serve a real hospital as well as joining the others does.
 
-One of the four hospitals has n of its training patients and joins the three others, who have all of
-theirs; alone it learns from m of its own. Both are tested on the hospital's patients of the fold,
-and the *data equivalent* is m/n for that m at which the hospital alone reaches the federation's AUC
-(``studies.equivalent`` asks the same of simulated networks). Hospitals are small, so m ends
-early: a ratio at the largest m is *at least* that, and says so.
+One hospital has n of its training patients and joins the others, who have all of theirs; alone it
+learns from m of its own. Both are tested on the hospital's patients of the fold, and the *data
+equivalent* is m/n for that m at which the hospital alone reaches the federation's AUC
+(``studies.equivalent`` asks the same of simulated networks). Hospitals are small, so m ends early:
+a ratio at the largest m is *at least* that, and says so.
 
 Neither has noise, and both have the same penalty. The interval draws the tested patients, the same
 in every cross-validation and for every m and n.
@@ -25,10 +25,26 @@ from experiments.evaluation import Scored, auc, auc_draws, by_patient
 from experiments.studies.equivalent import Ratio, crossing
 from experiments.studies.problem import LogisticProblem, scores
 
-__all__ = ["ALONE", "JOINED", "Curves", "OwnPatients", "OwnPatientsMetrics"]
+__all__ = ["ALONE", "JOINED", "Curves", "OwnPatients", "OwnPatientsMetrics", "judged"]
 ALONE = (20, 40, 80, 120, 160, 200)
 JOINED = (20, 40, 80, 120, 160)
 _REPLICATES = 1_000
+_LEAST_OF_EITHER, _MOST_JUDGED = 40, 3
+
+
+def judged(hospitals: Mapping[str, Patients]) -> tuple[str, ...]:
+    """The three largest hospitals with at least 40 patients of either outcome, as they stand.
+
+    Fewer of an outcome leave a hospital's AUC too wide to compare anything by; three keep the hours
+    of a cohort of hundreds in bounds.
+    """
+    enough = [
+        name
+        for name, p in hospitals.items()
+        if min(np.bincount(p.outcomes, minlength=2)) >= _LEAST_OF_EITHER
+    ]
+    largest = sorted(enough, key=lambda name: -len(hospitals[name]))[:_MOST_JUDGED]
+    return tuple(name for name in hospitals if name in largest)
 
 
 @dataclass(frozen=True)
@@ -51,7 +67,8 @@ class OwnPatients:
     """The curve over the size of each real hospital.
 
     Attributes:
-      hospitals: Those that have enough patients without the disease to be judged.
+      hospitals: Those that have enough patients of either outcome to be judged (``judged``).
+      cohort: Whose patients, named as ``experiments.cohorts.resolve`` names it.
       ridge: Of all models, in patients.
       seeds: One cross-validation each; which of its patients a hospital has is drawn by it too.
       folds: Of a cross-validation.
@@ -59,6 +76,7 @@ class OwnPatients:
     """
 
     hospitals: tuple[str, ...] = ("cleveland", "hungary", "va")
+    cohort: str = "heart"
     ridge: float = 10.0
     seeds: tuple[int, ...] = tuple(range(10))
     folds: int = 5
@@ -69,7 +87,6 @@ class OwnPatients:
         """What names the record."""
         return {
             "experiment": "data equivalent",
-            "cohort": "heart",
             "alone": list(ALONE),
             "joined": list(JOINED),
             **asdict(self),
@@ -88,7 +105,7 @@ class OwnPatients:
     def measure(self, unit: tuple[int, int], data_dir: Path | None) -> Curves:
         """Train every hospital alone and with the others, at every size."""
         seed, fold = unit
-        split = folds(load("heart", data_dir), count=self.folds, seed=seed)[fold]
+        split = folds(load(self.cohort, data_dir), count=self.folds, seed=seed)[fold]
         alone: dict[str, dict[int, NDArray[np.float64]]] = {}
         joined: dict[str, dict[int, NDArray[np.float64]]] = {}
         for name in self.hospitals:

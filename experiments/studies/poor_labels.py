@@ -1,4 +1,4 @@
-"""Hospitals with wrong or hidden labels on the four real hospitals: what helps, and what does not.
+"""Hospitals with wrong or hidden labels: what helps, and what does not.
 
 Full-batch training of clipped sums, five folds; labels are spoilt in training only. Defences are
 those that a sealed sum allows (``aggregation.rules.bounded_influence``). Contribution scores are
@@ -54,8 +54,8 @@ class Harm(StrEnum):
     REVERSED = "all reversed at one"
 
     @property
-    def rates(self) -> Mapping[str, float]:
-        """How many of the labels are hit, by hospital."""
+    def rates(self) -> tuple[float, ...]:
+        """How many of the labels are hit at the largest hospital, the second largest, ..."""
         return _RATES[self]
 
     @property
@@ -64,13 +64,13 @@ class Harm(StrEnum):
         return self is Harm.HIDDEN
 
 
-_RATES: Mapping[Harm, Mapping[str, float]] = MappingProxyType(
+_RATES: Mapping[Harm, tuple[float, ...]] = MappingProxyType(
     {
-        Harm.NONE: {},
-        Harm.WRONG: {"cleveland": 0.25},
-        Harm.HIDDEN: {"cleveland": 0.25},
-        Harm.WRONG_AT_TWO: {"cleveland": 0.4, "hungary": 0.4},
-        Harm.REVERSED: {"cleveland": 1.0},
+        Harm.NONE: (),
+        Harm.WRONG: (0.25,),
+        Harm.HIDDEN: (0.25,),
+        Harm.WRONG_AT_TWO: (0.4, 0.4),
+        Harm.REVERSED: (1.0,),
     }
 )
 
@@ -110,13 +110,14 @@ class FoldWithHarm:
 
 @dataclass(frozen=True)
 class LabelPoint:
-    """One harm and one defence on the four real hospitals; a unit is a fold.
+    """One harm, at a cohort's largest hospitals, and one defence; a unit is a fold.
 
     Attributes:
       harm: Of the training labels.
       defence: Against it.
       seed: Of folds, spoilt labels and noise.
       exponent: Of bounded influence.
+      cohort: Whose patients, named as ``experiments.cohorts.resolve`` names it.
       code_version: Raised when a change moves the numbers.
     """
 
@@ -124,6 +125,7 @@ class LabelPoint:
     defence: Defence
     seed: int = 0
     exponent: float = 0.7
+    cohort: str = "heart"
     code_version: int = 1
 
     @property
@@ -143,9 +145,12 @@ class LabelPoint:
 
     def measure(self, unit: int, data_dir: Path | None = None) -> FoldWithHarm:
         """Spoil one fold's training labels, defend, and score its test patients."""
-        fold = folds(load("heart", data_dir), count=_FOLDS, seed=self.seed)[unit]
+        cohort = load(self.cohort, data_dir)
+        fold = folds(cohort, count=_FOLDS, seed=self.seed)[unit]
         rng = np.random.default_rng([57, self.seed, unit])
-        sites = _spoilt(self.harm, fold, rng)
+        largest = sorted(cohort.hospitals, key=lambda name: -len(cohort.hospitals[name]))
+        rates = dict(zip(largest, self.harm.rates, strict=False))
+        sites = _spoilt(self.harm, rates, fold, rng)
         exponent = self.exponent if self.defence is Defence.BOUNDED_INFLUENCE else 0.0
         model = Logistic(next(iter(sites.values())).features.shape[1])
         params = _train(model, sites, clip_norm=self.defence.clip_norm, exponent=exponent)
@@ -172,17 +177,24 @@ class LabelPoint:
         }
 
 
-def grid(seed: int = 0, *, seeds: int = SEEDS) -> list[LabelPoint]:
+def grid(seed: int = 0, *, seeds: int = SEEDS, cohort: str = "heart") -> list[LabelPoint]:
     """Every defence against every harm, once a seed."""
     every = range(seed, seed + seeds)
-    return [LabelPoint(harm, defence, s) for harm in Harm for defence in Defence for s in every]
+    return [
+        LabelPoint(harm, defence, s, cohort=cohort)
+        for harm in Harm
+        for defence in Defence
+        for s in every
+    ]
 
 
-def _spoilt(harm: Harm, fold: Fold, rng: np.random.Generator) -> dict[str, Patients]:
-    """The fold's training patients with the harm's labels."""
+def _spoilt(
+    harm: Harm, rates: Mapping[str, float], fold: Fold, rng: np.random.Generator
+) -> dict[str, Patients]:
+    """The fold's training patients with the harm's labels, at these rates by hospital."""
     sites = {}
     for name, p in fold.train.items():
-        hit = rng.random(len(p)) < harm.rates.get(name, 0.0)
+        hit = rng.random(len(p)) < rates.get(name, 0.0)
         spoilt = np.zeros_like(p.outcomes) if harm.hides else 1 - p.outcomes
         sites[name] = Patients(p.features, np.where(hit, spoilt, p.outcomes), p.ids)
     return sites

@@ -5,11 +5,11 @@ its standard error. There are three searches, of what is trained in rounds (``st
 true runs at hospitals' own pace (``studies.asynchronous``) and of the steps of
 ``studies.scaling``.
 
-Simulated studies have what is public of the heart study (four hospitals of its sizes, its schema)
-and nothing else: features are drawn independently from the schema's public constants, a study's
+Simulated studies have what is public of a study (its hospitals' sizes, its schema) and nothing
+else: features are drawn independently from the schema's public constants, a study's
 coefficients with deviation .8, each hospital's prevalence by a shift of the logit with deviation 1.
-The searches read no heart patient; ``studies.design`` says what was known of them when the first
-was designed. Networks of searches have seeds that no published one has.
+The published searches read no heart patient; ``studies.design`` says what was known of them when
+the first was designed. Networks of searches have seeds that no published one has.
 """
 
 import math
@@ -27,7 +27,7 @@ from aggregation.data.patients import Patients, Schema
 from aggregation.federation import Federation
 from aggregation.models import make_model
 from attacks.knowledge.priors import Prior
-from experiments.cohorts import Cohort, Fold, load
+from experiments.cohorts import Cohort, Fold, called, load
 from experiments.evaluation import Scored, auc
 from experiments.run.record import Record
 from experiments.run.typed import TypedRecord, read
@@ -36,37 +36,61 @@ from experiments.studies.design import WIDTH, Design, Regime, TrainingSetting, m
 from experiments.studies.problem import scored_by
 from experiments.studies.scaling import Arm, Arrangement, plan_of, split, trained
 from experiments.studies.scaling_steps import SETTING, StepKey
+from privacy.errors import InvalidInputError
 
 __all__ = [
     "AsynchronousSearch",
+    "PublicShape",
     "Search",
     "StepSearch",
     "TrainingSearch",
+    "best_paced",
     "best_steps",
+    "best_trainings",
     "lines",
     "read_searches",
+    "shape_of",
     "simulated_study",
 ]
 
-SIZES = {"cleveland": 303, "hungary": 294, "switzerland": 123, "va": 200}
 _TRAIN = 0.8  # of a hospital's patients, as in a fold
+_MANY_HOSPITALS = 10  # from here on a sum of half of them is tried as the larger one
 _OTHER_NETWORKS = 1_000  # the first seed of networks that no run at hospitals' own pace is told of
 
 
+@dataclass(frozen=True)
+class PublicShape:
+    """What simulated studies know of a cohort.
+
+    Attributes:
+      schema: Of the patients.
+      sizes: How many each hospital has.
+    """
+
+    schema: Schema
+    sizes: Mapping[str, int]
+
+
+def shape_of(cohort: str, data_dir: Path | None = None) -> PublicShape:
+    """Return what is public of a cohort, named as ``experiments.cohorts.load`` names it."""
+    loaded = load(cohort, data_dir)
+    return PublicShape(loaded.schema, {name: len(p) for name, p in loaded.hospitals.items()})
+
+
 def simulated_study(
-    schema: Schema, seed: int
+    shape: PublicShape, seed: int
 ) -> tuple[Mapping[str, Patients], Mapping[str, Patients]]:
-    """Draw the training and the test patients of one simulated study."""
+    """Draw the training and the test patients of one simulated study, at every hospital."""
     rng = np.random.default_rng([77, seed])
-    prior = Prior.from_schema(schema)
-    coefficients = 0.8 * rng.normal(size=len(schema))
+    prior = Prior.from_schema(shape.schema)
+    coefficients = 0.8 * rng.normal(size=len(shape.schema))
     train, test = {}, {}
-    for name, size in SIZES.items():
+    for name, size in shape.sizes.items():
         features = prior.draw(2 * size, rng)
         logits = features @ coefficients
         risk = expit(logits - logits.mean() + rng.normal())
         group = Patients(features, (rng.random(2 * size) < risk).astype(np.int64))
-        train[name] = group.take(np.arange(round(_TRAIN * size)))
+        train[name] = group.take(np.arange(max(1, round(_TRAIN * size))))
         test[name] = group.take(np.arange(size, 2 * size))
     return train, test
 
@@ -97,12 +121,8 @@ class Search(ABC):
         """What the record says of each candidate, in order."""
 
     @abstractmethod
-    def aucs(self, seed: int) -> list[float]:
-        """Within-site AUC of each candidate on one study."""
-
     def measure(self, unit: int, data_dir: Path | None = None) -> list[float]:
-        """Try every candidate on one study."""
-        return self.aucs(unit)
+        """Within-site AUC of each candidate on one study."""
 
     def summarise(self, parts: list[list[float]]) -> dict[str, Any]:
         """Mean and standard error of each candidate over the studies."""
@@ -121,11 +141,13 @@ class TrainingSearch(Search):
       regime: All patients in every round, or few.
       model: ``logistic`` or ``mlp``.
       studies: Simulated studies.
+      cohort: Whose sizes and schema they have, named as ``experiments.cohorts.resolve`` names it.
     """
 
     regime: Regime
     model: str
     studies: int = 8
+    cohort: str = "heart"
 
     @property
     def candidates(self) -> list[TrainingSetting]:
@@ -149,12 +171,14 @@ class TrainingSearch(Search):
             "studies": self.studies,
             "candidates": [asdict(setting) for setting in self.candidates],
             "code_version": 1,
+            # why: published records are of the heart study's shape and do not say so
+            **({} if self.cohort == "heart" else {"cohort": self.cohort}),
         }
 
     @property
     def label(self) -> str:
         """A short name for progress and errors."""
-        return f"{self.regime} {self.model}"
+        return f"{called(self.cohort)} {self.regime} {self.model}"
 
     @property
     def units(self) -> range:
@@ -165,24 +189,24 @@ class TrainingSearch(Search):
         """The settings."""
         return [{"setting": asdict(setting)} for setting in self.candidates]
 
-    def aucs(self, seed: int) -> list[float]:
+    def measure(self, unit: int, data_dir: Path | None = None) -> list[float]:
         """Train every candidate on one simulated study."""
-        schema = load("heart").schema
-        train, test = simulated_study(schema, seed)
-        model = make_model(self.model, len(schema), WIDTH if self.model == "mlp" else 0)
+        shape = shape_of(self.cohort, data_dir)
+        train, test = simulated_study(shape, unit)
+        model = make_model(self.model, len(shape.schema), WIDTH if self.model == "mlp" else 0)
         values = []
         for setting in self.candidates:
             plan = make_plan(
-                run=f"tuning {seed}",
+                run=f"tuning {unit}",
                 design=Design.SEALED,
                 epsilon=1.0,
                 model=model,
                 setting=setting,
                 patients=train,
                 scheme="plain",
-                model_seed=seed,
+                model_seed=unit,
             )
-            params = Federation.simulated(plan, train, seed=seed).run().params
+            params = Federation.simulated(plan, train, seed=unit).run().params
             values.append(
                 auc(
                     {
@@ -200,28 +224,31 @@ class AsynchronousSearch(Search):
 
     Attributes:
       rule: A sealed one.
-      cohort: ``heart`` (the studies are simulated) or ``network`` (of other seeds).
+      cohort: ``network`` (of other seeds); another gives simulated studies its sizes and schema.
       studies: Simulated studies, or networks.
+      hospitals: Of the cohort; a network's are as many as ``asynchronous`` says.
     """
 
     rule: ArrivalRule
     cohort: str = "heart"
     studies: int = 3
+    hospitals: int = 4
 
     @property
     def candidates(self) -> list[AsynchronousRun]:
         """The settings that are tried: uploads a budget buys, step, and size of a sum."""
-        sums: tuple[int, ...] = (2, 3)
-        rates: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0)
         base = AsynchronousRun(self.cohort, self.rule)
+        count = base.hospitals if self.cohort == "network" else self.hospitals
+        few = count < _MANY_HOSPITALS
+        sums = {max(1, count * k // 4) for k in ((2, 3) if few else (1, 2))}
+        rates = (0.5, 1.0, 2.0, 4.0) if few else (1.0, 4.0, 16.0, 64.0)
         if self.cohort == "network":
-            sums, rates = (10, 20), (1.0, 4.0, 16.0, 64.0)
             base = replace(base, horizon=400.0)
         if self.rule.waits_for_all:
-            sums = (base.hospitals if self.cohort == "network" else len(SIZES),)
+            sums = {count}
         return [
             replace(base, uploads=uploads, sealed_rate=rate, buffer=buffer)
-            for uploads, rate, buffer in product((10, 30), rates, sums)
+            for uploads, rate, buffer in product((10, 30), rates, sorted(sums))
         ]
 
     @property
@@ -238,7 +265,7 @@ class AsynchronousSearch(Search):
     @property
     def label(self) -> str:
         """A short name for progress and errors."""
-        return f"{self.cohort} {self.rule}"
+        return f"{called(self.cohort)} {self.rule}"
 
     @property
     def units(self) -> range:
@@ -250,25 +277,27 @@ class AsynchronousSearch(Search):
         names = ("uploads", "sealed_rate", "buffer", "clip_norm")
         return [{"setting": {k: getattr(run, k) for k in names}} for run in self.candidates]
 
-    def aucs(self, seed: int) -> list[float]:
+    def measure(self, unit: int, data_dir: Path | None = None) -> list[float]:
         """Follow every candidate on one study."""
-        return [self._late_auc(run, seed) for run in self.candidates]
+        shape = None if self.cohort == "network" else shape_of(self.cohort, data_dir)
+        return [self._late_auc(run, unit, shape) for run in self.candidates]
 
-    def _late_auc(self, run: AsynchronousRun, seed: int) -> float:
-        study, fold = self._study(run, seed)
+    def _late_auc(self, run: AsynchronousRun, seed: int, shape: PublicShape | None) -> float:
+        study, fold = self._study(run, seed, shape)
         timed = follow(replace(run, seed=seed), study, fold, 0)
         late = timed.models[timed.times >= 0.75 * run.horizon]
         late = late if len(late) else timed.models[-1:]
         some = late[:: max(1, len(late) // 5)]
         return float(np.mean([auc(scored_by(params, fold.test)) for params in some]))
 
-    def _study(self, run: AsynchronousRun, seed: int) -> tuple[Cohort, Fold]:
-        if self.cohort == "network":
+    def _study(
+        self, run: AsynchronousRun, seed: int, shape: PublicShape | None
+    ) -> tuple[Cohort, Fold]:
+        if shape is None:
             cohort, (fold,) = replace(run, seed=_OTHER_NETWORKS + seed).split()
             return cohort, fold
-        schema = load("heart").schema
-        train, test = simulated_study(schema, seed)
-        return Cohort("simulated", train, schema), Fold(train, test)
+        train, test = simulated_study(shape, seed)
+        return Cohort("simulated", train, shape.schema), Fold(train, test)
 
 
 CANDIDATES = (0.0625, 0.25, 1.0, 4.0, 16.0, 64.0)
@@ -342,15 +371,15 @@ class StepSearch(Search):
             for step in CANDIDATES
         ]
 
-    def aucs(self, seed: int) -> list[float]:
+    def measure(self, unit: int, data_dir: Path | None = None) -> list[float]:
         """Train every design at every step on one network."""
-        train, test, _ = split(self.arrangement, self.hospitals, seed)
+        train, test, _ = split(self.arrangement, self.hospitals, unit)
         values = []
         for arm, epsilon in ARMS:
             plan = plan_of(train, arm, epsilon)
             for step in CANDIDATES:
                 stepped = replace(plan, learning_rate=step)
-                values.append(trained(stepped, train, test, seed=(seed, arm.noise_seed))[0])
+                values.append(trained(stepped, train, test, seed=(unit, arm.noise_seed))[0])
         return values
 
 
@@ -396,7 +425,15 @@ _SEARCHES: Mapping[str, type[Search]] = {
 
 def read_searches(records: Sequence[Record]) -> list[TypedRecord[Search, SearchMetrics]]:
     """Read records of searches, in order."""
-    return [read(r, _SEARCHES[r.config["experiment"]], SearchMetrics) for r in records]
+    return [_read(r) for r in records]
+
+
+def _read(record: Record) -> TypedRecord[Search, SearchMetrics]:
+    result = read(record, _SEARCHES[record.config["experiment"]], SearchMetrics)
+    if not isinstance(result.point, AsynchronousSearch):
+        return result
+    cohort = record.config["candidates"][0]["cohort"]  # why: these candidates say it themselves
+    return replace(result, point=replace(result.point, cohort=cohort))
 
 
 def lines(records: Sequence[Record]) -> list[str]:
@@ -414,6 +451,46 @@ def lines(records: Sequence[Record]) -> list[str]:
             f"{dict(best.setting)}"
         )
     return told
+
+
+def best_trainings(
+    records: Sequence[Record], cohort: str
+) -> dict[tuple[Regime, str], TrainingSetting]:
+    """The best setting of each regime and model that was searched for this cohort.
+
+    Raises:
+      InvalidInputError: Nothing was.
+    """
+    best = {}
+    for result in read_searches(records):
+        if isinstance(result.point, TrainingSearch) and result.point.cohort == cohort:
+            setting = TrainingSetting(**result.metrics.best.setting)
+            best[result.point.regime, result.point.model] = setting
+    if not best:
+        raise InvalidInputError(
+            f"No search of settings for {called(cohort)} as it is now. Run inpatient tune "
+            "--cohort for it first (changed patients or sizes need a search of their own)."
+        )
+    return best
+
+
+def best_paced(records: Sequence[Record], cohort: str) -> dict[ArrivalRule, Mapping[str, Any]]:
+    """The best fields of ``AsynchronousRun`` for each rule that was searched for this cohort.
+
+    Raises:
+      InvalidInputError: Nothing was.
+    """
+    best = {
+        result.point.rule: result.metrics.best.setting
+        for result in read_searches(records)
+        if isinstance(result.point, AsynchronousSearch) and result.point.cohort == cohort
+    }
+    if not best:
+        raise InvalidInputError(
+            f"No search at hospitals' own pace for {called(cohort)} as it is now. Run inpatient "
+            "tune --paced --cohort for it first (changed patients need a search of their own)."
+        )
+    return best
 
 
 def best_steps(results: Sequence[TypedRecord[Search, SearchMetrics]]) -> dict[StepKey, float]:

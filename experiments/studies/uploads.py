@@ -16,7 +16,7 @@ __all__ = ["UploadMetrics", "Uploads"]
 
 @dataclass(frozen=True)
 class Uploads:
-    """One whole federation of the heart cohort, sealed as in earnest.
+    """One whole federation, sealed as in earnest.
 
     Attributes:
       design: Of the federation.
@@ -24,6 +24,7 @@ class Uploads:
       regime: ``full`` or ``small``.
       model: ``logistic`` or ``mlp``.
       seed: Of the run.
+      cohort: Whose patients, named as ``experiments.cohorts.resolve`` names it.
       code_version: Raised when a change moves the numbers.
     """
 
@@ -32,12 +33,13 @@ class Uploads:
     regime: Regime = Regime.FULL
     model: str = "logistic"
     seed: int = 0
+    cohort: str = "heart"
     code_version: int = 1
 
     @property
     def config(self) -> Mapping[str, Any]:
         """What names the record."""
-        return {"experiment": "uploads", "cohort": "heart", **asdict(self)}
+        return {"experiment": "uploads", **asdict(self)}
 
     @property
     def label(self) -> str:
@@ -55,7 +57,14 @@ class Uploads:
         A payload is accounted for if its digest stands in its sender's ledger; a field in clear if
         it is one of those that follow from public values.
         """
-        point = FrontierPoint(self.design, self.epsilon, self.regime, self.model, AttackSuite(()))
+        point = FrontierPoint(
+            self.design,
+            self.epsilon,
+            self.regime,
+            self.model,
+            AttackSuite(()),
+            cohort=self.cohort,
+        )
         _, split = point.split(unit, 0, data_dir)
         plan = point.plan(split.train, seed=unit, fold=0)
         federation = Federation.simulated(plan, split.train, seed=(unit, 0))

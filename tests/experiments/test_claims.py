@@ -13,7 +13,7 @@ from experiments.run.study import GridPoint
 from experiments.studies import claims
 from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun
 from experiments.studies.claim_words import Text
-from experiments.studies.claims import CLAIMS, ArticleClaim, markdown
+from experiments.studies.claims import CLAIMS, ArticleClaim, Subject, markdown
 from experiments.studies.correction import CorrectionPoint
 from experiments.studies.design import Design, Regime
 from experiments.studies.equivalent import Equivalent
@@ -194,17 +194,17 @@ def test_every_claim_names_points_of_its_own_and_is_judged_by_their_records(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     for claim in CLAIMS:
-        points = claim.points(0)
+        points = claim.points(Subject())
         assert points and all(isinstance(p, GridPoint) for p in points)
         names = [Record(p.config, {}, {}).name for p in points]
         assert len(set(names)) == len(names)
-        assert names != [Record(p.config, {}, {}).name for p in claim.points(1)]
+        assert names != [Record(p.config, {}, {}).name for p in claim.points(Subject(1))]
     small = BY_KEY["poor labels"]
     judged = labels(0.05, 0.051, 0.052)
     monkeypatch.setattr(
         claims, "CLAIMS", (ArticleClaim("x", Text("y", "z"), small.points, small.rule),)
     )
-    names = [Record(p.config, {}, {}).name for p in small.points(0)]
+    names = [Record(p.config, {}, {}).name for p in small.points(Subject())]
     (found,) = claims.evaluate(dict(zip(names, judged, strict=True)))
     assert found.records == tuple(names)
     assert found.value == pytest.approx(0.051)

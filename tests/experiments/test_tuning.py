@@ -39,6 +39,7 @@ def test_each_rule_gets_a_record_whose_best_comes_first(
         assert first["auc"] >= second["auc"] and first["standard_error"] >= 0
         assert record.config["studies"] == 2 and len(record.config["candidates"]) == 2
         (result,) = read_searches([record])
+        assert result.point.label == f"{cohort} {record.config['rule']}"
         assert result.metrics.best.auc == first["auc"]
 
 
@@ -50,7 +51,7 @@ def test_a_search_of_settings_names_all_that_were_tried(
     (record,) = sweep(tmp_path, [TrainingSearch(Regime.FULL, "logistic", studies=2)], jobs=1)
     assert [c["rounds"] for c in record.config["candidates"]] == [1, 3]
     assert {s["setting"]["rounds"] for s in record.metrics["scores"]} == {1, 3}
-    assert lines([record])[0].startswith("full logistic: AUC 0.")
+    assert lines([record])[0].startswith("heart full logistic: AUC 0.")
 
 
 def test_the_published_settings_were_among_those_tried() -> None:
@@ -60,12 +61,13 @@ def test_the_published_settings_were_among_those_tried() -> None:
 
 
 def test_all_that_is_sealed_is_searched() -> None:
-    points, _ = Tune(paced=True).points()
-    assert {p.config["rule"] for p in points} == {r for r in ArrivalRule if r.sealed}
+    for cohort in ("heart", "network"):
+        points, _ = Tune(paced=True, cohort=cohort).points()
+        assert {p.config["rule"] for p in points} == {r for r in ArrivalRule if r.sealed}
 
 
 def test_a_single_study_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="studies=1"):
         enter(Tune(out=tmp_path, studies=1))
-    with pytest.raises(InvalidInputError, match="Unknown cohort 'framingham'"):
-        enter(Tune(out=tmp_path, paced=True, cohort="framingham"))
+    with pytest.raises(InvalidInputError, match="Unknown cohort 'framinham'"):
+        enter(Tune(out=tmp_path, paced=True, cohort="framinham"))

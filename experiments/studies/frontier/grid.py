@@ -35,6 +35,7 @@ __all__ = [
     "group",
     "on_cohort",
     "quick_grid",
+    "trained_by",
     "with_added_attacks",
 ]
 
@@ -318,3 +319,11 @@ def on_cohort(
     if by_hospital is None:
         return [replace(p, cohort=cohort) for p in kinds]
     return [replace(p, cohort=cohort, unseen=True, folds=min(p.folds, by_hospital)) for p in kinds]
+
+
+def trained_by(
+    points: Sequence[AttackedPoint], best: Mapping[tuple[Regime, str], TrainingSetting]
+) -> list[FrontierPoint]:
+    """The same points with these settings, by regime and model; others as they are."""
+    kinds = [p for p in points if isinstance(p, FrontierPoint)]
+    return [replace(p, setting=best.get((p.regime, p.model), p.setting)) for p in kinds]
