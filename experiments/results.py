@@ -49,6 +49,7 @@ def query(folder: Path, sql: str, *, seed: int = 0) -> tuple[list[str], list[tup
     try:
         _fill(base, records)
         base.execute("set enable_external_access = false")
+        base.execute("set enable_progress_bar = false")  # why: it would stand in --json
         base.execute("set lock_configuration = true")
         base.execute("select setseed(?)", [(seed % 1000) / 1000])
         found = base.execute(sql)

@@ -34,6 +34,7 @@ _SETTINGS: dict[str, str | bool | int | float | list[str]] = {
     "autoload_known_extensions": "false",
     "temp_directory": "",
 }
+_QUIET = "SET enable_progress_bar = false"  # no option of connect takes it
 _LINE = re.compile(r"CSV Error on Line: (\d+)")
 _COUNT = re.compile(r"Expected Number of Columns: (\d+) Found: (\d+)")
 
@@ -181,6 +182,7 @@ def _ask(origin: str, query: str, arguments: list[Any]) -> Any:
     import duckdb
 
     connection = duckdb.connect(":memory:", config=_SETTINGS)
+    connection.execute(_QUIET)  # why: a bar on stdout would stand in a command's --json
     return _guarded(origin, lambda: connection.execute(query, arguments))
 
 

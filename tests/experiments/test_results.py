@@ -66,6 +66,11 @@ def test_bad_queries_and_other_files_are_refused(folder: Path, sql: str) -> None
     assert {p: p.read_bytes() for p in folder.iterdir()} == before
 
 
+def test_a_long_query_draws_no_bar_into_json(folder: Path) -> None:
+    sql = "select current_setting('enable_progress_bar'), count(*) from records"
+    assert query(folder, sql)[1][0][0] is False
+
+
 def test_no_records_and_a_false_record_are_said(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="No records in"):
         query(tmp_path / "nowhere", "select 1")

@@ -30,6 +30,11 @@ def test_a_file_beyond_the_cap_is_refused_before_it_is_read(
         read_table(*site(tmp_path, 'source = "ward.csv"'))
 
 
+def test_a_long_query_draws_no_bar_where_a_command_prints_json() -> None:
+    asked = "SELECT current_setting('enable_progress_bar')"
+    assert module._ask("a query", asked, []).fetchall() == [(False,)]
+
+
 @pytest.mark.nightly
 def test_a_gigabyte_of_rows_needs_at_most_twice_the_patients_and_300_mb(tmp_path: Path) -> None:
     with (tmp_path / "ward.csv").open("w") as file:
