@@ -40,6 +40,7 @@ class Arena(StrEnum):
     ALL_ROUNDS = "one hospital's full batches over many rounds, in clear"
     LOCAL_SUMS = "opened sums of several local steps over many rounds"
     CHANGING_MEMBERS = "opened sums of the same gradients, hospitals missing at times"
+    LINE_UP = "any sums, the people known of whom one took part"
     ALL_BUT_ONE = "the release, all other patients known"
     IMPRINTED = "an update at a model that the server made to keep records apart"
     FISHED = "updates at models that the server made to single one record out"
@@ -122,6 +123,10 @@ ATTACKS: Registry[Registered] = Registry(
             _plain("exact.disaggregation", "Disaggregation"), Arena.CHANGING_MEMBERS
         ),
         "stale": Registered(_searching("searching.stale", "StaleInversion"), Arena.STALE),
+        "likelihood_ratio": Registered(
+            lambda effort: _class("informed.likelihood_ratio", "LikelihoodRatio")(seed=effort.seed),
+            Arena.LINE_UP,
+        ),
         "informed_exact": Registered(
             _plain("informed.known_others", "InformedExact"), Arena.ALL_BUT_ONE
         ),

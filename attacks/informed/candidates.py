@@ -22,7 +22,7 @@ from scipy.linalg import solve_triangular
 
 from aggregation.plan import Plan
 
-__all__ = ["article_log_ratios", "log_ratios", "matrix_log_ratios", "posterior"]
+__all__ = ["article_log_ratios", "log_ratios", "matrix_log_ratios", "posterior", "sampled"]
 
 _ROUNDING = 1 / 12  # variance of what rounding alone leaves, in squared integer steps
 
@@ -45,7 +45,7 @@ def log_ratios(
     left = residuals.astype(np.float64)
     gaps = (left[..., None, :] - rows) ** 2
     ratios = ((left**2).sum(-1)[..., None] - gaps.sum(-1)) / (2 * max(std**2, _ROUNDING))
-    return _sampled(np.asarray(ratios), prob)
+    return sampled(np.asarray(ratios), prob)
 
 
 def matrix_log_ratios(
@@ -113,7 +113,7 @@ def article_log_ratios(
         return np.asarray(-0.5 * (gap / variance + len(seen) * np.log(variance)))
 
     present = log_density(known[..., None, :] + gradients)
-    return _sampled(np.asarray(present - log_density(known)[..., None]), prob)
+    return sampled(np.asarray(present - log_density(known)[..., None]), prob)
 
 
 def posterior(
@@ -124,10 +124,15 @@ def posterior(
     return np.asarray(weights / weights.sum(-1, keepdims=True))
 
 
-def _sampled(
+def sampled(
     ratios: Float[np.ndarray, "*targets candidates"], prob: float
 ) -> Float[np.ndarray, "*targets candidates"]:
-    """Mix with not having taken part: log(1 - q + q e^ratio), without overflow."""
+    """Return ratios of who took part with probability q: log(1 - q + q e^ratio), never too large.
+
+    Args:
+      ratios: Log-likelihoods of having taken part, against not having.
+      prob: q.
+    """
     if prob >= 1:
         return ratios
     return np.asarray(np.logaddexp(math.log1p(-prob), math.log(prob) + ratios))

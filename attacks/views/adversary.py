@@ -40,6 +40,8 @@ class Knowledge:
       labels: Outcomes of the patients in a round's batch, by round and hospital: the customary
         assumption of the literature, and a strong one.
       open_update: Opens one sealed update (a key holder to whom single ciphertexts leak).
+      candidates: People of whom one took part, as attacks that compare likelihoods need.
+      hospital: Whose patient the one of the candidates would be; None: the view's only hospital's.
     """
 
     patients: Mapping[str, Patients] = field(default_factory=dict)
@@ -47,6 +49,8 @@ class Knowledge:
     batches: Mapping[Place, Patients] = field(default_factory=dict)
     labels: Mapping[Place, NDArray[np.int64]] = field(default_factory=dict)
     open_update: Callable[[bytes], NDArray[np.int64]] | None = None
+    candidates: Patients | None = None
+    hospital: str | None = None
 
     @property
     def declared(self) -> tuple[str, ...]:
@@ -59,6 +63,8 @@ class Knowledge:
                 ("batches", self.batches),
                 ("labels", self.labels),
                 ("open_update", self.open_update),
+                ("candidates", self.candidates is not None),
+                ("hospital", self.hospital),
             )
             if known
         )

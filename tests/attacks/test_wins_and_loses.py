@@ -23,10 +23,12 @@ from aggregation.update import noised_update
 from attacks.exact.closed_form import ClosedForm
 from attacks.exact.disaggregation import Disaggregation
 from attacks.exact.longitudinal import isolate
+from attacks.informed.likelihood_ratio import LikelihoodRatio
 from attacks.malicious.active import suppress, suppressing_model
+from attacks.reconstructed import Reconstruction
 from attacks.scoring import lineup
 from attacks.suite import ATTACKS, Arena, Attack, make_attack
-from attacks.views import Contribution, Gradient, GradientView, Knowledge
+from attacks.views import Adversary, Contribution, Gradient, GradientView, Knowledge
 from privacy.calibration import noise_multiplier
 from privacy.mechanisms import Seeded
 from privacy.reconstruction import success_bound
@@ -165,6 +167,17 @@ def all_but_one(*, defended: bool) -> Cases:
     return cases
 
 
+def line_ups(*, defended: bool) -> Cases:
+    """Sealed sums of four hospitals' samples, of which the north's patients are looked for."""
+    fields = noise("shared") if defended else {"clip_norm": 1.0, "radius": 2**20}
+    cases: Cases = []
+    for seed in (517, 518, 519):
+        done = run(seed, scheme="bfv", model=Perceptron(len(SCHEMA), 24), **fields)
+        view = done.view(Adversary("server_sealed", Knowledge(hospital="north")))
+        cases.append((view, done.drawn["north"][0][0].features))
+    return cases
+
+
 def suppressed(*, defended: bool) -> Cases:
     """All but one hospital were sent a model whose units never fire."""
     cases: Cases = []
@@ -190,6 +203,7 @@ ARENAS: dict[Arena, Callable[..., Cases]] = {
     Arena.LOCAL_SUMS: local_sums,
     Arena.CHANGING_MEMBERS: changing_members,
     Arena.ALL_BUT_ONE: all_but_one,
+    Arena.LINE_UP: line_ups,
     Arena.IMPRINTED: imprint,
     Arena.FISHED: fishing,
 }
@@ -206,9 +220,17 @@ def case(name: str) -> tuple[Attack, Callable[..., Cases]]:
 CASES: dict[str, tuple[Attack, Callable[..., Cases]]] = {
     **{name: case(name) for name in ATTACKS},
     "disaggregation": (Disaggregation(COUNTS), changing_members),  # it is told who came how often
+    "likelihood_ratio": (LikelihoodRatio(outcomes_known=False), line_ups),  # of strangers none is
     "suppression": (ClosedForm(), suppressed),
     "longitudinal": (ClosedForm(), isolated),
 }
+
+
+def told(attack: Attack, view: GradientView, people: Floats) -> Reconstruction:
+    """Attack once more, told the people of whom one took part."""
+    candidates = Patients(people.copy(), np.zeros(len(people), dtype=np.int64))
+    knowledge = dataclasses.replace(view.knowledge, candidates=candidates)
+    return attack.reconstruct(dataclasses.replace(view, knowledge=knowledge), PRIOR)
 
 
 def hits(attack: Attack, cases: Cases, seed: int) -> tuple[int, int]:
@@ -216,10 +238,11 @@ def hits(attack: Attack, cases: Cases, seed: int) -> tuple[int, int]:
     strangers = np.concatenate([p.features for p in cohort(516, size=500).values()])
     named = asked = 0
     for view, truth in cases:
-        found = attack.reconstruct(view, PRIOR)
+        found = None if attack.name == "likelihood_ratio" else attack.reconstruct(view, PRIOR)
         for target in truth:
             others = strangers[rng.choice(len(strangers), PEOPLE - 1, replace=False)]
-            named += lineup(found, np.vstack([target, others]), rng) == 0
+            people = np.vstack([target, others])
+            named += lineup(found or told(attack, view, people), people, rng) == 0
             asked += 1
     return named, asked
 

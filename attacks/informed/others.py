@@ -1,0 +1,187 @@
+"""The law of everybody but the target, from public people, and what each candidate makes of it.
+
+Ratios are log-likelihoods of each person's having taken part, against nobody's in that place.
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+from numpy.typing import NDArray
+from scipy.linalg import solve_triangular
+from scipy.special import logsumexp
+
+from aggregation.data.patients import Patients
+from aggregation.plan import Plan
+from attacks.informed.openings import ROUNDING, Openings
+
+__all__ = ["article_ratios", "normal_ratio", "normal_ratios", "scaled_density"]
+
+_BATCHES = 512  # drawn batches that the article's law is averaged over
+_SMALLEST = 1e-15  # of the largest eigenvalue: what float64 leaves of the least ones
+
+
+def normal_ratios(
+    openings: Openings, hospital: str, people: Patients, drawn: Patients
+) -> Float[np.ndarray, "people"]:
+    """Return each person's log-ratio under the normal law of the others' sum.
+
+    Args:
+      openings: One-step sums, read together.
+      hospital: Whose patients the people would be.
+      people: Candidates.
+      drawn: Public people, whose moments the others are taken to have.
+    """
+    rows = openings.rows(hospital, people.features, people.outcomes)
+    lower = openings.lower
+
+    def white(values: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Noise and rounding of variance 1, independent: ``[people, sums x dim]``."""
+        flat = np.moveaxis(values, -2, 0).reshape(len(lower), -1)
+        solved = solve_triangular(lower, flat, lower=True)
+        shape = (len(lower), *values.shape[:-2], values.shape[-1])
+        return np.moveaxis(solved.reshape(shape), 0, -2).reshape(*values.shape[:-2], -1)
+
+    crowds: dict[tuple[bytes, ...], _Crowd] = {}
+    for name in openings.hospitals:
+        key, labels = openings.pattern(name), openings.labels(name)
+        if labels is not None:
+            key = (*key, name.encode())
+        if key not in crowds:
+            cloud = white(openings.rows(name, drawn.features, drawn.outcomes))
+            crowds[key] = _Crowd(cloud, labels)
+        crowds[key].add(_others(openings, name, hospital), openings.prob(name))
+    spread = sum(crowd.count * crowd.cloud.var(axis=0) for crowd in crowds.values())
+    kept = np.sort(np.argsort(-spread, kind="stable")[: len(drawn) // 2])
+    mean, cov = np.zeros(len(kept)), np.eye(len(kept))
+    for crowd in crowds.values():
+        centre, scatter = _moments(crowd.cloud[:, kept], drawn, crowd.labels)
+        mean += crowd.count * centre
+        cov += crowd.count * scatter + crowd.chance * np.outer(centre, centre)
+    values, axes = np.linalg.eigh(cov)
+    left = white(openings.seen)[kept] - mean
+    return normal_ratio(left @ axes, white(rows)[:, kept] @ axes, values)
+
+
+def normal_ratio(
+    left: Float[np.ndarray, "axes"],
+    moved: Float[np.ndarray, "people axes"],
+    variances: Float[np.ndarray, "axes"],
+) -> Float[np.ndarray, "people"]:
+    """Return log N(left - moved) - log N(left), along independent axes.
+
+    Args:
+      left: What was seen, less the mean of the others.
+      moved: What each person adds.
+      variances: Along each axis, rising.
+    """
+    variances = np.maximum(variances, variances[-1] * _SMALLEST)
+    return np.asarray(((left - moved / 2) * moved / variances).sum(axis=1))
+
+
+@dataclass
+class _Crowd:
+    """Others of one law, over hospitals: how many are expected, and the chance in their number."""
+
+    cloud: NDArray[np.float64]
+    labels: NDArray[np.int64] | None
+    count: float = 0.0
+    chance: float = 0.0
+
+    def add(self, count: float, prob: float) -> None:
+        self.count += count
+        self.chance += count * (1 - prob)  # variance of a Poisson sample's size
+
+
+def _others(openings: Openings, name: str, hospital: str) -> float:
+    """How many of a hospital's patients are in an upload beside the target, as expected."""
+    count = openings.expected(name)
+    return max(0.0, count - openings.prob(name)) if name == hospital else count
+
+
+def _moments(
+    cloud: NDArray[np.float64], drawn: Patients, labels: NDArray[np.int64] | None
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Mean and covariance of one person; where outcomes are declared, within them."""
+    if labels is None:
+        centre = cloud.mean(axis=0)
+        apart = cloud - centre
+        return centre, apart.T @ apart / len(cloud)
+    centre, scatter = np.zeros(cloud.shape[1]), np.zeros((cloud.shape[1],) * 2)
+    for outcome in (0, 1):
+        share, some = float(np.mean(labels == outcome)), cloud[drawn.outcomes == outcome]
+        if share > 0 and len(some):
+            own = some.mean(axis=0)
+            centre += share * own
+            scatter += share * (some - own).T @ (some - own) / len(some)
+    return centre, scatter
+
+
+def article_ratios(
+    openings: Openings,
+    hospital: str,
+    people: Patients,
+    drawn: Patients,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "people"]:
+    r"""Return each person's log-ratio under noise whose scale depends on the patients.
+
+    Its deviation is :math:`c \lVert u \rVert`, u the upload without it.
+
+    The mean over drawn batches of others is the law itself, to within the number of batches: this
+    much noise says little of u, so that no few of them carry the whole weight.
+
+    Args:
+      openings: One hospital's one-step uploads, read together.
+      hospital: Whose patients the people would be.
+      people: Candidates.
+      drawn: Public people.
+      rng: Draws batches of them.
+    """
+    count = _others(openings, hospital, hospital)
+    sizes = np.full(_BATCHES, round(count))
+    if openings.plan.sampling_size is not None:
+        sizes = rng.poisson(count, _BATCHES)
+    cloud = openings.rows(hospital, drawn.features, drawn.outcomes)
+    batches = np.stack([cloud[rng.integers(len(cloud), size=n)].sum(axis=0) for n in sizes])
+    added = openings.rows(hospital, people.features, people.outcomes)
+    seen = np.broadcast_to(openings.seen, batches.shape)
+
+    def law(moved: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Log-density of what was seen, by person."""
+        parts = [
+            scaled_density(openings.plan, seen[:, t], [batches[:, t]], [moved[:, t]])
+            for t in range(seen.shape[1])
+        ]
+        return np.asarray(logsumexp(np.sum(parts, axis=0), axis=0))
+
+    return law(added) - law(np.zeros_like(added[:1]))
+
+
+def scaled_density(
+    plan: Plan,
+    seen: Float[np.ndarray, "batches dim"],
+    steps: Sequence[Float[np.ndarray, "batches dim"]],
+    moved: Sequence[Float[np.ndarray, "people dim"]],
+) -> Float[np.ndarray, "batches people"]:
+    """Return the log-density of a sum of steps, each with the article's noise, up to a constant.
+
+    Args:
+      plan: With the article's noise.
+      seen: The sum, beside each batch.
+      steps: Each batch's gradient at every step.
+      moved: What each person adds there.
+    """
+    factor = math.sqrt(2 * math.log(1.25 / plan.delta)) / (plan.epsilon or math.inf)
+    norms = np.sum([_squares(s, -m) for s, m in zip(steps, moved, strict=True)], axis=0)
+    variance = factor**2 * norms + len(steps) * ROUNDING
+    gaps = _squares(seen - np.sum(steps, axis=0), np.sum(moved, axis=0))
+    return np.asarray(-0.5 * (gaps / variance + seen.shape[-1] * np.log(variance)))
+
+
+def _squares(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Squared distances of all pairs."""
+    own, other = (a**2).sum(axis=1)[:, None], (b**2).sum(axis=1)[None]
+    return np.asarray(np.maximum(own - 2 * a @ b.T + other, 0.0))
