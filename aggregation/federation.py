@@ -108,8 +108,12 @@ class Federation:
         if isinstance(scheme, QuorumScheme):
             opening = ByHolders(judge)
             for name, holder in scheme.holders(policy).items():
+                if name in hospitals:  # what its own hospital counter-signed in earlier runs
+                    holder.policy.log.take_heads(hospitals[name].ledger.witnessed.values())
                 openers[holder_address(name)] = HolderRole(plan.run, holder)
         elif isinstance(scheme, KeyScheme):
+            for hospital in hospitals.values():
+                policy.log.take_heads(hospital.ledger.witnessed.values())
             openers[OPENER] = OpenerRole(plan.run, scheme.opener(policy), opener)
         self._aggregator = Aggregator(plan, scheme.adder(), policy.roster, opening, agreement)
         self._engine = InProcess(

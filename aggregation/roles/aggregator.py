@@ -1,6 +1,7 @@
 """The aggregator: sends models, adds what comes back, has the sum opened; it can open nothing."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,6 +12,7 @@ from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, SetTime
 from aggregation.roles.opener import Asked
 from aggregation.roles.opening import OpeningRequest
 from aggregation.sealing import Adder, Contribution, Roster
+from aggregation.sealing.answers import Witnessed
 from aggregation.sealing.proposal import Place
 from privacy.errors import CorruptMessageError, RefusedError
 
@@ -87,6 +89,8 @@ class Aggregator:
                 return ()
             self._asked = Asked(self._place, *self.total())
             return self._opening.ask(self._asked, incoming.time)
+        if incoming.kind in (MessageKind.RETURNED, MessageKind.WITNESSED):
+            return self._relay(incoming)
         said = self._opening.take(incoming)
         if isinstance(said, tuple):
             return said
@@ -100,6 +104,17 @@ class Aggregator:
             for kind, payload in ((MessageKind.EVIDENCE, evidence), (MessageKind.OPENED, opened))
         )
         return (*told, *self._send_models(incoming.time))
+
+    def _relay(self, message: Message) -> Said:
+        """Carry a hospital's question to whoever opens, and their words back: it asked them."""
+        receivers = self._opening.judge.addresses
+        if message.kind is MessageKind.WITNESSED:
+            receivers = (Witnessed.from_bytes(message.payload).hospital,)
+            if receivers[0] not in self.plan.hospitals:
+                raise RefusedError(f"{receivers[0]!r}, who is to be told of it, is no hospital.")
+        return tuple(
+            replace(message, sender=AGGREGATOR, receiver=name, signature="") for name in receivers
+        )
 
     def receive(self, contribution: Contribution) -> None:
         """Add one sealed update.

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.plan import Plan
-from aggregation.roles.messages import pack, read_integers, unpack
+from aggregation.roles.messages import OPENER, holder_address, pack, read_integers, unpack
 from aggregation.sealing import Parameters, Roster
 from aggregation.sealing.answers import SUM, Answer, Commitment, Parts, digests_of
 from aggregation.sealing.holders import QuorumScheme
@@ -125,6 +125,20 @@ class Judge:
         self._least = least
         self._repeats = repeats
         self._last: tuple[_Asked, tuple[Proposal, NDArray[np.int64]]] | None = None
+
+    @property
+    def witnesses(self) -> tuple[Mapping[str, str], int]:
+        """Public keys of those who open, by name, and how many of them open a sum."""
+        if self.scheme is None:
+            return {OPENER: self.roster.opener}, 1
+        quorum, public = read_quorum(self.parameters, self.scheme.label)
+        return {name: keys.sign for name, keys in public.items()}, quorum.threshold
+
+    @property
+    def addresses(self) -> tuple[str, ...]:
+        """Where messages to those who open go."""
+        names, _ = self.witnesses
+        return tuple(names) if self.scheme is None else tuple(map(holder_address, names))
 
     def require_named(self, plan: Plan) -> None:
         """Refuse to work under keys that the plan does not name, or that nobody vouches for.

@@ -7,7 +7,6 @@ so that after a crash the same bytes go out and never a second noise. A spend wh
 is completed once, under the same entry, for nothing had left; lost again, it is forfeited.
 """
 
-import json
 from collections.abc import Mapping
 from types import MappingProxyType
 
@@ -30,6 +29,7 @@ from aggregation.roles.messages import (
     read_model,
     unpack,
 )
+from aggregation.roles.witnessed import WitnessedLedger
 from aggregation.rules import Local
 from aggregation.rules.rule import State
 from aggregation.sealing import Contribution, Sealer
@@ -60,6 +60,9 @@ class Hospital:
       - made anew on the same ledger and the same folder, it goes on where it stopped: nothing is
         spent, noised or learnt twice, and nothing is refunded
         (``tests/aggregation/roles/test_restart.py``);
+      - made anew, it releases nothing before those who open have said which head of its ledger they
+        saw last, and nothing at all from an old copy
+        (``tests/aggregation/roles/test_witnessed.py``);
       - what a rule keeps at the hospital (memory, controls) never leaves, and a lost upload leaves
         it as it was: it is renewed once a sum that holds the upload was opened.
 
@@ -132,6 +135,8 @@ class Hospital:
         self._releases = RoundReleases(ledger, plan.digest)
         self._kept = kept
         self._said: Message | None = None  # the last update, as it was sent
+        self._witnessed = WitnessedLedger(ledger, judge)
+        self._waiting: Message | None = None  # what is answered once the ledger may release
         self._opened = -1  # version of the last own upload that is in an opened sum
         self._key = key
         self._source = source
@@ -177,6 +182,8 @@ class Hospital:
     def handle(self, incoming: Message | Timer) -> tuple[Message, ...]:
         """Join at the plan, answer a model with an update, learn from an opened sum.
 
+        With a ledger from a disk a model is answered with a question first (``WitnessedLedger``).
+
         Raises:
           RefusedError: As ``contribute`` and ``Judge.sum_of``; another plan, a sum out of its turn
             or without evidence, or a message that no hospital takes.
@@ -202,9 +209,21 @@ class Hospital:
             else:
                 self._learn(incoming.payload)
             return ()
+        if incoming.kind is MessageKind.WITNESSED:
+            self._witnessed.take(incoming.payload)
+            if self._waiting is None or not self._witnessed.open:
+                return ()
+            waiting, self._waiting = self._waiting, None
+            return self.handle(waiting)
         if incoming.kind is not MessageKind.MODEL:
             raise RefusedError(f"A hospital takes no message of kind {incoming.kind.value!r}.")
-        return (self._update(read_model(incoming.payload, plan.model.dim), round_),)
+        params = read_model(incoming.payload, plan.model.dim)
+        if self._witnessed.open or (self._said is not None and self._said.round == round_):
+            return (self._update(params, round_),)
+        self._accept(params, round_)  # nothing is asked for the sake of a model that won't do
+        question, self._waiting = self._witnessed.question(), incoming
+        return (Message(self.name, AGGREGATOR, MessageKind.RETURNED, round_, b"",
+                        question.to_json(), run=plan.run, nonce=question.nonce),)  # fmt: skip
 
     def contribute(self, params: Float[np.ndarray, "dim"], *, round_: int) -> Contribution:
         """Return the hospital's signed, sealed update at a model; asked again, the same bytes.
@@ -217,7 +236,8 @@ class Hospital:
 
         Raises:
           RefusedError: The model is not the one that follows from the opened sums, the version is
-            older than the last that was answered, or what was spent for it is forfeited.
+            older than the last that was answered, what was spent for it is forfeited, or the ledger
+            may be an old copy (``WitnessedLedger.require_open``).
           BudgetExceededError: The ledger refuses; no patient was read.
         """
         message = self._update(params, round_)
@@ -228,6 +248,7 @@ class Hospital:
         if self._said is not None and self._said.round == round_:
             return self._said
         self._accept(params, round_)
+        self._witnessed.require_open()
         plan, staleness = self.plan, self._path.version - round_
         weight = self._path.weight(self.name, staleness)
         found = self._releases.payload(round_)
@@ -243,6 +264,7 @@ class Hospital:
                 self._kept.put("begun", write_state(facts, self._pending))
             self._releases.attach(entries, sealed)
         self._models = {v: model for v, model in self._models.items() if v >= round_}
+        head = self.ledger.head()
         contribution = Contribution.sign(
             self._key,
             sealed,
@@ -252,11 +274,11 @@ class Hospital:
             parameters=self._sealer.parameters.digest,
             weight=plan.radius_of(weight) / plan.radius,
             nonce=digest(sealed)[:32],
-            ledger_head=digest(self.ledger.head().note),
+            head=head,
+            extends=self._witnessed.extension(head),
         )
-        public = contribution.public | {"head": json.dumps(self.ledger.head().to_json())}
         said = Message(
-            self.name, AGGREGATOR, MessageKind.UPDATE, round_, sealed, public,
+            self.name, AGGREGATOR, MessageKind.UPDATE, round_, sealed, contribution.public,
             run=plan.run, nonce=contribution.nonce,
         )  # fmt: skip
         if self._kept is not None:
@@ -318,6 +340,9 @@ class Hospital:
             self._said = Message.from_bytes(update, largest=len(update))
         if self._said is not None and self._said.round > self._opened:
             _, self._pending = self._begun(self._said.round, 1.0)
+            self._witnessed.outstanding(self._said)
+        elif self._said is not None:
+            self._witnessed.opened(self._said)
         self._models = {v: m for v, m in self._models.items() if v >= self._releases.last}
 
     def _learn(self, said: bytes) -> None:
@@ -342,6 +367,8 @@ class Hospital:
         self._place = self._place.after(proposal.digest)
         if own is not None:
             self._opened = own
+            if self._said is not None and self._said.round == own:
+                self._witnessed.opened(self._said)
             self._state = self._state if self._pending is None else self._pending
             self._pending = None
         self._state = self._rule.opened(self._state, opening, before, self._path.params)

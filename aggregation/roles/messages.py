@@ -64,7 +64,9 @@ class MessageKind(StrEnum):
     ``plan``, ``model``, ``opened``: to hospitals. ``update``: a hospital's sealed, signed integers.
     ``total``: a sealed sum with the contributions it is made of, to whoever opens. ``tried``,
     ``chosen``, ``commitment``, ``agreed``, ``answer``: how holders open together. ``evidence``: the
-    signed words of those who opened, to hospitals, before the sum itself.
+    signed words of those who opened, to hospitals, before the sum itself. ``returned``: a
+    hospital with a ledger from a disk asks those who open which head of it they saw last;
+    ``witnessed``: their answer.
     """
 
     PLAN = "plan"
@@ -78,6 +80,8 @@ class MessageKind(StrEnum):
     ANSWER = "answer"
     EVIDENCE = "evidence"
     OPENED = "opened"
+    RETURNED = "returned"
+    WITNESSED = "witnessed"
 
 
 @dataclass(frozen=True)

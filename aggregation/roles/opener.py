@@ -15,8 +15,8 @@ from aggregation.roles.messages import (
     pack,
     unpack,
 )
-from aggregation.sealing import Contribution, Opener
-from aggregation.sealing.answers import SUM, Answer, Commitment, Parts
+from aggregation.sealing import Contribution, Opener, OpeningLog
+from aggregation.sealing.answers import SUM, Answer, Commitment, Parts, Question, Witnessed
 from aggregation.sealing.holders import Holder
 from aggregation.sealing.proposal import Place, Proposal
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
@@ -92,9 +92,12 @@ class OpenerRole:
         self._key = key
 
     def handle(self, incoming: Message | Timer) -> tuple[Message, ...]:
-        """Answer a sealed total with the opened sum, for the aggregator."""
-        message = _of_kind(incoming, MessageKind.TOTAL)
+        """Answer a sealed total with the opened sum, and who asks for it with a ledger's head."""
+        message = _of_kind(incoming, MessageKind.TOTAL, MessageKind.RETURNED)
         opener, log = self._opener, self._opener.policy.log
+        if message.kind is MessageKind.RETURNED:
+            word = _witnessed(self._key, OPENER, self._run, message, log)
+            return (_message(OPENER, MessageKind.WITNESSED, message.round, word, self._run, {}),)
         asked = Asked.from_bytes(message.payload, contributors=opener.parameters.contributors)
         proposal = asked.proposal(opener.parameters.digest)
         number = log.number_of(proposal.digest)
@@ -114,7 +117,9 @@ class HolderRole:
     Guarantees (each is a test in ``tests/aggregation/roles/test_opening.py``):
       - it answers only for the opening that it committed to, with commitments of a quorum;
       - every message of its is signed with its own key;
-      - asked again, also after a restart, it commits and answers as before, with the same bytes.
+      - asked again, also after a restart, it commits and answers as before, with the same bytes;
+      - what it tells a hospital that was restarted is the newest head in its own log, for that one
+        question.
 
     Args:
       run: Name of the run.
@@ -127,9 +132,21 @@ class HolderRole:
         self._asked: Asked | None = None
 
     def handle(self, incoming: Message | Timer) -> tuple[Message, ...]:
-        """Try a sealed total, commit to the one that was chosen, answer when enough have."""
-        message = _of_kind(incoming, MessageKind.TOTAL, MessageKind.CHOSEN, MessageKind.AGREED)
+        """Try a total, commit to the one that was chosen, answer when enough have.
+
+        A hospital that asks for it is told the newest head of its ledger that was seen here.
+        """
+        message = _of_kind(
+            incoming,
+            MessageKind.TOTAL,
+            MessageKind.CHOSEN,
+            MessageKind.AGREED,
+            MessageKind.RETURNED,
+        )
         holder = self._holder
+        if message.kind is MessageKind.RETURNED:
+            given = holder.key, holder.name, self._run, message, holder.policy.log
+            return (self._say(MessageKind.WITNESSED, message.round, _witnessed(*given)),)
         if message.kind is MessageKind.TOTAL:
             most = holder.parameters.contributors
             asked = Asked.from_bytes(message.payload, contributors=most)
@@ -149,18 +166,18 @@ class HolderRole:
                 f"Holder {holder.name!r} was not asked for opening {message.round}; it needs the "
                 "sealed sum and its contributions first, again after a restart."
             )
-        given = asked_last.total, asked_last.contributions
+        whole = asked_last.total, asked_last.contributions
         if message.kind is MessageKind.CHOSEN:
             if (
                 message.payload.decode("ascii", "replace")
                 != asked_last.proposal(holder.parameters.digest).digest
             ):
                 raise RefusedError(f"Holder {holder.name!r} tried another sum than the one chosen.")
-            commitment = holder.commit(*given, asked_last.place)
+            commitment = holder.commit(*whole, asked_last.place)
             return (self._say(MessageKind.COMMITMENT, message.round, commitment.to_bytes()),)
         parts = unpack(message.payload, most=len(holder.quorum.names))
         commitments = [Commitment.from_bytes(part) for part in parts]
-        answer, contents = holder.answer(*given, commitments, asked_last.place)
+        answer, contents = holder.answer(*whole, commitments, asked_last.place)
         payload = pack([answer.to_bytes(), *(contents[part] for part in sorted(contents))])
         return (self._say(MessageKind.ANSWER, message.round, payload),)
 
@@ -200,6 +217,15 @@ def read_answer(payload: bytes, *, most: int) -> tuple[Answer, Parts]:
             f"An answer signs {len(answer.parts)} parts and brings {len(contents)}."
         )
     return answer, dict(zip(sorted(answer.parts), contents, strict=True))
+
+
+def _witnessed(key: SigningKey, name: str, run: str, message: Message, log: OpeningLog) -> bytes:
+    """Answer a question for a ledger's newest head that was seen in an opened sum."""
+    question = Question.read(message.public)
+    with log.lock():
+        head = log.seen(question.hospital)
+    word = Witnessed(name, run, question.hospital, question.nonce, head)
+    return word.signed(key).to_bytes()
 
 
 def _message(

@@ -262,7 +262,7 @@ class ByHolders:
     def _require_enough(self, names: Sequence[str], what: str) -> None:
         if len(names) < self._quorum.threshold:
             reports = ", ".join(
-                f"{holder} can't open the box of {' and '.join(bad)}"
+                f"{holder} can't answer for {' and '.join(bad)}"
                 for holder, bad in self._tried.items()
                 if bad
             )

@@ -11,11 +11,22 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeVar
 
 from privacy.errors import CorruptMessageError, InvalidInputError
-from privacy.ledger.forms import Form, hexadecimal, listed, mapping, ruled, text
+from privacy.ledger.forms import (
+    Form,
+    form,
+    hexadecimal,
+    listed,
+    mapping,
+    name,
+    optional,
+    ruled,
+    text,
+)
 from privacy.ledger.log import canonical
+from privacy.ledger.log.heads import Head
 from privacy.ledger.log.keys import SigningKey, verifies
 
-__all__ = ["SUM", "Answer", "Commitment", "Parts", "digests_of"]
+__all__ = ["SUM", "Answer", "Commitment", "Parts", "Question", "Witnessed", "digests_of"]
 
 SUM = "sum"
 """The one part of the answer of an opener that has the key."""
@@ -114,6 +125,58 @@ class Answer(Signed):
         """Sign the digests of these parts."""
         bare = cls(holder, opening, present, digests_of(parts))
         return replace(bare, signature=key.sign(bare.statement))
+
+
+@dataclass(frozen=True)
+class Question(Form):
+    """What a restarted hospital asks whoever opens: which head of its ledger they saw last.
+
+    It travels in clear, beside no payload.
+
+    Attributes:
+      hospital: Who asks.
+      nonce: Drawn for this one question, in hex.
+    """
+
+    hospital: str = ruled(name())
+    nonce: str = ruled(hexadecimal(32))
+
+    @classmethod
+    def read(cls, public: Mapping[str, Any]) -> "Question":
+        """Read what ``to_json`` wrote.
+
+        Raises:
+          CorruptMessageError: Any departure from it.
+        """
+        try:
+            return cls.from_json(public)
+        except InvalidInputError as error:
+            raise CorruptMessageError(f"Nobody asks for a ledger's head: {error}") from error
+
+
+@dataclass(frozen=True)
+class Witnessed(Signed):
+    """What whoever opens says to a hospital that was restarted: the newest head it saw of it.
+
+    Attributes:
+      holder: Who says it.
+      run: Name of the run.
+      hospital: Whose ledger.
+      nonce: The question's: no answer to an older one will do.
+      head: The newest head of that ledger in a sum that was opened; None: none was seen.
+      signature: Ed25519, in hex.
+    """
+
+    holder: str = ruled(text())
+    run: str = ruled(name())
+    hospital: str = ruled(name())
+    nonce: str = ruled(hexadecimal(32))
+    head: Head | None = ruled(optional(form(Head)), None)
+    signature: str = ruled(text(128, least=0), "")
+
+    def signed(self, key: SigningKey) -> "Witnessed":
+        """Return it with a signature."""
+        return replace(self, signature=key.sign(self.statement))
 
 
 def digests_of(parts: Parts) -> dict[str, str]:

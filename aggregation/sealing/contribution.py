@@ -10,18 +10,22 @@ import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import TypeVar
 
 from privacy._validate import natural, positive
-from privacy.errors import CorruptMessageError
+from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger.log import canonical
+from privacy.ledger.log.heads import Extension, Head
 from privacy.ledger.log.keys import SigningKey, verifies
 
 __all__ = ["Contribution"]
 
 Json = str | int | float | bool | None
 
-_DOMAIN = "inpatient contribution v1"
+_DOMAIN = "inpatient contribution v2"
 _NONCE_BYTES = 16
+
+_Form = TypeVar("_Form", Head, Extension)
 
 
 @dataclass(frozen=True)
@@ -36,7 +40,9 @@ class Contribution:
       weight: What the hospital multiplied its update by, before the noise. Nobody else may.
       parameters: Digest of the sealing parameters, in hex.
       sealed: The sealed bytes.
-      ledger_head: Digest of the hospital's ledger after it spent for this update, in hex, or None.
+      head: The hospital's ledger after it spent for this update, signed, or None.
+      extends: Proof that the head extends the last one that was seen in an opened sum; None: none
+        was.
       signature: Ed25519 over all of the above (the sealed bytes by their SHA-256), in hex.
     """
 
@@ -47,7 +53,8 @@ class Contribution:
     weight: float
     parameters: str
     sealed: bytes = field(repr=False)
-    ledger_head: str | None = None
+    head: Head | None = None
+    extends: Extension | None = None
     signature: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
@@ -66,12 +73,13 @@ class Contribution:
         parameters: str,
         weight: float = 1.0,
         nonce: str | None = None,
-        ledger_head: str | None = None,
+        head: Head | None = None,
+        extends: Extension | None = None,
     ) -> "Contribution":
         """Sign a sealed update; the nonce comes from the operating system unless given."""
         nonce = secrets.token_hex(_NONCE_BYTES) if nonce is None else nonce
         unsigned = cls(
-            run, hospital, base_version, nonce, float(weight), parameters, sealed, ledger_head
+            run, hospital, base_version, nonce, float(weight), parameters, sealed, head, extends
         )
         return replace(unsigned, signature=key.sign(unsigned.statement))
 
@@ -79,6 +87,11 @@ class Contribution:
     def ciphertext(self) -> str:
         """SHA-256 of the sealed bytes, in hex."""
         return hashlib.sha256(self.sealed).hexdigest()
+
+    @property
+    def ledger_head(self) -> str | None:
+        """SHA-256 of the head, in hex: what the signature covers of it."""
+        return None if self.head is None else canonical.digest(self.head.note)
 
     @property
     def statement(self) -> bytes:
@@ -94,6 +107,7 @@ class Contribution:
                 "parameters": self.parameters,
                 "ciphertext": self.ciphertext,
                 "ledger_head": self.ledger_head,
+                "extends": None if self.extends is None else self.extends.to_json(),
             }
         )
 
@@ -104,6 +118,10 @@ class Contribution:
     @property
     def public(self) -> dict[str, Json]:
         """Everything but the sealed bytes, as plain JSON values: what a transcript shows."""
+        beside: dict[str, Json] = {}
+        for name, form in (("head", self.head), ("extends", self.extends)):
+            if form is not None:
+                beside[name] = canonical.encode(form.to_json()).decode()
         return {
             "run": self.run,
             "hospital": self.hospital,
@@ -113,6 +131,7 @@ class Contribution:
             "parameters": self.parameters,
             "ledger_head": self.ledger_head,
             "signature": self.signature,
+            **beside,
         }
 
     @classmethod
@@ -129,7 +148,6 @@ class Contribution:
                 raise CorruptMessageError(f"A contribution needs {name} as text, got {value!r}.")
             text[name] = value
         base_version, weight = public.get("base_version"), public.get("weight")
-        head = public.get("ledger_head")
         if not isinstance(base_version, int) or isinstance(base_version, bool) or base_version < 0:
             raise CorruptMessageError(f"A contribution has base_version {base_version!r}.")
         if (
@@ -138,9 +156,7 @@ class Contribution:
             or not 0 < weight < 2**53
         ):
             raise CorruptMessageError(f"A contribution has weight {weight!r}; expected above 0.")
-        if head is not None and not isinstance(head, str):
-            raise CorruptMessageError(f"A contribution has ledger_head {head!r}; expected text.")
-        return cls(
+        made = cls(
             run=text["run"],
             hospital=text["hospital"],
             base_version=base_version,
@@ -148,6 +164,25 @@ class Contribution:
             weight=float(weight),
             parameters=text["parameters"],
             sealed=sealed,
-            ledger_head=head,
+            head=_form(Head, public.get("head")),
+            extends=_form(Extension, public.get("extends")),
             signature=text["signature"],
         )
+        if public.get("ledger_head") != made.ledger_head:
+            raise CorruptMessageError(
+                f"A contribution names the ledger head {public.get('ledger_head')!r} and comes "
+                f"with {made.ledger_head!r}."
+            )
+        return made
+
+
+def _form(kind: type[_Form], value: Json) -> _Form | None:
+    if value is None:
+        return None
+    try:
+        if not isinstance(value, str):
+            raise InvalidInputError(f"Expected text, got {value!r}.")
+        return kind.from_json(canonical.decode(value.encode("utf-8", "surrogatepass")))
+    except InvalidInputError as error:
+        what = kind.__name__.lower()
+        raise CorruptMessageError(f"The {what} of a contribution can't be read: {error}") from error

@@ -88,21 +88,26 @@ class Holder(ABC):
         """Check what may be opened; nothing is written down.
 
         Returns:
-          The hospitals whose contributions this holder can't answer for: their boxes don't open.
+          The hospitals whose contributions this holder can't answer for: their boxes don't open,
+          or their ledgers' heads don't extend the last ones seen.
 
         Raises:
           RefusedError: As ``Opener.open``; or another sum has this number.
           CorruptMessageError: As ``Opener.open``.
         """
-        proposal = self._proposal(total, contributions, place)
+        proposal, rolled_back = self._proposal(total, contributions, place), frozenset[str]()
         if self._record_of(proposal) is None:
             self.policy.check(contributions, self.parameters)
+            rolled_back = frozenset(self.policy.rolled_back(contributions))
             self.policy.log.require_place(proposal)
             self._require_key()
             require_sum(self._adder, total, contributions)
         bad = []
         opened = []
         for contribution in contributions:
+            if contribution.hospital in rolled_back:
+                bad.append(contribution.hospital)
+                continue
             try:
                 opened.append(self._open_piece(contribution, place))
             except CorruptMessageError:
@@ -169,9 +174,10 @@ class Holder(ABC):
             bad = self.try_(total, contributions, place)
         if bad or self._tried is None:
             raise CorruptMessageError(
-                f"The box of {', '.join(map(repr, bad))} for {self.name!r} does not open, or does "
-                "not hold what the hospital signed: it was made for another holder, run or "
-                "hospital, or changed on the way. Open the sum without it, or without this holder."
+                f"{self.name!r} can't answer for {', '.join(map(repr, bad))}: the box does not "
+                "open or does not hold what the hospital signed (it was made for another holder, "
+                "run or hospital, or changed on the way), or the hospital's ledger head does not "
+                "extend the last one seen. Open the sum without it, or without this holder."
             )
         return proposal, self._tried[1]
 

@@ -6,7 +6,9 @@ from pathlib import Path
 
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.proposal import Proposal
-from privacy.errors import CorruptMessageError, RefusedError
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+from privacy.ledger.log import canonical
+from privacy.ledger.log.heads import Head
 from privacy.ledger.log.opening import GENESIS, Opening
 from privacy.ledger.log.store import FileStore, MemoryStore, Store
 from privacy.names import plain_name
@@ -42,6 +44,8 @@ class OpeningLog:
         self._numbers: dict[str, int] = {}
         self._places: dict[tuple[str, str | None, int], str] = {}
         self._spent: set[tuple[str, str]] = set()
+        self._uploads: set[tuple[str, str, int]] = set()
+        self._heads: dict[str, Head] = {}
         self._opened: set[str] = set()
         with self.lock():
             pass
@@ -78,6 +82,21 @@ class OpeningLog:
         A nonce is its sender's alone: who repeats another's shuts nobody out.
         """
         return tuple(n for n in nonces if n in self._spent)
+
+    def uploads(self, run: str, uploads: Iterable[tuple[str, int]]) -> tuple[tuple[str, int], ...]:
+        """Return those that an earlier opening of a run holds, each a hospital and its version."""
+        return tuple(u for u in uploads if (run, *u) in self._uploads)
+
+    def seen(self, hospital: str) -> Head | None:
+        """Return the newest head of a hospital's ledger that came with what was opened here."""
+        return self._heads.get(hospital)
+
+    def take_heads(self, heads: Iterable[Head]) -> None:
+        """Take note of heads that were seen before this log began: in earlier runs, say."""
+        for head in heads:
+            known = self._heads.get(head.hospital)
+            if known is None or known.size < head.size:
+                self._heads[head.hospital] = head
 
     def opened(self, ciphertexts: Sequence[str]) -> tuple[str, ...]:
         """Return those of the sealed updates, by digest, that an earlier opening holds."""
@@ -164,9 +183,12 @@ class OpeningLog:
             )
             line = opening.to_bytes()
             self._follows(Opening.from_bytes(line))
-            if proposal is not None:  # first: a line without it would forget
+            if proposal is not None:
                 self.require_place(proposal)
-                self._keep(2 * opening.number, proposal.to_bytes())
+            heads = [c.head.to_json() for c in contributions if c.head is not None]
+            if proposal is not None or heads:  # first: a line without them would forget
+                note = {"proposal": proposal and proposal.to_json(), "heads": heads}
+                self._keep(2 * opening.number, canonical.encode(note))
             self._store.append(line)
             self._take(opening, line)
         return opening
@@ -191,8 +213,8 @@ class OpeningLog:
 
     def _take(self, opening: Opening, line: bytes) -> None:
         note = self._kept(2 * opening.number)
-        if note:
-            proposal = Proposal.from_bytes(note)
+        proposal, heads = _read_note(note) if note else (None, ())
+        if proposal is not None:
             if proposal.total != opening.total or proposal.nonces != opening.nonces:
                 raise CorruptMessageError(
                     f"What lies beside opening {opening.number} of the log {self._path} is the "
@@ -200,7 +222,27 @@ class OpeningLog:
                 )
             self._numbers[proposal.digest] = opening.number
             self._places[proposal.run, proposal.plan, proposal.number] = proposal.digest
+        self.take_heads(heads)
         self._openings.append(opening)
+        uploads = zip(opening.hospitals, opening.base_versions, strict=True)
+        self._uploads.update((opening.run, *upload) for upload in uploads)
         self._spent.update(zip(opening.hospitals, opening.nonces, strict=True))
         self._opened.update(opening.ciphertexts)
         self._offset += len(line) + 1
+
+
+def _read_note(note: bytes) -> tuple[Proposal | None, tuple[Head, ...]]:
+    """Read what is kept beside an opening: what was proposed, and the ledger heads in it."""
+    fields = canonical.decode(note)
+    try:
+        if not isinstance(fields, dict) or fields.keys() != {"proposal", "heads"}:
+            raise InvalidInputError("it has other fields")
+        proposal, heads = fields["proposal"], fields["heads"]
+        if not isinstance(heads, list):
+            raise InvalidInputError("its heads are no list")
+        return (
+            None if proposal is None else Proposal.from_json(proposal),
+            tuple(Head.from_json(head) for head in heads),
+        )
+    except InvalidInputError as error:
+        raise CorruptMessageError(f"What lies beside an opening can't be read: {error}") from error

@@ -27,6 +27,9 @@ class Policy:
         signature over the very bytes is valid;
       - no contribution is in it twice, and none was in any sum opened before, under its own
         nonce or as a copy under another's name;
+      - of each hospital's upload on one version of the model one is opened, ever, under any nonce;
+      - each hospital's ledger head extends the last one that was seen in an opened sum here, so
+        that of two copies of one ledger one goes on;
       - at least ``min_honest + c_assumed`` distinct hospitals contributed, none of them more often
         than ``repeats``;
       - it holds no more contributions than the parameters were chosen for;
@@ -120,7 +123,40 @@ class Policy:
         with self.log.lock():
             self._check_unopened(contributions)
             self._check_key(contributions[0].parameters)
+            self.require_extended(contributions)
             return self.log.append(contributions, total, proposal)
+
+    def rolled_back(self, contributions: Sequence[Contribution]) -> tuple[str, ...]:
+        """Return the hospitals whose ledger head does not extend the last one seen of them.
+
+        A hospital that names an older one than was seen here has been taken back to an old copy of
+        its ledger, or there are two of it. Where a newer one is named, this log has missed an
+        opening, and others have to judge it.
+        """
+        return tuple(c.hospital for c in contributions if not self._extends(c))
+
+    def require_extended(self, contributions: Sequence[Contribution]) -> None:
+        """Refuse a sum that ``rolled_back`` finds hospitals in.
+
+        Raises:
+          RefusedError: With their names.
+        """
+        if names := self.rolled_back(contributions):
+            raise RefusedError(
+                f"The ledger head of {', '.join(names)} does not extend the last one that came "
+                "with an opened sum: it is an old copy of the ledger, or there are two. Let the "
+                "newest copy send, and end the other."
+            )
+
+    def _extends(self, contribution: Contribution) -> bool:
+        head, since = contribution.head, contribution.extends
+        seen = self.log.seen(contribution.hospital)
+        if head is None or seen is None:
+            return head is None or since is None or since.leads_to(head)
+        if since is None or head.ledger != seen.ledger or since.size < seen.size:
+            return False
+        unlike = since.size == seen.size and since.root != seen.root
+        return not unlike and head.size > since.size and since.leads_to(head)
 
     def fork(self, name: str) -> "Policy":
         """Return the same rules with a log of its own, for one of several holders."""
@@ -142,6 +178,14 @@ class Policy:
             raise RefusedError(
                 f"Contributions of {', '.join(names)} were in a sum opened before; the difference "
                 "of two sums would show the rest. Each contribution is opened once."
+            )
+        first = contributions[0].run if contributions else ""
+        again = self.log.uploads(first, ((c.hospital, c.base_version) for c in contributions))
+        if again:
+            said = ", ".join(f"{hospital} on version {base}" for hospital, base in sorted(again))
+            raise RefusedError(
+                f"Another upload of {said} was in a sum opened before. Each is opened once, under "
+                "whatever nonce it comes."
             )
         opened = set(self.log.opened([c.ciphertext for c in contributions]))
         for contribution in contributions:

@@ -138,6 +138,11 @@ class Roster:
                 f"The signature of {name!r} does not fit its contribution: the bytes, the weight "
                 "or another signed value changed on the way, or somebody else signed."
             )
+        head = contribution.head
+        if head is not None and not (head.hospital == name and head.signed_by(self._keys[name])):
+            raise CorruptMessageError(
+                f"The contribution of {name!r} comes with a ledger head that {name!r} did not sign."
+            )
 
     def enrol(self, enrolment: Enrolment) -> None:
         """Take a hospital, or its new key, into the roster.

@@ -30,7 +30,9 @@ from privacy.ledger.log.canonical import from_number
 from privacy.ledger.log.entries import Entry
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.keys import SigningKey
+from privacy.ledger.log.merkle import leaf
 from privacy.ledger.log.store import FileStore, MemoryStore, Store
+from privacy.ledger.opening import first_entry
 from privacy.ledger.payloads import attach, seal_left_over
 from privacy.ledger.plans import Fate
 from privacy.ledger.requests import (
@@ -42,7 +44,7 @@ from privacy.ledger.requests import (
     Unit,
     objection,
 )
-from privacy.names import distinct_names, plain_name
+from privacy.names import distinct_names
 
 __all__ = ["Clock", "Ledger"]
 
@@ -60,13 +62,15 @@ class Ledger:
       - the bytes attached to a release never change: after a crash the same are sent again;
       - ``open`` gives the state that the ledger had when it was written.
 
-    ``accountant`` prices its events.
+    ``accountant`` prices its events; ``taken_up`` says whether it was found on a disk: it may then
+    be an old copy of itself, which it can't tell alone.
     """
 
     def __init__(
         self, store: Store, key: SigningKey, accountant: Accountant | None, clock: Clock
     ) -> None:
         self.accountant: Accountant = Guarded(accountant or Certified())
+        self.taken_up = False
         self._store = store
         self._chain = Chain(store, key, clock)
 
@@ -99,7 +103,7 @@ class Ledger:
           InvalidInputError: The file exists, or the arguments break a rule.
           RefusedError: The disk can't be written.
         """
-        opening = _opening(hospital, key, budget, enrolled, context)  # before anything is made
+        opening = first_entry(hospital, key, budget, enrolled, context)  # before anything is made
         ledger = cls(FileStore.create(path), key, accountant, clock)
         ledger._chain.start(hospital, opening)
         return ledger
@@ -122,7 +126,7 @@ class Ledger:
         """
         key = key or SigningKey.generate()
         ledger = cls(MemoryStore(), key, accountant, clock)
-        ledger._chain.start(hospital, _opening(hospital, key, budget, enrolled, context))
+        ledger._chain.start(hospital, first_entry(hospital, key, budget, enrolled, context))
         return ledger
 
     @classmethod
@@ -153,6 +157,7 @@ class Ledger:
                     "was released. Remove it and create it anew."
                 )
             seal_left_over(ledger._chain)
+        ledger.taken_up = True
         return ledger
 
     def declare(
@@ -372,6 +377,15 @@ class Ledger:
         return dict(self._chain.state.witnessed)
 
     @property
+    def countersigned(self) -> Head | None:
+        """The newest head of this ledger that others counter-signed; None: none was."""
+        return self._chain.state.countersigned
+
+    def leaves(self) -> list[bytes]:
+        """Merkle leaf hashes of all entries in order."""
+        return [leaf(line) for line in self._store.lines()]
+
+    @property
     def unfinished(self) -> tuple[str, ...]:
         """Digests of plans that stand and have places left."""
         books = self._chain.state.filters.values()
@@ -428,21 +442,3 @@ class Ledger:
             raise InvalidInputError(f"Entries of kind {kind!r} are not noted; they are earned.")
         with self._chain.lock():
             return self._chain.append(kind, content)
-
-
-def _opening(
-    hospital: str,
-    key: SigningKey,
-    budget: Budget,
-    enrolled: Mapping[str, str] | None,
-    context: Mapping[str, Json] | None,
-) -> dict[str, Any]:
-    plain_name(hospital=hospital)
-    distinct_names(enrolled=enrolled or {})
-    book = Filter.fresh(budget)
-    return {
-        "public_key": key.public,
-        "budgets": [budget.to_json() | {"order": book.order}],
-        "enrolled": dict(enrolled or {}),
-        "context": dict(context or {}),
-    }

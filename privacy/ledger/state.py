@@ -26,6 +26,7 @@ class State:
       enrolled: Public keys of the hospitals that may counter-sign, by name.
       pending: Digests of releases without bytes, by their place.
       witnessed: The newest head seen of each other hospital.
+      countersigned: The newest head of its own that others counter-signed; None: none was.
       tree: The Merkle tree over all lines.
       last: Digest of the last line.
       offset: Bytes of the file that were taken in.
@@ -39,6 +40,7 @@ class State:
     enrolled: dict[str, str] = field(default_factory=dict)
     pending: dict[int, str] = field(default_factory=dict)
     witnessed: dict[str, Head] = field(default_factory=dict)
+    countersigned: Head | None = None
     tree: Frontier = field(default_factory=Frontier)
     last: str = GENESIS
     offset: int = 0
@@ -83,6 +85,8 @@ class State:
             case "witness":
                 seen = Head.from_json(content["head"])
                 self.witnessed[seen.hospital] = seen
+            case "countersigned":
+                self.countersigned = Head.from_json(content["head"])
         self.tree.append(entry.line)
         self.offset += len(entry.line) + 1
         self.last = entry.digest

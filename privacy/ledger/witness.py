@@ -15,7 +15,7 @@ from privacy.ledger.ledger import Ledger
 from privacy.ledger.log.entries import Entry
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.keys import verifies
-from privacy.ledger.log.merkle import consistency, consistent, leaf
+from privacy.ledger.log.merkle import consistency, consistent
 
 __all__ = [
     "checkpoint",
@@ -38,7 +38,7 @@ def checkpoint(ledger: Ledger) -> Head:
 
 def prove_extension(ledger: Ledger, old_size: int, new_size: int) -> tuple[str, ...]:
     """Proof (RFC 6962) that the first ``new_size`` entries begin with the first ``old_size``."""
-    leaves = [leaf(entry.line) for entry in ledger.entries()][:new_size]
+    leaves = ledger.leaves()[:new_size]
     return tuple(step.hex() for step in consistency(leaves, old_size))
 
 

@@ -9,7 +9,6 @@ What travels in clear beside a payload has a type and a length (``CLEAR``); anyt
 by its size alone, and is a leak.
 """
 
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,7 +35,7 @@ from privacy.ledger.forms import (
     whole,
 )
 from privacy.ledger.log.canonical import digest, encode
-from privacy.ledger.log.heads import Head
+from privacy.ledger.log.heads import Extension, Head
 from privacy.ledger.log.keys import SigningKey, verifies
 from privacy.ledger.requests import MOST_COUNT
 
@@ -57,6 +56,17 @@ _ROW, _SENT, _RECEIPT = (
     f"inpatient manifest {word} 1\x00".encode() for word in ("message", "sent", "receipt")
 )
 
+
+def _extension(name: str, value: Any) -> str:
+    """Check that a text is a proof as a head needs it, in the one spelling that it has."""
+    if not isinstance(value, str):
+        refuse(name, value, "a proof that a ledger head extends another, as JSON text")
+    found = parse_json(value.encode("utf-8", "surrogatepass"), what="A proof")
+    if encode(Extension.from_json(found).to_json()).decode() != value:
+        refuse(name, value, "canonical JSON")
+    return value
+
+
 # Fields that may travel in clear beside a payload, and what each may hold: it follows from public
 # values, from bytes that are accounted for, or is random. ``head`` stands beside them.
 CLEAR: Mapping[str, Rule] = {
@@ -67,6 +77,7 @@ CLEAR: Mapping[str, Rule] = {
     "weight": number(1.0, 1.0),  # weights are applied before the noise
     "parameters": hexadecimal(64),  # digest of the sealing scheme's public parameters
     "ledger_head": hexadecimal(64),  # digest of the sender's ledger head
+    "extends": Rule(_extension),  # hashes of its ledger: what the head grew from
     "signature": hexadecimal(128),  # over the sealed bytes and the fields above
     "digest": hexadecimal(64),  # of the sealed bytes
 }
@@ -173,7 +184,7 @@ class Outbound(Form):
     def clear_bytes(self) -> int:
         """Bytes of the fields in clear that ``CLEAR`` knows, and of the head."""
         size = sum(_size(name, value) for name, value in self.clear.items())
-        return size + (_size("head", json.dumps(self.head.to_json())) if self.head else 0)
+        return size + (_size("head", encode(self.head.to_json()).decode()) if self.head else 0)
 
     @property
     def objection(self) -> str:

@@ -25,10 +25,10 @@ from aggregation.roles.messages import (
 from aggregation.roles.opener import Asked, HolderRole
 from aggregation.roles.opening import ByHolders, Verdict
 from aggregation.sealing import Contribution, OpeningLog, Parameters, Policy, Roster, make_scheme
-from aggregation.sealing.answers import SUM, Answer
+from aggregation.sealing.answers import SUM, Answer, Question, Witnessed
 from aggregation.sealing.holders import QuorumScheme
 from aggregation.sealing.proposal import Place, Proposal
-from privacy.ledger import SigningKey
+from privacy.ledger import Head, SigningKey
 
 
 class Witness:
@@ -42,6 +42,7 @@ class Witness:
         self.judge = Judge(self.roster, parameters)
         self.plan = replace(made, sealing=parameters.digest, roster=self.roster.digest)
         self.place = Place(made.digest)
+        self.seen: dict[str, Head] = {}
 
     def says(
         self,
@@ -51,6 +52,7 @@ class Witness:
         hospitals: tuple[str, ...] | None = None,
     ) -> list[Message]:
         """Evidence and sum, as the aggregator relays them; what others sent is made up."""
+        self.seen |= {c.hospital: c.head for c in sent.values() if c.head is not None}
         names = self.plan.hospitals if hospitals is None else hospitals
         number = self.place.number
         base = {n: sent[n].base_version if n in sent else number for n in names}
@@ -74,6 +76,21 @@ class Witness:
             Message(AGGREGATOR, "north", kind, number, content, run=self.plan.run)
             for kind, content in ((MessageKind.EVIDENCE, evidence), (MessageKind.OPENED, payload))
         ]
+
+    def word(self, asked: Message) -> Message:
+        """The answer to a hospital that was restarted, as the aggregator relays it."""
+        question = Question.read(asked.public)
+        head = self.seen.get(question.hospital)
+        said = Witnessed(OPENER, self.plan.run, question.hospital, question.nonce, head)
+        payload = said.signed(self.key).to_bytes()
+        return Message(AGGREGATOR, asked.sender, MessageKind.WITNESSED, asked.round, payload)
+
+    def answered(self, member: Hospital, ask: Message) -> Message:
+        """What a hospital answers to a model in the end, asked for its ledger's head or not."""
+        (said,) = member.handle(ask)
+        if said.kind is MessageKind.RETURNED:
+            (said,) = member.handle(self.word(said))
+        return said
 
     def tells(
         self, member: Hospital, opened: NDArray[np.int64], *sent: Contribution, others: bool = True

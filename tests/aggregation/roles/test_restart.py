@@ -77,10 +77,12 @@ class Site:
             self.kept.close()
             self.kept = None
 
-    def update(self, round_: int) -> Message:
+    def ask(self, round_: int) -> Message:
         model = self.path.params.astype("<f8").tobytes()
-        ask = Message(AGGREGATOR, "north", MessageKind.MODEL, round_, model)
-        (said,) = self.member.handle(ask)
+        return Message(AGGREGATOR, "north", MessageKind.MODEL, round_, model)
+
+    def update(self, round_: int) -> Message:
+        said = self.witness.answered(self.member, self.ask(round_))
         assert self.sent.setdefault(round_, said).to_bytes() == said.to_bytes()
         return said
 
@@ -198,7 +200,9 @@ def test_without_its_folder_what_was_sealed_is_sent_and_what_was_not_is_forfeite
         "north", patients(0), plan=site.plan, sealer=site.scheme.sealer("north"),
         judge=site.witness.judge, ledger=ledger, key=site.key, source=OperatingSystem(),
     )  # fmt: skip
-    assert bare.contribute(site.path.params, round_=0).sealed == first.payload
+    with pytest.raises(RefusedError, match="may be an old copy: 0 of the 1"):
+        bare.contribute(site.path.params, round_=0)
+    assert site.witness.answered(bare, site.ask(0)).payload == first.payload
 
 
 def test_two_daemons_of_one_site_make_one_release(tmp_path: Path) -> None:
@@ -215,7 +219,7 @@ def test_two_daemons_of_one_site_make_one_release(tmp_path: Path) -> None:
     )  # fmt: skip
     site.update(0)
     with pytest.raises(RefusedError, match="another process made it"):
-        other.contribute(site.path.params, round_=0)
+        site.witness.answered(other, site.ask(0))
     sealed = [e for e in site.member.ledger.entries() if e.kind == "sealed"]
     assert len(sealed) == 2  # the update's and the scalar's, of one release
 

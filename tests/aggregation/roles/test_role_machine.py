@@ -2,6 +2,7 @@
 
 import hashlib
 import math
+import shutil
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
@@ -36,13 +37,14 @@ from aggregation.sealing import Contribution, OpeningLog, Policy, Roster, make_s
 from aggregation.sealing.holders import QuorumScheme
 from aggregation.sealing.proposal import Place
 from privacy.errors import InpatientError
-from privacy.ledger import Budget, Ledger, SigningKey
+from privacy.ledger import Budget, Head, Ledger, SigningKey
 from privacy.mechanisms import OperatingSystem
 from tests.aggregation.parts import patients
 
 NAMES = ("north", "east", "south", "west")
 LIAR = "west"  # hospital and holder: the adversary has its keys
 HONEST = NAMES[:3]
+RESTORED = "east"  # whose disk may be put back to an older one
 THRESHOLD = 3
 ROUNDS = 3
 
@@ -74,7 +76,8 @@ class Network(RuleBasedStateMachine):
         self.waiting: list[Message] = []
         self.past: list[Message] = []
         self.timers: list[Timer] = []
-        self.updates: dict[tuple[str, int], set[bytes]] = {}
+        self.updates: dict[tuple[str, int], dict[bytes, str]] = {}
+        self.backup = False
         self.models: dict[int, set[bytes]] = {}
         self.sizes: Counter[str] = Counter()
         self.told: dict[int, dict[MessageKind, bytes]] = {}
@@ -145,8 +148,11 @@ class Network(RuleBasedStateMachine):
             self.waiting.append(one)
             self.past.append(one)
             if one.kind is MessageKind.UPDATE and one.sender in HONEST:
-                place = one.sender, one.round
-                self.updates.setdefault(place, set()).add(one.to_bytes())
+                known = self.updates.setdefault((one.sender, one.round), {})
+                if one.to_bytes() not in known and one.sender == RESTORED:
+                    # Taken back by a backup is what nobody saw, and nothing else.
+                    assert not self.agreed().intersection(known.values())
+                known[one.to_bytes()] = hashlib.sha256(one.payload).hexdigest()
             if one.sender == AGGREGATOR and one.kind in (MessageKind.EVIDENCE, MessageKind.OPENED):
                 self.told.setdefault(one.round, {})[one.kind] = one.payload
 
@@ -196,6 +202,31 @@ class Network(RuleBasedStateMachine):
         if party in self.folders:
             self.folders.pop(party).close()
 
+    @rule()
+    def backed_up(self) -> None:
+        """One hospital's disk is copied: ledger, payloads and the run's folder."""
+        self.copy(self.disk, self.disk / "backup")
+        self.backup = True
+
+    @precondition(lambda self: self.backup)
+    @rule()
+    def restored(self) -> None:
+        """That hospital's machine goes on from the copy, knowing nothing of it."""
+        self.killed(RESTORED)
+        self.copy(self.disk / "backup", self.disk)
+        self.sizes[RESTORED] = 0
+
+    @staticmethod
+    def copy(source: Path, to: Path) -> None:
+        to.mkdir(exist_ok=True)
+        for name in (f"{RESTORED}.jsonl", f"{RESTORED}.payloads", f"{RESTORED} run"):
+            shutil.rmtree(to / name, ignore_errors=True)
+            (to / name).unlink(missing_ok=True)
+            if (source / name).is_dir():
+                shutil.copytree(source / name, to / name)
+            elif (source / name).exists():
+                shutil.copyfile(source / name, to / name)
+
     # -- who lies -------------------------------------------------------------------------------
 
     @rule(lying=st.booleans())
@@ -231,9 +262,10 @@ class Network(RuleBasedStateMachine):
         sealed = bytearray(self.scheme.sealer(LIAR).seal(values))
         if not boxed:
             sealed = bytearray(self.scheme.sealer("north").seal(values))  # boxes of another name
+        head = Head.sign(self.keys[LIAR], LIAR, "ab" * 32, 1 + len(self.past), "cd" * 32)
         contribution = Contribution.sign(
             self.keys[LIAR], bytes(sealed), run="test", hospital=LIAR, base_version=round_,
-            parameters=self.scheme.digest, ledger_head="ab" * 32,
+            parameters=self.scheme.digest, head=head,
         )  # fmt: skip
         said = Message(
             LIAR, AGGREGATOR, MessageKind.UPDATE, round_, contribution.sealed,
@@ -273,6 +305,13 @@ class Network(RuleBasedStateMachine):
         paths = {name: self.disk / f"log-{name}.jsonl" for name in HONEST}
         return {name: OpeningLog(path) for name, path in paths.items() if path.exists()}
 
+    def agreed(self) -> set[str]:
+        """Updates that so many honest holders committed to as a quorum has, with the liar."""
+        often = Counter(
+            c for log in self.logs().values() for o in log.openings for c in o.ciphertexts
+        )
+        return {ciphertext for ciphertext, count in often.items() if count >= THRESHOLD - 1}
+
     @invariant()
     def no_sum_of_few_and_no_update_in_two(self) -> None:
         if not hasattr(self, "disk"):
@@ -289,7 +328,9 @@ class Network(RuleBasedStateMachine):
 
     @invariant()
     def no_second_noise_and_no_refund(self) -> None:
-        assert all(len(said) == 1 for said in getattr(self, "updates", {}).values())
+        for (name, _), said in getattr(self, "updates", {}).items():
+            assert len(said) == 1 or (name == RESTORED and self.backup)
+            assert len(self.agreed().intersection(said.values())) <= 1
         for name in HONEST:
             member = getattr(self, "processes", {}).get(name)
             if not isinstance(member, Hospital):

@@ -1,8 +1,9 @@
 """A run in miniature: hospitals with keys, a policy, and sums of their updates."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
+from itertools import count
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from aggregation.sealing import (
     Scheme,
 )
 from aggregation.sealing.holders import Holder, QuorumScheme
+from privacy.ledger.log.heads import Head
 from privacy.ledger.log.keys import SigningKey
 
 RUN = "heart"
@@ -29,6 +31,11 @@ def key_of(hospital: str) -> SigningKey:
     return SigningKey.generate()
 
 
+def head_of(hospital: str, size: int, root: str = "cd" * 32, ledger: str = "ab" * 32) -> Head:
+    """A hospital's signed head of a ledger."""
+    return Head.sign(key_of(hospital), hospital, ledger, size, root)
+
+
 @dataclass
 class Parties:
     """The hospitals of one run, all under one scheme."""
@@ -36,6 +43,7 @@ class Parties:
     scheme: Scheme
     names: tuple[str, ...] = ("cleveland", "budapest", "zurich", "long beach")
     run: str = RUN
+    _versions: Iterator[int] = field(default_factory=count)
     _sealers: dict[str, Any] = field(default_factory=dict)
 
     def policy(self, **changes: Any) -> Policy:
@@ -56,7 +64,7 @@ class Parties:
         signed: dict[str, Any] = {
             "run": self.run,
             "hospital": hospital,
-            "base_version": 0,
+            "base_version": next(self._versions),
             "parameters": self.scheme.digest,
             **changes,
         }

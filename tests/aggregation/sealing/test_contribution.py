@@ -8,9 +8,11 @@ import pytest
 
 from aggregation.sealing import Contribution, make_scheme
 from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.ledger.log.heads import Extension, Head
 from privacy.ledger.log.keys import SigningKey
 
 KEY = SigningKey.generate()
+HEAD = Head.sign(KEY, "zurich", "ab" * 32, 7, "cd" * 32)
 
 
 def signed(**changes: Any) -> Contribution:
@@ -36,7 +38,8 @@ def test_the_signature_covers_every_field() -> None:
         "weight": 2.0,
         "parameters": "cd" * 32,
         "sealed": b"sealeD",
-        "ledger_head": "ef" * 32,
+        "head": Head.sign(KEY, "zurich", "ab" * 32, 7, "ee" * 32),
+        "extends": Extension(4, "ab" * 32, ()),
     }
     for name, value in changes.items():
         assert not replace(contribution, **{name: value}).verifies(KEY.public), name
@@ -48,7 +51,7 @@ def test_nonces_are_fresh() -> None:
 
 
 def test_a_message_carries_it_there_and_back() -> None:
-    contribution = signed(ledger_head="ef" * 32)
+    contribution = signed(head=HEAD, extends=Extension(4, "ab" * 32, ("cd" * 32,)))
     public = json.loads(json.dumps({**contribution.public, "declared": 300}))
     assert Contribution.from_message(b"sealed", public) == contribution
 
@@ -66,11 +69,16 @@ def test_a_message_carries_it_there_and_back() -> None:
         {"weight": float("nan")},
         {"weight": float("inf")},
         {"ledger_head": 7},
+        {"ledger_head": None},
+        {"head": None},
+        {"head": 7},
+        {"head": "{}"},
+        {"extends": "7"},
     ],
 )
 def test_a_malformed_message_is_refused(change: dict[str, Any]) -> None:
-    with pytest.raises(CorruptMessageError, match="A contribution"):
-        Contribution.from_message(b"sealed", {**signed().public, **change})
+    with pytest.raises(CorruptMessageError, match=r"[Aa] contribution"):
+        Contribution.from_message(b"sealed", {**signed(head=HEAD).public, **change})
 
 
 def test_a_malformed_signature_is_none() -> None:

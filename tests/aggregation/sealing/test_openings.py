@@ -124,7 +124,7 @@ log = OpeningLog(Path(sys.argv[1]))
 granted = 0
 for number in range(60):
     c = SimpleNamespace(run="r", parameters="ab" * 32, hospital="h", nonce=str(number),
-                        ciphertext=f"{number:064x}", base_version=0)
+                        ciphertext=f"{number:064x}", base_version=number, head=None)
     try:
         log.append([c], "cd" * 32)
         granted += 1
@@ -283,10 +283,15 @@ def test_what_lies_beside_an_opening_is_its_own_proposal(parties: Parties, tmp_p
     again = OpeningLog(tmp_path / "log.jsonl")
     assert [again.number_of(p.digest) for p in (one, two)] == [0, 1]
     folder = tmp_path / "log.payloads"
-    other = replace(one, total="ab" * 32).to_bytes()
-    for wrong in (two.to_bytes(), other, replace(one, nonces=("0",)).to_bytes()):
-        (folder / "000000000.bin").write_bytes(wrong)
+    other = replace(one, total="ab" * 32)
+    for wrong in (two, other, replace(one, nonces=("0",))):
+        note = canonical.encode({"proposal": wrong.to_json(), "heads": []})
+        (folder / "000000000.bin").write_bytes(note)
         with pytest.raises(CorruptMessageError, match="the proposal of another"):
+            OpeningLog(tmp_path / "log.jsonl")
+    for note in (one.to_bytes(), b'{"heads":7,"proposal":null}', b'{"heads":[7],"proposal":null}'):
+        (folder / "000000000.bin").write_bytes(note)
+        with pytest.raises(CorruptMessageError, match="What lies beside an opening can't be read"):
             OpeningLog(tmp_path / "log.jsonl")
     late = Proposal.of(Place(), digest, b"three", of(parties, "budapest"))
     with pytest.raises(RefusedError, match="two sums can't both be that"):

@@ -1,5 +1,6 @@
 """What an opener refuses, each with its reason, and what it writes down."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +17,13 @@ from aggregation.sealing import (
     make_scheme,
 )
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+from privacy.ledger.log.canonical import digest, encode
+from privacy.ledger.log.heads import Extension
 from privacy.ledger.log.keys import SigningKey
-from tests.aggregation.sealing.parties import RUN, Parties, key_of, opener_of
+from privacy.ledger.log.merkle import leaf, root
+from tests.aggregation.sealing.parties import RUN, Parties, head_of, key_of, opener_of
+
+OTHER = head_of("cleveland", 9)
 
 
 @pytest.fixture(params=["plain", "bfv"])
@@ -149,13 +155,15 @@ def test_a_weight_at_the_server_is_refused_at_the_adder_and_at_the_opener(
         {"base_version": 7},
         {"nonce": "00" * 16},
         {"hospital": "zurich"},
-        {"ledger_head": "ab" * 32},
+        {"head": OTHER.to_json(), "ledger_head": digest(OTHER.note)},
         {"sealed": "of another hospital"},
     ],
 )
 def test_a_changed_contribution_is_refused(parties: Parties, change: dict[str, Any]) -> None:
     mine = [parties.contribute(n, [i, 2, 3]) for i, n in enumerate(parties.names)]
     public = {**mine[0].public, **{k: v for k, v in change.items() if k != "sealed"}}
+    if "head" in change:
+        public["head"] = encode(change["head"]).decode()
     sealed = mine[1].sealed if "sealed" in change else mine[0].sealed
     forged = [Contribution.from_message(sealed, public), *mine[1:]]
     with pytest.raises(CorruptMessageError, match="does not fit its contribution"):
@@ -209,6 +217,7 @@ def test_a_key_is_rotated_after_its_openings(parties: Parties) -> None:
     with pytest.raises(RefusedError, match="Make a new key"):
         role.open(parties.total(again), again)
     fresh = Parties(make_scheme(parties.scheme.parameters.scheme, dim=3, contributors=7, bound=9))
+    fresh._versions = parties._versions
     anew = contributions(fresh)
     rotated = opener_of(fresh.scheme, role.policy)  # the same policy: what it opened stays opened
     assert rotated.open(fresh.total(anew), anew).tolist() == [4, 8, 12]
@@ -218,9 +227,95 @@ def test_a_ledger_head_can_be_demanded(parties: Parties) -> None:
     mine = contributions(parties)
     with pytest.raises(RefusedError, match="names no ledger head"):
         opener(parties, require_ledger_head=True).open(parties.total(mine), mine)
-    paid = [parties.contribute(n, [1, 2, 3], ledger_head="cd" * 32) for n in parties.names]
+    paid = [parties.contribute(n, [1, 2, 3], head=head_of(n, 5)) for n in parties.names]
     role = opener(parties, require_ledger_head=True)
     assert role.open(parties.total(paid), paid).tolist() == [4, 8, 12]
+    other = head_of(parties.names[1], 5)
+    for wrong in (other, replace(head_of(parties.names[0], 5), signature=other.signature)):
+        foreign = [parties.contribute(parties.names[0], [1, 2, 3], head=wrong), *paid[1:]]
+        with pytest.raises(CorruptMessageError, match="comes with a ledger head that"):
+            opener(parties).open(parties.total(foreign), foreign)
+
+
+# Rolled back and doubled ledgers
+
+LINES = [leaf(bytes([number])) for number in range(40)]
+FORK = [*LINES[:4], *(leaf(b"fork" + bytes([number])) for number in range(36))]
+
+
+def grown(
+    parties: Parties, size: int, since: int | None, *, lines: list[bytes] = LINES, **fields: Any
+) -> list[Contribution]:
+    """Contributions of all hospitals whose ledgers have grown from one size to another."""
+    extends = None
+    if since is not None:
+        extends = Extension.of(lines[:size], since, root(lines[:since]).hex())
+    top = root(lines[:size]).hex()
+    return [
+        parties.contribute(n, [1, 2, 3], head=head_of(n, size, top, **fields), extends=extends)
+        for n in parties.names
+    ]
+
+
+def test_a_ledger_head_extends_the_last_one_that_was_opened(parties: Parties) -> None:
+    role = opener(parties)
+    for size, since in ((5, None), (9, 5), (17, 9)):
+        mine = grown(parties, size, since)
+        assert role.open(parties.total(mine), mine).tolist() == [4, 8, 12]
+    forked = grown(parties, 20, 17, lines=FORK)
+    for wrong in (
+        grown(parties, 20, None),  # as if nothing had been opened yet
+        grown(parties, 20, 9),  # from an older one: the opened sum is not in its past
+        grown(parties, 17, 17),  # nothing was spent since
+        grown(parties, 20, 17, ledger="cd" * 32),
+        forked,
+        [replace(c, extends=grown(parties, 21, 17)[0].extends) for c in grown(parties, 20, 17)],
+    ):
+        mine = [resigned(c) for c in wrong]
+        with pytest.raises(RefusedError, match=r"cleveland.* does not extend the last one that"):
+            role.open(parties.total(mine), mine)
+        with pytest.raises(RefusedError, match="does not extend the last one"):
+            role.policy.record(mine, "cd" * 32)
+    assert len(role.policy.log) == 3
+    later = grown(parties, 30, 20)  # a log that missed an opening leaves it to those that did not
+    assert role.open(parties.total(later), later).tolist() == [4, 8, 12]
+
+
+def resigned(c: Contribution) -> Contribution:
+    return replace(c, signature=key_of(c.hospital).sign(c.statement))
+
+
+def test_a_proof_has_to_hold_also_where_nothing_was_seen(parties: Parties) -> None:
+    mine = grown(parties, 9, 5)
+    bad = [resigned(replace(c, extends=grown(parties, 10, 5)[0].extends)) for c in mine]
+    with pytest.raises(RefusedError, match="does not extend"):
+        opener(parties).open(parties.total(bad), bad)
+
+
+def test_heads_are_found_again_and_taken_over_from_earlier_runs(
+    parties: Parties, tmp_path: Path
+) -> None:
+    log = OpeningLog(tmp_path / "log.jsonl")
+    role = opener(parties, log=log)
+    mine = grown(parties, 9, None)
+    role.open(parties.total(mine), mine)
+    again = OpeningLog(tmp_path / "log.jsonl")
+    assert again.seen("zurich") == mine[2].head and again.seen("nowhere") is None
+    newer, older = head_of("zurich", 12), head_of("zurich", 3)
+    again.take_heads([newer])
+    again.take_heads([older])
+    assert again.seen("zurich") == newer
+
+
+def test_one_upload_of_a_version_is_opened_under_whatever_nonce(parties: Parties) -> None:
+    role = opener(parties)
+    mine = contributions(parties)
+    role.open(parties.total(mine), mine)
+    first = mine[0]
+    twin = parties.contribute(first.hospital, [1, 2, 3], base_version=first.base_version)
+    other = [twin, *contributions(parties)[1:]]
+    with pytest.raises(RefusedError, match="Another upload of cleveland on version"):
+        role.open(parties.total(other), other)
 
 
 # Sybils
