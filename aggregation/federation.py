@@ -183,6 +183,7 @@ class Federation:
         ledgers: Path | None = None,
         rule: Rule | None = None,
         schedule: Schedule | None = None,
+        detects: bool = False,
     ) -> "Federation":
         """Assemble a federation that protects patients: system randomness, durable ledgers.
 
@@ -192,7 +193,9 @@ class Federation:
         ``ledgers``, ledgers and keys are taken from that folder (``StandingLedgers``), where an
         earlier run may have left them: budgets are for patients, not for runs, and those that stand
         there count, not ``target_epsilon``. No two runs of one folder may have the same plan.
-        ``rule`` and ``schedule`` are as for ``simulated``.
+        ``rule`` and ``schedule`` are as for ``simulated``. With ``detects``, under ``shares``, so
+        many holders answer for each piece that a lie of ``colluders`` of them is always seen, and
+        no sum is opened where fewer answer (``Judge``).
 
         Raises:
           RefusedError: The plan shows noise shares in clear, has noise that protects nobody, or a
@@ -243,8 +246,9 @@ class Federation:
         log = OpeningLog(out / "openings.jsonl")
         source = OperatingSystem()
         return cls._assemble(
-            agreement, patients, keys, ledger, lambda _: source, log, receivers, context=context
-        )
+            agreement, patients, keys, ledger, lambda _: source, log, receivers, context=context,
+            detects=detects,
+        )  # fmt: skip
 
     @classmethod
     def _assemble(
@@ -257,13 +261,14 @@ class Federation:
         log: OpeningLog,
         receivers: Mapping[str, SigningKey] | None = None,
         context: Mapping[str, str] | None = None,
+        detects: bool = False,
     ) -> "Federation":
         plan = agreement.plan
         if tuple(patients) != plan.hospitals:
             raise InvalidInputError(
                 f"Expected patients of {plan.hospitals}, in that order; got {tuple(patients)}."
             )
-        scheme, opener = sealing_for(plan, agreement.timing), SigningKey.generate()
+        scheme, opener = sealing_for(plan, agreement.timing, detects=detects), SigningKey.generate()
         public = {name: key.public for name, key in keys.items()}
         roster = Roster(plan.run, public, opener=opener.public)
         if receivers:  # a real run
@@ -274,7 +279,7 @@ class Federation:
         smallest = plan.smallest_sum or len(plan.hospitals)
         least = len(plan.hospitals) if agreement.timing.synchronous else smallest
         kind = type(scheme) if isinstance(scheme, QuorumScheme) else None
-        judge = Judge(roster, scheme.parameters, scheme=kind, least=least)
+        judge = Judge(roster, scheme.parameters, scheme=kind, least=least, detects=detects)
         hospitals = {
             name: Hospital(
                 name,
@@ -353,12 +358,13 @@ class Federation:
         return wrap_probability_of(self.plan, self._scheme, self._timing)
 
 
-def sealing_for(plan: Plan, timing: Timing | None = None) -> Scheme:
+def sealing_for(plan: Plan, timing: Timing | None = None, *, detects: bool = False) -> Scheme:
     """Make the plan's sealing scheme, sized from public quantities alone.
 
     Args:
       plan: What is sealed, and how.
       timing: What is opened together; None: all hospitals, every round.
+      detects: Whether so many hold each piece that a lie of the colluders among them is seen.
     """
     timing = timing or Rounds(plan.hospitals, plan.rounds)
     rounds, contributors = max(1, timing.sums), _contributors(timing)
@@ -372,7 +378,7 @@ def sealing_for(plan: Plan, timing: Timing | None = None) -> Scheme:
         )
     options: dict[str, Any] = {}
     if plan.scheme in ("shares", "threshold"):
-        options = _quorum(plan.hospitals, plan.colluders)
+        options = _quorum(plan.hospitals, plan.colluders, detects=detects)
     if timing.synchronous and plan.scheme == "threshold":
         options["openings"] = rounds
     return make_scheme(plan.scheme, dim=plan.dim, contributors=contributors, bound=bound, **options)
@@ -396,9 +402,9 @@ def _contributors(timing: Timing) -> int:
     return max((len(timing.arrivals(v)) for v in range(timing.sums)), default=1)
 
 
-def _quorum(hospitals: tuple[str, ...], colluders: int) -> dict[str, Any]:
+def _quorum(hospitals: tuple[str, ...], colluders: int, *, detects: bool) -> dict[str, Any]:
     """Hospitals as holders: as few as let one be lost, and none trusts anybody but most of them."""
-    holders = hospitals[: colluders + 3]
+    holders = hospitals[: 3 * colluders + 1 if detects else colluders + 3]
     threshold = (len(holders) + colluders) // 2 + 1
     return {"holders": holders, "threshold": threshold, "corrupt": colluders}
 

@@ -99,7 +99,8 @@ class Judge:
       - what no quorum committed to, what its holder or opener did not sign, and what lacks a part
         is refused, in words that say what is missing or wrong, and of whom;
       - where ``corrupt + 1`` holders answer for each part, a lie of up to ``corrupt`` of them is
-        seen; where fewer do, it is not. Nobody is blamed for it.
+        seen; where fewer do, it is not, unless ``detects`` refuses such an opening. Nobody is
+        blamed for it.
 
     Args:
       roster: Whose signatures count, the opener's included where one party has the key.
@@ -107,6 +108,12 @@ class Judge:
       scheme: The scheme's class where holders open; None: one party has the key.
       least: Distinct hospitals that a sum holds at least.
       repeats: Contributions of one hospital that it holds at most.
+      detects: Whether to refuse an opening in which fewer than ``corrupt + 1`` holders answer for
+        a part: then up to ``corrupt`` liars are always seen, and fewer may be lost.
+
+    Raises:
+      RefusedError: ``detects`` under a scheme whose words can't be compared, or with too few
+        holders for it.
     """
 
     def __init__(
@@ -117,6 +124,7 @@ class Judge:
         scheme: type[QuorumScheme] | None = None,
         least: int = 1,
         repeats: int = 1,
+        detects: bool = False,
     ) -> None:
         self.run = roster.run
         self.roster = roster
@@ -124,7 +132,26 @@ class Judge:
         self.scheme = scheme
         self._least = least
         self._repeats = repeats
+        self._detects = detects
+        if detects:
+            self._require_detecting()
         self._last: tuple[_Asked, tuple[Proposal, NDArray[np.int64]]] | None = None
+
+    def _require_detecting(self) -> None:
+        """Refuse to promise that lies are seen where no two say the same thing."""
+        if self.scheme is None or not self.scheme.compared:
+            raise RefusedError(
+                f"Under {self.parameters.scheme!r} no two parties say the same thing, so that a "
+                "lie can't be seen in their words. Choose shares, or don't demand it."
+            )
+        quorum, _ = read_quorum(self.parameters, self.scheme.label)
+        if len(quorum.names) - quorum.threshold < quorum.corrupt:
+            raise RefusedError(
+                f"Each piece is held by {len(quorum.names) - quorum.threshold + 1} of "
+                f"{len(quorum.names)} holders; to see a lie of {quorum.corrupt} it takes "
+                f"{quorum.corrupt + 1}. Take {3 * quorum.corrupt + 1} holders or more, of whom "
+                f"{2 * quorum.corrupt + 1} open."
+            )
 
     @property
     def witnesses(self) -> tuple[Mapping[str, str], int]:
@@ -277,6 +304,11 @@ class Judge:
                     f"{', '.join(present)}; their parts don't belong together."
                 )
         for part, names in expected.items():
+            if self._detects and len(names) <= quorum.corrupt:
+                raise RefusedError(
+                    f"{', '.join(names)} alone answered for part {part}; {quorum.corrupt + 1} "
+                    "holders are demanded, so that a lie is seen. Wait for the others."
+                )
             self._require_part(part, names, answers, evidence.parts)
         self._require_all(scheme, expected, proposal)
         parts = {part: evidence.parts[part] for part in expected}

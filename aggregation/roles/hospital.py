@@ -60,9 +60,7 @@ class Hospital:
       - made anew on the same ledger and the same folder, it goes on where it stopped: nothing is
         spent, noised or learnt twice, and nothing is refunded
         (``tests/aggregation/roles/test_restart.py``);
-      - made anew, it releases nothing before those who open have said which head of its ledger they
-        saw last, and nothing at all from an old copy
-        (``tests/aggregation/roles/test_witnessed.py``);
+      - made anew, it releases nothing from an old copy of its ledger (``WitnessedLedger``);
       - what a rule keeps at the hospital (memory, controls) never leaves, and a lost upload leaves
         it as it was: it is renewed once a sum that holds the upload was opened.
 

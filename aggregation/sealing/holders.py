@@ -224,9 +224,11 @@ class QuorumScheme(Scheme):
     Attributes:
       roles: What adds, and what holds: made from the parameters, and from what a holder was given.
       again: Whether another quorum may answer for what one has left unanswered.
+      compared: Whether several holders answer for one part with the same bytes.
       one_each: Whether every contribution is answered for by a part of its own.
     """
 
+    compared: ClassVar[bool] = False
     one_each: ClassVar[bool] = False
     again: ClassVar[bool] = False
     roles: ClassVar[tuple[Callable[[Parameters], Adder], Callable[..., Holder]]]

@@ -82,6 +82,7 @@ class Shares(QuorumScheme):
 
     label = _LABEL
     again = True
+    compared = True
     trust = (
         "The server and fewer holders than the threshold, together, learn the opened sums alone; "
         "enough holders together with the server could open an update."

@@ -1,6 +1,8 @@
 """The promises of ``aggregation.federation``."""
 
 import hashlib
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +11,12 @@ import pytest
 
 from aggregation.federation import Federation, Outcome
 from aggregation.plan import Plan
+from aggregation.roles.evidence import Evidence
 from aggregation.roles.hospital import Hospital
 from aggregation.roles.opener import HolderRole
 from aggregation.transcript import Transcript
 from privacy.errors import BudgetExceededError, InvalidInputError, RefusedError
-from tests.aggregation.parts import HOSPITALS, clear, cohort, plan
+from tests.aggregation.parts import HOSPITALS, clear, cohort, patients, plan
 
 
 def run(made: Plan, seed: int = 3) -> Outcome:
@@ -147,3 +150,20 @@ def test_whoever_opens_opens_no_sum_below_what_the_noise_was_sized_for(
             assert role._judge._least == least
             assert role.plan.sealing == role._sealer.parameters.digest
             assert role.plan.roster == role._judge.roster.digest
+
+
+def test_a_real_run_can_demand_that_lies_of_holders_are_seen(tmp_path: Path) -> None:
+    names = (*HOSPITALS, "west")
+    group = {name: patients(seed) for seed, name in enumerate(names)}
+    made = plan(
+        scheme="shares", noise_multiplier=80.0, hospitals=names, declared_sizes=(12,) * 4, rounds=1
+    )
+    options: dict[str, Any] = {"target_epsilon": 3.0, "detects": True}
+    outcome = Federation.real(made, group, out=tmp_path / "run", **options).run()
+    (evidence, *_) = said(outcome.transcript, "evidence")
+    often = Counter(p for a in Evidence.from_bytes(evidence).answers for p in a.parts)
+    assert set(often.values()) == {2}
+    with pytest.raises(RefusedError, match="Take 7 holders or more"):
+        Federation.real(replace(made, colluders=2), group, out=tmp_path / "few", **options)
+    with pytest.raises(RefusedError, match="no two parties say the same thing"):
+        Federation.real(replace(made, scheme="bfv"), group, out=tmp_path / "bfv", **options)

@@ -10,8 +10,10 @@ import pytest
 from aggregation.roles.evidence import Evidence, Judge
 from aggregation.roles.messages import Message
 from aggregation.roles.opening import Verdict
+from aggregation.sealing import make_scheme
 from aggregation.sealing.answers import Answer, Commitment
 from aggregation.sealing.proposal import Place
+from aggregation.sealing.shares import Shares
 from privacy.errors import CorruptMessageError, RefusedError
 from tests.aggregation.roles.parts import Parts, sent
 
@@ -178,6 +180,40 @@ def test_a_lie_of_the_only_one_who_answers_for_a_piece_is_not_seen() -> None:
     commit = sent(parts.side.late(parts.patience("try")))
     agreed = [m for c in parts.answers(commit) for m in sent(parts.side.take(c))]
     assert parts.finish(agreed).tolist() != [111] * 3
+
+
+def test_copies_can_be_demanded_so_that_a_lie_is_seen_or_nothing_is_opened() -> None:
+    parts = Liar()
+    known = parts.judge.roster, parts.scheme.parameters
+    parts.side.judge = Judge(*known, scheme=type(parts.scheme), least=4, detects=True)
+    asked = parts.side.ask(parts.asked, 0.0)
+    del parts.roles["holder holder 1"]
+    tried = [r for m in sent(asked) if m.receiver in parts.roles for r in parts.answers([m])]
+    assert all(parts.side.take(one) == () for one in tried)
+    commit = sent(parts.side.late(parts.patience("try")))
+    agreed = [m for c in parts.answers(commit) for m in sent(parts.side.take(c))]
+    with pytest.raises(RefusedError, match=r"alone answered for part .*; 2 holders are demanded"):
+        parts.finish(agreed)
+    whole = Parts()
+    right = opened(whole)
+    known = whole.judge.roster, whole.scheme.parameters
+    strict = Judge(*known, scheme=type(whole.scheme), least=4, detects=True)
+    assert strict.sum_of(right, Place()).tolist() == [111] * 3
+
+
+def test_copies_are_demanded_only_where_there_are_any() -> None:
+    for name in ("threshold", "pairwise"):
+        parts = Parts(name)
+        known = parts.judge.roster, parts.scheme.parameters
+        with pytest.raises(RefusedError, match="no two parties say the same thing"):
+            Judge(*known, scheme=type(parts.scheme), detects=True)
+    with pytest.raises(RefusedError, match="no two parties say the same thing"):
+        Judge(*known, detects=True)
+    few = make_scheme(
+        "shares", dim=3, contributors=4, bound=9, holders=tuple("abcde"), threshold=4, corrupt=2
+    )
+    with pytest.raises(RefusedError, match=r"2 of 5 holders; to see a lie of 2 it takes 3. Take 7"):
+        Judge(known[0], few.parameters, scheme=Shares, detects=True)
 
 
 def test_a_lie_in_a_smudged_share_is_not_seen() -> None:

@@ -144,6 +144,29 @@ def test_one_bad_box_costs_one_holders_word_and_nothing_else() -> None:
     assert parts.finish(agreed).tolist() == [111] * 3
 
 
+@pytest.mark.parametrize(("scheme", "corrupt"), [("shares", 1), ("threshold", 1), ("pairwise", 0)])
+def test_nobody_is_left_out_for_fewer_reports_than_one_more_than_may_lie(
+    scheme: str, corrupt: int
+) -> None:
+    """Corrupt holders alone shut no hospital out, whatever they say; they stand back themselves."""
+    parts = Parts(scheme, min_honest=2)
+    parts.judge._least = 3
+    assert parts.side._quorum.corrupt == corrupt
+    names = list(parts.holders)
+    harmed(parts, 2, *names[1 : 1 + corrupt])
+    chosen = parts.ask()
+    assert {m.kind for m in chosen} == {MessageKind.CHOSEN}
+    willing = {holder_address(n) for n in names if n not in names[1 : 1 + corrupt]}
+    assert {m.receiver for m in chosen} == willing
+    assert parts.side._proposal is not None and parts.side._proposal.hospitals == NAMES
+    more = Parts(scheme, min_honest=2)
+    more.judge._least = 3
+    harmed(more, 2, *names[: corrupt + 1])
+    again = more.ask()
+    assert {m.kind for m in again} == {MessageKind.TOTAL}
+    assert more.side._proposal is not None and more.side._proposal.hospitals == ("a", "b", "d")
+
+
 def test_a_hospital_with_more_bad_boxes_than_holders_may_lie_is_left_out() -> None:
     parts = Parts(min_honest=2)
     parts.judge._least = 3
