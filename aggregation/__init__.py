@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from aggregation.data.cohort import Cohort
     from aggregation.data.patients import Column, Patients, Schema
     from aggregation.federation import Federation, Outcome
-    from aggregation.models import Logistic, Model, Perceptron
+    from aggregation.models import Logistic, Model, Perceptron, TorchModel
     from aggregation.plan import Plan
     from aggregation.roles.aggregator import Aggregator
     from aggregation.roles.hospital import Hospital
@@ -31,6 +31,7 @@ __all__ = [
     "Perceptron",
     "Plan",
     "Schema",
+    "TorchModel",
     "Transcript",
 ]
 
@@ -39,7 +40,7 @@ _MODULES = {
     "data.cohort": ("Cohort",),
     "federation": ("Federation", "Outcome"),
     "roles.hospital": ("Hospital",),
-    "models": ("Logistic", "Model", "Perceptron"),
+    "models": ("Logistic", "Model", "Perceptron", "TorchModel"),
     "data.patients": ("Column", "Patients", "Schema"),
     "plan": ("Plan",),
     "transcript": ("Message", "Transcript"),

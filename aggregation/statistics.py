@@ -28,7 +28,7 @@ def _loss(
     model: Model, params: Float[np.ndarray, "dim"], patients: Patients
 ) -> Float[np.ndarray, "patients"]:
     """Each patient's loss at the round's model, in nats: q-FFL and AFL weigh by it."""
-    return model.losses(params, patients.features, patients.outcomes)
+    return model.losses(params, patients.features, patients.outcomes, slots=patients.slots)
 
 
 STATISTICS: Mapping[str, Statistic] = {"count": _count, "loss": _loss}

@@ -113,7 +113,9 @@ def local_update(
 
         def gradient(here: NDArray[np.float64]) -> NDArray[np.float64]:
             batch = next(drawn)
-            rows = patient_gradients(plan, hospital, here, batch.features, batch.outcomes)
+            rows = patient_gradients(
+                plan, hospital, here, batch.features, batch.outcomes, batch.slots
+            )
             return np.asarray(rows.sum(axis=0) / batch_size)
 
         def loss(here: NDArray[np.float64]) -> float:
@@ -129,7 +131,9 @@ def local_update(
         return total, state
     total = np.zeros(plan.model.dim, dtype=np.int64)
     for batch in batches:
-        gradients = patient_gradients(plan, hospital, params, batch.features, batch.outcomes)
+        gradients = patient_gradients(
+            plan, hospital, params, batch.features, batch.outcomes, batch.slots
+        )
         if plan.noise == "article" and plan.epsilon is not None:
             noisy = article_noise(
                 gradients.sum(axis=0), epsilon=plan.epsilon, delta=plan.delta, source=source
@@ -150,13 +154,15 @@ def patient_gradients(
     params: Float[np.ndarray, "dim"],
     features: Float[np.ndarray, "patients features"],
     outcomes: Int[np.ndarray, "patients"],
+    slots: Int[np.ndarray, "patients"],
 ) -> Float[np.ndarray, "patients dim"]:
     """Return the gradients that are clipped, one row a patient, as the plan's rule weighs them."""
     rule, model = plan.used_rule, plan.model
-    params = model.shifted(params, rule.offset(hospital))
-    return rule.rows(
-        hospital, model.per_patient_gradients(params, features, outcomes), features, outcomes
+    rows, residuals = model.gradients_and_residuals(
+        params, features, outcomes, slots=slots, offset=rule.offset(hospital)
     )
+    weights = rule.record_weights(hospital, features, outcomes, residuals)
+    return rows if weights is None else rows * weights[:, None]
 
 
 def noised_scalars(

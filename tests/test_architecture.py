@@ -17,7 +17,9 @@ CALLED = {
     "privacy.calibration": "noise_multiplier",
     "privacy.auditing": "epsilon_lower_bound",
     "privacy.ledger": "Ledger Release Planned verify",
-    "aggregation": "Hospital Aggregator Federation Transcript Model Plan Patients Schema Cohort",
+    "aggregation": (
+        "Hospital Aggregator Federation Transcript Model TorchModel Plan Patients Schema Cohort"
+    ),
     "aggregation.data": "Schema read_table Cohort",
     "aggregation.sealing": "make_scheme Sealer Adder Opener",
     "attacks": "observe reconstruct score",

@@ -18,8 +18,10 @@ from jaxtyping import Bool, Float, Int
 from privacy._validate import finite_array
 from privacy.errors import InvalidInputError
 
-__all__ = ["Column", "Field", "Patients", "Schema"]
+__all__ = ["SLOTS", "Column", "Field", "Patients", "Schema"]
 
+SLOTS = 64
+"""Patients that models compute at once, where they compute in blocks."""
 _LONGEST_NAME = 64  # characters of a column's, a level's or a unit's name: they stand in tables
 
 
@@ -263,7 +265,8 @@ class Patients:
     Attributes:
       features: Standardised by the schema's public constants; float64 ``[patients, features]``.
       outcomes: 1 for disease, 0 for none; int64 ``[patients]``.
-      ids: The table's own row numbers, for folds and scoring only; int64 ``[patients]``.
+      ids: The table's own row numbers; int64 ``[patients]``. A patient's own, kept by ``take``:
+        folds, scoring and ``slots`` follow it.
 
     Raises:
       InvalidInputError: Shapes do not agree, a value is NaN or infinite, an outcome is not 0 or 1.
@@ -296,6 +299,14 @@ class Patients:
 
     def __len__(self) -> int:
         return len(self.outcomes)
+
+    @property
+    def slots(self) -> Int[np.ndarray, "patients"]:
+        """Each patient's place in the blocks that some models compute in.
+
+        By the patient's id alone: it does not change because others come, go or are drawn.
+        """
+        return self.ids % SLOTS
 
     def take(self, rows: Int[np.ndarray, "taken"] | Bool[np.ndarray, "patients"]) -> "Patients":
         """Return the chosen rows, by number or by mask."""

@@ -23,6 +23,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.books import Books
+from aggregation.data.patients import SLOTS
 from aggregation.federation import sealing_for
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
@@ -280,17 +281,19 @@ class Fleet:
         count, dim = len(offsets) - 1, self.plan.model.dim
         take = granted[first : first + count]
         self._check_sizes(first, offsets)
+        # As ids of patients that have none: counted in each hospital, whoever is drawn.
+        slots = (np.arange(len(outcomes)) - np.repeat(offsets[:-1], np.diff(offsets))) % SLOTS
         if not take.all():
             rows = np.repeat(take, np.diff(offsets))
-            features, outcomes = features[rows], outcomes[rows]
+            features, outcomes, slots = features[rows], outcomes[rows], slots[rows]
             offsets = np.concatenate([[0], np.cumsum(rows)])[offsets]
         if self.plan.sampling_size is not None:
             start = perf_counter()
             taken = self._sample(first, offsets)
-            features, outcomes = features[taken], outcomes[taken]
+            features, outcomes, slots = features[taken], outcomes[taken], slots[taken]
             offsets = np.concatenate([[0], np.cumsum(taken)])[offsets]
             phases.noise += perf_counter() - start
-        bounded = self._bounded_rows(params, first, features, outcomes, offsets, phases)
+        bounded = self._bounded_rows(params, first, features, outcomes, slots, offsets, phases)
         start = perf_counter()
         updates = np.zeros((count, dim), dtype=np.int64)
         full = np.diff(offsets) > 0
@@ -309,6 +312,7 @@ class Fleet:
         first: int,
         features: NDArray[np.float64],
         outcomes: NDArray[np.int64],
+        slots: NDArray[np.int64],
         offsets: NDArray[np.int64],
         phases: Phases,
     ) -> NDArray[np.int64]:
@@ -317,7 +321,9 @@ class Fleet:
         for low, high, name in self._parts(first, offsets):
             part = slice(low, high)
             begin = perf_counter()
-            gradients = patient_gradients(self.plan, name, params, features[part], outcomes[part])
+            gradients = patient_gradients(
+                self.plan, name, params, features[part], outcomes[part], slots[part]
+            )
             gradients_done = perf_counter()
             clipped = clip(gradients, clip_norm=self._clip_norm)
             clip_done = perf_counter()

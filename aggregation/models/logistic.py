@@ -44,7 +44,11 @@ class Logistic(Model):
         return np.zeros(self.dim)
 
     def scores(
-        self, params: Float[np.ndarray, "dim"], features: Float[np.ndarray, "patients features"]
+        self,
+        params: Float[np.ndarray, "dim"],
+        features: Float[np.ndarray, "patients features"],
+        *,
+        slots: Int[np.ndarray, "patients"] | None = None,
     ) -> Float[np.ndarray, "patients"]:
         """Log-odds of disease of each patient."""
         products = np.ascontiguousarray(features) * params[:-1]
@@ -55,6 +59,8 @@ class Logistic(Model):
         params: Float[np.ndarray, "dim"],
         features: Float[np.ndarray, "patients features"],
         outcomes: Int[np.ndarray, "patients"],
+        *,
+        slots: Int[np.ndarray, "patients"] | None = None,
     ) -> Float[np.ndarray, "patients dim"]:
         r"""Return the rows :math:`(p_i - y_i) (x_i, 1)`."""
         residuals = expit(self.scores(params, features)) - outcomes

@@ -1,6 +1,7 @@
 """What a plan, a hospital and an attack ask of a model; numpy alone."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, ClassVar, Protocol, runtime_checkable
 
@@ -23,7 +24,8 @@ class Model(ABC):
     Guarantees (each is a test in ``tests/aggregation/test_models.py``):
       - ``per_patient_gradients`` equals Opacus's per-sample gradients, and those of
         ``torch.func``, to 1e-10;
-      - row i of gradients, losses and scores depends on patient i alone, to the last bit;
+      - row i of gradients, losses and scores depends on patient i (and, where a model says so, on
+        the patient's slot) alone, to the last bit;
       - everything is float64, and the same bits in, the same bits out.
 
     Attributes:
@@ -80,23 +82,67 @@ class Model(ABC):
         params: Float[np.ndarray, "dim"],
         features: Float[np.ndarray, "patients features"],
         outcomes: Int[np.ndarray, "patients"],
+        *,
+        slots: Int[np.ndarray, "patients"] | None = None,
     ) -> Float[np.ndarray, "patients dim"]:
-        """Gradient of each patient's loss at ``params``, one row a patient."""
+        """Gradient of each patient's loss at ``params``, one row a patient.
+
+        Args:
+          params: The model.
+          features: One row a patient.
+          outcomes: 0 or 1.
+          slots: ``Patients.slots``: what rows may follow besides. None: in turn, for who guesses
+            patients or predicts; a hospital whose sum is to have a sensitivity gives them.
+        """
 
     @abstractmethod
     def scores(
-        self, params: Float[np.ndarray, "dim"], features: Float[np.ndarray, "patients features"]
+        self,
+        params: Float[np.ndarray, "dim"],
+        features: Float[np.ndarray, "patients features"],
+        *,
+        slots: Int[np.ndarray, "patients"] | None = None,
     ) -> Float[np.ndarray, "patients"]:
         """Log-odds of disease of each patient."""
+
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What of this machine the last bits of a row depend on, for the hospital's ledger."""
+        return {}
+
+    def gradients_and_residuals(
+        self,
+        params: Float[np.ndarray, "dim"],
+        features: Float[np.ndarray, "patients features"],
+        outcomes: Int[np.ndarray, "patients"],
+        *,
+        slots: Int[np.ndarray, "patients"] | None = None,
+        offset: float = 0.0,
+    ) -> tuple[Float[np.ndarray, "patients dim"], Float[np.ndarray, "patients"]]:
+        """Return ``per_patient_gradients`` and each patient's risk less outcome.
+
+        Args:
+          params: The model.
+          features: One row a patient.
+          outcomes: 0 or 1.
+          slots: As in ``per_patient_gradients``.
+          offset: Added to everybody's log-odds in the loss.
+        """
+        rows = self.per_patient_gradients(
+            self.shifted(params, offset), features, outcomes, slots=slots
+        )
+        return rows, rows[:, -1]  # the output's bias is last: its gradient is the residual
 
     def losses(
         self,
         params: Float[np.ndarray, "dim"],
         features: Float[np.ndarray, "patients features"],
         outcomes: Int[np.ndarray, "patients"],
+        *,
+        slots: Int[np.ndarray, "patients"] | None = None,
     ) -> Float[np.ndarray, "patients"]:
         """Binary cross-entropy of each patient, in nats."""
-        scores = self.scores(params, features)
+        scores = self.scores(params, features, slots=slots)
         return np.asarray(np.logaddexp(0.0, scores) - outcomes * scores)
 
     def shifted(self, params: Float[np.ndarray, "dim"], offset: float) -> Float[np.ndarray, "dim"]:

@@ -60,7 +60,11 @@ class Perceptron(Model):
         return np.asarray(np.maximum((x[:, None, :] * weights).sum(axis=2) + bias, 0.0))
 
     def scores(
-        self, params: Float[np.ndarray, "dim"], features: Float[np.ndarray, "patients features"]
+        self,
+        params: Float[np.ndarray, "dim"],
+        features: Float[np.ndarray, "patients features"],
+        *,
+        slots: Int[np.ndarray, "patients"] | None = None,
     ) -> Float[np.ndarray, "patients"]:
         """Log-odds of disease of each patient."""
         outer = self.outer_weights(params)
@@ -75,6 +79,8 @@ class Perceptron(Model):
         params: Float[np.ndarray, "dim"],
         features: Float[np.ndarray, "patients features"],
         outcomes: Int[np.ndarray, "patients"],
+        *,
+        slots: Int[np.ndarray, "patients"] | None = None,
     ) -> Float[np.ndarray, "patients dim"]:
         r"""Return the rows :math:`(a_i x_i^\top, a_i, r_i h_i, r_i)`.
 

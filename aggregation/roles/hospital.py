@@ -138,7 +138,8 @@ class Hospital:
         self._opened = -1  # version of the last own upload that is in an opened sum
         self._key = key
         self._source = source
-        self._context = context or {}
+        # A model that this site has not approved is refused here, before a patient is read.
+        self._context = {**plan.model.environment, **(context or {})}
         self._agreement = agreement or Agreement.of(plan)
         self._path = Trajectory(self._agreement)
         self._models = {0: self._path.params}  # those that may still be trained on

@@ -33,6 +33,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregation.models import LinearInput
 from aggregation.plan import Plan
 from attacks.knowledge.capabilities import linear_input
 from attacks.knowledge.features import Feature, project
@@ -288,7 +289,12 @@ def outer_weights(plan: Plan, params: NDArray[np.float64]) -> NDArray[np.float64
 def distinguishable(
     plan: Plan, rows: NDArray[np.int64], features: tuple[Feature, ...]
 ) -> NDArray[np.bool_]:
-    """Which records' integers would change if any number moved to the next grid value."""
+    """Which records' integers would change if any number moved to the next grid value.
+
+    Told by the first layer alone: of a model that has none that is linear, nothing is certified.
+    """
+    if not isinstance(plan.model, LinearInput):
+        return np.zeros(len(rows), dtype=np.bool_)
     finest = min((f.step / f.sd for f in features if f.numeric), default=1.0)
     loudest = np.array([np.abs(first_layer(plan, row)[1]).max() for row in rows])
     return np.asarray(loudest * finest >= 2)

@@ -13,6 +13,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy.typing import NDArray
 
+from aggregation.models import LinearInput
 from aggregation.plan import Plan
 from attacks.exact.closed_form import expected_patients, first_layer
 from attacks.knowledge.priors import Prior
@@ -97,6 +98,8 @@ def rank_of_first_layer(plan: Plan, gradient: Gradient) -> int:
 
 def _log_rank(plan: Plan, gradient: Gradient, sizes: NDArray[np.int64]) -> NDArray[np.float64]:
     """Log-likelihood of the sizes given the rank; flat where the rank says nothing."""
+    if not isinstance(plan.model, LinearInput):
+        return np.zeros(len(sizes))
     rank = rank_of_first_layer(plan, gradient)
     full = min(plan.model.features + 1, len(first_layer(plan, gradient.params)[1]))
     if plan.noise != "none" or plan.local_steps > 1:

@@ -1,7 +1,8 @@
 """Clipped gradients of many guessed batches at once, differentiable in the guesses.
 
-Written out by hand: the gradient of one hidden layer is a few matrix products, so that only one
-backward pass is needed and hundreds of guesses run side by side. A test holds it against
+Written out by hand for the two models of this project: the gradient of one hidden layer is a few
+matrix products, so that only one backward pass is needed and hundreds of guesses run side by side.
+Any other model is differentiated by autograd, record by record. A test holds each against
 ``Model.per_patient_gradients``.
 """
 
@@ -11,8 +12,9 @@ import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.func import vmap
 
-from aggregation.models import Model
+from aggregation.models import Logistic, Model, Perceptron
 from aggregation.models.differentiable import differentiable
 
 __all__ = ["BatchGradient"]
@@ -23,7 +25,7 @@ class BatchGradient:
     """Sum of a batch's clipped gradients at one model.
 
     Attributes:
-      model: With a hidden layer of ReLU units, or none.
+      model: Any that ``differentiable`` has a torch form of.
       params: Flat parameters, in the dtype that everything is computed in.
       clip_norm: Norm at which each patient's gradient is clipped; None: not clipped.
     """
@@ -50,9 +52,11 @@ class BatchGradient:
         present: Float[Tensor, "restarts patients"],
     ) -> Float[Tensor, "restarts dim"]:
         """Return each guessed batch's gradient; absent patients (0 in ``present``) add nothing."""
-        parts = differentiable(self.model).split(self.params)
-        if len(parts) == 2:
+        if isinstance(self.model, Logistic):
             return self._logistic(x, y, present)
+        if not isinstance(self.model, Perceptron):
+            return self._any(x, y, present)
+        parts = differentiable(self.model).split(self.params)
         weights, bias, outer_rows, last = parts
         outer = outer_rows[0]
         pre = x @ weights.T + bias
@@ -80,6 +84,20 @@ class BatchGradient:
         if self.clip_norm is not None:
             delta = delta * self._shrink(delta.square() * (1 + x.square().sum(-1)))
         return torch.cat([(delta.unsqueeze(1) @ x).squeeze(1), delta.sum(1, keepdim=True)], dim=1)
+
+    def _any(self, x: Tensor, y: Tensor, present: Tensor) -> Tensor:
+        # A copy of the parameters a record, and autograd through it: torch.func's gradient of
+        # LayerNorm's weights is right, but wrong once differentiated again (torch 2.13).
+        again = x.requires_grad and torch.is_grad_enabled()
+        with torch.enable_grad():
+            copies = self.params.expand(*x.shape[:-1], -1).clone().requires_grad_(True)
+            losses = vmap(vmap(differentiable(self.model).loss))(copies, x, y)
+            (rows,) = torch.autograd.grad(losses.sum(), copies, create_graph=again)
+        rows = rows * present.unsqueeze(-1)
+        if self.clip_norm is not None:
+            rows = rows * self._shrink(rows.square().sum(-1)).unsqueeze(-1)
+        total: Tensor = rows.sum(1)
+        return total
 
     def _shrink(self, squared_norms: Tensor) -> Tensor:
         """Abadi et al. 2016, Algorithm 1: 1 / max(1, norm / C)."""

@@ -36,7 +36,8 @@ class AttackCommand:
     regime: str = "small"
     """small: about 8 patients of a hospital in a round; full: all of them."""
     model: str = "mlp"
-    """mlp or logistic."""
+    """mlp, logistic, deep, embedded, transformer, or a Python file's factory of a torch module,
+    FILE:FACTORY (docs/own-model.md)."""
     width: int = 64
     """Hidden units of the perceptron."""
     cohort: str = "heart"
@@ -62,7 +63,7 @@ class AttackCommand:
         """Refuse unknown names, a noise that is none, and a view that the design does not have."""
         from typing import get_args
 
-        from aggregation.models import MODELS
+        from aggregation.models import check_name
         from attacks.suite import make_attack
         from attacks.views import Name
         from experiments.studies.design import FEDERATED, Regime
@@ -75,11 +76,9 @@ class AttackCommand:
             )
         if not self.epsilon > 0:
             raise InvalidInputError(f"Expected epsilon={self.epsilon} > 0. Use inf for no noise.")
-        if self.regime not in tuple(Regime) or self.model not in MODELS:
-            raise InvalidInputError(
-                f"Unknown regime {self.regime!r} or model {self.model!r}; choose small or full, "
-                f"and one of {', '.join(MODELS)}."
-            )
+        if self.regime not in tuple(Regime):
+            raise InvalidInputError(f"Unknown regime {self.regime!r}; choose small or full.")
+        check_name(self.model)
         if self.view not in get_args(Name):
             raise InvalidInputError(
                 f"Unknown view {self.view!r}; choose one of {', '.join(get_args(Name))}."
@@ -155,7 +154,7 @@ class AttackCommand:
 
         from aggregation.data.patients import Patients
         from aggregation.federation import Federation
-        from aggregation.models import make_model
+        from aggregation.models import Inputs, named_model
         from attacks.views import Adversary, GradientView, Knowledge, Name, observe, require
         from experiments.studies.design import Regime, make_plan, training_of
         from privacy.errors import InvalidInputError
@@ -169,7 +168,7 @@ class AttackCommand:
             run="attack",
             design=self.design,
             epsilon=self.epsilon,
-            model=make_model(self.model, len(schema), self.width * (self.model == "mlp")),
+            model=named_model(self.model, Inputs.of(schema), width=self.width, seed=self.seed),
             setting=training_of(Regime(self.regime), self.model),
             patients=hospitals,
             model_seed=self.seed,

@@ -71,7 +71,7 @@ def test_sampled_rounds_and_colluders_get_what_defines_them(
         (["spear", "--view", "public"], "needs a GradientView"),
         (["spear", "--view", "colluding"], "seals nothing"),
         (["spear", "--hospital", "nowhere"], "Unknown hospital"),
-        (["spear", "--model", "tree"], "Unknown regime"),
+        (["spear", "--model", "tree"], "Unknown model 'tree'"),
         (["tableak", "--restarts", "0"], "restarts"),
     ],
 )

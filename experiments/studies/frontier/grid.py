@@ -17,7 +17,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from aggregation.models import MODELS
+from aggregation.models import sized_kinds
 from attacks.suite import ATTACKS, Arena
 from experiments.run.record import config_hash
 from experiments.studies.design import TRAINING, Design, Regime, TrainingSetting
@@ -242,7 +242,7 @@ def chosen_grid(
     for name, value, choices in (
         *(("design", design, tuple(Design)) for design in designs),
         ("regime", regime, tuple(Regime)),
-        ("model", model, tuple(MODELS)),
+        ("model", model, sized_kinds()),
     ):
         if value not in choices:
             raise InvalidInputError(

@@ -2,13 +2,22 @@ import numpy as np
 import pytest
 import torch
 
-from aggregation.models import Logistic, Model, Perceptron
+from aggregation.models import Inputs, Logistic, Model, Perceptron, TorchModel
 from attacks.searching.surrogate import BatchGradient
 from privacy.mechanisms import clip
 
+INPUTS = Inputs(5, ((2, 3),))
+MODELS = [
+    Logistic(5),
+    Perceptron(5, 12),
+    *(TorchModel.of(name, INPUTS) for name in ("deep", "embedded", "transformer")),
+]
+
 
 @pytest.mark.parametrize("clip_norm", [None, 0.4])
-@pytest.mark.parametrize("model", [Logistic(5), Perceptron(5, 12)])
+@pytest.mark.parametrize(
+    "model", MODELS, ids=["logistic", "mlp", "deep", "embedded", "transformer"]
+)
 def test_it_equals_the_models_clipped_gradients(model: Model, clip_norm: float | None) -> None:
     rng = np.random.default_rng(0)
     params = rng.normal(size=model.dim)
@@ -25,8 +34,8 @@ def test_it_equals_the_models_clipped_gradients(model: Model, clip_norm: float |
         np.testing.assert_allclose(got[batch].numpy(), expected, atol=1e-10)
 
 
-def test_clipping_is_differentiated_through() -> None:
-    model = Perceptron(5, 12)
+@pytest.mark.parametrize("model", [MODELS[1], MODELS[4]], ids=["mlp", "transformer"])
+def test_clipping_is_differentiated_through(model: Model) -> None:
     rng = np.random.default_rng(1)
     params, y = rng.normal(size=model.dim), torch.tensor([[1.0]], dtype=torch.float64)
     forward = BatchGradient.at(model, params, 0.1, torch.float64)

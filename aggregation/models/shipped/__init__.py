@@ -1,0 +1,1 @@
+"""Factories that come with the project: each file is read, digested and run as a stranger's is."""

@@ -1,0 +1,292 @@
+"""Record gradients of a torch module in float64, in blocks of one shape.
+
+``torch.func.vmap`` over a batch is one matrix product over its rows, and the order in which that
+adds follows the number of rows, the row's place and the buffer's alignment: packed in the table's
+order, one patient's leaving moved the integer sum by 2.5 times its bound. So every block has
+``SLOTS`` rows, whatever is in it; a patient's row in it follows from the patient's id alone; each
+block is copied into a new buffer, which torch aligns to 64 bytes; what is empty is never read.
+Rows then depended on nothing but record and slot, whatever else was in the block (measured; see
+``TorchModel`` for what is claimed).
+"""
+
+import hashlib
+import platform
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from threading import Lock
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int
+from numpy.typing import NDArray
+from torch import Tensor
+from torch.func import functional_call, grad, vmap
+
+from aggregation.data.patients import SLOTS
+from aggregation.models.inputs import Inputs
+from aggregation.models.torch_model import SHIPPED, TorchModel
+from aggregation.models.torch_source import SOURCES, approve, first_parameters
+from privacy.errors import InvalidInputError, RefusedError
+
+__all__ = ["Program", "Recorded", "constructed", "environment", "in_float64", "packed", "rebuilt"]
+
+_Named = dict[str, Tensor]
+
+
+class Recorded(torch.nn.Module):
+    """A module, and the loss of what it gives: both read the parameters that are handed in."""
+
+    def __init__(self, module: torch.nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    def forward(self, x: Tensor, y: Tensor, offset: float) -> tuple[Tensor, Tensor]:
+        """Return the log-odds ``[n]`` of rows ``[n, features]``, and each one's loss."""
+        scores = self.module(x).reshape(len(x))
+        moved, own = scores + offset, getattr(self.module, "loss", None)
+        if own is not None:
+            return scores, own(moved, y)
+        losses = torch.nn.functional.binary_cross_entropy_with_logits(moved, y, reduction="none")
+        return scores, losses
+
+
+class Program:
+    """A module with its first parameters, ready to give rows.
+
+    Args:
+      module: In float64.
+      first: Its parameters, flat.
+    """
+
+    def __init__(self, module: torch.nn.Module, first: NDArray[np.float64]) -> None:
+        self.module = module
+        self.first = first
+        self._shapes = [(f"module.{n}", p.shape) for n, p in module.named_parameters()]
+        self.recorded = Recorded(module)
+        self._lock = Lock()  # torch puts the parameters into the one module while it runs
+
+    def gradients(
+        self,
+        params: Float[np.ndarray, "dim"],
+        x: Float[np.ndarray, "patients features"],
+        y: Int[np.ndarray, "patients"],
+        slots: Int[np.ndarray, "patients"] | None,
+        offset: float = 0.0,
+    ) -> tuple[Float[np.ndarray, "patients dim"], Float[np.ndarray, "patients"]]:
+        """Return each record's gradient and log-odds (before the offset); zeros if not finite."""
+
+        def block(named: _Named, bx: Tensor, by: Tensor) -> Tensor:
+            def loss(named: _Named, row: Tensor, outcome: Tensor) -> tuple[Tensor, Tensor]:
+                return self._one(named, row, outcome, offset)
+
+            rows, scores = vmap(grad(loss, has_aux=True), in_dims=(None, 0, 0), randomness="error")(
+                named, bx, by
+            )
+            flat = [row.reshape(SLOTS, -1) for row in rows.values()]
+            return torch.cat([*flat, scores.reshape(SLOTS, 1)], dim=1)
+
+        found = self._by_block(params, x, y, slots, block, len(params) + 1)
+        return found[:, :-1], found[:, -1]
+
+    def scores_and_losses(
+        self,
+        params: Float[np.ndarray, "dim"],
+        x: Float[np.ndarray, "patients features"],
+        y: Int[np.ndarray, "patients"],
+        slots: Int[np.ndarray, "patients"] | None,
+    ) -> tuple[Float[np.ndarray, "patients"], Float[np.ndarray, "patients"]]:
+        """Return each record's log-odds and loss; zeros if not finite."""
+
+        def block(named: _Named, bx: Tensor, by: Tensor) -> Tensor:
+            def both(row: Tensor, outcome: Tensor) -> Tensor:
+                loss, score = self._one(named, row, outcome, 0.0)
+                return torch.stack([score, loss])
+
+            with torch.no_grad():
+                return vmap(both, randomness="error")(bx, by)
+
+        found = self._by_block(params, x, y, slots, block, 2)
+        return found[:, 0], found[:, 1]
+
+    def whole(
+        self,
+        params: Float[np.ndarray, "dim"],
+        x: Float[np.ndarray, "patients features"],
+        y: Int[np.ndarray, "patients"],
+    ) -> tuple[Float[np.ndarray, "patients"], Float[np.ndarray, "patients"]]:
+        """Return log-odds and losses of a batch at once, as the module gives them by itself."""
+        with self._lock, in_float64(), torch.no_grad():
+            scores, losses = functional_call(
+                self.recorded,
+                self._named(params),
+                (torch.from_numpy(x), torch.from_numpy(y.astype(np.float64)), 0.0),
+            )
+        return scores.numpy(), losses.numpy()
+
+    def _one(
+        self, named: _Named, row: Tensor, outcome: Tensor, offset: float
+    ) -> tuple[Tensor, Tensor]:
+        scores, losses = functional_call(
+            self.recorded, named, (row.unsqueeze(0), outcome.unsqueeze(0), offset)
+        )
+        return losses.reshape(()), scores.reshape(())
+
+    def _by_block(
+        self,
+        params: NDArray[np.float64],
+        x: NDArray[np.float64],
+        y: NDArray[np.int64],
+        slots: NDArray[np.int64] | None,
+        compute: Callable[[_Named, Tensor, Tensor], Tensor],
+        width: int,
+    ) -> NDArray[np.float64]:
+        at = np.arange(len(x)) % SLOTS if slots is None else slots % SLOTS
+        found = np.zeros((len(x), width))
+        with self._lock, in_float64():
+            named = self._named(params)
+            for rows in packed(at):
+                bx = torch.zeros(SLOTS, x.shape[1])  # new each time, and aligned: see above
+                by = torch.zeros(SLOTS)
+                places = torch.from_numpy(at[rows])
+                bx[places] = torch.from_numpy(np.ascontiguousarray(x[rows], dtype=np.float64))
+                by[places] = torch.from_numpy(y[rows].astype(np.float64))
+                found[rows] = compute(named, bx, by)[places].detach().numpy()
+        # Not multiplied by 0: NaN times 0 is NaN. An error would tell that such a patient is here.
+        found[~np.isfinite(found).all(axis=1)] = 0.0
+        return found
+
+    def _named(self, params: NDArray[np.float64]) -> _Named:
+        """Each parameter in a new buffer of its own: a view's alignment would follow the offset."""
+        flat = torch.from_numpy(np.ascontiguousarray(params, dtype=np.float64))
+        parts = torch.split(flat, [shape.numel() for _, shape in self._shapes])
+        return {
+            name: part.reshape(shape).clone()
+            for (name, shape), part in zip(self._shapes, parts, strict=True)
+        }
+
+
+def packed(slots: Int[np.ndarray, "patients"]) -> Iterator[Int[np.ndarray, "_"]]:
+    """Yield the rows of each block: no two of one slot, as few blocks as that takes.
+
+    Which block a patient comes to depends on who else is there; what is computed from the patient
+    does not, for all blocks are of one shape.
+    """
+    order = np.argsort(slots, kind="stable")
+    ordered = slots[order]
+    starts = np.flatnonzero(np.diff(ordered, prepend=-1))
+    ranks = np.arange(len(slots)) - np.repeat(starts, np.diff(starts, append=len(slots)))
+    for rank in range(int(ranks.max(initial=-1)) + 1):
+        yield order[ranks == rank]
+
+
+def constructed(name: str, inputs: Inputs, seed: int) -> TorchModel:
+    """Approve a file, run its factory and check the module: ``TorchModel.of``."""
+    from aggregation.models.torch_check import check_module, check_rows
+
+    path, colon, factory = SHIPPED.get(name, name).rpartition(":")
+    if not colon or not path or not factory:
+        raise InvalidInputError(
+            f"Expected FILE:FACTORY or one of {', '.join(SHIPPED)}, got {name!r}."
+        )
+    source = approve(Path(path))
+    module = source.make(factory, inputs, seed)
+    check_module(module, name)
+    shapes = tuple((n, tuple(p.shape)) for n, p in module.named_parameters())
+    given = first_parameters(source, sum(p.numel() for p in module.parameters()))
+    drawn = _flat(module)
+    if given is None and not np.array_equal(drawn, _flat(source.make(factory, inputs, seed))):
+        raise InvalidInputError(
+            f"{name} makes other parameters each time, under one seed: it draws from elsewhere "
+            "than torch's generator. Use torch.nn.init or torch.rand, so that every hospital "
+            "begins with the same ones."
+        )
+    first = drawn if given is None else given
+    model = TorchModel(
+        features=inputs.features,
+        groups=inputs.groups,
+        factory=factory,
+        source=source.digest,
+        seed=seed,
+        parameters=shapes,
+        first=_digest(first),
+    )
+    check_rows(Program(module.double(), first), inputs.features, name)
+    return model
+
+
+def rebuilt(model: TorchModel) -> Program:
+    """Return what a plan names, from the file that this site approved.
+
+    Raises:
+      RefusedError: The file is not approved here, or does not give what the plan names.
+      InvalidInputError: It breaks a rule (``torch_check``).
+    """
+    from aggregation.models.torch_check import check_module, check_rows
+
+    if model.source not in SOURCES:
+        for shipped in SHIPPED.values():
+            approve(Path(shipped.rpartition(":")[0]))  # came with the code that runs here
+    if model.source not in SOURCES:
+        raise RefusedError(
+            f"The plan's model is the factory {model.factory!r} of a file with the SHA-256 "
+            f"{model.source}, which this site has not approved. Read that file, and name it: "
+            "--model FILE:FACTORY, or approve(FILE)."
+        )
+    source = SOURCES[model.source]
+    name = f"{source.path}:{model.factory}"
+    module = source.make(model.factory, model.inputs, model.seed)
+    check_module(module, name)
+    shapes = tuple((n, tuple(p.shape)) for n, p in module.named_parameters())
+    if shapes != model.parameters:
+        raise RefusedError(
+            f"{name} has other parameters here than the plan says: {_told(shapes)} instead of "
+            f"{_told(model.parameters)}. The versions of torch may differ; agree on one."
+        )
+    first = _flat(module)
+    if _digest(first) != model.first:
+        given = first_parameters(source, model.dim)
+        if given is None or _digest(given) != model.first:
+            raise RefusedError(
+                f"{name} draws other first parameters here than the plan's (SHA-256 "
+                f"{model.first[:16]}...): torch's generator gives other numbers here. Ask whoever "
+                f"made the plan for them, and put them into {source.path.stem}.first.npy beside "
+                "the file."
+            )
+        first = given
+    program = Program(module.double(), first)
+    check_rows(program, model.features, name)
+    return program
+
+
+def environment() -> dict[str, str]:
+    """Return what of this machine the last bits of a gradient depend on."""
+    return {
+        "torch": torch.__version__,
+        "torch threads": str(torch.get_num_threads()),
+        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+    }
+
+
+def _flat(module: torch.nn.Module) -> NDArray[np.float64]:
+    parts = [p.detach().to(torch.float64).reshape(-1) for p in module.parameters()]
+    return np.asarray(torch.cat(parts).numpy().copy())
+
+
+def _digest(vector: NDArray[np.float64]) -> str:
+    return hashlib.sha256(np.ascontiguousarray(vector, dtype="<f8").tobytes()).hexdigest()
+
+
+def _told(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> str:
+    return ", ".join(f"{name} {list(shape)}" for name, shape in shapes)[:300]
+
+
+@contextmanager
+def in_float64() -> Iterator[None]:
+    """Constants that a module makes as it runs are float64 too."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(torch.float64)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
