@@ -6,7 +6,7 @@ forges a line of his own ledger, with his own key, writes a form or writes nothi
 >>> checked("sealed", {"release": -1, "entry": "0" * 64, "bytes": 1, "digest": "0" * 64})
 Traceback (most recent call last):
     ...
-privacy.errors.InvalidInputError: Expected release=-1 to be a whole number from 0 to ...
+privacy.errors.InvalidInputError: Expected release=-1 to be a whole number from 0 to 4294967296.
 """
 
 from collections.abc import Mapping

@@ -10,7 +10,7 @@ It is also the ledger's second road to every epsilon: nothing here is shared wit
 >>> from privacy.ledger.requests import Budget
 >>> budget = Budget(epsilon=1.0, delta=1e-5)
 >>> best_order(budget)
-21
+18
 
 References:
   [1] Feldman, Zrnic (2021), Individual Privacy Accounting via a Rényi Filter, Theorem 4.3
