@@ -15,6 +15,7 @@ from aggregation.sealing import Adder, Contribution, Roster
 from aggregation.sealing.answers import Witnessed
 from aggregation.sealing.proposal import Place
 from privacy.errors import CorruptMessageError, RefusedError
+from privacy.ledger.log import canonical
 
 __all__ = ["Aggregator"]
 
@@ -132,6 +133,13 @@ class Aggregator:
                 f"run {self.plan.run!r}, round {self.round}; it is not added."
             )
         self._roster.recognise(contribution, self._adder.parameters.digest)
+        ours = canonical.digest(self.models[contribution.base_version].astype("<f8").tobytes())
+        if contribution.model not in (None, ours):
+            raise RefusedError(
+                f"{contribution.hospital!r} has computed its update on another model than that of "
+                f"round {contribution.base_version}: it was told another sum, or makes it up. It "
+                "is not added."
+            )
         if contribution.hospital in self._contributions:
             raise RefusedError(
                 f"{contribution.hospital!r} has sent its update of round {self.round} already; the "

@@ -265,17 +265,15 @@ class Hospital:
         self._models = {v: model for v, model in self._models.items() if v >= round_}
         head = self.ledger.head()
         contribution = Contribution.sign(
-            self._key,
-            sealed,
-            run=plan.run,
-            hospital=self.name,
+            self._key, sealed, run=plan.run, hospital=self.name,
             base_version=round_,
             parameters=self._sealer.parameters.digest,
             weight=plan.radius_of(weight) / plan.radius,
             nonce=digest(sealed)[:32],
             head=head,
             extends=self._witnessed.extension(head),
-        )
+            model=digest(params.astype("<f8").tobytes()),
+        )  # fmt: skip
         said = Message(
             self.name, AGGREGATOR, MessageKind.UPDATE, round_, sealed, contribution.public,
             run=plan.run, nonce=contribution.nonce,

@@ -43,6 +43,7 @@ class Contribution:
       head: The hospital's ledger after it spent for this update, signed, or None.
       extends: Proof that the head extends the last one that was seen in an opened sum; None: none
         was.
+      model: SHA-256 of the parameters that the update was computed on, in hex; None: not told.
       signature: Ed25519 over all of the above (the sealed bytes by their SHA-256), in hex.
     """
 
@@ -55,6 +56,7 @@ class Contribution:
     sealed: bytes = field(repr=False)
     head: Head | None = None
     extends: Extension | None = None
+    model: str | None = None
     signature: str = field(default="", repr=False)
 
     def __post_init__(self) -> None:
@@ -75,12 +77,14 @@ class Contribution:
         nonce: str | None = None,
         head: Head | None = None,
         extends: Extension | None = None,
+        model: str | None = None,
     ) -> "Contribution":
         """Sign a sealed update; the nonce comes from the operating system unless given."""
         nonce = secrets.token_hex(_NONCE_BYTES) if nonce is None else nonce
         unsigned = cls(
-            run, hospital, base_version, nonce, float(weight), parameters, sealed, head, extends
-        )
+            run, hospital, base_version, nonce, float(weight), parameters, sealed, head, extends,
+            model,
+        )  # fmt: skip
         return replace(unsigned, signature=key.sign(unsigned.statement))
 
     @cached_property
@@ -108,6 +112,7 @@ class Contribution:
                 "ciphertext": self.ciphertext,
                 "ledger_head": self.ledger_head,
                 "extends": None if self.extends is None else self.extends.to_json(),
+                "model": self.model,
             }
         )
 
@@ -118,7 +123,7 @@ class Contribution:
     @property
     def public(self) -> dict[str, Json]:
         """Everything but the sealed bytes, as plain JSON values: what a transcript shows."""
-        beside: dict[str, Json] = {}
+        beside: dict[str, Json] = {} if self.model is None else {"model": self.model}
         for name, form in (("head", self.head), ("extends", self.extends)):
             if form is not None:
                 beside[name] = canonical.encode(form.to_json()).decode()
@@ -156,6 +161,9 @@ class Contribution:
             or not 0 < weight < 2**53
         ):
             raise CorruptMessageError(f"A contribution has weight {weight!r}; expected above 0.")
+        model = public.get("model")
+        if model is not None and not isinstance(model, str):
+            raise CorruptMessageError(f"A contribution has model {model!r}; expected a digest.")
         made = cls(
             run=text["run"],
             hospital=text["hospital"],
@@ -166,6 +174,7 @@ class Contribution:
             sealed=sealed,
             head=_form(Head, public.get("head")),
             extends=_form(Extension, public.get("extends")),
+            model=model,
             signature=text["signature"],
         )
         if public.get("ledger_head") != made.ledger_head:

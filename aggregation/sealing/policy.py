@@ -28,6 +28,8 @@ class Policy:
       - no contribution is in it twice, and none was in any sum opened before, under its own
         nonce or as a copy under another's name;
       - of each hospital's upload on one version of the model one is opened, ever, under any nonce;
+      - all uploads on one version of the model were computed on the same parameters: who was told
+        another sum than the others is in none with them;
       - each hospital's ledger head extends the last one that was seen in an opened sum here, so
         that of two copies of one ledger one goes on;
       - at least ``min_honest + c_assumed`` distinct hospitals contributed, none of them more often
@@ -90,6 +92,7 @@ class Policy:
                 "would be scaled with it."
             )
         self._check_copies(contributions)
+        self._check_models(contributions)
         with self.log.lock():
             self._check_unopened(contributions)
             self._check_key(digest)
@@ -191,6 +194,19 @@ class Policy:
         for contribution in contributions:
             if contribution.ciphertext in opened:
                 raise _copied(contribution)
+
+    @staticmethod
+    def _check_models(contributions: Sequence[Contribution]) -> None:
+        first: dict[int, Contribution] = {}
+        for c in contributions:
+            other = first.setdefault(c.base_version, c)
+            if other.model != c.model:
+                raise RefusedError(
+                    f"{other.hospital!r} and {c.hospital!r} have computed updates on different "
+                    f"models of version {c.base_version} ({str(other.model)[:12]} and "
+                    f"{str(c.model)[:12]}): they were told different sums, or one of them makes it "
+                    "up. Nothing is opened; have them compare what they were told."
+                )
 
     def _check_copies(self, contributions: Sequence[Contribution]) -> None:
         often = Counter(c.ciphertext for c in contributions)

@@ -78,6 +78,7 @@ CLEAR: Mapping[str, Rule] = {
     "parameters": hexadecimal(64),  # digest of the sealing scheme's public parameters
     "ledger_head": hexadecimal(64),  # digest of the sender's ledger head
     "extends": Rule(_extension),  # hashes of its ledger: what the head grew from
+    "model": hexadecimal(64),  # digest of the model that all were sent
     "signature": hexadecimal(128),  # over the sealed bytes and the fields above
     "digest": hexadecimal(64),  # of the sealed bytes
 }

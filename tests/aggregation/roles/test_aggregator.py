@@ -61,6 +61,10 @@ def test_what_belongs_elsewhere_leaves_the_sum_as_it_was() -> None:
     with pytest.raises(RefusedError, match="another run"):
         aggregator.receive(replace(good, parameters="0" * 64))
     assert not aggregator.ready
+    elsewhere = replace(good, model="ab" * 32)
+    elsewhere = replace(elsewhere, signature=KEYS["east"].sign(elsewhere.statement))
+    with pytest.raises(RefusedError, match="on another model than that of round 0"):
+        aggregator.receive(elsewhere)
     aggregator.receive(good)
     aggregator.receive(contribution(made, used, "south", 100))
     assert aggregator.ready

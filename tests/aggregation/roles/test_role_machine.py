@@ -265,7 +265,7 @@ class Network(RuleBasedStateMachine):
         head = Head.sign(self.keys[LIAR], LIAR, "ab" * 32, 1 + len(self.past), "cd" * 32)
         contribution = Contribution.sign(
             self.keys[LIAR], bytes(sealed), run="test", hospital=LIAR, base_version=round_,
-            parameters=self.scheme.digest, head=head,
+            parameters=self.scheme.digest, head=head, model=self.model_of(round_),
         )  # fmt: skip
         said = Message(
             LIAR, AGGREGATOR, MessageKind.UPDATE, round_, contribution.sealed,
@@ -273,6 +273,13 @@ class Network(RuleBasedStateMachine):
         )  # fmt: skip
         self.past.append(said)
         self.say(AGGREGATOR, said)
+
+    def model_of(self, round_: int) -> str | None:
+        """What a liar says that it computed on: what the server sent, where it has."""
+        server = self.processes.get(AGGREGATOR)
+        if not isinstance(server, Aggregator) or round_ >= len(server.models):
+            return None
+        return hashlib.sha256(server.models[round_].tobytes()).hexdigest()
 
     @rule(data=st.data())
     def asked_for(self, data: st.DataObject) -> None:

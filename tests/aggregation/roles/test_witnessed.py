@@ -7,11 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from aggregation.federation import Federation
+from aggregation.roles import Role
 from aggregation.roles.aggregator import Aggregator
-from aggregation.roles.evidence import Judge
+from aggregation.roles.evidence import Evidence, Judge
 from aggregation.roles.hospital import Hospital
 from aggregation.roles.kept import Kept
 from aggregation.roles.messages import (
@@ -22,12 +24,13 @@ from aggregation.roles.messages import (
     TimerKind,
     holder_address,
 )
-from aggregation.roles.opener import HolderRole, OpenerRole
+from aggregation.roles.opener import Asked, HolderRole, OpenerRole
 from aggregation.roles.opening import ByHolders, ByOpener
 from aggregation.roles.witnessed import WitnessedLedger
-from aggregation.sealing import KeyScheme, OpeningLog, Policy, Roster, make_scheme
-from aggregation.sealing.answers import Question, Witnessed
+from aggregation.sealing import Contribution, KeyScheme, OpeningLog, Policy, Roster, make_scheme
+from aggregation.sealing.answers import Answer, Question, Witnessed
 from aggregation.sealing.holders import QuorumScheme
+from aggregation.sealing.proposal import Place
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger import Budget, Head, Ledger, SigningKey
 from privacy.mechanisms import OperatingSystem
@@ -327,3 +330,60 @@ def test_a_ledger_that_was_begun_anew_between_runs_is_in_no_sum(tmp_path: Path) 
     assert not two.ledger("north").taken_up  # nothing tells it that it is not the first
     with pytest.raises(RefusedError, match="2 distinct hospitals; 3 are needed"):
         two.run()
+
+
+def test_who_was_told_two_sums_is_in_no_sum_together(tmp_path: Path) -> None:
+    """A smudged answer can't be compared: a liar with the server tells each its own."""
+    run = Run(tmp_path, "threshold")
+    told: list[Message] = []
+    waiting = sent(run.aggregator.handle(Timer(TimerKind.START)))
+    while waiting:  # all of round 0, but what is told of its sum
+        message = waiting.pop(0)
+        if message.kind in (MessageKind.EVIDENCE, MessageKind.OPENED):
+            told.append(message)
+        elif message.kind is not MessageKind.MODEL or message.round == 0:
+            waiting += sent(role_of(run, message.receiver).handle(message))
+    right = Evidence.from_bytes(told[0].payload)
+    liar = run.roles[holder_address("south")]
+    assert isinstance(liar, HolderRole)
+    key = liar._holder.key
+    (part,) = next(a for a in right.answers if a.holder == "south").parts
+    shifted = {part: bytes([right.parts[part][0] ^ 1]) + right.parts[part][1:]}
+    present = right.answers[0].present
+    lie = Answer.sign(key, "south", right.proposal.digest, present, shifted)
+    answers = tuple(lie if a.holder == "south" else a for a in right.answers)
+    other = replace(right, answers=answers, parts={**right.parts, **shifted})
+    total = run.judge.sum_of(other, Place(run.plan.digest))
+    for message in told:
+        if message.receiver == "north":
+            payload = total.astype("<i8").tobytes()
+            if message.kind is MessageKind.EVIDENCE:
+                payload = other.to_bytes()
+            message = replace(message, payload=payload)
+        run.hospitals[message.receiver].handle(message)
+    north, east = run.hospitals["north"], run.hospitals["east"]
+    assert not np.array_equal(north._path.params, east._path.params)
+    updates: list[Message] = []
+    for name, member in run.hospitals.items():
+        model = member._path.params.astype("<f8").tobytes()
+        ask = Message(AGGREGATOR, name, MessageKind.MODEL, 1, model, run=run.plan.run)
+        updates += member.handle(ask)
+    with pytest.raises(RefusedError, match="'north' has computed its update on another model"):
+        run.aggregator.handle(updates[0])
+    mine = [Contribution.from_message(m.payload, m.public) for m in updates]
+    adder = run.scheme.adder()
+    for contribution in mine:
+        adder.add(contribution.sealed)
+    place = Place(run.plan.digest).after(right.proposal.digest)
+    payload = Asked(place, adder.total(), tuple(mine)).to_bytes()
+    for name in HOSPITALS:
+        address = holder_address(name)
+        ask = Message(AGGREGATOR, address, MessageKind.TOTAL, 1, payload, run=run.plan.run)
+        with pytest.raises(RefusedError, match=r"'north' and 'east' have computed .* version 1"):
+            run.roles[address].handle(ask)
+
+
+def role_of(run: Run, address: str) -> Role:
+    if address == AGGREGATOR:
+        return run.aggregator
+    return run.roles[address] if address in run.roles else run.hospitals[address]

@@ -40,6 +40,7 @@ def test_the_signature_covers_every_field() -> None:
         "sealed": b"sealeD",
         "head": Head.sign(KEY, "zurich", "ab" * 32, 7, "ee" * 32),
         "extends": Extension(4, "ab" * 32, ()),
+        "model": "ab" * 32,
     }
     for name, value in changes.items():
         assert not replace(contribution, **{name: value}).verifies(KEY.public), name
@@ -51,7 +52,7 @@ def test_nonces_are_fresh() -> None:
 
 
 def test_a_message_carries_it_there_and_back() -> None:
-    contribution = signed(head=HEAD, extends=Extension(4, "ab" * 32, ("cd" * 32,)))
+    contribution = signed(head=HEAD, extends=Extension(4, "ab" * 32, ("cd" * 32,)), model="ab" * 32)
     public = json.loads(json.dumps({**contribution.public, "declared": 300}))
     assert Contribution.from_message(b"sealed", public) == contribution
 
@@ -74,6 +75,7 @@ def test_a_message_carries_it_there_and_back() -> None:
         {"head": 7},
         {"head": "{}"},
         {"extends": "7"},
+        {"model": 7},
     ],
 )
 def test_a_malformed_message_is_refused(change: dict[str, Any]) -> None:

@@ -307,6 +307,17 @@ def test_heads_are_found_again_and_taken_over_from_earlier_runs(
     assert again.seen("zurich") == newer
 
 
+def test_updates_on_different_models_are_not_summed(parties: Parties) -> None:
+    mine = [
+        parties.contribute(n, [1, 2, 3], base_version=7, model=model * 32)
+        for n, model in zip(parties.names, ("ab", "ab", "cd", "ab"), strict=True)
+    ]
+    with pytest.raises(RefusedError, match=r"'cleveland' and 'zurich' have computed .* version 7"):
+        opener(parties).open(parties.total(mine), mine)
+    apart = [*mine[:2], parties.contribute("zurich", [1, 2, 3], base_version=8, model="cd" * 32)]
+    assert opener(parties, min_honest=2).open(parties.total(apart), apart).tolist() == [3, 6, 9]
+
+
 def test_one_upload_of_a_version_is_opened_under_whatever_nonce(parties: Parties) -> None:
     role = opener(parties)
     mine = contributions(parties)
