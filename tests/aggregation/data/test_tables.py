@@ -276,6 +276,28 @@ def test_a_table_with_a_site_column_gives_each_hospital_its_own(tmp_path: Path) 
         read_sites(*csv_table(tmp_path, content, 'site = "comment"\nsites = {B = "south"}'))
 
 
+def test_a_site_whose_code_is_no_name_is_refused(tmp_path: Path) -> None:
+    content = [(*r[:-1], "../a") for r in rows()]
+    with pytest.raises(InvalidInputError, match="letters, digits, spaces"):
+        read_sites(*csv_table(tmp_path, content, 'site = "comment"'))
+
+
+def test_codes_in_another_case_are_others_unless_the_mapping_says_upper(tmp_path: Path) -> None:
+    content = [(*r[:4], r[4] and r[4].upper(), *r[5:]) for r in rows()]
+    assert "smoker" in refusal(*csv_table(tmp_path, content))
+    assert same(read_table(*csv_table(tmp_path, content, "upper = true")), by_hand(rows()))
+
+
+def test_a_delimiter_inside_quotes_of_the_header_is_not_one(tmp_path: Path) -> None:
+    table, schema = csv_table(tmp_path, rows())
+    expected = read_table(table, schema)
+    ward = next(tmp_path.glob("*.csv"))
+    first, rest = ward.read_text().split("\n", 1)
+    assert first.endswith(",comment")
+    ward.write_text(f'{first.removesuffix("comment")}"so; many; of; them; and; more; here"\n{rest}')
+    assert same(read_table(table, schema), expected)
+
+
 def test_numbered_sites_come_in_the_order_of_their_numbers(tmp_path: Path) -> None:
     content = [(*r[:-1], f"{r[0] % 12}.0") for r in rows()]
     sites = read_sites(*csv_table(tmp_path, content, 'site = "comment"'))
@@ -320,6 +342,10 @@ def test_all_that_is_wrong_is_counted_by_a_survey(tmp_path: Path) -> None:
          "fix names column patient"),
         ('[outcome]', "[outcome", "is not TOML"),
         ('column = "event"', 'column = "event"\none = [0]', "stands under one and under zero"),
+        ('column = "event"', 'column = "event"\nzero = []', "at least one code under one"),
+        ('column = "event"', 'column = "event"\none = []', "at least one code under one"),
+        ('column = "event"', 'column = "event"\none = [9]', "stands under one and under drop"),
+        ('one = ["yes"]', 'one = ["yes"], missing = ["no"]', "'no' stands under zero and under"),
     ],
 )  # fmt: skip
 def test_a_wrong_mapping_is_one_paragraph(
