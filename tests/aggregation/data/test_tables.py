@@ -62,6 +62,21 @@ def test_every_form_gives_the_same_patients_bit_for_bit(tmp_path: Path) -> None:
         assert same(read_table(table, schema), expected), source
 
 
+def test_a_column_with_quotes_in_its_name_is_only_a_name(tmp_path: Path) -> None:
+    import duckdb
+
+    content = rows()
+    write_parquet(tmp_path / "plain.parquet", content)
+    named = 'age "in years"'
+    duckdb.connect(":memory:").execute(
+        'COPY (SELECT * EXCLUDE (age_years), age_years AS "age ""in years""" FROM '
+        f"'{tmp_path}/plain.parquet') TO '{tmp_path}/ward.parquet' (FORMAT parquet)"
+    )
+    table, schema = site(tmp_path, 'source = "ward.parquet"')
+    table.write_text(table.read_text().replace('"age_years"', f"'{named}'"))
+    assert same(read_table(table, schema), by_hand(content))
+
+
 def test_decimal_commas_are_read_where_they_are_declared(tmp_path: Path) -> None:
     content = rows()
     commas = [
@@ -286,6 +301,12 @@ def test_codes_in_another_case_are_others_unless_the_mapping_says_upper(tmp_path
     content = [(*r[:4], r[4] and r[4].upper(), *r[5:]) for r in rows()]
     assert "smoker" in refusal(*csv_table(tmp_path, content))
     assert same(read_table(*csv_table(tmp_path, content, "upper = true")), by_hand(rows()))
+
+
+def test_a_header_of_thousands_of_columns_is_refused(tmp_path: Path) -> None:
+    for count, told in ((8_192, "has no column"), (8_193, "has 8193 columns, more than 8192")):
+        names = ",".join(f"c{i}" for i in range(count))
+        assert told in refusal(*csv_table(tmp_path, f"{names}\n"))
 
 
 def test_a_delimiter_inside_quotes_of_the_header_is_not_one(tmp_path: Path) -> None:
