@@ -32,7 +32,6 @@ _LARGEST_STD = 2.0**50  # in integer steps: 2^12 standard deviations still fit i
 
 
 @runtime_checkable
-@runtime_checkable
 class NoiseSource(Protocol):
     """What a mechanism draws from. Standard deviations and variances are in the caller's units."""
 
