@@ -221,7 +221,7 @@ def findings(
         f"{_named(sealed, 'curious')} and {_named(sealed, INFORMED)}, under a bound of "
         f"{up(100 * bound, 0)} % that is proven for both.\n\n"
         f"All patients in every round, no protection: {_named(full_bare, 'curious')} and "
-        f"{_named(full_bare, INFORMED)}: that the server alone is left guessing is no protection. "
+        f"{_named(full_bare, INFORMED)}: how little a server alone can do is no protection. "
         f"Sealed sums at epsilon {EPSILON:g}: {_named(full_sealed, 'curious')} and "
         f"{_named(full_sealed, INFORMED)}, for {nearest(before.value - after.value)} of "
         f"within-site AUC ({nearest(before.value)} to {nearest(after.value)}).\n\n"

@@ -7,9 +7,16 @@ from typing import TYPE_CHECKING, Annotated, Any
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from aggregation.data.patients import Patients
     from aggregation.plan import Plan
+    from attacks.knowledge.priors import Prior
+    from attacks.reconstructed import Reconstruction
+    from attacks.suite import Attack
     from attacks.views import GradientView
+    from experiments.cohorts import Cohort
+    from experiments.studies.people import LineUp
 
 __all__ = ["AttackCommand"]
 
@@ -25,7 +32,8 @@ class AttackCommand:
 
     name: Annotated[Positional[str], arg(metavar="NAME")]
     """closed_form, spear, tableak, cascade, dlg, idlg, ig, fedavg, imprint, row_space, sratta,
-    stale, informed_exact or informed_search; fishing and disaggregation need other runs."""
+    stale, likelihood_ratio (before line-ups of ten, on a fold in which one of each trains),
+    informed_exact or informed_search; fishing and disaggregation need other runs."""
     view: str = "server_plain"
     """The adversary: server_plain, server_sealed, colluding (with all hospitals but the attacked
     and one more), key_holder, longitudinal or informed."""
@@ -111,11 +119,16 @@ class AttackCommand:
         )
         out = writable_folder(self.out)
         cohort = load(*resolve(self.cohort, self.data_dir))
-        plan, view, truth = self._first_round(cohort.hospitals, cohort.schema)
+        hospitals, lineups = self._who_trains(cohort)
+        plan, view, truth, lineups = self._first_round(hospitals, cohort.schema, lineups)
         held = view.knowledge.patients if self.view == "colluding" else {}
         prior = Prior.held(cohort.schema, held)
         started = time.perf_counter()
-        found = attack.reconstruct(view, prior)
+        named: tuple[int, int] | None = None
+        if lineups:
+            found, named = _before_line_ups(attack, view, prior, lineups, self.seed)
+        else:
+            found = attack.reconstruct(view, prior)
         seconds = time.perf_counter() - started
         scored = score(found, truth.features, prior, np.random.default_rng(self.seed))
         with tempfile.TemporaryDirectory(dir=out, prefix=".drawing-") as inner:
@@ -134,6 +147,7 @@ class AttackCommand:
             "matched": {f"{level:g}": float(scored.exact(level).mean()) for level in LEVELS},
             "certified": scored.certified,
             "false_certificates": scored.false_certificates,
+            **({} if named is None else {"named": named[0], "line_ups": named[1]}),
             "seconds": round(seconds, 3),
             "picture": str(picture),
         }
@@ -143,9 +157,31 @@ class AttackCommand:
             _print(result)
         return 0
 
+    def _who_trains(self, cohort: "Cohort") -> "tuple[Mapping[str, Patients], tuple[LineUp, ...]]":
+        """Everybody; or, where an attack needs line-ups, a fold with one of ten of each."""
+        from attacks.suite import ATTACKS, Arena
+        from experiments.studies.people import with_line_ups
+        from privacy.errors import InvalidInputError
+
+        if ATTACKS.find(self.name).arena is not Arena.LINE_UP:
+            return cohort.hospitals, ()
+        split = with_line_ups(cohort, count=5, seed=self.seed)[0]
+        attacked = self.hospital or next(iter(split.train))
+        own = tuple(one for one in split.lineups if one.hospital == attacked)
+        if not own:
+            raise InvalidInputError(
+                f"The hospital {attacked!r} has no line-up: a fifth of its patients with one "
+                "outcome are fewer than nine, so that nobody can stand beside a patient who "
+                "trained. Choose a larger one with --hospital."
+            )
+        return split.train, own
+
     def _first_round(
-        self, hospitals: "Any", schema: "Any"
-    ) -> "tuple[Plan, GradientView, Patients]":
+        self,
+        hospitals: "Mapping[str, Patients]",
+        schema: "Any",
+        lineups: "tuple[LineUp, ...]" = (),
+    ) -> "tuple[Plan, GradientView, Patients, tuple[LineUp, ...]]":
         """Calibrate the whole run, and run its first round: that is what is attacked."""
         import dataclasses
         from typing import cast
@@ -157,6 +193,7 @@ class AttackCommand:
         from aggregation.models import Inputs, named_model
         from attacks.views import Adversary, GradientView, Knowledge, Name, observe, require
         from experiments.studies.design import Regime, make_plan, training_of
+        from experiments.studies.people import seated
         from privacy.errors import InvalidInputError
 
         attacked = self.hospital or next(iter(hospitals))
@@ -174,6 +211,8 @@ class AttackCommand:
             model_seed=self.seed,
         )
         plan = dataclasses.replace(plan, rounds=1, average_last=1)
+        if lineups:
+            hospitals, lineups = seated(plan, hospitals, lineups, seed=(self.seed,))
         outcome = Federation.simulated(plan, hospitals, seed=self.seed).run()
         drawn = {name: batches[0][0] for name, batches in outcome.drawn.items()}
         known = dict(drawn)
@@ -192,16 +231,53 @@ class AttackCommand:
                 patients={name: hospitals[name] for name in colluders},
                 updates={(0, name): outcome.sent[name][0] for name in colluders},
             )
+        if lineups:
+            first = lineups[0]
+            outcomes = np.full(len(first.people), first.outcome, dtype=np.int64)
+            candidates = Patients(first.people.copy(), outcomes)
+            knowledge = dataclasses.replace(knowledge, hospital=attacked, candidates=candidates)
         seen = observe(outcome.transcript, Adversary(cast(Name, self.view), knowledge))
         view = require(seen, GradientView, self.name).only(hospital=attacked)
         if self.view == "informed":
-            return plan, view, target
+            return plan, view, target, lineups
+        if lineups:
+            sought = [one.patient for one in lineups]
+            group = hospitals[attacked]
+            return plan, view, group.take(np.isin(group.ids, sought)), lineups
         names = view.gradients[0].hospitals
         truth = Patients(
             np.concatenate([drawn[n].features for n in names]),
             np.concatenate([drawn[n].outcomes for n in names]),
         )
-        return plan, view, truth
+        return plan, view, truth, lineups
+
+
+def _before_line_ups(
+    attack: "Attack",
+    view: "GradientView",
+    prior: "Prior",
+    lineups: "Sequence[LineUp]",
+    seed: int,
+) -> "tuple[Reconstruction, tuple[int, int]]":
+    """Put the attack before each line-up: whom it names, and how often it was right of how many."""
+    import dataclasses
+
+    import numpy as np
+
+    from aggregation.data.patients import Patients
+    from attacks.reconstructed import join
+    from attacks.scoring import lineup
+
+    rng = np.random.default_rng([seed, 2])
+    found, named = [], 0
+    for one in lineups:
+        outcomes = np.full(len(one.people), one.outcome, dtype=np.int64)
+        known = dataclasses.replace(
+            view.knowledge, candidates=Patients(one.people.copy(), outcomes)
+        )
+        found.append(attack.reconstruct(dataclasses.replace(view, knowledge=known), prior))
+        named += lineup(found[-1], one.people, rng) == one.target
+    return join(*found), (named, len(lineups))
 
 
 def _print(result: "dict[str, Any]") -> None:
@@ -213,6 +289,8 @@ def _print(result: "dict[str, Any]") -> None:
     table.add_column("value", justify="right")
     table.add_row("patients attacked", str(result["patients"]))
     table.add_row("what it knew beside its view", ", ".join(result["knowledge"]) or "nothing")
+    if "line_ups" in result:
+        table.add_row("named out of ten", f"{result['named']} of {result['line_ups']} line-ups")
     table.add_row("features right", f"{result['accuracy']:.1%}")
     table.add_row("features right by guessing alone", f"{result['guessing']:.1%}")
     for level, share in result["matched"].items():

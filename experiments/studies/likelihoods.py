@@ -8,14 +8,18 @@ ten people of the line-up are its prior. Its answer is the maximum of the exact 
 the proven bound is for it in particular: what lies between the two is the geometry of the ten
 gradients.
 
-Nothing that the line-up rests on is given away: folds are drawn at random within hospital and
-outcome, so that given all other training patients each of the ten is equally likely to be the one
-who took part.
+Nothing that the line-up rests on is given away: of each block of ten one trains, drawn apart from
+all else (``studies.people``), so that given all other training patients each of the ten is equally
+likely to be the one who took part.
+
+``of_public`` is the same question put by who knows nobody (``attacks.informed.likelihood_ratio``):
+the curious server's, whose view has no more than its position sees.
 
 A likelihood is the same thing for every run, the release less what is known, and is computed as the
 run was made:
 
 - ``of_rounds``: rounds, with sampled patients, in clear or sealed;
+- ``of_walks``: several local steps without noise, replayed with each candidate in its place;
 - ``of_schedule``: a run at everybody's own pace, over all openings together. The coalition is the
   one that is worst for the target's hospital. Under *Memory* a sum holds differences, so that one
   upload's noise is in two openings and no opening may be judged by itself: the likelihood is the
@@ -26,7 +30,7 @@ run was made:
   nothing but the shares of the colluders.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import combinations
 
 import numpy as np
@@ -40,17 +44,24 @@ from aggregation.plan import Plan
 from aggregation.sealing.plain import read_update
 from aggregation.timing.leverage import leverage, opening_matrix
 from aggregation.transcript import AGGREGATOR
+from attacks import Prior
 from attacks.informed.candidates import article_log_ratios, log_ratios, matrix_log_ratios
+from attacks.informed.likelihood_ratio import LikelihoodRatio
+from attacks.informed.openings import ROUNDING, Openings, Upload
+from attacks.informed.walks import walked
 from attacks.knowledge.replay import integer_rows
 from attacks.views import Gradient, GradientView, observe, require
-from experiments.studies.people import LineUp
+from experiments.studies.people import LineUp, targets_of
 from privacy.errors import RefusedError
 
 __all__ = [
     "name_targets",
     "of_fleet",
+    "of_public",
+    "of_public_schedule",
     "of_rounds",
     "of_schedule",
+    "of_walks",
     "released_noise",
     "worst_coalition",
 ]
@@ -91,6 +102,102 @@ def of_rounds(
     return logs
 
 
+def of_walks(
+    view: GradientView, outcome: Outcome, lineups: Sequence[LineUp]
+) -> Float[np.ndarray, "lineups people"]:
+    """Return the same of the first round of several local steps without noise.
+
+    All batches are known but for one patient of them; the walk is replayed with each candidate in
+    its place, and held against what was seen, less the other hospitals' walks.
+
+    Args:
+      view: Single updates, or sums.
+      outcome: The run: who was drawn in each step.
+      lineups: All of one number of people; the targets are in their hospitals' first batches.
+
+    Raises:
+      RefusedError: The steps have noise: it moves the walk, and is not known.
+    """
+    plan = view.plan
+    if plan.noise != "none" or plan.unit != "patient":
+        raise RefusedError(
+            "A walk is replayed exactly or not at all: its steps have noise, or the hospital is "
+            "the unit. Let the informed adversary try where there is none."
+        )
+    logs = np.zeros((len(lineups), len(lineups[0].people)))
+    for i, one in enumerate(lineups):
+        gradient = next(g for g in view.gradients if one.hospital in g.hospitals)
+        seen = gradient.integers.astype(np.float64)
+        for name in gradient.hospitals:
+            if name != one.hospital:
+                known = outcome.drawn[name][gradient.round]
+                seen = seen - walked(plan, name, gradient.params, known).sent
+        batches = outcome.drawn[one.hospital][gradient.round]
+        for k, person in enumerate(one.people):
+            there = [_in_place(batch, one, person) for batch in batches]
+            gap = seen - walked(plan, one.hospital, gradient.params, there).sent
+            logs[i, k] = -0.5 * float(gap @ gap) / ROUNDING
+    return logs
+
+
+def _in_place(batch: Patients, lineup: LineUp, person: NDArray[np.float64]) -> Patients:
+    """A batch with another person in the target's place, where the target is in it."""
+    features = np.where((batch.ids == lineup.patient)[:, None], person, batch.features)
+    return Patients(features, batch.outcomes, batch.ids)
+
+
+def of_public(
+    view: GradientView, prior: Prior, lineups: Sequence[LineUp]
+) -> Float[np.ndarray, "lineups people"]:
+    """Return the log-likelihood of every candidate by who knows a public prior alone.
+
+    Args:
+      view: Single updates, or sums, of all rounds.
+      prior: What is public of patients.
+      lineups: All of one number of people.
+    """
+    attack = LikelihoodRatio()
+    return _by_hospital(lineups, lambda *one: attack.log_likelihoods(view, prior, *one))
+
+
+def of_public_schedule(
+    agreement: Agreement, run: Outcome, prior: Prior, lineups: Sequence[LineUp]
+) -> Float[np.ndarray, "lineups people"]:
+    """Return the same of all openings of a run at everybody's own pace, with their covariance.
+
+    Args:
+      agreement: Plan, schedule and rule, all public.
+      run: What was seen.
+      prior: What is public of patients.
+      lineups: All of one number of people.
+    """
+    view = _sums_of(run)
+    matrix, places = _openings(agreement)
+    uploads = []
+    for t, name in places:
+        part = next(c for c in view.gradients[t].contributions if c.hospital == name)
+        uploads.append(Upload(name, part.params, part.weight))
+    seen = np.stack([g.integers for g in view.gradients]).astype(np.float64)
+    noise = view.plan.share_std**2 * matrix @ matrix.T
+    openings = Openings(view.plan, tuple(uploads), matrix, seen, noise)
+    attack = LikelihoodRatio()
+    return _by_hospital(lineups, lambda *one: attack.of_openings(openings, prior, *one))
+
+
+def _by_hospital(
+    lineups: Sequence[LineUp],
+    logs_of: Callable[[str, NDArray[np.float64], NDArray[np.int64]], NDArray[np.float64]],
+) -> NDArray[np.float64]:
+    """Judge each hospital's line-ups together: hospital, people and outcomes to log-likelihoods."""
+    logs = np.zeros((len(lineups), len(lineups[0].people)))
+    for hospital in dict.fromkeys(one.hospital for one in lineups):
+        at = [i for i, one in enumerate(lineups) if one.hospital == hospital]
+        people = np.stack([lineups[i].people for i in at])
+        outcomes = np.repeat([[lineups[i].outcome] for i in at], people.shape[1], axis=1)
+        logs[at] = logs_of(hospital, people, outcomes)
+    return logs
+
+
 def _of_round(
     plan: Plan, gradient: Gradient, outcome: Outcome, lineups: Sequence[LineUp]
 ) -> NDArray[np.float64]:
@@ -104,7 +211,8 @@ def _of_round(
 
     rows = rows_of(_candidates(lineups)).reshape(len(lineups), len(lineups[0].people), -1)
     present = np.array([_was_drawn(one, outcome, round_) for one in lineups])
-    hidden = rows[:, 0] * present[:, None]  # the one patient whom the adversary doesn't know
+    own = rows[np.arange(len(lineups)), targets_of(lineups)]
+    hidden = own * present[:, None]  # the one patient whom the adversary doesn't know
     sums = {
         name: rows_of(outcome.drawn[name][round_][0]).sum(axis=0) for name in gradient.hospitals
     }
@@ -134,8 +242,7 @@ def _candidates(lineups: Sequence[LineUp]) -> Patients:
 
 
 def _was_drawn(lineup: LineUp, outcome: Outcome, round_: int) -> bool:
-    drawn = outcome.drawn[lineup.hospital]
-    return bool((drawn[round_][0].ids == drawn[0][0].ids[lineup.target]).any())
+    return bool((outcome.drawn[lineup.hospital][round_][0].ids == lineup.patient).any())
 
 
 def worst_coalition(agreement: Agreement, hospital: str) -> tuple[str, ...]:
@@ -174,9 +281,8 @@ def of_schedule(
         rows = np.stack([_rows(plan, view.gradients[places[j][0]], hospital, who) for j in columns])
         added = np.einsum("tj,jpd->ptd", matrix[:, columns], rows)  # by each candidate, opened
         moves = added.reshape(len(at), -1, *added.shape[1:])
-        logs[at] = matrix_log_ratios(
-            noise + moves[:, 0], moves, openings=openings, std=plan.share_std
-        )
+        own = moves[np.arange(len(at)), targets_of([lineups[i] for i in at])]
+        logs[at] = matrix_log_ratios(noise + own, moves, openings=openings, std=plan.share_std)
     return logs
 
 
@@ -260,11 +366,12 @@ def of_fleet(
     who = _candidates(lineups)
     rows = integer_rows(plan, params, who.features, who.outcomes)
     rows = rows.reshape(len(lineups), len(lineups[0].people), -1)
+    own = rows[np.arange(len(lineups)), targets_of(lineups)]
     if plan.noise == "shared":
         honest = len(sent) - plan.colluders
         residual = sent.sum(axis=0) - sent[honest:].sum(axis=0) - clear[:honest].sum(axis=0)
         std = plan.share_std * honest**0.5
-        return log_ratios(residual + rows[:, 0], rows, std=std, prob=1.0)
+        return log_ratios(residual + own, rows, std=std, prob=1.0)
     place = {name: k for k, name in enumerate(plan.hospitals)}
     at = np.array([place[one.hospital] for one in lineups])
-    return log_ratios(sent[at] - clear[at] + rows[:, 0], rows, std=plan.share_std, prob=1.0)
+    return log_ratios(sent[at] - clear[at] + own, rows, std=plan.share_std, prob=1.0)

@@ -1,14 +1,17 @@
 """Risk, measured so that the proven bound applies to the very rate that was measured.
 
-A target who took part stands among ten people (``studies.people``); the attack names the one that
-is nearest to anything it reconstructed. The prior success is 1/10, and reconstruction robustness
-(Hayes, Mahloujifar and Balle 2023, Theorem 2) bounds the rate of naming the target.
+A target who took part stands among ten people (``studies.people``); the attack names the likeliest
+of them, or the one that is nearest to anything it reconstructed. The prior success is 1/10, and
+reconstruction robustness (Hayes, Mahloujifar and Balle 2023, Theorem 2) bounds the rate.
+
+``likelihood_ratio`` stands for who knows nobody's patients, only their public law, and reads all
+rounds of its view.
 
 ``informed`` stands for the strongest adversary of all, who knows all patients but the target, sees
 every round, and colludes (``studies.likelihoods``).
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,22 +26,25 @@ from attacks.scoring.rates import success_rate
 from attacks.scoring.selection import worst_attack
 from attacks.suite import Attack, make_attack
 from attacks.views import GradientView, Name, require
-from experiments.cohorts import Fold
 from experiments.studies import likelihoods
-from experiments.studies.people import LineUp, people_beside
+from experiments.studies.people import LineUp
 from privacy.errors import InvalidInputError
 
 __all__ = [
     "INFORMED",
+    "LIKELIHOOD",
     "AttackSuite",
     "Trial",
     "attack_round",
-    "informed_trials",
     "risk",
+    "trials_of",
     "worst_risk",
 ]
 
 INFORMED = "informed"
+LIKELIHOOD = "likelihood_ratio"
+_BY_LIKELIHOOD = (INFORMED, LIKELIHOOD)
+_ALIKE = 1e-6  # in public deviations: what separates a record that is read from one that is near
 
 
 @dataclass(frozen=True)
@@ -60,7 +66,7 @@ class AttackSuite:
         return tuple(
             make_attack(name, restarts=self.restarts, iterations=self.iterations, seed=seed)
             for name in self.attacks
-            if name != INFORMED
+            if name not in _BY_LIKELIHOOD
         )
 
 
@@ -70,8 +76,7 @@ class Trial:
 
     Attributes:
       attack: Its name.
-      batch: Which batch the target was in, that is, what was attacked as a whole: fold and
-        hospital; the fold alone where only sums are seen.
+      batch: The fold whose run was attacked: successes within one hang together.
       named: Whether it named the target.
       exact: Whether a reconstructed record is the target in every feature.
       traits: What may put the target at more risk than others.
@@ -87,79 +92,84 @@ class Trial:
 def attack_round(
     suite: AttackSuite,
     outcome: Outcome,
-    split: Fold,
+    lineups: Sequence[LineUp],
     schema: Schema,
     *,
     adversary: Name,
     seed: Sequence[int],
 ) -> tuple[Trial, ...]:
-    """Attack the first round of a run, and hold a line-up for each target.
+    """Attack a run, and let every attack name somebody of each line-up.
+
+    Attacks that reconstruct read the first round, in which the targets surely took part; those that
+    compare likelihoods read all of them.
 
     Args:
       suite: The attacks.
-      outcome: The run: its transcript for the attack, who was drawn for the line-ups.
-      split: The fold; its test patients stand beside the targets.
+      outcome: The run: its transcript for the attack, who was drawn for the informed adversary.
+      lineups: Disjoint; their targets were in the first batches of their hospitals.
       schema: What the columns mean: all that the attacker knows beforehand.
       adversary: ``server_plain`` (each update by itself) or ``server_sealed`` (their sum).
-      seed: Of the line-ups and of what the attacks draw.
+      seed: Of the fold's run, and of what the attacks draw.
     """
+    if not lineups:
+        return ()
     view = require(observe(outcome.transcript, adversary), GradientView, "the frontier")
     first = view.only(round_=0)
     prior = Prior.from_schema(schema)
     rng = np.random.default_rng([*seed, 1])
-    trials = []
-    people = {
-        name: people_beside(name, drawn[0][0], split, rng) for name, drawn in outcome.drawn.items()
-    }
+    batch = "/".join(map(str, seed))
     sums = adversary == "server_sealed"
-
-    def batch(hospital: str) -> str:
-        return "/".join(map(str, seed if sums else (*seed, hospital)))
-
+    trials = []
     for attack in suite.make(seed=int(rng.integers(2**31))):
         of_sums = attack.reconstruct(first, prior) if sums else None
-        for name, lineups in people.items():
-            if not lineups:
-                continue
+        for name in dict.fromkeys(one.hospital for one in lineups):
             records = of_sums or attack.reconstruct(first.only(hospital=name), prior)
-            for one in lineups:  # the target stands first; the attack does not know
-                same = np.isclose(records.records, one.people[0], atol=1e-6).all(axis=1)
-                named = lineup(records, one.people, rng) == 0
-                trials.append(Trial(attack.name, batch(name), named, bool(same.any()), one.traits))
-    everybody = [one for lineups in people.values() for one in lineups]
-    if INFORMED in suite.attacks and everybody:
-        logs = likelihoods.of_rounds(view, outcome, everybody)
-        trials += informed_trials(everybody, logs, batch, rng)
+            for one in lineups:
+                if one.hospital == name:
+                    target = one.people[one.target]
+                    same = np.isclose(records.records, target, rtol=0, atol=_ALIKE).all(axis=1)
+                    named = lineup(records, one.people, rng) == one.target
+                    exact = bool(same.any())
+                    trials.append(Trial(attack.name, batch, named, exact, one.traits))
+    if LIKELIHOOD in suite.attacks:
+        logs = likelihoods.of_public(view, prior, lineups)
+        trials += trials_of(LIKELIHOOD, lineups, logs, batch, rng)
+    if INFORMED in suite.attacks:
+        walks = view.plan.local_steps > 1
+        informed = likelihoods.of_walks if walks else likelihoods.of_rounds
+        logs = informed(view, outcome, lineups)
+        trials += trials_of(INFORMED, lineups, logs, batch, rng)
     return tuple(trials)
 
 
-def informed_trials(
+def trials_of(
+    attack: str,
     lineups: Sequence[LineUp],
     logs: Float[np.ndarray, "lineups people"],
-    batch: Callable[[str], str],
+    batch: str,
     rng: np.random.Generator,
 ) -> list[Trial]:
-    """Let the informed adversary name the likeliest of each line-up.
+    """Let an attack name the likeliest of each line-up.
 
     Args:
+      attack: Its name.
       lineups: Its line-ups.
       logs: The likelihood of everybody (``studies.likelihoods``).
-      batch: The batch of a hospital's targets.
+      batch: The fold that they are of.
       rng: Breaks ties.
     """
     trials = []
     for one, place in zip(lineups, likelihoods.name_targets(logs, rng), strict=True):
-        same = np.isclose(one.people[place], one.people[0], atol=1e-6).all()
-        trials.append(
-            Trial(INFORMED, batch(one.hospital), bool(place == 0), bool(same), one.traits)
-        )
+        gaps = np.abs(one.people[place] - one.people[one.target])
+        named, same = bool(place == one.target), bool((gaps <= _ALIKE).all())
+        trials.append(Trial(attack, batch, named, same, one.traits))
     return trials
 
 
 def risk(trials: Sequence[Trial], attack: str) -> dict[str, Any]:
     """How often an attack named its target, over all line-ups, with an interval.
 
-    Patients of a batch are found or missed together, so batches are drawn, not patients.
+    Patients of a fold are found or missed together, so folds are drawn, not patients.
     """
     named, exact, batches = _of(trials, attack)
     rate = success_rate(named, batches, np.random.default_rng([0, 1]))
@@ -189,7 +199,10 @@ def worst_risk(trials: Sequence[Trial], *, seed: int = 0) -> dict[str, Any]:
     """
     tried = {name: _of(trials, name) for name in dict.fromkeys(one.attack for one in trials)}
     if not tried:
-        raise InvalidInputError("No line-up was held: no hospital had nine people beside a target.")
+        raise InvalidInputError(
+            "No line-up was held: every stratum of hospital and outcome is too small for one, so "
+            "that no risk is measurable. Use fewer folds, or larger hospitals."
+        )
     batches = next(iter(tried.values()))[2]
     worst = worst_attack({name: named for name, (named, _, _) in tried.items()}, batches, seed=seed)
     exact = tried[worst.attack][1]

@@ -47,7 +47,7 @@ from experiments.run.record import Record
 from experiments.run.typed import TypedRecord, read_all
 from experiments.studies.design import DELTA, RELATION, make_plan
 from experiments.studies.likelihoods import name_targets, of_fleet
-from experiments.studies.people import LINEUP, LineUp, in_network
+from experiments.studies.people import LINEUP, LineUp, in_network, targets_of
 from experiments.studies.scaling_steps import SETTING, Arm, Arrangement, step_of
 from privacy.reconstruction import success_bound
 
@@ -171,7 +171,7 @@ class Scaling:
     epsilon: float
     replicates: int
     seed: int = 0
-    code_version: int = 2
+    code_version: int = 3
 
     @property
     def config(self) -> dict[str, Any]:
@@ -340,7 +340,7 @@ def trained(
     if not logs:
         return within, math.nan
     places = name_targets(np.sum(logs, axis=0), np.random.default_rng([*seed, 2]))
-    return within, float((places == 0).mean())
+    return within, float((places == targets_of(targets or ())).mean())
 
 
 def grid(

@@ -62,6 +62,24 @@ def test_sampled_rounds_and_colluders_get_what_defines_them(
     assert together["certified"] == 0
 
 
+def test_the_likelihood_ratio_names_people_of_line_ups(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    bare = AttackCommand("likelihood_ratio", out=tmp_path, json=True, width=16)
+    found = run(capsys, bare)
+    assert (
+        found["knowledge"] == ["candidates", "hospital"]
+        and found["patients"] == found["line_ups"] >= 4
+    )
+    assert found["named"] >= 0.6 * found["line_ups"]
+    sealed = AttackCommand(
+        "likelihood_ratio", view="server_sealed", design="sealed", epsilon=1.0, regime="full",
+        model="logistic", out=tmp_path, json=True,
+    )  # fmt: skip
+    lost = run(capsys, sealed)
+    assert lost["named"] <= 0.7 * lost["line_ups"] and lost["certified"] == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -73,6 +91,7 @@ def test_sampled_rounds_and_colluders_get_what_defines_them(
         (["spear", "--hospital", "nowhere"], "Unknown hospital"),
         (["spear", "--model", "tree"], "Unknown model 'tree'"),
         (["tableak", "--restarts", "0"], "restarts"),
+        (["likelihood_ratio", "--hospital", "nowhere"], "has no line-up"),
     ],
 )
 def test_mistakes_are_one_paragraph_and_status_2(

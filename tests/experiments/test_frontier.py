@@ -48,18 +48,19 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def first_rounds(design: Design, epsilon: float | None, seeds: range) -> list[Trial]:
     """Line-ups on first rounds of the small regime: the noise is that of the whole plan."""
-    cohort = load("heart")
     point = FrontierPoint(design, epsilon, Regime.SMALL, "mlp", CHEAP)
     shown: list[Trial] = []
     for seed in seeds:
-        for k, split in enumerate(folds(cohort, count=5, seed=seed)):
+        for k in range(5):
+            cohort, split = point.split(seed, k)
             plan = point.plan(split.train, seed=seed, fold=k)
             once = dataclasses.replace(plan, rounds=1, average_last=1)
-            outcome = Federation.simulated(once, split.train, seed=(seed, k)).run()
+            patients, lineups = point.seated(once, split, seed, k)
+            outcome = Federation.simulated(once, patients, seed=(seed, k)).run()
             shown += attack_round(
                 CHEAP,
                 outcome,
-                split,
+                lineups,
                 cohort.schema,
                 adversary=point.adversary,
                 seed=(seed, k),
@@ -69,14 +70,14 @@ def first_rounds(design: Design, epsilon: float | None, seeds: range) -> list[Tr
 
 def test_undefended_the_attack_wins() -> None:
     found = risk(first_rounds(Design.NONE, None, range(1)), "closed_form")
-    assert found["targets"] >= 100
+    assert found["targets"] >= 60
     assert found["lower"] > 0.5  # guessing: 0.1
     assert found["exact"] > 0.5
 
 
 def test_sealed_at_epsilon_1_the_same_attack_is_equivalent_to_guessing() -> None:
     """Two one-sided tests at 5 %; the margin is half of what guessing gives."""
-    shown = first_rounds(Design.SEALED, 1.0, range(3))
+    shown = first_rounds(Design.SEALED, 1.0, range(5))
     gaps = np.array([one.named - 1 / LINEUP for one in shown])
     batches = np.unique([one.batch for one in shown], return_inverse=True)[1].astype(np.int64)
     found = equivalence(gaps, batches, np.random.default_rng(0), margin=0.05)
@@ -86,7 +87,7 @@ def test_sealed_at_epsilon_1_the_same_attack_is_equivalent_to_guessing() -> None
 
 def test_who_has_seen_nothing_names_one_in_ten() -> None:
     """The line-up itself: an attack that returns the prior's guesses succeeds at 1 in 10."""
-    shown = first_rounds(Design.LOCAL, 0.1, range(3))
+    shown = first_rounds(Design.LOCAL, 0.1, range(5))
     gaps = np.array([one.named - 1 / LINEUP for one in shown])
     batches = np.unique([one.batch for one in shown], return_inverse=True)[1].astype(np.int64)
     assert equivalence(gaps, batches, np.random.default_rng(0), margin=0.05).equivalent
@@ -227,14 +228,14 @@ def test_the_demo_and_chosen_designs_meet_both_adversaries() -> None:
         for point in grid.chosen_grid(FEDERATED, (1.0, math.inf), regime, model)
     ]
     for point in [*grid.quick_grid(), *chosen]:
-        assert {"closed_form", "informed"} <= set(point.attacks.attacks), point
+        assert {"closed_form", "likelihood_ratio", "informed"} <= set(point.attacks.attacks), point
 
 
 @pytest.mark.usefixtures("short")
 def test_the_informed_adversary_names_everybody_where_nothing_protects() -> None:
-    """With all patients in a round a server is left guessing: the demo must not stop there."""
+    """With all patients in a round a server alone does little: the demo must not stop there."""
     bare = next(p for p in grid.quick_grid() if (p.design, p.regime) == ("none", "full"))
-    point = dataclasses.replace(bare, seeds=(0,), folds=2)
+    point = dataclasses.replace(bare, seeds=(0,), folds=3)
     result = result_of(point, summarise(point, parts(point)))
     curious, informed = (risk_of(result, adversary) for adversary in ADVERSARIES)
     assert curious and informed

@@ -11,12 +11,11 @@ from attacks.informed.candidates import posterior
 from attacks.informed.known_others import InformedPool
 from attacks.views import Adversary, GradientView, InformedView, Knowledge, observe, require
 from attacks.views.adversary import Place
-from experiments.cohorts import folds, load
 from experiments.studies.design import Design, Regime
 from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.likelihoods import of_rounds
 from experiments.studies.lineups import AttackSuite, Trial, attack_round, risk, worst_risk
-from experiments.studies.people import LINEUP, people_beside
+from experiments.studies.people import LINEUP
 from privacy.errors import InvalidInputError
 
 INFORMED = AttackSuite(("informed",))
@@ -26,17 +25,17 @@ BOTH = AttackSuite(("closed_form", "informed"))
 @pytest.mark.parametrize("design", [Design.ARTICLE, Design.LOCAL, Design.SEALED])
 def test_all_targets_at_once_are_judged_as_one_by_one(design: Design) -> None:
     """Two roads: shared subtraction here, each target's own knowledge and view there."""
-    cohort = load("heart")
-    split = folds(cohort, count=5, seed=0)[0]
     point = FrontierPoint(design, 3.0, Regime.SMALL, "mlp", INFORMED, width=8)
+    _, split = point.split(0, 0)
     plan = dataclasses.replace(point.plan(split.train, seed=0, fold=0), rounds=3, average_last=1)
-    outcome = Federation.simulated(plan, split.train, seed=0).run()
+    patients, shown = point.seated(plan, split, 0, 0)
+    outcome = Federation.simulated(plan, patients, seed=(0, 0)).run()
     view = require(observe(outcome.transcript, point.adversary), GradientView, "test")
-    batch = outcome.drawn["hungary"][0][0]
-    groups = people_beside("hungary", batch, split, np.random.default_rng(0))[:3]
+    groups = [one for one in shown if one.hospital == "hungary"][:3]
+    assert len({one.target for one in groups}) > 1
     ours = posterior(of_rounds(view, outcome, groups))
     for group, all_at_once in zip(groups, ours, strict=True):
-        hidden = outcome.drawn["hungary"][0][0].ids[group.target]
+        hidden = group.patient
         batches: dict[Place, Patients] = {
             (t, name): b.take(b.ids != hidden) if name == "hungary" else b
             for name, rounds in outcome.drawn.items()
@@ -54,24 +53,24 @@ def test_all_targets_at_once_are_judged_as_one_by_one(design: Design) -> None:
 
 def test_undefended_it_names_nearly_everybody_in_every_view() -> None:
     """It fails only where two of the ten are alike to the last integer."""
-    cohort = load("heart")
-    split = folds(cohort, count=5, seed=0)[0]
     for design in (Design.NONE, Design.SEALED):
         point = FrontierPoint(design, None, Regime.SMALL, "logistic", BOTH, scheme="plain")
+        cohort, split = point.split(0, 0)
         plan = dataclasses.replace(
             point.plan(split.train, seed=0, fold=0), rounds=2, average_last=1
         )
-        outcome = Federation.simulated(plan, split.train, seed=0).run()
+        patients, lineups = point.seated(plan, split, 0, 0)
+        outcome = Federation.simulated(plan, patients, seed=(0, 0)).run()
         shown = attack_round(
-            BOTH, outcome, split, cohort.schema, adversary=point.adversary, seed=(0, 0)
+            BOTH, outcome, lineups, cohort.schema, adversary=point.adversary, seed=(0, 0)
         )
         ours = [one for one in shown if one.attack == "informed"]
-        assert len(ours) * 2 == len(shown) >= 40
+        assert len(ours) * 2 == len(shown) >= 24
         assert np.mean([one.named for one in ours]) > 0.95
         assert all(one.exact for one in ours if one.named)
 
 
-def lineups(batches: int, **chances: float) -> list[Trial]:
+def made_up(batches: int, **chances: float) -> list[Trial]:
     rng = np.random.default_rng(0)
     return [
         Trial(name, str(k), bool(rng.random() < chance), exact=False)
@@ -82,7 +81,7 @@ def lineups(batches: int, **chances: float) -> list[Trial]:
 
 
 def test_the_worst_risk_is_reported_where_it_was_not_chosen() -> None:
-    shown = lineups(20, closed_form=0.1, informed=0.4)
+    shown = made_up(20, closed_form=0.1, informed=0.4)
     worst = worst_risk(shown)
     assert (worst["attack"], worst["chosen_on"], worst["batches"]) == ("informed", 10, 10)
     assert worst["targets"] == 80
@@ -92,6 +91,6 @@ def test_the_worst_risk_is_reported_where_it_was_not_chosen() -> None:
     alone = worst_risk([one for one in shown if one.attack == "informed"])
     assert {k: alone[k] for k in risk(shown, "informed")} == risk(shown, "informed")
     with pytest.raises(InvalidInputError, match="at least 3 batches"):
-        worst_risk(lineups(2, closed_form=0.1, informed=0.4))
+        worst_risk(made_up(2, closed_form=0.1, informed=0.4))
     with pytest.raises(InvalidInputError, match="No line-up"):
         worst_risk([])

@@ -14,6 +14,7 @@ from experiments.run.record import Record, read_records
 from experiments.studies import scaling, scaling_steps, tuning
 from experiments.studies.likelihoods import name_targets, of_fleet
 from experiments.studies.people import LINEUP, LineUp, in_network
+from experiments.studies.people import targets_of as places_of
 from experiments.studies.scaling import Arm, Arrangement, Scaling, plan_of, split, trained
 from experiments.studies.scaling_steps import STEPS, step_of
 from privacy.errors import InvalidInputError
@@ -88,8 +89,8 @@ def test_line_ups_hold_a_participant_and_nine_who_are_not(arrangement: Arrangeme
     for one in lineups:
         patients = train.hospitals[one.hospital]
         assert one.hospital < "00005"  # the last one colludes
-        assert (patients.features[one.target] == one.people[0]).all()
-        assert patients.outcomes[one.target] == one.outcome and len(one.people) == LINEUP
+        assert (patients.features[one.patient] == one.people[one.target]).all()
+        assert patients.outcomes[one.patient] == one.outcome and len(one.people) == LINEUP
 
 
 @pytest.mark.parametrize("arm", [Arm.LOCAL, Arm.SEALED])
@@ -104,7 +105,7 @@ def test_with_little_noise_all_are_named_and_with_much_one_in_ten(arm: Arm) -> N
         params = plan.first_model()
         sent, known = (np.concatenate(list(f.updates(params))) for f in (fleet, clear))
         logs = of_fleet(noised, targets, params, sent, known)
-        found[multiplier] = name_targets(logs, np.random.default_rng(0)) == 0
+        found[multiplier] = name_targets(logs, np.random.default_rng(0)) == places_of(targets)
     assert found[1e-4].mean() > 0.9
     hits = int(found[1e4].sum())
     low, high = clopper_pearson(hits, len(targets), confidence=0.999)

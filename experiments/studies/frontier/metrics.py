@@ -33,8 +33,8 @@ _LISTED = 12  # hospitals whose own AUC a record holds
 def summarise(point: FrontierPoint, parts: list[FoldResult]) -> dict[str, Any]:
     """Turn the folds of a point into a record's metrics, whatever order they came in.
 
-    ``risk`` is that of the worst attack, chosen on half of the batches and measured on the other
-    half; each attack's own figure over all batches stands in ``risks``, and over those targets that
+    ``risk`` is that of the worst attack, chosen on half of the folds and measured on the others;
+    each attack's own figure over all folds stands in ``risks``, and over those targets that
     have a trait, or lack it, in ``risks_by_trait``. Sums that were added in clear are the same
     integers as the sealed ones; bytes and the chance of a wrap are then those of ``shares``.
     """
@@ -46,6 +46,7 @@ def summarise(point: FrontierPoint, parts: list[FoldResult]) -> dict[str, Any]:
         "risk": _risk(point, trials),
         "risks": {name: risk(trials, name) for name in point.attacks.attacks if trials},
         "risks_by_trait": by_trait(trials),
+        "not_measurable": list(parts[0].unmeasured),
         "prior_success": 1 / LINEUP,
         "adversary": _adversary(point),
         "bound": _bound(point, plan),
@@ -133,7 +134,7 @@ def _sites(repeats: list[dict[str, Scored]]) -> dict[str, Any] | None:
 
 def _risk(point: FrontierPoint, trials: list[Trial]) -> dict[str, Any] | None:
     if point.design.federated:
-        return worst_risk(trials) if trials else None  # no hospital had nine people beside one
+        return worst_risk(trials) if trials else None  # every stratum is too small for a line-up
     value, reader = (1.0, "the pool's keeper reads it") if point.design is Design.POOLED else (
         1 / LINEUP, "nothing leaves a hospital")  # fmt: skip
     return {

@@ -1,7 +1,7 @@
 """Points of the frontier whose hospitals work at their own pace: AUC, risk and bound of one run.
 
 They stand beside ``frontier.point``: logistic regression on all patients (an upload is one step
-over everybody), sums sealed, noise shared. AttackSuite are those that ``studies.paced_tuning``
+over everybody), sums sealed, noise shared. Settings are those that ``studies.paced_tuning``
 chose on simulated studies. Without noise the schedule is that of the budget at epsilon 1, so that
 the noise alone differs.
 """
@@ -19,7 +19,7 @@ from aggregation.agreement import Agreement
 from aggregation.federation import Federation, sealing_for
 from aggregation.rules.local_intercept import fit_intercept
 from aggregation.timing import Schedule
-from experiments.cohorts import Fold
+from attacks import Prior
 from experiments.studies import likelihoods
 from experiments.studies.asynchronous import (
     SEALED,
@@ -32,13 +32,14 @@ from experiments.studies.asynchronous import (
 from experiments.studies.design import DELTA, RELATION, Design, Regime
 from experiments.studies.frontier.metrics import by_trait, epsilon_spent, of_models
 from experiments.studies.frontier.point import FoldResult, FrontierPoint
-from experiments.studies.lineups import INFORMED, informed_trials, risk, worst_risk
-from experiments.studies.people import LINEUP, people_beside
+from experiments.studies.lineups import INFORMED, LIKELIHOOD, risk, trials_of, worst_risk
+from experiments.studies.people import LINEUP, LineUpFold, with_line_ups
 from privacy.reconstruction import success_bound
 
 __all__ = ["ARRIVALS", "AsynchronousPoint", "AttackedPoint"]
 
 ARRIVALS = tuple(SEALED)
+_TRIED = (LIKELIHOOD, INFORMED)
 _SEALED_AS = "shares"  # whose bytes stand for runs that were summed in clear
 
 
@@ -81,7 +82,7 @@ class AsynchronousPoint:
     cohort: str = "heart"
     colluders: int = 1
     ablation: str | None = None
-    code_version: int = 1
+    code_version: int = 2
 
     @property
     def design(self) -> Design:
@@ -119,7 +120,7 @@ class AsynchronousPoint:
             "design": self.design,
             "regime": self.regime,
             "model": self.model,
-            "attacks": {"attacks": [INFORMED]},
+            "attacks": {"attacks": list(_TRIED)},
             "local_steps": self.local_steps,
             "sees": self.sees,
             "run": self.ruled(self.seeds[0]).config,
@@ -151,13 +152,14 @@ class AsynchronousPoint:
         """Run one fold of one seed, and attack it."""
         seed, fold = unit
         ruled = self.ruled(seed)
-        cohort, splits = ruled.split(data_dir)
-        split = splits[fold]
+        cohort, _ = ruled.split(data_dir)
+        split = with_line_ups(cohort, count=self.folds, seed=seed, alone=True)[fold]
         agreement, schedule = agreed(ruled, cohort, split, fold)
         if self.epsilon is None:
             plan = replace(agreement.plan, noise="none", noise_multiplier=0.0)
             agreement = Agreement.of(plan, schedule)
-        return _measured(agreement, schedule, split, seed, fold, average=ruled.average)
+        prior = Prior.from_schema(cohort.schema)
+        return _measured(agreement, schedule, split, prior, (seed, fold), average=ruled.average)
 
     def summarise(self, parts: list[AsynchronousFold]) -> dict[str, Any]:
         """The record's metrics, by the names that ``studies.frontier.metrics`` gives them."""
@@ -171,8 +173,9 @@ class AsynchronousPoint:
         return {
             **of_models(self, list[FoldResult](parts)),
             "risk": worst_risk(trials),
-            "risks": {INFORMED: risk(trials, INFORMED)},
+            "risks": {name: risk(trials, name) for name in _TRIED},
             "risks_by_trait": by_trait(trials),
+            "not_measurable": list(parts[0].unmeasured),
             "prior_success": 1 / LINEUP,
             "adversary": "buffered",
             "bound": bound,
@@ -191,24 +194,24 @@ AttackedPoint = FrontierPoint | AsynchronousPoint
 def _measured(
     agreement: Agreement,
     schedule: Schedule,
-    split: Fold,
-    seed: int,
-    fold: int,
+    split: LineUpFold,
+    prior: Prior,
+    unit: tuple[int, int],
     *,
     average: float,
 ) -> AsynchronousFold:
-    plan = agreement.plan
+    plan, (seed, fold) = agreement.plan, unit
     federation = Federation.simulated(plan, split.train, seed=1000 * seed + fold, schedule=schedule)
     ran = federation.run()
     params = averaged(ran.models, average)[-1]
     rng = np.random.default_rng([seed, fold, 1])
-    lineups = [
-        one
-        for name in schedule.uploads
-        for one in people_beside(name, split.train[name], split, rng)
-    ]
-    logs = likelihoods.of_schedule(agreement, ran, split.train, lineups)
-    trials = informed_trials(lineups, logs, lambda _: f"{seed}/{fold}", rng)
+    lineups = [one for one in split.lineups if one.hospital in schedule.uploads]
+    trials = []
+    for name, logs in (
+        (LIKELIHOOD, likelihoods.of_public_schedule(agreement, ran, prior, lineups)),
+        (INFORMED, likelihoods.of_schedule(agreement, ran, split.train, lineups)),
+    ):
+        trials += trials_of(name, lineups, logs, f"{seed}/{fold}", rng)
     scores = {n: plan.model.scores(params, t.features) for n, t in split.test.items()}
     sealed = sealing_for(replace(plan, scheme=_SEALED_AS), schedule)
     upload = sealed.sealer(plan.hospitals[0]).seal(np.zeros(plan.dim, dtype=np.int64))
@@ -223,6 +226,7 @@ def _measured(
             for name, p in split.train.items()
         },
         trials=tuple(trials),
+        unmeasured=split.unmeasured,
         events={
             name: event
             if isinstance(event := agreement.declared_event(name), NonPrivateDpEvent)

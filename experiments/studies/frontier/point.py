@@ -26,7 +26,7 @@ from aggregation.models import make_model
 from aggregation.plan import Plan
 from aggregation.rules.local_intercept import fit_intercept
 from attacks.views import Name
-from experiments.cohorts import Cohort, Fold, Network, called, folds, folds_by_hospital, load
+from experiments.cohorts import Cohort, Network, called, folds_by_hospital, load
 from experiments.studies.design import (
     DELTA,
     WIDTH,
@@ -37,7 +37,14 @@ from experiments.studies.design import (
     training_of,
 )
 from experiments.studies.lineups import AttackSuite, Trial, attack_round
-from experiments.studies.people import LINEUP
+from experiments.studies.people import (
+    LINEUP,
+    LineUp,
+    LineUpFold,
+    of_next_draw,
+    seated,
+    with_line_ups,
+)
 from privacy.errors import InvalidInputError
 from privacy.ledger.log.canonical import digest
 from privacy.names import LONGEST_NAME
@@ -95,7 +102,7 @@ class FrontierPoint:
     setting: TrainingSetting | None = None
     ablation: str | None = None
     unseen: bool = False
-    code_version: int = 3
+    code_version: int = 4
 
     @property
     def config(self) -> dict[str, Any]:
@@ -144,15 +151,26 @@ class FrontierPoint:
         """Seed and fold of each federation."""
         return list(product(self.seeds, range(self.folds)))
 
-    def split(self, seed: int, fold: int, data_dir: Path | None = None) -> tuple[Cohort, Fold]:
-        """Return the cohort and one of its splits."""
+    def split(
+        self, seed: int, fold: int, data_dir: Path | None = None
+    ) -> tuple[Cohort, LineUpFold]:
+        """Return the cohort and one of its splits, with its line-ups."""
         if self.cohort.startswith(_NETWORK):
             count = int(self.cohort.removeprefix(_NETWORK))
             network = Network(count, 1.0, seed, tier3_fraction=_TIER3)
-            return network.cohort(self.cohort), network.fold()
+            cohort = network.cohort(self.cohort)
+            return cohort, of_next_draw(cohort, network.fold(), seed=seed)
         cohort = load(self.cohort, data_dir)
-        split = folds_by_hospital if self.unseen else folds
-        return cohort, split(cohort, count=self.folds, seed=seed)[fold]
+        if self.unseen:
+            whole = folds_by_hospital(cohort, count=self.folds, seed=seed)[fold]
+            return cohort, LineUpFold(whole.train, whole.test, whole.pooled)
+        return cohort, with_line_ups(cohort, count=self.folds, seed=seed)[fold]
+
+    def seated(
+        self, plan: Plan, split: LineUpFold, seed: int, fold: int
+    ) -> tuple[dict[str, Patients], tuple[LineUp, ...]]:
+        """Return who trains, in the order of the tables, and the line-ups that are shown."""
+        return seated(plan, split.train, split.lineups, seed=(seed, fold))
 
     def measure(self, unit: tuple[int, int], data_dir: Path | None = None) -> "FoldResult":
         """Run one fold of one seed."""
@@ -209,6 +227,7 @@ class FoldResult:
       intercepts: What each hospital fitted to its own training patients and kept.
       trials: Every line-up before every attack.
       pooled: Tested hospitals that are too small to be ranked apart.
+      unmeasured: Strata too small for a line-up (``studies.people``).
       published: The test patients' published scores, by hospital; empty where the cohort has none.
     """
 
@@ -220,6 +239,7 @@ class FoldResult:
     intercepts: Mapping[str, float]
     trials: tuple[Trial, ...]
     pooled: tuple[str, ...] = field(default=(), kw_only=True)
+    unmeasured: tuple[str, ...] = field(default=(), kw_only=True)
     published: Mapping[str, Float[np.ndarray, "patients"]] = field(
         default_factory=dict, kw_only=True
     )
@@ -244,12 +264,14 @@ def measure(point: FrontierPoint, seed: int, fold: int, data_dir: Path | None = 
         plan, outcome = _run(point, pool, seed, fold, hospitals=len(split.train))
         params = dict.fromkeys((*split.train, *split.test), outcome.params)
     else:
-        plan, outcome = _run(point, split.train, seed, fold)
+        plan = point.plan(split.train, seed=seed, fold=fold)
+        patients, lineups = point.seated(plan, split, seed, fold)
+        outcome = Federation.simulated(plan, patients, seed=(seed, fold)).run()
         params = dict.fromkeys((*split.train, *split.test), outcome.params)
         trials = attack_round(
             point.attacks,
             outcome,
-            split,
+            lineups,
             cohort.schema,
             adversary=point.adversary,
             seed=(seed, fold),
@@ -267,6 +289,7 @@ def measure(point: FrontierPoint, seed: int, fold: int, data_dir: Path | None = 
         },
         trials=trials,
         pooled=split.pooled,
+        unmeasured=split.unmeasured,
         published={
             n: cohort.schema.scores(t.features)
             for n, t in split.test.items()

@@ -23,6 +23,7 @@ __all__ = [
     "ABLATIONS",
     "ADVERSARIES",
     "BY_DEFINITION",
+    "NOT_MEASURABLE",
     "NOT_TRIED",
     "FrontierMetrics",
     "FrontierResult",
@@ -38,6 +39,7 @@ __all__ = [
 ADVERSARIES = {"curious": "a curious server", INFORMED: "who knows all other patients"}
 """Names of figures' axes and of tables' columns."""
 NOT_TRIED = "not tried"
+NOT_MEASURABLE = "not measurable"
 BY_DEFINITION = "by definition"
 
 
@@ -81,7 +83,7 @@ class FrontierMetrics:
 
     Attributes:
       auc_within: Over pairs within a hospital.
-      risk: Of the worst attack; None: no hospital had nine people beside a target.
+      risk: Of the worst attack; None: every stratum is too small for a line-up.
       risks: Of each attack, by its name.
       bound: What is proven of any attack; None: nothing.
       prior_success: Of guessing.
@@ -96,6 +98,7 @@ class FrontierMetrics:
       risks_by_trait: By trait and attack: of those ``with`` it, and of those ``without``.
       auc_sites: Each hospital's; None: they are too many.
       auc_within_published_score: Of a published score on the same patients; None: there is none.
+      not_measurable: Strata of hospital and outcome too small for a line-up: no risk is of them.
       wrap_probability: That any opened sum wraps; not told of runs at hospitals' own pace.
     """
 
@@ -116,6 +119,7 @@ class FrontierMetrics:
     auc_sites: Mapping[str, SiteAuc] | None
     auc_within_published_score: Estimate | None = None
     wrap_probability: float = 0.0
+    not_measurable: tuple[str, ...] = ()
 
 
 FrontierResult = TypedRecord[AttackedPoint, FrontierMetrics]
@@ -192,10 +196,10 @@ def risk_of(result: FrontierResult, adversary: str) -> Risk | None:
 
 
 def told(result: FrontierResult, adversary: str, digits: int = 2) -> tuple[str, str]:
-    """The risk and its interval as text; ``NOT_TRIED`` and nothing where it was not tried."""
+    """The risk and its interval as text; or nothing, and that it was not tried or measurable."""
     risk = risk_of(result, adversary)
     if risk is None:
-        return NOT_TRIED, ""
+        return (NOT_MEASURABLE if result.metrics.risk is None else NOT_TRIED), ""
     between = interval(risk, digits) if result.point.design.federated else BY_DEFINITION
     return nearest(risk.value, digits), between
 

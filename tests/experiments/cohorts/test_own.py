@@ -10,11 +10,12 @@ from joblib.externals.loky import get_reusable_executor
 from experiments import cohorts
 from experiments.cli import main
 from experiments.cohorts import Cohort, called, load, resolve
-from experiments.run.record import config_hash, read_records
+from experiments.run.record import Record, config_hash, read_records
 from experiments.studies import asynchrony, correction
 from experiments.studies.asynchronous import ArrivalRule
 from experiments.studies.design import Design, Regime
 from experiments.studies.frontier.point import FrontierPoint
+from experiments.studies.frontier.risks import read_frontier, told
 from experiments.studies.lineups import AttackSuite
 from privacy.errors import InvalidInputError
 from tests.aggregation.data.parts import MAPPING, SCHEMA, rows, same, write_csv
@@ -168,7 +169,7 @@ def test_hospitals_never_seen_are_tested_by_the_others_models(stroke: Path) -> N
         alone.measure((0, 0), place)
 
 
-def test_hospitals_too_small_to_rank_are_trained_ranked_together_and_attacked(
+def test_hospitals_too_small_to_rank_are_trained_ranked_together_and_not_measurable(
     stroke: Path,
 ) -> None:
     for seed, name in enumerate(("north", "south", "west")):
@@ -182,4 +183,7 @@ def test_hospitals_too_small_to_rank_are_trained_ranked_together_and_attacked(
     metrics = point.summarise(parts)
     assert list(metrics["auc_sites"]) == ["hospitals too small to rank alone"]
     assert metrics["auc_sites"]["hospitals too small to rank alone"]["positives"] == 12
-    assert metrics["risk"]["targets"] > 0
+    assert metrics["risk"] is None and metrics["risks"] == {}
+    assert len(metrics["not_measurable"]) == 6
+    (result,) = read_frontier([Record(point.config, metrics, {})])
+    assert told(result, "curious") == ("not measurable", "")
