@@ -24,6 +24,7 @@ from experiments.commands.cohort import CohortCommand
 from experiments.commands.correction import Correction
 from experiments.commands.frontier import Demo, FrontierCommand
 from experiments.commands.inference import Inference
+from experiments.commands.predict import Predict
 from experiments.commands.results import Results
 from experiments.commands.tune import Tune
 from experiments.door import enter
@@ -56,6 +57,7 @@ COMMANDS: dict[str, type[Command]] = {
     "frontier": FrontierCommand,
     "inference": Inference,
     "ledger": Ledger,
+    "predict": Predict,
     "results": Results,
     "tune": Tune,
 }

@@ -13,8 +13,10 @@ from pathlib import Path
 from rich.console import Console
 from rich.panel import Panel
 
+from aggregation.card import LANGUAGES, card
 from aggregation.federation import Federation
 from aggregation.models import Logistic
+from aggregation.trained import Trained
 from experiments.cohorts import Cohort, load, resolve
 from experiments.run.plots import save
 from experiments.run.record import stamp, writable_folder
@@ -138,7 +140,13 @@ def deploy(out: Path, cohort: Cohort, console: Console, ledgers: Path | None = N
         },
     )
     with console.status("training") as status:
-        federation.run(lambda done: status.update(f"round {done} of {plan.rounds}"))
+        outcome = federation.run(lambda done: status.update(f"round {done} of {plan.rounds}"))
+    folder = Trained.of(federation.plan, outcome.params, cohort.schema).save(
+        out / _RUNNING / "model"
+    )
+    for language in LANGUAGES:
+        text = card(federation.plan, cohort.schema, language)
+        (folder / f"card.{language}.md").write_text(text, encoding="utf-8")
     federation.save(out / _RUNNING)
     _publish(out)
     console.print(

@@ -1,6 +1,6 @@
 """What a module must be before a patient is read: checked where it is made, and at every hospital.
 
->>> check_module(torch.nn.BatchNorm1d(3), "norm.py:make")
+>>> check_module(torch.nn.BatchNorm1d(3), "norm.py:make")  # doctest: +ELLIPSIS
 Traceback (most recent call last):
     ...
 privacy.errors.InvalidInputError: norm.py:make keeps buffers (running_mean, running_var, ...

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aggregation.models import TorchModel
-from experiments.cli import main
+from experiments.cli import main, parsed
 from tests.aggregation.models.test_torch_refusals import WRONG
 
 GUIDE = Path(__file__).parents[3] / "docs" / "own-model.md"
@@ -26,7 +26,8 @@ def test_the_guide_runs(
         exec(compile(block, str(GUIDE), "exec"), names)
     assert isinstance(names["model"], TorchModel)
     assert capsys.readouterr().out.split()[0] == str(5 * 32 + 32 + 2 * 32 + 32 + 1)
-    (command,) = re.findall(r"^inpatient (.*)$", GUIDE.read_text(), flags=re.MULTILINE)
+    command, predict = re.findall(r"^inpatient (.*)$", GUIDE.read_text(), flags=re.MULTILINE)
+    assert parsed(predict.split())
     Path("mine.first.npy").unlink()  # of other columns
     with pytest.raises(SystemExit) as ended:
         main([*command.split(), "--json", "--out", str(tmp_path / "out")])
