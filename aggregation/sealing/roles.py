@@ -188,7 +188,6 @@ class Opener(ABC):
           CorruptMessageError: A contribution is damaged, forged or of another run.
         """
         self.policy.check(contributions, self.parameters)
-        self.policy.require_extended(contributions)
         require_sum(self._adder, total, contributions)
         proposal = None
         if place is not None:

@@ -18,7 +18,7 @@ from aggregation.sealing import (
 )
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.ledger.log.canonical import digest, encode
-from privacy.ledger.log.heads import Extension
+from privacy.ledger.log.heads import Extension, Head
 from privacy.ledger.log.keys import SigningKey
 from privacy.ledger.log.merkle import leaf, root
 from tests.aggregation.sealing.parties import RUN, Parties, head_of, key_of, opener_of
@@ -216,6 +216,8 @@ def test_a_key_is_rotated_after_its_openings(parties: Parties) -> None:
     again = contributions(parties)
     with pytest.raises(RefusedError, match="Make a new key"):
         role.open(parties.total(again), again)
+    with pytest.raises(RefusedError, match="Make a new key"):  # said before anybody commits
+        role.policy.check(again, parties.scheme.parameters)
     fresh = Parties(make_scheme(parties.scheme.parameters.scheme, dim=3, contributors=7, bound=9))
     fresh._versions = parties._versions
     anew = contributions(fresh)
@@ -231,7 +233,10 @@ def test_a_ledger_head_can_be_demanded(parties: Parties) -> None:
     role = opener(parties, require_ledger_head=True)
     assert role.open(parties.total(paid), paid).tolist() == [4, 8, 12]
     other = head_of(parties.names[1], 5)
-    for wrong in (other, replace(head_of(parties.names[0], 5), signature=other.signature)):
+    # Under another's name it would shut that one out: what was seen of it is kept by name.
+    under = Head.sign(key_of(parties.names[0]), parties.names[1], "ab" * 32, 900, "cd" * 32)
+    wrongs = (other, replace(head_of(parties.names[0], 5), signature=other.signature), under)
+    for wrong in wrongs:
         foreign = [parties.contribute(parties.names[0], [1, 2, 3], head=wrong), *paid[1:]]
         with pytest.raises(CorruptMessageError, match="comes with a ledger head that"):
             opener(parties).open(parties.total(foreign), foreign)
