@@ -22,7 +22,7 @@ from scipy.linalg import solve_triangular
 
 from aggregation.plan import Plan
 
-__all__ = ["article_log_ratios", "log_ratios", "matrix_log_ratios", "posterior", "sampled"]
+__all__ = ["article_log_ratios", "log_ratios", "matrix_log_ratios", "posterior"]
 
 _ROUNDING = 1 / 12  # variance of what rounding alone leaves, in squared integer steps
 
@@ -45,7 +45,7 @@ def log_ratios(
     left = residuals.astype(np.float64)
     gaps = (left[..., None, :] - rows) ** 2
     ratios = ((left**2).sum(-1)[..., None] - gaps.sum(-1)) / (2 * max(std**2, _ROUNDING))
-    return sampled(np.asarray(ratios), prob)
+    return _sampled(np.asarray(ratios), prob)
 
 
 def matrix_log_ratios(
@@ -113,7 +113,7 @@ def article_log_ratios(
         return np.asarray(-0.5 * (gap / variance + len(seen) * np.log(variance)))
 
     present = log_density(known[..., None, :] + gradients)
-    return sampled(np.asarray(present - log_density(known)[..., None]), prob)
+    return _sampled(np.asarray(present - log_density(known)[..., None]), prob)
 
 
 def posterior(
@@ -124,15 +124,10 @@ def posterior(
     return np.asarray(weights / weights.sum(-1, keepdims=True))
 
 
-def sampled(
+def _sampled(
     ratios: Float[np.ndarray, "*targets candidates"], prob: float
 ) -> Float[np.ndarray, "*targets candidates"]:
-    """Return ratios of who took part with probability q: log(1 - q + q e^ratio), never too large.
-
-    Args:
-      ratios: Log-likelihoods of having taken part, against not having.
-      prob: q.
-    """
+    """Mix with not having taken part: log(1 - q + q e^ratio), without overflow."""
     if prob >= 1:
         return ratios
     return np.asarray(np.logaddexp(math.log1p(-prob), math.log(prob) + ratios))

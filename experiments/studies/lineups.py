@@ -5,7 +5,7 @@ of them, or the one that is nearest to anything it reconstructed. The prior succ
 reconstruction robustness (Hayes, Mahloujifar and Balle 2023, Theorem 2) bounds the rate.
 
 ``likelihood_ratio`` stands for who knows nobody's patients, only their public law, and reads all
-rounds of its view.
+full-batch rounds of its view (of sampled ones the first).
 
 ``informed`` stands for the strongest adversary of all, who knows all patients but the target, sees
 every round, and colludes (``studies.likelihoods``).
@@ -101,7 +101,7 @@ def attack_round(
     """Attack a run, and let every attack name somebody of each line-up.
 
     Attacks that reconstruct read the first round, in which the targets surely took part; those that
-    compare likelihoods read all of them.
+    compare likelihoods read what they can use of all.
 
     Args:
       suite: The attacks.
