@@ -323,6 +323,16 @@ def test_updates_on_different_models_are_not_summed(parties: Parties) -> None:
     assert opener(parties, min_honest=2).open(parties.total(apart), apart).tolist() == [3, 6, 9]
 
 
+def test_two_copies_in_one_sum_are_refused_and_a_holder_keeps_every_rule(parties: Parties) -> None:
+    policy = parties.policy(openings_per_key=7, c_assumed=1)
+    mine = contributions(parties)
+    mine[1] = parties.contribute(parties.names[1], [1, 2, 3], sealed=mine[0].sealed)
+    with pytest.raises(RefusedError, match="a copy of another"):
+        policy.check(mine, parties.scheme.parameters)
+    assert policy.fork("zurich").openings_per_key == 7
+    assert policy.fork("zurich").c_assumed == 1
+
+
 def test_one_upload_of_a_version_is_opened_under_whatever_nonce(parties: Parties) -> None:
     role = opener(parties)
     mine = contributions(parties)
