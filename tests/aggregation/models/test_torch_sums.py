@@ -4,6 +4,7 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,9 +13,10 @@ import torch
 from aggregation.data.patients import Patients
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
-from aggregation.models import Inputs, Model, Perceptron, TorchModel
+from aggregation.models import Inputs, Logistic, Model, Perceptron, TorchModel
 from aggregation.plan import Plan
 from aggregation.rules import BoundedInfluence, LogitAdjustment
+from aggregation.statistics import STATISTICS
 from aggregation.update import bounded_rows, local_update, patient_gradients
 from privacy.errors import RefusedError
 from privacy.mechanisms import Seeded
@@ -184,3 +186,34 @@ def test_a_torch_model_has_no_parameter_that_moves_all_log_odds(tmp_path: Path) 
     assert model.shifted(params, 0.0) is params
     with pytest.raises(RefusedError, match=r"no parameter that moves all log-odds by 0\.5"):
         model.shifted(params, 0.5)
+
+
+def test_hospitals_hand_each_patients_slot_to_the_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    seen: list[list[int]] = []
+    gradients, scores = Logistic.per_patient_gradients, Logistic.scores
+
+    def spied(self: Logistic, *arguments: Any, slots: Any = None) -> Any:
+        seen.append([] if slots is None else slots.tolist())
+        return gradients(self, *arguments)
+
+    def spied_scores(self: Logistic, *arguments: Any, slots: Any = None) -> Any:
+        if len(arguments) == 2 and slots is not None:
+            seen.append(slots.tolist())
+        return scores(self, *arguments)
+
+    monkeypatch.setattr(Logistic, "per_patient_gradients", spied)
+    monkeypatch.setattr(Logistic, "scores", spied_scores)
+    whole = cohort(100, 3)
+    some = whole.take(np.array([70, 3, 99]))
+    plan = plan_of(Logistic(3))
+    local_update(plan, "h0", (some,), np.zeros(4), Seeded(0))
+    STATISTICS["loss"](plan.model, np.zeros(4), some)
+    assert seen == [[6, 3, 35], [6, 3, 35]]
+    seen.clear()
+    sampled = plan_of(Logistic(3), (100, 100), sampling_size=20)
+    groups = {"h0": whole, "h1": whole}
+    outcome = Federation.simulated(sampled, groups, seed=1).run()
+    drawn = [outcome.drawn[name][0][0].slots.tolist() for name in groups]
+    seen.clear()
+    Fleet.simulated(sampled, lambda: [Block(groups)], seed=1).advance(sampled.first_model())
+    assert seen == [drawn[0] + drawn[1]]
