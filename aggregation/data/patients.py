@@ -6,7 +6,7 @@ patients, so it costs no privacy budget and everybody, the attacker included, ha
 
 import hashlib
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -307,6 +307,24 @@ class Patients:
         By the patient's id alone: it does not change because others come, go or are drawn.
         """
         return self.ids % SLOTS
+
+    @classmethod
+    def together(cls, parts: "Iterable[Patients]") -> "Patients":
+        """All of several groups, in order, numbered anew (two hospitals may have the same id).
+
+        Raises:
+          InvalidInputError: There is no group, or their columns differ.
+        """
+        groups = list(parts)
+        if len({p.features.shape[1] for p in groups}) != 1:
+            raise InvalidInputError(
+                f"Expected one or more groups of the same columns, got {len(groups)} with "
+                f"{sorted({p.features.shape[1] for p in groups})} columns."
+            )
+        return cls(
+            np.concatenate([p.features for p in groups]),
+            np.concatenate([p.outcomes for p in groups]),
+        )
 
     def take(self, rows: Int[np.ndarray, "taken"] | Bool[np.ndarray, "patients"]) -> "Patients":
         """Return the chosen rows, by number or by mask."""

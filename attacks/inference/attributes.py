@@ -76,10 +76,7 @@ class AttributeInference:
             feature.write(rows, np.full(len(rows), level, dtype=np.int64))
             versions.append(Patients(rows, people.outcomes))
         # One crowd: each version is a candidate of its own, in half of the shadows.
-        crowd = Patients(
-            np.concatenate([v.features for v in versions]),
-            np.concatenate([v.outcomes for v in versions]),
-        )
+        crowd = Patients.together(versions)
         ratio = self.membership.scores(observation, crowd).reshape(levels, len(people)).T
         return np.asarray((log_prior + ratio).argmax(axis=1), dtype=np.int64)
 

@@ -118,12 +118,8 @@ class Prior:
         tables = [t for t in (public, *patients.values()) if t is not None and len(t)]
         if not tables:
             return cls.from_schema(schema)
-        together = Patients(
-            np.concatenate([t.features for t in tables]),
-            np.concatenate([t.outcomes for t in tables]),
-        )
         source = " and ".join([*(["table"] if public is not None else []), *sorted(patients)])
-        return cls.from_table(schema, together, source=source)
+        return cls.from_table(schema, Patients.together(tables), source=source)
 
     @cached_property
     def features(self) -> tuple[Feature, ...]:

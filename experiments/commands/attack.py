@@ -245,11 +245,7 @@ class AttackCommand:
             group = hospitals[attacked]
             return plan, view, group.take(np.isin(group.ids, sought)), lineups
         names = view.gradients[0].hospitals
-        truth = Patients(
-            np.concatenate([drawn[n].features for n in names]),
-            np.concatenate([drawn[n].outcomes for n in names]),
-        )
-        return plan, view, truth, lineups
+        return plan, view, Patients.together(drawn[n] for n in names), lineups
 
 
 def _before_line_ups(

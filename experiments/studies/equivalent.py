@@ -174,7 +174,9 @@ class Equivalent:
         while min(len(p) for p in pool.values()) < size:
             draw += 1
             more = self._drawn(seed, (draw,))
-            pool = {n: p if len(p) >= size else _joined(p, more[n]) for n, p in pool.items()}
+            pool = {
+                n: p if len(p) >= size else Patients.together((p, more[n])) for n, p in pool.items()
+            }
         return pool
 
     def _drawn(self, seed: int, draws: tuple[int, ...]) -> dict[str, Patients]:
@@ -184,7 +186,9 @@ class Equivalent:
         ]
         pool = dict(cohorts[0].hospitals)
         for cohort in cohorts[1:]:
-            pool = {name: _joined(p, cohort.hospitals[name]) for name, p in pool.items()}
+            pool = {
+                name: Patients.together((p, cohort.hospitals[name])) for name, p in pool.items()
+            }
         return pool
 
 
@@ -233,13 +237,6 @@ def crossing(sizes: Sequence[int], alone: Sequence[float], level: float) -> floa
 
 def _first(pool: Mapping[str, Patients], count: int) -> dict[str, Patients]:
     return {name: patients.take(np.arange(count)) for name, patients in pool.items()}
-
-
-def _joined(one: Patients, other: Patients) -> Patients:
-    return Patients(
-        np.concatenate([one.features, other.features]),
-        np.concatenate([one.outcomes, other.outcomes]),
-    )
 
 
 def _means(curves: list[tuple[float, ...]]) -> list[float]:

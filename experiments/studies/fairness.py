@@ -78,13 +78,8 @@ def _mean_error(sites: Mapping[str, Scored]) -> float:
 
 def _joined(parts: Sequence[Patients]) -> Patients:
     """All of a hospital's test patients in the order of their numbers."""
-    ids = np.concatenate([p.ids for p in parts])
-    joined = Patients(
-        np.concatenate([p.features for p in parts]),
-        np.concatenate([p.outcomes for p in parts]),
-        ids,
-    )
-    return joined.take(np.argsort(ids))
+    order = np.argsort(np.concatenate([p.ids for p in parts]))
+    return Patients.together(parts).take(order)
 
 
 @dataclass(frozen=True)

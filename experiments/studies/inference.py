@@ -137,7 +137,7 @@ class InferencePoint:
         rng = np.random.default_rng([81, unit])
         members = {name: rng.random(len(p)) < 0.5 for name, p in cohort.hospitals.items()}
         train = {name: p.take(members[name]) for name, p in cohort.hospitals.items()}
-        public = _together({name: p.take(~members[name]) for name, p in cohort.hospitals.items()})
+        public = Patients.together(p.take(~members[name]) for name, p in cohort.hospitals.items())
         plan = make_plan(
             run=f"inference-{self.question}-{unit}",
             design=self.design,
@@ -150,12 +150,14 @@ class InferencePoint:
         )
         outcome = Federation.simulated(plan, train, seed=(unit, 0)).run()
         if self.question is Question.MEMBERSHIP:
-            everybody = _together(cohort.hospitals)
+            everybody = Patients.together(cohort.hospitals.values())
             told = Lira(_SHADOWS, unit).scores(observe(outcome.transcript, "public"), everybody)
             right = (told > 0) == np.concatenate(list(members.values()))
             return Answer(float(right.mean()), 0.5, _bound(plan, train))
         if self.question is Question.ATTRIBUTE:
-            return _attribute(outcome, _together(train), public, cohort.schema, unit)
+            return _attribute(
+                outcome, Patients.together(train.values()), public, cohort.schema, unit
+            )
         return self._of_hospitals(outcome, train, public, cohort.schema, rng)
 
     def _of_hospitals(
@@ -271,13 +273,6 @@ def _bound(plan: Plan, train: Mapping[str, Patients]) -> float | None:
         return None
     smallest = min(train, key=lambda name: len(train[name]))
     return success_bound(run_event(plan, smallest), prior_success=0.5, relation=RELATION)
-
-
-def _together(patients: Mapping[str, Patients]) -> Patients:
-    return Patients(
-        np.concatenate([p.features for p in patients.values()]),
-        np.concatenate([p.outcomes for p in patients.values()]),
-    )
 
 
 def _interval(values: Sequence[float]) -> dict[str, float]:

@@ -116,10 +116,7 @@ class LogisticProblem:
     def optimum(self) -> Vector:
         """The minimiser of F, by Newton's method to 1e-12: pooled training."""
         design = np.concatenate(list(self._designs.values()))
-        pooled = Patients(
-            np.concatenate([p.features for p in self.patients.values()]),
-            np.concatenate([p.outcomes for p in self.patients.values()]),
-        )
+        pooled = Patients.together(self.patients.values())
         params = np.zeros(self.dim)
         value = self.objective(params)
         for _ in range(100):

@@ -260,7 +260,7 @@ def measure(point: FrontierPoint, seed: int, fold: int, data_dir: Path | None = 
         plan = next(iter(alone.values()))[0]
         params = {name: outcome.params for name, (_, outcome) in alone.items()}
     elif point.design is Design.POOLED:
-        pool = {_ALL: _together(split.train)}
+        pool = {_ALL: Patients.together(split.train.values())}
         plan, outcome = _run(point, pool, seed, fold, hospitals=len(split.train))
         params = dict.fromkeys((*split.train, *split.test), outcome.params)
     else:
@@ -303,13 +303,6 @@ def _run(
 ) -> tuple[Plan, Outcome]:
     plan = point.plan(patients, seed=seed, fold=fold, hospitals=hospitals)
     return plan, Federation.simulated(plan, patients, seed=(seed, fold)).run()
-
-
-def _together(patients: Mapping[str, Patients]) -> Patients:
-    return Patients(
-        np.concatenate([p.features for p in patients.values()]),
-        np.concatenate([p.outcomes for p in patients.values()]),
-    )
 
 
 def _run_name(label: str, seed: int, fold: int) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from aggregation.data import read_table
+from aggregation.data import databases, read_table
 from privacy.errors import InvalidInputError
 from tests.aggregation.data.parts import Row, by_hand, rows, same, site, write_sqlite
 
@@ -78,6 +78,15 @@ def test_an_address_with_a_password_is_refused_without_repeating_it(
     tmp_path: Path, url: str, expected: str
 ) -> None:
     assert expected in refusal(tmp_path, source(url))
+
+
+def test_a_missing_value_of_a_database_is_an_empty_cell() -> None:
+    assert [databases._text(v) for v in (None, float("nan"), 0.0, False)] == [
+        "",
+        "",
+        "0.0",
+        "False",
+    ]
 
 
 def test_bytes_are_no_value(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from aggregation.data import Cohort, Schema, read_table
+from aggregation.data import Cohort, Schema, encoding, read_table
 from aggregation.data.cells import NotANumberError, code, number, shape
 from aggregation.data.tables import read_sites, survey
 from privacy.errors import InvalidInputError
@@ -101,6 +101,32 @@ def test_a_row_is_a_function_of_itself_and_the_order_changes_nothing(
     assert (np.diff(whole.ids) > 0).all()
     fewer = read_table(*csv_table(folder, content[1:]))  # one patient leaves, nobody else moves
     assert same(fewer, whole.take(whole.ids != content[0][0]))
+
+
+def test_an_id_that_is_a_text_has_a_number_of_its_own_that_never_changes(tmp_path: Path) -> None:
+    content = [("P-001" if r[0] == 1 else r[0], *r[1:]) for r in rows()]
+    (named,) = (i for i in read_table(*csv_table(tmp_path, content)).ids if i > 60)
+    assert named == 8_688_594_361_704_250_380  # 2^62 + 62 bits of SHA-256
+
+
+def test_more_rows_than_are_read_at_once_are_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(encoding, "_MOST_ROWS", 60)
+    assert len(read_table(*csv_table(tmp_path, rows(60)))) == 60
+    assert "more than 60 rows" in refusal(*csv_table(tmp_path, rows(61)))
+
+
+def test_neighbouring_hospitals_may_share_an_id(tmp_path: Path) -> None:
+    content = [(7, *r[1:-1], "AB"[i]) for i, r in enumerate(rows()[:2])]
+    sites = read_sites(*csv_table(tmp_path, content, 'site = "comment"'))
+    assert {name: p.ids.tolist() for name, p in sites.items()} == {"A": [7], "B": [7]}
+
+
+def test_a_code_is_shown_from_five_rows_on(tmp_path: Path) -> None:
+    for count in (4, 5):
+        content = [(*r[:1], "later" if r[0] <= count else r[1], *r[2:]) for r in rows()]
+        assert ("'later'" in refusal(*csv_table(tmp_path, content))) == (count == 5)
 
 
 def test_a_patient_with_a_name_for_an_id_keeps_its_number_whoever_else_is_there(
