@@ -26,6 +26,12 @@ class Asynchrony(ComparisonCommand):
     """Run the sealed rules with the best settings of ``inpatient tune --paced --cohort`` in this
     folder, where it has them."""
 
+    def check(self) -> None:
+        """Refuse a folder without a search for these cohorts."""
+        super().check()
+        if self.tuned:
+            self.points()
+
     def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
         """Every rule on every cohort, once a seed."""
         from experiments.run.record import read_records

@@ -119,7 +119,9 @@ class FrontierCommand(StudyCommand):
                 f"--{idle[0]} goes with --designs and would change nothing here. Add "
                 "--designs none local sealed, say."
             )
-        if not self.figure:
+        if self.tuned:
+            self.points()
+        elif not self.figure:
             self._chosen()
 
     def show(self, records: "Sequence[Record]", console: "Console") -> None:

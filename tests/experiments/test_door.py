@@ -63,6 +63,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "out": ("file", "file/inside", "/proc/nowhere"),
     "trust": ("nowhere", "file", "."),
     "root": ("nowhere",),
+    "tuned": ("nowhere", "file"),
     "backend": ("cloud",),
     "shard": ("0/2", "3/2", "one"),
     "cohorts": ("mars",),

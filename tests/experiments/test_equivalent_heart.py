@@ -8,7 +8,7 @@ import pytest
 from aggregation.data.patients import Patients
 from experiments.cohorts import folds, load
 from experiments.evaluation import Scored, auc
-from experiments.studies.equivalent_heart import ALONE, JOINED, Curves, OwnPatients
+from experiments.studies.equivalent_heart import ALONE, JOINED, Curves, OwnPatients, judged
 from experiments.studies.problem import LogisticProblem, scores
 
 POINT = OwnPatients(seeds=(0,), folds=2)
@@ -65,3 +65,20 @@ def test_curves_are_the_mean_within_site_auc(parts: list[Curves]) -> None:
         auc({"c": Scored(p.alone["cleveland"][80], p.test["cleveland"].outcomes)}) for p in parts
     ]
     assert found == pytest.approx(np.mean(per_fold), abs=0.01)
+
+
+def test_the_three_largest_that_can_be_judged_stand_in_the_cohorts_order() -> None:
+    def hospital(ill: int, well: int) -> Patients:
+        return Patients(np.zeros((ill + well, 1)), np.repeat([1, 0], [ill, well]).astype(np.int64))
+
+    hospitals = {
+        "small": hospital(40, 40),
+        "few well": hospital(500, 39),
+        "middle": hospital(41, 60),
+        "largest": hospital(90, 80),
+        "few ill": hospital(39, 500),
+        "large": hospital(60, 90),
+    }
+    assert judged(hospitals) == ("middle", "largest", "large")
+    assert judged({"small": hospitals["small"]}) == ("small",)
+    assert judged({"few ill": hospitals["few ill"]}) == ()

@@ -60,6 +60,15 @@ def test_the_published_settings_were_among_those_tried() -> None:
         assert any(all(getattr(p, k) == v for k, v in chosen.items()) for p in tried)
 
 
+def test_sums_that_are_tried_follow_the_number_of_hospitals() -> None:
+    def sums(rule: ArrivalRule, hospitals: int) -> set[int]:
+        return {c.buffer for c in AsynchronousSearch(rule, "own", 3, hospitals).candidates}
+
+    for hospitals, expected in ((1, {1}), (2, {1}), (4, {2, 3}), (9, {4, 6}), (10, {2, 5})):
+        assert sums(ArrivalRule.SEALED_MEMORY, hospitals) == expected
+        assert sums(ArrivalRule.SEALED_SYNCHRONOUS, hospitals) == {hospitals}
+
+
 def test_all_that_is_sealed_is_searched() -> None:
     for cohort in ("heart", "network"):
         points, _ = Tune(paced=True, cohort=cohort).points()

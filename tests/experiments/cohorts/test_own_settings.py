@@ -99,9 +99,10 @@ def test_a_search_reads_sizes_and_schema_and_no_patient(
         write_csv(stroke.parent / f"{site}.csv", rows(80, 10 + seed))
     assert tuning.shape_of(str(stroke)).sizes == before.sizes
     assert TrainingSearch(Regime.FULL, "logistic", 2, str(stroke)).measure(0) == aucs
+    monkeypatch.setattr(tuning, "_TRAIN", 0.4)  # of one patient: none, without the least of one
     tiny = dataclasses.replace(before, sizes={"a": 1, "b": 40})
     train, test = tuning.simulated_study(tiny, 0)
-    assert {n: (len(p), len(test[n])) for n, p in train.items()} == {"a": (1, 1), "b": (32, 40)}
+    assert {n: (len(p), len(test[n])) for n, p in train.items()} == {"a": (1, 1), "b": (16, 40)}
 
 
 def test_what_would_change_nothing_is_refused(tmp_path: Path) -> None:
