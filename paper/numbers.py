@@ -111,7 +111,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "cost_small": _difference(found, "bare", "sealed"),
         "gain_full": _difference(found, "full_sealed", "full_local", sign=True),
         "gain_small": _difference(found, "sealed", "local", sign=True),
-        "of_earlier_code": str(_of_earlier_code(points)),
+        "of_earlier_code": str(points.of_earlier_code or "—"),
         "delta": power_of_ten(DELTA),
         "lineup": str(LINEUP),
         "guess": nearest(1 / LINEUP, 2),
@@ -122,12 +122,6 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "brier": nearest(first.metrics.brier),
         "brier_local": nearest(first.metrics.brier_local_intercept),
     }
-
-
-def _of_earlier_code(points: Points) -> int:
-    """Points that still stand by records of an earlier code version."""
-    versions = [r.point.code_version for r in points.results]
-    return sum(version < max(versions) for version in versions)
 
 
 def _must(points: Points, name: str) -> FrontierResult:
