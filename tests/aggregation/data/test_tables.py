@@ -123,9 +123,12 @@ def test_neighbouring_hospitals_may_share_an_id(tmp_path: Path) -> None:
     assert {name: p.ids.tolist() for name, p in sites.items()} == {"A": [7], "B": [7]}
 
 
-def test_a_code_is_shown_from_five_rows_on(tmp_path: Path) -> None:
+@pytest.mark.parametrize("column", [1, 4])  # the outcome, and a field of the schema
+def test_a_code_is_shown_from_five_rows_on(tmp_path: Path, column: int) -> None:
     for count in (4, 5):
-        content = [(*r[:1], "later" if r[0] <= count else r[1], *r[2:]) for r in rows()]
+        content = [
+            (*r[:column], "later" if r[0] <= count else r[column], *r[column + 1 :]) for r in rows()
+        ]
         assert ("'later'" in refusal(*csv_table(tmp_path, content))) == (count == 5)
 
 
@@ -341,7 +344,8 @@ def test_a_delimiter_inside_quotes_of_the_header_is_not_one(tmp_path: Path) -> N
     ward = next(tmp_path.glob("*.csv"))
     first, rest = ward.read_text().split("\n", 1)
     assert first.endswith(",comment")
-    ward.write_text(f'{first.removesuffix("comment")}"so; many; of; them; and; more; here"\n{rest}')
+    many = "so; many; of; them; and; more; here; than; there; are; commas"
+    ward.write_text(f'{first.removesuffix("comment")}"{many}"\n{rest}')
     assert same(read_table(table, schema), expected)
 
 
