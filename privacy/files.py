@@ -165,12 +165,13 @@ def write_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
     """
     # A name nobody can foresee: two writers never share it, and no link lies in wait under it.
     partial = path.with_name(f".{secrets.token_hex(8)}.tmp")
-    create_durably(partial, content, mode=mode)
+    _create(partial, content, mode)
     try:
         partial.replace(path)
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+    # The folder waits for its new name alone: a lost partial name leaves the old file as it was.
     sync_folder(path.parent)
 
 
@@ -181,6 +182,16 @@ def create_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
       FileExistsError: Something stands there already; it is left as it is.
       OSError: The disk refuses; what was begun is removed.
     """
+    _create(path, content, mode)
+    try:
+        sync_folder(path.parent)
+    except OSError:
+        path.unlink(missing_ok=True)
+        raise
+
+
+def _create(path: Path, content: bytes, mode: int) -> None:
+    """Make a new file whose content is on the disk; its name may not be."""
     make_folder(path.parent)
     descriptor = open_regular(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, mode)
     try:
@@ -189,7 +200,6 @@ def create_durably(path: Path, content: bytes, *, mode: int = 0o644) -> None:
             file.write(content)
             file.flush()
             os.fsync(descriptor)
-        sync_folder(path.parent)
     except OSError:
         path.unlink(missing_ok=True)
         raise

@@ -115,28 +115,32 @@ class RoundReleases:
           BudgetExceededError: As ``Ledger.spend``.
         """
         made = []
-        for release in asked:
-            if release.kind not in self._entries.get(release.round, {}):
-                before = self._seen
-                entry = self._ledger.spend(release)
-                if entry.sequence != before:
+        with self._ledger.together():  # one wait for the disk, before any patient is read
+            for release in asked:
+                ours = release.kind in self._entries.get(release.round, {})
+                if self._ledger.size != self._seen:
                     self._look()
-                of_round = self._entries.setdefault(release.round, {})
-                first = of_round.setdefault(release.kind, entry)
-                if first.sequence != entry.sequence:
+                entry = self._entries.get(release.round, {}).get(release.kind)
+                if entry is not None and not ours:
                     raise RefusedError(
-                        f"Entry {first.sequence} of {self._ledger.hospital}'s ledger is the "
+                        f"Entry {entry.sequence} of {self._ledger.hospital}'s ledger is the "
                         f"{release.kind} of round {release.round} already: another process made "
-                        f"it. Entry {entry.sequence} stays spent, and nothing is released for it."
+                        "it. Nothing is released for it here."
                     )
-                self._seen = entry.sequence + 1
-            made.append(self._entries[release.round][release.kind])
+                made.append(entry or self._ledger.spend(release))
+                self._seen = self._ledger.size
+        # Only now: what the disk refused is not to be taken for spent when it is asked for again.
+        for release, entry in zip(asked, made, strict=True):
+            self._entries.setdefault(release.round, {})[release.kind] = entry
         return made
 
     def attach(self, entries: Sequence[Entry], sealed: bytes) -> None:
         """Keep the bytes of a round's releases (``Ledger.attach``)."""
+        with self._ledger.together():
+            for entry in entries:
+                self._ledger.attach(entry, sealed)
+            self._seen = self._ledger.size
         for entry in entries:
-            self._seen = max(self._seen, self._ledger.attach(entry, sealed).sequence + 1)
             self._sealed[entry.digest] = canonical.digest(sealed)
 
     def sealed(self, round_: int) -> str | None:

@@ -9,8 +9,9 @@ from aggregation.sealing.proposal import Proposal
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.ledger.log import canonical
 from privacy.ledger.log.heads import Head
+from privacy.ledger.log.memory import MemoryStore
 from privacy.ledger.log.opening import GENESIS, Opening
-from privacy.ledger.log.store import FileStore, MemoryStore, Store
+from privacy.ledger.log.store import FileStore, Store
 from privacy.names import plain_name
 
 __all__ = ["Opening", "OpeningLog"]

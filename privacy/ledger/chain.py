@@ -37,6 +37,7 @@ class Chain:
         self.store = store
         self.state = State()
         self._clock = clock
+        self._ahead = False  # whether the state has lines that wait for the end of ``together``
 
     @contextmanager
     def lock(self) -> Iterator[State]:
@@ -48,8 +49,23 @@ class Chain:
           RefusedError: Another holds the lock for too long, or the disk refuses.
         """
         with self.store.lock():
-            self._catch_up()
+            if not self._ahead:
+                self._catch_up()
             yield self.state
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Keep others out, and have what is appended be durable at the end, by one wait.
+
+        Raises:
+          RefusedError: The disk refuses: none of it counts, and this handle is of no use any more.
+        """
+        with self.lock(), self.store.together():
+            before, self._ahead = self._ahead, True
+            try:
+                yield
+            finally:
+                self._ahead = before
 
     def start(self, hospital: str, content: Mapping[str, Any]) -> Entry:
         """Write the opening of a hospital's ledger into an empty store."""

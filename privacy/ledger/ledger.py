@@ -11,6 +11,7 @@
 
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
@@ -30,8 +31,9 @@ from privacy.ledger.log.canonical import from_number
 from privacy.ledger.log.entries import Entry
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.keys import SigningKey
+from privacy.ledger.log.memory import MemoryStore
 from privacy.ledger.log.merkle import leaf
-from privacy.ledger.log.store import FileStore, MemoryStore, Store
+from privacy.ledger.log.store import FileStore, Store
 from privacy.ledger.opening import first_entry
 from privacy.ledger.payloads import attach, seal_left_over
 from privacy.ledger.plans import Fate
@@ -338,6 +340,10 @@ class Ledger:
         with self._chain.lock() as state:
             wanted = dict(state.pending)
         return tuple(e for e in self.entries() if e.sequence in wanted) if wanted else ()
+
+    def together(self) -> AbstractContextManager[None]:
+        """Have what is written within be durable at its end, and not before, by one wait."""
+        return self._chain.together()
 
     # -- telling ---------------------------------------------------------------------------------
 

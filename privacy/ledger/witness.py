@@ -109,13 +109,16 @@ def close(ledgers: Sequence[Ledger]) -> tuple[Head, ...]:
     For hospitals in one process; between machines the same three steps are messages.
     """
     heads = tuple(checkpoint(ledger) for ledger in ledgers)
+    signatures: dict[str, dict[str, str]] = {head.hospital: {} for head in heads}
+    for other in ledgers:
+        # One wait for the disk, not one a head: no counter-signature is used before the end of it.
+        with other.together():
+            for ledger, head in zip(ledgers, heads, strict=True):
+                if other is ledger:
+                    continue
+                seen = other.witnessed.get(ledger.hospital)
+                proof = prove_extension(ledger, seen.size, head.size) if seen else ()
+                signatures[head.hospital][other.hospital] = witness(other, head, proof)
     for ledger, head in zip(ledgers, heads, strict=True):
-        signatures = {}
-        for other in ledgers:
-            if other is ledger:
-                continue
-            seen = other.witnessed.get(ledger.hospital)
-            proof = prove_extension(ledger, seen.size, head.size) if seen else ()
-            signatures[other.hospital] = witness(other, head, proof)
-        collect(ledger, head, signatures)
+        collect(ledger, head, signatures[head.hospital])
     return heads

@@ -1,4 +1,4 @@
-"""Where the lines of a ledger live: a file that survives a crash, or memory for experiments.
+"""Where the lines of a ledger live: a file that survives a crash.
 
 A store knows bytes, not entries. ``append`` returns when the line is on disk, or raises; what a
 crash cuts short is a last line without its newline, and that line was never acknowledged.
@@ -28,7 +28,6 @@ __all__ = [
     "LARGEST_PAYLOAD",
     "LONGEST_LINE",
     "FileStore",
-    "MemoryStore",
     "Store",
     "Torn",
     "payload_folder",
@@ -62,8 +61,11 @@ class Store(Protocol):
     def lock(self) -> AbstractContextManager[None]:
         """Exclude all other writers, in this process and in others."""
 
+    def together(self) -> AbstractContextManager[None]:
+        """Have what is kept within become safe at its end, payloads first, by one wait."""
+
     def append(self, line: bytes) -> None:
-        """Keep one line; return when it cannot be lost."""
+        """Keep one line; return when it cannot be lost, or leave that to ``together``."""
 
     def lines(self, offset: int = 0) -> Iterator[bytes]:
         """Whole lines from a byte offset on, without their newlines."""
@@ -78,48 +80,6 @@ class Store(Protocol):
         """The bytes kept for a release."""
 
 
-class MemoryStore:
-    """Lines in a list: for experiments; nothing survives the process.
-
-    Of payloads only the digests that their entries hold are kept.
-    """
-
-    durable = False
-
-    def __init__(self) -> None:
-        self._lines: list[bytes] = []
-        self._offsets: dict[int, int] = {0: 0}
-        self._end = 0
-        self._lock = threading.RLock()
-
-    @contextmanager
-    def lock(self) -> Iterator[None]:
-        """Exclude other threads."""
-        with self._lock:
-            yield
-
-    def append(self, line: bytes) -> None:
-        """Keep one line."""
-        self._lines.append(line)
-        self._end += len(line) + 1
-        self._offsets[self._end] = len(self._lines)
-
-    def lines(self, offset: int = 0) -> Iterator[bytes]:
-        """Lines from a byte offset on."""
-        yield from self._lines[self._offsets[offset] :]
-
-    def set_aside(self, offset: int) -> Torn | None:
-        """Nothing: memory tears no line."""
-        return None
-
-    def keep_payload(self, sequence: int, payload: bytes) -> None:
-        """Nothing: an experiment has no crash to come back from."""
-
-    def payload(self, sequence: int) -> bytes | None:
-        """Nothing is kept."""
-        return None
-
-
 class FileStore:
     """One line an entry in one file, payloads in a folder beside it.
 
@@ -127,7 +87,7 @@ class FileStore:
     writers in at once.
 
     Guarantees (tests in ``tests/privacy/ledger/test_store.py`` and ``test_crash.py``):
-      - when ``append`` returns, the line is on disk (``fsync``);
+      - when ``append`` returns, the line is on disk (``fsync``); within ``together``, when it ends;
       - when it raises, this store refuses all further appends until it is opened anew;
       - two holders of the lock never overlap, in one process or in several, by whatever names they
         know the file; a file that can't be locked is refused;
@@ -147,6 +107,9 @@ class FileStore:
         self._depth = 0
         self._descriptor = -1
         self._broken = ""
+        self._together = False
+        self._lines: list[bytes] = []  # what waits for the end of ``together``
+        self._payloads: dict[int, bytes] = {}
 
     @classmethod
     def create(cls, path: Path) -> "FileStore":
@@ -265,6 +228,38 @@ class FileStore:
                 "when the disk is well again."
             )
 
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Hold payloads and lines back, and write all at the end: lines by one write and one wait.
+
+        What was held back is written even where the caller failed on the way: its entries count.
+
+        Raises:
+          RefusedError: As ``append`` and ``keep_payload``; then this store is of no use any more,
+            for what its reader has taken in is not on disk.
+        """
+        with self.lock():
+            if self._together:  # the outermost writes
+                yield
+                return
+            self._together = True
+            try:
+                yield
+            finally:
+                self._together = False
+                payloads, lines = self._payloads, self._lines
+                self._payloads, self._lines = {}, []
+                try:
+                    # Payloads first, as one by one: a line says that its payload is there. A crash
+                    # on the way leaves some of the lines, each whole, the first ones first.
+                    for sequence, payload in payloads.items():
+                        self.keep_payload(sequence, payload)
+                    if lines:
+                        self._write(b"".join(line + b"\n" for line in lines))
+                except RefusedError:
+                    self._broken = self._broken or "what it was given together was not kept"
+                    raise
+
     def append(self, line: bytes) -> None:
         """Write one line and wait until the disk has it.
 
@@ -278,7 +273,13 @@ class FileStore:
                 f"A line of {len(line)} bytes was to be kept in {self.path}; the longest has "
                 f"{LONGEST_LINE}. Nothing was recorded; ask for less at once."
             )
-        content = line + b"\n"
+        if self._together:
+            self._lines.append(line)
+        else:
+            self._write(line + b"\n")
+
+    def _write(self, content: bytes) -> None:
+        self._require_sound()
         with self.lock():
             try:
                 written = os.write(self._descriptor, content)
@@ -296,8 +297,10 @@ class FileStore:
 
         Raises:
           CorruptMessageError: The file ends before the offset, or a line is too long to be one.
-          RefusedError: It can't be read, or is another file than the one that was opened.
+          RefusedError: It can't be read, is another file than the one that was opened, or a write
+            of it has failed.
         """
+        self._require_sound()
         try:
             descriptor = open_regular(self.path, os.O_RDONLY | os.O_NOFOLLOW)
             with os.fdopen(descriptor, "rb") as file:
@@ -310,6 +313,7 @@ class FileStore:
                     )
                 file.seek(offset)
                 yield from whole_lines(file, self.path)
+                yield from self._lines
         except OSError as error:
             raise self._refused("be read", error) from error
 
@@ -354,6 +358,9 @@ class FileStore:
                 f"A release of {len(payload)} bytes was to be kept; the largest has "
                 f"{LARGEST_PAYLOAD}. It must not be sent."
             )
+        if self._together:
+            self._payloads[sequence] = payload
+            return
         place = self._place(sequence)
         try:
             write_durably(place, payload)
@@ -369,6 +376,8 @@ class FileStore:
         Raises:
           RefusedError: Something stands in their place that can't be read.
         """
+        if sequence in self._payloads:
+            return self._payloads[sequence]
         place = self._place(sequence)
         try:
             return read_regular(place, largest=LARGEST_PAYLOAD)

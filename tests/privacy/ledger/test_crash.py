@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from privacy.errors import BudgetExceededError, CorruptMessageError, RefusedError
-from privacy.ledger import Ledger, Planned, Release
+from privacy.ledger import Budget, Ledger, Planned, Release, SigningKey, close
 from privacy.ledger.audit.read import read
 from tests.privacy.ledger.helpers import KEY, PLAN, gaussian, make, reopen, state
 from tests.privacy.ledger.test_verify import BOTH
@@ -134,6 +134,92 @@ def test_a_disk_without_room_for_the_bytes_keeps_the_release_spent(tmp_path: Pat
     assert again.payload(entry) is None
     assert [e.sequence for e in again.pending()] == [entry.sequence]
     assert again.state().left == 0
+
+
+def waits(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows by one with each wait for the disk."""
+    found: list[int] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        found.append(descriptor)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    return found
+
+
+def test_what_is_written_together_waits_once_and_is_all_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger, other = make(tmp_path), reopen(tmp_path)
+    found, path = waits(monkeypatch), tmp_path / "north.jsonl"
+    before = path.read_bytes()
+    with ledger.together():
+        made = [ledger.spend(Release("update", STEP)) for _ in range(3)]
+        with ledger.together():  # the outermost writes
+            ledger.attach(made[0], b"bytes")
+        assert [e.kind for e in ledger.entries()][-4:] == ["release"] * 3 + ["sealed"]
+        assert ledger.payload(made[0]) == b"bytes"
+        assert path.read_bytes() == before
+        assert found == []
+        size = ledger.head().size
+    assert len(found) == 3  # payload, its folder, lines
+    assert other.head().size == size == reopen(tmp_path).size
+    assert other.payload(made[0]) == b"bytes"
+    assert state(other) == state(ledger)
+    assert problems(path) == []
+
+
+def test_a_caller_that_fails_on_the_way_loses_nothing_that_was_granted(tmp_path: Path) -> None:
+    ledger = make(tmp_path)
+    with pytest.raises(BudgetExceededError), ledger.together():
+        first = ledger.spend(Release("update", STEP))
+        ledger.spend(Release("update", gaussian(0.1)))
+    kinds = [e.kind for e in reopen(tmp_path).entries()]
+    assert kinds[-2:] == ["release", "refusal"]
+    ledger.attach(first, b"bytes")
+    assert state(reopen(tmp_path)) == state(ledger)
+
+
+@pytest.mark.parametrize("large", [False, True], ids=["lines", "a payload"])
+def test_what_could_not_be_written_together_counts_nowhere(tmp_path: Path, large: bool) -> None:
+    ledger = make(tmp_path)
+    entry = ledger.spend(Release("update", STEP))
+    path, before = tmp_path / "north.jsonl", state(ledger)
+    room = 10**6 if large else path.stat().st_size + 10
+    refused = "must not be sent" if large else "can't be written"
+    with disk_full_at(room), pytest.raises(RefusedError, match=refused), ledger.together():
+        ledger.attach(entry, bytes(2 * 10**6 if large else 10))
+        ledger.spend(Release("update", STEP))
+    for use in (ledger.head, ledger.state, lambda: ledger.spend(Release("update", STEP))):
+        with pytest.raises(RefusedError, match="failed before"):
+            use()
+    again = reopen(tmp_path)
+    assert state(again)[:2] == before[:2] or not large
+    assert [e.kind for e in again.entries()].count("release") == 1
+    assert [e.sequence for e in again.pending()] == ([entry.sequence] if large else [])
+    assert problems(path) == []
+
+
+def test_a_run_ends_with_as_many_waits_as_ledgers(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = [f"h{number}" for number in range(6)]
+    keys = {name: SigningKey.generate() for name in names}
+    public = {name: key.public for name, key in keys.items()}
+    ledgers = [
+        Ledger.create(
+            tmp_path / f"{name}.jsonl", hospital=name, key=key, budget=Budget(1.0), enrolled=public
+        )
+        for name, key in keys.items()
+    ]
+    found = waits(monkeypatch)
+    heads = close(ledgers)
+    assert len(found) == 3 * len(names)  # its head, all others' heads, and what they said of it
+    for ledger, head in zip(ledgers, heads, strict=True):
+        assert ledger.countersigned == head
+        assert len(ledger.witnessed) == len(names) - 1
 
 
 def test_a_read_only_disk_refuses(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,7 +19,7 @@ from tests.privacy.ledger.helpers import forged_line, gaussian, public
 from tests.privacy.ledger.test_verify import Run, verify
 
 Bodies = list[dict[str, Any]]
-PLAN, RELEASE, SEALED, CHECKPOINT, COUNTERSIGNED, WITNESS = 1, 2, 3, 8, 9, 10
+PLAN, RELEASE, SEALED, CHECKPOINT, WITNESS, COUNTERSIGNED = 1, 2, 3, 8, 9, 11
 
 
 def bodies_of(path: Path) -> Bodies:
