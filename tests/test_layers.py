@@ -69,3 +69,12 @@ def test_every_public_name_of_aggregation_is_there() -> None:
     )
     with pytest.raises(AttributeError, match="no attribute 'Nothing'"):
         _ = aggregation.Nothing
+
+
+@pytest.mark.parametrize("layer", [*LAYERS, "tests"])
+def test_no_module_is_longer_than_one_idea(layer: str) -> None:
+    lengths = {
+        str(path.relative_to(ROOT)): len(path.read_text().splitlines())
+        for path in (ROOT / layer).rglob("*.py")
+    }
+    assert {name: length for name, length in lengths.items() if length > 450} == {}

@@ -37,7 +37,7 @@ class Asynchrony(ComparisonCommand):
         from experiments.run.record import read_records
         from experiments.studies import asynchrony
         from experiments.studies.asynchronous import SEALED_SETTINGS
-        from experiments.studies.tuning import best_paced
+        from experiments.studies.searched import best_paced
 
         cohorts, data_dir = self.chosen()
         settings = SEALED_SETTINGS

@@ -67,7 +67,7 @@ class FrontierCommand(StudyCommand):
             most = len(load(cohort, data_dir).hospitals) if self.unseen else None
             points = on_cohort(points, cohort, by_hospital=most)
         if self.tuned:
-            from experiments.studies.tuning import best_trainings
+            from experiments.studies.searched import best_trainings
 
             best = best_trainings(read_records(self.tuned / "records"), cohort)
             points = trained_by(points, best)

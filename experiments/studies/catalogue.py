@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.run.record import Record
 from experiments.run.study import Study
-from experiments.studies import asynchrony, correction, inference, poor_labels, tuning
+from experiments.studies import asynchrony, correction, inference, poor_labels, searched
 from experiments.studies.frontier import overview as frontier
 from experiments.studies.frontier.grid_figures import draw_headline
 from experiments.studies.learning_figures import (
@@ -64,7 +64,7 @@ STUDIES: tuple[Study, ...] = (
         ("tuning", "tuning asynchrony", "tuning scaling"),
         "searches of settings",
         "inpatient tune",
-        tables=tuning.lines,
+        tables=searched.lines,
     ),
     Study(("replicate",), "published numbers, replicated", "python -m experiments.replicate"),
 )

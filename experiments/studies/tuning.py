@@ -5,94 +5,41 @@ its standard error. There are three searches, of what is trained in rounds (``st
 true runs at hospitals' own pace (``studies.asynchronous``) and of the steps of
 ``studies.scaling``.
 
-Simulated studies have what is public of a study (its hospitals' sizes, its schema) and nothing
-else: features are drawn independently from the schema's public constants, a study's
-coefficients with deviation .8, each hospital's prevalence by a shift of the logit with deviation 1.
-The published searches read no heart patient; ``studies.design`` says what was known of them when
-the first was designed. Networks of searches have seeds that no published one has.
+The published searches read no heart patient (``studies.simulated``); ``studies.design`` says what
+was known of them when the first was designed. Networks of searches have seeds that no published
+one has. ``studies.searched`` reads what was found.
 """
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
 from itertools import product
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy.special import expit
 
-from aggregation.data.patients import Patients, Schema
 from aggregation.federation import Federation
 from aggregation.models import make_model
-from attacks.knowledge.priors import Prior
-from experiments.cohorts import Cohort, Fold, called, load
+from experiments.cohorts import Cohort, Fold, called
 from experiments.evaluation import Scored, auc
-from experiments.run.record import Record
-from experiments.run.typed import TypedRecord, read
 from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun, follow
 from experiments.studies.design import WIDTH, Design, Regime, TrainingSetting, make_plan
 from experiments.studies.problem import scored_by
 from experiments.studies.scaling import Arm, Arrangement, plan_of, split, trained
-from experiments.studies.scaling_steps import SETTING, StepKey
-from privacy.errors import InvalidInputError
+from experiments.studies.scaling_steps import SETTING
+from experiments.studies.simulated import PublicShape, shape_of, simulated_study
 
 __all__ = [
     "AsynchronousSearch",
-    "PublicShape",
     "Search",
     "StepSearch",
     "TrainingSearch",
-    "best_paced",
-    "best_steps",
-    "best_trainings",
-    "lines",
-    "read_searches",
-    "shape_of",
-    "simulated_study",
 ]
 
-_TRAIN = 0.8  # of a hospital's patients, as in a fold
 _MANY_HOSPITALS = 10  # from here on a sum of half of them is tried as the larger one
 _OTHER_NETWORKS = 1_000  # the first seed of networks that no run at hospitals' own pace is told of
-
-
-@dataclass(frozen=True)
-class PublicShape:
-    """What simulated studies know of a cohort.
-
-    Attributes:
-      schema: Of the patients.
-      sizes: How many each hospital has.
-    """
-
-    schema: Schema
-    sizes: Mapping[str, int]
-
-
-def shape_of(cohort: str, data_dir: Path | None = None) -> PublicShape:
-    """Return what is public of a cohort, named as ``experiments.cohorts.load`` names it."""
-    loaded = load(cohort, data_dir)
-    return PublicShape(loaded.schema, {name: len(p) for name, p in loaded.hospitals.items()})
-
-
-def simulated_study(
-    shape: PublicShape, seed: int
-) -> tuple[Mapping[str, Patients], Mapping[str, Patients]]:
-    """Draw the training and the test patients of one simulated study, at every hospital."""
-    rng = np.random.default_rng([77, seed])
-    prior = Prior.from_schema(shape.schema)
-    coefficients = 0.8 * rng.normal(size=len(shape.schema))
-    train, test = {}, {}
-    for name, size in shape.sizes.items():
-        features = prior.draw(2 * size, rng)
-        logits = features @ coefficients
-        risk = expit(logits - logits.mean() + rng.normal())
-        group = Patients(features, (rng.random(2 * size) < risk).astype(np.int64))
-        train[name] = group.take(np.arange(max(1, round(_TRAIN * size))))
-        test[name] = group.take(np.arange(size, 2 * size))
-    return train, test
 
 
 class Search(ABC):
@@ -381,127 +328,3 @@ class StepSearch(Search):
                 stepped = replace(plan, learning_rate=step)
                 values.append(trained(stepped, train, test, seed=(unit, arm.noise_seed))[0])
         return values
-
-
-@dataclass(frozen=True)
-class Tried:
-    """One candidate of a search.
-
-    Attributes:
-      auc: The mean over studies.
-      standard_error: Of it; None: of one study.
-      setting: What was tried, of a search of settings.
-      design: Of a search of steps.
-      epsilon: Of a search of steps; None: no noise.
-      step: Of a search of steps.
-    """
-
-    auc: float
-    standard_error: float | None = None
-    setting: Mapping[str, Any] = field(default_factory=dict)
-    design: Arm | None = None
-    epsilon: float | None = None
-    step: float = 0.0
-
-
-@dataclass(frozen=True)
-class SearchMetrics:
-    """What a record of any search holds."""
-
-    scores: tuple[Tried, ...]
-
-    @property
-    def best(self) -> Tried:
-        """The candidate of the greatest mean AUC; the first of several."""
-        return max(self.scores, key=lambda tried: tried.auc)
-
-
-_SEARCHES: Mapping[str, type[Search]] = {
-    "tuning": TrainingSearch,
-    "tuning asynchrony": AsynchronousSearch,
-    "tuning scaling": StepSearch,
-}
-
-
-def read_searches(records: Sequence[Record]) -> list[TypedRecord[Search, SearchMetrics]]:
-    """Read records of searches, in order."""
-    return [_read(r) for r in records]
-
-
-def _read(record: Record) -> TypedRecord[Search, SearchMetrics]:
-    result = read(record, _SEARCHES[record.config["experiment"]], SearchMetrics)
-    if not isinstance(result.point, AsynchronousSearch):
-        return result
-    cohort = record.config["candidates"][0]["cohort"]  # why: these candidates say it themselves
-    return replace(result, point=replace(result.point, cohort=cohort))
-
-
-def lines(records: Sequence[Record]) -> list[str]:
-    """The best of each search, a line each."""
-    told = []
-    for result in read_searches(records):
-        if isinstance(result.point, StepSearch):
-            steps = best_steps([result])
-            told += [f"{' '.join(map(str, key))}: step {step:g}" for key, step in steps.items()]
-            continue
-        best = result.metrics.best
-        error = f"{best.standard_error:.4f}" if best.standard_error is not None else "unknown"
-        told.append(
-            f"{result.point.label}: AUC {best.auc:.4f} (standard error {error}) with "
-            f"{dict(best.setting)}"
-        )
-    return told
-
-
-def best_trainings(
-    records: Sequence[Record], cohort: str
-) -> dict[tuple[Regime, str], TrainingSetting]:
-    """The best setting of each regime and model that was searched for this cohort.
-
-    Raises:
-      InvalidInputError: Nothing was.
-    """
-    best = {}
-    for result in read_searches(records):
-        if isinstance(result.point, TrainingSearch) and result.point.cohort == cohort:
-            setting = TrainingSetting(**result.metrics.best.setting)
-            best[result.point.regime, result.point.model] = setting
-    if not best:
-        raise InvalidInputError(
-            f"No search of settings for {called(cohort)} as it is now. Run inpatient tune "
-            "--cohort for it first (changed patients or sizes need a search of their own)."
-        )
-    return best
-
-
-def best_paced(records: Sequence[Record], cohort: str) -> dict[ArrivalRule, Mapping[str, Any]]:
-    """The best fields of ``AsynchronousRun`` for each rule that was searched for this cohort.
-
-    Raises:
-      InvalidInputError: Nothing was.
-    """
-    best = {
-        result.point.rule: result.metrics.best.setting
-        for result in read_searches(records)
-        if isinstance(result.point, AsynchronousSearch) and result.point.cohort == cohort
-    }
-    if not best:
-        raise InvalidInputError(
-            f"No search at hospitals' own pace for {called(cohort)} as it is now. Run inpatient "
-            "tune --paced --cohort for it first (changed patients need a search of their own)."
-        )
-    return best
-
-
-def best_steps(results: Sequence[TypedRecord[Search, SearchMetrics]]) -> dict[StepKey, float]:
-    """The step of the greatest mean AUC in each place; the smaller of two that tie."""
-    best: dict[StepKey, tuple[float, float]] = {}
-    for result in results:
-        if not isinstance(result.point, StepSearch):
-            continue
-        for tried in result.metrics.scores:
-            epsilon = math.inf if tried.epsilon is None else tried.epsilon
-            arm = Arm(tried.design or Arm.NONE)
-            key = (result.point.arrangement, result.point.hospitals, arm, epsilon)
-            best[key] = max(best.get(key, (-math.inf, 0.0)), (tried.auc, -tried.step))
-    return {key: -step for key, (_, step) in best.items()}

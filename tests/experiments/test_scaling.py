@@ -11,7 +11,7 @@ from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
 from attacks.scoring.rates import clopper_pearson
 from experiments.run.record import Record, read_records
-from experiments.studies import scaling, scaling_steps, tuning
+from experiments.studies import scaling, scaling_steps, searched, tuning
 from experiments.studies.likelihoods import name_targets, of_fleet
 from experiments.studies.people import LINEUP, LineUp, in_network
 from experiments.studies.people import targets_of as places_of
@@ -24,7 +24,7 @@ TUNING = Path(__file__).parents[2] / "paper" / "tuning"
 
 def test_the_steps_are_those_that_the_search_found() -> None:
     records = [r for r in read_records(TUNING) if r.config["experiment"] == "tuning scaling"]
-    assert tuning.best_steps(tuning.read_searches(records)) == dict(STEPS)
+    assert searched.best_steps(searched.read_searches(records)) == dict(STEPS)
     assert {(r.config["arrangement"], r.config["hospitals"]) for r in records} == set(
         tuning.NETWORKS
     )
@@ -59,7 +59,7 @@ def test_the_best_step_is_the_smaller_of_two_that_tie() -> None:
         for step, auc in ((4.0, 0.7), (1.0, 0.7), (16.0, 0.6))
     ]
     record = Record(tuning.StepSearch(Arrangement.GROWING, 4).config, {"scores": rows}, {})
-    assert tuning.best_steps(tuning.read_searches([record])) == {
+    assert searched.best_steps(searched.read_searches([record])) == {
         (Arrangement.GROWING, 4, Arm.LOCAL, math.inf): 1.0
     }
 

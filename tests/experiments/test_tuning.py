@@ -16,7 +16,8 @@ from experiments.studies.asynchronous import (
     AsynchronousRun,
 )
 from experiments.studies.design import Regime, TrainingSetting
-from experiments.studies.tuning import AsynchronousSearch, TrainingSearch, lines, read_searches
+from experiments.studies.searched import lines, read_searches
+from experiments.studies.tuning import AsynchronousSearch, TrainingSearch
 from privacy.errors import InvalidInputError
 
 

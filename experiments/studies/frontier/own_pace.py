@@ -1,7 +1,7 @@
 """Points of the frontier whose hospitals work at their own pace: AUC, risk and bound of one run.
 
 They stand beside ``frontier.point``: logistic regression on all patients (an upload is one step
-over everybody), sums sealed, noise shared. Settings are those that ``studies.paced_tuning``
+over everybody), sums sealed, noise shared. Settings are those that ``studies.tuning``
 chose on simulated studies. Without noise the schedule is that of the budget at epsilon 1, so that
 the noise alone differs.
 """

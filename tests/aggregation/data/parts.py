@@ -6,8 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pytest
 
-from aggregation.data import Patients, Schema
+from aggregation.data import Patients, Schema, read_table
+from privacy.errors import InvalidInputError
 
 SCHEMA = """
 outcome = "stroke within a year"
@@ -128,3 +130,22 @@ def by_hand(content: list[Row]) -> Patients:
         outcomes.append(event)
         ids.append(patient)
     return Patients(np.array(features), np.array(outcomes), np.array(ids))
+
+
+def csv_table(folder: Path, content: list[Row] | str, more: str = "") -> tuple[Path, Schema]:
+    folder.mkdir(parents=True, exist_ok=True)
+    if isinstance(content, str):
+        (folder / "ward.csv").write_text(content)
+    else:
+        write_csv(folder / "ward.csv", content)
+    return site(folder, 'source = "ward.csv"', more)
+
+
+def refusal(table: Path, schema: Schema) -> str:
+    """The one paragraph that a table is refused with."""
+    with pytest.raises(InvalidInputError) as refused:
+        read_table(table, schema)
+    text = str(refused.value)
+    assert "\n" not in text
+    assert len(text) < 900
+    return text

@@ -1,6 +1,9 @@
 """Cells: each form of a code and of a number, and what every wrong one is called."""
 
+import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from aggregation.data.cells import NotANumberError, code, number, shape
 
@@ -61,3 +64,28 @@ def test_a_shape_says_nothing_of_its_content() -> None:
     assert shape("a" * 20) == "a" * 20
     assert shape("b" * 21) == "a" * 20 + "..."
     assert shape("x\x1b[2J") == "a?[9a"
+
+
+@given(st.text(max_size=12))
+def test_a_code_has_one_form_and_a_shape_no_content(text: str) -> None:
+    assert code(code(text)) == code(text)
+    assert not any(c in shape(text) for c in text if c.isalnum() and c not in "a9")
+    assert shape(text).isprintable()
+
+
+@given(st.floats(allow_nan=False, allow_infinity=False))
+def test_a_number_comes_back_bit_for_bit(value: float) -> None:
+    assert np.float64(number(repr(value))).view(np.int64) == np.float64(value).view(np.int64)
+    if "." in repr(value) or "e" not in repr(value):
+        assert number(f" {repr(value).replace('.', ',')} ", ",") == value
+
+
+@given(st.text(max_size=20))
+def test_whatever_is_a_number_here_is_the_same_to_python(text: str) -> None:
+    try:
+        value = number(text)
+    except NotANumberError:
+        return
+    assert value == float(text)
+    assert text.isascii() or text.strip().isascii()
+    assert "_" not in text

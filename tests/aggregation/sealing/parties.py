@@ -99,3 +99,12 @@ def wrapped(vectors: NDArray[np.int64], bits: int) -> NDArray[np.int64]:
     half, full = 1 << (bits - 1), 1 << bits
     sums = [(sum(int(v) for v in column) + half) % full - half for column in vectors.T]
     return np.array(sums, dtype=np.int64)
+
+
+def contributions(parties: Parties, names: tuple[str, ...] | None = None) -> list[Contribution]:
+    return [parties.contribute(n, [1, 2, 3]) for n in (names or parties.names)]
+
+
+def opener(parties: Parties, **rules: Any) -> Opener:
+    policy = parties.policy(**{"min_honest": 3, "c_assumed": 1, **rules})
+    return opener_of(parties.scheme, policy)

@@ -9,8 +9,6 @@ import pytest
 
 from aggregation.sealing import (
     Contribution,
-    Enrolment,
-    Opener,
     OpeningLog,
     Policy,
     Roster,
@@ -18,26 +16,18 @@ from aggregation.sealing import (
 )
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.ledger.log.canonical import digest, encode
-from privacy.ledger.log.heads import Extension, Head
-from privacy.ledger.log.keys import SigningKey
-from privacy.ledger.log.merkle import leaf, root
-from tests.aggregation.sealing.parties import RUN, Parties, head_of, key_of, opener_of
+from privacy.ledger.log.heads import Head
+from tests.aggregation.sealing.parties import (
+    RUN,
+    Parties,
+    contributions,
+    head_of,
+    key_of,
+    opener,
+    opener_of,
+)
 
 OTHER = head_of("cleveland", 9)
-
-
-@pytest.fixture(params=["plain", "bfv"])
-def parties(request: pytest.FixtureRequest) -> Parties:
-    return Parties(make_scheme(request.param, dim=3, contributors=6, bound=1000))
-
-
-def contributions(parties: Parties, names: tuple[str, ...] | None = None) -> list[Contribution]:
-    return [parties.contribute(n, [1, 2, 3]) for n in (names or parties.names)]
-
-
-def opener(parties: Parties, **rules: Any) -> Opener:
-    policy = parties.policy(**{"min_honest": 3, "c_assumed": 1, **rules})
-    return opener_of(parties.scheme, policy)
 
 
 def test_a_sum_of_enough_hospitals_is_opened_and_recorded(parties: Parties) -> None:
@@ -242,76 +232,6 @@ def test_a_ledger_head_can_be_demanded(parties: Parties) -> None:
             opener(parties).open(parties.total(foreign), foreign)
 
 
-# Rolled back and doubled ledgers
-
-LINES = [leaf(bytes([number])) for number in range(40)]
-FORK = [*LINES[:4], *(leaf(b"fork" + bytes([number])) for number in range(36))]
-
-
-def grown(
-    parties: Parties, size: int, since: int | None, *, lines: list[bytes] = LINES, **fields: Any
-) -> list[Contribution]:
-    """Contributions of all hospitals whose ledgers have grown from one size to another."""
-    extends = None
-    if since is not None:
-        extends = Extension.of(lines[:size], since, root(lines[:since]).hex())
-    top = root(lines[:size]).hex()
-    return [
-        parties.contribute(n, [1, 2, 3], head=head_of(n, size, top, **fields), extends=extends)
-        for n in parties.names
-    ]
-
-
-def test_a_ledger_head_extends_the_last_one_that_was_opened(parties: Parties) -> None:
-    role = opener(parties)
-    for size, since in ((5, None), (9, 5), (17, 9)):
-        mine = grown(parties, size, since)
-        assert role.open(parties.total(mine), mine).tolist() == [4, 8, 12]
-    forked = grown(parties, 20, 17, lines=FORK)
-    for wrong in (
-        grown(parties, 20, None),  # as if nothing had been opened yet
-        grown(parties, 20, 9),  # from an older one: the opened sum is not in its past
-        grown(parties, 17, 17),  # nothing was spent since
-        grown(parties, 20, 17, ledger="cd" * 32),
-        forked,
-        [replace(c, extends=grown(parties, 21, 17)[0].extends) for c in grown(parties, 20, 17)],
-    ):
-        mine = [resigned(c) for c in wrong]
-        with pytest.raises(RefusedError, match=r"cleveland.* does not extend the last one that"):
-            role.open(parties.total(mine), mine)
-        with pytest.raises(RefusedError, match="does not extend the last one"):
-            role.policy.record(mine, "cd" * 32)
-    assert len(role.policy.log) == 3
-    later = grown(parties, 30, 20)  # a log that missed an opening leaves it to those that did not
-    assert role.open(parties.total(later), later).tolist() == [4, 8, 12]
-
-
-def resigned(c: Contribution) -> Contribution:
-    return replace(c, signature=key_of(c.hospital).sign(c.statement))
-
-
-def test_a_proof_has_to_hold_also_where_nothing_was_seen(parties: Parties) -> None:
-    mine = grown(parties, 9, 5)
-    bad = [resigned(replace(c, extends=grown(parties, 10, 5)[0].extends)) for c in mine]
-    with pytest.raises(RefusedError, match="does not extend"):
-        opener(parties).open(parties.total(bad), bad)
-
-
-def test_heads_are_found_again_and_taken_over_from_earlier_runs(
-    parties: Parties, tmp_path: Path
-) -> None:
-    log = OpeningLog(tmp_path / "log.jsonl")
-    role = opener(parties, log=log)
-    mine = grown(parties, 9, None)
-    role.open(parties.total(mine), mine)
-    again = OpeningLog(tmp_path / "log.jsonl")
-    assert again.seen("zurich") == mine[2].head and again.seen("nowhere") is None
-    newer, older = head_of("zurich", 12), head_of("zurich", 3)
-    again.take_heads([newer])
-    again.take_heads([older])
-    assert again.seen("zurich") == newer
-
-
 def test_updates_on_different_models_are_not_summed(parties: Parties) -> None:
     mine = [
         parties.contribute(n, [1, 2, 3], base_version=7, model=model * 32)
@@ -342,85 +262,6 @@ def test_one_upload_of_a_version_is_opened_under_whatever_nonce(parties: Parties
     other = [twin, *contributions(parties)[1:]]
     with pytest.raises(RefusedError, match="Another upload of cleveland on version"):
         role.open(parties.total(other), other)
-
-
-# Sybils
-
-
-def test_a_hospital_that_the_server_invented_is_refused(parties: Parties) -> None:
-    invented = [parties.contribute(f"sybil {i}", [0, 0, 0]) for i in range(3)]
-    mine = [parties.contribute(parties.names[0], [1, 2, 3]), *invented]
-    with pytest.raises(RefusedError, match="'sybil 0' is not enrolled"):
-        opener(parties).open(parties.total(mine), mine)
-
-
-def test_a_newcomer_needs_the_signatures_of_most_members(parties: Parties) -> None:
-    roster = parties.policy().roster
-    key = SigningKey.generate()
-    members = {n: key_of(n) for n in parties.names[:2]}
-    with pytest.raises(RefusedError, match="has 2 valid signatures of members; 3 of 4"):
-        roster.enrol(Enrolment.vouched(RUN, "lausanne", key.public, members))
-    imposters = {n: SigningKey.generate() for n in parties.names}
-    with pytest.raises(RefusedError, match="has 0 valid signatures"):
-        roster.enrol(Enrolment.vouched(RUN, "lausanne", key.public, imposters))
-    members = {n: key_of(n) for n in parties.names[:3]}
-    with pytest.raises(RefusedError, match="for run 'other'"):
-        roster.enrol(Enrolment.vouched("other", "lausanne", key.public, members))
-    roster.enrol(Enrolment.vouched(RUN, "lausanne", key.public, members))
-    assert roster.keys["lausanne"] == key.public
-
-
-def test_newcomers_do_not_vouch_a_majority_into_being() -> None:
-    # Two colluding members of four can't enrol anybody; the threshold grows with the roster.
-    names = ("a", "b", "c", "d")
-    roster = Roster(RUN, {n: key_of(n).public for n in names})
-    colluders = {n: key_of(n) for n in names[:2]}
-    with pytest.raises(RefusedError):
-        roster.enrol(Enrolment.vouched(RUN, "e", SigningKey.generate().public, colluders))
-    assert roster.vouchers == 3
-
-
-def test_a_rotated_key_counts_and_the_old_one_no_more(parties: Parties) -> None:
-    policy = parties.policy(min_honest=3, c_assumed=1)
-    name, new = parties.names[0], SigningKey.generate()
-    others = {n: key_of(n) for n in parties.names[1:]}
-    with pytest.raises(RefusedError, match="present key has not signed"):
-        policy.roster.enrol(Enrolment.vouched(RUN, name, new.public, others))
-    everyone = {n: key_of(n) for n in parties.names}
-    policy.roster.enrol(Enrolment.vouched(RUN, name, new.public, everyone))
-    role = opener_of(parties.scheme, policy)
-    old = contributions(parties)
-    with pytest.raises(CorruptMessageError, match=f"signature of '{name}'"):
-        role.open(parties.total(old), old)
-    sealed = parties.seal(name, [1, 2, 3])
-    fresh = Contribution.sign(
-        new, sealed, run=RUN, hospital=name, base_version=0, parameters=parties.scheme.digest
-    )
-    mine = [fresh, *old[1:]]
-    assert role.open(parties.total(mine), mine).tolist() == [4, 8, 12]
-
-
-def test_two_hospitals_may_not_share_a_key(parties: Parties) -> None:
-    roster = parties.policy().roster
-    taken = key_of(parties.names[0]).public
-    everyone = {n: key_of(n) for n in parties.names}
-    with pytest.raises(RefusedError, match="is in use"):
-        roster.enrol(Enrolment.vouched(RUN, "lausanne", taken, everyone))
-    with pytest.raises(InvalidInputError, match="Two founding hospitals"):
-        Roster(RUN, {"a": taken, "b": taken})
-    with pytest.raises(InvalidInputError, match="at least one"):
-        Roster(RUN, {})
-
-
-@pytest.mark.parametrize("name", ["../../evil", "Cleveland", "a\nb", ""])
-def test_a_newcomer_has_a_name_of_its_own_that_can_be_a_file(parties: Parties, name: str) -> None:
-    roster = parties.policy().roster
-    everyone = {n: key_of(n) for n in parties.names}
-    with pytest.raises(InvalidInputError):
-        roster.enrol(Enrolment.vouched(RUN, name, SigningKey.generate().public, everyone))
-    assert set(roster.keys) == set(parties.names)
-    with pytest.raises(InvalidInputError):
-        Roster(RUN, {"cleveland": key_of("a").public, name: key_of("b").public})
 
 
 @pytest.mark.parametrize("name", ["../evil", "a/b", "a\0b", ".."])
@@ -500,15 +341,3 @@ def test_a_policy_needs_sensible_rules(parties: Parties) -> None:
         Policy(roster, min_honest=0, c_assumed=0)
     with pytest.raises(InvalidInputError, match="c_assumed=-1"):
         Policy(roster, min_honest=1, c_assumed=-1)
-
-
-def test_an_old_key_is_no_voucher_of_its_own_successor() -> None:
-    keys = {name: SigningKey.generate() for name in ("a", "b", "c")}
-    roster = Roster("run", {name: key.public for name, key in keys.items()})
-    new = SigningKey.generate().public
-    assert roster.vouchers == 2
-    one = Enrolment.vouched("run", "a", new, {name: keys[name] for name in ("a", "b")})
-    with pytest.raises(RefusedError, match="1 valid signatures of members; 2 of 3"):
-        roster.enrol(one)
-    roster.enrol(Enrolment.vouched("run", "a", new, keys))
-    assert roster.keys["a"] == new

@@ -16,7 +16,7 @@ from experiments.commands.tune import Tune
 from experiments.door import enter
 from experiments.run.record import read_records
 from experiments.run.sweep import sweep
-from experiments.studies import tuning
+from experiments.studies import simulated
 from experiments.studies.asynchronous import AsynchronousRun
 from experiments.studies.design import TRAINING, Regime, TrainingSetting
 from experiments.studies.poor_labels import Defence, Harm, LabelPoint
@@ -93,15 +93,15 @@ def test_a_search_reads_sizes_and_schema_and_no_patient(
     stroke: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(TrainingSearch, "candidates", [ONE_STEP])
-    before = tuning.shape_of(str(stroke))
+    before = simulated.shape_of(str(stroke))
     aucs = TrainingSearch(Regime.FULL, "logistic", 2, str(stroke)).measure(0)
     for seed, site in enumerate(("north", "south", "west")):
         write_csv(stroke.parent / f"{site}.csv", rows(80, 10 + seed))
-    assert tuning.shape_of(str(stroke)).sizes == before.sizes
+    assert simulated.shape_of(str(stroke)).sizes == before.sizes
     assert TrainingSearch(Regime.FULL, "logistic", 2, str(stroke)).measure(0) == aucs
-    monkeypatch.setattr(tuning, "_TRAIN", 0.4)  # of one patient: none, without the least of one
+    monkeypatch.setattr(simulated, "_TRAIN", 0.4)  # of one patient: none, without the least of one
     tiny = dataclasses.replace(before, sizes={"a": 1, "b": 40})
-    train, test = tuning.simulated_study(tiny, 0)
+    train, test = simulated.simulated_study(tiny, 0)
     assert {n: (len(p), len(test[n])) for n, p in train.items()} == {"a": (1, 1), "b": (16, 40)}
 
 
