@@ -22,7 +22,7 @@ from privacy.accounting.events import (
     DistributedDiscreteGaussianDpEvent,
 )
 from privacy.ledger import Ledger, Planned, Release
-from privacy.ledger.requests import NoiseSource, Schedule, Unit
+from privacy.ledger.requests import NoiseSource, ReleaseSchedule, Unit
 from privacy.ledger.samplers import AllPatients, Poisson
 
 __all__ = [
@@ -141,11 +141,11 @@ def releases(
 
 def schedule(
     plan: Plan, asked: list[Release], *, repeats: int, context: Mapping[str, str] | None = None
-) -> Schedule:
+) -> ReleaseSchedule:
     """Return what a plan has a hospital release: ``repeats`` rounds of such releases."""
     steps = tuple(Planned(release.kind, release.event) for release in asked)
     named = {**(context or {}), "run": plan.run, "plan": plan.digest}
-    return Schedule(cast(Unit, plan.unit), steps, repeats, named, plan=plan.digest)
+    return ReleaseSchedule(cast(Unit, plan.unit), steps, repeats, named, plan=plan.digest)
 
 
 def overseen(plan: Plan, hospital: str) -> tuple[str, ...]:
@@ -158,14 +158,14 @@ def overseen(plan: Plan, hospital: str) -> tuple[str, ...]:
     return others[:_OVERSEEN]
 
 
-def declare(ledger: Ledger, own: Schedule, others: Mapping[str, str]) -> None:
+def declare(ledger: Ledger, own: ReleaseSchedule, others: Mapping[str, str]) -> None:
     """Enter a schedule into a ledger, its total checked once.
 
     Args:
       ledger: The hospital's.
       own: What the plan has it release.
-      others: ``Schedule.digest`` of what the plan has others release, as this hospital derives it:
-        a hospital that declares less than its plan says is contradicted by them.
+      others: ``ReleaseSchedule.digest`` of what the plan has others release, as this hospital
+        derives it: a hospital that declares less than its plan says is contradicted by them.
 
     A ledger that holds the plan already, as after a restart, is left as it is.
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.benchmarks.sealing import Benchmark, Row, draw
+from experiments.benchmarks.sealing import SealingBenchmark, SealingRow, draw
 from privacy.errors import InvalidInputError
 
 __all__ = ["TARGETS", "Target", "committed", "draw_committed", "rows"]
@@ -36,7 +36,7 @@ class Target:
     beside: str
     most: float
 
-    def ratio(self, benchmark: Benchmark, hospitals: int) -> float:
+    def ratio(self, benchmark: SealingBenchmark, hospitals: int) -> float:
         """Return the measured ratio at 1e5 values.
 
         Raises:
@@ -56,7 +56,7 @@ TARGETS = (
 )
 
 
-def committed(paper: Path) -> Benchmark | None:
+def committed(paper: Path) -> SealingBenchmark | None:
     """Read the committed benchmark; None where there is none.
 
     Raises:
@@ -67,8 +67,8 @@ def committed(paper: Path) -> Benchmark | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        found = tuple(Row(**row) for row in content["rows"])
-        return Benchmark(found, dict(content["peers"]), int(content["peak_bytes"]))
+        found = tuple(SealingRow(**row) for row in content["rows"])
+        return SealingBenchmark(found, dict(content["peers"]), int(content["peak_bytes"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(
             f"{path} is no record of this benchmark ({error}). Measure it again: inpatient bench "
@@ -76,12 +76,12 @@ def committed(paper: Path) -> Benchmark | None:
         ) from error
 
 
-def draw_committed(benchmark: Benchmark) -> Figure:
+def draw_committed(benchmark: SealingBenchmark) -> Figure:
     """Bytes and seconds by size, at the number of hospitals that all sizes were measured for."""
     return draw(benchmark, benchmark.rows[0].hospitals)
 
 
-def rows(benchmark: Benchmark | None) -> list[dict[str, Any]]:
+def rows(benchmark: SealingBenchmark | None) -> list[dict[str, Any]]:
     """Return one row a contender at 1e5 values and the first number of hospitals, as text."""
     if benchmark is None:
         return []
@@ -101,7 +101,7 @@ def rows(benchmark: Benchmark | None) -> list[dict[str, Any]]:
     ]
 
 
-def _value(benchmark: Benchmark, name: str, hospitals: int, quantity: str) -> float:
+def _value(benchmark: SealingBenchmark, name: str, hospitals: int, quantity: str) -> float:
     for row in benchmark.rows:
         if (row.name, row.size, row.hospitals) == (name, _AT, hospitals):
             found = getattr(row, quantity)

@@ -33,8 +33,8 @@ class Speed:
       inversion: Of the attacks.
     """
 
-    rounds: federation.Benchmark
-    inversion: attacks.Benchmark
+    rounds: federation.FederationBenchmark
+    inversion: attacks.AttacksBenchmark
 
     def peer(self, name: str) -> float:
         """Seconds of a peer's round over ours, at the same number of hospitals.
@@ -50,7 +50,7 @@ class Speed:
             "(make bench-federation)."
         )
 
-    def attack(self, name: str, size: int) -> attacks.Row:
+    def attack(self, name: str, size: int) -> attacks.AttacksRow:
         """One attack at one batch size.
 
         Raises:
@@ -104,9 +104,12 @@ def committed(paper: Path) -> Speed | None:
         return None
     rounds, inversion = (_content(path) for path in paths.values())
     try:
-        rows = tuple(federation.Row(**row) for row in rounds.pop("rows"))
-        found = tuple(attacks.Row(**row) for row in inversion.pop("rows"))
-        return Speed(federation.Benchmark(rows, **rounds), attacks.Benchmark(found, **inversion))
+        rows = tuple(federation.FederationRow(**row) for row in rounds.pop("rows"))
+        found = tuple(attacks.AttacksRow(**row) for row in inversion.pop("rows"))
+        return Speed(
+            federation.FederationBenchmark(rows, **rounds),
+            attacks.AttacksBenchmark(found, **inversion),
+        )
     except (KeyError, TypeError) as error:
         raise InvalidInputError(
             f"{' or '.join(map(str, paths.values()))} is no record of its benchmark ({error}). "

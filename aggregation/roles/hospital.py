@@ -38,7 +38,7 @@ from aggregation.update import draw_batches, local_update, noised_scalars
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Ledger, Release, SigningKey
 from privacy.ledger.log.canonical import digest
-from privacy.ledger.requests import Schedule
+from privacy.ledger.requests import ReleaseSchedule
 from privacy.mechanisms import NoiseSource
 
 __all__ = ["Hospital"]
@@ -167,7 +167,7 @@ class Hospital:
         }
         declare(self.ledger, own, others)
 
-    def _schedule(self, hospital: str) -> Schedule | None:
+    def _schedule(self, hospital: str) -> ReleaseSchedule | None:
         """What the plan has a hospital release; None: its uploads are not declared beforehand."""
         agreement, protects = self._agreement, self._source.protects
         repeats = agreement.uploads(hospital)

@@ -48,7 +48,7 @@ from aggregation.sealing.tenseal_io import (
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger.log import canonical
 
-__all__ = ["LEAST_MARGIN", "SETS", "Bfv", "Layout", "Ring", "failure_margin"]
+__all__ = ["LEAST_MARGIN", "SETS", "Bfv", "BfvLayout", "BfvParameters", "failure_margin"]
 
 LEAST_MARGIN = 13.0
 """Standard deviations between a sum's noise and a wrong opening."""
@@ -58,7 +58,7 @@ _NOISE_STD = math.sqrt(21 / 2)  # SEAL's centred binomial error; the HE standard
 
 
 @dataclass(frozen=True)
-class Ring:
+class BfvParameters:
     """One parameter set.
 
     Attributes:
@@ -79,21 +79,21 @@ class Ring:
 
 
 SETS = (
-    Ring(2048, (54,), 31_104),
-    Ring(4096, (60,), 65_696),
+    BfvParameters(2048, (54,), 31_104),
+    BfvParameters(4096, (60,), 65_696),
 )
 
 _MOST_PLAIN_BITS = 59  # SEAL's plaintext moduli have at most 60
 
 
-def failure_margin(ring: Ring, plain_modulus: int, contributors: int) -> float:
+def failure_margin(ring: BfvParameters, plain_modulus: int, contributors: int) -> float:
     """Standard deviations between a sum's noise and a wrong opening (module docstring)."""
     std = _NOISE_STD * math.sqrt(1 + 4 * ring.degree / 3) * math.sqrt(contributors)
     return (math.exp2(ring.log_q - math.log2(plain_modulus) - 1) - contributors / 2) / std
 
 
 @dataclass(frozen=True)
-class Layout:
+class BfvLayout:
     """How one run's vectors lie in ciphertexts.
 
     Attributes:
@@ -102,12 +102,14 @@ class Layout:
       plain_modulus: The prime that slots are added modulo; no sum of slots reaches it.
     """
 
-    ring: Ring
+    ring: BfvParameters
     lanes: Lanes
     plain_modulus: int
 
     @classmethod
-    def fitting(cls, ring: Ring, *, dim: int, bits: int, contributors: int) -> "Layout | None":
+    def fitting(
+        cls, ring: BfvParameters, *, dim: int, bits: int, contributors: int
+    ) -> "BfvLayout | None":
         """Return as many lanes as the margin allows, or None if not even one fits."""
         for room in range(_MOST_PLAIN_BITS, 0, -1):
             if failure_margin(ring, 1 << room, contributors) < LEAST_MARGIN * 1.01:
@@ -152,7 +154,9 @@ class Bfv(KeyScheme):
         self._public = write_context(context, public_key=True)
 
     @classmethod
-    def make(cls, *, dim: int, contributors: int, bound: int, ring: Ring | None = None) -> "Bfv":
+    def make(
+        cls, *, dim: int, contributors: int, bound: int, ring: BfvParameters | None = None
+    ) -> "Bfv":
         """Choose parameters and make the key pair, from the operating system's randomness.
 
         Args:
@@ -168,7 +172,7 @@ class Bfv(KeyScheme):
         layouts = [
             layout
             for choice in (SETS if ring is None else (ring,))
-            if (layout := Layout.fitting(choice, dim=dim, bits=bits, contributors=contributors))
+            if (layout := BfvLayout.fitting(choice, dim=dim, bits=bits, contributors=contributors))
         ]
         if not layouts:
             raise InvalidInputError(
@@ -327,7 +331,7 @@ class _Opener(Opener):
 
 
 @lru_cache(maxsize=64)
-def _bare(layout: Layout) -> bytes:
+def _bare(layout: BfvLayout) -> bytes:
     """The context without keys, which follows from the layout alone."""
     ring = layout.ring
     return write_context(new_bfv_context(ring.degree, ring.chain, layout.plain_modulus))
@@ -339,7 +343,7 @@ def _encrypt(context: Any, slots: list[int]) -> bytes:
     return ciphertext
 
 
-def _layout(parameters: Parameters) -> Layout:
+def _layout(parameters: Parameters) -> BfvLayout:
     """Read the layout back from the parameters, and check that the margin holds for them."""
     settings = parameters.settings
     if settings.get("library") != _LABEL:
@@ -350,7 +354,7 @@ def _layout(parameters: Parameters) -> Layout:
         )
     for ring in SETS:
         if [ring.degree, list(ring.chain)] == [settings.get("degree"), settings.get("chain")]:
-            layout = Layout.fitting(
+            layout = BfvLayout.fitting(
                 ring,
                 dim=parameters.dim,
                 bits=parameters.bits,

@@ -54,7 +54,7 @@ from aggregation.sealing.quorum import HolderSecret, Quorum, quorum_settings
 from aggregation.sealing.rlwe import Ring, noise, ternary
 from aggregation.sealing.roles import Adder, Sealer
 from aggregation.sealing.streams import stream
-from aggregation.sealing.threshold_layout import LABEL, Layout, read_layout
+from aggregation.sealing.threshold_layout import LABEL, ThresholdLayout, read_layout
 from privacy._validate import natural
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger.log import canonical
@@ -132,7 +132,7 @@ class Threshold(QuorumScheme):
         """
         quorum = Quorum(tuple(holders), threshold, corrupt)
         natural(openings=openings, least=1)
-        layout = Layout.smallest(
+        layout = ThresholdLayout.smallest(
             dim=dim,
             bits=Parameters("threshold", dim, contributors, bound).bits,
             contributors=contributors,

@@ -14,7 +14,7 @@ from aggregation.sealing.quorum import Quorum, read_quorum
 from aggregation.sealing.rlwe import NOISE_STD, Ring
 from privacy.errors import CorruptMessageError, InvalidInputError
 
-__all__ = ["LABEL", "LEAST_MARGIN", "SECURITY_BITS", "Layout", "noise_std", "read_layout"]
+__all__ = ["LABEL", "LEAST_MARGIN", "SECURITY_BITS", "ThresholdLayout", "noise_std", "read_layout"]
 
 LEAST_MARGIN = 13.0
 SECURITY_BITS = 40
@@ -27,7 +27,7 @@ _LEAST_PRIME_BITS = 22  # below, some lengths have no primes that fit the ring
 
 
 @dataclass(frozen=True)
-class Layout:
+class ThresholdLayout:
     """Ring, lanes and smudging of one run, from public quantities alone.
 
     Attributes:
@@ -54,7 +54,7 @@ class Layout:
     @lru_cache(maxsize=64)
     def smallest(
         cls, *, dim: int, bits: int, contributors: int, quorum: Quorum, openings: int
-    ) -> "Layout":
+    ) -> "ThresholdLayout":
         """Return the layout with the fewest bytes.
 
         Raises:
@@ -87,12 +87,12 @@ def noise_std(degree: int, contributors: int, pieces: int) -> float:
     return math.sqrt(NOISE_STD**2 * contributors * (1 + 4 * pieces * degree / 3))
 
 
-def read_layout(parameters: Parameters) -> tuple[Layout, Quorum]:
+def read_layout(parameters: Parameters) -> tuple[ThresholdLayout, Quorum]:
     """Derive the layout again and demand that the parameters say the same."""
     quorum, _ = read_quorum(parameters, LABEL)
     settings = parameters.settings
     try:
-        layout = Layout.smallest(
+        layout = ThresholdLayout.smallest(
             dim=parameters.dim,
             bits=parameters.bits,
             contributors=parameters.contributors,

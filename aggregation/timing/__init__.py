@@ -8,15 +8,15 @@ sums, or in ``engines.clear`` without.
 from aggregation.timing.leverage import leverage
 from aggregation.timing.pace import Pace, planned_rates
 from aggregation.timing.rounds import Rounds, Timing
-from aggregation.timing.schedule import Arrival, Opening, Schedule, simulate
+from aggregation.timing.schedule import Arrival, Schedule, ScheduledOpening, simulate
 from aggregation.timing.trigger import Trigger
 
 __all__ = [
     "Arrival",
-    "Opening",
     "Pace",
     "Rounds",
     "Schedule",
+    "ScheduledOpening",
     "Timing",
     "Trigger",
     "leverage",

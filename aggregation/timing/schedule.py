@@ -24,7 +24,7 @@ from aggregation.timing.trigger import Trigger
 from privacy._validate import natural, positive
 from privacy.errors import InvalidInputError
 
-__all__ = ["Arrival", "Opening", "Schedule", "simulate"]
+__all__ = ["Arrival", "Schedule", "ScheduledOpening", "simulate"]
 
 
 @dataclass(frozen=True)
@@ -57,7 +57,7 @@ class Arrival:
 
 
 @dataclass(frozen=True)
-class Opening:
+class ScheduledOpening:
     """One sum that is opened; opening k makes version k + 1.
 
     Attributes:
@@ -83,7 +83,7 @@ class Schedule:
       lost: Uploads that never arrived; paid for, too.
     """
 
-    openings: tuple[Opening, ...]
+    openings: tuple[ScheduledOpening, ...]
     left: tuple[Arrival, ...]
     lost: tuple[Arrival, ...]
 
@@ -196,7 +196,7 @@ class _Server:
     version: int = 0
     overdue: bool = False
     buffer: list[Arrival] = field(default_factory=list)
-    openings: list[Opening] = field(default_factory=list)
+    openings: list[ScheduledOpening] = field(default_factory=list)
     lost: list[Arrival] = field(default_factory=list)
     renewed: simpy.Event = field(init=False)
 
@@ -223,7 +223,9 @@ class _Server:
         reason: Literal["count", "time-out"] = "count"
         if len(names) < self.trigger.count:
             reason = "time-out"
-        self.openings.append(Opening(self.version, self.env.now, tuple(self.buffer), reason))
+        self.openings.append(
+            ScheduledOpening(self.version, self.env.now, tuple(self.buffer), reason)
+        )
         self.buffer, self.overdue = [], False
         self.version += 1
         done, self.renewed = self.renewed, self.env.event()

@@ -27,7 +27,7 @@ from scipy.optimize import Bounds, LinearConstraint, milp
 from attacks.exact.closed_form import ClosedForm
 from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Reconstruction
-from attacks.views import Contribution, Gradient, GradientView, Observation, require
+from attacks.views import Gradient, GradientView, Observation, SumPart, require
 from privacy.errors import RefusedError
 
 __all__ = ["Disaggregation", "participation"]
@@ -89,9 +89,7 @@ class Disaggregation:
         own = np.rint(weights @ sums).astype(np.int64)
         stds = np.array([g.noise_std for g in view.gradients])
         gradients = tuple(
-            Gradient(
-                0, (Contribution(name, params),), own[k], float(np.linalg.norm(weights[k] * stds))
-            )
+            Gradient(0, (SumPart(name, params),), own[k], float(np.linalg.norm(weights[k] * stds)))
             for k, name in enumerate(counts)
         )
         return replace(view, gradients=gradients)

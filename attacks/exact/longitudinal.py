@@ -16,7 +16,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from attacks.views import Contribution, Gradient, GradientView
+from attacks.views import Gradient, GradientView, SumPart
 from privacy.errors import RefusedError
 
 __all__ = ["isolate"]
@@ -66,7 +66,7 @@ def _isolate(group: list[Gradient]) -> list[Gradient]:
         isolated.append(
             Gradient(
                 round=group[0].round,
-                contributions=(Contribution(names[k], group[0].contributions[0].params),),
+                contributions=(SumPart(names[k], group[0].contributions[0].params),),
                 integers=np.rint(weights[k] @ sums).astype(np.int64),
                 noise_std=noise,
             )

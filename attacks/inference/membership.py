@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from aggregation.data.patients import Patients
 from aggregation.plan import Plan
 from attacks.knowledge.capabilities import hidden_layer, needs_hidden
-from attacks.searching.local_steps import Walk
+from attacks.searching.local_steps import LocalWalk
 from attacks.views import Observation, PublicView, require
 from privacy._validate import natural
 from privacy.errors import InvalidInputError, RefusedError
@@ -97,7 +97,7 @@ def train_shadows(
     noise = plan.share_std * len(plan.hospitals) ** 0.5 * plan.step * size / plan.normaliser
     step = plan.learning_rate / size
     model, first = needs_hidden(plan.model), torch.tensor(plan.first_model())
-    walk = Walk(model, first, plan.clip_norm, step, 1, shared=True)
+    walk = LocalWalk(model, first, plan.clip_norm, step, 1, shared=True)
     count = len(members)
     x = torch.tensor(people.features).expand(count, -1, -1)
     y = torch.tensor(people.outcomes, dtype=torch.float64).expand(count, -1)

@@ -25,15 +25,15 @@ from attacks.knowledge.replay import integer_rows
 from attacks.reconstructed import Reconstruction
 from attacks.scoring.rates import clopper_pearson
 from attacks.suite import Attack
-from attacks.views import Contribution, Gradient, GradientView, Knowledge
+from attacks.views import Gradient, GradientView, Knowledge, SumPart
 from privacy._validate import natural
 from privacy.errors import InvalidInputError
 
-__all__ = ["Bin", "Calibration", "draw_reliability", "records_right", "reliability", "simulate"]
+__all__ = ["Bin", "ConfidenceCurve", "draw_reliability", "records_right", "reliability", "simulate"]
 
 
 @dataclass(frozen=True)
-class Calibration:
+class ConfidenceCurve:
     """A rising step function from raw confidence to the share of records that were right.
 
     Guarantees (each is a test in ``tests/attacks/knowledge/test_confidence.py``):
@@ -53,7 +53,7 @@ class Calibration:
     @classmethod
     def fit(
         cls, confidence: Float[np.ndarray, "records"], right: Bool[np.ndarray, "records"]
-    ) -> "Calibration":
+    ) -> "ConfidenceCurve":
         """Fit to records whose truth is known: simulated ones.
 
         Raises:
@@ -109,7 +109,7 @@ def records_right(
 
 def simulate(
     attack: Attack, plan: Plan, prior: Prior, rng: np.random.Generator, *, batches: int
-) -> Calibration:
+) -> ConfidenceCurve:
     """Attack batches of public patients under the plan, and fit the calibration to the outcome.
 
     Patients are drawn from the prior, as many as the first hospital's expected batch, and sent
@@ -129,7 +129,7 @@ def simulate(
         params = plan.model.initial(rng)
         total = integer_rows(plan, params, truth, labels).sum(axis=0)
         total = total + np.rint(rng.normal(0.0, 1.0, len(total)) * plan.share_std).astype(np.int64)
-        part = (Contribution(plan.hospitals[0], params),)
+        part = (SumPart(plan.hospitals[0], params),)
         view = GradientView(
             plan, "server_plain", Knowledge(), (Gradient(0, part, total, plan.share_std),)
         )
@@ -139,8 +139,8 @@ def simulate(
         right.append(records_right(found, truth, prior)[open_])
     pooled = np.concatenate(confidence)
     if len(pooled) == 0:  # everything was proved: nothing else was ever said
-        return Calibration(np.zeros(1), np.zeros(1))
-    return Calibration.fit(pooled, np.concatenate(right))
+        return ConfidenceCurve(np.zeros(1), np.zeros(1))
+    return ConfidenceCurve.fit(pooled, np.concatenate(right))
 
 
 @dataclass(frozen=True)

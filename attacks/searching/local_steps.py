@@ -26,11 +26,11 @@ from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import natural, positive
 from privacy.errors import RefusedError
 
-__all__ = ["FedAvgInversion", "Walk"]
+__all__ = ["FedAvgInversion", "LocalWalk"]
 
 
 @dataclass(frozen=True)
-class Walk:
+class LocalWalk:
     """Sum of clipped gradients along local steps, differentiable in the guessed patients.
 
     Attributes:
@@ -152,7 +152,7 @@ class FedAvgInversion:
         shared = plan.sampling_size is None
         people = size if shared else size * plan.local_steps
         dtype = torch.float64
-        walk = Walk(
+        walk = LocalWalk(
             needs_hidden(plan.model),
             torch.tensor(gradient.params, dtype=dtype),
             plan.clip_norm,

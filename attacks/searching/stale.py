@@ -28,17 +28,17 @@ from attacks.reconstructed import Reconstruction, guesses, join
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import likeliest, match
 from attacks.searching.surrogate import BatchGradient
-from attacks.views import Contribution, Gradient, GradientView, Observation, require
+from attacks.views import Gradient, GradientView, Observation, SumPart, require
 from privacy._validate import natural, positive
 from privacy.errors import RefusedError
 
-__all__ = ["Mixture", "StaleInversion"]
+__all__ = ["StaleInversion", "StaleMixture"]
 
 _DRAWS = 4096  # of counts of the ill, from the prior
 
 
 @dataclass(frozen=True)
-class Mixture:
+class StaleMixture:
     """The weighted sum of several batches' gradients, each at a model of its own.
 
     Attributes:
@@ -119,7 +119,7 @@ class StaleInversion:
     ) -> NDArray[np.float64]:
         makeups = _makeups(plan, gradient, prior, rng, most=max(1, self.restarts // 2))
         which = np.arange(self.restarts) % len(makeups)
-        mixture = Mixture(
+        mixture = StaleMixture(
             tuple(
                 BatchGradient.at(plan.model, c.params, plan.clip_norm, torch.float64)
                 for c in gradient.contributions
@@ -176,7 +176,7 @@ def _makeups(
     ]
 
 
-def _size(plan: Plan, gradient: Gradient, part: Contribution) -> int:
+def _size(plan: Plan, gradient: Gradient, part: SumPart) -> int:
     """Patients of one contributor: declared with their outcomes, or expected."""
     if part.labels is not None:
         return len(part.labels)

@@ -3,13 +3,13 @@
 from attacks.views.adversary import Adversary, Knowledge, Name, Place
 from attacks.views.observation import (
     ColludingView,
-    Contribution,
     Envelope,
     Gradient,
     GradientView,
     InformedView,
     Observation,
     PublicView,
+    SumPart,
     TrafficView,
     require,
 )
@@ -18,7 +18,6 @@ from attacks.views.observing import observe
 __all__ = [
     "Adversary",
     "ColludingView",
-    "Contribution",
     "Envelope",
     "Gradient",
     "GradientView",
@@ -28,6 +27,7 @@ __all__ = [
     "Observation",
     "Place",
     "PublicView",
+    "SumPart",
     "TrafficView",
     "observe",
     "require",

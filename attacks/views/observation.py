@@ -19,13 +19,13 @@ from privacy.errors import InvalidInputError, RefusedError
 
 __all__ = [
     "ColludingView",
-    "Contribution",
     "Envelope",
     "Gradient",
     "GradientView",
     "InformedView",
     "Observation",
     "PublicView",
+    "SumPart",
     "TrafficView",
     "require",
 ]
@@ -45,7 +45,7 @@ class Envelope:
 
 
 @dataclass(frozen=True)
-class Contribution:
+class SumPart:
     """One hospital's part in a sum, at the model that it was given.
 
     Attributes:
@@ -74,7 +74,7 @@ class Gradient:
     """
 
     round: int
-    contributions: tuple[Contribution, ...]
+    contributions: tuple[SumPart, ...]
     integers: Int[np.ndarray, "dim"]
     noise_std: float
 

@@ -30,13 +30,13 @@ from aggregation.transcript import AGGREGATOR, Message, Transcript
 from attacks.views.adversary import Adversary, Knowledge, Name, Place
 from attacks.views.observation import (
     ColludingView,
-    Contribution,
     Envelope,
     Gradient,
     GradientView,
     InformedView,
     Observation,
     PublicView,
+    SumPart,
     TrafficView,
 )
 from attacks.views.sums import plain_reader, read_opened
@@ -162,7 +162,7 @@ def _gradient(
         labels = knowledge.labels.get((part.round, part.sender))
         weight = part.public.get("weight", 1.0)
         known = float(weight) if isinstance(weight, int | float) else 1.0
-        contributions.append(Contribution(part.sender, models[place], labels, known))
+        contributions.append(SumPart(part.sender, models[place], labels, known))
     if not contributions:
         raise CorruptMessageError(f"The opened sum of round {round_} has no update before it.")
     return Gradient(round_, tuple(contributions), integers, _noise_std(plan, integers, len(parts)))

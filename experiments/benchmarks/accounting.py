@@ -37,7 +37,7 @@ from privacy.accounting.budget import budget_curve
 from privacy.accounting.intervals import upper_epsilon
 from privacy.errors import InvalidInputError
 
-__all__ = ["CELLS", "Benchmark", "Row", "measure"]
+__all__ = ["CELLS", "AccountingBenchmark", "AccountingRow", "measure"]
 
 CELLS = ((1.0, 0.01), (0.6, 0.01), (4.0, 0.001), (1.0, 0.1))  # noise multiplier, sampling prob
 _DELTA = 1e-5
@@ -48,7 +48,7 @@ Ends = tuple[float, float]
 
 
 @dataclass(frozen=True)
-class Row:
+class AccountingRow:
     """One contender in one cell.
 
     Attributes:
@@ -79,10 +79,10 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class AccountingBenchmark:
     """All rows, the versions of the peers, and the largest memory of the process."""
 
-    rows: tuple[Row, ...]
+    rows: tuple[AccountingRow, ...]
     versions: dict[str, str]
     peak_bytes: int
 
@@ -93,7 +93,7 @@ class Benchmark:
 
 def measure(
     *, rounds: int, different: int, repeats: int, progress: Callable[[str], None] = print
-) -> Benchmark:
+) -> AccountingBenchmark:
     """Measure every contender in every cell.
 
     Args:
@@ -114,7 +114,7 @@ def measure(
         raise InvalidInputError(
             "prv-accountant is not installed: `make setup` does, with the test extra."
         ) from error
-    rows: list[Row] = []
+    rows: list[AccountingRow] = []
     for noise_multiplier, prob in CELLS:
         progress(f"sigma {noise_multiplier:g}, q {prob:g}")
         rows += _cell(noise_multiplier, prob, rounds, repeats)
@@ -123,12 +123,12 @@ def measure(
     progress(f"a budget curve of {different} rounds")
     rows.append(_curve(different, repeats))
     versions = {name: version(name) for name in _PEERS}
-    return Benchmark(
+    return AccountingBenchmark(
         tuple(rows), versions, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     )
 
 
-def _cell(noise_multiplier: float, prob: float, rounds: int, repeats: int) -> list[Row]:
+def _cell(noise_multiplier: float, prob: float, rounds: int, repeats: int) -> list[AccountingRow]:
     one = PoissonSampledDpEvent(prob, GaussianDpEvent(noise_multiplier))
     event = SelfComposedDpEvent(one, rounds)
     fine = epsilon(event, delta=_DELTA, relation=_ADD, width=1e-3)
@@ -146,7 +146,7 @@ def _cell(noise_multiplier: float, prob: float, rounds: int, repeats: int) -> li
     seconds = {name: median for name, (median, _) in zip(asked, found, strict=True)}
     proved = max(lower for _, (lower, _) in found)
     return [
-        Row(
+        AccountingRow(
             name,
             rounds,
             noise_multiplier,
@@ -184,7 +184,7 @@ def _in_turn(asked: list[Callable[[float], Ends]], repeats: int) -> list[tuple[f
     return [(float(median), found) for median, found in zip(medians, ends, strict=True)]
 
 
-def _schedule(different: int, repeats: int) -> Row:
+def _schedule(different: int, repeats: int) -> AccountingRow:
     rng = np.random.default_rng(0)
     pairs = zip(rng.uniform(0.005, 0.05, different), rng.uniform(0.8, 3.0, different), strict=True)
     event = ComposedDpEvent(
@@ -192,10 +192,12 @@ def _schedule(different: int, repeats: int) -> Row:
     )
     ((seconds, (lower, upper)),) = _in_turn([lambda delta: _ours(event, delta, 0.01)], repeats)
     name = "inpatient 1 %, all different"
-    return Row(name, different, None, None, seconds, lower, upper, upper / lower - 1, None, None)
+    return AccountingRow(
+        name, different, None, None, seconds, lower, upper, upper / lower - 1, None, None
+    )
 
 
-def _curve(rounds: int, repeats: int) -> Row:
+def _curve(rounds: int, repeats: int) -> AccountingRow:
     event = PoissonSampledDpEvent(0.01, GaussianDpEvent(1.0))
 
     def ask(delta: float) -> Ends:
@@ -204,7 +206,9 @@ def _curve(rounds: int, repeats: int) -> Row:
 
     ((seconds, (lower, upper)),) = _in_turn([ask], repeats)
     name = "inpatient, budget curve"
-    return Row(name, rounds, 1.0, 0.01, seconds, lower, upper, upper / lower - 1, None, None)
+    return AccountingRow(
+        name, rounds, 1.0, 0.01, seconds, lower, upper, upper / lower - 1, None, None
+    )
 
 
 def _ours(event: DpEvent, delta: float, width: float) -> Ends:

@@ -37,18 +37,18 @@ from attacks.searching.cascade import Cascade
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import align, median
 from attacks.searching.tableak import TabLeak
-from attacks.views import Contribution, Gradient, GradientView, Knowledge
+from attacks.views import Gradient, GradientView, Knowledge, SumPart
 from experiments.cohorts import load
 from privacy._validate import natural
 
-__all__ = ["Benchmark", "Row", "measure"]
+__all__ = ["AttacksBenchmark", "AttacksRow", "measure"]
 
 WIDTH = 100
 _BASE = "tableak_loop"
 
 
 @dataclass(frozen=True)
-class Row:
+class AttacksRow:
     """One attack at one batch size.
 
     Attributes:
@@ -75,7 +75,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class AttacksBenchmark:
     """All rows of one run.
 
     Attributes:
@@ -85,7 +85,7 @@ class Benchmark:
       peak_bytes: Largest memory of the process.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[AttacksRow, ...]
     restarts: int
     iterations: int
     peak_bytes: int
@@ -116,7 +116,7 @@ def measure(
     iterations: int = 1500,
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
-) -> Benchmark:
+) -> AttacksBenchmark:
     """Time every attack on the same batches of public heart patients, on one thread.
 
     Raises:
@@ -138,7 +138,7 @@ def measure(
     finally:
         torch.set_num_threads(threads)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Benchmark(tuple(rows), restarts, iterations, peak)
+    return AttacksBenchmark(tuple(rows), restarts, iterations, peak)
 
 
 def _at(
@@ -148,7 +148,7 @@ def _at(
     iterations: int,
     seed: int,
     progress: Callable[[str], None],
-) -> Iterator[Row]:
+) -> Iterator[AttacksRow]:
     cases = [_batch(size, [seed, size, k]) for k in range(batches)]
     contenders: dict[str, Attack] = {
         _BASE: lambda b: _tableak_loop(b, restarts, iterations, seed),
@@ -172,7 +172,7 @@ def _at(
         right = accuracy if name == _BASE else right
         gains = accuracy - right
         half = student_half_width(gains) if batches > 1 else None
-        yield Row(
+        yield AttacksRow(
             name, size, seconds, None, float(accuracy.mean()), float(gains.mean()), half,
             _BASE, seconds / base,
         )  # fmt: skip
@@ -199,7 +199,7 @@ def _batch(size: int, seed: list[int]) -> _Batch:
     params = plan.model.initial(rng)
     total = integer_rows(plan, params, batch.features, batch.outcomes).sum(axis=0)
     labels = {(0, "one"): batch.outcomes}
-    gradient = Gradient(0, (Contribution("one", params, batch.outcomes),), total, 0.0)
+    gradient = Gradient(0, (SumPart("one", params, batch.outcomes),), total, 0.0)
     view = GradientView(plan, "server_plain", Knowledge(labels=labels), (gradient,))
     return _Batch(view, batch.features, batch.outcomes, Prior.from_schema(cohort.schema))
 

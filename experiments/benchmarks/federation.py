@@ -30,7 +30,7 @@ from privacy.calibration import noise_multiplier
 from privacy.errors import RefusedError
 from privacy.mechanisms import OperatingSystem
 
-__all__ = ["Benchmark", "Row", "measure"]
+__all__ = ["FederationBenchmark", "FederationRow", "measure"]
 
 _PEER_ROUNDS = 3  # the median of so many
 _RADIUS = 512
@@ -39,7 +39,7 @@ _EPSILON = 1.0
 
 
 @dataclass(frozen=True)
-class Row:
+class FederationRow:
     """One contender.
 
     Attributes:
@@ -62,7 +62,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class FederationBenchmark:
     """What was measured.
 
     Attributes:
@@ -73,7 +73,7 @@ class Benchmark:
       peak_bytes: Largest resident memory of the process.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[FederationRow, ...]
     phases: dict[str, float]
     patients: int
     epsilon: float
@@ -93,7 +93,7 @@ def measure(
     peer_hospitals: int = 0,
     pfl_python: Path = PFL_PYTHON,
     progress: Callable[[str], None] = lambda _: None,
-) -> Benchmark:
+) -> FederationBenchmark:
     """Run some rounds and return what they took, beside the peers on the same job.
 
     Args:
@@ -122,7 +122,7 @@ def measure(
         rows += _beside(peers, beside.plan, small, seed, progress)
     phases = {name: spent / rounds for name, spent in asdict(fleet.phases).items()}
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Benchmark(tuple(rows), phases, patients, fleet.spent, peak)
+    return FederationBenchmark(tuple(rows), phases, patients, fleet.spent, peak)
 
 
 def _ours(
@@ -133,7 +133,7 @@ def _ours(
     progress: Callable[[str], None],
     *,
     hold: bool = False,
-) -> tuple[Row, Fleet, int]:
+) -> tuple[FederationRow, Fleet, int]:
     numbers = sizes(hospitals, seed)
     plan = _plan(numbers, rounds)
     held = list(blocks(numbers, seed)) if hold else None
@@ -152,7 +152,7 @@ def _ours(
         seconds.append(perf_counter() - start)
     test = next(blocks(sizes(BLOCK, seed + 1), seed + 1))
     right = (plan.model.scores(params, test.features) > 0) == (test.outcomes == 1)
-    row = Row(
+    row = FederationRow(
         "inpatient",
         hospitals,
         float(np.median(seconds)),
@@ -165,10 +165,10 @@ def _ours(
 def _beside(
     peers: Mapping[str, Peer],
     plan: Plan,
-    ours: Row,
+    ours: FederationRow,
     seed: int,
     progress: Callable[[str], None],
-) -> Iterator[Row]:
+) -> Iterator[FederationRow]:
     """Time each peer on our job; where it has our arithmetic, its seeded sum has to be ours."""
     job = Job(ours.size, seed, 1.0, _RADIUS, plan.share_std, _PEER_ROUNDS)
     numbers = sizes(ours.size, seed)
@@ -183,7 +183,9 @@ def _beside(
                 f"{total[:3]}... against {np.asarray(expected)[:3]}... Its versions may differ "
                 "from the lock; make its environment anew."
             )
-        yield Row(name, ours.size, seconds, ours.bytes, None, "inpatient", seconds / ours.seconds)
+        yield FederationRow(
+            name, ours.size, seconds, ours.bytes, None, "inpatient", seconds / ours.seconds
+        )
 
 
 def _plan(numbers: NDArray[np.int64], rounds: int) -> Plan:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from aggregation.models import Logistic
 from privacy.mechanisms import NoiseSource, clip, to_integers
 
-__all__ = ["BLOCK", "FEATURES", "Block", "Job", "blocks", "sizes"]
+__all__ = ["BLOCK", "FEATURES", "Job", "JobBlock", "blocks", "sizes"]
 
 FEATURES = 18
 BLOCK = 64  # hospitals made and computed at once
@@ -27,7 +27,7 @@ _MEDIAN, _SPREAD = 200, 0.25  # of the lognormal numbers of patients
 
 
 @dataclass(frozen=True)
-class Block:
+class JobBlock:
     """Neighbouring hospitals."""
 
     features: Float[np.ndarray, "patients features"]
@@ -87,21 +87,21 @@ def sizes(hospitals: int, seed: int) -> NDArray[np.int64]:
     return np.maximum(1, np.rint(drawn)).astype(np.int64)
 
 
-def blocks(numbers: NDArray[np.int64], seed: int) -> Iterator[Block]:
+def blocks(numbers: NDArray[np.int64], seed: int) -> Iterator[JobBlock]:
     """Make all patients, a block of hospitals at a time."""
     for first in range(0, len(numbers), BLOCK):
         yield _make(numbers[first : first + BLOCK], seed, first)
 
 
 @cache
-def _block(hospitals: int, seed: int, first: int) -> Block:
+def _block(hospitals: int, seed: int, first: int) -> JobBlock:
     return _make(sizes(hospitals, seed)[first : first + BLOCK], seed, first)
 
 
-def _make(numbers: NDArray[np.int64], seed: int, first: int) -> Block:
+def _make(numbers: NDArray[np.int64], seed: int, first: int) -> JobBlock:
     """Make patients whose outcome follows the first features."""
     offsets = np.concatenate([[0], np.cumsum(numbers)])
     rng = np.random.default_rng([seed, 1, first])
     features = rng.standard_normal((int(offsets[-1]), FEATURES))
     chance = 0.5 * (1 + np.tanh(0.5 * (features @ np.linspace(1.0, 0.0, FEATURES))))
-    return Block(features, (rng.random(len(chance)) < chance).astype(np.int64), offsets)
+    return JobBlock(features, (rng.random(len(chance)) < chance).astype(np.int64), offsets)

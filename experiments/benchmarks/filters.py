@@ -26,7 +26,7 @@ from privacy.errors import InvalidInputError
 from privacy.testing import Recording, check_mechanism
 from privacy.testing.redirect import numpy_drawing_from
 
-__all__ = ["Filter", "Filters", "as_table", "measure"]
+__all__ = ["Filters", "PeerFilter", "as_table", "measure"]
 
 Rows = NDArray[np.float64]
 Run = Callable[[Rows, Any], list[NDArray[Any]]]
@@ -37,7 +37,7 @@ _PARAMETERS = 10_031
 
 
 @dataclass(frozen=True)
-class Filter:
+class PeerFilter:
     """One filter in one setting.
 
     Attributes:
@@ -65,7 +65,7 @@ class Filter:
 class Filters:
     """All rows, and the versions of the packages."""
 
-    rows: tuple[Filter, ...]
+    rows: tuple[PeerFilter, ...]
     versions: Mapping[str, str]
 
     def to_json(self) -> dict[str, Any]:
@@ -80,7 +80,9 @@ class Filters:
           InvalidInputError: It is no such record.
         """
         try:
-            rows = tuple(Filter(**{**row, "found": tuple(row["found"])}) for row in content["rows"])
+            rows = tuple(
+                PeerFilter(**{**row, "found": tuple(row["found"])}) for row in content["rows"]
+            )
             return cls(rows, dict(content["versions"]))
         except (KeyError, TypeError) as error:
             raise InvalidInputError(
@@ -121,7 +123,7 @@ def measure(*, progress: Callable[[str], None] = print) -> Filters:
             f"{error.name} is not installed: `make bench` runs in an environment that has it."
         ) from error
     logging.disable(logging.WARNING)
-    rows: list[Filter] = []
+    rows: list[PeerFilter] = []
     try:
         for group in (_flower_fixed, _flower_others, _percentile, _sparse_vector):
             progress(group.__name__.strip("_").replace("_", " "))
@@ -144,13 +146,13 @@ def _row(
     non_finite: bool = False,
     relation: Relation = Relation.REPLACE_ONE,
     patients: int = 8,
-) -> Filter:
+) -> PeerFilter:
     found = check_mechanism(
         run, event, dim=3, patients=patients, relation=relation, crowd=33, non_finite=non_finite
     )
     told = found[0].message if found else ""
     checks = tuple(finding.check for finding in found)
-    return Filter(package, name, promise, setting, claim, checks, told, dict(numbers or {}))
+    return PeerFilter(package, name, promise, setting, claim, checks, told, dict(numbers or {}))
 
 
 # --- Flower --------------------------------------------------------------------------------------
@@ -217,7 +219,7 @@ def _multiplier(run: Run) -> float:
     return float(2 * source.noise_calls[-1].scale / moved)
 
 
-def _flower_fixed() -> list[Filter]:
+def _flower_fixed() -> list[PeerFilter]:
     name, claim = "DifferentialPrivacyServerSideFixedClipping", "GaussianDpEvent(2), replace one"
     promise = (
         "central DP for clients: Gaussian noise of noise_multiplier for updates clipped to "
@@ -228,7 +230,7 @@ def _flower_fixed() -> list[Filter]:
     event = GaussianDpEvent(_MULTIPLIER)
     equal, unequal = _never_zero(_fixed(_equal)), _never_zero(_fixed(_unequal))
 
-    def row(setting: str, run: Run, **more: Any) -> Filter:
+    def row(setting: str, run: Run, **more: Any) -> PeerFilter:
         return _row("flwr", name, promise, setting, more.pop("claim", claim), run, event, **more)
 
     return [
@@ -276,7 +278,7 @@ def _local(sensitivity: float) -> Run:
     return run
 
 
-def _flower_others() -> list[Filter]:
+def _flower_others() -> list[PeerFilter]:
     classic = math.sqrt(2 * math.log(1.25 / _DELTA))
     promise = "local DP: the update is clipped to clipping_norm and noised for sensitivity, epsilon"
     local = [
@@ -293,7 +295,7 @@ def _flower_others() -> list[Filter]:
         )
         for sensitivity in (1, 2)
     ]
-    adaptive = Filter(
+    adaptive = PeerFilter(
         "flwr",
         "DifferentialPrivacyServerSideAdaptiveClipping",
         "central DP with a clip norm that follows a noised count",
@@ -334,7 +336,7 @@ def _filtered(make: Callable[[], Any]) -> Run:
     return run
 
 
-def _percentile() -> list[Filter]:
+def _percentile() -> list[PeerFilter]:
     make = import_module("nvflare.app_common.filters.percentile_privacy").PercentilePrivacy
     promise = "the largest percentile of an update is shared (Shokri and Shmatikov 2015)"
     return [
@@ -366,7 +368,7 @@ def _returns(seconds: float) -> bool:
     return returned
 
 
-def _sparse_vector() -> list[Filter]:
+def _sparse_vector() -> list[PeerFilter]:
     make = import_module("nvflare.app_common.filters.svt_privacy").SVTPrivacy
     promise = "sparse vector technique; its own ledger adds up threshold, queries and release"
 
@@ -389,7 +391,7 @@ def _sparse_vector() -> list[Filter]:
     default = make()
     scalar = 7.25
     sent = _nvflare({"w": np.zeros(_PARAMETERS), "b": np.float64(scalar)}, default)
-    own = Filter(
+    own = PeerFilter(
         "nvflare",
         "SVTPrivacy",
         promise,
@@ -403,7 +405,7 @@ def _sparse_vector() -> list[Filter]:
         },
     )
     returned = _returns(_SECONDS)
-    diverged = Filter(
+    diverged = PeerFilter(
         "nvflare",
         "SVTPrivacy",
         promise,

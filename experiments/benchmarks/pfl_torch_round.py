@@ -39,7 +39,7 @@ from pfl.privacy.privacy_mechanism import CentrallyAppliedPrivacyMechanism
 from experiments.benchmarks.federation_job import FEATURES, Job
 
 
-class Logistic(torch.nn.Module):
+class PflLogistic(torch.nn.Module):
     """Logistic regression as pfl asks for it."""
 
     def __init__(self) -> None:
@@ -92,7 +92,7 @@ class PatientsClipped(FederatedAveraging):  # type: ignore[misc]
 def main(job: Job, first: int, last: int, unit: str) -> dict[str, Any]:
     """Run the timed rounds over some of the hospitals."""
     torch.set_num_threads(1)  # a process a core
-    module = Logistic()
+    module = PflLogistic()
     model = PyTorchModel(module, torch.optim.SGD, torch.optim.SGD(module.parameters(), lr=1.0))
 
     @cache  # as tensors in memory: making them is not timed

@@ -35,7 +35,7 @@ from privacy._validate import natural
 from privacy.errors import CorruptMessageError
 from privacy.ledger.log.keys import SigningKey
 
-__all__ = ["OURS", "Benchmark", "Row", "draw", "measure"]
+__all__ = ["OURS", "SealingBenchmark", "SealingRow", "draw", "measure"]
 
 OURS = ("plain", "shares", "bfv", "threshold", "pairwise", "ckks")
 STEP = 2.0**-26
@@ -61,7 +61,7 @@ Contender = Callable[[NDArray[np.float64], int, int], Measured]
 
 
 @dataclass(frozen=True)
-class Row:
+class SealingRow:
     """One contender at one size.
 
     Attributes:
@@ -94,7 +94,7 @@ class Row:
 
 
 @dataclass(frozen=True)
-class Benchmark:
+class SealingBenchmark:
     """All rows of one run.
 
     Attributes:
@@ -103,7 +103,7 @@ class Benchmark:
       peak_bytes: Largest memory of the process.
     """
 
-    rows: tuple[Row, ...]
+    rows: tuple[SealingRow, ...]
     peers: dict[str, str]
     peak_bytes: int
 
@@ -122,7 +122,7 @@ def measure(
     peers: bool,
     repeats: int,
     progress: Callable[[str], None] = lambda _: None,
-) -> Benchmark:
+) -> SealingBenchmark:
     """Measure every contender at every point.
 
     Args:
@@ -136,7 +136,7 @@ def measure(
     """
     natural(repeats=repeats, least=1)
     versions = require_peers() if peers else {}
-    rows: list[Row] = []
+    rows: list[SealingRow] = []
     for size, hospitals in points:
         natural(size=size, least=1)
         natural(hospitals=hospitals, least=1)
@@ -148,7 +148,7 @@ def measure(
             found[name] = contender(updates, hospitals, repeats)
         rows += _rows(found, size, hospitals)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return Benchmark(tuple(rows), versions, peak)
+    return SealingBenchmark(tuple(rows), versions, peak)
 
 
 def largest_coordinate(hospitals: int) -> int:
@@ -256,12 +256,12 @@ def _contenders(peers: bool) -> Iterator[tuple[str, Contender]]:
         yield from PEERS.items()
 
 
-def _rows(found: dict[str, Measured], size: int, hospitals: int) -> list[Row]:
+def _rows(found: dict[str, Measured], size: int, hospitals: int) -> list[SealingRow]:
     base = found.get(_BASE)
     rows = []
     for name, m in found.items():
         timed = name != "minimum"
-        row = Row(
+        row = SealingRow(
             name,
             size,
             hospitals,
@@ -283,7 +283,7 @@ def _rows(found: dict[str, Measured], size: int, hospitals: int) -> list[Row]:
     return rows
 
 
-def draw(benchmark: Benchmark, hospitals: int) -> Figure:
+def draw(benchmark: SealingBenchmark, hospitals: int) -> Figure:
     """Bytes and seconds of sealing against the vector's size, for one number of hospitals."""
     rows = [row for row in benchmark.rows if row.hospitals == hospitals]
     names = [name for name in _LOOKS if any(row.name == name for row in rows)]

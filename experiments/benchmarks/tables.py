@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from experiments.benchmarks.sealing import Benchmark
+from experiments.benchmarks.sealing import SealingBenchmark
 
 __all__ = ["sealing_tables"]
 
 
-def sealing_tables(benchmark: Benchmark) -> Iterator[Table]:
+def sealing_tables(benchmark: SealingBenchmark) -> Iterator[Table]:
     """Return one table a point; each "x" is a ratio to NVFLARE, below 1 is less."""
     for point in dict.fromkeys((row.size, row.hospitals) for row in benchmark.rows):
         table = Table(title=f"{point[0]:,} values, {point[1]} hospitals")

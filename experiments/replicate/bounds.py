@@ -17,16 +17,16 @@ from attacks.knowledge.priors import Prior
 from attacks.knowledge.replay import integer_rows
 from attacks.malicious.active import Imprint, imprint_model
 from attacks.scoring.rates import clopper_pearson, cluster_bootstrap
-from attacks.views import Contribution, Gradient, GradientView, Knowledge
+from attacks.views import Gradient, GradientView, Knowledge, SumPart
 from privacy.accounting.gaussian import gaussian_mu
 from privacy.auditing import epsilon_lower_bound, gaussian_lower_bound, split_lower_bound
 from privacy.reconstruction import success_bound
 
-__all__ = ["BOUNDS", "Measured", "audit_median", "isolated", "reconstruction_success"]
+__all__ = ["BOUNDS", "MeasuredBound", "audit_median", "isolated", "reconstruction_success"]
 
 
 @dataclass(frozen=True)
-class Measured:
+class MeasuredBound:
     """A number of ours.
 
     Attributes:
@@ -42,7 +42,7 @@ class Measured:
     expected: float
 
 
-def reconstruction_success(mu: float, *, trials: int, seed: int) -> Measured:
+def reconstruction_success(mu: float, *, trials: int, seed: int) -> MeasuredBound:
     """Success of the informed attack on ten orthogonal patients, beside the proven bound at 1/10.
 
     Hayes, Mahloujifar and Balle (2023), Figure 2: the prior-aware attack comes near the bound of
@@ -66,7 +66,7 @@ def reconstruction_success(mu: float, *, trials: int, seed: int) -> Measured:
         prior_success=1 / people,
         relation=NeighboringRelation.ADD_OR_REMOVE_ONE,
     )
-    return Measured(hits / trials, *clopper_pearson(hits, trials), bound)
+    return MeasuredBound(hits / trials, *clopper_pearson(hits, trials), bound)
 
 
 BOUNDS: Mapping[str, Callable[..., float]] = {
@@ -78,7 +78,7 @@ BOUNDS: Mapping[str, Callable[..., float]] = {
 
 def audit_median(
     epsilon: float, canaries: int, bound: str, published: float, *, runs: int = 25
-) -> Measured:
+) -> MeasuredBound:
     """Median lower bound on the Gaussian mechanism with orthogonal canaries, at delta 1e-5.
 
     As the published medians of five were made: the threshold chosen on one half of the canaries,
@@ -104,12 +104,12 @@ def audit_median(
         )
     picks = np.random.default_rng(0).integers(runs, size=(2000, 5))
     low, high = np.quantile(np.median(np.array(bounds)[picks], axis=1), [0.025, 0.975])
-    return Measured(float(np.median(bounds)), float(low), float(high), published)
+    return MeasuredBound(float(np.median(bounds)), float(low), float(high), published)
 
 
 def isolated(
     people: Patients, schema: Schema, *, patients: int, bins: int, seed: int, batches: int = 40
-) -> Measured:
+) -> MeasuredBound:
     """Share of a sum's patients whom imprint reads right, beside the share alone in their bins.
 
     Fowl, Geiping, Czaja, Goldblum and Goldstein (2022), section 3, have (1 - 1/K)^(n - 1) for K
@@ -138,14 +138,14 @@ def isolated(
         batch = people.take(rng.choice(len(people), patients, replace=False))
         params = imprint_model(plan.model, prior, rng)
         total = integer_rows(plan, params, batch.features, batch.outcomes).sum(axis=0)
-        gradient = Gradient(0, (Contribution("one", params),), total, 0.0)
+        gradient = Gradient(0, (SumPart("one", params),), total, 0.0)
         view = GradientView(plan, "active", Knowledge(), (gradient,))
         answer = Imprint().reconstruct(view, prior)
         read = answer.confidence > 0
         shares.append((records_right(answer, batch.features, prior) & read).sum() / patients)
         expected.append(_alone(plan, params, people, patients))
     low, high = cluster_bootstrap(np.array(shares), np.arange(batches), np.random.default_rng(seed))
-    return Measured(float(np.mean(shares)), low, high, float(np.mean(expected)))
+    return MeasuredBound(float(np.mean(shares)), low, high, float(np.mean(expected)))
 
 
 def _alone(plan: Plan, params: Float[np.ndarray, "dim"], people: Patients, patients: int) -> float:

@@ -17,7 +17,7 @@ from aggregation.update import noised_update
 from attacks.knowledge.priors import Prior
 from attacks.scoring import score
 from attacks.suite import Attack
-from attacks.views import Contribution, Gradient, GradientView, Knowledge
+from attacks.views import Gradient, GradientView, Knowledge, SumPart
 from privacy.mechanisms import Seeded
 
 __all__ = ["Hunt", "hunt"]
@@ -97,5 +97,5 @@ def _view(
         plan,
         "server_plain",
         Knowledge(),
-        (Gradient(0, (Contribution("one", params),), update, 0.0),),
+        (Gradient(0, (SumPart("one", params),), update, 0.0),),
     )

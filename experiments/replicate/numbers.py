@@ -18,7 +18,7 @@ from experiments.cohorts import load
 from experiments.replicate.adult import load_adult
 from experiments.replicate.bounds import (
     BOUNDS,
-    Measured,
+    MeasuredBound,
     audit_median,
     isolated,
     reconstruction_success,
@@ -290,7 +290,7 @@ def _audit(epsilon: float, canaries: int, bound: str, published: float) -> Numbe
     )  # fmt: skip
 
 
-def _plain(found: Measured) -> dict[str, Any]:
+def _plain(found: MeasuredBound) -> dict[str, Any]:
     return {
         "ours": found.value,
         "lower": found.lower,

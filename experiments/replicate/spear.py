@@ -16,7 +16,7 @@ from aggregation.plan import Plan
 from attacks.exact.spear import unmix
 from attacks.knowledge.priors import Prior
 from attacks.knowledge.replay import integer_rows
-from attacks.views import Contribution, Gradient
+from attacks.views import Gradient, SumPart
 
 __all__ = ["Solved", "solve_batch"]
 
@@ -54,7 +54,7 @@ def solve_batch(
     )
     params = plan.model.initial(rng)
     total = integer_rows(plan, params, batch.features, batch.outcomes).sum(axis=0)
-    gradient = Gradient(0, (Contribution("one", params),), total, 0.0)
+    gradient = Gradient(0, (SumPart("one", params),), total, 0.0)
     started = time.perf_counter()
     found = unmix(plan, gradient, total, Prior.from_schema(schema), most=most)
     seconds = time.perf_counter() - started

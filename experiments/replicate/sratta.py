@@ -19,7 +19,7 @@ from aggregation.plan import Plan
 from aggregation.update import draw_batches, noised_update
 from attacks.exact.sratta import Sratta
 from attacks.knowledge.priors import Prior
-from attacks.views import Contribution, Gradient, GradientView, Knowledge
+from attacks.views import Gradient, GradientView, Knowledge, SumPart
 from privacy.mechanisms import Seeded
 
 __all__ = ["Recovered", "recover"]
@@ -82,7 +82,7 @@ def recover(
                 own = chosen.take(np.arange(k * _PEOPLE, (k + 1) * _PEOPLE))
                 batches = draw_batches(plan, name, own, source)
                 total += noised_update(plan, name, batches, params, source)
-            parts = tuple(Contribution(name, params) for name in names)
+            parts = tuple(SumPart(name, params) for name in names)
             sums.append(Gradient(round_, parts, total, 0.0))
             params = plan.advance(params, total)
     view = GradientView(plan, "server_sealed", Knowledge(), tuple(sums))

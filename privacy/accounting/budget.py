@@ -12,7 +12,7 @@ from scipy.special import ndtri
 
 from privacy._validate import natural, unit_open
 from privacy.accounting.composition import Composition, Parts, affordable_spread, compose_rounds
-from privacy.accounting.cost import Budget
+from privacy.accounting.cost import WorkBudget
 from privacy.accounting.discrete import zcdp_epsilon
 from privacy.accounting.gaussian import gaussian_deltas
 from privacy.accounting.lowered import Lowered
@@ -91,7 +91,7 @@ def _composed(
     parts: Parts, marks: list[int], delta: float, *, below: bool
 ) -> Iterator[Composition] | None:
     """Compose for each mark on the finest grid of a few that is affordable (``cost``)."""
-    budget = Budget()
+    budget = WorkBudget()
     typical = affordable_spread(parts, budget)
     if typical is None:
         return None

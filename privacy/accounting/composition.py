@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from privacy.accounting import cost, grids
 from privacy.accounting.convolution import Weighted, convolution, log_moment
-from privacy.accounting.cost import Budget, TooDearError
+from privacy.accounting.cost import TooDearError, WorkBudget
 from privacy.accounting.lattice import aligned
 from privacy.accounting.losses import Losses
-from privacy.accounting.profiles import Attained, Finite, Profile, Sampled, kind, stacked
+from privacy.accounting.profiles import Attained, FiniteOutcomes, Profile, Sampled, kind, stacked
 from privacy.accounting.tilt import Aim, MomentTable, at_delta, renyi_bound
 
 __all__ = [
@@ -43,7 +43,7 @@ Parts = tuple[Part, ...]
 Sides = tuple[list[Weighted], ...]  # when a patient is removed, and when one is added
 Stack = tuple[Profile, NDArray[np.int64], tuple[float, float]]
 
-Gridding = Callable[[Parts, float, float, Budget], Sides]
+Gridding = Callable[[Parts, float, float, WorkBudget], Sides]
 
 MANY = 32  # different releases: a grid's points are dear beyond
 _DENSE = 2**16  # points of a grid that is not thinned out
@@ -111,7 +111,7 @@ def upper_deltas(side: tuple[Losses, ...], epsilons: NDArray[np.float64]) -> NDA
 
 
 def compose(
-    parts: Parts, *aims: Aim, step: float, budget: Budget | None = None
+    parts: Parts, *aims: Aim, step: float, budget: WorkBudget | None = None
 ) -> Composition | None:
     """Compose dominating profiles, from above.
 
@@ -124,18 +124,18 @@ def compose(
     Returns:
       The composition, or None where it would take more than 2 GB, or more work than the budget.
     """
-    return _composed(_from_above, parts, aims, step, budget or Budget())
+    return _composed(_from_above, parts, aims, step, budget or WorkBudget())
 
 
 def compose_below(
-    parts: Parts, *aims: Aim, step: float, budget: Budget | None = None
+    parts: Parts, *aims: Aim, step: float, budget: WorkBudget | None = None
 ) -> Composition | None:
     """Compose attained profiles, from below; arguments and result as ``compose``.
 
     Where all are sampled, or alike in both directions, only a removed patient is looked at: one
     direction is enough for a lower bound, and that one is the worse as far as is known.
     """
-    return _composed(_from_below, parts, aims, step, budget or Budget())
+    return _composed(_from_below, parts, aims, step, budget or WorkBudget())
 
 
 def compose_rounds(
@@ -145,13 +145,13 @@ def compose_rounds(
     step: float,
     delta: float,
     below: bool = False,
-    budget: Budget | None = None,
+    budget: WorkBudget | None = None,
 ) -> Iterator[Composition] | None:
     """Compose ``parts`` so many times, for each of the rising ``rounds``.
 
     Rounds that are at most doubled share a tilt, and so a transform.
     """
-    aim, budget, step = at_delta(delta), budget or Budget(), aligned(parts, step, below=below)
+    aim, budget, step = at_delta(delta), budget or WorkBudget(), aligned(parts, step, below=below)
     groups: list[list[int]] = []
     for n in rounds:
         if groups and n <= 2 * groups[-1][0]:
@@ -180,7 +180,7 @@ def compose_rounds(
     )
 
 
-def affordable_spread(parts: Parts, budget: Budget, aim: Aim | None = None) -> float | None:
+def affordable_spread(parts: Parts, budget: WorkBudget, aim: Aim | None = None) -> float | None:
     r"""Return what a step is a share of, paid for; None where the budget does not allow it.
 
     That is the ``spread``, or more where a composition from above is aimed: its grid adds at most
@@ -273,7 +273,7 @@ def _stacks(parts: Parts, cut: float) -> tuple[Stack, ...]:
 
 
 def _composed(
-    gridded: Gridding, parts: Parts, aims: Sequence[Aim], step: float, budget: Budget
+    gridded: Gridding, parts: Parts, aims: Sequence[Aim], step: float, budget: WorkBudget
 ) -> Composition | None:
     step = aligned(parts, step, below=gridded is _from_below)
     steepest = _STEEPEST_BELOW if gridded is _from_below else _STEEPEST_ABOVE
@@ -323,7 +323,7 @@ def _used(sides: Sides) -> Sides:
 
 
 def _places(
-    parts: Parts, step: float, cut: float, budget: Budget, *, wider: float, directions: int
+    parts: Parts, step: float, cut: float, budget: WorkBudget, *, wider: float, directions: int
 ) -> list[grids.Places]:
     """Return where each stack is gridded, after paying for it."""
     budget.spend(cost.preparation(parts))
@@ -343,7 +343,7 @@ def _places(
     return found
 
 
-def _from_above(parts: Parts, step: float, cut: float, budget: Budget) -> Sides:
+def _from_above(parts: Parts, step: float, cut: float, budget: WorkBudget) -> Sides:
     removes: list[Weighted] = []
     adds: list[Weighted] = []
     alike = True
@@ -359,7 +359,7 @@ def _from_above(parts: Parts, step: float, cut: float, budget: Budget) -> Sides:
     return (removes, removes) if alike else (removes, adds)
 
 
-def _from_below(parts: Parts, step: float, cut: float, budget: Budget) -> Sides:
+def _from_below(parts: Parts, step: float, cut: float, budget: WorkBudget) -> Sides:
     removes: list[Weighted] = []
     adds: list[Weighted] = []
     alike = all(_removing_leads(profile) for profile, _ in parts)
@@ -376,7 +376,9 @@ def _from_below(parts: Parts, step: float, cut: float, budget: Budget) -> Sides:
 
 def _removing_leads(profile: Profile) -> bool:
     """Whether no other direction is worse, as far as is known, for any epsilon of at least 0."""
-    return not isinstance(profile.inner if isinstance(profile, Sampled) else profile, Finite)
+    return not isinstance(
+        profile.inner if isinstance(profile, Sampled) else profile, FiniteOutcomes
+    )
 
 
 def _growth(releases: int, points: float) -> float:

@@ -30,7 +30,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.fft import irfft, next_fast_len, rfft
 
-from privacy.accounting.cost import LARGEST_GRID, LARGEST_STACK, Budget, TooDearError, transform
+from privacy.accounting.cost import LARGEST_GRID, LARGEST_STACK, TooDearError, WorkBudget, transform
 from privacy.accounting.grids import Grid
 from privacy.accounting.losses import Losses
 
@@ -123,7 +123,7 @@ class Convolution:
 
 
 def convolution(
-    pieces: Sequence[Weighted], *, step: float, tilt: float, budget: Budget, most: int = 1
+    pieces: Sequence[Weighted], *, step: float, tilt: float, budget: WorkBudget, most: int = 1
 ) -> Convolution:
     """Transform one round of releases, on a circle that holds up to ``most`` rounds.
 
@@ -196,7 +196,7 @@ def _tilted(grid: Grid, rate: float) -> tuple[Floats, Floats]:
 
 
 def _product(
-    pieces: Sequence[Weighted], size: int, widest: int, budget: Budget
+    pieces: Sequence[Weighted], size: int, widest: int, budget: WorkBudget
 ) -> tuple[NDArray[np.int64], NDArray[np.complex128], Floats, Floats, float]:
     alive = np.arange(size // 2 + 1)
     product = np.ones(len(alive), dtype=np.complex128)

@@ -1,8 +1,8 @@
 """What composing takes, counted before it is done: a limit that no machine's pace moves.
 
 Operations are priced in nanoseconds, as measured on a slow machine under load, and paid for from a
-``Budget`` of 20 s before they are done; grids that would not fit into 2 GB are refused likewise. So
-the same releases take the same road, and get the same bits, on every machine.
+``WorkBudget`` of 20 s before they are done; grids that would not fit into 2 GB are refused
+likewise. So the same releases take the same road, and get the same bits, on every machine.
 """
 
 import math
@@ -15,8 +15,8 @@ from privacy.accounting.profiles import Profile
 __all__ = [
     "LARGEST_GRID",
     "LARGEST_STACK",
-    "Budget",
     "TooDearError",
+    "WorkBudget",
     "evaluation",
     "gridding",
     "preparation",
@@ -38,7 +38,7 @@ class TooDearError(Exception):
 
 
 @dataclass
-class Budget:
+class WorkBudget:
     """Work that may still be done, in nanoseconds of a slow machine."""
 
     left: float = _SECONDS * 1e9
@@ -57,13 +57,13 @@ class Budget:
 def evaluation(profile: Profile) -> float:
     """Return the price of one delta of one profile."""
     match profile:
-        case profiles.Finite(masses):
+        case profiles.FiniteOutcomes(masses):
             return 60.0 + 8.0 * len(masses)
         case profiles.Sampled(_, inner):
             return 100.0 + evaluation(inner)
         case profiles.SampledReplace(_, inner, removed):
             return 100.0 + evaluation(inner) + (evaluation(removed) if removed else 0.0)
-        case profiles.Mixture(parts):
+        case profiles.MixtureProfile(parts):
             return sum(2 * evaluation(part) for _, part in parts)
         case _:
             return 150.0
@@ -100,10 +100,10 @@ def _once(profile: Profile) -> float:
     if inner[0] is not None:
         return sum(_once(one) for one in inner if one is not None)
     nested = getattr(profile, "parts", None)
-    if isinstance(profile, profiles.Skellam | profiles.DiscreteGaussian):
+    if isinstance(profile, profiles.SkellamOutcomes | profiles.DiscreteGaussianOutcomes):
         return _STACK + 4e3 * math.sqrt(profile.variance)
     if isinstance(profile, Concentrated):
         return _CURVE
-    if isinstance(profile, profiles.Mixture) or nested is None:
+    if isinstance(profile, profiles.MixtureProfile) or nested is None:
         return 0.0
     return _NESTED + preparation(nested)

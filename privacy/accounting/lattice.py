@@ -7,7 +7,12 @@ where that of a smooth law is of second. On a grid that holds these losses nothi
 
 import math
 
-from privacy.accounting.profiles import DiscreteLaplace, Finite, Laplace, Profile
+from privacy.accounting.profiles import (
+    DiscreteLaplaceProfile,
+    FiniteOutcomes,
+    LaplaceProfile,
+    Profile,
+)
 
 __all__ = ["aligned"]
 
@@ -33,11 +38,11 @@ def aligned(parts: tuple[tuple[Profile, int], ...], step: float, *, below: bool)
 def _span(profile: Profile) -> float:
     """Return a loss of which all others, or the two at the ends, are multiples; 0 for none."""
     match profile:
-        case Laplace(shift):
+        case LaplaceProfile(shift):
             return float(shift)
-        case DiscreteLaplace(parameter):
+        case DiscreteLaplaceProfile(parameter):
             return float(parameter)
-        case Finite(masses):
+        case FiniteOutcomes(masses):
             losses = [abs(math.log(p / q)) for p, q in masses if p > 0 and q > 0]
             largest = max(losses, default=0.0)
             near = (min(loss, largest - loss) <= _ALIKE * largest for loss in losses)

@@ -68,10 +68,10 @@ class Lowered:
         if self.gaussian_mu == 0:
             return self._beside
         if not self._beside:
-            return ((profiles.Gaussian(self.gaussian_mu), 1),)
+            return ((profiles.GaussianProfile(self.gaussian_mu), 1),)
         squares = self.gaussian_mu**2
         several = min(max(1, math.ceil(squares / _WIDEST**2)), _MOST_PIECES)
-        return ((profiles.Gaussian(math.sqrt(squares / several)), several), *self._beside)
+        return ((profiles.GaussianProfile(math.sqrt(squares / several)), several), *self._beside)
 
     @property
     def count(self) -> int:
@@ -103,7 +103,7 @@ def _by_moments(profile: profiles.Profile) -> bool:
 
 def one(profile: profiles.Profile, *, rho: float, slack: float = 0.0) -> Lowered:
     """Return a single release; ``rho`` and ``slack`` are its own."""
-    if isinstance(profile, profiles.Gaussian):
+    if isinstance(profile, profiles.GaussianProfile):
         return Lowered(gaussian_mu=float(profile.mu), rho=rho, slack=slack)
     if isinstance(profile, Concentrated):
         return Lowered(concentrated=profile, rho=profile.rho, xi=profile.xi)

@@ -29,11 +29,11 @@ __all__ = ["lower"]
 
 _MOST_RELEASES = 2**53
 _ADDITIVE = (
-    profiles.Gaussian,
-    profiles.Laplace,
-    profiles.DiscreteLaplace,
-    profiles.Skellam,
-    profiles.DiscreteGaussian,
+    profiles.GaussianProfile,
+    profiles.LaplaceProfile,
+    profiles.DiscreteLaplaceProfile,
+    profiles.SkellamOutcomes,
+    profiles.DiscreteGaussianOutcomes,
     Concentrated,
 )
 
@@ -94,7 +94,7 @@ def _poisson(event: dp.PoissonSampledDpEvent, relation: Relation, side: Side, pa
     profile, n = inner.parts[0]
     single = len(inner.parts) == 1 and n == 1
     if relation is Relation.REPLACE_ONE:
-        if single and isinstance(profile, profiles.Gaussian):
+        if single and isinstance(profile, profiles.GaussianProfile):
             return sampled(inner, profiles.SampledGaussianReplace(q, profile.mu / 2))
         if single and isinstance(profile, profiles.SampledGaussianReplace):
             joint = profiles.SampledGaussianReplace(q * profile.prob, profile.mu)
@@ -180,7 +180,7 @@ def _shuffled(event: ShuffledBatchesDpEvent, relation: Relation, side: Side, pat
     with_, without = (-np.expm1(log_ndtr(edges - shift) + others) for shift in shifts)  # P(max > C)
     p, q = (-np.diff(above, prepend=1.0, append=0.0) for above in (with_, without))
     masses = tuple((float(a), float(b)) for a, b in zip(p, q, strict=True) if a > 0 and b > 0)
-    return one(profiles.Finite(masses), rho=inner.rho, slack=inner.slack * event.batches)
+    return one(profiles.FiniteOutcomes(masses), rho=inner.rho, slack=inner.slack * event.batches)
 
 
 def _truncated(
@@ -206,15 +206,17 @@ def _truncated(
         # q E[min(1, most / batch)], given that the patient is drawn; a hair less.
         stays = q * float(bdtr(min(most, n) - 1, n - 1, q)) + float(bdtrc(most, n, q)) * most / n
         stays = min(1.0, stays * (1 - 1e-9))
-        return one(profiles.Sampled(stays, profiles.Gaussian(mu)), rho=mu**2 / 2)
+        return one(profiles.Sampled(stays, profiles.GaussianProfile(mu)), rho=mu**2 / 2)
     full = float(bdtrc(most - 1, n - 1, q))  # the batch is cut, given that the patient is drawn
-    plain = profiles.Sampled(q, profiles.Gaussian(mu)) if q < 1 else profiles.Gaussian(mu)
+    plain = (
+        profiles.Sampled(q, profiles.GaussianProfile(mu)) if q < 1 else profiles.GaussianProfile(mu)
+    )
     if full == 0:
         return one(plain, rho=mu**2 / 2)
     kept = min(1.0, float(bdtrc(most, n, q)) * most / full / n)
     cut = profiles.SampledGaussianReplace(kept, 2 * mu)
     # A cut batch may exchange the patient for another: twice the distance.
-    return one(profiles.Mixture(((full, cut), (1 - full, plain))), rho=2 * mu**2)
+    return one(profiles.MixtureProfile(((full, cut), (1 - full, plain))), rho=2 * mu**2)
 
 
 def _additive(inner: Lowered) -> bool:

@@ -62,11 +62,11 @@ from scipy.special import gammaln, logsumexp
 from privacy.accounting.concentrated import Concentrated
 from privacy.accounting.nested import Composed
 from privacy.accounting.profiles import (
-    DiscreteLaplace,
-    Finite,
-    Gaussian,
-    Laplace,
-    Mixture,
+    DiscreteLaplaceProfile,
+    FiniteOutcomes,
+    GaussianProfile,
+    LaplaceProfile,
+    MixtureProfile,
     Profile,
     Sampled,
     SampledGaussianReplace,
@@ -98,27 +98,27 @@ def log_moments(profile: Profile) -> Floats:
 def _of(profile: Profile) -> Floats:
     k = _K
     match profile:
-        case Gaussian(mu):
+        case GaussianProfile(mu):
             return np.asarray(k * (k - 1) * mu**2 / 2)
         case Concentrated(rho, xi):
             return np.asarray((k - 1) * (k * rho + xi))
-        case Laplace(shift):  # Mironov 2017, Table II
+        case LaplaceProfile(shift):  # Mironov 2017, Table II
             grown = np.log(k / (2 * k - 1)) + (k - 1) * shift
             return np.logaddexp(grown, np.log((k - 1) / (2 * k - 1)) - k * shift)
-        case DiscreteLaplace(parameter, shift):
+        case DiscreteLaplaceProfile(parameter, shift):
             return _discrete_laplace(float(parameter), float(shift))
-        case Finite(masses):
+        case FiniteOutcomes(masses):
             return np.maximum(_finite(masses), _finite(tuple((q, p) for p, q in masses)))
         case Sampled(prob, inner):
             return _poisson(float(prob), log_moments(inner), alike=_alike(inner))
         case SampledGaussianReplace(prob, mu):
-            return _through(float(prob), Gaussian(mu))
+            return _through(float(prob), GaussianProfile(mu))
         case SampledReplace(prob, inner, removed):
             both = _replaced(float(prob), log_moments(inner))
             if removed is not None:
                 both = np.minimum(both, _through(float(prob), removed))
             return both
-        case Mixture(parts):
+        case MixtureProfile(parts):
             each = [math.log(weight) + log_moments(part) for weight, part in parts if weight > 0]
             return np.asarray(logsumexp(each, axis=0))
         case Composed(parts):
@@ -132,10 +132,13 @@ def _alike(profile: Profile) -> bool:
     match profile:
         case Concentrated():
             return profile.count == 1
-        case Gaussian() | Laplace() | DiscreteLaplace():
+        case GaussianProfile() | LaplaceProfile() | DiscreteLaplaceProfile():
             return True
         case Composed(parts):  # the product of dominating pairs dominates, and is alike if they are
-            return all(isinstance(p, Gaussian | Laplace | DiscreteLaplace) for p, _ in parts)
+            return all(
+                isinstance(p, GaussianProfile | LaplaceProfile | DiscreteLaplaceProfile)
+                for p, _ in parts
+            )
         case _:
             return False
 

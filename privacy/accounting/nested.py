@@ -13,7 +13,7 @@ from privacy.accounting.composition import (
     compose,
     upper_deltas,
 )
-from privacy.accounting.cost import Budget, TooDearError
+from privacy.accounting.cost import TooDearError, WorkBudget
 from privacy.accounting.profiles import Deltas
 from privacy.accounting.tilt import at_delta
 
@@ -47,9 +47,9 @@ class Composed:
 
 
 @cache
-def _coarse(parts: tuple[Part, ...]) -> tuple[Composition, float, Budget] | None:
+def _coarse(parts: tuple[Part, ...]) -> tuple[Composition, float, WorkBudget] | None:
     """Return a first grid, its step, and what is left to spend; None where none is affordable."""
-    budget = Budget(_SHARE * Budget().left)
+    budget = WorkBudget(_SHARE * WorkBudget().left)
     typical = affordable_spread(parts, budget)
     if typical is None:
         return None

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import ive
 
-__all__ = ["Deltas", "DiscreteGaussian", "Finite", "Skellam"]
+__all__ = ["Deltas", "DiscreteGaussianOutcomes", "FiniteOutcomes", "SkellamOutcomes"]
 
 Deltas = tuple[NDArray[np.float64], NDArray[np.float64]]
 
@@ -20,7 +20,7 @@ _TOGETHER = 2048
 
 
 @dataclass(frozen=True)
-class Finite:
+class FiniteOutcomes:
     """Finitely many outcomes, as randomised response has.
 
     Attributes:
@@ -89,7 +89,7 @@ class _Shifted:
 
 
 @dataclass(frozen=True)
-class Skellam(_Shifted):
+class SkellamOutcomes(_Shifted):
     """A shift of a Skellam variable: its mass at x is e^(-variance) I_x(variance)."""
 
     def masses(self, x: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -98,7 +98,7 @@ class Skellam(_Shifted):
 
 
 @dataclass(frozen=True)
-class DiscreteGaussian(_Shifted):
+class DiscreteGaussianOutcomes(_Shifted):
     """A shift of a discrete Gaussian variable: its mass at x is in proportion to a density."""
 
     def masses(self, x: NDArray[np.int64]) -> NDArray[np.float64]:

@@ -22,23 +22,28 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
 
 from privacy.accounting.gaussian import gaussian_deltas, mills_drop
-from privacy.accounting.outcomes import Deltas, DiscreteGaussian, Finite, Skellam
+from privacy.accounting.outcomes import (
+    Deltas,
+    DiscreteGaussianOutcomes,
+    FiniteOutcomes,
+    SkellamOutcomes,
+)
 
 __all__ = [
     "Attained",
     "Column",
     "Deltas",
-    "DiscreteGaussian",
-    "DiscreteLaplace",
-    "Finite",
-    "Gaussian",
-    "Laplace",
-    "Mixture",
+    "DiscreteGaussianOutcomes",
+    "DiscreteLaplaceProfile",
+    "FiniteOutcomes",
+    "GaussianProfile",
+    "LaplaceProfile",
+    "MixtureProfile",
     "Profile",
     "Sampled",
     "SampledGaussianReplace",
     "SampledReplace",
-    "Skellam",
+    "SkellamOutcomes",
     "delta",
     "kind",
     "stacked",
@@ -75,7 +80,7 @@ class Attained(Profile, Protocol):
 
 
 @dataclass(frozen=True)
-class Gaussian:
+class GaussianProfile:
     """A shift of ``mu`` standard deviations; both directions are alike."""
 
     mu: Column
@@ -91,7 +96,7 @@ class Gaussian:
 
 
 @dataclass(frozen=True)
-class Laplace:
+class LaplaceProfile:
     """A shift of ``shift`` scales of a Laplace variable; both directions are alike."""
 
     shift: Column
@@ -110,7 +115,7 @@ class Laplace:
 
 
 @dataclass(frozen=True)
-class DiscreteLaplace:
+class DiscreteLaplaceProfile:
     """A shift of ``shift`` steps of a discrete Laplace variable, mass ~ e^(-parameter |x|)."""
 
     parameter: Column
@@ -315,7 +320,7 @@ class SampledGaussianReplace:
 
 
 @dataclass(frozen=True)
-class Mixture:
+class MixtureProfile:
     """Which of several releases took place is drawn by weight, and told."""
 
     parts: tuple[tuple[float, Profile], ...]

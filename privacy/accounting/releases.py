@@ -33,7 +33,7 @@ def release(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Low
     match event:
         case dp.GaussianDpEvent():
             mu = factor / event.noise_multiplier
-            return one(profiles.Gaussian(mu), rho=mu**2 / 2)
+            return one(profiles.GaussianProfile(mu), rho=mu**2 / 2)
         case DiscreteGaussianDpEvent():
             return _discrete(event, factor, side, factor * event.radius**2, 1, path)
         case DistributedDiscreteGaussianDpEvent():
@@ -45,11 +45,13 @@ def release(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Low
             return _skellam(event, factor, side, path)
         case dp.LaplaceDpEvent():
             shift = factor / event.noise_multiplier
-            return one(profiles.Laplace(shift), rho=shift**2 / 2)  # Bun, Steinke 2016, Prop. 1.4
+            return one(
+                profiles.LaplaceProfile(shift), rho=shift**2 / 2
+            )  # Bun, Steinke 2016, Prop. 1.4
         case dp.DiscreteLaplaceDpEvent():
             shift = factor * event.sensitivity
             rho = (event.noise_parameter * shift) ** 2 / 2
-            return one(profiles.DiscreteLaplace(event.noise_parameter, shift), rho=rho)
+            return one(profiles.DiscreteLaplaceProfile(event.noise_parameter, shift), rho=rho)
         case dp.RandomizedResponseDpEvent():
             return _randomised_response(event, relation, path)
         case _:
@@ -72,13 +74,13 @@ def _discrete(
     )
     if side == "below":
         if found.mu_below == 0 and contributors == 1 and radius <= _overlap(std):
-            exact = profiles.DiscreteGaussian(std**2, radius)
+            exact = profiles.DiscreteGaussianOutcomes(std**2, radius)
             return Lowered(others=((exact, 1),), lost=_FLOAT)
         if found.mu_below == 0:
             return Lowered(unknown=path)
-        return one(profiles.Gaussian(found.mu_below), slack=found.slack_below, rho=rho)
+        return one(profiles.GaussianProfile(found.mu_below), slack=found.slack_below, rho=rho)
     if found.mu_above <= _NARROWER * math.sqrt(2 * rho):
-        return one(profiles.Gaussian(found.mu_above), slack=found.slack_above, rho=rho)
+        return one(profiles.GaussianProfile(found.mu_above), slack=found.slack_above, rho=rho)
     return _concentrated(rho, 0.0)
 
 
@@ -115,7 +117,7 @@ def _skellam(event: SkellamDpEvent, factor: int, side: Side, path: str) -> Lower
     if side == "below":
         if std > _WIDEST_SKELLAM or factor * event.radius > _overlap(std):
             return Lowered(unknown=path)
-        exact = profiles.Skellam(std**2, factor * event.radius)
+        exact = profiles.SkellamOutcomes(std**2, factor * event.radius)
         return Lowered(others=((exact, 1),), lost=_BESSEL)
     d2 = factor * event.radius
     d1 = min(math.sqrt(event.dim) * d2, d2**2)
@@ -146,4 +148,4 @@ def _randomised_response(
     else:
         masses = (own, 1 / k), ((k - 1) * other, (k - 1) / k), (0.0, 0.0)
     largest = max(abs(math.log(a / b)) for a, b in masses if a > 0)
-    return one(profiles.Finite(masses), rho=largest**2 / 2)
+    return one(profiles.FiniteOutcomes(masses), rho=largest**2 / 2)

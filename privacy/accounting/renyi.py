@@ -16,7 +16,7 @@ from scipy.special import gammaln, logsumexp
 
 from privacy.accounting.composition import Parts
 from privacy.accounting.moments import log_moments
-from privacy.accounting.profiles import Column, Gaussian, Sampled
+from privacy.accounting.profiles import Column, GaussianProfile, Sampled
 
 __all__ = ["renyi_delta", "renyi_epsilon", "renyi_success"]
 
@@ -68,9 +68,9 @@ def divergences(parts: Parts) -> NDArray[np.float64]:
     total = np.zeros(len(_ORDERS))
     for profile, n in parts:
         match profile:
-            case Gaussian(mu):
+            case GaussianProfile(mu):
                 rows.append((1.0, mu, n))
-            case Sampled(prob, Gaussian(mu)):
+            case Sampled(prob, GaussianProfile(mu)):
                 rows.append((prob, mu, n))
             case _:
                 total += n * (log_moments(profile)[_ORDERS] / (_ORDERS - 1) + _ROUNDING)

@@ -16,7 +16,7 @@ from privacy.accounting.composition import (
     compose,
     compose_below,
 )
-from privacy.accounting.cost import Budget, TooDearError
+from privacy.accounting.cost import TooDearError, WorkBudget
 from privacy.accounting.profiles import Profile
 from privacy.accounting.tilt import Aim, at_delta, at_epsilon
 
@@ -150,7 +150,7 @@ def quick_grid(parts: Parts, aim: Aim, *, finer: float = 1.0) -> Composition | N
 
     Coarser where that would pass the limits of ``cost``, and None where any would.
     """
-    budget, share = Budget(), QUICK / finer
+    budget, share = WorkBudget(), QUICK / finer
     typical = affordable_spread(parts, budget, aim)
     while typical is not None and (share <= _COARSEST or share * typical < _WIDEST):
         found = compose(parts, aim, step=share * typical, budget=budget)
@@ -172,8 +172,8 @@ def grids(above: Parts, below: Parts, gap: Gap) -> Grids:
       below: What is attained; may be empty: then nothing is known from below.
       gap: Of two compositions, how wide the interval is between them over how wide it may be.
     """
-    aims, half = gap.aims(), Budget().left / 2
-    budgets = Budget(half), Budget(half)
+    aims, half = gap.aims(), WorkBudget().left / 2
+    budgets = WorkBudget(half), WorkBudget(half)
     typical = affordable_spread(above, budgets[0], aims[0])
     plain = affordable_spread(below, budgets[1]) if below else None
     if typical is None:

@@ -18,8 +18,8 @@ from privacy.ledger.accountant import Cost
 from privacy.ledger.forms import (
     NAME,
     SENTENCE,
+    FieldRule,
     Form,
-    Rule,
     facts,
     form,
     hexadecimal,
@@ -34,7 +34,7 @@ from privacy.ledger.forms import (
     whole,
 )
 from privacy.ledger.log.heads import Head
-from privacy.ledger.requests import Budget, Release, Schedule
+from privacy.ledger.requests import Budget, Release, ReleaseSchedule
 
 __all__ = ["MOST_BYTES", "MOST_ENTRIES", "MOST_HOSPITALS", "RULES", "checked"]
 
@@ -58,7 +58,7 @@ class Allowed(Budget):
 
 
 @dataclass(frozen=True)
-class Opening(Form):
+class LedgerOpening(Form):
     """Who keeps a ledger, its budget, and who may counter-sign it.
 
     One budget: what is released for one unit also tells about every other, and would go uncounted
@@ -98,7 +98,7 @@ class Sealed(Form):
 
 
 @dataclass(frozen=True)
-class Recovered(Form):
+class TornLine(Form):
     """A torn line that a crash left, moved aside."""
 
     bytes: int = ruled(whole(0, MOST_BYTES))
@@ -193,12 +193,12 @@ class _Refused(Form):
     """A request that was refused; nothing was read."""
 
     what: str = ruled(one_of("release", "plan", "abandonment"))
-    request: Mapping[str, Any] = ruled(Rule(lambda _, value: value))
+    request: Mapping[str, Any] = ruled(FieldRule(lambda _, value: value))
     why: str = ruled(text(4000))
 
 
 _REQUESTS: Mapping[str, type[Form]] = MappingProxyType(
-    {"release": Release, "plan": Schedule, "abandonment": Abandoned}
+    {"release": Release, "plan": ReleaseSchedule, "abandonment": Abandoned}
 )
 
 
@@ -214,10 +214,10 @@ def _refusal(content: Any) -> dict[str, Any]:
 
 _FORMS: Mapping[str, type[Form]] = MappingProxyType(
     {
-        "opening": Opening,
+        "opening": LedgerOpening,
         "enrolled": Enrolled,
         "sealed": Sealed,
-        "recovered": Recovered,
+        "recovered": TornLine,
         "checkpoint": Checkpoint,
         "witness": Witness,
         "countersigned": Countersigned,
@@ -233,7 +233,7 @@ def checked(kind: str, content: Any) -> dict[str, Any]:
     """
     match kind:
         case "plan":
-            return _granted(Schedule, _PLANS, content)
+            return _granted(ReleaseSchedule, _PLANS, content)
         case "release":
             return _granted(Release, _RELEASES, content)
         case "abandoned":

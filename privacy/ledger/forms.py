@@ -31,8 +31,8 @@ from privacy.errors import InvalidInputError
 from privacy.names import plain_name
 
 __all__ = [
+    "FieldRule",
     "Form",
-    "Rule",
     "constant",
     "event",
     "facts",
@@ -60,7 +60,7 @@ def _same(value: Any) -> Any:
     return value
 
 
-class Rule(NamedTuple):
+class FieldRule(NamedTuple):
     """What a field may hold.
 
     Attributes:
@@ -74,7 +74,7 @@ class Rule(NamedTuple):
     write: Callable[[Any], Any] = _same
 
 
-def ruled(rule: Rule, default: Any = MISSING) -> Any:
+def ruled(rule: FieldRule, default: Any = MISSING) -> Any:
     """A dataclass field with its rule; ``dict`` as the default stands for no entries."""
     if default is MISSING:
         return field(metadata={"rule": rule})
@@ -94,7 +94,7 @@ class Form:
 
     def __post_init__(self) -> None:
         for part in fields(self):
-            rule: Rule = part.metadata["rule"]
+            rule: FieldRule = part.metadata["rule"]
             object.__setattr__(self, part.name, rule.check(part.name, getattr(self, part.name)))
 
     @classmethod
@@ -104,7 +104,7 @@ class Form:
         Raises:
           InvalidInputError: A field is missing, unknown, or breaks its rule.
         """
-        rules: dict[str, Rule] = {part.name: part.metadata["rule"] for part in fields(cls)}
+        rules: dict[str, FieldRule] = {part.name: part.metadata["rule"] for part in fields(cls)}
         if not isinstance(content, Mapping):
             refuse(cls.__name__, content, "an object")
         if set(content) != set(rules):
@@ -126,7 +126,7 @@ class Form:
 # -- rules ---------------------------------------------------------------------------------------
 
 
-def text(most: int = NAME, *, least: int = 1) -> Rule:
+def text(most: int = NAME, *, least: int = 1) -> FieldRule:
     """One line of ``least`` to ``most`` characters, each with a shape of its own."""
     told = f"text of {least} to {most} characters, without line ends or control characters"
 
@@ -137,15 +137,15 @@ def text(most: int = NAME, *, least: int = 1) -> Rule:
             refuse(name, value, told)
         return str(value)
 
-    return Rule(check)
+    return FieldRule(check)
 
 
-def name() -> Rule:
+def name() -> FieldRule:
     """A plain name of a hospital or a party (``privacy.names``)."""
-    return Rule(lambda label, value: plain_name(**{label: value}))
+    return FieldRule(lambda label, value: plain_name(**{label: value}))
 
 
-def hexadecimal(digits: int) -> Rule:
+def hexadecimal(digits: int) -> FieldRule:
     """So many lower-case hexadecimal digits."""
     form_ = re.compile(rf"[0-9a-f]{{{digits}}}")
 
@@ -154,10 +154,10 @@ def hexadecimal(digits: int) -> Rule:
             refuse(name, value, f"{digits} hexadecimal digits")
         return value
 
-    return Rule(check)
+    return FieldRule(check)
 
 
-def whole(least: int, most: int) -> Rule:
+def whole(least: int, most: int) -> FieldRule:
     """A whole number in a range, both ends included."""
 
     def check(name: str, value: Any) -> int:
@@ -166,12 +166,12 @@ def whole(least: int, most: int) -> Rule:
             refuse(name, value, f"a whole number from {least} to {most}")
         return int(value)
 
-    return Rule(check)
+    return FieldRule(check)
 
 
 def number(
     least: float = 0.0, most: float = math.inf, *, above: bool = False, infinite: bool = False
-) -> Rule:
+) -> FieldRule:
     """A number in a range.
 
     Args:
@@ -204,10 +204,10 @@ def number(
     def write(value: float) -> float | str:
         return "inf" if value == math.inf else value
 
-    return Rule(check, read, write)
+    return FieldRule(check, read, write)
 
 
-def constant(value_: Any) -> Rule:
+def constant(value_: Any) -> FieldRule:
     """One value and no other."""
 
     def check(name: str, value: Any) -> Any:
@@ -215,10 +215,10 @@ def constant(value_: Any) -> Rule:
             refuse(name, value, repr(value_))
         return value
 
-    return Rule(check)
+    return FieldRule(check)
 
 
-def one_of(*values: str) -> Rule:
+def one_of(*values: str) -> FieldRule:
     """One of several words; a member of an enumeration stands for its name."""
 
     def check(name: str, value: Any) -> str:
@@ -227,10 +227,10 @@ def one_of(*values: str) -> Rule:
             refuse(name, value, f"one of {', '.join(values)}")
         return word
 
-    return Rule(check)
+    return FieldRule(check)
 
 
-def optional(rule: Rule) -> Rule:
+def optional(rule: FieldRule) -> FieldRule:
     """That, or nothing."""
 
     def check(name: str, value: Any) -> Any:
@@ -242,10 +242,10 @@ def optional(rule: Rule) -> Rule:
     def write(value: Any) -> Any:
         return None if value is None else rule.write(value)
 
-    return Rule(check, read, write)
+    return FieldRule(check, read, write)
 
 
-def form(*kinds: type[Form]) -> Rule:
+def form(*kinds: type[Form]) -> FieldRule:
     """A record of one of these forms; plain JSON is read as the first."""
 
     def check(name: str, value: Any) -> Form:
@@ -253,10 +253,12 @@ def form(*kinds: type[Form]) -> Rule:
             refuse(name, value, " or ".join(kind.__name__ for kind in kinds))
         return value
 
-    return Rule(check, lambda _, value: kinds[0].from_json(value), lambda value: value.to_json())
+    return FieldRule(
+        check, lambda _, value: kinds[0].from_json(value), lambda value: value.to_json()
+    )
 
 
-def listed(rule: Rule, *, least: int, most: int) -> Rule:
+def listed(rule: FieldRule, *, least: int, most: int) -> FieldRule:
     """So many of these, in order."""
 
     def check(name: str, value: Any) -> tuple[Any, ...]:
@@ -270,10 +272,10 @@ def listed(rule: Rule, *, least: int, most: int) -> Rule:
             refuse(name, value, f"a list of {least} to {most}")
         return tuple(rule.read(f"{name}[{i}]", item) for i, item in enumerate(value))
 
-    return Rule(check, read, lambda value: [rule.write(item) for item in value])
+    return FieldRule(check, read, lambda value: [rule.write(item) for item in value])
 
 
-def mapping(key: Rule, rule: Rule, *, most: int, least: int = 0) -> Rule:
+def mapping(key: FieldRule, rule: FieldRule, *, most: int, least: int = 0) -> FieldRule:
     """Up to so many names, each with one of these."""
 
     def check(name: str, value: Any) -> Mapping[str, Any]:
@@ -288,7 +290,7 @@ def mapping(key: Rule, rule: Rule, *, most: int, least: int = 0) -> Rule:
             refuse(name, value, f"an object of {least} to {most} fields")
         return {k: rule.read(name, v) for k, v in value.items()}
 
-    return Rule(check, read, lambda value: {k: rule.write(v) for k, v in value.items()})
+    return FieldRule(check, read, lambda value: {k: rule.write(v) for k, v in value.items()})
 
 
 def _fact(name: str, value: Any) -> Any:
@@ -303,12 +305,12 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int | np.integer) and abs(int(value)) < 2**53
 
 
-def facts(most: int = 64) -> Rule:
+def facts(most: int = 64) -> FieldRule:
     """Plain facts for the auditor: short text, numbers, yes or no, under short names."""
-    return mapping(text(), Rule(_fact), most=most)
+    return mapping(text(), FieldRule(_fact), most=most)
 
 
-def event() -> Rule:
+def event() -> FieldRule:
     """A DP event that can be accounted for; typed or as plain JSON."""
 
     def write(value: Any) -> dict[str, Any]:
@@ -325,4 +327,4 @@ def event() -> Rule:
         write(value)
         return value
 
-    return Rule(check, write=write)
+    return FieldRule(check, write=write)

@@ -42,7 +42,7 @@ from privacy.ledger.requests import (
     Json,
     Planned,
     Release,
-    Schedule,
+    ReleaseSchedule,
     Unit,
     objection,
 )
@@ -183,7 +183,7 @@ class Ledger:
           repeats: How many cycles (rounds).
           unit: Whose coming or going its events hide.
           context: Plain facts for the auditor: the run, digests of data and code.
-          others: As in ``Schedule``.
+          others: As in ``ReleaseSchedule``.
           plan: What its releases call it by: the digest of the run's plan. None: of this request.
 
         Returns:
@@ -194,7 +194,7 @@ class Ledger:
           RefusedError: No budget for the unit, the total can't be told, the plan was abandoned, or
             the digest stands for another schedule; recorded likewise.
         """
-        asked = Schedule(
+        asked = ReleaseSchedule(
             cast(Unit, unit),
             tuple(schedule),
             repeats,

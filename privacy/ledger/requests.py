@@ -39,7 +39,7 @@ __all__ = [
     "NoiseSource",
     "Planned",
     "Release",
-    "Schedule",
+    "ReleaseSchedule",
     "Unit",
     "objection",
 ]
@@ -141,7 +141,7 @@ class Planned(Form):
 
 
 @dataclass(frozen=True)
-class Schedule(Form):
+class ReleaseSchedule(Form):
     """Releases that are fixed beforehand.
 
     Attributes:
@@ -150,8 +150,9 @@ class Schedule(Form):
       repeats: How many cycles (rounds).
       context: Plain facts for the auditor: ``run`` and ``plan`` name the public plan that it
         follows; digests of data and code.
-      others: ``Schedule.digest`` of the schedules that the same public plan gives other hospitals,
-        as this one derives them: a hospital that declares less than its plan says is contradicted.
+      others: ``ReleaseSchedule.digest`` of the schedules that the same public plan gives other
+        hospitals, as this one derives them: a hospital that declares less than its plan says is
+        contradicted.
       plan: What its releases call it by, for good: the digest of the public plan that it follows.
         None: the digest of all of the above.
     """

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from privacy.errors import InvalidInputError
-from privacy.ledger.forms import Form, Rule, number, refuse, ruled, whole
+from privacy.ledger.forms import FieldRule, Form, number, refuse, ruled, whole
 
 __all__ = [
     "AllPatients",
@@ -116,7 +116,7 @@ _NAMES: Mapping[str, type[Sampler]] = {
 _SPELT = {kind: name for name, kind in _NAMES.items()}
 
 
-def sampler() -> Rule:
+def sampler() -> FieldRule:
     """A sampler; plain JSON names it under ``"sampler"``, beside its numbers."""
 
     def check(name: str, value: Any) -> Sampler:
@@ -134,7 +134,7 @@ def sampler() -> Rule:
     def write(value: Sampler) -> dict[str, Any]:
         return {"sampler": _SPELT[type(value)], **value.to_json()}
 
-    return Rule(check, read, write)
+    return FieldRule(check, read, write)
 
 
 def claimed(event: Mapping[str, Any]) -> tuple[Sampler, ...]:

@@ -25,8 +25,8 @@ from privacy._validate import unit_open
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.files import write_durably
 from privacy.ledger.forms import (
+    FieldRule,
     Form,
-    Rule,
     constant,
     listed,
     number,
@@ -44,7 +44,7 @@ _MOST_RESULTS = 10_000  # in one file
 _MOST_FILES = 200  # in one folder
 _MOST = 2**53  # trials
 _SHARE = number(0.0, 1.0)
-_OPEN = Rule(lambda name, value: unit_open(**{name: number().check(name, value)}))
+_OPEN = FieldRule(lambda name, value: unit_open(**{name: number().check(name, value)}))
 
 
 def _flag(name: str, value: Any) -> bool:
@@ -84,7 +84,7 @@ class AttackResult(Form):
     bound: float | None = ruled(optional(_SHARE), None)
     design: str = ruled(text(200, least=0), "")
     design_zh: str = ruled(text(200, least=0), "")
-    same_design: bool = ruled(Rule(_flag), False)
+    same_design: bool = ruled(FieldRule(_flag), False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -162,7 +162,7 @@ class _File(Form):
     version: int = ruled(constant(VERSION))
     evidence: str = ruled(one_of(*_FORMS))
     results: tuple[Any, ...] = ruled(
-        listed(Rule(lambda _, value: value), least=0, most=_MOST_RESULTS)
+        listed(FieldRule(lambda _, value: value), least=0, most=_MOST_RESULTS)
     )
 
 

@@ -7,15 +7,15 @@ strategies, ``privacy.testing.plugin`` is a pytest plugin with one budget of fal
 ``privacy.testing.mutants`` the mistakes to be caught.
 """
 
-from privacy.testing.mechanism import Finding, check_mechanism
-from privacy.testing.recording import Call, Recording
+from privacy.testing.mechanism import BrokenPromise, check_mechanism
+from privacy.testing.recording import RandomnessRequest, Recording
 from privacy.testing.relations import Broken, check_accountant
 from privacy.testing.sources import check_source
 
 __all__ = [
     "Broken",
-    "Call",
-    "Finding",
+    "BrokenPromise",
+    "RandomnessRequest",
     "Recording",
     "check_accountant",
     "check_mechanism",

@@ -39,16 +39,16 @@ from numpy.typing import NDArray
 from privacy._validate import natural
 from privacy.testing.demands import Demands, moves, read
 from privacy.testing.neighbours import PATTERNS, Pair, Pattern, ordinary, pairs, samplers
-from privacy.testing.recording import Call
+from privacy.testing.recording import RandomnessRequest
 from privacy.testing.wiring import Run, Running, Stuck, Wiring, correct, play, rounding, wire
 
-__all__ = ["Finding", "Run", "check_mechanism"]
+__all__ = ["BrokenPromise", "Run", "check_mechanism"]
 
 _SLACK = 1e-9  # relative: what float64 may add to a norm, with room
 
 
 @dataclass(frozen=True)
-class Finding:
+class BrokenPromise:
     """A promise that does not hold.
 
     Attributes:
@@ -69,7 +69,7 @@ def check_mechanism(
     relation: Relation = Relation.ADD_OR_REMOVE_ONE,
     crowd: int = 1_000,
     non_finite: bool = True,
-) -> list[Finding]:
+) -> list[BrokenPromise]:
     """Return what the first data set that shows a mistake shows; an empty list if none does.
 
     Args:
@@ -94,7 +94,7 @@ def check_mechanism(
     natural(patients=patients, least=2)
     natural(crowd=crowd)
     check = _Check(run, read(claim), moves(relation), relation, dim)
-    found: dict[str, Finding] = {}
+    found: dict[str, BrokenPromise] = {}
     for finding in check.findings(patients, crowd, non_finite=non_finite):
         found.setdefault(finding.check, finding)
     return list(found.values())
@@ -108,7 +108,7 @@ class _Check:
     relation: Relation
     dim: int
 
-    def findings(self, patients: int, crowd: int, *, non_finite: bool) -> Iterator[Finding]:
+    def findings(self, patients: int, crowd: int, *, non_finite: bool) -> Iterator[BrokenPromise]:
         rows = ordinary(patients, self.dim)
         base = play(self.run, rows, raises=True)
         first = list(self._first(rows, base))
@@ -139,19 +139,21 @@ class _Check:
                 if seen:  # the rest would tell the same at length
                     return
         if not _same(base, play(self.run, rows)):
-            yield Finding("control", "The same rows and the same noise gave other releases later.")
+            yield BrokenPromise(
+                "control", "The same rows and the same noise gave other releases later."
+            )
 
-    def _first(self, rows: NDArray[np.float64], base: Running) -> Iterator[Finding]:
+    def _first(self, rows: NDArray[np.float64], base: Running) -> Iterator[BrokenPromise]:
         """What one data set shows."""
         demands, probs = self.claim.demands, self.claim.probs
         if not _same(base, play(self.run, rows)):
-            yield Finding(
+            yield BrokenPromise(
                 "control",
                 "The same rows and the same noise gave two different releases: there is randomness "
                 "that does not come from the source, or something is kept from run to run.",
             )
         if len(base.releases) != len(demands):
-            yield Finding(
+            yield BrokenPromise(
                 "count",
                 f"The claim has {len(demands)} releases; {len(base.releases)} were returned, with "
                 f"{len(base.calls)} draws of noise.",
@@ -162,7 +164,7 @@ class _Check:
             or not np.allclose(drawn, probs, rtol=1e-12, atol=0)
             or any(call.size != len(rows) for call in base.samples)
         ):
-            yield Finding(
+            yield BrokenPromise(
                 "sampler",
                 f"The claim samples {len(probs)} times with probabilities {sorted(set(probs))}; "
                 f"{len(drawn)} Poisson samples were drawn, with {sorted(set(drawn))}, of "
@@ -171,24 +173,24 @@ class _Check:
         if len(base.releases) == len(demands):
             yield from self._unnoised(base, wire(self.run, rows, base))
 
-    def _unnoised(self, base: Running, wiring: Wiring) -> Iterator[Finding]:
+    def _unnoised(self, base: Running, wiring: Wiring) -> Iterator[BrokenPromise]:
         if len(base.releases) != len(self.claim.demands):
             told = base.error or f"{len(base.releases)} releases, not {len(self.claim.demands)}."
-            yield Finding("control", f"Another number of patients gets {told}")
+            yield BrokenPromise("control", f"Another number of patients gets {told}")
             return
         for i, demand in enumerate(self.claim.demands):
             size = base.releases[i].size
             scales = wiring.scales(i, base.calls, size)
             if size and (not scales or not (demand.strength(scales) > 0).all()):
                 many = f" in {demand.shares} shares" if demand.shares > 1 else ""
-                yield Finding(
+                yield BrokenPromise(
                     "fresh",
                     f"Release {i} is not its sum plus {demand.kind} noise of its own{many}, each "
                     "draw whole and once, in 64 bits.",
                 )
                 return
             if demand.dim is not None and demand.dim != size:
-                yield Finding(
+                yield BrokenPromise(
                     "count", f"Release {i} has {size} coordinates; the claim's has {demand.dim}."
                 )
                 return
@@ -205,7 +207,7 @@ class _Check:
 
     def _compare(
         self, base: Running, wiring: Wiring, pair: Pair, pattern: Pattern
-    ) -> Iterator[Finding]:
+    ) -> Iterator[BrokenPromise]:
         of_rows, of_other = samplers(pattern, pair)
         target = play(self.run, pair.rows, sample=of_rows)
         told = self._told_apart(base, target, pair)
@@ -224,30 +226,34 @@ class _Check:
         if not _same_scales(target.calls, other.calls) or not _same_scales(
             target.samples, other.samples
         ):
-            yield Finding("control", _difference(target.calls, other.calls))
+            yield BrokenPromise("control", _difference(target.calls, other.calls))
             return
         if base.samples and any(c.size != len(pair.rows) for c in target.samples):
             if self.claim.probs:
-                yield Finding("sampler", f"Not all of {len(pair.rows)} patients could be sampled.")
+                yield BrokenPromise(
+                    "sampler", f"Not all of {len(pair.rows)} patients could be sampled."
+                )
             return
         taken = [of_rows(draw, len(pair.rows))[pair.place] for draw in range(len(target.samples))]
         far = self._moved_too_far(target, other, wiring, moved, taken)
         if far is not None:
             yield far
 
-    def _told_apart(self, base: Running, found: Running, pair: Pair) -> list[Finding] | None:
+    def _told_apart(self, base: Running, found: Running, pair: Pair) -> list[BrokenPromise] | None:
         """What the flow of a run gives away; None if it is the usual one."""
         if found.error:
             if not pair.ordinary:
                 return []  # refused
-            return [Finding("control", f"{_named(pair)} raises {found.error}")]
+            return [BrokenPromise("control", f"{_named(pair)} raises {found.error}")]
         shapes = [[(c.kind, c.size) for c in each.calls] for each in (base, found)]
         if shapes[0] != shapes[1] or len(base.samples) != len(found.samples):
-            return [Finding("control", _difference(base.calls, found.calls))]
+            return [BrokenPromise("control", _difference(base.calls, found.calls))]
         sizes = [[r.size for r in each.releases] for each in (base, found)]
         if sizes[0] != sizes[1]:
             return [
-                Finding("control", f"{_named(pair)} releases {sizes[1]} numbers, not {sizes[0]}.")
+                BrokenPromise(
+                    "control", f"{_named(pair)} releases {sizes[1]} numbers, not {sizes[0]}."
+                )
             ]
         return None
 
@@ -259,7 +265,7 @@ class _Check:
         wiring: Wiring,
         moved: tuple[NDArray[np.float64], ...],
         taken: list[np.bool_],
-    ) -> Finding | None:
+    ) -> BrokenPromise | None:
         for i, (demand, by) in enumerate(zip(self.claim.demands, moved, strict=True)):
             strength = demand.strength(wiring.scales(i, target.calls, by.size))
             slack = 4 * max(rounding(each, wiring, i) for each in (target, other))
@@ -276,7 +282,7 @@ class _Check:
             )
             if scaled > allowed or far > radius + _SLACK or weak:
                 who = "A patient outside its sample" if away else "One patient"
-                return Finding(
+                return BrokenPromise(
                     "sensitivity",
                     f"{who} moves release {i} by {far:.6g}, if all before it are the same; noise "
                     f"of strength {float(strength.min()):.6g} at multiplier "
@@ -295,19 +301,21 @@ def _same(first: Running, second: Running) -> bool:
     )
 
 
-def _same_scales(first: tuple[Call, ...], second: tuple[Call, ...]) -> bool:
+def _same_scales(
+    first: tuple[RandomnessRequest, ...], second: tuple[RandomnessRequest, ...]
+) -> bool:
     return np.allclose([c.scale for c in first], [c.scale for c in second], rtol=_SLACK, atol=0)
 
 
-def _stuck(found: Stuck, pair: Pair) -> Finding:
+def _stuck(found: Stuck, pair: Pair) -> BrokenPromise:
     if not found.finite:
-        return Finding(
+        return BrokenPromise(
             "sensitivity",
             f"{_named(pair)} makes release {found.release} something that is no finite number. "
             "Set such rows to zero or refuse them first; if what calls the mechanism does, say "
             "non_finite=False.",
         )
-    return Finding(
+    return BrokenPromise(
         "fresh",
         f"{_named(pair)} makes release {found.release} something else than its sum plus the noise "
         "that it holds on other data.",
@@ -318,7 +326,7 @@ def _named(pair: Pair) -> str:
     return f"Patient {pair.place} of {len(pair.rows)}, {np.array2string(pair.rows[pair.place])},"
 
 
-def _difference(first: tuple[Call, ...], second: tuple[Call, ...]) -> str:
+def _difference(first: tuple[RandomnessRequest, ...], second: tuple[RandomnessRequest, ...]) -> str:
     for i, (a, b) in enumerate(zip(first, second, strict=False)):
         if (a.kind, a.size) != (b.kind, b.size) or not _same_scales((a,), (b,)):
             return f"Request {i} for noise is {a} on one data set and {b} on another."

@@ -12,13 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["Call", "Recording", "everybody"]
+__all__ = ["RandomnessRequest", "Recording", "everybody"]
 
 Sampler = Callable[[int, int], NDArray[np.bool_]]
 
 
 @dataclass(frozen=True)
-class Call:
+class RandomnessRequest:
     """One request for randomness.
 
     Attributes:
@@ -55,44 +55,44 @@ class Recording:
     protects = False
 
     def __init__(self, noise: Sequence[NDArray[Any]] = (), *, sample: Sampler = everybody) -> None:
-        self.calls: list[Call] = []
+        self.calls: list[RandomnessRequest] = []
         self.answers: list[NDArray[Any]] = []
         self._noise = noise
         self._sample = sample
 
     def gaussian(self, std: float, size: int) -> NDArray[np.float64]:
         """Answer with floats."""
-        return self._answer(Call("gaussian", float(std), int(size)))
+        return self._answer(RandomnessRequest("gaussian", float(std), int(size)))
 
     def discrete_gaussian(self, std: float, size: int) -> NDArray[np.int64]:
         """Answer with integers."""
-        return self._answer(Call("discrete_gaussian", float(std), int(size)))
+        return self._answer(RandomnessRequest("discrete_gaussian", float(std), int(size)))
 
     def skellam(self, variance: float, size: int) -> NDArray[np.int64]:
         """Answer with integers."""
-        return self._answer(Call("skellam", float(np.sqrt(variance)), int(size)))
+        return self._answer(RandomnessRequest("skellam", float(np.sqrt(variance)), int(size)))
 
     def laplace(self, scale: float, size: int) -> NDArray[np.float64]:
         """Answer with floats; no source of ours draws these, other people's filters do."""
-        return self._answer(Call("laplace", float(scale), int(size)))
+        return self._answer(RandomnessRequest("laplace", float(scale), int(size)))
 
     def poisson_sample(self, prob: float, size: int) -> NDArray[np.bool_]:
         """Answer as ``sample`` says."""
         draw = len(self.calls) - len(self.answers)
-        self.calls.append(Call("poisson_sample", float(prob), int(size)))
+        self.calls.append(RandomnessRequest("poisson_sample", float(prob), int(size)))
         return self._sample(draw, int(size))
 
     @property
-    def noise_calls(self) -> list[Call]:
+    def noise_calls(self) -> list[RandomnessRequest]:
         """Requests for noise, without those for samples."""
         return [call for call in self.calls if call.kind != "poisson_sample"]
 
     @property
-    def sample_calls(self) -> list[Call]:
+    def sample_calls(self) -> list[RandomnessRequest]:
         """Requests for samples, without those for noise."""
         return [call for call in self.calls if call.kind == "poisson_sample"]
 
-    def _answer(self, call: Call) -> NDArray[Any]:
+    def _answer(self, call: RandomnessRequest) -> NDArray[Any]:
         place = len(self.answers)
         whole = call.kind not in ("gaussian", "laplace")
         if place < len(self._noise) and len(self._noise[place]) == call.size:

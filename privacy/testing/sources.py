@@ -15,7 +15,7 @@ from scipy import stats
 
 from privacy._validate import natural, unit_open
 from privacy.mechanisms.noise import NoiseSource
-from privacy.testing.mechanism import Finding
+from privacy.testing.mechanism import BrokenPromise
 
 __all__ = ["check_source"]
 
@@ -26,7 +26,7 @@ _CELLS = (0.5, 1.0, 2.0, 3.0)  # where laws are compared, in standard deviations
 
 def check_source(
     source: NoiseSource, *, draws: int = 20_000, false_alarms: float = 1e-6
-) -> list[Finding]:
+) -> list[BrokenPromise]:
     """Return the laws that a source does not follow, one finding a kind of draw at most.
 
     Args:
@@ -40,10 +40,10 @@ def check_source(
     natural(draws=draws, least=1_000)
     unit_open(false_alarms=false_alarms)
     tests = list(_tests(source, draws))
-    found: dict[str, Finding] = {}
+    found: dict[str, BrokenPromise] = {}
     for kind, seen, p_value in tests:
         if not p_value > false_alarms / len(tests):  # NaN is no pass
-            found.setdefault(kind, Finding(kind, f"{seen} (p = {p_value:.2g})."))
+            found.setdefault(kind, BrokenPromise(kind, f"{seen} (p = {p_value:.2g})."))
     return list(found.values())
 
 

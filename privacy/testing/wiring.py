@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from privacy.testing.demands import Demand
-from privacy.testing.recording import Call, Recording, Sampler, everybody
+from privacy.testing.recording import RandomnessRequest, Recording, Sampler, everybody
 
 __all__ = ["Run", "Running", "Stuck", "Wire", "Wiring", "correct", "play", "rounding", "wire"]
 
@@ -40,8 +40,8 @@ class Running:
     """
 
     releases: tuple[NDArray[np.float64], ...] = ()
-    calls: tuple[Call, ...] = ()
-    samples: tuple[Call, ...] = ()
+    calls: tuple[RandomnessRequest, ...] = ()
+    samples: tuple[RandomnessRequest, ...] = ()
     noise: tuple[NDArray[Any], ...] = ()
     error: str = ""
 
@@ -81,7 +81,7 @@ class Wiring:
     wires: tuple[tuple[Wire, ...], ...]
 
     def scales(
-        self, release: int, calls: Sequence[Call], size: int
+        self, release: int, calls: Sequence[RandomnessRequest], size: int
     ) -> list[tuple[str, NDArray[np.float64]]]:
         """Return kind and standard deviation by coordinate of each draw in a release."""
         found = []
@@ -92,7 +92,7 @@ class Wiring:
         return found
 
     def carriers(
-        self, release: int, kind: str, calls: Sequence[Call], size: int
+        self, release: int, kind: str, calls: Sequence[RandomnessRequest], size: int
     ) -> list[tuple[Wire, NDArray[np.bool_]]]:
         """Return a draw to change for each coordinate: wires, and which of their numbers."""
         free = np.ones(size, dtype=np.bool_)
@@ -237,7 +237,7 @@ def _first_difference(target: Running, now: Running, wiring: Wiring) -> int | No
     return None
 
 
-def _mark(place: int, call: Call) -> NDArray[Any]:
+def _mark(place: int, call: RandomnessRequest) -> NDArray[Any]:
     """Numbers as large as the noise that are told apart and that 32-bit floats can't hold."""
     scale = call.scale if 0 < call.scale < np.inf else 1.0
     mark = np.random.default_rng([11, place]).uniform(1.0, 2.0, call.size)

@@ -15,12 +15,12 @@ from attacks.knowledge.priors import Prior
 from attacks.suite import ATTACKS, make_attack
 from attacks.views import (
     Adversary,
-    Contribution,
     GradientView,
     InformedView,
     Knowledge,
     Name,
     Observation,
+    SumPart,
     observe,
 )
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
@@ -55,8 +55,8 @@ def test_a_view_that_lacks_what_it_needs_is_refused(name: str) -> None:
             attack(name, observe(DONE.transcript, position))
 
 
-def part(params: np.ndarray) -> Contribution:
-    one = Contribution("north", np.zeros(DONE.plan.model.dim))
+def part(params: np.ndarray) -> SumPart:
+    one = SumPart("north", np.zeros(DONE.plan.model.dim))
     object.__setattr__(one, "params", params)
     return one
 

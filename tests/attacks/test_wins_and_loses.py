@@ -28,7 +28,7 @@ from attacks.malicious.active import suppress, suppressing_model
 from attacks.reconstructed import Reconstruction
 from attacks.scoring import lineup
 from attacks.suite import ATTACKS, Arena, Attack, make_attack
-from attacks.views import Adversary, Contribution, Gradient, GradientView, Knowledge
+from attacks.views import Adversary, Gradient, GradientView, Knowledge, SumPart
 from privacy.calibration import noise_multiplier
 from privacy.mechanisms import Seeded
 from privacy.reconstruction import success_bound
@@ -93,7 +93,7 @@ def stale(*, defended: bool) -> Cases:
             people = cohort(seed)[name].take(np.arange(2))
             params = plan.model.initial(np.random.default_rng([seed, k]))
             total += noised_update(plan, name, (people,), params, Seeded(seed), weight=weight)
-            parts.append(Contribution(name, params, people.outcomes, weight))
+            parts.append(SumPart(name, params, people.outcomes, weight))
             truth.append(people.features)
         gradient = Gradient(0, tuple(parts), total, plan.share_std * 2**0.5)
         view = GradientView(plan, "buffered", Knowledge(), (gradient,))
@@ -146,13 +146,13 @@ def changing_members(*, defended: bool) -> Cases:
     sums = []
     for t, row in enumerate(part):
         total = np.zeros(plan.model.dim, dtype=np.int64)
-        parts: list[Contribution] = []
+        parts: list[SumPart] = []
         for name, there in zip(people, row, strict=True):
             if there:
                 total += noised_update(
                     plan, name, (people[name],), params, Seeded(100 * t + len(parts))
                 )
-                parts.append(Contribution(name, params))
+                parts.append(SumPart(name, params))
         sums.append(Gradient(t, tuple(parts), total, plan.share_std * len(parts) ** 0.5))
     view = GradientView(plan, "longitudinal", Knowledge(), tuple(sums))
     return [(view, np.concatenate([p.features for p in people.values()]))]

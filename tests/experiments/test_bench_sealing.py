@@ -69,7 +69,7 @@ def test_ratios_are_to_nvflare() -> None:
     assert (rows["bfv"].ratio, rows["bfv"].bytes_ratio) == (0.25, 0.25)
     assert (rows["minimum"].ratio, rows["minimum"].bytes_ratio) == (None, 0.1)
     assert {row.ratio_to for row in rows.values()} == {"nvflare"}
-    (table,) = sealing_tables(sealing.Benchmark(tuple(rows.values()), {}, 1))
+    (table,) = sealing_tables(sealing.SealingBenchmark(tuple(rows.values()), {}, 1))
     assert table.row_count == 3
 
 

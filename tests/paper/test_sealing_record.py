@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.benchmarks.sealing import Benchmark, Row
+from experiments.benchmarks.sealing import SealingBenchmark, SealingRow
 from experiments.run.plots import save
 from paper.sealing import TARGETS, Target, committed, draw_committed, rows
 from privacy.errors import InvalidInputError
@@ -17,9 +17,9 @@ BYTES = {"minimum": 400, "plain": 400, "aes": 0, "shares": 410, "bfv": 900, "nvf
 SECONDS = {"minimum": 0.0, "plain": 0.1, "aes": 1.0, "shares": 2.5, "bfv": 4.0, "nvflare": 9.0}
 
 
-def benchmark() -> Benchmark:
+def benchmark() -> SealingBenchmark:
     made = tuple(
-        Row(
+        SealingRow(
             name,
             size,
             hospitals,
@@ -35,7 +35,7 @@ def benchmark() -> Benchmark:
         for size, hospitals in ((1_000, 4), (100_000, 4), (100_000, 50))
         for name in BYTES
     )
-    return Benchmark(made, {"nvflare": "2.9"}, 1)
+    return SealingBenchmark(made, {"nvflare": "2.9"}, 1)
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:

@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def speed() -> Speed:
-    def peer(name: str, ratio: float) -> federation.Row:
-        return federation.Row(name, 100, 0.1 * ratio, 800, None, "inpatient", ratio)
+    def peer(name: str, ratio: float) -> federation.FederationRow:
+        return federation.FederationRow(name, 100, 0.1 * ratio, 800, None, "inpatient", ratio)
 
-    rounds = federation.Benchmark(
+    rounds = federation.FederationBenchmark(
         (
-            federation.Row("inpatient", 36_000, 3.14, 8, 0.8),
-            federation.Row("inpatient", 100, 0.1, 8, 0.8),
+            federation.FederationRow("inpatient", 36_000, 3.14, 8, 0.8),
+            federation.FederationRow("inpatient", 100, 0.1, 8, 0.8),
             peer("flower", 50.0),
             peer("pfl", 2.0),
             peer("pfl (its own PyTorch)", 12.0),
@@ -30,9 +30,9 @@ def speed() -> Speed:
         1.0,
         400_000_000,
     )
-    inversion = attacks.Benchmark(
+    inversion = attacks.AttacksBenchmark(
         tuple(
-            attacks.Row(name, size, 1.0, None, right, gain, half, "tableak_loop", ratio)
+            attacks.AttacksRow(name, size, 1.0, None, right, gain, half, "tableak_loop", ratio)
             for size in (8, 32)
             for name, right, gain, half, ratio in (
                 ("tableak_loop", 0.9, 0.0, 0.0, 1.0),

@@ -20,8 +20,8 @@ from privacy.files import write_durably
 from privacy.ledger.contents import MOST_BYTES, MOST_HOSPITALS
 from privacy.ledger.forms import (
     NAME,
+    FieldRule,
     Form,
-    Rule,
     constant,
     form,
     hexadecimal,
@@ -69,7 +69,7 @@ def _extension(name: str, value: Any) -> str:
 
 # Fields that may travel in clear beside a payload, and what each may hold: it follows from public
 # values, from bytes that are accounted for, or is random. ``head`` stands beside them.
-CLEAR: Mapping[str, Rule] = {
+CLEAR: Mapping[str, FieldRule] = {
     "run": text(),  # a name that all parties agreed on
     "hospital": text(),  # the sender's name
     "base_version": whole(0, MOST_COUNT),  # number of the model that the update is based on
@@ -77,7 +77,7 @@ CLEAR: Mapping[str, Rule] = {
     "weight": number(1.0, 1.0),  # weights are applied before the noise
     "parameters": hexadecimal(64),  # digest of the sealing scheme's public parameters
     "ledger_head": hexadecimal(64),  # digest of the sender's ledger head
-    "extends": Rule(_extension),  # hashes of its ledger: what the head grew from
+    "extends": FieldRule(_extension),  # hashes of its ledger: what the head grew from
     "model": hexadecimal(64),  # digest of the model that all were sent
     "signature": hexadecimal(128),  # over the sealed bytes and the fields above
     "digest": hexadecimal(64),  # of the sealed bytes
@@ -148,7 +148,7 @@ class Outbound(Form):
     round: int = ruled(whole(0, MOST_COUNT))
     bytes: int = ruled(whole(0, MOST_BYTES))
     digest: str = ruled(hexadecimal(64))
-    clear: Mapping[str, Any] = ruled(Rule(_clear))
+    clear: Mapping[str, Any] = ruled(FieldRule(_clear))
     other: Mapping[str, int] = ruled(mapping(text(), whole(0, MOST_BYTES), most=NAME))
     head: Head | None = ruled(optional(form(Head)))
     signature: str | None = ruled(optional(hexadecimal(128)), None)

@@ -15,7 +15,7 @@ from typing import Any
 from privacy._foreign import digest_file
 from privacy.errors import CorruptMessageError, InpatientError
 from privacy.ledger.accountant import Accountant, Cost, composed
-from privacy.ledger.audit.reading import Claim, Kept, PlanWord, Problem, Reading, Spent
+from privacy.ledger.audit.reading import Claim, PayloadEntry, PlanWord, Problem, Reading, Spent
 from privacy.ledger.contents import Allowed
 from privacy.ledger.filter import Filter
 from privacy.ledger.log.canonical import to_number
@@ -24,7 +24,7 @@ from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier, leaf
 from privacy.ledger.log.store import payload_folder
 from privacy.ledger.renyi import best_order, epsilon_at
-from privacy.ledger.requests import PUBLIC_BYTES, Release, Schedule, objection
+from privacy.ledger.requests import PUBLIC_BYTES, Release, ReleaseSchedule, objection
 from privacy.ledger.witness import countersignature_holds
 
 __all__ = ["read"]
@@ -172,8 +172,10 @@ class _Reader:
             self._intervals[content["unit"]] = Cost.from_json(decision.record["interval"])
         self._divergence(content, decision.record)
         book.apply_plan({**content, **decision.record})
-        asked = set(Schedule.__dataclass_fields__)
-        schedule = Schedule.from_json({n: value for n, value in content.items() if n in asked})
+        asked = set(ReleaseSchedule.__dataclass_fields__)
+        schedule = ReleaseSchedule.from_json(
+            {n: value for n, value in content.items() if n in asked}
+        )
         run = str(schedule.context.get("run", ""))
         self._runs[content["plan"]] = run
         if run:
@@ -266,7 +268,7 @@ class _Reader:
         if content["digest"] in self._wanted:
             out.matched += 1
             out.sealed.setdefault(
-                content["digest"], Kept(sequence, size, release.rule, release.run)
+                content["digest"], PayloadEntry(sequence, size, release.rule, release.run)
             )
         kept = payload_folder(out.path) / f"{sequence:09d}.bin"
         if not os.path.lexists(kept):

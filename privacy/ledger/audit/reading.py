@@ -11,7 +11,7 @@ from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier
 from privacy.ledger.requests import Budget
 
-__all__ = ["Claim", "Kept", "PlanWord", "Problem", "Reading", "Spent", "roots_at"]
+__all__ = ["Claim", "PayloadEntry", "PlanWord", "Problem", "Reading", "Spent", "roots_at"]
 
 
 @dataclass(frozen=True)
@@ -64,7 +64,7 @@ class Spent:
 
 
 @dataclass(frozen=True)
-class Kept:
+class PayloadEntry:
     """A payload's entry, found by its digest.
 
     Attributes:
@@ -111,7 +111,7 @@ class Reading:
     notes: list[str] = field(default_factory=list)
     spent: list[Spent] = field(default_factory=list)
     vouched: list[Claim] = field(default_factory=list)
-    sealed: dict[str, Kept] = field(default_factory=dict)
+    sealed: dict[str, PayloadEntry] = field(default_factory=dict)
     plans: dict[str, list[PlanWord]] = field(default_factory=dict)
     runs: Counter[str] = field(default_factory=Counter)
     dead: set[str] = field(default_factory=set)

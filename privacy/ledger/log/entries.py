@@ -69,10 +69,10 @@ class _Body(forms.Form):
 
     version: int = forms.ruled(forms.constant(VERSION))
     sequence: int = forms.ruled(forms.whole(0, MOST_ENTRIES))
-    time: str = forms.ruled(forms.Rule(_time))
+    time: str = forms.ruled(forms.FieldRule(_time))
     hospital: str = forms.ruled(forms.name())
     kind: str = forms.ruled(forms.one_of(*KINDS))
-    content: Mapping[str, Any] = forms.ruled(forms.Rule(_content))
+    content: Mapping[str, Any] = forms.ruled(forms.FieldRule(_content))
     previous: str = forms.ruled(forms.hexadecimal(64))
 
 

@@ -13,9 +13,9 @@ from aggregation.engines.clear import follow
 from aggregation.rules import Buffered, Call, FedAsync, Memory, Rule, corrected, fedbuff
 from aggregation.timing import (
     Arrival,
-    Opening,
     Pace,
     Schedule,
+    ScheduledOpening,
     Trigger,
     planned_rates,
     simulate,
@@ -33,9 +33,9 @@ def arrival(hospital: str, number: int, base: int, sealed: int) -> Arrival:
 # a sends at every opening, b at the first and the third, then computed at version 0.
 BY_HAND = Schedule(
     (
-        Opening(0, 1.0, (arrival("a", 0, 0, 0), arrival("b", 0, 0, 0)), "count"),
-        Opening(1, 2.0, (arrival("a", 1, 1, 1),), "time-out"),
-        Opening(2, 3.0, (arrival("a", 2, 2, 2), arrival("b", 1, 0, 2)), "count"),
+        ScheduledOpening(0, 1.0, (arrival("a", 0, 0, 0), arrival("b", 0, 0, 0)), "count"),
+        ScheduledOpening(1, 2.0, (arrival("a", 1, 1, 1),), "time-out"),
+        ScheduledOpening(2, 3.0, (arrival("a", 2, 2, 2), arrival("b", 1, 0, 2)), "count"),
     ),
     (),
     (),
@@ -82,7 +82,7 @@ def test_corrected_by_hand() -> None:
 def test_fedasync_by_hand() -> None:
     alone = Schedule(
         tuple(
-            Opening(k, float(k), (a,), "count")
+            ScheduledOpening(k, float(k), (a,), "count")
             for k, a in enumerate(
                 (arrival("a", 0, 0, 0), arrival("b", 0, 0, 1), arrival("a", 1, 1, 2))
             )

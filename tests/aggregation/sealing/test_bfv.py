@@ -7,7 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregation.sealing import load_adder, load_opener, load_sealer, make_scheme
-from aggregation.sealing.bfv import LEAST_MARGIN, SETS, Bfv, Layout, Ring, failure_margin
+from aggregation.sealing.bfv import (
+    LEAST_MARGIN,
+    SETS,
+    Bfv,
+    BfvLayout,
+    BfvParameters,
+    failure_margin,
+)
 from aggregation.sealing.lanes import Lanes
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.primes import is_prime, ring_prime_above, ring_primes
@@ -27,7 +34,7 @@ def made(**sizes: int) -> Bfv:
 
 
 @pytest.mark.parametrize("ring", SETS)
-def test_every_set_has_128_bits_by_the_standards_table(ring: Ring) -> None:
+def test_every_set_has_128_bits_by_the_standards_table(ring: BfvParameters) -> None:
     assert sum(ring.chain) <= STANDARD_128[ring.degree]
 
 
@@ -38,9 +45,9 @@ def test_every_set_has_128_bits_by_the_standards_table(ring: Ring) -> None:
     ring=st.sampled_from(SETS),
 )
 def test_a_layout_keeps_the_margin_and_holds_the_sum(
-    dim: int, bits: int, contributors: int, ring: Ring
+    dim: int, bits: int, contributors: int, ring: BfvParameters
 ) -> None:
-    layout = Layout.fitting(ring, dim=dim, bits=bits, contributors=contributors)
+    layout = BfvLayout.fitting(ring, dim=dim, bits=bits, contributors=contributors)
     if layout is None:
         return
     assert failure_margin(ring, layout.plain_modulus, contributors) >= LEAST_MARGIN
@@ -57,8 +64,8 @@ def test_the_margin_is_the_published_arithmetic() -> None:
     # 2^(54-38-1) / (3.2 sqrt(1 + 4*4096/3) sqrt(50)) = 19.6; ours takes sqrt(21/2) for the 3.2.
     slightly = 3.2 / np.sqrt(21 / 2)
     for ring, bits, published in (
-        (Ring(8192, (60,), 0), 44, 13.9),
-        (Ring(4096, (54,), 0), 38, 19.6),
+        (BfvParameters(8192, (60,), 0), 44, 13.9),
+        (BfvParameters(4096, (54,), 0), 38, 19.6),
     ):
         ours = failure_margin(ring, 2**bits, 50)
         assert ours == pytest.approx(published * slightly, rel=0.006)
@@ -80,7 +87,7 @@ def test_parameters_that_someone_edited_below_the_margin_are_refused() -> None:
 
 
 @pytest.mark.parametrize("ring", SETS)
-def test_sums_fail_where_the_formula_says_and_nowhere_else(ring: Ring) -> None:
+def test_sums_fail_where_the_formula_says_and_nowhere_else(ring: BfvParameters) -> None:
     # A coefficient opens wrongly once its noise, normal to the eye, passes the stated number of
     # standard deviations; a slot mixes all coefficients, so that one of them spoils the ciphertext.
     # Over 40 ciphertexts: none at 13 (chance 1e-33), all at 1.5 (13 % of the coefficients).

@@ -23,7 +23,7 @@ from aggregation.sealing.threshold import (
     _to_bytes,
     joint_key,
 )
-from aggregation.sealing.threshold_layout import LEAST_MARGIN, Layout, read_layout
+from aggregation.sealing.threshold_layout import LEAST_MARGIN, ThresholdLayout, read_layout
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from tests.aggregation.sealing.parties import Parties
 
@@ -43,7 +43,7 @@ def made(dim: int = 3, bound: int = 1000, **options: Any) -> Threshold:
 @pytest.mark.parametrize("dim", [19, 100_000])
 def test_layouts_have_128_bits_room_and_smudging(bits: int, contributors: int, dim: int) -> None:
     openings = 500
-    layout = Layout.smallest(
+    layout = ThresholdLayout.smallest(
         dim=dim, bits=bits, contributors=contributors, quorum=FOUR, openings=openings
     )
     ring, lanes = layout.ring, layout.lanes
@@ -218,7 +218,7 @@ def test_edited_parameters_and_residues_out_of_range_are_refused() -> None:
     with pytest.raises(CorruptMessageError, match="not below its prime"):
         _from_bytes(_to_bytes(wrong), (16,), ring)
     with pytest.raises(InvalidInputError, match="No threshold parameters"):
-        Layout.smallest(dim=3, bits=60, contributors=9, quorum=FOUR, openings=2**200)
+        ThresholdLayout.smallest(dim=3, bits=60, contributors=9, quorum=FOUR, openings=2**200)
 
 
 def test_an_answer_is_smudged_as_far_as_the_layout_says() -> None:

@@ -3,7 +3,15 @@
 import numpy as np
 import pytest
 
-from aggregation.timing import Arrival, Opening, Pace, Schedule, Trigger, leverage, simulate
+from aggregation.timing import (
+    Arrival,
+    Pace,
+    Schedule,
+    ScheduledOpening,
+    Trigger,
+    leverage,
+    simulate,
+)
 from aggregation.timing.leverage import opening_matrix
 
 
@@ -17,7 +25,7 @@ def rounds(*members: str) -> Schedule:
             number = counts.get(letter, 0)
             counts[letter] = number + 1
             arrivals.append(Arrival(letter, number, version, version, 0.0, 1.0, 1.0))
-        openings.append(Opening(version, float(version), tuple(arrivals), "count"))
+        openings.append(ScheduledOpening(version, float(version), tuple(arrivals), "count"))
     return Schedule(tuple(openings), (), ())
 
 

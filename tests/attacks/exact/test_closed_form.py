@@ -11,7 +11,7 @@ from aggregation.update import noised_update
 from attacks.exact.closed_form import ClosedForm, _bits, first_layer, peel
 from attacks.knowledge.features import errors
 from attacks.scoring import score
-from attacks.views import Contribution, Gradient, GradientView, Knowledge
+from attacks.views import Gradient, GradientView, Knowledge, SumPart
 from experiments.replicate.certificates import hunt
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.mechanisms import Seeded
@@ -42,7 +42,7 @@ def batch_view(
     )
     params = plan.model.initial(np.random.default_rng(seed))
     update = noised_update(plan, "north", (patients,) * local_steps, params, Seeded(seed))
-    gradient = Gradient(0, (Contribution("north", params),), update, plan.share_std)
+    gradient = Gradient(0, (SumPart("north", params),), update, plan.share_std)
     return GradientView(plan, "server_plain", Knowledge(), (gradient,))
 
 
@@ -202,10 +202,10 @@ def test_broken_gradients_are_refused() -> None:
     gradient = view.gradients[0]
     params = gradient.params.copy()
     params[3] = np.nan
-    broken = dataclasses.replace(gradient, contributions=(Contribution("north", params),))
+    broken = dataclasses.replace(gradient, contributions=(SumPart("north", params),))
     with pytest.raises(InvalidInputError, match="NaN"):
         ClosedForm().reconstruct(dataclasses.replace(view, gradients=(broken,)), PRIOR)
-    two = (gradient.contributions[0], Contribution("east", gradient.params + 1))
+    two = (gradient.contributions[0], SumPart("east", gradient.params + 1))
     mixed = dataclasses.replace(gradient, contributions=two)
     with pytest.raises(RefusedError, match="different models"):
         ClosedForm().reconstruct(dataclasses.replace(view, gradients=(mixed,)), PRIOR)

@@ -5,7 +5,7 @@ import pytest
 
 from attacks.exact.disaggregation import Disaggregation, participation
 from attacks.scoring import score
-from attacks.views import Contribution, GradientView
+from attacks.views import GradientView, SumPart
 from privacy.errors import RefusedError
 from privacy.mechanisms import Seeded
 from tests.attacks.exact.test_longitudinal import PARAMS, PEOPLE, own, view
@@ -25,7 +25,7 @@ def rounds(seed: int, noise_std: float = 0.0) -> GradientView:
             part[rng.choice(ROUNDS, count, replace=False), k] = True
     names = np.array(list(COUNTS))
     shown = view([tuple(names[row]) for row in part], noise_std)
-    everybody = tuple(Contribution(name, PARAMS) for name in COUNTS)
+    everybody = tuple(SumPart(name, PARAMS) for name in COUNTS)
     hidden = tuple(dataclasses.replace(g, contributions=everybody) for g in shown.gradients)
     return dataclasses.replace(shown, gradients=hidden)
 

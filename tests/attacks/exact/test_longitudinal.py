@@ -8,7 +8,7 @@ from attacks.exact.closed_form import ClosedForm
 from attacks.exact.longitudinal import isolate
 from attacks.knowledge.replay import integer_rows
 from attacks.scoring import score
-from attacks.views import Contribution, Gradient, GradientView, Knowledge
+from attacks.views import Gradient, GradientView, Knowledge, SumPart
 from privacy.errors import RefusedError
 from privacy.mechanisms import Seeded
 from tests.attacks.runs import PRIOR, cohort, run
@@ -30,7 +30,7 @@ def view(sums: Sequence[tuple[str, ...]], noise_std: float = 0.0) -> GradientVie
         total = np.sum([own(n) for n in names], axis=0)
         if noise_std:
             total = total + Seeded(t).discrete_gaussian(noise_std, PLAN.model.dim)
-        parts = tuple(Contribution(n, PARAMS) for n in names)
+        parts = tuple(SumPart(n, PARAMS) for n in names)
         gradients.append(Gradient(t, parts, total, noise_std))
     return GradientView(PLAN, "longitudinal", Knowledge(), tuple(gradients))
 

@@ -22,10 +22,10 @@ from attacks.knowledge.replay import integer_rows
 from attacks.scoring.rates import clopper_pearson
 from attacks.views import (
     Adversary,
-    Contribution,
     Gradient,
     InformedView,
     Knowledge,
+    SumPart,
     observe,
     require,
 )
@@ -151,7 +151,7 @@ def lone_target(row: int, **fields: Any) -> tuple[InformedView, Patients]:
     )
     noise = Seeded(row).discrete_gaussian(max(setting.share_std, 1e-3), setting.model.dim)
     gradient = Gradient(
-        0, (Contribution("east", params),), np.asarray(integers) + noise, setting.share_std
+        0, (SumPart("east", params),), np.asarray(integers) + noise, setting.share_std
     )
     view = InformedView(setting, "informed", Knowledge(patients={"east": rest}), (gradient,))
     return view, target

@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from attacks.knowledge.confidence import (
-    Calibration,
+    ConfidenceCurve,
     draw_reliability,
     records_right,
     reliability,
@@ -28,7 +28,7 @@ QUICK = TabLeak(restarts=4, iterations=50)
 @settings(max_examples=60)
 def test_it_never_falls_and_never_claims_certainty(seen: list[tuple[float, bool]]) -> None:
     confidence, right = np.array([c for c, _ in seen]), np.array([r for _, r in seen])
-    fitted = Calibration.fit(confidence, right)
+    fitted = ConfidenceCurve.fit(confidence, right)
     curve = fitted(np.linspace(0, 1, 50))
     assert (np.diff(curve) >= 0).all()
     assert (curve >= 0).all() and (curve < 1).all()
@@ -39,7 +39,7 @@ def test_it_never_falls_and_never_claims_certainty(seen: list[tuple[float, bool]
 def test_isotonic_regression_recovers_a_known_curve() -> None:
     rng = np.random.default_rng(0)
     raw = rng.random(20_000)
-    fitted = Calibration.fit(raw, rng.random(20_000) < raw**3)  # an overconfident attack
+    fitted = ConfidenceCurve.fit(raw, rng.random(20_000) < raw**3)  # an overconfident attack
     grid = np.linspace(0.05, 0.95, 19)
     assert np.abs(fitted(grid) - grid**3).max() < 0.06
 
@@ -83,7 +83,7 @@ def test_drowned_in_noise_it_calls_nothing_likely() -> None:
 def test_certificates_stay_certain() -> None:
     rows = cohort(0)["north"].features[:2]
     found = Reconstruction(rows, np.array([1.0, 0.9]), np.array([True, False]))
-    modest = Calibration(np.zeros(1), np.array([0.3]))
+    modest = ConfidenceCurve(np.zeros(1), np.array([0.3]))
     assert modest.apply(found).confidence.tolist() == [1.0, 0.3]
 
 
@@ -93,4 +93,4 @@ def test_the_plot_is_the_same_bytes_and_empty_fits_are_refused(tmp_path: Path) -
     one, two = (draw_reliability({"raw": bins}, tmp_path / f"{i}.svg").read_bytes() for i in (1, 2))
     assert one == two
     with pytest.raises(InvalidInputError, match="as many truths"):
-        Calibration.fit(np.zeros(0), np.zeros(0, dtype=np.bool_))
+        ConfidenceCurve.fit(np.zeros(0), np.zeros(0, dtype=np.bool_))

@@ -18,7 +18,7 @@ from attacks.malicious.active import (
 )
 from attacks.scoring import score
 from attacks.scoring.rates import clopper_pearson
-from attacks.views import Contribution, Gradient, GradientView, Knowledge
+from attacks.views import Gradient, GradientView, Knowledge, SumPart
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.mechanisms import Seeded
 from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
@@ -34,7 +34,7 @@ def opened_sum(parts: dict[str, tuple[Patients, np.ndarray]], **fields: Any) -> 
         total += integer_rows(plan, params, people.features, people.outcomes).sum(axis=0)
     if plan.share_std:
         total += Seeded(1).discrete_gaussian(plan.share_std, plan.model.dim)
-    contributions = tuple(Contribution(name, params) for name, (_, params) in parts.items())
+    contributions = tuple(SumPart(name, params) for name, (_, params) in parts.items())
     gradient = Gradient(0, contributions, total, plan.share_std)
     return GradientView(plan, "active", Knowledge(), (gradient,))
 

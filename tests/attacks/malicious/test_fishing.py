@@ -11,7 +11,7 @@ from attacks.knowledge.replay import integer_rows
 from attacks.malicious.fishing import Fishing
 from attacks.scoring import score
 from attacks.scoring.rates import clopper_pearson
-from attacks.views import Contribution, Gradient, GradientView, Knowledge
+from attacks.views import Gradient, GradientView, Knowledge, SumPart
 from privacy.errors import RefusedError
 from privacy.mechanisms import Seeded
 from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
@@ -34,7 +34,7 @@ def fished(seed: int, **fields: Any) -> tuple[GradientView, np.ndarray]:
             total += integer_rows(plan, params, p.features, p.outcomes).sum(axis=0)
             if plan.share_std:
                 total += source.discrete_gaussian(plan.share_std, plan.model.dim)
-        parts = tuple(Contribution(name, params) for name in people)
+        parts = tuple(SumPart(name, params) for name in people)
         return Gradient(0, parts, total, plan.share_std * 2)
 
     view = GradientView(plan, "active", Knowledge(), ATTACK.fish(plan, PRIOR, ask))
@@ -70,7 +70,7 @@ def test_two_in_a_slab_are_not_taken_for_one() -> None:
 
     def ask(params: np.ndarray) -> Gradient:
         total = integer_rows(plan, params, pair.features, pair.outcomes).sum(axis=0)
-        return Gradient(0, (Contribution("north", params),), total, 0.0)
+        return Gradient(0, (SumPart("north", params),), total, 0.0)
 
     coarse = dataclasses.replace(ATTACK, stages=1)
     view = GradientView(plan, "active", Knowledge(), coarse.fish(plan, PRIOR, ask))

@@ -5,7 +5,7 @@ import torch
 from aggregation.models import Logistic
 from attacks.knowledge.capabilities import needs_hidden
 from attacks.scoring import score
-from attacks.searching.local_steps import FedAvgInversion, Walk
+from attacks.searching.local_steps import FedAvgInversion, LocalWalk
 from privacy.errors import RefusedError
 from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
 
@@ -30,7 +30,7 @@ def test_the_walk_is_what_the_hospital_sends(clip_norm: float | None, sampled: b
                 x[rows], y[rows], present[rows] = b.features, b.outcomes, 1
         else:
             x, y, present = batches[0].features, batches[0].outcomes, np.ones(5)
-        walk = Walk(
+        walk = LocalWalk(
             needs_hidden(done.plan.model), torch.tensor(g.params), clip_norm,
             done.plan.learning_rate / done.plan.batch_sizes[i], 3, not sampled,
         )  # fmt: skip

@@ -11,7 +11,7 @@ from aggregation.models import Perceptron
 from aggregation.rules import Buffered
 from aggregation.timing import Pace, Trigger, simulate
 from attacks.exact.closed_form import ClosedForm
-from attacks.searching.stale import Mixture, StaleInversion
+from attacks.searching.stale import StaleInversion, StaleMixture
 from attacks.searching.surrogate import BatchGradient
 from attacks.views import GradientView, observe, require
 from privacy.errors import RefusedError
@@ -66,7 +66,7 @@ def test_a_view_knows_each_contributors_model_and_weight() -> None:
 
 def test_the_mixture_is_what_the_hospitals_updates_sum_to() -> None:
     for g in stale(seen()).gradients:
-        mixture = Mixture(
+        mixture = StaleMixture(
             tuple(
                 BatchGradient.at(PLAN.model, c.params, 1.0, torch.float64) for c in g.contributions
             ),

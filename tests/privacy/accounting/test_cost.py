@@ -16,10 +16,16 @@ from privacy.accounting import cost, delta, epsilon, roads
 from privacy.accounting.budget import budget_curve
 from privacy.accounting.composition import Parts, compose, compose_below, compose_rounds
 from privacy.accounting.convolution import _log_finite
-from privacy.accounting.cost import Budget, TooDearError
+from privacy.accounting.cost import TooDearError, WorkBudget
 from privacy.accounting.grids import Grid
 from privacy.accounting.intervals import upper_epsilon
-from privacy.accounting.profiles import Finite, Gaussian, Profile, Sampled, Skellam
+from privacy.accounting.profiles import (
+    FiniteOutcomes,
+    GaussianProfile,
+    Profile,
+    Sampled,
+    SkellamOutcomes,
+)
 from privacy.accounting.renyi import divergences, renyi_delta, renyi_epsilon
 from privacy.accounting.tilt import at_delta
 from privacy.errors import InvalidInputError
@@ -36,7 +42,7 @@ def sampled(noise_multiplier: float, prob: float, n: int) -> dp.DpEvent:
 
 
 def many(kinds: int) -> Parts:
-    return tuple((Sampled(0.01 + 1e-5 * i, Gaussian(1.0)), 1) for i in range(kinds))
+    return tuple((Sampled(0.01 + 1e-5 * i, GaussianProfile(1.0)), 1) for i in range(kinds))
 
 
 def rounds_of_local_steps(rounds: int) -> dp.DpEvent:
@@ -47,7 +53,7 @@ def rounds_of_local_steps(rounds: int) -> dp.DpEvent:
 
 
 def test_a_budget_pays_before_the_work_and_never_more_than_it_has() -> None:
-    budget = Budget(10.0)
+    budget = WorkBudget(10.0)
     budget.spend(7.0)
     for dear in (3.5, math.inf, math.nan):
         with pytest.raises(TooDearError):
@@ -57,8 +63,8 @@ def test_a_budget_pays_before_the_work_and_never_more_than_it_has() -> None:
 
 @given(st.integers(1, 10**6), st.integers(1, 10**6), st.floats(0.01, 1.0))
 def test_prices_grow_with_every_size(rows: int, points: int, prob: float) -> None:
-    plain, deeper = Gaussian(1.0), Sampled(prob, Gaussian(1.0))
-    wide: Profile = Finite(((0.01, 0.01),) * 100)
+    plain, deeper = GaussianProfile(1.0), Sampled(prob, GaussianProfile(1.0))
+    wide: Profile = FiniteOutcomes(((0.01, 0.01),) * 100)
     price = cost.gridding(plain, rows, points, 1)
     assert price > rows * points * 100  # nanoseconds: what one takes on an idle machine
     assert price < cost.gridding(plain, rows + 1, points, 1)
@@ -69,22 +75,22 @@ def test_prices_grow_with_every_size(rows: int, points: int, prob: float) -> Non
 
 def test_less_than_it_takes_gives_nothing_and_more_changes_nothing() -> None:
     parts = many(3)
-    full, spent = compose(parts, at_delta(1e-5), step=1e-2), Budget()
+    full, spent = compose(parts, at_delta(1e-5), step=1e-2), WorkBudget()
     assert full is not None
     compose(parts, at_delta(1e-5), step=1e-2, budget=spent)
-    takes = Budget().left - spent.left
-    assert compose(parts, at_delta(1e-5), step=1e-2, budget=Budget(0.9 * takes)) is None
-    again = compose(parts, at_delta(1e-5), step=1e-2, budget=Budget(1.01 * takes))
+    takes = WorkBudget().left - spent.left
+    assert compose(parts, at_delta(1e-5), step=1e-2, budget=WorkBudget(0.9 * takes)) is None
+    again = compose(parts, at_delta(1e-5), step=1e-2, budget=WorkBudget(1.01 * takes))
     assert again is not None
     assert again.upper_epsilon(1e-5) == full.upper_epsilon(1e-5)
-    assert compose_below(parts, at_delta(1e-5), step=1e-2, budget=Budget(1e6)) is None
-    assert compose_rounds(parts, [5], step=1e-2, delta=1e-5, budget=Budget(1e6)) is None
+    assert compose_below(parts, at_delta(1e-5), step=1e-2, budget=WorkBudget(1e6)) is None
+    assert compose_rounds(parts, [5], step=1e-2, delta=1e-5, budget=WorkBudget(1e6)) is None
 
 
 def test_the_price_does_not_depend_on_what_was_computed_before() -> None:
     left = []
     for _ in range(2):
-        budget = Budget()
+        budget = WorkBudget()
         compose(many(4), at_delta(1e-5), step=1e-2, budget=budget)
         left.append(budget.left)
     assert left[0] == left[1]
@@ -165,8 +171,8 @@ def test_budget_curves_stay_within_the_limits() -> None:
 @settings(max_examples=20)
 @given(st.lists(st.tuples(probs, mus, st.integers(1, 50)), min_size=1, max_size=5))
 def test_renyi_divergences_are_the_librarys(rows: list[tuple[float, float, int]]) -> None:
-    parts = tuple((Sampled(q, Gaussian(mu)), n) for q, mu, n in rows)
-    ours = divergences((*parts, (Gaussian(0.3), 2)))
+    parts = tuple((Sampled(q, GaussianProfile(mu)), n) for q, mu, n in rows)
+    ours = divergences((*parts, (GaussianProfile(0.3), 2)))
     accountant = RdpAccountant([2, 3, 8, 64])
     for q, mu, n in rows:
         accountant.compose(dp.PoissonSampledDpEvent(q, dp.GaussianDpEvent(1 / mu)), n)
@@ -177,7 +183,7 @@ def test_renyi_divergences_are_the_librarys(rows: list[tuple[float, float, int]]
 
 def test_renyi_divergences_lie_above_sixty_digits() -> None:
     for q, mu in ((0.01, 1.0), (1e-6, 0.1), (1e-11, 8.0), (0.3, 0.02)):
-        found = divergences(((Sampled(q, Gaussian(mu)), 1),))
+        found = divergences(((Sampled(q, GaussianProfile(mu)), 1),))
         assert found is not None
         with mpmath.workdps(60):
             p, m = mpmath.mpf(q), mpmath.mpf(mu)
@@ -206,7 +212,7 @@ def test_renyi_of_many_releases_lies_above_the_truth() -> None:
         one = dp.GaussianDpEvent(1.0)
         library.compose(dp.PoissonSampledDpEvent(0.01 + 1e-5 * i, one))
     assert library.get_epsilon(1e-5) == pytest.approx(renyi_epsilon(parts, 1e-5), rel=0.05)
-    unknown = (*parts, (Skellam(4.0, 1), 1))  # only from below has it a profile
+    unknown = (*parts, (SkellamOutcomes(4.0, 1), 1))  # only from below has it a profile
     assert renyi_epsilon(unknown, 1e-5) == math.inf
     assert renyi_delta(unknown, 1.0) == 1.0
 

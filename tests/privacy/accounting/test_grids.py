@@ -20,14 +20,14 @@ from privacy.accounting.composition import (
     spread,
 )
 from privacy.accounting.convolution import convolution
-from privacy.accounting.cost import Budget
+from privacy.accounting.cost import WorkBudget
 from privacy.accounting.gaussian import gaussian_delta, gaussian_epsilon
 from privacy.accounting.profiles import (
     Attained,
-    DiscreteLaplace,
-    Finite,
-    Gaussian,
-    Laplace,
+    DiscreteLaplaceProfile,
+    FiniteOutcomes,
+    GaussianProfile,
+    LaplaceProfile,
     Profile,
     Sampled,
     SampledGaussianReplace,
@@ -41,11 +41,11 @@ probs = st.floats(1e-3, 0.999)
 mus = st.floats(0.02, 9.0)
 outcomes = st.lists(st.tuples(st.floats(0.01, 1), st.floats(0.01, 1)), min_size=2, max_size=5)
 attained = st.one_of(
-    st.builds(Gaussian, mus),
-    st.builds(Laplace, st.floats(0.05, 6.0)),
-    st.builds(DiscreteLaplace, st.floats(0.05, 2.0), st.integers(1, 6)),
+    st.builds(GaussianProfile, mus),
+    st.builds(LaplaceProfile, st.floats(0.05, 6.0)),
+    st.builds(DiscreteLaplaceProfile, st.floats(0.05, 2.0), st.integers(1, 6)),
     st.builds(SampledGaussianReplace, probs, mus),
-    st.builds(Sampled, probs, st.builds(Gaussian, mus)),
+    st.builds(Sampled, probs, st.builds(GaussianProfile, mus)),
 )
 
 
@@ -58,9 +58,9 @@ def hockey(
     return np.asarray(infinite + excess.sum(axis=1))
 
 
-def finite(masses: list[tuple[float, float]]) -> Finite:
+def finite(masses: list[tuple[float, float]]) -> FiniteOutcomes:
     p, q = (sum(side) for side in zip(*masses, strict=True))
-    return Finite(tuple((a / p, b / q) for a, b in masses))
+    return FiniteOutcomes(tuple((a / p, b / q) for a, b in masses))
 
 
 @settings(max_examples=250)
@@ -102,8 +102,8 @@ def enclosed(profile: Attained, share: float, growth: float) -> None:
 
 @given(
     st.one_of(
-        st.builds(Gaussian, st.floats(0.05, 6)),
-        st.builds(Sampled, st.floats(0.05, 0.999), st.builds(Gaussian, st.floats(0.1, 2))),
+        st.builds(GaussianProfile, st.floats(0.05, 6)),
+        st.builds(Sampled, st.floats(0.05, 0.999), st.builds(GaussianProfile, st.floats(0.1, 2))),
     )
 )
 def test_what_a_grid_costs_is_of_second_order(profile: Attained) -> None:
@@ -140,7 +140,7 @@ def test_a_grid_coarser_than_the_lowest_loss_still_tells_of_the_high_ones(
     prob: float, mu: float, ratio: float
 ) -> None:
     """Who is seldom sampled loses log(1 - q) nearly always: a grid without it told nothing."""
-    profile, step = Sampled(prob, Gaussian(mu)), ratio * prob
+    profile, step = Sampled(prob, GaussianProfile(mu)), ratio * prob
     far = float(grids.loss_ends(profile, 1e-12)[0][0])
     at = grids.places(-2 * step, far, step=step, growth=1 / 256)
     found = grids.below(profile, 0, at, step=step)
@@ -169,7 +169,7 @@ def test_places_hold_zero_and_reach_the_ends() -> None:
 def test_transforms_compose_as_the_library_does(
     rows: list[tuple[float, float, int]], tilt: float
 ) -> None:
-    parts = tuple({Sampled(q, Gaussian(mu)): n for q, mu, n in rows}.items())
+    parts = tuple({Sampled(q, GaussianProfile(mu)): n for q, mu, n in rows}.items())
     step = 0.2 * spread(parts)
     pieces = []
     whole: pld_pmf.PLDPmf | None = None
@@ -182,7 +182,7 @@ def test_transforms_compose_as_the_library_does(
         for _ in range(n):
             whole = one if whole is None else whole.compose(one)
     assert whole is not None
-    made = convolution(pieces, step=step, tilt=tilt, budget=Budget()).rounds(1)
+    made = convolution(pieces, step=step, tilt=tilt, budget=WorkBudget()).rounds(1)
     e = np.linspace(-2.0, 6.0, 30)
     theirs = np.maximum(whole.get_delta_for_epsilon(e), 0)
     infinite = 1 - float(np.prod([(1 - g.infinite[0]) ** n[0] for g, n in pieces]))
@@ -197,7 +197,7 @@ def test_transforms_compose_as_the_library_does(
 def test_composed_grids_enclose_the_closed_form(
     mu: float, n: int, exponent: float, share: float
 ) -> None:
-    parts, delta = ((Gaussian(mu), n),), 10**exponent
+    parts, delta = ((GaussianProfile(mu), n),), 10**exponent
     truth = gaussian_epsilon(mu=mu * math.sqrt(n), delta=delta)
     upper = compose(parts, at_delta(delta), step=share * mu)
     lower = compose_below(parts, at_delta(delta), step=share * mu)
@@ -212,8 +212,10 @@ def test_composed_grids_enclose_the_closed_form(
     assert aimed is not None
     assert under is not None
     assert under.lower_delta(at) <= exact <= aimed.upper_delta(at)
-    rounds = compose_rounds(((Gaussian(mu), 1),), [n], step=share * mu, delta=delta)
-    below = compose_rounds(((Gaussian(mu), 1),), [n], step=share * mu, delta=delta, below=True)
+    rounds = compose_rounds(((GaussianProfile(mu), 1),), [n], step=share * mu, delta=delta)
+    below = compose_rounds(
+        ((GaussianProfile(mu), 1),), [n], step=share * mu, delta=delta, below=True
+    )
     assert rounds is not None
     assert below is not None
     (again,), (beneath,) = list(rounds), list(below)
@@ -225,9 +227,9 @@ def test_composed_grids_enclose_the_closed_form(
 
 def test_composition_brackets_itself_from_coarse_to_fine() -> None:
     parts: tuple[tuple[Profile, int], ...] = (
-        (Sampled(0.05, Gaussian(0.8)), 40),
-        (Laplace(0.1), 3),
-        (Gaussian(0.2), 1),
+        (Sampled(0.05, GaussianProfile(0.8)), 40),
+        (LaplaceProfile(0.1), 3),
+        (GaussianProfile(0.2), 1),
     )
     uppers = [compose(parts, at_delta(1e-6), step=step) for step in (2e-2, 2e-3)]
     lowers = [compose_below(parts, at_delta(1e-6), step=step) for step in (2e-2, 2e-3)]
@@ -245,7 +247,7 @@ def test_composition_brackets_itself_from_coarse_to_fine() -> None:
 @pytest.mark.parametrize(("prob", "mu", "step"), [(1e-3, 3.0, 2e-2), (1e-4, 4.0, 5e-2)])
 def test_rounds_of_a_moved_grid_are_moved_as_often(prob: float, mu: float, step: float) -> None:
     """A grid coarser than the loss of who was not sampled is moved there, in every round."""
-    profile, n, delta = Sampled(prob, Gaussian(mu)), 50, 1e-7
+    profile, n, delta = Sampled(prob, GaussianProfile(mu)), 50, 1e-7
     rounds = compose_rounds(((profile, 1),), [n], step=step, delta=delta, below=True)
     whole = compose_below(((profile, n),), at_delta(delta), step=step)
     assert rounds is not None
@@ -259,7 +261,7 @@ def test_rounds_of_a_moved_grid_are_moved_as_often(prob: float, mu: float, step:
 
 
 def test_too_fine_a_grid_is_not_made() -> None:
-    parts = ((Sampled(0.1, Gaussian(1.0)), 10), (Laplace(1.0), 10))
+    parts = ((Sampled(0.1, GaussianProfile(1.0)), 10), (LaplaceProfile(1.0), 10))
     assert compose(parts, at_delta(1e-5), step=1e-8) is None
     assert compose_below(parts, at_delta(1e-5), step=1e-8) is None
     assert compose_rounds(parts, [5], step=1e-8, delta=1e-5) is None
@@ -277,7 +279,7 @@ def test_what_floating_point_changes_is_allowed_for(
     prob: float, mu: float, n: int, share: float, exponent: float
 ) -> None:
     """The same transform in extended precision: another road, a thousand times finer."""
-    profile = Sampled(prob, Gaussian(mu))
+    profile = Sampled(prob, GaussianProfile(mu))
     parts = ((profile, n),)
     step, delta = share * spread(parts), 10**exponent
     remove, add = (float(end[0]) for end in grids.loss_ends(profile, 1e-5 * delta / n))
@@ -285,7 +287,7 @@ def test_what_floating_point_changes_is_allowed_for(
     assume(len(at) * math.sqrt(n) < 20_000)
     grid = grids.above(profile, 0, at, step=step)
     tilt = moment_table(parts, 1e-5 * delta / n).tilts(at_delta(delta))[0]
-    made = convolution([(grid, np.array([n]))], step=step, tilt=tilt, budget=Budget())
+    made = convolution([(grid, np.array([n]))], step=step, tilt=tilt, budget=WorkBudget())
     ours = made.rounds(1)
     tilted = grid.masses[0].astype(np.longdouble) * np.exp(
         np.longdouble(tilt) * (at * np.longdouble(step))
@@ -301,13 +303,15 @@ def test_what_floating_point_changes_is_allowed_for(
 @given(st.floats(0.1, 2.0), st.integers(2, 50), st.floats(-30, -1))
 def test_what_lies_outside_of_the_window_is_allowed_for(mu: float, n: int, exponent: float) -> None:
     """The tilted mass that a wide window finds and the usual one does not."""
-    profile, delta = Gaussian(mu), 10**exponent
+    profile, delta = GaussianProfile(mu), 10**exponent
     step = 0.2 * mu
     end = float(grids.loss_ends(profile, 1e-5 * delta / n)[0][0])
     at = grids.places(-end, end, step=step, growth=0.0)
     grid = grids.above(profile, 0, at, step=step)
     tilt = moment_table(((profile, n),), 1e-5 * delta / n).tilts(at_delta(delta))[0]
-    usual = convolution([(grid, np.array([n]))], step=step, tilt=tilt, budget=Budget()).rounds(1)
+    usual = convolution([(grid, np.array([n]))], step=step, tilt=tilt, budget=WorkBudget()).rounds(
+        1
+    )
     tilted = grid.masses[0] * np.exp(tilt * at * step)
     whole = tilted / tilted.sum()
     direct = np.ones(1)
@@ -331,7 +335,7 @@ def test_readings_enclose_forty_digits(
     masses = np.array(weights) / sum(weights)
     at = np.arange(len(masses)) - 1
     grid = grids.Grid(at, masses[None, :], np.zeros(1), np.zeros(1))
-    made = convolution([(grid, np.array([n]))], step=step, tilt=tilt, budget=Budget()).rounds(1)
+    made = convolution([(grid, np.array([n]))], step=step, tilt=tilt, budget=WorkBudget()).rounds(1)
     with mpmath.workdps(40):
         exact = [mpmath.mpf(1)]
         for _ in range(n):
@@ -371,8 +375,8 @@ def test_the_tilt_is_near_that_of_the_closed_form(aim: Aim) -> None:
         bound = log_m - theta * aim.value + np.asarray(log_chord(theta))
     else:
         bound = (log_m + np.asarray(log_chord(theta)) - math.log(aim.value)) / theta
-    found = moment_table(((Gaussian(mu / 4), 16),), 1e-60)
+    found = moment_table(((GaussianProfile(mu / 4), 16),), 1e-60)
     assert found.tilts(aim)[0] == pytest.approx(theta[bound.argmin()], rel=0.2)
     assert found.tilts(aim)[0] == found.tilts(aim)[1]
     assert found.reached(aim) == pytest.approx(bound.min(), rel=0.02)
-    assert moment_table(((Gaussian(mu / 4), 4),), 1e-60).tilts(aim, 4) == found.tilts(aim)
+    assert moment_table(((GaussianProfile(mu / 4), 4),), 1e-60).tilts(aim, 4) == found.tilts(aim)

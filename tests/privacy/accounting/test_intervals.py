@@ -22,7 +22,7 @@ from privacy.accounting.events import (
 from privacy.accounting.gaussian import gaussian_delta, gaussian_epsilon
 from privacy.accounting.intervals import upper_epsilon
 from privacy.accounting.lowered import Lowered
-from privacy.accounting.profiles import Gaussian, Sampled
+from privacy.accounting.profiles import GaussianProfile, Sampled
 from privacy.accounting.renyi import renyi_delta, renyi_epsilon
 from tests.privacy.golden import golden
 
@@ -391,7 +391,7 @@ def test_a_tiny_delta_of_a_thousand_sampled_releases() -> None:
 
 def test_the_renyi_road_gives_up_the_slack_too(monkeypatch: pytest.MonkeyPatch) -> None:
     """delta(e) <= e^slack delta'(e - 2 slack): on each of the three doors."""
-    parts = ((Sampled(0.01, Gaussian(1.0)), 10**15),)  # beyond any grid
+    parts = ((Sampled(0.01, GaussianProfile(1.0)), 10**15),)  # beyond any grid
     loose = Lowered(others=parts, slack=0.1, rho=math.inf)
     monkeypatch.setattr(intervals, "lower", lambda *_: loose)
     event, target = sampled(1.0, 0.01, 10**15), 1e-5

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from privacy.accounting import epsilon
 from privacy.accounting.lattice import aligned
 from privacy.accounting.profiles import (
-    DiscreteLaplace,
-    Finite,
-    Gaussian,
-    Laplace,
+    DiscreteLaplaceProfile,
+    FiniteOutcomes,
+    GaussianProfile,
+    LaplaceProfile,
     Profile,
     Sampled,
 )
@@ -24,9 +24,9 @@ from privacy.accounting.profiles import (
 ADD = Relation.ADD_OR_REMOVE_ONE
 
 
-def response(loss: float) -> Finite:
+def response(loss: float) -> FiniteOutcomes:
     own = 1 / (1 + math.exp(-loss))
-    return Finite(((own, 1 - own), (1 - own, own)))
+    return FiniteOutcomes(((own, 1 - own), (1 - own, own)))
 
 
 @given(st.sampled_from([0, 1, 2]), st.floats(1e-3, 30.0), st.floats(1e-4, 1.0), st.booleans())
@@ -34,33 +34,35 @@ def test_the_loss_is_a_multiple_of_the_step_and_a_hair_on_the_right_side(
     kind: int, loss: float, share: float, below: bool
 ) -> None:
     loss = min(loss, 9.0) if kind == 2 else loss  # a quotient's logarithm loses digits
-    profile = (Laplace(loss), DiscreteLaplace(loss, 3), response(loss))[kind]
+    profile = (LaplaceProfile(loss), DiscreteLaplaceProfile(loss, 3), response(loss))[kind]
     step = share * loss
-    found = aligned(((Gaussian(1.0), 5), (profile, 3)), step, below=below)
+    found = aligned(((GaussianProfile(1.0), 5), (profile, 3)), step, below=below)
     assert found <= step * (1 + 1e-12)
     assert found > 0.5 * step
     many = round(loss / found)
-    assert many * found == pytest.approx(loss, rel=1e-11 if isinstance(profile, Finite) else 1e-15)
-    if not isinstance(profile, Finite):
+    assert many * found == pytest.approx(
+        loss, rel=1e-11 if isinstance(profile, FiniteOutcomes) else 1e-15
+    )
+    if not isinstance(profile, FiniteOutcomes):
         assert (many * found <= loss) if below else (many * found >= loss)
 
 
 def test_the_losses_that_weigh_most_settle_it() -> None:
-    parts = ((Laplace(0.7), 2), (DiscreteLaplace(0.3, 1), 50))
+    parts = ((LaplaceProfile(0.7), 2), (DiscreteLaplaceProfile(0.3, 1), 50))
     assert aligned(parts, 0.1, below=False) == pytest.approx(0.3 / 3)
-    assert aligned(((Laplace(0.7), 2), (DiscreteLaplace(0.3, 1), 1)), 0.1, below=False) == (
-        pytest.approx(0.1)
-    )
-    assert aligned(((Laplace(0.75), 2),), 0.1, below=False) == pytest.approx(0.75 / 8)
+    assert aligned(
+        ((LaplaceProfile(0.7), 2), (DiscreteLaplaceProfile(0.3, 1), 1)), 0.1, below=False
+    ) == (pytest.approx(0.1))
+    assert aligned(((LaplaceProfile(0.75), 2),), 0.1, below=False) == pytest.approx(0.75 / 8)
 
 
 @pytest.mark.parametrize(
     "profile",
     [
-        Gaussian(1.0),
-        Sampled(0.2, Laplace(1.0)),  # its two ends have no common part
-        Finite(((0.2, 0.1), (0.5, 0.3), (0.3, 0.6))),  # nor have these losses
-        Laplace(0.05),  # shorter than the step
+        GaussianProfile(1.0),
+        Sampled(0.2, LaplaceProfile(1.0)),  # its two ends have no common part
+        FiniteOutcomes(((0.2, 0.1), (0.5, 0.3), (0.3, 0.6))),  # nor have these losses
+        LaplaceProfile(0.05),  # shorter than the step
     ],
 )
 def test_where_nothing_fits_the_step_stays(profile: Profile) -> None:

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.accounting.convolution import convolution, log_moment
-from privacy.accounting.cost import Budget
+from privacy.accounting.cost import WorkBudget
 from privacy.accounting.grids import Grid
 from privacy.accounting.losses import Losses
 
@@ -97,7 +97,9 @@ def test_rows_have_moments_and_infinite_losses_of_their_own(
     )
     counts = np.array([2, 3])
     pieces = [(grid, counts)]
-    found = convolution(pieces, step=STEP, tilt=tilt, budget=Budget(), most=rounds).rounds(rounds)
+    found = convolution(pieces, step=STEP, tilt=tilt, budget=WorkBudget(), most=rounds).rounds(
+        rounds
+    )
     moments = grid.masses @ np.exp(tilt * grid.places * STEP)
     expected = float(counts @ np.log(moments))
     assert log_moment(pieces, step=STEP, tilt=tilt) == pytest.approx(expected)

@@ -18,7 +18,7 @@ from privacy.accounting.events import (
 from privacy.accounting.linear import upload_events
 from privacy.accounting.lowered import Lowered
 from privacy.accounting.lowering import lower
-from privacy.accounting.profiles import Gaussian
+from privacy.accounting.profiles import GaussianProfile
 
 ADD = Relation.ADD_OR_REMOVE_ONE
 FIELDS = ("gaussian_mu", "slack", "rho", "xi", "lost")
@@ -122,7 +122,7 @@ def test_distances_count_as_many_coordinates_as_a_patient_touches() -> None:
 def test_a_wide_gaussian_beside_others_is_cut_into_pieces_of_the_same_cost(mu: float) -> None:
     event = dp.ComposedDpEvent([dp.GaussianDpEvent(1 / mu), dp.LaplaceDpEvent(1.0)])
     (piece, count), *rest = lower(event, ADD, "above").parts
-    assert isinstance(piece, Gaussian)
+    assert isinstance(piece, GaussianProfile)
     assert count * piece.mu**2 == pytest.approx(mu**2, rel=1e-12, abs=0)
     assert piece.mu <= 8 + 1e-9
     assert len(rest) == 1

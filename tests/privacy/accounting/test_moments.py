@@ -18,16 +18,16 @@ from privacy.accounting.intervals import upper_epsilon
 from privacy.accounting.moments import LARGEST_ORDER, log_moments
 from privacy.accounting.nested import Composed
 from privacy.accounting.profiles import (
-    DiscreteLaplace,
-    Finite,
-    Gaussian,
-    Laplace,
-    Mixture,
+    DiscreteLaplaceProfile,
+    FiniteOutcomes,
+    GaussianProfile,
+    LaplaceProfile,
+    MixtureProfile,
     Profile,
     Sampled,
     SampledGaussianReplace,
     SampledReplace,
-    Skellam,
+    SkellamOutcomes,
 )
 from privacy.accounting.renyi import renyi_success
 from tests.privacy.accounting.integers import lattice
@@ -56,7 +56,7 @@ def test_laplace_moments_are_the_integral(shift: float, k: int) -> None:
         return mp.exp(-k * abs(x - shift) - (1 - k) * abs(x)) / 2
 
     truth = mp.log(mp.quad(power, [-mp.inf, 0, shift, mp.inf]))
-    assert log_moments(Laplace(shift))[k] == pytest.approx(float(truth), rel=1e-9, abs=1e-13)
+    assert log_moments(LaplaceProfile(shift))[k] == pytest.approx(float(truth), rel=1e-9, abs=1e-13)
 
 
 @settings(max_examples=60)
@@ -65,7 +65,7 @@ def test_discrete_laplace_moments_are_the_sum(a: float, shift: int, k: int) -> N
     with mp.workdps(30):
         law = [mp.exp(-a * abs(x)) * mp.tanh(a / 2) for x in range(-int(60 / a) - 9, int(60 / a))]
         truth = mp.log(mp.fsum(p**k * q ** (1 - k) for p, q in zip(law, law[shift:], strict=False)))
-        found = log_moments(DiscreteLaplace(a, shift))[k]
+        found = log_moments(DiscreteLaplaceProfile(a, shift))[k]
         assert found == pytest.approx(float(truth), rel=1e-9, abs=1e-12)
 
 
@@ -88,7 +88,7 @@ def test_sampled_discrete_gaussians_have_the_moments_of_continuous_ones(
     found = log_moments(Sampled(prob, Concentrated(rho, 0.0, 1)))[order]
     assert remove == pytest.approx(found, rel=1e-9, abs=1e-12)
     assert add <= found + 1e-12
-    alike = log_moments(Sampled(prob, Gaussian(math.sqrt(2 * rho))))[order]
+    alike = log_moments(Sampled(prob, GaussianProfile(math.sqrt(2 * rho))))[order]
     assert found == pytest.approx(alike, rel=1e-9)
     longer = log_moments(Sampled(prob, Concentrated(1.01 * rho, 0.0, 1)))[order]
     assert longer > found
@@ -110,12 +110,14 @@ def test_it_may_cost_more_where_they_are_not() -> None:
     """Why the general bound is needed: a rare outcome that only the patient makes rarer."""
     p, q = np.array([0.5, 0.5]), np.array([0.999, 0.001])
     order, prob = 8, 0.9
-    found = log_moments(Sampled(prob, Finite(tuple(zip(q.tolist(), p.tolist(), strict=True)))))
+    found = log_moments(
+        Sampled(prob, FiniteOutcomes(tuple(zip(q.tolist(), p.tolist(), strict=True))))
+    )
     remove, add = both((1 - prob) * p + prob * q, p, order)
     assert add > remove + 1
     assert max(add, remove) <= found[order]
-    pair = Finite(tuple(zip(q.tolist(), p.tolist(), strict=True)))
-    one = log_moments(Sampled(prob, Composed(((pair, 1), (Gaussian(1e-9), 1)))))
+    pair = FiniteOutcomes(tuple(zip(q.tolist(), p.tolist(), strict=True)))
+    one = log_moments(Sampled(prob, Composed(((pair, 1), (GaussianProfile(1e-9), 1)))))
     assert one[order] == pytest.approx(found[order], rel=1e-9)
 
 
@@ -129,15 +131,15 @@ def test_moments_of_any_pair_hold_sampled_or_not(
 ) -> None:
     p, q = np.array(outcomes).T
     p, q = p / p.sum(), q / q.sum()
-    pair = Finite(tuple(zip(p.tolist(), q.tolist(), strict=True)))
+    pair = FiniteOutcomes(tuple(zip(p.tolist(), q.tolist(), strict=True)))
     assert max(both(p, q, order)) == pytest.approx(log_moments(pair)[order], rel=1e-9, abs=1e-12)
     sampled = max(both((1 - prob) * q + prob * p, q, order))
     assert sampled <= log_moments(Sampled(prob, pair))[order] + 1e-12
-    told = Mixture(((0.25, pair), (0.75, Laplace(0.5))))
-    parts = [log_moments(part)[order] for part in (pair, Laplace(0.5))]
+    told = MixtureProfile(((0.25, pair), (0.75, LaplaceProfile(0.5))))
+    parts = [log_moments(part)[order] for part in (pair, LaplaceProfile(0.5))]
     truth = math.log(0.25 * math.exp(parts[0]) + 0.75 * math.exp(parts[1]))
     assert log_moments(told)[order] == pytest.approx(truth, rel=1e-9, abs=1e-12)
-    together_ = log_moments(Composed(((pair, 2), (Laplace(0.5), 3))))[order]
+    together_ = log_moments(Composed(((pair, 2), (LaplaceProfile(0.5), 3))))[order]
     assert together_ == pytest.approx(2 * parts[0] + 3 * parts[1], rel=1e-12, abs=1e-14)
 
 
@@ -169,15 +171,15 @@ def test_a_replaced_patient_in_a_sample_of_gaussians(mu: float, prob: float, ord
     p, q = (1 - prob) * base + prob * one, (1 - prob) * base + prob * other
     truth = max(both(p, q, order))
     exact = log_moments(SampledGaussianReplace(prob, mu))[order]
-    convex = log_moments(SampledReplace(prob, Gaussian(2 * mu)))[order]
-    known = log_moments(SampledReplace(prob, Gaussian(2 * mu), Gaussian(mu)))[order]
+    convex = log_moments(SampledReplace(prob, GaussianProfile(2 * mu)))[order]
+    known = log_moments(SampledReplace(prob, GaussianProfile(2 * mu), GaussianProfile(mu)))[order]
     assert truth <= min(exact, convex) + 1e-9
     assert known == min(exact, convex)
     fixed = (1 - prob) * other + prob * one
     assert max(both(fixed, other, order)) <= convex + 1e-9
-    assert exact <= log_moments(Sampled(prob, Gaussian(mu)))[order] - (order - 1) * math.log1p(
-        -prob
-    ) * (1 + 1e-12)
+    assert exact <= log_moments(Sampled(prob, GaussianProfile(mu)))[order] - (
+        order - 1
+    ) * math.log1p(-prob) * (1 + 1e-12)
 
 
 @settings(max_examples=20)
@@ -192,20 +194,20 @@ def test_moments_of_a_sampled_replacement_are_at_least_the_profiles_own(
         return (gamma ** (order - 2) + gamma ** (-order - 1)) * prob**2 * inside
 
     truth = mp.log1p(order * (order - 1) * mp.quad(integrand, [1, mp.exp(shift)]))
-    found = log_moments(SampledReplace(prob, Laplace(shift)))[order]
+    found = log_moments(SampledReplace(prob, LaplaceProfile(shift)))[order]
     assert truth * (1 - 1e-9) <= found
     assert found <= 2.5 * truth or order * prob > 1
 
 
 def test_moments_of_what_has_none_are_infinite_and_none_is_below_one() -> None:
-    assert (log_moments(Skellam(4.0, 1))[2:] == math.inf).all()
+    assert (log_moments(SkellamOutcomes(4.0, 1))[2:] == math.inf).all()
     profiles: list[Profile] = [
-        Gaussian(1e-9),
-        Laplace(1e-12),
-        DiscreteLaplace(1e-9, 1),
-        Finite(((0.5, 0.5), (0.5, 0.5))),
-        Sampled(1e-9, Laplace(1e-3)),
-        SampledReplace(1e-9, Laplace(1e-3)),
+        GaussianProfile(1e-9),
+        LaplaceProfile(1e-12),
+        DiscreteLaplaceProfile(1e-9, 1),
+        FiniteOutcomes(((0.5, 0.5), (0.5, 0.5))),
+        Sampled(1e-9, LaplaceProfile(1e-3)),
+        SampledReplace(1e-9, LaplaceProfile(1e-3)),
     ]
     for profile in profiles:
         found = log_moments(profile)
@@ -276,7 +278,7 @@ def test_every_profile_has_a_bound_at_tiny_deltas(
 @pytest.mark.parametrize("mu", [0.5, 1.0, 2.0, 4.0])
 def test_reconstruction_by_moments_lies_above_the_closed_form(prior: float, mu: float) -> None:
     truth = float(ndtr(ndtri(prior) + mu))
-    found = renyi_success(((Gaussian(mu / 2), 4),), prior)
+    found = renyi_success(((GaussianProfile(mu / 2), 4),), prior)
     assert truth <= found <= min(1.0, 40 * truth)
     by_hand = min((prior * math.exp(k * mu**2 / 2)) ** (1 - 1 / k) for k in range(2, 17))
     assert found <= min(1.0, by_hand) * (1 + 1e-9)

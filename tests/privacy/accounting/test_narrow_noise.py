@@ -19,7 +19,7 @@ from privacy.accounting.events import (
     SkellamDpEvent,
 )
 from privacy.accounting.lowering import lower
-from privacy.accounting.profiles import DiscreteGaussian
+from privacy.accounting.profiles import DiscreteGaussianOutcomes
 from privacy.accounting.renyi import renyi_epsilon
 from privacy.reconstruction import success_bound
 from tests.privacy.accounting.integers import lattice
@@ -132,7 +132,7 @@ def test_narrow_noise_from_below_is_the_integers_own() -> None:
     for std, radius in ((0.4, 1), (0.7, 2), (1.5, 1)):
         law = np.exp(-(x**2) / (2 * std**2))
         law /= law.sum()
-        profile = DiscreteGaussian(std**2, radius)
+        profile = DiscreteGaussianOutcomes(std**2, radius)
         for at in (-3.0, 0.0, 0.3, 2.0, 7.0):
             truth = float(np.maximum(np.roll(law, radius) - math.exp(at) * law, 0).sum())
             assert profile.deltas(np.array([at]))[0][0] == pytest.approx(truth, rel=1e-9, abs=1e-15)

@@ -13,16 +13,16 @@ from scipy.special import ndtr
 from privacy.accounting.nested import Composed
 from privacy.accounting.profiles import (
     Attained,
-    DiscreteLaplace,
-    Finite,
-    Gaussian,
-    Laplace,
-    Mixture,
+    DiscreteLaplaceProfile,
+    FiniteOutcomes,
+    GaussianProfile,
+    LaplaceProfile,
+    MixtureProfile,
     Profile,
     Sampled,
     SampledGaussianReplace,
     SampledReplace,
-    Skellam,
+    SkellamOutcomes,
     delta,
     kind,
     stacked,
@@ -39,7 +39,7 @@ def theirs(loss: library.MonotonePrivacyLoss) -> NDArray[np.float64]:
 
 @given(st.floats(0.3, 50), probs)
 def test_sampled_gaussian_is_dp_accountings(std: float, prob: float) -> None:
-    remove, add = Sampled(prob, Gaussian(1 / std)).deltas(GRID)
+    remove, add = Sampled(prob, GaussianProfile(1 / std)).deltas(GRID)
     for found, adjacency in ((remove, Adjacency.REMOVE), (add, Adjacency.ADD)):
         loss = library.GaussianPrivacyLoss(std, sampling_prob=prob, adjacency_type=adjacency)
         np.testing.assert_allclose(found, theirs(loss), rtol=1e-6, atol=1e-14)
@@ -51,8 +51,8 @@ def test_sampled_gaussian_is_dp_accountings(std: float, prob: float) -> None:
 @given(st.floats(0.05, 20), probs)
 def test_laplace_is_dp_accountings(scale: float, prob: float) -> None:
     loss = library.LaplacePrivacyLoss(scale)
-    np.testing.assert_allclose(Laplace(1 / scale).deltas(GRID)[0], theirs(loss), atol=1e-14)
-    remove, add = Sampled(prob, Laplace(1 / scale)).deltas(GRID)
+    np.testing.assert_allclose(LaplaceProfile(1 / scale).deltas(GRID)[0], theirs(loss), atol=1e-14)
+    remove, add = Sampled(prob, LaplaceProfile(1 / scale)).deltas(GRID)
     for found, adjacency in ((remove, Adjacency.REMOVE), (add, Adjacency.ADD)):
         sampled = library.LaplacePrivacyLoss(scale, sampling_prob=prob, adjacency_type=adjacency)
         np.testing.assert_allclose(found, theirs(sampled), atol=1e-13)
@@ -64,7 +64,7 @@ def test_discrete_laplace_is_the_sum_over_integers(a: float, shift: int, epsilon
     p = np.exp(-a * np.abs(x)) * math.tanh(a / 2)
     q = np.exp(-a * np.abs(x - shift)) * math.tanh(a / 2)
     truth = np.maximum(p - math.exp(epsilon) * q, 0).sum()
-    found = DiscreteLaplace(a, shift).deltas(np.array([epsilon]))[0][0]
+    found = DiscreteLaplaceProfile(a, shift).deltas(np.array([epsilon]))[0][0]
     assert found == pytest.approx(truth, abs=1e-9)
 
 
@@ -108,22 +108,22 @@ def test_sampled_replace_bounds_a_brute_force_pair() -> None:
 def test_a_replaced_patient_in_a_sample_is_less_than_a_replaced_one_drawn() -> None:
     """Those not drawn are in the middle between the two, and blur them."""
     q, e = 0.1, np.array([0.05, 0.2])
-    plain = SampledReplace(q, Laplace(2.0)).deltas(e)[0]
-    convex = SampledReplace(q, Laplace(2.0), Laplace(1.0)).deltas(e)[0]
+    plain = SampledReplace(q, LaplaceProfile(2.0)).deltas(e)[0]
+    convex = SampledReplace(q, LaplaceProfile(2.0), LaplaceProfile(1.0)).deltas(e)[0]
     assert (convex < [0.9, 0.5] * plain).all()
 
 
 ALL: list[Profile] = [
-    Gaussian(0.7),
-    Laplace(1.3),
-    DiscreteLaplace(0.4, 3),
-    Finite(((0.7, 0.2), (0.3, 0.8))),
-    Sampled(0.2, Gaussian(1.5)),
-    Sampled(0.3, Sampled(0.5, Laplace(2.0))),
+    GaussianProfile(0.7),
+    LaplaceProfile(1.3),
+    DiscreteLaplaceProfile(0.4, 3),
+    FiniteOutcomes(((0.7, 0.2), (0.3, 0.8))),
+    Sampled(0.2, GaussianProfile(1.5)),
+    Sampled(0.3, Sampled(0.5, LaplaceProfile(2.0))),
     SampledGaussianReplace(0.3, 1.0),
-    SampledReplace(0.2, Gaussian(1.0)),
-    Mixture(((0.3, Gaussian(2.0)), (0.7, Sampled(0.1, Gaussian(1.0))))),
-    Composed(((Sampled(0.2, Gaussian(1.0)), 5),)),
+    SampledReplace(0.2, GaussianProfile(1.0)),
+    MixtureProfile(((0.3, GaussianProfile(2.0)), (0.7, Sampled(0.1, GaussianProfile(1.0))))),
+    Composed(((Sampled(0.2, GaussianProfile(1.0)), 5),)),
 ]
 
 
@@ -147,8 +147,8 @@ def test_add_is_the_mirror_of_remove(profile: Profile) -> None:
 
 def test_a_nested_composition_equals_the_direct_one() -> None:
     """Sampling a composition of Gaussians: through the inner grid, and in closed form."""
-    direct = Sampled(0.1, Gaussian(10**0.5))
-    inner = Composed(((Sampled(1.0, Gaussian(1.0)), 10),))
+    direct = Sampled(0.1, GaussianProfile(10**0.5))
+    inner = Composed(((Sampled(1.0, GaussianProfile(1.0)), 10),))
     e = np.linspace(-1, 20, 200)
     for ours, truth in zip(Sampled(0.1, inner).deltas(e), direct.deltas(e), strict=True):
         assert (ours >= truth - 1e-12).all()
@@ -169,12 +169,18 @@ def test_a_tail_is_minus_the_slope_of_delta_by_the_odds() -> None:
 @pytest.mark.parametrize(
     "profiles",
     [
-        [Sampled(0.2, Gaussian(1.5)), Sampled(0.01, Gaussian(0.3))],
-        [Sampled(0.3, Sampled(0.5, Laplace(2.0))), Sampled(0.1, Sampled(0.9, Laplace(0.2)))],
-        [DiscreteLaplace(0.4, 3), DiscreteLaplace(0.1, 1)],
-        [Sampled(0.2, Skellam(90.0, 4)), Sampled(0.01, Skellam(90.0, 4))],  # one table of masses
+        [Sampled(0.2, GaussianProfile(1.5)), Sampled(0.01, GaussianProfile(0.3))],
+        [
+            Sampled(0.3, Sampled(0.5, LaplaceProfile(2.0))),
+            Sampled(0.1, Sampled(0.9, LaplaceProfile(0.2))),
+        ],
+        [DiscreteLaplaceProfile(0.4, 3), DiscreteLaplaceProfile(0.1, 1)],
+        [
+            Sampled(0.2, SkellamOutcomes(90.0, 4)),
+            Sampled(0.01, SkellamOutcomes(90.0, 4)),
+        ],  # one table of masses
         [SampledGaussianReplace(0.3, 1.0), SampledGaussianReplace(0.01, 2.0)],
-        [SampledReplace(0.2, Gaussian(1.0)), SampledReplace(0.7, Gaussian(0.1))],
+        [SampledReplace(0.2, GaussianProfile(1.0)), SampledReplace(0.7, GaussianProfile(0.1))],
     ],
     ids=lambda p: type(p[0]).__name__,
 )
@@ -208,5 +214,5 @@ def test_an_opposite_patient_is_seen_however_little_noise(mu: float) -> None:
 def test_far_below_zero_everything_counts() -> None:
     """At e^epsilon = 0 every delta is 1: between there and a composition's grid too."""
     e = np.array([-700.0, -60.0, -20.0, -9.0])
-    for deltas in Composed(((Sampled(0.2, Gaussian(0.5)), 5),)).deltas(e):
+    for deltas in Composed(((Sampled(0.2, GaussianProfile(0.5)), 5),)).deltas(e):
         assert (deltas >= -np.expm1(e) - 1e-15).all()

@@ -8,7 +8,7 @@ from privacy.accounting.events import DiscreteGaussianDpEvent, SkellamDpEvent
 from privacy.accounting.gaussian import gaussian_delta
 from privacy.mechanisms import clip, to_integers
 from privacy.mechanisms.additive import DiscreteGaussian, Gaussian, Skellam, analytic_gaussian
-from privacy.testing.recording import Call, Recording
+from privacy.testing.recording import RandomnessRequest, Recording
 
 ROWS = clip(np.random.default_rng(1).normal(size=(7, 4)) * 3, clip_norm=2.5)
 STEPS = to_integers(ROWS, radius=30)
@@ -17,7 +17,7 @@ STEPS = to_integers(ROWS, radius=30)
 def test_continuous_noise_is_scaled_by_the_clip_norm() -> None:
     source = Recording()
     released = Gaussian(1.7).release(ROWS, source)
-    assert source.calls == [Call("gaussian", 1.7 * 2.5, 4)]
+    assert source.calls == [RandomnessRequest("gaussian", 1.7 * 2.5, 4)]
     assert np.array_equal(released, ROWS.sum() + source.answers[0])
     assert Gaussian(1.7).event(ROWS) == GaussianDpEvent(1.7)
 

@@ -6,7 +6,7 @@ import torch
 from dp_accounting import GaussianDpEvent, LaplaceDpEvent
 from numpy.typing import NDArray
 
-from privacy.testing import Call, Recording, check_mechanism
+from privacy.testing import RandomnessRequest, Recording, check_mechanism
 from privacy.testing.redirect import numpy_drawing_from, torch_drawing_from
 
 
@@ -20,9 +20,9 @@ def test_numpys_noise_is_the_sources() -> None:
     assert isinstance(one, float) and one == 6.0
     assert pair.tolist() == [0, 1]
     assert source.calls == [
-        Call("gaussian", 2.0, 6),
-        Call("gaussian", 3.0, 1),
-        Call("laplace", 4.0, 2),
+        RandomnessRequest("gaussian", 2.0, 6),
+        RandomnessRequest("gaussian", 3.0, 1),
+        RandomnessRequest("laplace", 4.0, 2),
     ]
 
 
@@ -65,7 +65,10 @@ def test_torchs_noise_and_samples_are_the_sources() -> None:
     assert noise.tolist() == [[1, 2, 3], [4, 5, 6]]
     assert sampled.tolist() == mask.tolist()
     assert table.shape == (2, 3)  # no sample: torch's own
-    assert source.calls == [Call("gaussian", 2.0, 6), Call("poisson_sample", 0.25, 4)]
+    assert source.calls == [
+        RandomnessRequest("gaussian", 2.0, 6),
+        RandomnessRequest("poisson_sample", 0.25, 4),
+    ]
 
 
 def test_torchs_default_type_is_kept() -> None:
