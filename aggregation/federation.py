@@ -306,6 +306,19 @@ class Federation:
         federation._keys, federation._receivers = dict(keys), dict(receivers or {})
         return federation
 
+    def join(self) -> None:
+        """Enter the plan into every ledger before the run, as several runs of one budget do.
+
+        What is declared before the first release costs less (``privacy.ledger.filter``).
+        """
+        for hospital in self._hospitals.values():
+            hospital.join()
+
+    def admit(self, patients: Mapping[str, Patients]) -> None:
+        """Have each hospital work on these patients from here on (``Hospital.admit``)."""
+        for name, hospital in self._hospitals.items():
+            hospital.admit(patients[name])
+
     def run(self, progress: Callable[[int], None] = lambda _: None) -> Outcome:
         """Run all rounds; ``progress`` is called with the number of rounds done.
 

@@ -114,7 +114,7 @@ def releases(
     """
     radius = plan.radius_of(weight)
     clip_norm = plan.clip_norm if radius == plan.radius else plan.step * radius
-    parts = [("update", event, clip_norm)]
+    parts = [(plan.model.released, event, clip_norm)]
     parts += [(f"scalar {s.name}", scalar_event(plan, s, hospital), s.clip_norm)
               for s in plan.scalars]  # fmt: skip
     prob = plan.sampling_probs[plan.hospitals.index(hospital)]

@@ -26,6 +26,7 @@ from experiments.commands.frontier import Demo, FrontierCommand
 from experiments.commands.inference import Inference
 from experiments.commands.predict import Predict
 from experiments.commands.results import Results
+from experiments.commands.train import Train
 from experiments.commands.tune import Tune
 from experiments.door import enter
 from experiments.plugins import load, load_installed
@@ -59,6 +60,7 @@ COMMANDS: dict[str, type[Command]] = {
     "ledger": Ledger,
     "predict": Predict,
     "results": Results,
+    "train": Train,
     "tune": Tune,
 }
 

@@ -5,35 +5,29 @@ that we would defend at work: sealed sums, noise from the operating system, a du
 hospital, a page for the auditor.
 """
 
-import itertools
-import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
 from rich.console import Console
 from rich.panel import Panel
 
-from aggregation.card import LANGUAGES, card
-from aggregation.federation import Federation
-from aggregation.models import Logistic
-from aggregation.trained import Trained
 from experiments.cohorts import Cohort, load, resolve
+from experiments.federate import Wanted, deploy, settle
 from experiments.run.plots import save
-from experiments.run.record import stamp, writable_folder
+from experiments.run.record import writable_folder
 from experiments.run.sweep import sweep
 from experiments.run.text import epsilon, nearest, signed, up
-from experiments.studies.design import TRAINING, Design, Regime, make_plan
+from experiments.studies.design import Design, Regime
 from experiments.studies.frontier import overview as frontier
 from experiments.studies.frontier.grid import on_cohort, quick_grid
 from experiments.studies.frontier.own_pace import AttackedPoint
 from experiments.studies.frontier.risks import NOT_TRIED, FrontierResult, read_frontier, risk_of
 from experiments.studies.lineups import INFORMED
 from experiments.studies.words import COMMA, DESIGNS, MODELS, REGIMES
-from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust
 from privacy.report import AttackResult, save_evidence, write_report
 
-__all__ = ["deploy", "findings", "run", "settle"]
+__all__ = ["findings", "run"]
 
 EPSILON = 1.0
 
@@ -46,6 +40,8 @@ def run(
     data_dir: Path | None,
     cohort: str = "heart",
     ledgers: Path | None = None,
+    evaluate: float | None = None,
+    held_out: float = 0.2,
 ) -> int:
     """Run the demo into ``out``; 0 if the ledgers were verified.
 
@@ -57,6 +53,8 @@ def run(
       cohort: A cohort's name, or the path of a ``cohort.toml``.
       ledgers: Folder of ledgers that outlive the run (``StandingLedgers``); None: new ones in
         ``out``, whose budget begins with them.
+      evaluate: Epsilon of an evaluation round, within the whole of 1; None: no such round.
+      held_out: Fraction of patients that the round counts and the training never reads.
     """
     console = Console()
     name, data_dir = resolve(cohort, data_dir)
@@ -74,7 +72,7 @@ def run(
     console.print(
         f"[bold]2/2[/] One federation at epsilon {EPSILON:g} with real noise and durable ledgers."
     )
-    deploy(out, patients, console, ledgers)
+    deploy(out, patients, console, Wanted(EPSILON, evaluate=evaluate, held_out=held_out), ledgers)
     save_evidence(_evidence_folder(out) / "frontier.json", evidence(results))
     trust = load_trust(out / "trust.json")
     verdict, pages = write_report(out, trust=trust, out=out / "report", ledgers=ledgers)
@@ -82,99 +80,6 @@ def run(
         console.print(str(finding), markup=False, highlight=False)
     console.print(Panel(findings(results, figure, pages, patients), title="What was found"))
     return verdict.status
-
-
-def settle(out: Path, console: Console) -> None:
-    """Make room for a federation: one that was cut short is set aside whole, and never deleted.
-
-    What its ledgers released stays spent, so it can be neither overwritten nor believed. What is
-    left of one that had ended is moved to its place.
-    """
-    running = out / _RUNNING
-    if (running / _LAST).exists():
-        _publish(out)
-    elif running.exists():
-        number = next(n for n in itertools.count(1) if not (out / f"cut-short-{n}").exists())
-        aside = running.rename(out / f"cut-short-{number}")
-        console.print(
-            f"An earlier federation was cut short. It is kept in {aside}: what it released stays "
-            "spent, so a new one adds to it."
-        )
-    elif (out / "ledgers").exists() and not (out / _LAST).exists():
-        raise InvalidInputError(
-            f"{out} holds the ledgers of a run that was cut short. What they spent stays spent, so "
-            "they are never overwritten; move them elsewhere, or choose another folder with --out."
-        )
-
-
-def deploy(out: Path, cohort: Cohort, console: Console, ledgers: Path | None = None) -> None:
-    """Run one federation on all patients, or leave the one that ``out`` holds as it is.
-
-    It grows in a folder of its own, whose content gets its place when all of it is there: an
-    interrupted federation never looks like a whole one.
-    """
-    if (out / _LAST).exists():
-        console.print("The federation of an earlier run is there already; it is verified again.")
-        return
-    plan = make_plan(
-        run=f"demo-{secrets.token_hex(4)}",  # two runs on one ledger differ
-        design=Design.SEALED,
-        epsilon=EPSILON,
-        model=Logistic(len(cohort.schema)),
-        setting=TRAINING[Regime.FULL, "logistic"],
-        patients=cohort.hospitals,
-    )
-    earlier = len([*out.glob("cut-short-*")])
-    federation = Federation.real(
-        plan,
-        cohort.hospitals,
-        out=out / _RUNNING,
-        ledgers=ledgers,
-        target_epsilon=EPSILON,
-        context={
-            "cohort": f"{cohort.name} (UCI heart disease)",
-            "patients": _sizes(cohort),
-            "model": f"{plan.model.kind}, {plan.model.dim} parameters",
-            "commit": _commit(),
-            **({"cut short before": str(earlier)} if earlier else {}),
-        },
-    )
-    with console.status("training") as status:
-        outcome = federation.run(lambda done: status.update(f"round {done} of {plan.rounds}"))
-    folder = Trained.of(federation.plan, outcome.params, cohort.schema).save(
-        out / _RUNNING / "model"
-    )
-    for language in LANGUAGES:
-        text = card(federation.plan, cohort.schema, language)
-        (folder / f"card.{language}.md").write_text(text, encoding="utf-8")
-    federation.save(out / _RUNNING)
-    _publish(out)
-    console.print(
-        f"{plan.rounds} rounds; an opened sum wrapped with probability at most "
-        f"{max(federation.wrap_probability(), 1e-300):.0e}."
-    )
-
-
-_RUNNING = "running"
-_LAST = "manifest.json"  # written last, moved last: where it is, all is
-
-
-def _publish(out: Path) -> None:
-    """Move a whole federation to its place; may be cut short anywhere, and called again."""
-    running = out / _RUNNING
-    for part in sorted(running.iterdir(), key=lambda path: path.name == _LAST):
-        part.rename(out / part.name)
-    running.rmdir()
-
-
-def _sizes(cohort: Cohort) -> str:
-    sizes = {name: len(patients) for name, patients in cohort.hospitals.items()}
-    return f"{sum(sizes.values())}: " + ", ".join(f"{name} {n}" for name, n in sizes.items())
-
-
-def _commit() -> str:
-    found = stamp()
-    return f"{found['commit']}{'-dirty' if found['dirty'] else ''}"
 
 
 def evidence(results: Sequence[FrontierResult]) -> list[AttackResult]:

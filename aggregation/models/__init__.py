@@ -18,6 +18,7 @@ model without torch.
 [[0.5, 0.5, 0.5, 0.5], [-0.5, -0.5, -0.5, -0.5]]
 """
 
+from aggregation.models.counts import Counts
 from aggregation.models.inputs import Inputs
 from aggregation.models.logistic import Logistic
 from aggregation.models.model import HiddenLayer, LinearInput, Model
@@ -28,6 +29,7 @@ from privacy.errors import InvalidInputError
 
 __all__ = [
     "MODELS",
+    "Counts",
     "HiddenLayer",
     "Inputs",
     "LinearInput",
@@ -61,7 +63,7 @@ def make_model(kind: str, features: int, width: int = 0) -> Model:
 
 def sized_kinds() -> tuple[str, ...]:
     """Return the kinds that ``make_model`` makes: features and a width say all."""
-    return tuple(kind for kind, model in MODELS.items() if model is not TorchModel)
+    return tuple(kind for kind, model in MODELS.items() if model not in (TorchModel, Counts))
 
 
 def named_model(name: str, inputs: Inputs, *, width: int = 0, seed: int = 0) -> Model:

@@ -30,10 +30,12 @@ class Model(ABC):
 
     Attributes:
       kind: The name that plans give it.
+      released: What ledgers call a sum of its rows.
       features: Columns of a patient's row.
     """
 
     kind: ClassVar[str]
+    released: ClassVar[str] = "update"
     registered: ClassVar[Registry[type["Model"]]] = Registry("model")
     features: int
 

@@ -103,17 +103,8 @@ class Hospital:
     ) -> None:
         if name not in plan.hospitals:
             raise InvalidInputError(f"Hospital {name!r} is not in the plan {plan.hospitals}.")
-        declared = plan.declared_sizes[plan.hospitals.index(name)]
-        if len(patients) > declared:
-            raise InvalidInputError(
-                f"Hospital {name!r} has {len(patients)} patients but declared {declared}: the sum "
-                "could leave the range that sealing was sized for. Declare at least as many."
-            )
-        if patients.features.shape[1] != plan.model.features:
-            raise InvalidInputError(
-                f"Hospital {name!r} has {patients.features.shape[1]} features, the model expects "
-                f"{plan.model.features}."
-            )
+        self.name, self.plan, self.ledger = name, plan, ledger
+        self.admit(patients)
         if sealer.parameters.digest != judge.parameters.digest:
             raise RefusedError(
                 f"Hospital {name!r} was handed public keys to seal under "
@@ -122,12 +113,7 @@ class Hospital:
             )
         if ledger.durable or plan.sealing is not None:
             judge.require_named(plan)
-        self.name = name
-        self.plan = plan
-        self.ledger = ledger
-        self._patients = patients
-        self._sealer = sealer
-        self._judge = judge
+        self._sealer, self._judge = sealer, judge
         self._place = Place(plan.digest)
         self._evidence: bytes | None = None  # of the sum that is awaited, not judged yet
         self._releases = RoundReleases(ledger, plan.digest)
@@ -150,6 +136,21 @@ class Hospital:
         self._told: dict[int, NDArray[np.int64]] = {}
         if kept is not None:
             self._restore(kept)
+
+    def admit(self, patients: Patients) -> None:
+        """Work on these patients from here on; those of an evaluation are known late."""
+        name, model = self.name, self.plan.model
+        declared = self.plan.declared_sizes[self.plan.hospitals.index(name)]
+        if len(patients) > declared:
+            raise InvalidInputError(
+                f"Hospital {name!r} has {len(patients)} patients but declared {declared}: the sum "
+                "could leave the range that sealing was sized for. Declare at least as many."
+            )
+        if (features := patients.features.shape[1]) != model.features:
+            raise InvalidInputError(
+                f"Hospital {name!r} has {features} features, the model expects {model.features}."
+            )
+        self._patients = patients
 
     def join(self) -> None:
         """Enter the plan into the ledger: its total is checked against the budget once.

@@ -162,6 +162,19 @@ class Demo:
     ledgers: Path | None = None
     """Folder of the hospitals' ledgers and keys, for all runs on the same patients: what earlier
     runs released counts. By default new ones in --out, whose budget begins with this demo."""
+    evaluate: float | None = None
+    """Epsilon of an evaluation round, part of the whole of 1: some patients are held out of the
+    federation's training and counted after it. By default AUC and calibration of its model are not
+    measured."""
+    held_out: float = 0.2
+    """Fraction of patients that are held out; goes with --evaluate."""
+
+    def check(self) -> None:
+        """Refuse an evaluation that would cost all, or nothing."""
+        from experiments.demo import EPSILON
+        from experiments.federate import Wanted
+
+        Wanted(EPSILON, evaluate=self.evaluate, held_out=self.held_out)
 
     def run(self) -> int:
         """Run the quick frontier, then one real federation; verify and report."""
@@ -174,4 +187,6 @@ class Demo:
             data_dir=self.data_dir,
             cohort=self.cohort,
             ledgers=self.ledgers,
+            evaluate=self.evaluate,
+            held_out=self.held_out,
         )

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from dp_accounting import DpEvent, NeighboringRelation
+from dp_accounting import ComposedDpEvent, DpEvent, NeighboringRelation
 
 from aggregation.data.patients import Patients
 from aggregation.models import Model
@@ -145,6 +145,7 @@ def make_plan(
     local_steps: int = 1,
     model_seed: int = 0,
     delta: float = DELTA,
+    beside: DpEvent | None = None,
 ) -> Plan:
     """Return the plan of a design, with the least noise whose certified epsilon is kept.
 
@@ -164,6 +165,7 @@ def make_plan(
         ``sealed`` then adds all of it at each hospital and each step.
       model_seed: The committed seed of the first model.
       delta: Goes with every epsilon.
+      beside: What else is released of each hospital's patients within ``epsilon``.
 
     Raises:
       InvalidInputError: An unknown design, an epsilon that is not above 0, an empty hospital.
@@ -213,7 +215,8 @@ def make_plan(
     smallest = min(patients, key=lambda name: len(patients[name]))  # drawn most often: worst off
 
     def event_at(multiplier: float) -> DpEvent:
-        return run_event(plan_at(multiplier), smallest)
+        event = run_event(plan_at(multiplier), smallest)
+        return event if beside is None else ComposedDpEvent([event, beside])
 
     return plan_at(
         noise_multiplier(event_at, target_epsilon=epsilon, delta=delta, relation=RELATION)

@@ -3,6 +3,7 @@
 from privacy.report.evidence import (
     AttackResult,
     AuditResult,
+    EvaluationResult,
     Evidence,
     load_evidence,
     save_evidence,
@@ -12,6 +13,7 @@ from privacy.report.page import write_report
 __all__ = [
     "AttackResult",
     "AuditResult",
+    "EvaluationResult",
     "Evidence",
     "load_evidence",
     "save_evidence",

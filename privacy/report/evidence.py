@@ -4,7 +4,8 @@ A run's folder may hold ``evidence/*.json``. Each file is one object with ``vers
 ``evidence``, which names its form:
 
 - ``attacks``: ``results``, a list of ``AttackResult``;
-- ``audit``: ``results``, a list of ``AuditResult``.
+- ``audit``: ``results``, a list of ``AuditResult``;
+- ``evaluation``: ``results``, a list of ``EvaluationResult``.
 
 What is not there is not invented: the page says "not measured", or which adversaries were not
 tried. Nobody signs these files, and the page says so.
@@ -37,13 +38,21 @@ from privacy.ledger.forms import (
     whole,
 )
 
-__all__ = ["AttackResult", "AuditResult", "Evidence", "load_evidence", "save_evidence"]
+__all__ = [
+    "AttackResult",
+    "AuditResult",
+    "EvaluationResult",
+    "Evidence",
+    "load_evidence",
+    "save_evidence",
+]
 
 VERSION = 1
 _MOST_RESULTS = 10_000  # in one file
 _MOST_FILES = 200  # in one folder
 _MOST = 2**53  # trials
 _SHARE = number(0.0, 1.0)
+_SIGNED = number(-1.0, 1.0)
 _OPEN = FieldRule(lambda name, value: unit_open(**{name: number().check(name, value)}))
 
 
@@ -138,21 +147,62 @@ class AuditResult(Form):
 
 
 @dataclass(frozen=True)
+class EvaluationResult(Form):
+    """A figure of the trained model, from counts that were released under the budget.
+
+    Attributes:
+      figure: ``AUC``, or ``observed less predicted`` (mean risk).
+      value: None: noise drowns it.
+      lower: Lower end of its interval, which includes the noise.
+      upper: Upper end.
+      confidence: Of the interval.
+      held_out: Declared number of patients that were counted.
+      epsilon: Of the counts alone.
+      delta: The delta that it goes with.
+      disjoint: Whether none of the counted patients took part in training.
+    """
+
+    figure: str = ruled(text(100))
+    value: float | None = ruled(optional(_SIGNED))
+    lower: float = ruled(_SIGNED)
+    upper: float = ruled(_SIGNED)
+    confidence: float = ruled(_OPEN)
+    held_out: int = ruled(whole(1, _MOST))
+    epsilon: float = ruled(number(infinite=True))
+    delta: float = ruled(_OPEN)
+    disjoint: bool = ruled(FieldRule(_flag))
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        value = self.lower if self.value is None else self.value
+        if not self.lower <= value <= self.upper:
+            raise InvalidInputError(
+                f"Expected lower={self.lower} <= value={self.value} <= upper={self.upper}."
+            )
+
+
+@dataclass(frozen=True)
 class Evidence:
     """All evidence of a run; empty lists mean "not measured".
 
     Attributes:
       attacks: What attacks reached.
       audits: What canaries showed.
+      evaluations: Figures of the model, from released counts.
       files: SHA-256 of each file that it was read from, by its path in the run's folder.
     """
 
     attacks: tuple[AttackResult, ...] = ()
     audits: tuple[AuditResult, ...] = ()
+    evaluations: tuple[EvaluationResult, ...] = ()
     files: Mapping[str, str] = field(default_factory=dict, compare=False)
 
 
-_FORMS: Mapping[str, type[Form]] = {"attacks": AttackResult, "audit": AuditResult}
+_FORMS: Mapping[str, type[Form]] = {
+    "attacks": AttackResult,
+    "audit": AuditResult,
+    "evaluation": EvaluationResult,
+}
 
 
 @dataclass(frozen=True)
@@ -166,7 +216,10 @@ class _File(Form):
     )
 
 
-def save_evidence(path: Path, results: Sequence[AttackResult] | Sequence[AuditResult]) -> None:
+def save_evidence(
+    path: Path,
+    results: Sequence[AttackResult] | Sequence[AuditResult] | Sequence[EvaluationResult],
+) -> None:
     """Write results of one form, by custom into the run's ``evidence`` folder.
 
     Raises:
@@ -206,4 +259,6 @@ def load_evidence(folder: Path) -> Evidence:
                 f"The evidence {quoted(path)} can't be read: {error}"
             ) from error
         files[f"{folder.name}/{path.name}"] = hashlib.sha256(content).hexdigest()
-    return Evidence(tuple(results["attacks"]), tuple(results["audit"]), files)
+    return Evidence(
+        tuple(results["attacks"]), tuple(results["audit"]), tuple(results["evaluation"]), files
+    )

@@ -5,11 +5,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from privacy.ledger.rounding import down, up
-from privacy.report.evidence import AttackResult
+from privacy.report.evidence import AttackResult, EvaluationResult
 from privacy.report.facts import Facts
 from privacy.report.numbers import percent, percent_up
 
-__all__ = ["attack_groups", "audits"]
+__all__ = ["attack_groups", "audits", "quality"]
 
 _Words = Callable[..., str]
 
@@ -96,3 +96,26 @@ def audits(facts: Facts, t: _Words) -> list[dict[str, Any]]:
         }
         for a in facts.evidence.audits
     ]
+
+
+def quality(facts: Facts, t: _Words) -> list[tuple[str, str]]:
+    """How good the model is, as far as it was released under the budget; else "not measured"."""
+    found = {one.figure: one for one in facts.evidence.evaluations}
+    return [
+        (t(f"label_{word}"), _measured(found[figure], t) if figure in found else t("not_measured"))
+        for word, figure in (("auc", "AUC"), ("calibration", "observed less predicted"))
+    ]
+
+
+def _measured(one: EvaluationResult, t: _Words) -> str:
+    form = "{:.3f}" if one.figure == "AUC" else "{:+.3f}"
+    return t(
+        "measured_noised",
+        value=t("drowned") if one.value is None else form.format(one.value),
+        lower=form.format(math.floor(1000 * one.lower) / 1000),
+        upper=form.format(math.ceil(1000 * one.upper) / 1000),
+        confidence=f"{100 * one.confidence:g} %",
+        held_out=one.held_out,
+        epsilon=up(one.epsilon),
+        disjoint=t("held_out_apart" if one.disjoint else "held_out_same"),
+    )

@@ -15,7 +15,7 @@ from privacy.ledger.rounding import down, up
 from privacy.report.charts import bar, curve
 from privacy.report.evidence import load_evidence
 from privacy.report.facts import PRIOR, Facts, LedgerRow, SpentRow, gather
-from privacy.report.measured import attack_groups, audits
+from privacy.report.measured import attack_groups, audits, quality
 from privacy.report.numbers import percent_up, power
 
 __all__ = ["ASSUMPTIONS", "LANGUAGES", "SECTIONS", "render", "strings", "write_report"]
@@ -129,7 +129,7 @@ def render(facts: Facts, language: str) -> str:
         verdict_words=t(f"verdict_{outcome}"),
         guarantee=_guarantee(facts, t),
         success=_success(facts, t),
-        label=_label(facts, t, table),
+        label=[*_label(facts, t, table), *quality(facts, t)],
         not_protected=_not_protected(facts, t),
         spent_words=t("spent_same" if _same(facts) else "spent_differs"),
         spent=[_spent(row, number, t) for number, row in enumerate(facts.spent)],

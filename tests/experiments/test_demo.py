@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from aggregation.roles.aggregator import Aggregator
-from experiments import demo
+from experiments import demo, federate
 from experiments.cohorts import load
 from experiments.studies.design import TRAINING, Regime
 from experiments.studies.frontier.grid import quick_grid
@@ -28,7 +28,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Three rounds: nothing here depends on their number."""
     found = TRAINING[Regime.FULL, "logistic"]
     brief = dataclasses.replace(found, rounds=3, average_last=2)
-    monkeypatch.setattr(demo, "TRAINING", {("full", "logistic"): brief})
+    monkeypatch.setattr(federate, "training_of", lambda *_: brief)
 
 
 def files(folder: Path) -> dict[str, str]:
@@ -40,8 +40,8 @@ def files(folder: Path) -> dict[str, str]:
 
 
 def ran(out: Path, console: Console = QUIET) -> None:
-    demo.settle(out, console)
-    demo.deploy(out, load("heart"), console)
+    federate.settle(out, console)
+    federate.deploy(out, load("heart"), console, federate.Wanted(1.0))
 
 
 def verified(out: Path) -> bool:
@@ -108,7 +108,7 @@ def test_ledgers_of_unknown_origin_are_never_overwritten_and_found_before_work(
 ) -> None:
     (tmp_path / "ledgers").mkdir()
     with pytest.raises(InvalidInputError, match="choose another folder with --out"):
-        demo.settle(tmp_path, QUIET)
+        federate.settle(tmp_path, QUIET)
 
 
 def test_the_ledgers_say_what_was_run_on_whom_by_which_code(tmp_path: Path) -> None:

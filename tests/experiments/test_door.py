@@ -87,6 +87,9 @@ BAD: dict[str, tuple[str, ...]] = {
     "relation": ("mars",),
     "scheme": ("mars",),
     "questions": ("mars",),
+    "bins": ("1", "-8"),
+    "evaluate": ("0", "1", "nan"),
+    "held_out": ("0", "1", "nan"),
 }
 CASES = [
     (name, field.name, value)

@@ -32,6 +32,8 @@ from privacy.ledger.rounding import up
 __all__ = ["Finding", "Flow", "Verdict", "verify"]
 
 _MOST_FILES = 20_000  # in a folder
+EVALUATION = "evaluation"
+"""Folder, within a run's, of the run that evaluates its model."""
 
 
 @dataclass
@@ -175,6 +177,9 @@ def _folder(case: _Case, path: Path, name: str) -> None:
     if os.path.lexists(manifest):
         case.manifests.append((named(manifest), manifest))
         case.runs.add(named(manifest))
+        inner = path / EVALUATION
+        if inner.is_dir() and not inner.is_symlink() and path.name != EVALUATION:
+            _folder(case, inner, str(Path(name) / EVALUATION))  # of the same ledgers
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:

@@ -26,8 +26,8 @@ def test_the_guide_runs(
         exec(compile(block, str(GUIDE), "exec"), names)
     assert isinstance(names["model"], TorchModel)
     assert capsys.readouterr().out.split()[0] == str(5 * 32 + 32 + 2 * 32 + 32 + 1)
-    command, predict = re.findall(r"^inpatient (.*)$", GUIDE.read_text(), flags=re.MULTILINE)
-    assert parsed(predict.split())
+    command, train, predict = re.findall(r"^inpatient (.*)$", GUIDE.read_text(), flags=re.MULTILINE)
+    assert parsed(predict.split()) and parsed(train.split())
     Path("mine.first.npy").unlink()  # of other columns
     with pytest.raises(SystemExit) as ended:
         main([*command.split(), "--json", "--out", str(tmp_path / "out")])

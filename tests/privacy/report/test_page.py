@@ -150,7 +150,8 @@ def test_without_evidence_the_page_says_not_measured(tmp_path: Path) -> None:
     trust, _ = run_federation(tmp_path)
     (tmp_path / "manifest.json").unlink()
     page = pages(tmp_path, trust)["en"]
-    assert page.count("Not measured.") == 3  # attacks on the run, on its design, audits
+    # AUC, calibration, attacks on the run, on its design, audits
+    assert page.count("Not measured.") == 5
     assert "unsigned" not in page
     assert "no manifest was given" in page
 
