@@ -34,7 +34,7 @@ __all__ = [
     "patient_gradients",
 ]
 
-_LARGEST = 2.0**52  # a sum of a thousand such integers stays inside int64
+LARGEST_INTEGER = 2.0**52  # a sum of a thousand such integers stays inside int64
 
 
 def draw_batches(
@@ -204,7 +204,7 @@ def noised_scalars(
 
 def _saturated(steps: NDArray[np.float64]) -> NDArray[np.int64]:
     """Round what is noised already; the article's noise feeds on itself and may leave int64."""
-    return np.rint(np.clip(steps, -_LARGEST, _LARGEST)).astype(np.int64)
+    return np.rint(np.clip(steps, -LARGEST_INTEGER, LARGEST_INTEGER)).astype(np.int64)
 
 
 def _bounded_sum(plan: Plan, rows: NDArray[np.float64], radius: int) -> NDArray[Any]:

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
 from attacks.inference.membership import confidences
-from attacks.views import Observation, PublicView, require
+from attacks.views import AnswersView, Observation, require
 from privacy._validate import natural, positive
 from privacy.auditing import epsilon_lower_bound
 from privacy.errors import InvalidInputError
@@ -42,7 +42,7 @@ class OneRun:
     """
 
     name: ClassVar[str] = "one_run"
-    needs: ClassVar[type[PublicView]] = PublicView
+    needs: ClassVar[type[AnswersView]] = AnswersView
 
     ridge: float = 5.0
 
@@ -55,26 +55,26 @@ class OneRun:
         """Return how many deviations above a stranger like it each person stands.
 
         Args:
-          observation: The public view.
+          observation: The released model, or its answers.
           people: Whom to judge; the adversary holds their records, not whether they took part.
           strangers: People who took no part.
 
         Raises:
-          RefusedError: Not a public view.
+          RefusedError: The adversary gets no answers of the model.
           InvalidInputError: No more strangers than columns.
         """
-        view = require(observation, PublicView, self.name)
+        view = require(observation, AnswersView, self.name)
         if len(strangers) <= people.features.shape[1]:
             raise InvalidInputError(
                 f"Expected more strangers than columns ({people.features.shape[1]}), got "
                 f"{len(strangers)}: the regression would fit anything."
             )
         design, other = _design(strangers), _design(people)
-        seen = confidences(view.plan, view.params, strangers)
+        seen = confidences(view, strangers)
         gram = design.T @ design + self.ridge * np.diag([0.0] + [1.0] * (design.shape[1] - 1))
         weights = np.linalg.solve(gram, design.T @ seen)
         spread = max(float(np.std(seen - design @ weights)), _LEAST_SPREAD)
-        return (confidences(view.plan, view.params, people) - other @ weights) / spread
+        return (confidences(view, people) - other @ weights) / spread
 
     def audit(
         self,

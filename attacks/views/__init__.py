@@ -2,6 +2,7 @@
 
 from attacks.views.adversary import Adversary, Knowledge, Name, Place
 from attacks.views.observation import (
+    AnswersView,
     ColludingView,
     Envelope,
     Gradient,
@@ -17,6 +18,7 @@ from attacks.views.observing import observe
 
 __all__ = [
     "Adversary",
+    "AnswersView",
     "ColludingView",
     "Envelope",
     "Gradient",

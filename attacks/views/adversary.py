@@ -23,6 +23,7 @@ Name = Literal[
     "key_holder",
     "informed",
     "public",
+    "buyer",
 ]
 Place = tuple[int, str]  # round and hospital
 
@@ -42,6 +43,7 @@ class Knowledge:
       open_update: Opens one sealed update (a key holder to whom single ciphertexts leak).
       candidates: People of whom one took part, as attacks that compare likelihoods need.
       hospital: Whose patient the one of the candidates would be; None: the view's only hospital's.
+      digits: Decimal places of the probabilities that a buyer is answered; None: all of them.
     """
 
     patients: Mapping[str, Patients] = field(default_factory=dict)
@@ -51,6 +53,7 @@ class Knowledge:
     open_update: Callable[[bytes], NDArray[np.int64]] | None = None
     candidates: Patients | None = None
     hospital: str | None = None
+    digits: int | None = None
 
     @property
     def declared(self) -> tuple[str, ...]:
@@ -65,6 +68,7 @@ class Knowledge:
                 ("open_update", self.open_update),
                 ("candidates", self.candidates is not None),
                 ("hospital", self.hospital),
+                ("digits", self.digits is not None),
             )
             if known
         )
@@ -75,7 +79,7 @@ class Adversary:
     """A position and its knowledge.
 
     Attributes:
-      name: One of the ten positions.
+      name: One of the positions in ``attacks.views.observing``.
       knowledge: What it holds beside its view.
 
     Raises:

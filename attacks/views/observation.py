@@ -4,11 +4,13 @@ An attack names the kind of view that it needs; ``require`` refuses it any other
 broken, before a number is computed.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.special import expit, logit
 
 from aggregation.models import LinearInput, Model, TorchModel
 from aggregation.plan import Plan
@@ -18,6 +20,7 @@ from privacy._validate import finite_array
 from privacy.errors import InvalidInputError, RefusedError
 
 __all__ = [
+    "AnswersView",
     "ColludingView",
     "Envelope",
     "Gradient",
@@ -132,10 +135,47 @@ class TrafficView(Observation):
 
 
 @dataclass(frozen=True)
-class PublicView(Observation):
-    """The final model."""
+class AnswersView(Observation):
+    """The released model's probabilities for records that one makes up.
+
+    Attributes:
+      ask: Probabilities of the outcome for standardised records, one a row.
+      digits: Decimal places of an answer; None: all of them.
+    """
+
+    ask: Callable[[Float[np.ndarray, "people features"]], Float[np.ndarray, "people"]]
+    digits: int | None
+
+    def log_odds(self, features: Float[np.ndarray, "people features"]) -> Float[np.ndarray, "n"]:
+        """Return the log-odds of the probabilities that were answered."""
+        return self._read(np.asarray(self.ask(features)))
+
+    def as_told(self, log_odds: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Return the log-odds after their probability is rounded as answers are."""
+        return self._read(np.asarray(expit(log_odds)))
+
+    def _read(self, probabilities: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        if self.digits is None:
+            least = float(np.finfo(np.float64).eps)
+        else:
+            least = 10.0**-self.digits / 2  # what is told as 0 lies anywhere below this
+            probabilities = np.round(probabilities, self.digits)
+        return np.asarray(logit(np.clip(probabilities, least, 1 - least)))
+
+
+@dataclass(frozen=True)
+class PublicView(AnswersView):
+    """The final model, whole: its log-odds are read before they become probabilities."""
 
     params: Float[np.ndarray, "dim"]
+
+    def log_odds(self, features: Float[np.ndarray, "people features"]) -> Float[np.ndarray, "n"]:
+        """Return the model's own log-odds, however sure it is."""
+        return np.asarray(self.plan.model.scores(self.params, features))
+
+    def as_told(self, log_odds: Float[np.ndarray, "..."]) -> Float[np.ndarray, "..."]:
+        """Return them as they are."""
+        return log_odds
 
 
 @dataclass(frozen=True)

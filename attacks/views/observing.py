@@ -14,6 +14,7 @@ key_holder      opened sums, and every single update whose ciphertext reaches it
 colluding       the sums less what the colluding hospitals sent, and their patients
 informed        the release, knowing all patients but one
 public          the final model
+buyer           what the final model answers to the records it sends, and no more
 ==============  =====================================================================
 
 [1] Bonawitz et al. (2017), *Practical Secure Aggregation*, section 2: what a server may see.
@@ -23,12 +24,14 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from aggregation.agreement import Agreement, Trajectory
 from aggregation.plan import Plan
 from aggregation.transcript import AGGREGATOR, Message, Transcript
 from attacks.views.adversary import Adversary, Knowledge, Name, Place
 from attacks.views.observation import (
+    AnswersView,
     ColludingView,
     Envelope,
     Gradient,
@@ -80,7 +83,11 @@ def observe(transcript: Transcript, adversary: Adversary | Name) -> Observation:
         )
         return TrafficView(plan, name, knowledge, envelopes)
     if name == "public":
-        return PublicView(plan, name, knowledge, _final_model(plan, transcript))
+        params = _final_model(plan, transcript)
+        return PublicView(plan, name, knowledge, _answers(plan, params), None, params)
+    if name == "buyer":
+        answers = _answers(plan, _final_model(plan, transcript))
+        return AnswersView(plan, name, knowledge, answers, knowledge.digits)
     gradients = _gradients(plan, transcript, adversary)
     colluders = tuple(sorted({hospital for _, hospital in knowledge.updates}))
     if name in ("colluding", "informed") and colluders:
@@ -228,6 +235,13 @@ def _final_model(plan: Plan, transcript: Transcript) -> NDArray[np.float64]:
     elif last:
         models.append(_followed(plan, transcript))
     return plan.final_model(models)
+
+
+def _answers(
+    plan: Plan, params: NDArray[np.float64]
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """What whoever serves the model offers: a probability for a record, the parameters kept."""
+    return lambda features: np.asarray(expit(plan.model.scores(params, features)))
 
 
 def _followed(plan: Plan, transcript: Transcript) -> NDArray[np.float64]:

@@ -15,12 +15,17 @@ __all__ = ["Inference"]
 
 @dataclass(frozen=True, kw_only=True)
 class Inference(StudyCommand):
-    """Who took part, an attribute, a hospital's prevalence and a property, by design."""
+    """Who took part, an attribute, what concerns a hospital: by design, and by who asks.
+
+    Readers of the final model, buyers of its answers, a curious server over all rounds, and an
+    eavesdropper, each beside who saw nothing and beside the bound that applies.
+    """
 
     out: Path = Path("results/inference")
     """Folder for records; what is there already is not computed again."""
     questions: tuple[str, ...] = ()
-    """Only these of membership, attribute, prevalence and property."""
+    """Only these of membership, rmia, one-run, answers, rounds, fedmia, attribute,
+    attribute-answers, attribute-rounds, prevalence, property, traffic and own-pace."""
     cohort: str = "heart"
     """Whose patients: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
     seed: int = 0

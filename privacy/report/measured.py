@@ -24,6 +24,7 @@ _ADVERSARIES = (
     "key_holder",
     "informed",
     "public",
+    "buyer",
 )
 
 

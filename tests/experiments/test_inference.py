@@ -8,17 +8,18 @@ import pytest
 
 from experiments.run.sweep import sweep
 from experiments.studies.design import Design
-from experiments.studies.inference import Answer, InferencePoint, Question, grid, table
+from experiments.studies.inference import InferencePoint, grid, table
+from experiments.studies.questions import Asked, Inferred
 from privacy.errors import InvalidInputError
 
 
-def asked(question: Question, design: Design, epsilon: float | None, seeds: int) -> list[Answer]:
+def asked(question: Asked, design: Design, epsilon: float | None, seeds: int) -> list[Inferred]:
     point = InferencePoint(question, design, epsilon)
     return [point.measure(seed, None) for seed in range(seeds)]
 
 
-@pytest.mark.parametrize("question", [Question.PREVALENCE, Question.PROPERTY])
-def test_a_clear_update_gives_a_hospital_away_and_a_sealed_sum_does_not(question: Question) -> None:
+@pytest.mark.parametrize("question", [Asked.PREVALENCE, Asked.PROPERTY])
+def test_a_clear_update_gives_a_hospital_away_and_a_sealed_sum_does_not(question: Asked) -> None:
     clear = asked(question, Design.NONE, None, 2)
     errors = [one.attack for one in clear if one.attack is not None]
     assert len(errors) == 2
@@ -30,25 +31,63 @@ def test_a_clear_update_gives_a_hospital_away_and_a_sealed_sum_does_not(question
 
 def test_membership_stays_below_its_bound_and_noiseless_runs_have_none() -> None:
     """Of 920 fair coins; five deviations of a share of as many."""
-    (noisy,) = asked(Question.MEMBERSHIP, Design.SEALED, 1.0, 1)
+    (noisy,) = asked(Asked.MEMBERSHIP, Design.SEALED, 1.0, 1)
     assert noisy.attack is not None and noisy.bound is not None
     assert 0.5 < noisy.bound < 1
     assert noisy.attack < noisy.bound + 5 * math.sqrt(0.25 / 920)
     assert abs(noisy.attack - 0.5) < 5 * math.sqrt(0.25 / 920)  # and nobody is told apart
-    (bare,) = asked(Question.MEMBERSHIP, Design.NONE, None, 1)
+    (bare,) = asked(Asked.MEMBERSHIP, Design.NONE, None, 1)
     assert bare.bound is None
     assert bare.attack is not None and bare.attack > 0.5
 
 
+@pytest.mark.parametrize("question", [Asked.ROUNDS, Asked.ATTRIBUTE_ROUNDS])
+def test_sums_of_all_rounds_tell_everything_of_everybody_unless_there_is_noise(
+    question: Asked,
+) -> None:
+    for design in (Design.NONE, Design.SEALED):
+        (bare,) = asked(question, design, None, 1)
+        assert bare.attack is not None and bare.attack > 0.99
+    (noisy,) = asked(question, Design.SEALED, 1.0, 1)
+    assert noisy.attack is not None and noisy.bound is not None
+    assert noisy.baseline - 0.05 < noisy.attack < noisy.bound + 5 * math.sqrt(0.25 / 920)
+
+
+@pytest.mark.parametrize("question", [Asked.RMIA, Asked.ANSWERS, Asked.ONE_RUN])
+def test_the_final_model_tells_more_than_nothing_and_at_epsilon_1_no_more_than_proven(
+    question: Asked,
+) -> None:
+    bare = [one.attack for one in asked(question, Design.NONE, None, 4)]
+    assert all(one is not None for one in bare)
+    assert np.mean([one for one in bare if one is not None]) > 0.5 + 1.645 * 0.5 / (4 * 920) ** 0.5
+    (noisy,) = asked(question, Design.SEALED, 1.0, 1)
+    assert noisy.attack is not None and noisy.bound is not None
+    assert noisy.attack < noisy.bound + 5 * math.sqrt(0.25 / 920)
+
+
+def test_traffic_tells_the_larger_hospital_where_nobody_waits_and_nothing_in_rounds() -> None:
+    own = asked(Asked.OWN_PACE, Design.SEALED, None, 3)
+    assert np.mean([one.attack for one in own if one.attack is not None]) > 0.8
+    (rounds,) = asked(Asked.TRAFFIC, Design.SEALED, None, 1)
+    assert rounds.attack is None
+
+
+def test_fedmia_needs_clear_updates() -> None:
+    (clear,) = asked(Asked.FEDMIA, Design.NONE, None, 1)
+    assert clear.attack is not None and clear.attack > 0.5
+    (sealed,) = asked(Asked.FEDMIA, Design.SEALED, 1.0, 1)
+    assert sealed.attack is None
+
+
 def test_an_attribute_is_told_beside_what_an_imputer_knows() -> None:
-    (noisy,) = asked(Question.ATTRIBUTE, Design.SEALED, 1.0, 1)
+    (noisy,) = asked(Asked.ATTRIBUTE, Design.SEALED, 1.0, 1)
     assert noisy.attack is not None
     assert abs(noisy.attack - noisy.baseline) < 0.1
     assert noisy.baseline > 0.5
 
 
 def test_a_record_has_the_intervals_and_says_whose_answer_it_is(tmp_path: Path) -> None:
-    points = [InferencePoint(Question.PREVALENCE, d, None, seeds=(0, 1)) for d in
+    points = [InferencePoint(Asked.PREVALENCE, d, None, seeds=(0, 1)) for d in
               (Design.NONE, Design.SEALED)]  # fmt: skip
     clear, sealed = sweep(tmp_path, points, jobs=1)
     assert clear.metrics["adversary"] == "curious server"
@@ -63,4 +102,4 @@ def test_impossible_requests_are_refused() -> None:
         grid(questions=("names",))
     with pytest.raises(InvalidInputError, match="seeds=1"):
         grid(seeds=1)
-    assert len(grid()) == 4 * len(Question)
+    assert len(grid()) == 5 * (len(Asked) - 1) + 1

@@ -7,7 +7,7 @@ import pytest
 
 from aggregation.data.patients import Patients
 from attacks.inference.attributes import AttributeInference, impute
-from attacks.inference.membership import Lira, auc
+from attacks.inference.membership import auc
 from attacks.inference.strangers import OneRun
 from attacks.views import observe
 from privacy.errors import InvalidInputError, RefusedError
@@ -17,7 +17,7 @@ from tests.attacks.runs import PRIOR, Run, cohort, run
 NOISED = OVERFIT | {
     "rounds": 20, "noise": "local", "clip_norm": 1.0, "radius": 4096, "noise_multiplier": 20.0,
 }  # fmt: skip
-ATTACK = AttributeInference("sex", Lira(shadows=32))
+ATTACK = AttributeInference("sex")
 SEX = next(f for f in PRIOR.features if f.name == "sex")
 SEEDS = range(4)
 

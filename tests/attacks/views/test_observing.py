@@ -6,6 +6,7 @@ import pytest
 from aggregation.transcript import AGGREGATOR, Transcript
 from attacks.views import (
     Adversary,
+    AnswersView,
     ColludingView,
     GradientView,
     InformedView,
@@ -17,7 +18,7 @@ from attacks.views import (
     require,
 )
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
-from tests.attacks.runs import run
+from tests.attacks.runs import cohort, run
 
 CLIPPED: dict[str, Any] = {"clip_norm": 1.0, "radius": 4096}
 SEALED: dict[str, Any] = {
@@ -136,6 +137,25 @@ def test_the_public_sees_the_final_model() -> None:
     view = observe(done.transcript, "public")
     assert isinstance(view, PublicView)
     np.testing.assert_array_equal(view.params, done.params)
+
+
+def test_a_buyer_sees_answers_and_nothing_of_the_model() -> None:
+    done = run(rounds=3, average_last=2)
+    records = cohort(5)["east"].features
+    odds = done.plan.model.scores(done.params, records)
+    whole = observe(done.transcript, "buyer")
+    assert isinstance(whole, AnswersView)
+    assert not hasattr(whole, "params")
+    np.testing.assert_allclose(whole.ask(records), 1 / (1 + np.exp(-odds)))
+    np.testing.assert_allclose(whole.log_odds(records), odds)
+    rounded = observe(done.transcript, Adversary("buyer", Knowledge(digits=2)))
+    assert isinstance(rounded, AnswersView)
+    assert rounded.knowledge.declared == ("digits",)
+    told = 1 / (1 + np.exp(-rounded.log_odds(records)))
+    np.testing.assert_allclose(told, np.clip(np.round(1 / (1 + np.exp(-odds)), 2), 0.005, 0.995))
+    np.testing.assert_allclose(rounded.as_told(odds), rounded.log_odds(records))
+    with pytest.raises(RefusedError, match="GradientView"):
+        require(whole, GradientView, "closed_form")
 
 
 def test_declared_labels_and_patients_travel_with_the_view() -> None:
