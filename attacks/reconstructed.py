@@ -21,6 +21,7 @@ class Reconstruction:
       certified: Which records are proved to be patients of the batch, by replay of the gradient.
       steps: Where each record comes from: ``read`` (closed form), ``unmixed``, ``searched`` or
         ``guessed``; empty where an attack has one step only.
+      notes: Sentences about what could not be read, and why.
 
     Raises:
       InvalidInputError: Shapes do not agree, or a confidence is not in [0, 1].
@@ -30,6 +31,7 @@ class Reconstruction:
     confidence: Float[np.ndarray, "records"]
     certified: Bool[np.ndarray, "records"]
     steps: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         n = len(self.records)
@@ -63,4 +65,5 @@ def join(*parts: Reconstruction) -> Reconstruction:
         np.concatenate([p.confidence for p in parts]),
         np.concatenate([p.certified for p in parts]),
         tuple(step for p in known for step in p.steps) if whole else (),
+        tuple(dict.fromkeys(note for p in parts for note in p.notes)),
     )

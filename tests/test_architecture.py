@@ -20,6 +20,7 @@ CALLED = {
     "aggregation": (
         "Hospital Aggregator Federation Transcript Model TorchModel Plan Patients Schema Cohort"
     ),
+    "aggregation.capture": "from_weights",
     "aggregation.data": "Schema read_table Cohort",
     "aggregation.sealing": "make_scheme Sealer Adder Opener",
     "attacks": "observe reconstruct score",

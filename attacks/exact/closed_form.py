@@ -6,14 +6,16 @@ A hidden unit :math:`j` that is active for one patient :math:`x` alone receives
 public, and if the candidate, sent through the model as the hospital does it, gives back what the
 unit shows. What is explained is subtracted, which uncovers further units, until nothing new fits.
 
-Noise of a known law widens every comparison by ``_BEYOND`` of its standard deviations, and a record
-that still fits is read again from all units at which its patient is alone, each weighed by its
-strength, as least squares would. Noise that is louder than the units leaves nothing to read.
+An update that was captured in numbers of few bits has an error of known size, coordinate by
+coordinate (``aggregation.capture``): every comparison allows it. Noise of a known law widens every
+comparison by ``_BEYOND`` of its standard deviations, and a record that still fits is read again
+from all units at which its patient is alone, each weighed by its strength, as least squares would.
+Noise that is louder than the units leaves nothing to read.
 
 **Certificates.** A record is certified by one of two rules, and only without noise:
 
-1. *Whole replay*: the records found reproduce every integer of the update, and no neighbouring grid
-   value of any of them would.
+1. *Whole replay*: the records found reproduce every integer of the update, or come within its known
+   error in every coordinate, and no neighbouring grid value of any of them would.
 2. *Coincidence*: a mixture of several patients could imitate the record only if a chance of at most
    :math:`2^{-24}` had happened. A unit's ratio depends on *which* patients are active there, not on
    the unit; so the same ratio at many units proves nothing by itself. A mixture has, however, to
@@ -28,13 +30,14 @@ Homomorphic Encryption*, IEEE TIFS 13(5). Peeling goes back to Marchand et al. (
 """
 
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.models import LinearInput
 from aggregation.plan import Plan
+from attacks.exact.legible import hidden_by_rounding, tells_apart
 from attacks.knowledge.capabilities import linear_input
 from attacks.knowledge.features import Feature, project
 from attacks.knowledge.priors import Prior
@@ -83,6 +86,43 @@ class Found:
 
 
 @dataclass(frozen=True)
+class _Blur:
+    """How far what is seen may be from what is there, beyond rounding to whole steps.
+
+    Attributes:
+      quiet: Of each unit's bias ``[units]``: noise, and the error that is known.
+      wider: By how much more an entry of the weights ``[units, features]`` may be off.
+      noise: Of the noise alone.
+      rounding: To whole steps, of one patient.
+      known: Whether there is an error beside the noise.
+    """
+
+    quiet: NDArray[np.float64]
+    wider: NDArray[np.float64]
+    noise: float
+    rounding: float
+    known: bool
+
+    @classmethod
+    def of(cls, plan: Plan, gradient: Gradient, noise: float) -> "_Blur":
+        known = gradient.error is not None
+        error = gradient.error if gradient.error is not None else np.zeros(plan.model.dim)
+        weights, biases = first_layer(plan, error)
+        return cls(noise + biases, weights - biases[:, None], noise, _rounding(plan), known)
+
+    @property
+    def weights(self) -> NDArray[np.float64]:
+        """Of each weight, as ``quiet`` is of each bias."""
+        return self.quiet[:, None] + self.wider
+
+    def around(self, records: NDArray[np.float64], units: NDArray[Any]) -> NDArray[np.float64]:
+        """How far ``dW - x db`` may be from 0 at units that show a record alone."""
+        # dW = g x + e, db = g + e' with |e|, |e'| <= blur: |dW - x db| <= blur (1 + |x|)
+        blur = self.rounding + self.quiet[units]
+        return np.asarray(blur[:, None] * (1 + np.abs(records)) + self.wider[units])
+
+
+@dataclass(frozen=True)
 class ClosedForm:
     """The attack A1 on every sum of gradients in a view.
 
@@ -93,6 +133,8 @@ class ClosedForm:
         .001 of the gradient's norm;
       - under noise, of the records that it claims at least the claimed share is right in all
         features; noise that is louder than the units leaves the prior's best guesses;
+      - of an update captured in float32 or float64 it reads what it reads of the exact one less one
+        record at most, and certifies no false one; where rounding hides numbers, it says which;
       - for each sum there are at least as many records as its expected number of patients; those
         that were not found are the prior's best guess.
     """
@@ -112,8 +154,9 @@ class ClosedForm:
             found = peel(view.plan, gradient, prior)
             left = max(0, expected_patients(view.plan, gradient) - len(found.records))
             confidence = np.where(found.certified, 1.0, 1 - 2.0**-found.bits)
+            said = hidden_by_rounding(view.plan, gradient, prior.features)
             parts += [
-                Reconstruction(found.records, confidence, found.certified),
+                Reconstruction(found.records, confidence, found.certified, notes=said),
                 guesses(prior, 0 if found.complete else left),
             ]
         return join(*parts)
@@ -145,27 +188,36 @@ def peel(plan: Plan, gradient: Gradient, prior: Prior) -> Found:
     residual = gradient.integers.copy()
     if plan.local_steps > 1 or plan.unit != "patient":
         return nothing_found(plan, residual)
-    quiet = _BEYOND * gradient.noise_std
-    while residual.any():
-        x, y, b, rows = _candidates(plan, params, residual, prior.features, quiet)
-        good = np.flatnonzero(b >= (_LIKELIER if quiet > 0 else _PEEL_BITS))
+    noise = _BEYOND * gradient.noise_std
+    blur = _Blur.of(plan, gradient, noise)
+    while not gradient.explains(residual):
+        x, y, b, rows = _candidates(plan, params, residual, prior.features, blur)
+        good = np.flatnonzero(b >= (_LIKELIER if noise > 0 else _PEEL_BITS))
         if len(good) == 0:
             break
-        sure = good[b[good] >= _BITS]
+        # Up to a known error a candidate's neighbours were all refuted: each is taken.
+        sure = good if blur.known else good[b[good] >= _BITS]
         taken = sure if len(sure) else good[[int(np.argmax(b[good]))]]
         left = residual - rows[taken].sum(axis=0)
-        if np.abs(left).sum() >= np.abs(residual).sum():
+        if _unexplained(gradient, left) >= _unexplained(gradient, residual):
             break  # explains nothing: subtracting it would only move the puzzle
         residual = left
         records = np.concatenate([records, x[taken]])
         labels = np.concatenate([labels, y[taken]])
         bits = np.concatenate([bits, b[taken]])
-    complete = readable(plan) and not residual.any() and len(records) > 0
+    complete = readable(plan) and gradient.explains(residual) and len(records) > 0
     certified = (bits >= _BITS) & readable(plan)
     if complete:
         rows = integer_rows(plan, params, records, labels)
-        certified |= distinguishable(plan, rows, prior.features)
+        certified |= distinguishable(plan, rows, prior.features, gradient.error)
     return Found(records, labels, bits, certified, residual, complete)
+
+
+def _unexplained(gradient: Gradient, residual: NDArray[np.int64]) -> float:
+    """How much is left: in steps, or, up to a known error, in how many coordinates."""
+    if gradient.error is None:
+        return float(np.abs(residual).sum())
+    return float((np.abs(residual) > gradient.error).sum())
 
 
 def readable(plan: Plan) -> bool:
@@ -185,15 +237,13 @@ def _candidates(
     params: NDArray[np.float64],
     residual: NDArray[np.int64],
     features: tuple[Feature, ...],
-    quiet: float,
+    blur: _Blur,
 ) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
     """Distinct records that some unit shows alone, with label, bits and integer row."""
     weights, biases = first_layer(plan, residual)
-    blur = _rounding(plan) + quiet
-    units = np.flatnonzero(np.abs(biases) > 4 * _rounding(plan) + quiet)
+    units = np.flatnonzero(np.abs(biases) > 4 * blur.rounding + blur.quiet)
     snapped = project(weights[units] / biases[units, None], features)
-    # dW = g x + e, db = g + e' with |e|, |e'| <= blur: |dW - x db| <= blur (1 + |x|)
-    slack = blur * (1 + np.abs(snapped)) + 1e-6
+    slack = blur.around(snapped, units) + 1e-6
     fits = (np.abs(weights[units] - snapped * biases[units, None]) <= slack).all(axis=1)
     x = np.unique(snapped[fits], axis=0)
     count = len(x)
@@ -201,12 +251,12 @@ def _candidates(
     if count == 0:
         return x, y, np.zeros(0), np.zeros((0, plan.model.dim), dtype=np.int64)
     rows = integer_rows(plan, params, x, y)
-    if quiet > 0:
-        x = _read_again(plan, rows, x, residual, features, quiet)
+    if blur.noise > 0:
+        x = _read_again(plan, rows, x, residual, features, blur)
         rows = integer_rows(plan, params, x, y)
     bits = np.array(
         [
-            _bits(plan, params, row, z, residual, features, quiet)
+            _bits(plan, params, row, z, residual, features, blur)
             for row, z in zip(rows, x, strict=True)
         ]
     )
@@ -219,7 +269,7 @@ def _read_again(
     records: NDArray[np.float64],
     residual: NDArray[np.int64],
     features: tuple[Feature, ...],
-    quiet: float,
+    blur: _Blur,
 ) -> NDArray[np.float64]:
     r"""Each record read from all units at which its patient is alone, each by its own strength.
 
@@ -230,7 +280,7 @@ def _read_again(
     seen_w, seen_b = first_layer(plan, residual)
     result = records.copy()
     for i, row in enumerate(rows):
-        alone, strengths = _alone(plan, row, residual, quiet)
+        alone, strengths = _alone(plan, row, residual, blur)
         scale = float(strengths[alone] @ seen_b[alone])
         if scale > 0:
             result[i] = strengths[alone] @ seen_w[alone] / scale
@@ -238,13 +288,14 @@ def _read_again(
 
 
 def _alone(
-    plan: Plan, row: NDArray[np.int64], residual: NDArray[np.int64], quiet: float
+    plan: Plan, row: NDArray[np.int64], residual: NDArray[np.int64], blur: _Blur
 ) -> tuple[NDArray[np.bool_], NDArray[np.float64]]:
     """At which units a record's row is all that is seen, and how strong it is at each."""
     want_w, want_b = first_layer(plan, row)
     seen_w, seen_b = first_layer(plan, residual)
-    alike = (np.abs(want_b - seen_b) <= quiet) & (np.abs(want_w - seen_w) <= quiet).all(axis=1)
-    return alike & (np.abs(want_b) > quiet), want_b
+    alike = np.abs(want_b - seen_b) <= blur.quiet
+    alike &= (np.abs(want_w - seen_w) <= blur.weights).all(axis=1)
+    return alike & (np.abs(want_b) > blur.quiet), want_b
 
 
 def _bits(
@@ -254,26 +305,30 @@ def _bits(
     record: NDArray[np.float64],
     residual: NDArray[np.int64],
     features: tuple[Feature, ...],
-    quiet: float,
+    blur: _Blur,
 ) -> float:
     """Minus log2 of the chance that a mixture passes for the record; 0 if it is refuted."""
     seen_w, seen_b = first_layer(plan, residual)
-    alone, want_b = _alone(plan, row, residual, quiet)
-    silent = (np.abs(seen_b) <= quiet) & (np.abs(seen_w) <= quiet).all(axis=1)
-    if not alone.any() or (silent & (np.abs(want_b) > 2 + 2 * quiet)).any():
+    alone, want_b = _alone(plan, row, residual, blur)
+    silent = (np.abs(seen_b) <= blur.quiet) & (np.abs(seen_w) <= blur.weights).all(axis=1)
+    if not alone.any() or (silent & (np.abs(want_b) > 2 + 2 * blur.quiet)).any():
         return 0.0
-    blur = _rounding(plan) + quiet
-    loudest = np.abs(seen_b[alone]).max()
+    units = np.flatnonzero(alone)
     # p - y lies anywhere in (-1, 1): so many integers could have stood where one of two had to.
-    reach = np.abs(outer_weights(plan, params)[alone]).max() / plan.step
-    equation = np.log2(max(1.0, min(reach, plan.radius) / 2 / max(1.0, quiet)))
-    numeric = [
-        np.log2(max(1.0, f.step / f.sd * loudest / (2 * blur * (1 + abs(record[c])))))
+    reach = np.abs(outer_weights(plan, params)[units]) / plan.step
+    spots = np.minimum(reach, plan.radius) / 2 / np.maximum(1.0, blur.quiet[units])
+    equation = np.log2(max(1.0, spots.max()))
+    strength, around = np.abs(seen_b[units]), 2 * blur.around(record[None, :], units)
+    spread = [
+        float((f.step / f.sd * strength / around[:, c]).max())
         for f in features
         if f.numeric
         for c in f.columns
     ]
-    return float(equation + min(numeric, default=0.0))
+    least = min(spread, default=1.0)
+    if blur.known and least < 1:  # where it seems alone, its neighbours on the grid would as well
+        return 0.0
+    return float(equation + np.log2(max(1.0, least)))
 
 
 def _rounding(plan: Plan) -> float:
@@ -287,14 +342,22 @@ def outer_weights(plan: Plan, params: NDArray[np.float64]) -> NDArray[np.float64
 
 
 def distinguishable(
-    plan: Plan, rows: NDArray[np.int64], features: tuple[Feature, ...]
+    plan: Plan,
+    rows: NDArray[np.int64],
+    features: tuple[Feature, ...],
+    error: NDArray[np.float64] | None = None,
 ) -> NDArray[np.bool_]:
     """Which records' integers would change if any number moved to the next grid value.
 
-    Told by the first layer alone: of a model that has none that is linear, nothing is certified.
+    Where they are known up to an error, they have to change by more than twice that, at a change of
+    any level as well. Told by the first layer alone: of a model that has none that is linear,
+    nothing is certified.
     """
     if not isinstance(plan.model, LinearInput):
         return np.zeros(len(rows), dtype=np.bool_)
+    if error is not None:
+        strengths = np.array([np.abs(first_layer(plan, row)[1]) for row in rows])
+        return np.asarray(tells_apart(plan, strengths, features, error).all(axis=1))
     finest = min((f.step / f.sd for f in features if f.numeric), default=1.0)
     loudest = np.array([np.abs(first_layer(plan, row)[1]).max() for row in rows])
     return np.asarray(loudest * finest >= 2)

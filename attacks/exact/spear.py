@@ -17,7 +17,7 @@ admits such sums). The least-squares solution is put on the grid, and **certifie
 it has to reproduce every integer of the gradient.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -33,6 +33,7 @@ from attacks.exact.closed_form import (
     outer_weights,
     readable,
 )
+from attacks.exact.legible import hidden_by_rounding
 from attacks.knowledge.capabilities import hidden_layer
 from attacks.knowledge.features import project
 from attacks.knowledge.priors import Prior
@@ -86,7 +87,9 @@ class Spear:
                     Reconstruction(found.records, found.certified.astype(float), found.certified)
                 )
             else:
-                parts.append(guesses(prior, expected_patients(view.plan, gradient)))
+                said = hidden_by_rounding(view.plan, gradient, prior.features)
+                left = guesses(prior, expected_patients(view.plan, gradient))
+                parts.append(replace(left, notes=said))
         return join(*parts)
 
 
@@ -111,10 +114,10 @@ def unmix(
       InvalidInputError: The model holds NaN or infinity.
     """
     params = finite_array(params=gradient.params)
-    if not readable(plan) or hidden_layer(plan.model) is None or not residual.any():
+    if not readable(plan) or hidden_layer(plan.model) is None or gradient.explains(residual):
         return nothing_found(plan, residual)
     rows, units = _per_unit(plan, params, residual)
-    rank = _rank(rows, expected_patients(plan, gradient), plan, params, units)
+    rank = _rank(rows, plan, gradient, params, units)
     if not 1 <= rank <= min(most, len(rows) - 1):
         return nothing_found(plan, residual)
     bits = _bit_columns(rows, rank)
@@ -131,8 +134,8 @@ def unmix(
         labels = (delta < 0).astype(np.int64)  # p - y
         integers = integer_rows(plan, params, records, labels)
         left = residual - integers.sum(axis=0)
-        if not left.any():
-            certified = distinguishable(plan, integers, prior.features)
+        if gradient.explains(left):
+            certified = distinguishable(plan, integers, prior.features, gradient.error)
             return Found(records, labels, np.full(rank, 64.0), certified, left, True)
         # Bits can be a combination of patients' bits. If a_k is replaced by a_k + a_1 - a_2, then
         # x_k still comes out right (and x_1, x_2 wrong): a record on the grid says its own bits.
@@ -158,14 +161,19 @@ def _per_unit(
 
 def _rank(
     rows: NDArray[np.float64],
-    patients: int,
     plan: Plan,
+    gradient: Gradient,
     params: NDArray[np.float64],
     units: NDArray[np.int64],
 ) -> int:
     """Directions that stand out of the rounding."""
     outer = np.abs(outer_weights(plan, params)[units])
-    rounding = plan.step * np.sqrt(max(patients, 1) / 12) / outer  # of each row's entries
+    patients = max(expected_patients(plan, gradient), 1)
+    rounding = plan.step * np.sqrt(patients / 12) / outer  # of each row's entries
+    if gradient.error is not None:  # a bound: errors themselves are of a third of it, or less
+        weights, biases = first_layer(plan, gradient.error)
+        wrong = np.column_stack([weights, biases])[units].mean(axis=1) * plan.step / outer
+        rounding = np.hypot(rounding, wrong / 3)
     singular = np.linalg.svd(rows, compute_uv=False)
     floor = 2 * np.sqrt((rounding**2).sum() * 1.0) + rounding.max() * np.sqrt(rows.shape[1])
     return int((singular > floor).sum())

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from aggregation.plan import Plan
 from attacks.exact.closed_form import Found, peel
+from attacks.exact.legible import hidden_by_rounding
 from attacks.exact.spear import unmix
 from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Reconstruction, guesses, join
@@ -51,10 +52,10 @@ class Cascade:
           RefusedError: The adversary sees no gradient, or sums at different models.
         """
         view = require(observation, GradientView, self.name)
-        parts = [
-            self._attack(view.plan, g, prior, np.random.default_rng([self.search.seed, i]))
-            for i, g in enumerate(view.gradients)
-        ]
+        parts = []
+        for i, g in enumerate(view.gradients):
+            found = self._attack(view.plan, g, prior, np.random.default_rng([self.search.seed, i]))
+            parts.append(replace(found, notes=hidden_by_rounding(view.plan, g, prior.features)))
         return join(guesses(prior, 0), *parts)
 
     def _attack(

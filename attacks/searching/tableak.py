@@ -191,7 +191,8 @@ def _combine(
         exact = _replays(plan, gradient, records, labels)
     agree = agreement(aligned, records, prior.features)
     rows = integer_rows(plan, gradient.params, records, labels)
-    certified = distinguishable(plan, rows, prior.features) & (exact and readable(plan))
+    shows = distinguishable(plan, rows, prior.features, gradient.error)
+    certified = shows & (exact and readable(plan))
     confidence = np.where(certified, 1.0, agree.prod(axis=1))
     order = np.argsort(-confidence, kind="stable")
     return Reconstruction(records[order], confidence[order], certified[order])
@@ -201,4 +202,4 @@ def _replays(
     plan: Plan, gradient: Gradient, records: NDArray[np.float64], labels: NDArray[np.int64]
 ) -> bool:
     rows = integer_rows(plan, gradient.params, records, labels)
-    return np.array_equal(rows.sum(axis=0), gradient.integers)
+    return gradient.explains(gradient.integers - rows.sum(axis=0))

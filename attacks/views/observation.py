@@ -74,12 +74,15 @@ class Gradient:
       integers: The sum in integer steps; ``Plan.step`` turns it into units of the parameters.
       noise_std: Standard deviation of the noise on each coordinate, in integer steps; a law that
         the plan makes public.
+      error: How far each coordinate may be from the true sum, in integer steps, where it was
+        captured in numbers of few bits; None: not at all.
     """
 
     round: int
     contributions: tuple[SumPart, ...]
     integers: Int[np.ndarray, "dim"]
     noise_std: float
+    error: Float[np.ndarray, "dim"] | None = None
 
     @property
     def hospitals(self) -> tuple[str, ...]:
@@ -102,6 +105,12 @@ class Gradient:
                 "mixtures ('stale')."
             )
         return first
+
+    def explains(self, residual: Int[np.ndarray, "dim"]) -> bool:
+        """Whether nothing is left of the sum but what its error may be."""
+        if self.error is None:
+            return not residual.any()
+        return bool((np.abs(residual) <= self.error).all())
 
     @property
     def labels(self) -> Int[np.ndarray, "patients"] | None:

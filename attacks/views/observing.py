@@ -27,6 +27,7 @@ from numpy.typing import NDArray
 from scipy.special import expit
 
 from aggregation.agreement import Agreement, Trajectory
+from aggregation.capture.run_log import RunLog
 from aggregation.plan import Plan
 from aggregation.transcript import AGGREGATOR, Message, Transcript
 from attacks.views.adversary import Adversary, Knowledge, Name, Place
@@ -47,8 +48,11 @@ from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 
 __all__ = ["observe"]
 
+Errors = Mapping[int, NDArray[np.float64]]  # of updates, by the message's sequence
+_EXACT: Errors = {}
 
-def observe(transcript: Transcript, adversary: Adversary | Name) -> Observation:
+
+def observe(run: Transcript | RunLog, adversary: Adversary | Name) -> Observation:
     """Return what an adversary sees of a run.
 
     Guarantees (each is a test in ``tests/attacks/views/test_observing.py``):
@@ -58,7 +62,8 @@ def observe(transcript: Transcript, adversary: Adversary | Name) -> Observation:
       - what colluders subtract is what they sent, exactly.
 
     Args:
-      transcript: All messages of a run; the first is the plan.
+      run: All messages of a run, the first of which is the plan; or a captured run, whose updates
+        have errors.
       adversary: A position with its knowledge, or the bare name of one that needs none.
 
     Raises:
@@ -68,6 +73,9 @@ def observe(transcript: Transcript, adversary: Adversary | Name) -> Observation:
     """
     if isinstance(adversary, str):
         adversary = Adversary(adversary)
+    transcript, errors = (
+        (run, _EXACT) if isinstance(run, Transcript) else (run.messages, run.errors)
+    )
     first = next(iter(transcript), None)
     if first is None or first.kind != "plan":
         begins = "nothing" if first is None else repr(first.kind.value)
@@ -88,7 +96,7 @@ def observe(transcript: Transcript, adversary: Adversary | Name) -> Observation:
     if name == "buyer":
         answers = _answers(plan, _final_model(plan, transcript))
         return AnswersView(plan, name, knowledge, answers, knowledge.digits)
-    gradients = _gradients(plan, transcript, adversary)
+    gradients = _gradients(plan, transcript, adversary, errors)
     colluders = tuple(sorted({hospital for _, hospital in knowledge.updates}))
     if name in ("colluding", "informed") and colluders:
         gradients = tuple(_without(g, colluders, knowledge, plan) for g in gradients)
@@ -99,21 +107,24 @@ def observe(transcript: Transcript, adversary: Adversary | Name) -> Observation:
     return GradientView(plan, name, knowledge, gradients)
 
 
-def _gradients(plan: Plan, transcript: Transcript, adversary: Adversary) -> tuple[Gradient, ...]:
+def _gradients(
+    plan: Plan, transcript: Transcript, adversary: Adversary, errors: Errors
+) -> tuple[Gradient, ...]:
+    knowledge = adversary.knowledge
     if adversary.name == "server_plain":
         if plan.scheme != "plain":
             raise RefusedError(
                 f"This run sealed its updates with {plan.scheme!r}: its server reads none of them. "
                 "Observe it as server_sealed."
             )
-        return _single_updates(plan, transcript, adversary.knowledge, plain_reader(plan))
+        return _single_updates(plan, transcript, knowledge, plain_reader(plan), errors)
     # In a simulation ``plain`` may stand in for sealing: a sealed server reads the sums alone.
     if plan.scheme == "plain" and adversary.name != "server_sealed":
-        return _single_updates(plan, transcript, adversary.knowledge, plain_reader(plan))
-    sums = _opened_sums(plan, transcript, adversary.knowledge)
-    if adversary.name == "key_holder" and adversary.knowledge.open_update is not None:
-        opened = adversary.knowledge.open_update
-        return (*sums, *_single_updates(plan, transcript, adversary.knowledge, opened))
+        return _single_updates(plan, transcript, knowledge, plain_reader(plan), errors)
+    sums = _opened_sums(plan, transcript, knowledge, errors)
+    if adversary.name == "key_holder" and knowledge.open_update is not None:
+        opened = knowledge.open_update
+        return (*sums, *_single_updates(plan, transcript, knowledge, opened, errors))
     return sums
 
 
@@ -122,15 +133,18 @@ def _single_updates(
     transcript: Transcript,
     knowledge: Knowledge,
     read: Callable[[bytes], NDArray[np.int64]],
+    errors: Errors,
 ) -> tuple[Gradient, ...]:
     models = _models(transcript)
     return tuple(
-        _gradient(plan, (m,), models, knowledge, read(m.payload), m.round)
+        _gradient(plan, (m,), models, knowledge, read(m.payload), m.round, errors)
         for m in transcript.select(kind="update", receiver=AGGREGATOR)
     )
 
 
-def _opened_sums(plan: Plan, transcript: Transcript, knowledge: Knowledge) -> tuple[Gradient, ...]:
+def _opened_sums(
+    plan: Plan, transcript: Transcript, knowledge: Knowledge, errors: Errors
+) -> tuple[Gradient, ...]:
     models = _models(transcript)
     sums = []
     waiting: list[Message] = []  # a server opens all that it holds: what came since the last sum
@@ -139,7 +153,8 @@ def _opened_sums(plan: Plan, transcript: Transcript, knowledge: Knowledge) -> tu
             waiting.append(m)
         elif waiting and m.kind == "opened" and AGGREGATOR in (m.sender, m.receiver):
             integers = read_opened(m.payload, plan)
-            sums.append(_gradient(plan, tuple(waiting), models, knowledge, integers, m.round))
+            parts = tuple(waiting)
+            sums.append(_gradient(plan, parts, models, knowledge, integers, m.round, errors))
             waiting = []
     return tuple(sums)
 
@@ -151,6 +166,7 @@ def _gradient(
     knowledge: Knowledge,
     integers: NDArray[np.int64],
     round_: int,
+    errors: Errors,
 ) -> Gradient:
     if integers.shape != (plan.model.dim,):
         raise CorruptMessageError(
@@ -172,7 +188,10 @@ def _gradient(
         contributions.append(SumPart(part.sender, models[place], labels, known))
     if not contributions:
         raise CorruptMessageError(f"The opened sum of round {round_} has no update before it.")
-    return Gradient(round_, tuple(contributions), integers, _noise_std(plan, integers, len(parts)))
+    noise = _noise_std(plan, integers, len(parts))
+    wrong = [errors[part.sequence] for part in parts if part.sequence in errors]
+    error = np.asarray(np.sum(wrong, axis=0)) if wrong else None
+    return Gradient(round_, tuple(contributions), integers, noise, error)
 
 
 def _noise_std(plan: Plan, integers: NDArray[np.int64], contributors: int) -> float:
@@ -210,7 +229,7 @@ def _without(
     noise = share * float(np.sqrt(len(left)))
     if plan.noise == "article":
         noise = _noise_std(plan, integers, len(left))
-    return Gradient(gradient.round, left, integers, noise)
+    return Gradient(gradient.round, left, integers, noise, gradient.error)
 
 
 def _models(transcript: Transcript) -> dict[Place, NDArray[np.float64]]:

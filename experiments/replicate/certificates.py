@@ -20,7 +20,7 @@ from attacks.suite import Attack
 from attacks.views import Gradient, GradientView, Knowledge, SumPart
 from privacy.mechanisms import Seeded
 
-__all__ = ["Hunt", "hunt"]
+__all__ = ["Hunt", "hunt", "with_twins"]
 
 _WIDTHS = (20, 64, 100)
 
@@ -52,7 +52,7 @@ def hunt(
     for batch in range(batches):
         people = pool.take(rng.choice(len(pool), int(rng.integers(1, largest + 1)), replace=False))
         if batch % 3 == 0:
-            people = _with_twins(people, schema, rng)
+            people = with_twins(people, schema, rng)
         walked = batch % 10 == 9
         view = _view(people, schema, rng, walked=walked, seed=batch)
         found = score(attack.reconstruct(view, prior), people.features, prior, rng, draws=1)
@@ -62,7 +62,8 @@ def hunt(
     return Hunt(batches, certified, false, spoilt)
 
 
-def _with_twins(people: Patients, schema: Schema, rng: np.random.Generator) -> Patients:
+def with_twins(people: Patients, schema: Schema, rng: np.random.Generator) -> Patients:
+    """Add twins of half of the patients, alike but for one number by a grid step or two."""
     twins = people.features[: len(people) // 2 + 1].copy()
     numeric = [i for i, c in enumerate(schema.columns) if not c.binary and c.group is None]
     column = int(rng.choice(numeric))

@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Perceptron
 from aggregation.update import noised_update
-from attacks.exact.closed_form import ClosedForm, _bits, first_layer, peel
+from attacks.exact.closed_form import ClosedForm, _bits, _Blur, first_layer, peel
 from attacks.knowledge.features import errors
 from attacks.scoring import score
 from attacks.views import Gradient, GradientView, Knowledge, SumPart
@@ -136,14 +136,15 @@ def test_a_record_is_refuted_by_a_silent_unit_where_it_would_be_loud() -> None:
     view = batch_view(one)
     (gradient,) = view.gradients
     asked = (view.plan, gradient.params, gradient.integers, one.features[0])
-    assert _bits(*asked, gradient.integers, PRIOR.features, 0.0) > 24
+    blur = _Blur.of(view.plan, gradient, 0.0)
+    assert _bits(*asked, gradient.integers, PRIOR.features, blur) > 24
     _, biases = first_layer(view.plan, gradient.integers)
     loud = int(np.flatnonzero(biases)[0])
     silenced = gradient.integers.copy()
     inputs, width = view.plan.model.features, len(biases)
     silenced[loud * inputs : (loud + 1) * inputs] = 0
     silenced[width * inputs + loud] = 0
-    assert _bits(*asked, silenced, PRIOR.features, 0.0) == 0
+    assert _bits(*asked, silenced, PRIOR.features, blur) == 0
 
 
 def test_louder_noise_leaves_the_prior_s_guesses() -> None:
