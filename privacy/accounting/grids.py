@@ -161,7 +161,7 @@ def _merged(
     slopes = tails - settled / gaps
     short = slopes[:, zero] < np.maximum(slopes[:, min(zero + 1, len(column) - 1)], _NOISE)
     least = np.atleast_2d(profile.tail(np.full(1, -2.5 * step), direction))[:, 0]
-    short &= (shift == 0) & (least == 1)
+    short &= least == 1
     for row in np.flatnonzero((np.diff(slopes, axis=1) > _NOISE).any(axis=1)):
         inside = slice(lowest[row], highest[row])
         slopes[row, inside] = isotonic_regression(

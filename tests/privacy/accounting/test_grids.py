@@ -380,3 +380,34 @@ def test_the_tilt_is_near_that_of_the_closed_form(aim: Aim) -> None:
     assert found.tilts(aim)[0] == found.tilts(aim)[1]
     assert found.reached(aim) == pytest.approx(bound.min(), rel=0.02)
     assert moment_table(((GaussianProfile(mu / 4), 4),), 1e-60).tilts(aim, 4) == found.tilts(aim)
+
+
+@pytest.mark.parametrize("n", [200, 2_000])
+def test_a_loss_that_is_infinite_does_not_choose_the_tilt(n: int) -> None:
+    """It has no moment: where it is rarer than delta, the tilt is that of all the rest."""
+    rest = FiniteOutcomes(((0.6, 0.4), (0.4, 0.6)))
+    torn = FiniteOutcomes(((0.6, 0.4), (0.4 - 1e-9, 0.6), (1e-9, 0.0)))
+    aim = at_delta(1e-4)
+    expected = moment_table(((rest, n),), 1e-12).tilts(aim)
+    assert moment_table(((torn, n),), 1e-12).tilts(aim) == pytest.approx(expected, rel=0.2)
+
+
+@settings(max_examples=60)
+@given(
+    st.floats(1e-4, 0.5),
+    st.floats(0.1, 4.0),
+    st.sampled_from([1e-2, 0.05, 0.2, 0.5]),
+    st.integers(0, 1),
+)
+def test_a_grid_from_below_is_a_pair_or_tells_nothing(
+    prob: float, mu: float, step: float, direction: int
+) -> None:
+    """Q's mass is at most 1 wherever the grid was moved; one atom alone lies at a loss of 0."""
+    at = grids.places(-30.0, 30.0, step=step, growth=0.02)
+    grid = grids.below(Sampled(prob, GaussianProfile(mu)), direction, at, step=step)
+    losses = grid.places * step + grid.shift[0]
+    assert (grid.masses @ np.exp(-losses)).item() <= 1 + 1e-12
+    assert grid.masses.sum() == pytest.approx(1, abs=1e-9)
+    assert grid.shift[0] <= 0
+    if (grid.masses > 0).sum() == 1:
+        assert losses[grid.masses[0] > 0].tolist() == [0.0]
