@@ -7,12 +7,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from experiments.run.record import Record
+from experiments.run.record import Record, config_hash
 from experiments.run.text import nearest
 from experiments.studies.catalogue import FRONTIER, STUDIES
 from experiments.studies.frontier.grid import GROUPS, chosen_grid, full_grid, group, quick_grid
 from experiments.studies.frontier.risks import frontier_point
-from paper.standing import key_of, keys_of
 
 __all__ = ["command_of", "orphans", "reproduce"]
 
@@ -38,35 +37,32 @@ def command_of(record: Record) -> str:
     point = frontier_point(record)
     seed = point.seeds[0]
     tail = f" --seed {seed}" if seed else ""
-    if key_of(record.config) in keys_of(quick_grid(seed)):
+    if record.name in _names(quick_grid(seed)):
         return f"inpatient frontier --quick{tail}"
     if point.design.federated:
         strength = math.inf if point.epsilon is None else point.epsilon
         chosen = chosen_grid((point.design,), (strength,), point.regime, point.model, seed)
-        if key_of(record.config) in keys_of(chosen):
+        if record.name in _names(chosen):
             return (
                 f"inpatient frontier --designs {point.design} --epsilons {strength:g} "
                 f"--regime {point.regime} --model {point.model}{tail}"
             )
-    if (cell := _published(seed).get(key_of(record.config))) is not None:
-        return f"inpatient frontier --cells {cell}{tail}"
+    if record.name in _published(seed):
+        return f"inpatient frontier --cells {record.name}{tail}"
     return f"inpatient frontier{tail}"
 
 
 @cache
-def _published(seed: int) -> Mapping[str, str]:
-    return keys_of(full_grid(seed))
+def _published(seed: int) -> frozenset[str]:
+    return frozenset(_names(full_grid(seed)))
 
 
 def orphans(records: Sequence[Record]) -> list[Record]:
-    """Return the frontier's records that no grid of their seed makes any more: superseded ones.
-
-    Those of earlier code are none while the grid has their points.
-    """
+    """Return the frontier's records that no grid of their seed makes any more: superseded ones."""
     frontier = [r for r in records if FRONTIER.made(r)]
     seeds = {frontier_point(r).seeds[0] for r in frontier}
-    made = {k for seed in seeds for k in (*_published(seed), *keys_of(quick_grid(seed)))}
-    return [r for r in frontier if key_of(r.config) not in made]
+    made = {n for seed in seeds for n in (*_published(seed), *_names(quick_grid(seed)))}
+    return [r for r in frontier if r.name not in made]
 
 
 def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
@@ -79,10 +75,10 @@ def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
     seconds = _seconds(timings)
     ours = [r for r in records if FRONTIER.made(r)]
     rows, left = [], {r.name: r for r in ours}
-    quick = _taken(left, quick_grid())
+    quick = _taken(left, _names(quick_grid()))
     rows.append(_row("the demo's points", "inpatient frontier --quick --out paper", quick, seconds))
     for name in GROUPS:
-        found = _taken(left, group(name))
+        found = _taken(left, _names(group(name)))
         rows.append(
             _row(
                 _GROUPS.get(name, name),
@@ -91,9 +87,6 @@ def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
                 seconds,
             )
         )
-    commits = ", ".join(sorted({r.stamp["commit"][:8] for r in left.values()}))
-    what, command = "points of earlier code", f"inpatient frontier --quick (at {commits})"
-    rows.append(_row(what, command, [*left.values()], seconds))
     for study in STUDIES:
         if study is not FRONTIER:
             made = [r for r in records if study.made(r)]
@@ -109,9 +102,12 @@ def _row(
     return {"what": what, "command": command, "records": str(len(records)), "minutes": minutes}
 
 
-def _taken(left: dict[str, Record], points: Iterable[Any]) -> list[Record]:
-    keys = keys_of(points)
-    return [left.pop(name) for name in sorted(left) if key_of(left[name].config) in keys]
+def _taken(left: dict[str, Record], names: Iterable[str]) -> list[Record]:
+    return [left.pop(name) for name in sorted(names) if name in left]
+
+
+def _names(points: Iterable[Any]) -> set[str]:
+    return {config_hash(point.config) for point in points}
 
 
 def _seconds(timings: Path) -> dict[str, float]:

@@ -6,7 +6,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from experiments.run.plots import save, spread
-from experiments.run.record import Record
+from experiments.run.record import Record, config_hash
 from experiments.run.typed import read
 from experiments.studies.equivalent import Equivalent, EquivalentMetrics, Ratio
 from experiments.studies.equivalent_heart import OwnPatients, OwnPatientsMetrics
@@ -15,7 +15,6 @@ from experiments.studies.frontier.grid_figures import FIGURES
 from experiments.studies.frontier.risks import read_frontier
 from experiments.studies.learning_figures import draw_asynchrony, draw_calibration, draw_correction
 from paper.points import CORE, Points
-from paper.standing import keys_of, standing
 
 __all__ = ["draw", "draw_equivalent"]
 
@@ -33,11 +32,11 @@ def draw(folder: Path, records: Sequence[Record]) -> None:
         "correction": (draw_correction, _of(records, "correction")),
         "calibration": (draw_calibration, _of(records, "correction")),
     }
+    by_name = {r.name: r for r in records}
     for name in _GRID:
-        wanted = FIGURES[name].points(0)
-        found = list(standing(records, wanted).values())
-        if len(found) == len(keys_of(wanted)):
-            groups[name] = (FIGURES[name].draw, found)
+        wanted = [config_hash(point.config) for point in FIGURES[name].points(0)]
+        if all(one in by_name for one in wanted):
+            groups[name] = (FIGURES[name].draw, [by_name[one] for one in wanted])
     for name, (figure_of, shown) in groups.items():
         if shown:
             save(figure_of(shown), folder / name, replace=True)

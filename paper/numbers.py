@@ -111,7 +111,6 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "cost_small": _difference(found, "bare", "sealed"),
         "gain_full": _difference(found, "full_sealed", "full_local", sign=True),
         "gain_small": _difference(found, "sealed", "local", sign=True),
-        "of_earlier_code": str(points.of_earlier_code or "—"),
         "delta": power_of_ten(DELTA),
         "lineup": str(LINEUP),
         "guess": nearest(1 / LINEUP, 2),

@@ -73,7 +73,6 @@ def page(points: Points) -> str:
         bottom=_TOP + _INNER_HEIGHT,
         guess=nearest(results[0].metrics.prior_success, 2),
         adversaries=list(ADVERSARIES.values()),
-        earlier=points.of_earlier_code,
     )
 
 

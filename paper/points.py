@@ -46,11 +46,6 @@ class Points:
         self.results = [*self._best.values(), *(r for r in results if not plain(r))]
         self.records = {r.name: r for r in frontier}
 
-    @property
-    def of_earlier_code(self) -> int:
-        """How many stand by a record of an earlier code version than today's."""
-        return sum(r.point.code_version < FrontierPoint.code_version for r in self.results)
-
     def find(
         self, regime: str, model: str, design: str, strength: float | None
     ) -> FrontierResult | None:

@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from experiments.cli import main
-from experiments.run.record import Record, config_hash, read_records
+from experiments.run.record import Record, read_records
 from experiments.studies.frontier import grid
 from experiments.studies.poor_labels import read_labels
 from paper.commands import command_of, orphans
-from paper.standing import standing
 
 PAPER = Path(__file__).parents[2] / "paper"
 
@@ -44,17 +43,6 @@ def published() -> list[Record]:
     return [r for r in read_records(PAPER / "records") if "experiment" in r.config]
 
 
-EARLIER = {"frontier": 4, "own pace": 2, "scaling": 3}
-"""Version of the code since when line-ups are drawn before training: older records had others."""
-
-
-def current() -> list[Record]:
-    """Records that today's code makes; the others stand until they are computed anew."""
-    return [
-        r for r in published() if r.config["code_version"] >= EARLIER.get(r.config["experiment"], 0)
-    ]
-
-
 def test_the_comparison_tells_numbers_apart() -> None:
     kept = {"a": [1, 0.5], "b": None}
     assert same(kept, {"a": [1, 0.5 + 1e-12], "b": None})
@@ -74,22 +62,9 @@ def test_a_record_of_a_point_that_is_gone_is_an_orphan() -> None:
     assert kept.config != gone.config and command_of(records[0]).endswith(records[0].name)
 
 
-def test_a_record_of_earlier_code_stands_for_its_point_and_leads_to_todays() -> None:
-    kept = next(iter(grid.group("ablation")))
-    older = dataclasses.replace(kept, code_version=kept.code_version - 1)
-    records = [Record(p.config, {}, {}) for p in (older,)]
-    assert orphans(records) == []
-    assert command_of(records[0]).endswith(config_hash(kept.config))
-    assert standing(records, [kept]) == {config_hash(kept.config): records[0]}
-    both = [*records, Record(kept.config, {"new": 1}, {})]
-    for order in (both, both[::-1]):
-        assert standing(order, [kept])[config_hash(kept.config)].metrics == {"new": 1}
-    assert standing(records, [dataclasses.replace(kept, seeds=(17,))]) == {}
-
-
 def test_one_published_record_comes_again() -> None:
     """Of the labels' study, whose points take seconds; all others come again by night."""
-    records = [r for r in current() if r.config["experiment"] == "poor labels"]
+    records = [r for r in published() if r.config["experiment"] == "poor labels"]
     (first, *_) = read_labels(records)
     found = first.point.summarise([first.point.measure(unit) for unit in first.point.units])
     (record,) = [r for r in records if r.name == first.name]
@@ -97,7 +72,7 @@ def test_one_published_record_comes_again() -> None:
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("name", [r.name for r in current()])
+@pytest.mark.parametrize("name", [r.name for r in published()])
 def test_every_published_record_comes_again(
     name: str, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,13 +10,11 @@ from fontTools.ttLib import TTFont
 from experiments.run.record import read_records
 from experiments.studies.design import TRAINING, TrainingSetting
 from experiments.studies.frontier.grid import quick_grid
-from experiments.studies.frontier.point import FrontierPoint
 from paper import build, numbers, published
 from paper.__main__ import main
 from paper.chinese_font import FONT, chinese
-from paper.page import page
 from paper.points import Points, row
-from paper.readme import LANGUAGES, block
+from paper.readme import LANGUAGES
 from privacy.errors import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -107,28 +104,3 @@ def test_outside_a_checkout_it_says_what_it_needs(
     assert told.out == ""
     assert told.err.startswith(f"paper: No paper/records in {tmp_path}.")
     assert len(told.err.splitlines()) == 1
-
-
-def test_records_of_earlier_code_are_said_wherever_their_risks_are(tmp_path: Path) -> None:
-    records = published(ROOT / "paper")
-    today = [
-        replace(r, config={**r.config, "code_version": FrontierPoint.code_version})
-        if r.config["experiment"] == "frontier"
-        else r
-        for r in records
-    ]
-    timings = ROOT / "paper" / "timings.json"
-    older = [
-        replace(r, config={**r.config, "code_version": FrontierPoint.code_version - 1})
-        if r.config["experiment"] == "frontier"
-        else r
-        for r in records
-    ]
-    frontier = sum(r.config["experiment"] == "frontier" for r in records)
-    said = {"en": "What is out of date", "zh": "哪些已经过时"}
-    for some, count in ((today, "—"), (older, str(frontier))):
-        made = numbers(some, timings)
-        assert made["of_earlier_code"] == count
-        for language, words in said.items():
-            assert (words in block("found", made, language)) == (count != "—")
-        assert ("older than the likelihood ratio" in page(Points(some))) == (count != "—")
