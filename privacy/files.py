@@ -143,14 +143,18 @@ def lock_file(descriptor: int, *, seconds: float) -> None:
         pause = min(2 * pause, 0.05)
 
 
-def make_folder(folder: Path) -> None:
+def make_folder(folder: Path, *, mode: int = 0o777) -> None:
     """Make a folder and those above it, unless it is there.
+
+    Args:
+      folder: The folder.
+      mode: Of the folder itself, where it is made; the process's mask takes bits away.
 
     Raises:
       OSError: The system refuses.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        folder.mkdir(mode=mode, parents=True, exist_ok=True)
     except ValueError as error:
         raise OSError(errno.EINVAL, "no folder can have this name") from error
     except FileExistsError as error:

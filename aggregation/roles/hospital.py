@@ -19,7 +19,7 @@ from aggregation.data.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import declare, overseen, releases, schedule
 from aggregation.roles.evidence import Judge
-from aggregation.roles.kept import Kept, RoundReleases, read_state, write_state
+from aggregation.roles.kept import Kept, read_state, write_state
 from aggregation.roles.messages import (
     AGGREGATOR,
     Message,
@@ -29,6 +29,7 @@ from aggregation.roles.messages import (
     read_model,
     unpack,
 )
+from aggregation.roles.round_releases import RoundReleases
 from aggregation.roles.witnessed import WitnessedLedger
 from aggregation.rules import Local
 from aggregation.rules.rule import State
@@ -116,9 +117,8 @@ class Hospital:
         self._sealer, self._judge = sealer, judge
         self._place = Place(plan.digest)
         self._evidence: bytes | None = None  # of the sum that is awaited, not judged yet
-        self._releases = RoundReleases(ledger, plan.digest)
         self._kept = kept
-        self._said: Message | None = None  # the last update, as it was sent
+        self._learnt: dict[int, str] = {}  # digests of the sums, by round
         self._witnessed = WitnessedLedger(ledger, judge)
         self._waiting: Message | None = None  # what is answered once the ledger may release
         self._opened = -1  # version of the last own upload that is in an opened sum
@@ -131,6 +131,8 @@ class Hospital:
         self._models = {0: self._path.params}  # those that may still be trained on
         self._rule = plan.used_rule
         self._state = self._rule.start(plan.update_dim)
+        stateful = len(self._state) > 0
+        self._releases = RoundReleases(ledger, plan.digest, kept, stateful=stateful)
         self._pending: State | None = None  # the state once the last upload is opened
         self._drawn: dict[int, tuple[Patients, ...]] = {}
         self._told: dict[int, NDArray[np.int64]] = {}
@@ -199,15 +201,7 @@ class Hospital:
             self.join()
             return ()
         if incoming.kind in (MessageKind.EVIDENCE, MessageKind.OPENED):
-            if round_ != self._path.version:
-                raise RefusedError(
-                    f"{self.name} awaits the sum of round {self._path.version} and was sent that "
-                    f"of round {round_}; each is learnt from once, in order."
-                )
-            if incoming.kind is MessageKind.EVIDENCE:
-                self._evidence = incoming.payload
-            else:
-                self._learn(incoming.payload)
+            self._hear(incoming)
             return ()
         if incoming.kind is MessageKind.WITNESSED:
             self._witnessed.take(incoming.payload)
@@ -218,7 +212,8 @@ class Hospital:
         if incoming.kind is not MessageKind.MODEL:
             raise RefusedError(f"A hospital takes no message of kind {incoming.kind.value!r}.")
         params = read_model(incoming.payload, plan.model.dim)
-        if self._witnessed.open or (self._said is not None and self._said.round == round_):
+        said = self._releases.said
+        if self._witnessed.open or (said is not None and said.round == round_):
             return (self._update(params, round_),)
         self._accept(params, round_)  # nothing is asked for the sake of a model that won't do
         question, self._waiting = self._witnessed.question(), incoming
@@ -245,26 +240,36 @@ class Hospital:
 
     def _update(self, params: NDArray[np.float64], round_: int) -> Message:
         """Return the one update of a round: what was said, what was sealed, or a new one."""
-        if self._said is not None and self._said.round == round_:
-            return self._said
+        said = self._releases.said
+        if said is not None and said.round == round_:
+            return said
         self._accept(params, round_)
         self._witnessed.require_open()
-        plan, staleness = self.plan, self._path.version - round_
-        weight = self._path.weight(self.name, staleness)
-        found = self._releases.payload(round_)
-        if found is not None:
-            sealed, weight, self._pending = found, *self._begun(round_, weight)
-            self._releases.attach(self._releases.spend(self._asked(round_, weight)), sealed)
+        weight = self._path.weight(self.name, self._path.version - round_)
+        sealed = self._releases.payload(round_)
+        if sealed is not None:
+            weight, self._pending = self._releases.begun(round_, weight)
+            entries = self._releases.spend(self._asked(round_, weight))
         else:
-            self._begin_again(round_)
+            self._releases.begin(round_)
             entries = self._releases.spend(self._asked(round_, weight))
             sealed, self._pending = self._computed(params, round_, weight)
-            if self._kept is not None:
-                facts = {"round": round_, "weight": weight}
-                self._kept.put("begun", write_state(facts, self._pending))
-            self._releases.attach(entries, sealed)
+        content = sealed
+        said = self._releases.keep(
+            entries,
+            content,
+            weight=weight,
+            state=self._pending,
+            sign=lambda: self._signed(content, params, round_, weight),
+        )
         self._models = {v: model for v, model in self._models.items() if v >= round_}
-        head = self.ledger.head()
+        return said
+
+    def _signed(
+        self, sealed: bytes, params: NDArray[np.float64], round_: int, weight: float
+    ) -> Message:
+        """Return an update as it is sent, with the ledger's head that has it."""
+        plan, head = self.plan, self.ledger.head()
         contribution = Contribution.sign(
             self._key, sealed, run=plan.run, hospital=self.name,
             base_version=round_,
@@ -275,14 +280,10 @@ class Hospital:
             extends=self._witnessed.extension(head),
             model=digest(params.astype("<f8").tobytes()),
         )  # fmt: skip
-        said = Message(
+        return Message(
             self.name, AGGREGATOR, MessageKind.UPDATE, round_, sealed, contribution.public,
             run=plan.run, nonce=contribution.nonce,
         )  # fmt: skip
-        if self._kept is not None:
-            self._kept.put("update", said.to_bytes())
-        self._said = said
-        return said
 
     def _computed(
         self, params: NDArray[np.float64], round_: int, weight: float
@@ -301,47 +302,41 @@ class Hospital:
         scalars = noised_scalars(plan, self.name, self._patients, params, self._source)
         return self._sealer.seal(np.concatenate([leaves, scalars]), round_=round_), state
 
-    def _begin_again(self, round_: int) -> None:
-        """Refuse to complete a spend whose bytes were lost a second time, or with nothing kept."""
-        if not self._releases.spent(round_):
-            return
-        mark = str(round_).encode()
-        if self._kept is None or self._kept.get("again") == mark:
-            raise RefusedError(
-                f"{self.name} has spent for round {round_}, and its bytes were lost "
-                f"{'twice' if self._kept else 'with nothing kept beside the ledger'}. The spend is "
-                "forfeited; nothing is refunded, and nothing else is released for it."
-            )
-        self._kept.put("again", mark)
-
-    def _begun(self, round_: int, weight: float) -> tuple[float, State | None]:
-        """Return the weight and the rule's state of an update whose bytes lie in the ledger."""
-        content = None if self._kept is None else self._kept.get("begun")
-        if content is not None:
-            facts, state = read_state(content)
-            if facts["round"] == round_:
-                return float(facts["weight"]), state
-        if self._rule.start(self.plan.update_dim):
-            raise RefusedError(
-                f"The update of {self.name} for round {round_} was sealed, and what its rule "
-                "keeps beside it is lost. The spend is forfeited; nothing is refunded."
-            )
-        return weight, ()
-
     def _restore(self, kept: Kept) -> None:
         """Take up the run where it stopped: the sums that were learnt, and the last update."""
         while (learnt := kept.get(f"opened-{self._path.version}")) is not None:
-            evidence, said, state = unpack(learnt, most=3)
+            evidence, opened, state = unpack(learnt, most=3)
             self._pending = read_state(state)[1] if state else None
-            self._follow(evidence, said)
-        if (update := kept.get("update")) is not None:
-            self._said = Message.from_bytes(update, largest=len(update))
-        if self._said is not None and self._said.round > self._opened:
-            _, self._pending = self._begun(self._said.round, 1.0)
-            self._witnessed.outstanding(self._said)
-        elif self._said is not None:
-            self._witnessed.opened(self._said)
+            self._follow(evidence, opened)
+        said = self._releases.said
+        if said is not None and said.round > self._opened:
+            _, self._pending = self._releases.begun(said.round, 1.0)
+            self._witnessed.outstanding(said)
+        elif said is not None:
+            self._witnessed.opened(said)
         self._models = {v: m for v, m in self._models.items() if v >= self._releases.last}
+
+    def _hear(self, told: Message) -> None:
+        """Take a sum, or the signed words on it, in order; told again what it learnt, do nothing.
+
+        Raises:
+          RefusedError: A sum of the future, or another than the one that was learnt.
+        """
+        round_, version = told.round, self._path.version
+        if round_ == version and told.kind is MessageKind.EVIDENCE:
+            self._evidence = told.payload
+        elif round_ == version:
+            self._learn(told.payload)
+        elif round_ > version:
+            raise RefusedError(
+                f"{self.name} awaits the sum of round {version} and was sent that of round "
+                f"{round_}; each is learnt from once, in order."
+            )
+        elif told.kind is MessageKind.OPENED and digest(told.payload) != self._learnt[round_]:
+            raise RefusedError(
+                f"{self.name} was told another sum of round {round_} than the one that it has "
+                "learnt from; a round has one."
+            )
 
     def _learn(self, said: bytes) -> None:
         """Judge an opened sum and take note of it: the next model has to follow from it."""
@@ -357,16 +352,21 @@ class Hospital:
         """Judge a sum and follow it to the next model; what proves it is kept before."""
         proposal, opened_sum = self._judge.judged(evidence, self._place, said)
         hospitals, own = proposal.hospitals, self._own_in(proposal)
+        self._learnt[self._path.version] = digest(said)
         if keep and self._kept is not None:
             state = b"" if own is None else self._written(own)
-            self._kept.put(f"opened-{self._path.version}", pack([evidence, said, state]))
+            # Whoever relays sums tells the last one again after a crash; so it need not be waited
+            # for. What leaves next, the update on it, waits for all that stands before it.
+            learnt = pack([evidence, said, state])
+            self._kept.put({f"opened-{self._path.version}": learnt}, soon=True)
         before = self._path.params
         opening = self._path.step(opened_sum, hospitals)
         self._place = self._place.after(proposal.digest)
         if own is not None:
             self._opened = own
-            if self._said is not None and self._said.round == own:
-                self._witnessed.opened(self._said)
+            sent = self._releases.said
+            if sent is not None and sent.round == own:
+                self._witnessed.opened(sent)
             self._state = self._state if self._pending is None else self._pending
             self._pending = None
         self._state = self._rule.opened(self._state, opening, before, self._path.params)

@@ -279,6 +279,27 @@ def test_a_sum_is_learnt_from_for_its_openers_word_and_no_other() -> None:
     assert member._path.version == 1
 
 
+def test_a_sum_told_again_changes_nothing_and_another_is_refused() -> None:
+    made = plan()
+    witness = Witness(made, SCHEME.parameters)
+    member = hospital(made, witness=witness)
+    sent = member.contribute(made.first_model(), round_=0)
+    zeros = np.zeros(made.model.dim, dtype=np.int64)
+    evidence, opened = witness.says(zeros, {"north": sent})
+    for message in (evidence, opened):
+        member.handle(message)
+    learnt = member._path.params
+    for message in (opened, evidence, opened):
+        assert member.handle(message) == ()
+    other = replace(opened, payload=(zeros + 1).astype("<i8").tobytes())
+    with pytest.raises(RefusedError, match="another sum of round 0"):
+        member.handle(other)
+    with pytest.raises(RefusedError, match="without the signed words"):  # of the next, none were
+        member.handle(replace(opened, round=1))
+    assert member._path.version == 1
+    assert np.array_equal(member._path.params, learnt)
+
+
 @pytest.mark.parametrize("name", ["bfv", "shares", "threshold"])
 def test_nothing_is_sealed_under_keys_that_the_plan_does_not_name(name: str) -> None:
     made = plan(scheme=name)

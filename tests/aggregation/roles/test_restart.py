@@ -1,9 +1,8 @@
 """A hospital that dies at any write goes on from its own disk: nothing twice, nothing refunded."""
 
 import math
+import os
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +11,6 @@ import pytest
 
 from aggregation.agreement import Agreement, Trajectory
 from aggregation.plan import Plan
-from aggregation.roles import kept as kept_module
 from aggregation.roles.hospital import Hospital
 from aggregation.roles.kept import Kept
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, pack, unpack
@@ -20,22 +18,16 @@ from aggregation.rules import FedDyn
 from aggregation.sealing import Contribution, make_scheme
 from aggregation.sealing.proposal import Place
 from aggregation.sealing.slots import SlotGroup
-from privacy import files
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger import Budget, Ledger, SigningKey
-from privacy.ledger.log import store as store_module
-from privacy.ledger.log.store import FileStore
 from privacy.mechanisms import OperatingSystem
 from tests.aggregation.parts import clear, patients, plan
+from tests.aggregation.power import DiedError, Disk
 from tests.aggregation.roles.parts import Witness
 
 NOISED = plan(scalars=(SlotGroup("loss", 1, 8.0, 64, 2.0),))
 
 STATEFUL = clear(rule=FedDyn(), unit="hospital", local_steps=2)
-
-
-class DiedError(BaseException):
-    """The process is gone: nothing in it may catch this."""
 
 
 class Site:
@@ -52,6 +44,7 @@ class Site:
         self.process: Hospital | None = None
         self.kept: Kept | None = None
         self.sent: dict[int, Message] = {}
+        self.told: list[Message] = []
 
     @property
     def member(self) -> Hospital:
@@ -95,11 +88,17 @@ class Site:
         told = self.witness.says(opened, {"north": sent})
         after = self.witness.place
         self.witness.place = here
+        self.told = told
         if self.member._path.version == round_:
             for message in told:
                 self.member.handle(message)
         self.path.step(opened)
         self.witness.place = after
+
+    def told_again(self) -> None:
+        """The server tells the last sum again, as it does after a crash."""
+        for message in self.told:
+            self.member.handle(message)
 
     def spent(self) -> Counter[tuple[str, int]]:
         ledger = self.member.ledger
@@ -107,49 +106,38 @@ class Site:
         return Counter((content["kind"], content["round"]) for content in made)
 
 
-@contextmanager
-def dying(at: int, *, after: bool) -> Iterator[list[int]]:
-    """Have the process die at the n-th write, before it or when it is durable."""
-    count = [0]
-
-    def wrapped(write: Callable[..., Any]) -> Callable[..., Any]:
-        def writes(*given: Any, **named: Any) -> Any:
-            count[0] += 1
-            if count[0] - 1 != at:
-                return write(*given, **named)
-            if after:
-                write(*given, **named)
-            raise DiedError
-
-        return writes
-
-    with pytest.MonkeyPatch.context() as patch:
-        for module in (kept_module, store_module):
-            patch.setattr(module, "write_durably", wrapped(files.write_durably))
-        patch.setattr(FileStore, "append", wrapped(FileStore.append))
-        yield count
-
-
 def writes_of_a_round(folder: Path, made: Plan) -> int:
-    site = Site(folder, made)
+    site, disk = Site(folder, made), Disk(folder)
     site.round(0)
-    with dying(-1, after=False) as count:
+    with disk.dying():
         site.round(1)
-    return count[0]
+    site.dies()
+    return disk.writes
 
 
-@pytest.mark.parametrize("after", [False, True], ids=["before a write", "after it"])
+@pytest.mark.parametrize(
+    ("after", "power"),
+    [(False, False), (True, False), (False, True)],
+    ids=["before a write", "after it", "the power fails"],
+)
 @pytest.mark.parametrize("made", [NOISED, STATEFUL], ids=["noised", "stateful"])
-def test_one_death_at_any_write_loses_nothing(made: Plan, after: bool, tmp_path: Path) -> None:
+def test_one_death_at_any_write_loses_nothing(
+    made: Plan, after: bool, power: bool, tmp_path: Path
+) -> None:
     whole = Site(tmp_path / "whole", made)
     for round_ in range(3):
         whole.round(round_)
     for at in range(writes_of_a_round(tmp_path / "count", made)):
-        site = Site(tmp_path / f"{at}", made)
-        site.round(0)
-        with dying(at, after=after), pytest.raises(DiedError):
+        site, disk = Site(tmp_path / f"{at}", made), Disk(tmp_path / f"{at}")
+        with disk.dying():
+            site.round(0)
+        with disk.dying(at, after=after), pytest.raises(DiedError):
             site.round(1)
         site.dies()
+        if power:
+            disk.loses()
+        if site.member._path.version == 0:  # what others say again need not be waited for
+            site.told_again()
         site.round(1)
         site.round(2)
         assert set(site.spent().values()) == {1}, at
@@ -164,6 +152,25 @@ def test_one_death_at_any_write_loses_nothing(made: Plan, after: bool, tmp_path:
             for mine, theirs in zip(site.member._state, whole.member._state, strict=True):
                 assert np.array_equal(mine, theirs)
         site.dies()
+
+
+def test_a_round_waits_for_the_disk_five_times(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Spends; folder; bytes, their names; entries. Three bytes' files here: of three releases."""
+    site = Site(tmp_path)
+    site.round(0)
+    waits: list[int] = []
+    real = os.fsync
+
+    def fsync(descriptor: int) -> None:
+        waits.append(descriptor)
+        real(descriptor)
+
+    monkeypatch.setattr(os, "fsync", fsync)
+    site.round(1)
+    releases = 1 + len(NOISED.scalars)
+    assert len(waits) == 3 + 2 * releases
 
 
 def test_a_spend_whose_bytes_were_lost_twice_is_forfeited(tmp_path: Path) -> None:
@@ -209,7 +216,7 @@ def test_two_daemons_of_one_site_make_one_release(tmp_path: Path) -> None:
     site, twin = Site(tmp_path), Site(tmp_path)
     twin.key, twin.witness, twin.plan = site.key, site.witness, site.plan
     assert site.member
-    with pytest.raises(RefusedError, match="One process runs a hospital"):
+    with pytest.raises(RefusedError, match="One process runs a party"):
         assert twin.member
     # A lock can't reach one that has another folder for its run: the ledger tells.
     other = Hospital(
@@ -222,14 +229,18 @@ def test_two_daemons_of_one_site_make_one_release(tmp_path: Path) -> None:
         site.witness.answered(other, site.ask(0))
     sealed = [e for e in site.member.ledger.entries() if e.kind == "sealed"]
     assert len(sealed) == 2  # the update's and the scalar's, of one release
+    assert set(site.spent().values()) == {1}  # nothing was spent for what is not released
 
 
 def test_a_folder_that_was_tampered_with_is_not_believed(tmp_path: Path) -> None:
     site = Site(tmp_path)
     site.round(0)
     site.dies()
-    learnt = tmp_path / "run" / "opened-0"
-    evidence, said, state = unpack(learnt.read_bytes(), most=3)
-    learnt.write_bytes(pack([evidence, said[:-1] + bytes([said[-1] ^ 1]), state]))
+    kept = Kept(tmp_path / "run")
+    learnt = kept.get("opened-0")
+    assert learnt is not None
+    evidence, said, state = unpack(learnt, most=3)
+    kept.put({"opened-0": pack([evidence, said[:-1] + bytes([said[-1] ^ 1]), state])})
+    kept.close()
     with pytest.raises(CorruptMessageError, match="not the one that the opener signed"):
         assert site.member
