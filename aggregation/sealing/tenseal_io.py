@@ -10,6 +10,7 @@ import struct
 import subprocess
 import sys
 from collections.abc import Callable
+from functools import lru_cache
 from importlib.metadata import version
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -121,25 +122,36 @@ def read_foreign_context(material: bytes, bare: bytes) -> Any:
         raise CorruptMessageError(
             "This key material is for other parameters than it says; it was not parsed."
         )
-    command = [sys.executable, "-c", _CHILD]
-    try:
-        tried = subprocess.run(  # noqa: S603  our own interpreter, a constant program
-            command, input=material, capture_output=True, timeout=_SECONDS, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise CorruptMessageError(
-            f"This key material could not be read within {_SECONDS} s."
-        ) from error
-    if tried.returncode != 0:
+    status = _tried(material)
+    if status != 0:
         raise CorruptMessageError(
             f"This key material can't be read and used: a process that tried ended with status "
-            f"{tried.returncode}."
+            f"{status}."
         )
     context = read_context(material)
     public, secret = context.has_public_key(), context.has_secret_key()
     if write_context(context, public_key=public, secret_key=secret) != material:
         raise CorruptMessageError("This key material is not what the pinned TenSEAL writes.")
     return context
+
+
+@lru_cache(maxsize=16)  # all hospitals of one process seal under the same key
+def _tried(material: bytes) -> int:
+    """Return the status of a child that reads and uses a key.
+
+    Raises:
+      CorruptMessageError: It does not come to an end.
+    """
+    command = [sys.executable, "-c", _CHILD]
+    try:
+        done = subprocess.run(  # noqa: S603  our own interpreter, a constant program
+            command, input=material, capture_output=True, timeout=_SECONDS, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CorruptMessageError(
+            f"This key material could not be read within {_SECONDS} s."
+        ) from error
+    return done.returncode
 
 
 def pad(ciphertext: bytes, stored: int) -> bytes:
