@@ -6,9 +6,9 @@
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -25,29 +25,19 @@ from aggregation.roles.messages import AGGREGATOR, OPENER, Message, MessageKind,
 from aggregation.roles.opener import HolderRole, OpenerRole
 from aggregation.roles.opening import ByHolders, ByOpener
 from aggregation.rules import Local, Rule
-from aggregation.sealing import (
-    KeyScheme,
-    OpeningLog,
-    Policy,
-    Roster,
-    Scheme,
-    largest_sum,
-    make_scheme,
-    wrap_probability,
-)
+from aggregation.run_folder import KeptScheme, RunFolder
+from aggregation.sealing import KeyScheme, OpeningLog, Policy, Roster, Scheme
 from aggregation.sealing.holders import QuorumScheme
+from aggregation.sized import sealing_for, wrap_probability_of
 from aggregation.standing import StandingLedgers
-from aggregation.timing import Rounds, Schedule, Timing
+from aggregation.timing import Schedule
 from aggregation.transcript import Transcript
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Budget, Ledger, Manifest, SigningKey, close, save_trust
 from privacy.ledger.requests import Unit
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 
-__all__ = ["Federation", "Outcome", "sealing_for", "wrap_probability_of"]
-
-_WRAP_PROBABILITY = 1e-6  # of a run
-_PLAIN_BOUND = 2**61 - 1  # what is not clipped has no bound; the widest modulus is taken
+__all__ = ["Federation", "Outcome"]
 
 
 @dataclass(frozen=True)
@@ -84,17 +74,21 @@ class Federation:
         bit, whichever scheme seals;
       - every byte that a hospital sends is the sealed form of a release in its ledger;
       - ``real`` draws all noise and all samples from the operating system, keeps durable ledgers,
-        and accepts no plan that would show a share of noise in clear.
+        and accepts no plan that would show a share of noise in clear;
+      - a real run that died is taken up by the same parties from what each of them kept: nothing is
+        spent, noised or opened twice, and what is sent again is sent as the same bytes
+        (``tests/aggregation/test_resumed.py``).
     """
 
     def __init__(
         self,
         agreement: Agreement,
         hospitals: Mapping[str, Hospital],
-        scheme: Scheme,
+        scheme: Scheme | KeptScheme,
         policy: Policy,
         judge: Judge,
         opener: SigningKey,
+        folder: RunFolder | None = None,
     ) -> None:
         self.plan = plan = agreement.plan
         self._timing = agreement.timing
@@ -103,24 +97,39 @@ class Federation:
         self._receivers: dict[str, SigningKey] = {}
         self._scheme = scheme
         self._progress: Callable[[int], None] = lambda _: None
+        self._folder = folder
+        self._carried = None if folder is None else folder.carried()
         opening: ByHolders | ByOpener = ByOpener(judge)
         openers: dict[str, Role] = {}
-        if isinstance(scheme, QuorumScheme):
+        if judge.scheme is not None and isinstance(scheme, QuorumScheme | KeptScheme):
             opening = ByHolders(judge)
             for name, holder in scheme.holders(policy).items():
                 if name in hospitals:  # what its own hospital counter-signed in earlier runs
                     holder.policy.log.take_heads(hospitals[name].ledger.witnessed.values())
                 openers[holder_address(name)] = HolderRole(plan.run, holder)
-        elif isinstance(scheme, KeyScheme):
+        elif isinstance(scheme, KeyScheme | KeptScheme):
             for hospital in hospitals.values():
                 policy.log.take_heads(hospital.ledger.witnessed.values())
             openers[OPENER] = OpenerRole(plan.run, scheme.opener(policy), opener)
         self._aggregator = Aggregator(plan, scheme.adder(), policy.roster, opening, agreement)
+        transcript = None if self._carried is None else self._carried.transcript
         self._engine = InProcess(
             {AGGREGATOR: self._aggregator, **openers, **hospitals},
             delays=Delays(self._timing) if isinstance(self._timing, Schedule) else None,
             watch=self._watch,
+            transcript=transcript,
+            begin=self._take_up(),
         )
+
+    def _take_up(self) -> tuple[int, float]:
+        """Have the aggregator go on from what passed it before; return when that was."""
+        if self._carried is None or not len(self._carried.transcript):
+            return 0, 0.0
+        for evidence, said in self._carried.told():
+            self._aggregator.resume(evidence, said)
+        passed = self._carried.transcript
+        self._aggregator.receive_again(passed.select(kind=MessageKind.UPDATE))
+        return self._aggregator.round, max(message.time for message in passed)
 
     @property
     def transcript(self) -> Transcript:
@@ -184,6 +193,7 @@ class Federation:
         rule: Rule | None = None,
         schedule: Schedule | None = None,
         detects: bool = False,
+        resume: bool = False,
     ) -> "Federation":
         """Assemble a federation that protects patients: system randomness, durable ledgers.
 
@@ -197,11 +207,15 @@ class Federation:
         many holders answer for each piece that a lie of ``colluders`` of them is always seen, and
         no sum is opened where fewer answer (``Judge``).
 
+        What each party needs to go on after a crash is kept in ``out/kept`` (``RunFolder``) until
+        ``save``. With ``resume``, and the same arguments otherwise, the run that died in ``out`` is
+        taken up. It knows no more whom it had drawn before.
+
         Raises:
           RefusedError: The plan shows noise shares in clear, has noise that protects nobody, or a
             rule whose contract forbids its design or whose uploads weigh other than 1.
           BudgetExceededError: The plan's total passes ``target_epsilon`` at some hospital.
-          InvalidInputError: ``out`` holds ledgers already.
+          InvalidInputError: ``out`` holds a run already; or, with ``resume``, none, or another.
         """
         agreement = Agreement.of(plan if rule is None else replace(plan, rule=rule), schedule)
         plan = agreement.plan
@@ -223,7 +237,8 @@ class Federation:
                 "Shared noise protects sums only, and the scheme 'plain' shows every update. "
                 "Choose bfv, shares or threshold."
             )
-        if ledgers is None and (out / "ledgers").exists():
+        folder = RunFolder(out / "kept", resume=resume)
+        if not resume and ledgers is None and (out / "ledgers").exists():
             raise InvalidInputError(
                 f"{out} holds the ledgers of an earlier run, and ledgers are never overwritten. "
                 "Choose another folder with --out."
@@ -245,10 +260,14 @@ class Federation:
 
         log = OpeningLog(out / "openings.jsonl")
         source = OperatingSystem()
-        return cls._assemble(
-            agreement, patients, keys, ledger, lambda _: source, log, receivers, context=context,
-            detects=detects,
-        )  # fmt: skip
+        try:
+            return cls._assemble(
+                agreement, patients, keys, ledger, lambda _: source, log, receivers,
+                context=context, detects=detects, folder=folder,
+            )  # fmt: skip
+        except BaseException:
+            folder.close()  # it can be taken up in this process, with other arguments
+            raise
 
     @classmethod
     def _assemble(
@@ -262,23 +281,28 @@ class Federation:
         receivers: Mapping[str, SigningKey] | None = None,
         context: Mapping[str, str] | None = None,
         detects: bool = False,
+        folder: RunFolder | None = None,
     ) -> "Federation":
         plan = agreement.plan
         if tuple(patients) != plan.hospitals:
             raise InvalidInputError(
                 f"Expected patients of {plan.hospitals}, in that order; got {tuple(patients)}."
             )
-        scheme, opener = sealing_for(plan, agreement.timing, detects=detects), SigningKey.generate()
+        scheme: Scheme | KeptScheme
+        if folder is None:
+            scheme, opener = sealing_for(plan, agreement.timing), SigningKey.generate()
+        else:
+            scheme, opener = folder.parties(agreement, keys, detects=detects)
         public = {name: key.public for name, key in keys.items()}
         roster = Roster(plan.run, public, opener=opener.public)
-        if receivers:  # a real run
-            if isinstance(scheme, QuorumScheme):
-                scheme = scheme.vouched(plan.run, keys)
-            plan = replace(plan, sealing=scheme.digest, roster=roster.digest)
+        if folder is not None:
+            plan = replace(plan, sealing=scheme.parameters.digest, roster=roster.digest)
             agreement = replace(agreement, plan=plan)
+            folder.require(agreement)
         smallest = plan.smallest_sum or len(plan.hospitals)
         least = len(plan.hospitals) if agreement.timing.synchronous else smallest
         kind = type(scheme) if isinstance(scheme, QuorumScheme) else None
+        kind = scheme.quorum if isinstance(scheme, KeptScheme) else kind
         judge = Judge(roster, scheme.parameters, scheme=kind, least=least, detects=detects)
         hospitals = {
             name: Hospital(
@@ -292,6 +316,7 @@ class Federation:
                 source=source(name),
                 agreement=agreement,
                 context=context,
+                kept=None if folder is None else folder.kept(name),
             )
             for name in plan.hospitals
         }
@@ -302,7 +327,7 @@ class Federation:
             log=log,
             require_ledger_head=True,
         )
-        federation = cls(agreement, hospitals, scheme, policy, judge, opener)
+        federation = cls(agreement, hospitals, scheme, policy, judge, opener, folder)
         federation._keys, federation._receivers = dict(keys), dict(receivers or {})
         return federation
 
@@ -351,7 +376,14 @@ class Federation:
             {name: hospital.finish(params) for name, hospital in hospitals.items()},
         )
 
+    def close(self) -> None:
+        """Let another process take a real run up; one that died has let it go."""
+        if self._folder is not None:
+            self._folder.close()
+
     def _watch(self, message: Message) -> None:
+        if self._carried is not None:
+            self._carried.add(message)
         last = message.receiver == self.plan.hospitals[-1]
         if message.kind is MessageKind.OPENED and last:
             self._progress(message.round + 1)
@@ -361,89 +393,17 @@ class Federation:
         return self._hospitals[hospital].ledger
 
     def save(self, out: Path) -> None:
-        """Write ``transcript/`` and ``manifest.json`` (what left each hospital) into ``out``."""
+        """Write ``transcript/`` and ``manifest.json`` (what left each hospital) into ``out``.
+
+        What was kept for a restart is deleted then: box keys are of no use but to an adversary.
+        """
         self.transcript.save(out / "transcript")
         manifest = Manifest.of(self.plan.run, self.transcript, self._keys, self._receivers)
         manifest.save(out / "manifest.json")
+        self.close()
+        if self._folder is not None:
+            self._folder.delete()
 
     def wrap_probability(self) -> float:
         """Upper bound on the chance that any opened sum of the run wraps."""
-        return wrap_probability_of(self.plan, self._scheme, self._timing)
-
-
-def sealing_for(plan: Plan, timing: Timing | None = None, *, detects: bool = False) -> Scheme:
-    """Make the plan's sealing scheme, sized from public quantities alone.
-
-    Args:
-      plan: What is sealed, and how.
-      timing: What is opened together; None: all hospitals, every round.
-      detects: Whether so many hold each piece that a lie of the colluders among them is seen.
-    """
-    timing = timing or Rounds(plan.hospitals, plan.rounds)
-    rounds, contributors = max(1, timing.sums), _contributors(timing)
-    if plan.clip_norm is None:
-        bound = _PLAIN_BOUND
-    else:
-        parts = _parts(plan, contributors)
-        chance = _WRAP_PROBABILITY / len(parts)
-        bound = max(
-            largest_sum(rounds=rounds, wrap_probability=chance, **asdict(part)) for part in parts
-        )
-    options: dict[str, Any] = {}
-    if plan.scheme in ("shares", "threshold"):
-        options = _quorum(plan.hospitals, plan.colluders, detects=detects)
-    if timing.synchronous and plan.scheme == "threshold":
-        options["openings"] = rounds
-    return make_scheme(plan.scheme, dim=plan.dim, contributors=contributors, bound=bound, **options)
-
-
-def wrap_probability_of(plan: Plan, scheme: Scheme, timing: Timing | None = None) -> float:
-    """Upper bound on the chance that any opened sum of a plan wraps under a scheme."""
-    if plan.clip_norm is None:
-        return 0.0
-    timing = timing or Rounds(plan.hospitals, plan.rounds)
-    return sum(
-        wrap_probability(scheme.parameters, rounds=max(1, timing.sums), **asdict(part))
-        for part in _parts(plan, _contributors(timing))
-    )
-
-
-def _contributors(timing: Timing) -> int:
-    """Most uploads in a sum."""
-    if timing.synchronous:
-        return len(timing.arrivals(0))
-    return max((len(timing.arrivals(v)) for v in range(timing.sums)), default=1)
-
-
-def _quorum(hospitals: tuple[str, ...], colluders: int, *, detects: bool) -> dict[str, Any]:
-    """Hospitals as holders: as few as let one be lost, and none trusts anybody but most of them."""
-    holders = hospitals[: 3 * colluders + 1 if detects else colluders + 3]
-    threshold = (len(holders) + colluders) // 2 + 1
-    return {"holders": holders, "threshold": threshold, "corrupt": colluders}
-
-
-@dataclass(frozen=True)
-class _Part:
-    """What bounds some coordinates of an opened sum (``largest_sum``)."""
-
-    radius: int
-    units: tuple[int, ...]
-    noise_variance: float
-    dim: int
-
-
-def _parts(plan: Plan, contributors: int) -> list[_Part]:
-    """The update and each scalar; units are bounded rows: patients at every local step, or one.
-
-    What memory sends is the difference of two updates, each with its share of noise.
-    """
-    whole, updates = plan.unit == "hospital", 2 if plan.used_rule.contract.memory else 1
-    ones = (1,) * len(plan.hospitals)
-    units = ones if whole else tuple(n * plan.local_steps for n in plan.declared_sizes)
-    variance = contributors * plan.share_std**2 * plan.local_noises
-    update = _Part(plan.radius, units * updates, variance * updates, plan.update_dim)
-    once = ones if whole else plan.declared_sizes
-    return [update] + [
-        _Part(s.radius, once, contributors * s.share_std(plan.shares_of(s)) ** 2, plan.slots_of(s))
-        for s in plan.scalars
-    ]
+        return wrap_probability_of(self.plan, self._scheme.parameters, self._timing)

@@ -13,9 +13,9 @@ from aggregation.capture.arithmetic import bounds
 from aggregation.capture.optimizers import Adam, Known, Optimizer, Sgd
 from aggregation.capture.precision import Precision
 from aggregation.capture.run_log import Capture
-from aggregation.federation import sealing_for
 from aggregation.models import Logistic, Model, Perceptron, TorchModel
 from aggregation.plan import Plan
+from aggregation.sized import sealing_for
 from aggregation.transcript import AGGREGATOR, Transcript
 from privacy._validate import finite_array, natural, positive
 from privacy.errors import InvalidInputError, RefusedError

@@ -24,10 +24,10 @@ from numpy.typing import NDArray
 
 from aggregation.books import Books
 from aggregation.data.patients import SLOTS
-from aggregation.federation import sealing_for
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
 from aggregation.rules import FedSGD, Unit
+from aggregation.sized import sealing_for
 from aggregation.timing import Rounds
 from aggregation.update import patient_gradients
 from privacy._validate import natural

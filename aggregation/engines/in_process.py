@@ -60,6 +60,8 @@ class InProcess:
       roles: By address.
       delays: When a message arrives; None: at once.
       watch: Called with every message that was written down.
+      transcript: What passed before, where a run is taken up.
+      begin: When the aggregator is woken.
     """
 
     def __init__(
@@ -68,8 +70,11 @@ class InProcess:
         *,
         delays: Callable[[Message, Moment], Moment] | None = None,
         watch: Callable[[Message], None] = lambda _: None,
+        transcript: Transcript | None = None,
+        begin: Moment = (0, 0.0),
     ) -> None:
-        self.transcript = Transcript()
+        self.transcript = Transcript() if transcript is None else transcript
+        self._begin = begin
         self._roles = roles
         self._delays = delays
         self._watch = watch
@@ -78,7 +83,7 @@ class InProcess:
 
     def run(self) -> None:
         """Wake the aggregator, and carry on."""
-        self._put((0, 0.0), AGGREGATOR, Timer(TimerKind.START))
+        self._put(self._begin, AGGREGATOR, Timer(TimerKind.START, time=self._begin[1]))
         while self._queue:
             now, _, party, incoming = heapq.heappop(self._queue)
             if isinstance(incoming, Message) and party == AGGREGATOR:
@@ -95,7 +100,7 @@ class InProcess:
                 f"{said.sender!r} sent a {said.kind.value!r} to {said.receiver!r}, whom this "
                 f"federation does not have; it has {', '.join(self._roles)}."
             )
-        arrives = now if self._delays is None else self._delays(said, now)
+        arrives = now if self._delays is None else max(now, self._delays(said, now))
         if party == AGGREGATOR:
             said = self._write(said, now)
         self._put(arrives, said.receiver, said)

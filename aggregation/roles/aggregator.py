@@ -1,6 +1,6 @@
 """The aggregator: sends models, adds what comes back, has the sum opened; it can open nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -31,8 +31,8 @@ class Aggregator:
         sign, or a second one of the same hospital, is refused and leaves the sum as it was: no
         forged one takes the place of the true one;
       - the next model depends on the opened sum alone;
-      - made anew, it goes on from the sums that were opened (``resume``), asks hospitals for what
-        they sent, and holders for what they committed to.
+      - made anew, it goes on from the sums that were opened (``resume``) and what it had received
+        (``receive_again``), tells the last sum again, and asks for what is not there.
 
     Attributes:
       plan: What all parties agreed on.
@@ -69,6 +69,7 @@ class Aggregator:
         self._place = Place(plan.digest)
         self._contributions: dict[str, Contribution] = {}
         self._asked: Asked | None = None  # the sum that is to be opened
+        self._told: tuple[bytes, bytes] | None = None  # evidence and sum of the last opening
 
     @property
     def params(self) -> Float[np.ndarray, "dim"]:
@@ -97,14 +98,9 @@ class Aggregator:
             return said
         round_, opened = self.round, said.total.astype("<i8").tobytes()
         evidence, proposal = said.evidence.to_bytes(), said.evidence.proposal
-        self._place = self._place.after(proposal.digest)
+        self._place, self._told = self._place.after(proposal.digest), (evidence, opened)
         self.step(said.total, proposal.hospitals)
-        told = tuple(
-            self._say(name, kind, round_, payload)
-            for name in self.plan.hospitals
-            for kind, payload in ((MessageKind.EVIDENCE, evidence), (MessageKind.OPENED, opened))
-        )
-        return (*told, *self._send_models(incoming.time))
+        return (*self._tell(round_), *self._send_models(incoming.time))
 
     def _relay(self, message: Message) -> Said:
         """Carry a hospital's question to whoever opens, and their words back: it asked them."""
@@ -178,8 +174,24 @@ class Aggregator:
           CorruptMessageError: As ``Judge.sum_of``.
         """
         proposal, total = self._opening.judge.judged(evidence, self._place, said)
-        self._place = self._place.after(proposal.digest)
+        self._place, self._told = self._place.after(proposal.digest), (evidence, said)
         self.step(total, proposal.hospitals)
+
+    def receive_again(self, updates: Iterable[Message]) -> None:
+        """Take up the open sum after a restart, from updates that were received before.
+
+        Raises:
+          RefusedError: As ``receive``.
+          CorruptMessageError: As ``receive``.
+        """
+        for update in updates:
+            contribution = Contribution.from_message(update.payload, update.public)
+            name = contribution.hospital
+            awaited = self._bases.get(name) == contribution.base_version
+            if awaited and name not in self._contributions:
+                self.receive(contribution)
+        if self.ready:
+            self._asked = Asked(self._place, *self.total())
 
     def step(
         self, opened_sum: Int[np.ndarray, "slots"], hospitals: Sequence[str] | None = None
@@ -215,26 +227,54 @@ class Aggregator:
             plans = tuple(
                 self._say(name, MessageKind.PLAN, 0, content) for name in self.plan.hospitals
             )
-            if self._asked is not None:  # woken again: what was said may be lost
-                return (*plans, *self._opening.ask(self._asked, timer.time))
-            return (*plans, *self._send_models(timer.time))
+            told = self._tell(self.round - 1)  # woken again: what was said may be lost
+            if self._asked is not None:
+                return (*plans, *told, *self._opening.ask(self._asked, timer.time))
+            return (*plans, *told, *self._send_models_again(timer.time))
         if timer.kind is TimerKind.MODEL:
-            return (self._model(timer.party),)
+            return (self._model(timer.party, timer.round),)
         return self._opening.late(timer)
+
+    def _tell(self, round_: int) -> Said:
+        """Tell every hospital the last sum, and why it is to be believed."""
+        if self._told is None:
+            return ()
+        evidence, opened = self._told
+        return tuple(
+            self._say(name, kind, round_, payload)
+            for name in self.plan.hospitals
+            for kind, payload in ((MessageKind.EVIDENCE, evidence), (MessageKind.OPENED, opened))
+        )
 
     def _send_models(self, now: float) -> Said:
         """Send the open round's model, or set the time for it where the schedule has one."""
-        said: list[Message | SetTimer] = []
-        for name, time in self._agreement.timing.takers(self.round):
-            if time is None:
-                said.append(self._model(name))
-            else:
-                said.append(SetTimer(Timer(TimerKind.MODEL, self.round, name, max(time, now))))
+        return self._send(self.round, self._agreement.timing.takers(self.round), now)
+
+    def _send_models_again(self, now: float) -> Said:
+        """Send all models, of this round and before, whose updates are still awaited."""
+        timing, said = self._agreement.timing, list[Message | SetTimer]()
+        later = (a for number in range(self.round, timing.sums) for a in timing.arrivals(number))
+        due = {(arrival.hospital, arrival.base_version) for arrival in later}
+        for version in range(self.round + 1):
+            takers = tuple(t for t in timing.takers(version) if (t[0], version) in due)
+            said += self._send(version, takers, now)
         return tuple(said)
 
-    def _model(self, hospital: str) -> Message:
-        payload = self.params.astype("<f8").tobytes()
-        return self._say(hospital, MessageKind.MODEL, self.round, payload)
+    def _send(self, version: int, takers: Sequence[tuple[str, float | None]], now: float) -> Said:
+        said: list[Message | SetTimer] = []
+        for name, time in takers:
+            here = self._contributions.get(name)
+            if here is not None and here.base_version == version:
+                continue
+            if time is None:
+                said.append(self._model(name, version))
+            else:
+                said.append(SetTimer(Timer(TimerKind.MODEL, version, name, max(time, now))))
+        return tuple(said)
+
+    def _model(self, hospital: str, version: int) -> Message:
+        payload = self.models[version].astype("<f8").tobytes()
+        return self._say(hospital, MessageKind.MODEL, version, payload)
 
     def _say(self, receiver: str, kind: MessageKind, round_: int, payload: bytes) -> Message:
         return Message(AGGREGATOR, receiver, kind, round_, payload, run=self.plan.run)

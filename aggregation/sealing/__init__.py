@@ -51,6 +51,7 @@ __all__ = [
     "load_opener",
     "load_sealer",
     "make_scheme",
+    "scheme_class",
     "wrap_probability",
 ]
 
@@ -81,27 +82,29 @@ def make_scheme(name: str, *, dim: int, contributors: int, bound: int, **options
     Raises:
       InvalidInputError: An unknown scheme, or no parameters hold such a sum.
     """
-    scheme: Scheme = _class(name).make(dim=dim, contributors=contributors, bound=bound, **options)
+    scheme: Scheme = scheme_class(name).make(
+        dim=dim, contributors=contributors, bound=bound, **options
+    )
     return scheme
 
 
 def load_sealer(message: bytes, hospital: str) -> Sealer:
     """Read what ``Sealer.to_bytes`` wrote."""
-    found = _class(material.scheme_of(message))
+    found = scheme_class(material.scheme_of(message))
     sealer: Sealer = found.load_sealer(*material.split(message, Kind.SEALER, found.label), hospital)
     return sealer
 
 
 def load_adder(message: bytes) -> Adder:
     """Read what ``Adder.to_bytes`` wrote."""
-    found = _class(material.scheme_of(message))
+    found = scheme_class(material.scheme_of(message))
     adder: Adder = found.load_adder(*material.split(message, Kind.ADDER, found.label))
     return adder
 
 
 def load_opener(message: bytes, policy: Policy) -> Opener:
     """Read what ``Opener.to_bytes`` wrote; an adder's or a sealer's bytes are refused."""
-    found = _class(material.scheme_of(message))
+    found = scheme_class(material.scheme_of(message))
     parts = material.split(message, Kind.OPENER, found.label)
     if not issubclass(found, KeyScheme):
         raise InvalidInputError("This is one of several holders' material: use load_holder.")
@@ -111,7 +114,7 @@ def load_opener(message: bytes, policy: Policy) -> Opener:
 
 def load_holder(message: bytes, policy: Policy) -> Holder:
     """Read what ``Holder.to_bytes`` wrote; an adder's or a sealer's bytes are refused."""
-    found = _class(material.scheme_of(message))
+    found = scheme_class(material.scheme_of(message))
     parts = material.split(message, Kind.OPENER, found.label)
     if not issubclass(found, QuorumScheme):
         raise InvalidInputError("This is the material of the one who has the key: use load_opener.")
@@ -119,6 +122,7 @@ def load_holder(message: bytes, policy: Policy) -> Holder:
     return holder
 
 
-def _class(name: str) -> Any:
+def scheme_class(name: str) -> Any:
+    """Return the class of a scheme, by its name."""
     module, _, attribute = SCHEMES.find(name).partition(":")
     return getattr(import_module(module), attribute)

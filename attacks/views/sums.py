@@ -6,9 +6,9 @@ import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from aggregation.federation import sealing_for
 from aggregation.plan import Plan
 from aggregation.sealing.plain import read_update
+from aggregation.sized import sealing_for
 from privacy.errors import CorruptMessageError
 
 __all__ = ["plain_reader", "read_opened"]

@@ -39,9 +39,10 @@ from numpy.typing import NDArray
 
 from aggregation.agreement import Agreement
 from aggregation.data.patients import Patients
-from aggregation.federation import Outcome, sealing_for
+from aggregation.federation import Outcome
 from aggregation.plan import Plan
 from aggregation.sealing.plain import read_update
+from aggregation.sized import sealing_for
 from aggregation.timing.leverage import leverage, opening_matrix
 from aggregation.transcript import AGGREGATOR
 from attacks import Prior

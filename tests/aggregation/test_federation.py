@@ -100,7 +100,7 @@ def test_a_real_run_keeps_durable_ledgers_and_is_never_overwritten(tmp_path: Pat
     assert names <= {path.name for path in (tmp_path / "ledgers").iterdir()}
     for name in HOSPITALS:
         assert (tmp_path / "keys" / f"{name}.key").stat().st_mode & 0o077 == 0
-    with pytest.raises(InvalidInputError, match="never overwritten"):
+    with pytest.raises(InvalidInputError, match="nothing of it is ever overwritten"):
         Federation.real(made, cohort(), out=tmp_path, target_epsilon=1.0)
 
 

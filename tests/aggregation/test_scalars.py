@@ -11,11 +11,12 @@ from hypothesis import strategies as st
 
 from aggregation.data.patients import Patients
 from aggregation.engines.fleet import Fleet
-from aggregation.federation import Federation, sealing_for
+from aggregation.federation import Federation
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event, scalar_event
 from aggregation.sealing import SCHEMES
 from aggregation.sealing.slots import SlotGroup
+from aggregation.sized import sealing_for
 from aggregation.statistics import STATISTICS, Statistic
 from aggregation.update import noised_scalars
 from attacks.views import GradientView, observe

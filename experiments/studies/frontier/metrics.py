@@ -13,9 +13,9 @@ from dp_accounting import (
     SelfComposedDpEvent,
 )
 
-from aggregation.federation import sealing_for, wrap_probability_of
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
+from aggregation.sized import sealing_for, wrap_probability_of
 from experiments.evaluation import Estimate, Scored, bootstrap_auc, by_patient, pool
 from experiments.studies.design import RELATION, Design
 from experiments.studies.frontier.point import KEY_HOLDER, FoldResult, FrontierPoint
@@ -199,7 +199,7 @@ def _sealed(point: FrontierPoint, plan: Plan) -> dict[str, Any]:
     upload = scheme.sealer(plan.hospitals[0]).seal(np.zeros(plan.dim, dtype=np.int64))
     return {
         "upload_bytes": float(len(upload)),
-        "wrap_probability": wrap_probability_of(plan, scheme),
+        "wrap_probability": wrap_probability_of(plan, scheme.parameters),
     }
 
 

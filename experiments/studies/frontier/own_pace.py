@@ -16,8 +16,9 @@ import numpy as np
 from dp_accounting import DpEvent, NonPrivateDpEvent, SelfComposedDpEvent
 
 from aggregation.agreement import Agreement
-from aggregation.federation import Federation, sealing_for
+from aggregation.federation import Federation
 from aggregation.rules.local_intercept import fit_intercept
+from aggregation.sized import sealing_for
 from aggregation.timing import Schedule
 from attacks import Prior
 from experiments.studies import likelihoods

@@ -9,11 +9,12 @@ from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
 from aggregation.engines.fleet import Fleet
-from aggregation.federation import Federation, sealing_for
+from aggregation.federation import Federation
 from aggregation.models import Logistic
 from aggregation.plan import Plan
 from aggregation.releases import round_event
 from aggregation.sealing.plain import read_update
+from aggregation.sized import sealing_for
 from privacy.errors import InvalidInputError, RefusedError
 from tests.aggregation.parts import patients, plan
 

@@ -8,11 +8,14 @@ import pytest
 from aggregation.plan import Plan
 from aggregation.roles.aggregator import Aggregator
 from aggregation.roles.evidence import Judge
+from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, Timer, TimerKind
+from aggregation.roles.opener import Asked
 from aggregation.roles.opening import ByOpener
 from aggregation.sealing import Contribution, Roster, Scheme, make_scheme
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger import SigningKey
 from tests.aggregation.parts import HOSPITALS, plan
+from tests.aggregation.roles.parts import Witness
 
 KEYS = {hospital: SigningKey.generate() for hospital in HOSPITALS}
 ROSTER = Roster("test", {hospital: key.public for hospital, key in KEYS.items()})
@@ -26,14 +29,16 @@ def scheme(made: Plan) -> Scheme:
     return make_scheme("plain", dim=made.model.dim, contributors=3, bound=2**40)
 
 
-def contribution(made: Plan, used: Scheme, hospital: str, value: int) -> Contribution:
+def contribution(
+    made: Plan, used: Scheme, hospital: str, value: int, base: int = 0
+) -> Contribution:
     values = np.full(made.model.dim, value, dtype=np.int64)
     return Contribution.sign(
         KEYS[hospital],
         used.sealer(hospital).seal(values),
         run=made.run,
         hospital=hospital,
-        base_version=0,
+        base_version=base,
         parameters=used.digest,
     )
 
@@ -90,6 +95,47 @@ def test_the_next_model_depends_on_the_opened_sum_alone() -> None:
         assert aggregator.round == 1 and not aggregator.ready
     assert np.array_equal(models[0], models[1])
     assert np.array_equal(models[0], made.advance(made.first_model(), opened))
+
+
+def test_woken_anew_it_tells_the_last_sum_and_asks_for_what_is_not_there() -> None:
+    made = plan()
+    used = scheme(made)
+    witness = Witness(made, used.parameters)
+    members = {hospital: key.public for hospital, key in KEYS.items()}
+    roster = Roster("test", members, opener=witness.key.public)
+    zeros = np.zeros(made.model.dim, dtype=np.int64)
+    told = witness.says(zeros, {})
+
+    def anew(*updates: Message) -> list[Message]:
+        judge = Judge(roster, used.parameters)
+        aggregator = Aggregator(made, used.adder(), roster, ByOpener(judge))
+        aggregator.resume(*(message.payload for message in told))
+        aggregator.receive_again(updates)
+        said = aggregator.handle(Timer(TimerKind.START))
+        assert aggregator.round == 1
+        return [message for message in said if isinstance(message, Message)]
+
+    updates = []
+    for name in HOSPITALS:
+        for base in (0, 1):
+            sent = contribution(made, used, name, 1, base)
+            updates.append(
+                Message(name, AGGREGATOR, MessageKind.UPDATE, base, sent.sealed, sent.public)
+            )
+    for count, awaited in ((0, HOSPITALS), (2, HOSPITALS[1:]), (4, HOSPITALS[2:])):
+        said = anew(*updates[:count], *updates[:count])
+        models = [m for m in said if m.kind is MessageKind.MODEL]
+        assert [m.receiver for m in models] == list(awaited)
+        assert {m.round for m in models} == {1}
+        again = [(m.receiver, m.payload) for m in said if m.kind is MessageKind.OPENED]
+        assert again == [(name, told[1].payload) for name in HOSPITALS]
+        words = [m.payload for m in said if m.kind is MessageKind.EVIDENCE]
+        assert words == [told[0].payload] * len(HOSPITALS)
+    said = anew(*updates)
+    assert said[-1].kind is MessageKind.TOTAL
+    assert not any(m.kind is MessageKind.MODEL for m in said)
+    number = Asked.from_bytes(said[-1].payload, contributors=3).place.number
+    assert number == 1
 
 
 def test_an_opened_sum_of_another_shape_is_refused() -> None:

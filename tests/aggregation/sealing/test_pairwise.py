@@ -83,6 +83,21 @@ def test_neither_a_second_nor_a_copied_sealer_uses_masks_again() -> None:
         loaded.seal(np.array([1, 2, 5]), round_=1)
 
 
+def test_two_updates_of_one_round_from_a_restored_machine_show_their_difference() -> None:
+    """The leak that is said: no sealer can know that its disk was put back."""
+    scheme = made()
+    material = scheme.sealer("zurich").to_bytes()
+    first, second = np.array([1, 2, 3]), np.array([5, -7, 3])
+    adder = scheme.adder()
+    sums = []
+    for values in (first, second):
+        adder.add(load_sealer(material, "zurich").seal(values, round_=4))
+        content = adder.total()[-adder.parameters.dim * adder.parameters.word :]
+        sums.append(adder.parameters.from_words(content))
+    shown = adder.parameters.centre(sums[1] - sums[0])
+    assert np.array_equal(shown, second - first)
+
+
 def test_a_server_that_tells_two_stories_gets_one_set_of_answers() -> None:
     # It wants "zurich"'s own mask (as a contributor) and its pairs' masks (as a dropout).
     scheme = made()
