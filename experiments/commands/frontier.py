@@ -39,7 +39,8 @@ class FrontierCommand(StudyCommand):
     regime: str = "small"
     """Of the chosen designs: full (all patients in every round) or small (about 8 a hospital)."""
     model: str = "mlp"
-    """Of the chosen designs: logistic or mlp."""
+    """Of the chosen designs: logistic, mlp, deep, embedded, transformer, or a Python file's factory
+    of a torch module, FILE:FACTORY (docs/own-model.md)."""
     unseen: bool = False
     """Fold by hospital, with --cohort: each is tested by models that never saw it."""
     tuned: Path | None = None

@@ -27,7 +27,7 @@ class Tune(StudyCommand):
     regimes: tuple[str, ...] = ("full", "small")
     """Which of full (all patients in every round) and small (about 8 a hospital)."""
     models: tuple[str, ...] = ("logistic", "mlp")
-    """Which of logistic and mlp."""
+    """Which of logistic, mlp, deep, embedded, transformer, or FILE:FACTORY (docs/own-model.md)."""
     studies: int = 8
     """Simulated studies that each setting is averaged over."""
     paced: bool = False
@@ -42,7 +42,8 @@ class Tune(StudyCommand):
 
     def check(self) -> None:
         """Refuse names of no regime or model, and options that would change nothing."""
-        from experiments.studies.design import TRAINING
+        from aggregation.models import check_name
+        from experiments.studies.design import Regime
         from privacy.errors import InvalidInputError
 
         super().check()
@@ -57,11 +58,11 @@ class Tune(StudyCommand):
             )
         if not self.regimes or not self.models:
             raise InvalidInputError("Give at least one of --regimes and one of --models.")
-        for panel in product(self.regimes, self.models):
-            if panel not in TRAINING:
-                raise InvalidInputError(
-                    f"Unknown regime or model {panel}; choose full or small, and logistic or mlp."
-                )
+        for model in self.models:
+            check_name(model)
+        for regime in self.regimes:
+            if regime not in tuple(Regime):
+                raise InvalidInputError(f"Unknown regime {regime!r}; choose full or small.")
 
     def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
         """The searches, one a record (some 15 minutes on two cores for all)."""

@@ -21,11 +21,12 @@ from typing import Any
 import numpy as np
 
 from aggregation.federation import Federation
-from aggregation.models import make_model
+from aggregation.models import Inputs, named_model
 from experiments.cohorts import Cohort, Fold, called
 from experiments.evaluation import Scored, auc
 from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun, follow
 from experiments.studies.design import WIDTH, Design, Regime, TrainingSetting, make_plan
+from experiments.studies.named_models import called_model, identity
 from experiments.studies.problem import scored_by
 from experiments.studies.scaling import Arm, Arrangement, plan_of, split, trained
 from experiments.studies.scaling_steps import SETTING
@@ -86,7 +87,7 @@ class TrainingSearch(Search):
 
     Attributes:
       regime: All patients in every round, or few.
-      model: ``logistic`` or ``mlp``.
+      model: As in ``named_model``; of a module's file the record keeps a short name and a digest.
       studies: Simulated studies.
       cohort: Whose sizes and schema they have, named as ``experiments.cohorts.resolve`` names it.
     """
@@ -115,6 +116,7 @@ class TrainingSearch(Search):
             "experiment": "tuning",
             "regime": self.regime,
             "model": self.model,
+            **identity(self.model),
             "studies": self.studies,
             "candidates": [asdict(setting) for setting in self.candidates],
             "code_version": 1,
@@ -125,7 +127,7 @@ class TrainingSearch(Search):
     @property
     def label(self) -> str:
         """A short name for progress and errors."""
-        return f"{called(self.cohort)} {self.regime} {self.model}"
+        return f"{called(self.cohort)} {self.regime} {called_model(self.model)}"
 
     @property
     def units(self) -> range:
@@ -140,7 +142,7 @@ class TrainingSearch(Search):
         """Train every candidate on one simulated study."""
         shape = shape_of(self.cohort, data_dir)
         train, test = simulated_study(shape, unit)
-        model = make_model(self.model, len(shape.schema), WIDTH if self.model == "mlp" else 0)
+        model = named_model(self.model, Inputs.of(shape.schema), width=WIDTH, seed=unit)
         values = []
         for setting in self.candidates:
             plan = make_plan(

@@ -43,6 +43,9 @@ ASSUMPTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
     ("a_word", ("tests/privacy/ledger/test_liar.py", "tests/privacy/ledger/test_absence.py")),
 )
 
+# Only where a ledger states that torch computed the rows; else that is proved, and part of a_clip.
+ROWS = ("a_rows", ("tests/aggregation/models/test_torch_rows.py",))
+
 _Words = Callable[..., str]
 
 
@@ -140,7 +143,7 @@ def render(facts: Facts, language: str) -> str:
         attacks=attack_groups(facts, t, table),
         measured=bool(facts.evidence.files),
         audits=audits(facts, t),
-        assumptions=ASSUMPTIONS,
+        assumptions=[*ASSUMPTIONS, ROWS] if facts.stated("torch") else ASSUMPTIONS,
         folder="OUT",
         flow=_flow(facts, t),
         findings=facts.verdict.findings,

@@ -12,7 +12,9 @@ from rich.console import Console
 
 from aggregation.roles.aggregator import Aggregator
 from experiments import demo, federate
+from experiments.cli import parsed
 from experiments.cohorts import load
+from experiments.commands.frontier import Demo
 from experiments.studies.design import TRAINING, Regime
 from experiments.studies.frontier.grid import quick_grid
 from privacy.errors import InvalidInputError
@@ -133,11 +135,13 @@ def test_the_demo_leaves_what_the_readmes_name_and_its_page_says_which_run(
         more = {"adversary": "server_sealed", "prior_success": 0.1, "risks": risks, "bound": 0.9}
         records.append(dataclasses.replace(found, metrics={**found.metrics, **more}))
     monkeypatch.setattr(demo, "sweep", lambda *_, **__: records)
-    assert demo.run(tmp_path, seed=0, jobs=1, data_dir=None) == 0
+    typed = parsed(["demo", "--out", str(tmp_path), "--evaluate", "0.5", "--held-out", "0.3"])
+    assert isinstance(typed, Demo) and typed.run() == 0
     for path in OF_THE_DEMO:
         assert (tmp_path / path).exists(), path
     said = " ".join(capsys.readouterr().out.split())
     assert "who knows all other patients" in said and "What was found" in said
+    assert "Evaluation round at epsilon 0.5" in said and "evaluation/manifest.json" in said
     page = (tmp_path / "report" / "report.en.html").read_text(encoding="utf-8")
     assert len(page.encode()) < 200_000
     assert "920: cleveland 303" in page

@@ -94,6 +94,7 @@ def test_cards_page_and_file_tell_what_was_released_and_the_same(evaluated: Path
         label = page.split('id="label-c"')[1].split("</table>")[0]
         assert lower in label and content["run"].removesuffix("-evaluation") in page
     english = (evaluated / "report" / "report.en.html").read_text(encoding="utf-8")
+    assert "evidence from tests, not proof" not in english  # of a model that is written out
     assert "noise included" in english and "None of them took part in training" in english
     assert ">evaluation" in english or "evaluation of round" in english
 
@@ -181,6 +182,8 @@ def test_the_command_trains_a_module_of_a_file_verifies_it_and_leaves_the_model(
         main(arguments)
     assert ended.value.code == 0
     assert "Model and cards" in capsys.readouterr().out
+    page = (out / "report" / "report.en.html").read_text(encoding="utf-8")
+    assert "evidence from tests, not proof" in page
     found = Trained.read(out / "model")
     assert found.model.kind == "torch" and (out / "model" / "module.py").exists()
     assert json.loads((out / "model" / FILE).read_text())["plan"]

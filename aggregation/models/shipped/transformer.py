@@ -62,7 +62,7 @@ class Transformer(nn.Module):
         # A field's token is the sum of its columns': at most one of a group is 1.
         places = torch.eye(self.fields, dtype=x.dtype)[:, self.owner]
         fields = places @ columns + self.biases
-        start = self.start.expand(len(x), 1, SIZE)
+        start = self.start.expand(x.shape[0], 1, SIZE)
         tokens = torch.cat([start, fields], dim=1)
         for block in self.blocks:
             tokens = block(tokens)

@@ -22,7 +22,7 @@ from jaxtyping import Float
 
 from aggregation.data.patients import Patients
 from aggregation.federation import Federation, Outcome
-from aggregation.models import make_model
+from aggregation.models import Inputs, named_model
 from aggregation.plan import Plan
 from aggregation.rules.local_intercept import fit_intercept
 from attacks.views import Name
@@ -37,6 +37,7 @@ from experiments.studies.design import (
     training_of,
 )
 from experiments.studies.lineups import AttackSuite, Trial, attack_round
+from experiments.studies.named_models import called_model, identity
 from experiments.studies.people import (
     LINEUP,
     LineUp,
@@ -68,7 +69,7 @@ class FrontierPoint:
       epsilon: Of the whole run (``article``: of each upload; ``pooled``: of what the pool's keeper
         publishes); None: no noise.
       regime: ``full`` (all patients in every round) or ``small`` (about 8 a hospital).
-      model: ``logistic`` or ``mlp``.
+      model: As in ``named_model``; of a module's file the record keeps a short name and a digest.
       attacks: The attacks, each tried on every fold.
       seeds: One cross-validation each; of a network, one network each.
       folds: Folds of a cross-validation; 1 for a network.
@@ -113,6 +114,7 @@ class FrontierPoint:
             del fields["unseen"]
         return {
             **fields,
+            **identity(self.model),
             "experiment": "frontier",
             "delta": DELTA,
             "lineup": LINEUP,
@@ -137,7 +139,7 @@ class FrontierPoint:
         walks = "" if self.local_steps == 1 else f" steps={self.local_steps}"
         varied = "" if self.ablation is None else f" ({self.ablation})"
         varied += " (unseen)" if self.unseen else ""
-        whose = f"{called(self.cohort)} {self.regime} {self.model}{walks}"
+        whose = f"{called(self.cohort)} {self.regime} {called_model(self.model)}{walks}"
         return f"{whose} {self.design} eps={epsilon}{varied}"
 
     @property
@@ -183,7 +185,13 @@ class FrontierPoint:
         return summarise(self, parts)
 
     def plan(
-        self, patients: Mapping[str, Patients], *, seed: int, fold: int, hospitals: int = 1
+        self,
+        patients: Mapping[str, Patients],
+        *,
+        seed: int,
+        fold: int,
+        hospitals: int = 1,
+        inputs: Inputs | None = None,
     ) -> Plan:
         """The plan of one fold.
 
@@ -192,8 +200,10 @@ class FrontierPoint:
           seed: Of the cross-validation.
           fold: Its number.
           hospitals: Whose patients lie in one pool (``pooled``): a round draws as many as theirs.
+          inputs: The columns, as a torch module is told them; None: no groups.
         """
-        features = next(iter(patients.values())).features.shape[1]
+        inputs = inputs or Inputs(next(iter(patients.values())).features.shape[1])
+        first = seed * 1_000 + fold
         setting = self.training
         design = Design.NONE if self.design is Design.LOCAL_ONLY else self.design
         if self.design is Design.POOLED:
@@ -204,13 +214,13 @@ class FrontierPoint:
             run=_run_name(self.label, seed, fold),
             design=design,
             epsilon=math.inf if self.epsilon is None else self.epsilon,
-            model=make_model(self.model, features, self.width if self.model == "mlp" else 0),
+            model=named_model(self.model, inputs, width=self.width, seed=first),
             setting=setting,
             patients=patients,
             colluders=self.colluders,
             scheme=self.scheme,
             local_steps=self.local_steps,
-            model_seed=seed * 1_000 + fold,
+            model_seed=first,
         )
 
 
@@ -248,6 +258,7 @@ class FoldResult:
 def measure(point: FrontierPoint, seed: int, fold: int, data_dir: Path | None = None) -> FoldResult:
     """Run one fold of one seed: one federation, its scores, its attacks."""
     cohort, split = point.split(seed, fold, data_dir)
+    inputs = Inputs.of(cohort.schema)
     trials: tuple[Trial, ...] = ()
     if point.design is Design.LOCAL_ONLY:
         if point.unseen:
@@ -256,15 +267,15 @@ def measure(point: FrontierPoint, seed: int, fold: int, data_dir: Path | None = 
                 "fold by patient, or leave it out."
             )
         # A hospital of which nobody is tested would train for nothing.
-        alone = {n: _run(point, {n: split.train[n]}, seed, fold) for n in split.test}
+        alone = {n: _run(point, {n: split.train[n]}, inputs, seed, fold) for n in split.test}
         plan = next(iter(alone.values()))[0]
         params = {name: outcome.params for name, (_, outcome) in alone.items()}
     elif point.design is Design.POOLED:
         pool = {_ALL: Patients.together(split.train.values())}
-        plan, outcome = _run(point, pool, seed, fold, hospitals=len(split.train))
+        plan, outcome = _run(point, pool, inputs, seed, fold, hospitals=len(split.train))
         params = dict.fromkeys((*split.train, *split.test), outcome.params)
     else:
-        plan = point.plan(split.train, seed=seed, fold=fold)
+        plan = point.plan(split.train, seed=seed, fold=fold, inputs=inputs)
         patients, lineups = point.seated(plan, split, seed, fold)
         outcome = Federation.simulated(plan, patients, seed=(seed, fold)).run()
         params = dict.fromkeys((*split.train, *split.test), outcome.params)
@@ -299,9 +310,14 @@ def measure(point: FrontierPoint, seed: int, fold: int, data_dir: Path | None = 
 
 
 def _run(
-    point: FrontierPoint, patients: Mapping[str, Patients], seed: int, fold: int, hospitals: int = 1
+    point: FrontierPoint,
+    patients: Mapping[str, Patients],
+    inputs: Inputs,
+    seed: int,
+    fold: int,
+    hospitals: int = 1,
 ) -> tuple[Plan, Outcome]:
-    plan = point.plan(patients, seed=seed, fold=fold, hospitals=hospitals)
+    plan = point.plan(patients, seed=seed, fold=fold, hospitals=hospitals, inputs=inputs)
     return plan, Federation.simulated(plan, patients, seed=(seed, fold)).run()
 
 

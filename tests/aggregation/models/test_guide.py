@@ -26,8 +26,9 @@ def test_the_guide_runs(
         exec(compile(block, str(GUIDE), "exec"), names)
     assert isinstance(names["model"], TorchModel)
     assert capsys.readouterr().out.split()[0] == str(5 * 32 + 32 + 2 * 32 + 32 + 1)
-    command, train, predict = re.findall(r"^inpatient (.*)$", GUIDE.read_text(), flags=re.MULTILINE)
-    assert parsed(predict.split()) and parsed(train.split())
+    command, *others = re.findall(r"^inpatient (.*)$", GUIDE.read_text(), flags=re.MULTILINE)
+    assert [other.split()[0] for other in others] == ["train", "predict", "export"]
+    assert all(parsed(other.split()) for other in others)
     Path("mine.first.npy").unlink()  # of other columns
     with pytest.raises(SystemExit) as ended:
         main([*command.split(), "--json", "--out", str(tmp_path / "out")])
