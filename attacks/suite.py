@@ -24,6 +24,7 @@ __all__ = [
     "Arena",
     "Attack",
     "Effort",
+    "Foretelling",
     "Registered",
     "make_attack",
     "reconstruct",
@@ -71,6 +72,15 @@ class Attack(Protocol):
 
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Return records, the attack's confidence in each, and which are certified."""
+        ...
+
+
+@runtime_checkable
+class Foretelling(Protocol):
+    """An attack that says before it starts what it costs and what it will not try."""
+
+    def foretell(self, observation: Observation) -> str:
+        """Return sentences; empty where there is nothing to say."""
         ...
 
 

@@ -47,18 +47,24 @@ from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import finite_array
 
 __all__ = [
+    "BITS",
+    "MOST_COPIES",
     "ClosedForm",
     "Found",
     "distinguishable",
     "expected_patients",
     "first_layer",
     "nothing_found",
+    "on_grid",
+    "once",
     "outer_weights",
     "peel",
     "readable",
+    "rounding",
 ]
 
-_BITS = 24.0  # of coincidence that a certificate by rule 2 needs
+MOST_COPIES = 64  # of one patient in one batch
+BITS = 24.0  # of coincidence that a certificate by rule 2 needs
 _PEEL_BITS = 6.0  # a weaker candidate is not subtracted: it would poison what follows
 _LIKELIER = 1.0  # under noise, where nothing is sure: more likely a patient than a mixture
 _BEYOND = 4.0  # deviations of noise that a comparison allows: it is missed once in 16,000
@@ -108,7 +114,7 @@ class _Blur:
         known = gradient.error is not None
         error = gradient.error if gradient.error is not None else np.zeros(plan.model.dim)
         weights, biases = first_layer(plan, error)
-        return cls(noise + biases, weights - biases[:, None], noise, _rounding(plan), known)
+        return cls(noise + biases, weights - biases[:, None], noise, rounding(plan), known)
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -175,8 +181,14 @@ def first_layer(
     return linear_input(plan.model).first_layer(vector)
 
 
-def peel(plan: Plan, gradient: Gradient, prior: Prior) -> Found:
+def peel(plan: Plan, gradient: Gradient, prior: Prior, *, copies: bool = False) -> Found:
     """Read records off one gradient, subtracting each as it is found.
+
+    Args:
+      plan: What all parties agreed on.
+      gradient: What was seen.
+      prior: Says what the columns are.
+      copies: Whether a patient may be there several times; each time is a record.
 
     Raises:
       InvalidInputError: The gradient or the model holds NaN or infinity.
@@ -190,26 +202,30 @@ def peel(plan: Plan, gradient: Gradient, prior: Prior) -> Found:
         return nothing_found(plan, residual)
     noise = _BEYOND * gradient.noise_std
     blur = _Blur.of(plan, gradient, noise)
+    copies = copies and gradient.error is None
     while not gradient.explains(residual):
-        x, y, b, rows = _candidates(plan, params, residual, prior.features, blur)
+        x, y, m, b, rows = _candidates(plan, params, residual, prior.features, blur, copies)
         good = np.flatnonzero(b >= (_LIKELIER if noise > 0 else _PEEL_BITS))
         if len(good) == 0:
             break
         # Up to a known error a candidate's neighbours were all refuted: each is taken.
-        sure = good if blur.known else good[b[good] >= _BITS]
+        sure = good if blur.known else good[b[good] >= BITS]
         taken = sure if len(sure) else good[[int(np.argmax(b[good]))]]
         left = residual - rows[taken].sum(axis=0)
         if _unexplained(gradient, left) >= _unexplained(gradient, residual):
             break  # explains nothing: subtracting it would only move the puzzle
         residual = left
-        records = np.concatenate([records, x[taken]])
-        labels = np.concatenate([labels, y[taken]])
-        bits = np.concatenate([bits, b[taken]])
+        again = np.repeat(taken, m[taken])
+        records = np.concatenate([records, x[again]])
+        labels = np.concatenate([labels, y[again]])
+        bits = np.concatenate([bits, b[again]])
     complete = readable(plan) and gradient.explains(residual) and len(records) > 0
-    certified = (bits >= _BITS) & readable(plan)
+    certified = (bits >= BITS) & readable(plan)
     if complete:
         rows = integer_rows(plan, params, records, labels)
         certified |= distinguishable(plan, rows, prior.features, gradient.error)
+    if copies:
+        certified &= once(records)
     return Found(records, labels, bits, certified, residual, complete)
 
 
@@ -218,6 +234,16 @@ def _unexplained(gradient: Gradient, residual: NDArray[np.int64]) -> float:
     if gradient.error is None:
         return float(np.abs(residual).sum())
     return float((np.abs(residual) > gradient.error).sum())
+
+
+def once(records: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Which records are there once.
+
+    Two patients who are alike in all that the model sees, one on either side of a record in one
+    number, add what two of the record do: a record that is found twice is read, and not proved.
+    """
+    _, which, times = np.unique(records, axis=0, return_inverse=True, return_counts=True)
+    return np.asarray(times[which.ravel()] == 1)
 
 
 def readable(plan: Plan) -> bool:
@@ -232,35 +258,85 @@ def nothing_found(plan: Plan, residual: NDArray[np.int64]) -> Found:
     return Found(records, none.astype(np.int64), none, none.astype(np.bool_), residual, False)
 
 
+def on_grid(
+    plan: Plan, gradient: Gradient, features: tuple[Feature, ...]
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Units whose ratio lies on the grid, and the record that each of them shows.
+
+    Args:
+      plan: What all parties agreed on.
+      gradient: What was seen.
+      features: What the columns are.
+    """
+    return _shown(plan, gradient.integers, features, _Blur.of(plan, gradient, 0.0))
+
+
+def _shown(
+    plan: Plan, residual: NDArray[np.int64], features: tuple[Feature, ...], blur: _Blur
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    weights, biases = first_layer(plan, residual)
+    units = np.flatnonzero(np.abs(biases) > 4 * blur.rounding + blur.quiet)
+    snapped = project(weights[units] / biases[units, None], features)
+    slack = blur.around(snapped, units) + 1e-6
+    fits = (np.abs(weights[units] - snapped * biases[units, None]) <= slack).all(axis=1)
+    return units[fits], snapped[fits]
+
+
 def _candidates(
     plan: Plan,
     params: NDArray[np.float64],
     residual: NDArray[np.int64],
     features: tuple[Feature, ...],
     blur: _Blur,
-) -> tuple[NDArray[np.float64], NDArray[np.int64], NDArray[np.float64], NDArray[np.int64]]:
-    """Distinct records that some unit shows alone, with label, bits and integer row."""
-    weights, biases = first_layer(plan, residual)
-    units = np.flatnonzero(np.abs(biases) > 4 * blur.rounding + blur.quiet)
-    snapped = project(weights[units] / biases[units, None], features)
-    slack = blur.around(snapped, units) + 1e-6
-    fits = (np.abs(weights[units] - snapped * biases[units, None]) <= slack).all(axis=1)
-    x = np.unique(snapped[fits], axis=0)
+    copies: bool,
+) -> tuple[
+    NDArray[np.float64],
+    NDArray[np.int64],
+    NDArray[np.int64],
+    NDArray[np.float64],
+    NDArray[np.int64],
+]:
+    """Distinct records that some unit shows alone, with label, copies, bits and integer row."""
+    units, shown = _shown(plan, residual, features, blur)
+    x, whose = np.unique(shown, axis=0, return_inverse=True)
     count = len(x)
     x, y = np.repeat(x, 2, axis=0), np.tile(np.array([0, 1], dtype=np.int64), count)
+    once = np.ones(2 * count, dtype=np.int64)
     if count == 0:
-        return x, y, np.zeros(0), np.zeros((0, plan.model.dim), dtype=np.int64)
+        return x, y, once, np.zeros(0), np.zeros((0, plan.model.dim), dtype=np.int64)
     rows = integer_rows(plan, params, x, y)
     if blur.noise > 0:
         x = _read_again(plan, rows, x, residual, features, blur)
         rows = integer_rows(plan, params, x, y)
+    if copies:
+        once = _times(plan, rows, residual, units, whose)
+        rows = rows * once[:, None]
     bits = np.array(
         [
             _bits(plan, params, row, z, residual, features, blur)
             for row, z in zip(rows, x, strict=True)
         ]
-    )
-    return x, y, bits, rows
+    ) - np.log2(MOST_COPIES) * (once > 1)
+    return x, y, once, bits, rows
+
+
+def _times(
+    plan: Plan,
+    rows: NDArray[np.int64],
+    residual: NDArray[np.int64],
+    units: NDArray[np.int64],
+    whose: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """How often each record's row is in what the units that show it show, at least once."""
+    _, seen = first_layer(plan, residual)
+    times = np.ones(len(rows), dtype=np.int64)
+    for i, row in enumerate(rows):
+        own = units[whose.ravel() == i // 2]
+        want = first_layer(plan, row)[1][own]
+        loud = np.flatnonzero(want != 0)
+        if len(loud):
+            times[i] = np.clip(np.rint(np.median(seen[own][loud] / want[loud])), 1, MOST_COPIES)
+    return times
 
 
 def _read_again(
@@ -331,7 +407,7 @@ def _bits(
     return float(equation + np.log2(max(1.0, least)))
 
 
-def _rounding(plan: Plan) -> float:
+def rounding(plan: Plan) -> float:
     """How far rounding moves one patient's coordinate at most, in steps."""
     return 0.5 if plan.clip_norm is None else 1.0
 

@@ -9,7 +9,10 @@ A model with *one* output says more: :math:`Z_{ij} = \delta_i w_j a_{ij}` with a
 :math:`a_{ij} \in \{0, 1\}`. Divided by :math:`w_j`, the columns are *bits*: choose b units whose
 rows are independent, and each patient is one of the :math:`2^b` bit vectors there. Every one is
 tried, by matrix products; it is a patient if the other units come out as bits as well. What
-sampling finds with luck is so found for certain, up to about 18 patients.
+sampling finds with luck is so found for certain, up to about 18 patients. The limit is stated
+before an attack starts (``foretell``): a narrow table's layer has no higher rank than its columns,
+a wide one's, of many one-hot levels, has the rank of its batch, and each patient more doubles the
+time. Sampling that scales further (SPEAR++, arXiv 2510.24200) is *not tried* here.
 
 Sums of patients with disjoint activations are bits too, so that vectors are taken sparsest first,
 as long as they are independent (on tabular data, where activations are alike, a plain threshold
@@ -17,6 +20,7 @@ admits such sums). The least-squares solution is put on the grid, and **certifie
 it has to reproduce every integer of the gradient.
 """
 
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
@@ -25,6 +29,7 @@ from numpy.typing import NDArray
 
 from aggregation.plan import Plan
 from attacks.exact.closed_form import (
+    MOST_COPIES,
     Found,
     distinguishable,
     expected_patients,
@@ -42,8 +47,10 @@ from attacks.reconstructed import Reconstruction, guesses, join
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import finite_array, natural
 
-__all__ = ["Spear", "unmix"]
+__all__ = ["MOST", "Spear", "Unmixed", "foretold", "unmix", "unmixed"]
 
+MOST = 18  # rank: a quarter of a second on one core; twice that for each more
+_SECONDS = 5e-7  # for a bit vector, on one core of 2020s
 _CHUNK = 2**15
 _REFINEMENTS = 10
 _ON_GRID = 0.01  # how far from valid values a record may come out, in deviations
@@ -67,10 +74,19 @@ class Spear:
     name: ClassVar[str] = "spear"
     needs: ClassVar[type[GradientView]] = GradientView
 
-    most: int = 18
+    most: int = MOST
 
     def __post_init__(self) -> None:
         natural(most=self.most, least=1)
+
+    def foretell(self, observation: Observation) -> str:
+        """Say what the attack will cost, and what it will not try, before it starts.
+
+        Raises:
+          RefusedError: The adversary sees no gradient.
+        """
+        view = require(observation, GradientView, self.name)
+        return " ".join(foretold(view, most=self.most))
 
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Attack each gradient of the view by itself, and put the records together.
@@ -93,15 +109,71 @@ class Spear:
         return join(*parts)
 
 
+def foretold(view: GradientView, *, most: int = MOST) -> list[str]:
+    """Return a sentence for each gradient that can be unmixed, or that is not tried for its rank.
+
+    A layer's rank is the number of patients behind it, unless the table is narrower than that; the
+    bit vectors of a rank are two to its power, whatever machine counts them.
+    """
+    told = []
+    for g in view.gradients:
+        plan = view.plan
+        if not readable(plan) or hidden_layer(plan.model) is None or not g.integers.any():
+            continue
+        rows, units = _per_unit(plan, g.params, g.integers)
+        rank = _rank(rows, plan, g, g.params, units)
+        whose = f"round {g.round}, {', '.join(g.hospitals)}"
+        vectors = f"rank {rank}, 2^{rank} = {2**rank:,} bit vectors, about {_time(rank)} on a core"
+        if rank > len(rows) - 1 or rank >= plan.model.features + 1:
+            told.append(f"{whose}: rank {rank} is all that the layer has; nothing is unmixed.")
+        elif rank > most:
+            told.append(
+                f"{whose}: {vectors}: not tried, as ranks above {most} are not unless "
+                f"Spear(most={rank}) says so."
+            )
+        else:
+            told.append(f"{whose}: {vectors}.")
+    return told
+
+
+def _time(rank: int) -> str:
+    seconds = _SECONDS * 2.0**rank
+    for unit, size in (("days", 86400.0), ("hours", 3600.0), ("minutes", 60.0)):
+        if seconds >= 2 * size:
+            return f"{seconds / size:,.0f} {unit}"
+    return f"{seconds:.1g} seconds"
+
+
+@dataclass(frozen=True)
+class Unmixed:
+    """Distinct patients as the column space tells them, whatever their loss was scaled by.
+
+    Attributes:
+      records: ``[patients, features]``, standardised, on the grid.
+      labels: Outcome of each, by the sign of what it adds.
+      pulls: What each adds to the output's bias, in units of the parameters: p - y, times copies
+        and scale, less what was clipped.
+      valid: Whose record came out on the grid by itself.
+    """
+
+    records: NDArray[np.float64]
+    labels: NDArray[np.int64]
+    pulls: NDArray[np.float64]
+    valid: NDArray[np.bool_]
+
+
 def unmix(
     plan: Plan,
     gradient: Gradient,
     residual: NDArray[np.int64],
     prior: Prior,
     *,
-    most: int = 18,
+    most: int = MOST,
 ) -> Found:
     """Unmix what is left of a gradient; complete or nothing.
+
+    A patient who is there several times is found once by the column space, and as often as it
+    pulls: the records say it again for each copy.
 
     Args:
       plan: What all parties agreed on.
@@ -113,39 +185,78 @@ def unmix(
     Raises:
       InvalidInputError: The model holds NaN or infinity.
     """
+    for told in unmixed(plan, gradient, residual, prior, most=most):
+        records, labels = told.records, told.labels
+        integers = integer_rows(plan, gradient.params, records, labels)
+        copies = _copies(plan, gradient.params, told.pulls, integers)
+        if gradient.error is not None:  # up to a known error copies are not tried
+            copies = np.ones_like(copies)
+        left = residual - (copies[:, None] * integers).sum(axis=0)
+        if gradient.explains(left):
+            again = np.repeat(np.arange(len(records)), copies)
+            # Two patients around a record add what two of it do: what is there twice is no proof.
+            certified = distinguishable(plan, integers, prior.features, gradient.error)
+            certified &= copies == 1
+            bits = np.full(len(again), 64.0)
+            return Found(records[again], labels[again], bits, certified[again], left, True)
+    return nothing_found(plan, residual)
+
+
+def _copies(
+    plan: Plan,
+    params: NDArray[np.float64],
+    pulls: NDArray[np.float64],
+    integers: NDArray[np.int64],
+) -> NDArray[np.int64]:
+    """How often each patient is there: what it pulls, in what one of them would."""
+    outer = outer_weights(plan, params)
+    biases = np.stack([first_layer(plan, row)[1] for row in integers])
+    loudest = np.abs(biases).argmax(axis=1)
+    own = biases[np.arange(len(biases)), loudest] * plan.step / outer[loudest]
+    times = np.divide(pulls, own, out=np.ones_like(pulls), where=own != 0)
+    return np.asarray(np.clip(np.rint(times), 1, MOST_COPIES), dtype=np.int64)
+
+
+def unmixed(
+    plan: Plan,
+    gradient: Gradient,
+    residual: NDArray[np.int64],
+    prior: Prior,
+    *,
+    most: int = MOST,
+) -> Iterator[Unmixed]:
+    """Yield what the column space tells, better and better; nothing where it tells nothing.
+
+    Arguments and errors are those of ``unmix``.
+    """
     params = finite_array(params=gradient.params)
     if not readable(plan) or hidden_layer(plan.model) is None or gradient.explains(residual):
-        return nothing_found(plan, residual)
+        return
     rows, units = _per_unit(plan, params, residual)
     rank = _rank(rows, plan, gradient, params, units)
     if not 1 <= rank <= min(most, len(rows) - 1):
-        return nothing_found(plan, residual)
+        return
     bits = _bit_columns(rows, rank)
     if bits is None:
-        return nothing_found(plan, residual)
+        return
     weights, biases = first_layer(plan, params)
     for _ in range(_REFINEMENTS):
         solution, *_ = np.linalg.lstsq(bits, rows, rcond=None)  # rows of delta (x, 1)
         delta = solution[:, -1]
         if (np.abs(delta) < 1e-12).any():
-            break
+            return
         raw = solution[:, :-1] / delta[:, None]
         records = project(raw, prior.features)
-        labels = (delta < 0).astype(np.int64)  # p - y
-        integers = integer_rows(plan, params, records, labels)
-        left = residual - integers.sum(axis=0)
-        if gradient.explains(left):
-            certified = distinguishable(plan, integers, prior.features, gradient.error)
-            return Found(records, labels, np.full(rank, 64.0), certified, left, True)
         # Bits can be a combination of patients' bits. If a_k is replaced by a_k + a_1 - a_2, then
         # x_k still comes out right (and x_1, x_2 wrong): a record on the grid says its own bits.
         valid = np.abs(raw - records).max(axis=1) <= _ON_GRID
+        labels = (delta < 0).astype(np.int64)  # p - y
+        yield Unmixed(records, labels, np.asarray(delta, dtype=np.float64), valid)
         active = (records @ weights[units].T + biases[units] > 0).T.astype(np.float64)
         better = np.where(valid, active, bits)
         if np.array_equal(better, bits):
-            break
+            return
         bits = better
-    return nothing_found(plan, residual)
 
 
 def _per_unit(

@@ -1,7 +1,8 @@
 """The cascade: what is exact first, then what can be unmixed, then what has to be searched.
 
 Each step works on what the earlier ones left unexplained, so that the search, which is a thousand
-times dearer, meets a smaller batch or none at all.
+times dearer, meets a smaller batch or none at all. A gradient that is not explained as it stands
+may be one of a scaled loss: its scale is searched before its patients are (``exact.scale``).
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,9 +12,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.plan import Plan
-from attacks.exact.closed_form import Found, peel
+from attacks.exact.closed_form import Found, expected_patients, peel
 from attacks.exact.legible import hidden_by_rounding
-from attacks.exact.spear import unmix
+from attacks.exact.scale import read_at_a_scale
+from attacks.exact.spear import Spear, unmix
 from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Reconstruction, guesses, join
 from attacks.searching.tableak import TabLeak
@@ -45,6 +47,14 @@ class Cascade:
 
     search: TabLeak = field(default_factory=TabLeak)
 
+    def foretell(self, observation: Observation) -> str:
+        """Say what unmixing will cost, and what of it is not tried, before the attack starts.
+
+        Raises:
+          RefusedError: The adversary sees no gradient.
+        """
+        return Spear().foretell(observation)
+
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Attack each gradient of the view by itself, and put the records together.
 
@@ -64,7 +74,7 @@ class Cascade:
         whole = unmix(plan, gradient, gradient.integers, prior)
         if whole.complete:
             return _records(whole, whole.certified.astype(float), "unmixed")
-        found = peel(plan, gradient, prior)
+        found = peel(plan, gradient, prior, copies=True)
         read = _records(found, np.where(found.certified, 1.0, 1 - 2.0**-found.bits), "read")
         if found.complete:
             return read
@@ -72,6 +82,14 @@ class Cascade:
         if rest.complete:
             return join(read, _records(rest, rest.certified.astype(float), "unmixed"))
         left = replace(gradient, integers=found.residual)
+        scaled = read_at_a_scale(plan, gradient, prior)
+        if scaled is not None and len(scaled[0].records) > len(found.records):
+            found, scale = scaled
+            read = _records(found, found.certified.astype(float), "read at a scale")
+            if found.complete or len(found.records) >= expected_patients(plan, gradient):
+                return read
+            whole_loss = np.rint(found.residual / scale).astype(np.int64)
+            left = replace(gradient, integers=whole_loss)
         searched = self.search.attack(plan, left, prior, rng)
         steps = tuple("guessed" if c == 0 else "searched" for c in searched.confidence)
         return join(read, replace(searched, steps=steps))

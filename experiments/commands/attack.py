@@ -100,6 +100,7 @@ class AttackCommand:
     def run(self) -> int:
         """Run the federation's first round, attack it, score the attack, draw the picture."""
         import json
+        import sys
         import tempfile
         import time
 
@@ -109,7 +110,7 @@ class AttackCommand:
         from attacks.knowledge.priors import Prior
         from attacks.scoring import LEVELS, score
         from attacks.scoring.picture import draw
-        from attacks.suite import make_attack
+        from attacks.suite import Foretelling, make_attack
         from experiments.cohorts import load, resolve
         from experiments.run.record import writable_folder, write_new
 
@@ -123,6 +124,8 @@ class AttackCommand:
         plan, view, truth, lineups = self._first_round(hospitals, cohort.schema, lineups)
         held = view.knowledge.patients if self.view == "colluding" else {}
         prior = Prior.held(cohort.schema, held)
+        if isinstance(attack, Foretelling):
+            print(attack.foretell(view), file=sys.stderr)
         started = time.perf_counter()
         named: tuple[int, int] | None = None
         if lineups:

@@ -2,10 +2,11 @@
 
 A third of the batches holds near-twins, alike but for one number by a grid step or two and,
 perhaps, the outcome; half are clipped and rounded coarsely; a tenth walked several local steps,
-after which nothing may be certified at all. Networks are untrained and of several widths.
+after which nothing may be certified at all. Networks are untrained and of several widths. On
+demand the clients scale their losses, and a third of the batches holds the same patient twice.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +15,7 @@ from aggregation.data.patients import Patients, Schema
 from aggregation.models import Perceptron
 from aggregation.plan import Plan
 from aggregation.update import noised_update
+from attacks.exact.scale import ScaledLoss
 from attacks.knowledge.priors import Prior
 from attacks.scoring import score
 from attacks.suite import Attack
@@ -43,9 +45,27 @@ class Hunt:
 
 
 def hunt(
-    attack: Attack, pool: Patients, schema: Schema, *, batches: int, largest: int, seed: int
+    attack: Attack,
+    pool: Patients,
+    schema: Schema,
+    *,
+    batches: int,
+    largest: int,
+    seed: int,
+    scaled: bool = False,
 ) -> Hunt:
-    """Attack batches of up to ``largest`` patients, and half as many twins."""
+    """Attack batches of up to ``largest`` patients, and half as many twins.
+
+    Args:
+      attack: Whose certificates are judged.
+      pool: Patients to draw from.
+      schema: Theirs.
+      batches: How many.
+      largest: Patients of a batch, before twins.
+      seed: Of all draws.
+      scaled: Whether losses are scaled, by a factor that the attack is not told, and some patients
+        are there twice.
+    """
     rng = np.random.default_rng(seed)
     prior = Prior.from_schema(schema)
     certified = false = spoilt = 0
@@ -53,13 +73,22 @@ def hunt(
         people = pool.take(rng.choice(len(pool), int(rng.integers(1, largest + 1)), replace=False))
         if batch % 3 == 0:
             people = with_twins(people, schema, rng)
+        if scaled and batch % 3 == 1:
+            people = people.take(np.concatenate([np.arange(len(people)), [0]]))
         walked = batch % 10 == 9
-        view = _view(people, schema, rng, walked=walked, seed=batch)
+        scale = _scale(len(people), rng) if scaled else 1.0
+        view = _view(people, schema, rng, walked=walked, seed=batch, scale=scale)
         found = score(attack.reconstruct(view, prior), people.features, prior, rng, draws=1)
         certified += found.certified
         false += found.false_certificates
         spoilt += bool(found.false_certificates or (walked and found.certified))
     return Hunt(batches, certified, false, spoilt)
+
+
+def _scale(people: int, rng: np.random.Generator) -> float:
+    """One half, one over the batch, a share of many, or any number."""
+    share = rng.integers(1, 300) / rng.integers(300, 2000)
+    return float(rng.choice([0.5, 1 / people, share, rng.uniform(0.01, 2.0)]))
 
 
 def with_twins(people: Patients, schema: Schema, rng: np.random.Generator) -> Patients:
@@ -76,7 +105,13 @@ def with_twins(people: Patients, schema: Schema, rng: np.random.Generator) -> Pa
 
 
 def _view(
-    people: Patients, schema: Schema, rng: np.random.Generator, *, walked: bool, seed: int
+    people: Patients,
+    schema: Schema,
+    rng: np.random.Generator,
+    *,
+    walked: bool,
+    seed: int,
+    scale: float,
 ) -> GradientView:
     coarse = bool(rng.random() < 0.5)
     plan = Plan(
@@ -93,7 +128,10 @@ def _view(
         local_steps=int(rng.integers(2, 4)) if walked else 1,
     )
     params: NDArray[np.float64] = plan.model.initial(np.random.default_rng(seed))
-    update = noised_update(plan, "one", (people,) * plan.local_steps, params, Seeded(seed))
+    sent = plan
+    if scale != 1 and isinstance(plan.model, Perceptron):
+        sent = replace(plan, model=ScaledLoss(plan.model, scale))
+    update = noised_update(sent, "one", (people,) * plan.local_steps, params, Seeded(seed))
     return GradientView(
         plan,
         "server_plain",

@@ -157,6 +157,6 @@ def test_behind_smooth_units_nobody_stands_alone_in_a_batch_of_four() -> None:
 
 def test_these_tests_would_see_a_false_certificate(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a judge who certifies what merely looks like a patient, the twins' mean is certified."""
-    monkeypatch.setattr(closed_form, "_bits", lambda *_: closed_form._BITS)
+    monkeypatch.setattr(closed_form, "_bits", lambda *_: closed_form.BITS)
     found = [judged("gelu", one, radius=2**8, seed=k) for k, one in enumerate(twins(12))]
     assert sum(false for _, false in found) > 0

@@ -3,8 +3,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregation.data.patients import Patients
 from aggregation.models import Logistic
-from attacks.exact.spear import Spear, unmix
+from attacks.exact.spear import Spear, _time, unmix
 from attacks.scoring import score
 from experiments.replicate.certificates import hunt
 from privacy.errors import InvalidInputError
@@ -31,12 +32,44 @@ def test_small_batches_are_unmixed_whole(size: int, clip_norm: float | None, rad
     assert solved >= 0.8 * solvable
 
 
-def test_dependent_patients_are_not_unmixed_and_not_invented() -> None:
+def test_a_patient_who_is_there_twice_is_unmixed_twice_and_not_proved() -> None:
     people = cohort(3)["south"].take(np.arange(6))
     twice = people.take(np.array([0, 1, 2, 3, 4, 5, 5]))
     found = Spear().reconstruct(batch_view(twice), PRIOR)
+    rows, truth = (sorted(map(tuple, x.tolist())) for x in (found.records, twice.features))
+    np.testing.assert_allclose(rows, truth)
+    same = np.isclose(found.records, people.features[5]).all(axis=1)
+    np.testing.assert_array_equal(found.certified, ~same)
+
+
+def test_dependent_patients_are_not_unmixed_and_not_invented() -> None:
+    """The middle of two patients, given as a third: one rank less than there are patients."""
+    people = cohort(3)["south"].take(np.arange(6))
+    x = people.features.copy()
+    x[1] = x[0]
+    x[1, 0], x[2] = x[0, 0] + 0.4, x[0]
+    x[2, 0] = x[0, 0] + 0.2
+    found = Spear().reconstruct(batch_view(Patients(x, people.outcomes)), PRIOR)
     assert not found.certified.any()
     assert len(found) == 8
+
+
+def test_what_it_costs_and_does_not_try_is_said_before_it_starts() -> None:
+    people = cohort(3)["south"]
+    seven = Spear().foretell(batch_view(people.take(np.arange(7))))
+    assert "rank 7, 2^7 = 128 bit vectors" in seven and "not tried" not in seven
+    limited = Spear(most=5).foretell(batch_view(people.take(np.arange(7))))
+    assert "not tried" in limited and "Spear(most=7)" in limited
+    crowd = Spear().foretell(batch_view(people.take(np.arange(40))))
+    assert "rank 12 is all that the layer has" in crowd
+    noised = batch_view(people.take(np.arange(7)), clip_norm=1.0, radius=4096, noise_multiplier=1.0)
+    assert Spear().foretell(noised) == ""
+
+
+def test_the_time_doubles_with_each_patient_more() -> None:
+    assert [_time(rank) for rank in (18, 20, 28, 36, 50)] == [
+        "0.1 seconds", "0.5 seconds", "2 minutes", "10 hours", "6,516 days",
+    ]  # fmt: skip
 
 
 def test_what_is_left_after_others_is_unmixed_too() -> None:
