@@ -82,8 +82,11 @@ def test_what_no_noise_reaches_is_refused_naming_the_nearest() -> None:
 
     with pytest.raises(InvalidInputError, match=r"nearest is 4\.377"):
         noise_multiplier(spent, target_epsilon=1.0, delta=1e-5, relation=ADD)
-    with pytest.raises(InvalidInputError, match=r"target_success=0\.1 > prior_success=0\.2"):
-        noise_multiplier(spent, target_success=0.1, prior_success=0.2, delta=1e-5, relation=ADD)
+    for target in (0.1, 0.2):
+        with pytest.raises(InvalidInputError, match=rf"={target} > prior_success=0\.2"):
+            noise_multiplier(
+                spent, target_success=target, prior_success=0.2, delta=1e-5, relation=ADD
+            )
 
 
 def test_bad_parameters_are_refused() -> None:
