@@ -74,6 +74,11 @@ class Around(Rule):
         """Return the base's weights."""
         return self.base.record_weights(hospital, features, outcomes, residuals)
 
+    @property
+    def weighs_records(self) -> bool:
+        """As the base."""
+        return self.base.weighs_records
+
     def local(self, state: State, call: Call) -> tuple[Vector, State]:
         """Return what the base sends."""
         return self.base.local(state, call)

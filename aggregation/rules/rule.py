@@ -235,6 +235,12 @@ class Rule:
         """
         return None
 
+    @property
+    def weighs_records(self) -> bool:
+        """Whether what is clipped may be other than a patient's gradient as the model gives it."""
+        own = type(self)
+        return own.record_weights is not Rule.record_weights or own.offset is not Rule.offset
+
     def local(self, state: State, call: Call) -> tuple[Vector, State]:
         """Return what a hospital sends, in units of the gradient, where it is the unit.
 

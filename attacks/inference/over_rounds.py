@@ -140,7 +140,9 @@ def _tail(
     """How far in the upper tail of the other hospitals' cosines the own one's lies, for each."""
     cosines = {}
     for hospital, g in own.items():
-        rows = integer_rows(view.plan, g.params, people.features, people.outcomes)
+        rows = integer_rows(
+            view.plan, g.params, people.features, people.outcomes, hospital=hospital
+        )
         sent = g.integers.astype(np.float64)
         norms = np.linalg.norm(rows, axis=1) * max(float(np.linalg.norm(sent)), 1e-12)
         cosines[hospital] = rows @ sent / np.maximum(norms, 1e-12)
@@ -227,5 +229,7 @@ def _rows(
 ) -> NDArray[np.float64]:
     group = people[hospital]
     radius = round(weight * view.plan.radius)
-    rows = integer_rows(view.plan, params, group.features, group.outcomes, radius=radius)
+    rows = integer_rows(
+        view.plan, params, group.features, group.outcomes, hospital=hospital, radius=radius
+    )
     return rows.astype(np.float64)

@@ -148,7 +148,9 @@ class Openings:
         for j, upload in enumerate(self.uploads):
             if upload.hospital == hospital:
                 radius = self.plan.radius_of(upload.weight)
-                own = integer_rows(self.plan, upload.params, features, outcomes, radius=radius)
+                own = integer_rows(
+                    self.plan, upload.params, features, outcomes, hospital=hospital, radius=radius
+                )
                 for t in np.flatnonzero(self.matrix[:, j]):
                     added[:, t] += self.matrix[t, j] * own
         return added
