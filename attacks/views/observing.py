@@ -21,6 +21,7 @@ buyer           what the final model answers to the records it sends, and no mor
 """
 
 from collections.abc import Callable, Mapping
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -260,7 +261,13 @@ def _answers(
     plan: Plan, params: NDArray[np.float64]
 ) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
     """What whoever serves the model offers: a probability for a record, the parameters kept."""
-    return lambda features: np.asarray(expit(plan.model.scores(params, features)))
+    return partial(_risks, plan, params)
+
+
+def _risks(
+    plan: Plan, params: NDArray[np.float64], features: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    return np.asarray(expit(plan.model.scores(params, features)))
 
 
 def _followed(plan: Plan, transcript: Transcript) -> NDArray[np.float64]:
