@@ -3,7 +3,10 @@
 import math
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
     from dp_accounting import NeighboringRelation
@@ -36,10 +39,11 @@ class Account:
     """What T releases of sampled, noised sums cost a patient, and what an attacker gains.
 
     The interval is certified; every other accountant's answer stands beside it, with a warning
-    where it is known, or found here, to be wrong.
+    where it is known, or found here, to be wrong. With a file of phases: what a whole training
+    cost, each phase and all together, by the certified accountant.
     """
 
-    noise_multiplier: float
+    noise_multiplier: float = 0.0
     """Standard deviation of all of the noise over the sensitivity, unitless."""
     sampling_prob: float = 1.0
     """Probability with which a patient takes part in a round (Poisson sampling)."""
@@ -53,16 +57,24 @@ class Account:
     """How often a guess without the releases is right: what reconstruction is measured against."""
     json: bool = False
     """Print JSON instead of tables."""
+    phases: Annotated[Positional[Path | None], arg(metavar="PHASES.toml")] = None
+    """Phases (.toml), events (.json) or an Opacus checkpoint (.pt), in place of the numbers."""
 
     def run(self) -> int:
         """Account and print."""
-        found = self.report()
+        from experiments.commands.phases import report_phases, show_phases
+
+        if self.phases is None:
+            found, show = self.report(), _print
+        else:
+            found = report_phases(self.phases, delta=self.delta, prior_success=self.prior_success)
+            show = show_phases
         if self.json:
             import json
 
             print(json.dumps(found, indent=2, sort_keys=True, allow_nan=False))
         else:
-            _print(found)
+            show(found)
         return 0
 
     def report(self) -> dict[str, Any]:
@@ -74,11 +86,15 @@ class Account:
         from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
         from dp_accounting import NeighboringRelation as Relation
 
-        from privacy._validate import natural
+        from privacy._validate import natural, positive
         from privacy.accounting import epsilon
         from privacy.accounting.tradeoff import attack_risks, bayes_success
         from privacy.reconstruction import success_bound
 
+        positive(
+            noise_multiplier=self.noise_multiplier,
+            hint="Give --noise-multiplier, or a file of phases.",
+        )
         natural(rounds=self.rounds, least=1)
         relation = Relation[self.relation.replace("-", "_").upper()]
         one = PoissonSampledDpEvent(self.sampling_prob, GaussianDpEvent(self.noise_multiplier))
@@ -87,7 +103,7 @@ class Account:
         risks = attack_risks(event, relation=relation)
         success = success_bound(event, prior_success=self.prior_success, relation=relation)
         return {
-            "config": {k: v for k, v in asdict(self).items() if k != "json"},
+            "config": {k: v for k, v in asdict(self).items() if k not in ("json", "phases")},
             "interval": {k: _finite(v) for k, v in asdict(interval).items()},
             "accountants": [asdict(a) for a in self._answers(interval, relation)],
             "risks": {

@@ -1,4 +1,4 @@
-"""``inpatient ledger``: read, verify, prove, report, export and abandon what a hospital planned."""
+"""``inpatient ledger``: read, verify, prove, report, export, enter and abandon."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
-__all__ = ["Abandon", "Export", "Ledger", "Prove", "Report", "Show", "Verify"]
+__all__ = ["Abandon", "Enter", "Export", "Ledger", "Prove", "Report", "Show", "Verify"]
 
 
 @dataclass(frozen=True)
@@ -148,6 +148,43 @@ class Abandon:
 
 
 @dataclass(frozen=True)
+class Enter:
+    """Enter what was spent elsewhere about the same patients: another training, another platform.
+
+    It always counts, also past the budget; then nothing is released any more. Nothing takes it
+    back: a correction (--corrects) is what the earlier entry left out.
+    """
+
+    path: Positional[Path]
+    """The ledger (*.jsonl)."""
+    spent: Positional[Path]
+    """Phases (.toml), events (.json) or an Opacus checkpoint (.pt): privacy/ledger/spending.py."""
+    key: Path
+    """The hospital's private key."""
+    operator: str
+    """Who enters it, for the auditor."""
+    source: str
+    """What it was, in a sentence for the auditor."""
+    corrects: int | None = None
+    """Number of the entry of which this was left out."""
+
+    def run(self) -> int:
+        """Enter it, print the entry; exit status 1 if the budget is passed now."""
+        from privacy.ledger import Ledger, SigningKey
+        from privacy.ledger.audit.show import describe
+        from privacy.ledger.spending import read_spending
+
+        spending = read_spending(self.spent)
+        ledger = Ledger.open(self.path, key=SigningKey.load(self.key))
+        asked = spending.imported(self.source, self.operator, corrects=self.corrects)
+        print(describe(ledger.enter(asked)))
+        passed = ledger.state(asked.unit).passed
+        if passed:
+            print(f"The budget of {ledger.hospital} is passed: nothing is released any more.")
+        return int(passed)
+
+
+@dataclass(frozen=True)
 class Export:
     """Print a ledger as an entry of the OpenDP deployments registry (YAML)."""
 
@@ -177,6 +214,7 @@ class Ledger:
         | Annotated[Prove, subcommand("prove")]
         | Annotated[Report, subcommand("report")]
         | Annotated[Abandon, subcommand("abandon")]
+        | Annotated[Enter, subcommand("enter")]
         | Annotated[Export, subcommand("export")],
         arg(name=""),
         OmitArgPrefixes,

@@ -33,6 +33,7 @@ from privacy.ledger.forms import (
     text,
     whole,
 )
+from privacy.ledger.imported import Imported
 from privacy.ledger.log.heads import Head
 from privacy.ledger.requests import Budget, Release, ReleaseSchedule
 
@@ -163,6 +164,7 @@ class Fixed(Form):
 _RELEASES = {"public": Free, "unlimited": Free, "planned": Placed, "adaptive": Added}
 _PLANS = {"unlimited": Free, "adaptive": Added, "fixed schedule": Fixed}
 _ABANDONED = _PLANS | {"kept": Free}
+_ENTERED = _PLANS
 RULES = frozenset({*_RELEASES, *_ABANDONED})  # by which anything was let through
 
 
@@ -238,6 +240,8 @@ def checked(kind: str, content: Any) -> dict[str, Any]:
             return _granted(Release, _RELEASES, content)
         case "abandoned":
             return _granted(Abandoned, _ABANDONED, content)
+        case "imported":
+            return _granted(Imported, _ENTERED, content)
         case "refusal":
             return _refusal(content)
     return _FORMS[kind].from_json(content).to_json()

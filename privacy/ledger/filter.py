@@ -4,8 +4,13 @@ Two rules, and every entry says by which it was let through:
 
 - *fixed schedule*: a plan declared before the first release, whose total the accountant found
   within the budget. Its releases follow in the declared order; a skipped one is forfeited.
+  What happened elsewhere and is entered first of all is such a plan, made in full.
 - *adaptive*: everything else. Rényi divergences at one preset order add up, the plans counted in
   full, and stop where the budget's epsilon would no longer follow (``privacy.ledger.renyi``).
+
+What happened elsewhere is entered whatever it costs (``enter``): nothing can be undone. Past the
+budget nothing more is released, planned or not; what then adds up is a running total, and no
+longer a filter's guarantee.
 
 A release belongs to the plan whose digest it names, or to none. A plan may be abandoned: the places
 that are left are forfeited, and what they would have cost is freed where that is sound:
@@ -65,6 +70,8 @@ class Filter:
     Guarantees (tests in ``tests/privacy/ledger/test_filter.py``):
       - what is granted never proves an epsilon above the budget, by the rule that the entry names;
       - replaying the entries gives the state that deciding gave;
+      - what was spent elsewhere counts with all else, and past the budget nothing is granted that
+        depends on a patient;
       - a refusal changes nothing; nothing lowers what is spent, but that a plan is abandoned lowers
         what is set aside for releases that were not made;
       - whatever sequence of plans, releases and abandonments is granted, for any choice of each
@@ -78,6 +85,8 @@ class Filter:
     divergence: float = 0.0
     releases: int = 0
     adaptive: bool = False
+    elsewhere: list[Part] = field(default_factory=list)
+    claimed: list[tuple[float, float]] = field(default_factory=list)
 
     @classmethod
     def fresh(cls, budget: Budget) -> "Filter":
@@ -115,6 +124,9 @@ class Filter:
         """Decide on one release that belongs to the plan of that digest, or to none."""
         if event["type"] == "NoOpDpEvent":
             return Decision(True, {"filter": "public"})
+        if self.passed:
+            spent = self.committed
+            return Decision(False, {}, self._passes(spent), spent, spent)
         own = self.find(plan)
         if own is not None and own.fate is not Fate.STANDING:
             return Decision(False, {}, f"its plan {own.digest[:12]} was abandoned")
@@ -127,6 +139,31 @@ class Filter:
             return self._add(accountant.divergence(event, self.order, self.budget), accountant)
         except InpatientError as error:
             return Decision(False, {}, f"the accountant can't tell its cost: {error}")
+
+    def enter(
+        self,
+        parts: Sequence[Part],
+        claims: Sequence[tuple[float, float]],
+        accountant: Accountant,
+    ) -> Decision:
+        """Count what was released elsewhere; it is always granted.
+
+        Args:
+          parts: Its events, and how often.
+          claims: Bare (epsilon, delta), which basic composition adds to all else.
+          accountant: Prices the events; what it can't price costs infinity.
+        """
+        if not self.budget.limited:
+            return Decision(True, {"filter": "unlimited"})
+        first = not (self.late or self.plans or claims)
+        try:
+            if first:
+                found = accountant.epsilon(composed(parts), self.budget)
+                return Decision(True, {"filter": "fixed schedule", "interval": found.to_json()})
+            divergence = self._so_far(accountant) + self._sum(parts, accountant)
+        except InpatientError:
+            divergence = math.inf
+        return Decision(True, self._adaptive(divergence, claims))
 
     def abandon(self, digest: str, accountant: Accountant) -> Decision:
         """Decide what becomes free when the rest of a plan is forfeited; see the module."""
@@ -142,7 +179,7 @@ class Filter:
                 left = accountant.epsilon(composed(rest), self.budget) if rest else nothing
                 return Decision(True, {"filter": "fixed schedule", "interval": left.to_json()})
             before = self._so_far(accountant)
-            if not epsilon_at(before, self.order, self.budget.delta) <= self.budget.epsilon:
+            if not self.proves(before) <= self.budget.epsilon:
                 return Decision(True, {"filter": "kept"})
             freed = self._sum(plan.unmade, accountant)
         except InpatientError:
@@ -157,23 +194,38 @@ class Filter:
         )
 
     def _so_far(self, accountant: Accountant) -> float:
-        """Divergence of all that counts; before the first adaptive entry that is the plans'."""
-        return self.divergence if self.adaptive else self._sum(self.planned, accountant)
+        """Divergence of all that counts; before the first adaptive entry it is not yet added up."""
+        if self.adaptive:
+            return self.divergence
+        return self._sum([*self.elsewhere, *self.planned], accountant)
 
-    def _adaptive(self, divergence: float) -> dict[str, Any]:
+    def _adaptive(
+        self, divergence: float, claims: Sequence[tuple[float, float]] = ()
+    ) -> dict[str, Any]:
         return {
             "filter": "adaptive",
             "order": self.order,
             "divergence": from_number(divergence),
-            "epsilon": epsilon_at(divergence, self.order, self.budget.delta),
+            "epsilon": from_number(self.proves(divergence, claims)),
         }
+
+    def proves(self, divergence: float, more: Sequence[tuple[float, float]] = ()) -> float:
+        """Epsilon that a divergence proves, beside all claims that are added as they stand."""
+        claims = [*self.claimed, *more]
+        if not claims:
+            return epsilon_at(divergence, self.order, self.budget.delta)
+        delta = self.budget.delta - math.fsum(delta for _, delta in claims) * (1 + _ROUNDING)
+        if not delta > 0:
+            return math.inf
+        claimed = math.fsum(epsilon for epsilon, _ in claims)
+        return (epsilon_at(divergence, self.order, delta) + claimed) * (1 + _ROUNDING)
 
     def _add(self, cost: float, accountant: Accountant) -> Decision:
         before = self._so_far(accountant)
         after = before + cost
-        asked = epsilon_at(after, self.order, self.budget.delta)
+        asked = self.proves(after)
         if not asked <= self.budget.epsilon:
-            spent = epsilon_at(before, self.order, self.budget.delta) if before else 0.0
+            spent = self.proves(before) if before or self.claimed else 0.0
             return Decision(False, {}, self._passes(asked), spent, asked)
         return Decision(True, self._adaptive(after))
 
@@ -209,6 +261,14 @@ class Filter:
         plan.fate = Fate.KEPT if content["filter"] in ("kept", "unlimited") else Fate.FREED
         self._take(content)
 
+    def apply_entered(self, content: Mapping[str, Any]) -> None:
+        """Take what was spent elsewhere into the state."""
+        self.elsewhere += [(step["event"], step["count"]) for step in content["schedule"]]
+        self.claimed += [
+            (to_number(claim["epsilon"]), claim["delta"]) for claim in content["claims"]
+        ]
+        self._take(content)
+
     def apply_release(self, content: Mapping[str, Any]) -> None:
         """Take a granted release into the state.
 
@@ -241,10 +301,15 @@ class Filter:
     def committed(self) -> float:
         """Epsilon that the plans and the adaptive releases prove together (upper bound)."""
         if not self.budget.limited:
-            return math.inf if self.releases or self.plans else 0.0
+            return math.inf if self.releases or self.plans or self.elsewhere else 0.0
         if self.adaptive:
-            return epsilon_at(self.divergence, self.order, self.budget.delta)
+            return self.proves(self.divergence)
         return self.interval.upper if self.interval else 0.0
+
+    @property
+    def passed(self) -> bool:
+        """Whether the budget was passed, by what was spent elsewhere: nothing else can."""
+        return self.budget.limited and not self.committed <= self.budget.epsilon
 
     @property
     def left(self) -> int:
@@ -259,7 +324,7 @@ class Filter:
     @property
     def late(self) -> bool:
         """Whether a choice may depend on what was released."""
-        return self.releases > 0 or self.adaptive
+        return self.releases > 0 or self.adaptive or bool(self.elsewhere or self.claimed)
 
     def find(self, digest: str | None) -> DeclaredPlan | None:
         """The plan of that digest."""
@@ -277,7 +342,7 @@ class Filter:
             f"{up(asked)} in all"
         )
         try:
-            parts = [*self.planned, *DeclaredPlan.read(content).whole]
+            parts = [*self.elsewhere, *self.planned, *DeclaredPlan.read(content).whole]
             together = accountant.epsilon(composed(parts), self.budget).upper
         except InpatientError:
             return told

@@ -26,7 +26,9 @@ from privacy.errors import (
 )
 from privacy.ledger.accountant import Accountant, Certified, Guarded
 from privacy.ledger.chain import Chain, Clock, now
+from privacy.ledger.elsewhere import enter
 from privacy.ledger.filter import Decision, Filter
+from privacy.ledger.imported import Imported
 from privacy.ledger.log.canonical import from_number
 from privacy.ledger.log.entries import Entry
 from privacy.ledger.log.heads import Head
@@ -62,6 +64,7 @@ class Ledger:
       - a refusal is recorded, and changes nothing else;
       - nothing refunds: not an exception, not a crash between entry and bytes;
       - the bytes attached to a release never change: after a crash the same are sent again;
+      - what was spent elsewhere is entered whatever it costs; past the budget nothing is granted;
       - ``open`` gives the state that the ledger had when it was written.
 
     ``accountant`` prices its events; ``taken_up`` says whether it was found on a disk: it may then
@@ -142,8 +145,7 @@ class Ledger:
     ) -> "Ledger":
         """Take up a ledger where it stopped; a line torn by a crash is set aside first.
 
-        Links and the last signature are checked, which covers every line; ``verify`` checks the
-        rest.
+        Links and the last signature are checked, which covers every line; ``verify`` does more.
 
         Raises:
           InvalidInputError: No such file, or the key is not its hospital's.
@@ -264,6 +266,10 @@ class Ledger:
             content = {"unit": unit, "plan": plan, "reason": reason}
             return self._chain.append("abandoned", content | dict(decision.record))
 
+    def enter(self, imported: Imported) -> Entry:
+        """Count what was released elsewhere, whatever it costs (``privacy.ledger.elsewhere``)."""
+        return enter(self._chain, self.accountant, imported)
+
     def spend(self, release: Release) -> Entry:
         """Take a release from the budget, durably, before any patient's record is read.
 
@@ -317,10 +323,7 @@ class Ledger:
     def attach(self, entry: Entry, payload: bytes) -> Entry:
         """Keep the bytes that a release became, so that a crash never makes a second noise.
 
-        The same bytes again are accepted and change nothing.
-
-        Returns:
-          The ``sealed`` entry.
+        The same bytes again are accepted and change nothing. Returns the ``sealed`` entry.
 
         Raises:
           RefusedError: Other bytes were attached before, the entry is no release of this ledger,
@@ -422,10 +425,7 @@ class Ledger:
         """Let more hospitals counter-sign this ledger, as when one joins a later run.
 
         Args:
-          hospitals: Public keys by name. Those that are enrolled already change nothing.
-
-        Returns:
-          The entry; None if nobody was new.
+          hospitals: Public keys by name. If nobody is new, nothing changes and None comes back.
 
         Raises:
           RefusedError: A name is enrolled under another key: whoever has it was promised that

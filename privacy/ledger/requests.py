@@ -33,6 +33,7 @@ from privacy.ledger.samplers import AllPatients, Sampler, mismatch, sampler
 __all__ = [
     "MOST_COUNT",
     "PUBLIC_BYTES",
+    "RELATIONS",
     "Budget",
     "DpEvent",
     "Json",
@@ -53,7 +54,7 @@ NoiseSource = Literal["operating system", "seeded", "none"]
 MOST_COUNT = 10**9  # releases in a row, rounds, and repeats
 PUBLIC_BYTES = 4096  # of one release that is said to depend on no patient
 _MOST_STEPS = 10_000  # kinds of releases in one cycle of a schedule
-_RELATIONS = ("ADD_OR_REMOVE_ONE", "REPLACE_ONE", "REPLACE_SPECIAL")
+RELATIONS = ("ADD_OR_REMOVE_ONE", "REPLACE_ONE", "REPLACE_SPECIAL")
 
 
 @dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Budget(Form):
     epsilon: float = ruled(number(above=True, infinite=True))
     delta: float = ruled(number(0.0, math.nextafter(1.0, 0.0), above=True), 1e-5)
     unit: Unit = ruled(one_of("patient", "hospital"), "patient")
-    relation: str | enum.Enum = ruled(one_of(*_RELATIONS), "ADD_OR_REMOVE_ONE")
+    relation: str | enum.Enum = ruled(one_of(*RELATIONS), "ADD_OR_REMOVE_ONE")
 
     @property
     def relation_name(self) -> str:

@@ -23,6 +23,7 @@ class State:
       filters: The filter of each unit's budget.
       declared: Entries of declared plans, by the plan's digest.
       abandoned: Entries of abandonments, by the plan's digest.
+      entered: Places of what was spent elsewhere.
       enrolled: Public keys of the hospitals that may counter-sign, by name.
       pending: Digests of releases without bytes, by their place.
       witnessed: The newest head seen of each other hospital.
@@ -37,6 +38,7 @@ class State:
     filters: dict[str, Filter] = field(default_factory=dict)
     declared: dict[str, Entry] = field(default_factory=dict)
     abandoned: dict[str, Entry] = field(default_factory=dict)
+    entered: set[int] = field(default_factory=set)
     enrolled: dict[str, str] = field(default_factory=dict)
     pending: dict[int, str] = field(default_factory=dict)
     witnessed: dict[str, Head] = field(default_factory=dict)
@@ -77,6 +79,9 @@ class State:
             case "abandoned":
                 self._book(entry).apply_abandonment(content)
                 self.abandoned[content["plan"]] = entry
+            case "imported":
+                self._book(entry).apply_entered(content)
+                self.entered.add(entry.sequence)
             case "release":
                 self._book(entry).apply_release(content)
                 self.pending[entry.sequence] = entry.digest

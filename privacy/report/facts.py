@@ -316,7 +316,7 @@ def _ledger_rows(reading: Reading) -> list[LedgerRow]:
 
 def _join(one: LedgerRow, other: LedgerRow) -> LedgerRow | None:
     like = ("hospital", "kind", "word", "event", "rule", "text")
-    if one.kind in ("opening", "plan", "abandoned", "enrolled") or any(
+    if one.kind in ("opening", "plan", "imported", "abandoned", "enrolled") or any(
         getattr(one, n) != getattr(other, n) for n in like
     ):
         return None
@@ -358,6 +358,21 @@ def _row(hospital: str, entry: Entry) -> LedgerRow:
                 None,
                 content.get("epsilon"),
                 content["reason"],
+            )
+        case "imported":
+            steps = content["schedule"]
+            return LedgerRow(
+                hospital,
+                at,
+                at,
+                "imported",
+                "spent elsewhere, as claimed",
+                composed([(step["event"], step["count"]) for step in steps]) if steps else None,
+                sum(step["count"] for step in steps) + len(content["claims"]),
+                rule=content["filter"],
+                interval=Cost.from_json(content["interval"]) if "interval" in content else None,
+                epsilon=content.get("epsilon"),
+                text=f"{content['source']} (entered by {content['operator']})",
             )
         case "abandoned":
             return LedgerRow(

@@ -18,12 +18,13 @@ from privacy.ledger.accountant import Accountant, Cost, composed
 from privacy.ledger.audit.reading import Claim, PayloadEntry, PlanWord, Problem, Reading, Spent
 from privacy.ledger.contents import Allowed
 from privacy.ledger.filter import Filter
+from privacy.ledger.imported import Imported, objection_to
 from privacy.ledger.log.canonical import to_number
 from privacy.ledger.log.entries import GENESIS, Entry, parse, read_lines
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier, leaf
 from privacy.ledger.log.store import payload_folder
-from privacy.ledger.renyi import best_order, epsilon_at
+from privacy.ledger.renyi import best_order
 from privacy.ledger.requests import PUBLIC_BYTES, Release, ReleaseSchedule, objection
 from privacy.ledger.witness import countersignature_holds
 
@@ -135,6 +136,8 @@ class _Reader:
                 self._abandoned(content)
             case "release":
                 self._release(entry)
+            case "imported":
+                self._imported(entry)
             case "sealed":
                 self._sealed(content)
             case "refusal":
@@ -199,6 +202,29 @@ class _Reader:
         self._divergence(content, decision.record)
         book.apply_abandonment({**content, **decision.record})
         self.out.dead.add(self._runs[content["plan"]])
+
+    def _imported(self, entry: Entry) -> None:
+        content = entry.content
+        book = self._book(content["unit"])
+        own = set(Imported.__dataclass_fields__)
+        asked = Imported.from_json({n: value for n, value in content.items() if n in own})
+        if why := objection_to(asked, book.budget):
+            raise CorruptMessageError(f"it enters what was spent elsewhere, but {why}")
+        decision = book.enter(*asked.parts, self._first)
+        if decision.record["filter"] != content["filter"]:
+            raise CorruptMessageError(
+                f"it was entered as {content['filter']!r} but {decision.record['filter']!r} is "
+                "the rule"
+            )
+        if content["filter"] == "fixed schedule":
+            self._compare(Cost.from_json(content["interval"]), decision.record["interval"])
+            self._intervals[content["unit"]] = Cost.from_json(decision.record["interval"])
+        self._divergence(content, decision.record)
+        book.apply_entered({**content, **decision.record})
+        self.out.notes.append(
+            f"entry {entry.sequence}: spent elsewhere, as {content['operator']} claims and nobody "
+            f"here can check: {content['source']}"
+        )
 
     def _release(self, entry: Entry) -> None:
         content = entry.content
@@ -332,11 +358,11 @@ class _Reader:
 
     def _account(self, unit: str, book: Filter) -> Spent:
         budget, adaptive = book.budget, self._adaptive[unit]
-        event = composed([*book.planned, *_gathered(adaptive)])
+        event = composed([*book.elsewhere, *book.planned, *_gathered(adaptive)])
         common = (book.releases, book.left, event)
         if not budget.limited:
             return Spent(budget, None, math.inf, "unlimited", *common)
-        if not book.planned and not adaptive:
+        if not book.planned and not adaptive and not book.elsewhere and not book.claimed:
             nothing = Cost(0.0, 0.0, 0.0, "nothing was released", "")
             return Spent(budget, nothing, 0.0, "nothing spent", *common)
         if book.adaptive:
@@ -373,7 +399,7 @@ class _Reader:
         upper = book.committed
         interval = Cost(min(fixed.lower, upper), upper, upper, told, fixed.versions)
         at_once = self._second.divergence(event, book.order, budget)
-        return interval, epsilon_at(at_once, book.order, budget.delta)
+        return interval, book.proves(at_once)
 
 
 def _gathered(

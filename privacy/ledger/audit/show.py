@@ -95,6 +95,11 @@ def describe(entry: Entry) -> str:
                 f"plan {content['plan'][:12]} abandoned ({content['reason']}): "
                 f"{_FREED[content['filter']]}{_epsilon(content)}"
             )
+        case "imported":
+            spent = [f"{s['count']} x {event_words(s['event'])}" for s in content["schedule"]]
+            spent += [f"epsilon {c['epsilon']} at delta {c['delta']:g}" for c in content["claims"]]
+            told = f"spent elsewhere ({content['source']}): {', '.join(spent)}"
+            return f"{told}: {content['filter']}{_epsilon(content)}"
         case "sealed":
             return f"{content['bytes']} bytes of release {content['release']}"
         case "refusal":

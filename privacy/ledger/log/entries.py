@@ -35,6 +35,7 @@ KINDS = {
     "plan": "a schedule of releases, its total checked once against the budget",
     "abandoned": "a plan whose remaining places are forfeited, and what became free",
     "release": "a release, spent before any patient's record is read",
+    "imported": "what was released about the same patients elsewhere, entered by the operator",
     "sealed": "size and digest of the bytes that a release became",
     "refusal": "a release or a plan that was refused; nothing was read",
     "recovered": "a torn line that a crash left, moved aside",

@@ -1,0 +1,164 @@
+"""Files that tell what was spent elsewhere: phases, events, and a checkpoint of Opacus."""
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from dp_accounting import NeighboringRelation
+from hypothesis import given
+from hypothesis import strategies as st
+
+from privacy.accounting import epsilon
+from privacy.accounting.events import from_json
+from privacy.errors import CorruptMessageError, InpatientError, InvalidInputError
+from privacy.ledger import Budget, Ledger, SigningKey
+from privacy.ledger.__main__ import main
+from privacy.ledger.accountant import Certified, composed
+from privacy.ledger.spending import Spending, read_spending
+
+ADD = NeighboringRelation.ADD_OR_REMOVE_ONE
+PHASES = """
+[[phase]]
+noise_multiplier = 1.1
+sampling_prob = 0.01
+steps = 1000
+
+[[phase]]
+noise_multiplier = 4.0
+steps = 3
+
+[[claim]]
+epsilon = 0.25
+delta = 1e-7
+"""
+
+
+def read(folder: Path, name: str, content: str | bytes) -> Spending:
+    raw = content.encode() if isinstance(content, str) else content
+    (folder / name).write_bytes(raw)
+    return read_spending(folder / name)
+
+
+def events(found: Spending) -> dict[str, Any]:
+    return composed([(step.to_json()["event"], step.count) for step in found.schedule])
+
+
+def test_phases_are_events_and_their_cost(tmp_path: Path) -> None:
+    found = read(tmp_path, "past.toml", PHASES)
+    assert [step.count for step in found.schedule] == [1000, 3]
+    assert (found.claims[0].epsilon, found.claims[0].delta) == (0.25, 1e-7)
+    upper = epsilon(from_json(events(found)), delta=1e-5, relation=ADD).upper
+    alone = epsilon(from_json(found.schedule[0].to_json()["event"]), delta=1e-5, relation=ADD).upper
+    assert upper > alone > 0
+
+
+@given(st.floats(0.3, 5.0), st.integers(2, 50), st.integers(1, 500))
+def test_shuffled_batches_are_passes_and_never_cheaper_than_they_are(
+    noise: float, batches: int, steps: int
+) -> None:
+    from privacy.ledger.spending import Phase
+
+    planned = Phase(noise, steps, 1 / batches, "shuffled").planned
+    event = planned.to_json()["event"]
+    assert event["batches"] == batches
+    assert planned.count * batches >= steps > (planned.count - 1) * batches
+
+
+def test_an_entry_of_a_file_names_it(tmp_path: Path) -> None:
+    found = read(tmp_path, "past.toml", PHASES)
+    ledger = Ledger.in_memory(budget=Budget(20.0), accountant=Certified())
+    entry = ledger.enter(found.imported("a training of 2024", "Dr. Lin"))
+    assert entry.content["evidence"] == found.evidence
+    assert ledger.state().committed > 0.25
+
+
+def test_an_operator_enters_a_file_by_command(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    key = SigningKey.create(tmp_path / "key.pem")
+    path = tmp_path / "north.jsonl"
+    Ledger.create(path, hospital="north", key=key, budget=Budget(1.0))
+    (tmp_path / "past.toml").write_text("[[phase]]\nnoise_multiplier = 20.0\nsteps = 2\n")
+    told = [str(path), str(tmp_path / "past.toml"), "--key", str(tmp_path / "key.pem")]
+    told += ["--operator", "Dr. Lin", "--source", "a model of 2024"]
+    for expected in (0, 1):
+        with pytest.raises(SystemExit) as done:
+            main(["enter", *told])
+        assert done.value.code == expected
+        (tmp_path / "past.toml").write_text("[[phase]]\nnoise_multiplier = 0.5\nsteps = 1\n")
+    printed = capsys.readouterr().out
+    assert "spent elsewhere (a model of 2024)" in printed and "is passed" in printed
+    entered = [e for e in Ledger.open(path, key=key).entries() if e.kind == "imported"]
+    assert len(entered) == 2
+
+
+def test_events_as_json(tmp_path: Path) -> None:
+    one = {"type": "GaussianDpEvent", "noise_multiplier": 3.0}
+    assert read(tmp_path, "one.json", json.dumps(one)).schedule[0].count == 1
+    many = [{"event": one, "count": 7}, {"event": one}]
+    found = read(tmp_path, "many.json", json.dumps(many))
+    assert [step.count for step in found.schedule] == [7, 1]
+
+
+@pytest.mark.parametrize("mechanism", ["rdp", "prv"])
+def test_a_checkpoint_of_opacus(tmp_path: Path, mechanism: str) -> None:
+    from opacus.accountants import create_accountant
+
+    accountant = create_accountant(mechanism)
+    for _ in range(5):
+        accountant.step(noise_multiplier=1.5, sample_rate=0.25)
+    state = {"privacy_accountant_state_dict": accountant.state_dict(), "module_state_dict": {}}
+    torch.save(state, tmp_path / "run.pt")
+    (step,) = read_spending(tmp_path / "run.pt").schedule
+    event = step.to_json()["event"]
+    assert step.count == 5 and event["sampling_probability"] == 0.25
+    assert event["event"] == {"type": "GaussianDpEvent", "noise_multiplier": 1.5}
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "why"),
+    [
+        ("a.txt", "", "expected phases"),
+        ("a.toml", "", "nothing that was spent"),
+        ("a.toml", "[[phase]]\nnoise_multiplier = 1.0", "steps"),
+        ("a.toml", "[[phase]]\nnoise_multiplier = -1.0\nsteps = 1", "noise_multiplier"),
+        ("a.toml", "[[phase]]\nnoise_multiplier = 1.0\nsteps = 1\nsampler = 'random'", "sampler"),
+        ("a.toml", "[[phase]]\nnoise_multiplier = 1.0\nsteps = 1\nq = 0.1", "unknown"),
+        ("a.toml", "phase = 3", "one table each"),
+        ("a.toml", "epsilon = 1.0", "unknown"),
+        ("a.toml", "[[claim]]\nepsilon = 1.0\ndelta = 2.0", "delta"),
+        ("a.json", '{"noise": 1}', "type"),
+        ("a.json", '[{"event": {"type": "GaussianDpEvent"}}]', "noise_multiplier"),
+        ("a.json", '[{"count": 1}]', "expected an event"),
+    ],
+)
+def test_what_is_wrong_is_said(tmp_path: Path, name: str, content: str, why: str) -> None:
+    with pytest.raises(InpatientError, match=why):
+        read(tmp_path, name, content)
+
+
+def test_a_checkpoint_that_runs_is_refused(tmp_path: Path) -> None:
+    class Runs:
+        def __reduce__(self) -> Any:
+            return (print, ("ran",))
+
+    content = io.BytesIO()
+    torch.save({"history": Runs()}, content)
+    with pytest.raises(CorruptMessageError, match="without running it"):
+        read(tmp_path, "bad.pt", content.getvalue())
+    content = io.BytesIO()
+    torch.save({"history": [(1.0, 0.1)]}, content)
+    with pytest.raises(CorruptMessageError, match="no history"):
+        read(tmp_path, "bad.pt", content.getvalue())
+
+
+def test_no_noise_is_no_protection(tmp_path: Path) -> None:
+    found = read(tmp_path, "a.toml", "[[phase]]\nnoise_multiplier = 0.0\nsteps = 2")
+    assert events(found)["event"] == {"type": "NonPrivateDpEvent"}
+    with pytest.raises(InvalidInputError):
+        Ledger.in_memory(budget=Budget(1.0)).enter(
+            found.imported("a training", "Dr. Lin", corrects=7)
+        )
