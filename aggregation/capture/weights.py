@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 from dp_accounting import NonPrivateDpEvent
@@ -37,11 +37,11 @@ class Weights:
       precision: What they were stored in, such as ``bfloat16``, which numpy lacks.
     """
 
-    tensors: Mapping[str, NDArray[np.floating]]
+    tensors: Mapping[str, NDArray[Any]]
     precision: Precision
 
 
-Given = Weights | Mapping[str, NDArray[np.floating]] | NDArray[np.floating]
+Given = Weights | Mapping[str, NDArray[Any]] | NDArray[Any]
 
 
 def from_weights(
@@ -218,9 +218,7 @@ def _flat(model: Model, given: Given, what: str) -> tuple[NDArray[np.float64], P
     return finite_array(hint="Weights that diverged tell nothing.", **{what: vector}), precision
 
 
-def _ordered(
-    model: Model, tensors: Mapping[str, NDArray[np.floating]], what: str
-) -> list[NDArray[np.floating]]:
+def _ordered(model: Model, tensors: Mapping[str, NDArray[Any]], what: str) -> list[NDArray[Any]]:
     """Return the tensors in the order of the model's flat vector."""
     if isinstance(model, TorchModel):
         wanted = dict(model.parameters)

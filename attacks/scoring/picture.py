@@ -10,7 +10,7 @@ from attacks.knowledge.features import errors, features_of
 from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Reconstruction
 
-__all__ = ["draw"]
+__all__ = ["draw", "draw_found", "texts"]
 
 _ROWS = 12
 
@@ -42,8 +42,8 @@ def draw(
     order = np.argsort(cost[rows, patients], kind="stable")[:_ROWS]
     rows, patients = rows[order], patients[order]
     wrong = errors(reconstruction.records, truth, features)[rows, patients]
-    true_text = _texts(truth[patients], prior)
-    found_text = _texts(reconstruction.records[rows], prior)
+    true_text = texts(truth[patients], prior)
+    found_text = texts(reconstruction.records[rows], prior)
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "inpatient"}):
         height = 0.9 + 0.52 * max(len(rows), 1)
         figure = Figure(figsize=(1.6 + 0.95 * len(features), height), layout="constrained")
@@ -82,7 +82,53 @@ def draw(
     return path
 
 
-def _texts(rows: Float[np.ndarray, "shown features"], prior: Prior) -> list[list[str]]:
+def draw_found(reconstruction: Reconstruction, prior: Prior, path: Path) -> Path:
+    """Draw up to 12 records, most trusted first, where nobody tells who the patients were.
+
+    Proved records stand on dark blue and say so; the others grow paler with their confidence.
+
+    Args:
+      reconstruction: What the attack returned.
+      prior: Says what the columns mean.
+      path: Where to write; the suffix says PNG or SVG.
+    """
+    import matplotlib as mpl
+    from matplotlib.figure import Figure
+    from matplotlib.patches import Rectangle
+
+    features = features_of(prior.schema)
+    order = np.argsort(-reconstruction.confidence, kind="stable")[:_ROWS]
+    lines = texts(reconstruction.records[order], prior)
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "inpatient"}):
+        size = (2.0 + 0.95 * len(features), 0.9 + 0.36 * max(len(order), 1))
+        figure = Figure(figsize=size, layout="constrained")
+        axes = figure.subplots()
+        axes.set_xlim(0, len(features))
+        axes.set_ylim(max(len(order), 1), 0)
+        labels = []
+        for i, r in enumerate(order):
+            proved, sure = bool(reconstruction.certified[r]), float(reconstruction.confidence[r])
+            shade = (0.125, 0.333, 0.541, 1.0 if proved else 0.05 + 0.35 * sure)
+            labels.append("certified" if proved else f"{sure:.0%} sure")
+            for k in range(len(features)):
+                axes.add_patch(Rectangle((k + 0.02, i + 0.04), 0.96, 0.92, color=shade))
+                color = "white" if proved else "black"
+                axes.text(
+                    k + 0.5, i + 0.5, lines[i][k], ha="center", va="center", size=8, color=color
+                )
+        axes.set_xticks([k + 0.5 for k in range(len(features))], [f.name for f in features])
+        axes.xaxis.tick_top()
+        axes.set_yticks([i + 0.5 for i in range(len(order))], labels)
+        axes.tick_params(length=0, labelsize=8)
+        for side in axes.spines.values():
+            side.set_visible(False)
+        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
+        figure.savefig(path, dpi=120, metadata=metadata)
+    return path
+
+
+def texts(rows: Float[np.ndarray, "shown features"], prior: Prior) -> list[list[str]]:
+    """Return each record's features in clinical units, as words."""
     clinical = prior.schema.to_clinical(rows)
     names = prior.schema.names
     texts = []

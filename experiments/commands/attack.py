@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from tyro.conf import Positional, arg
 
+from experiments.commands.captured import CapturedUpdate, OptimizerName, show
+
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
@@ -28,12 +30,29 @@ class AttackCommand:
     The run is of the public heart-disease table, so that patients may be shown, unless --cohort
     names another: then the picture holds its patients' values. The attack gets the view and the
     public schema; the truth is used afterwards, to score it.
+
+    With --update BEFORE AFTER it attacks somebody else's client instead: its weights before and
+    after training (.safetensors or .npz), as the public schema of --cohort names their columns. The
+    picture and the record then hold what was read of their patients.
     """
 
-    name: Annotated[Positional[str], arg(metavar="NAME")]
+    name: Annotated[Positional[str], arg(metavar="NAME")] = ""
     """closed_form, spear, tableak, cascade, dlg, idlg, ig, fedavg, imprint, row_space, sratta,
     stale, likelihood_ratio (before line-ups of ten, on a fold in which one of each trains),
-    informed_exact or informed_search; fishing and disaggregation need other runs."""
+    informed_exact or informed_search; fishing and disaggregation need other runs. With --update
+    none has to be named: cascade, or what suits the model and the number of steps."""
+    update: tuple[Path, Path] | None = None
+    """Weights of a client before and after its training."""
+    learning_rate: float = 0.0
+    """With --update: the client's."""
+    batch_size: int = 0
+    """With --update: patients of one step; 0: not known, and searched."""
+    steps: int = 1
+    """With --update: local steps, each on the same patients."""
+    optimizer: OptimizerName = "sgd"
+    """With --update: the client's (momentum makes no difference in the first step)."""
+    labels: str = ""
+    """With --update: the batch's outcomes where the attacker knows them, such as 01100101."""
     view: str = "server_plain"
     """The adversary: server_plain, server_sealed, colluding (with all hospitals but the attacked
     and one more), key_holder, longitudinal or informed."""
@@ -77,6 +96,16 @@ class AttackCommand:
         from experiments.studies.design import FEDERATED, Regime
         from privacy.errors import InvalidInputError
 
+        if self.update is not None:
+            self._captured(self.update).check()
+            if self.name:
+                make_attack(self.name, restarts=self.restarts, iterations=self.iterations)
+            return
+        if not self.name:
+            raise InvalidInputError(
+                "Which attack? Name one, such as closed_form or cascade (--help lists them), or "
+                "give --update BEFORE AFTER."
+            )
         make_attack(self.name, restarts=self.restarts, iterations=self.iterations)
         if self.design not in FEDERATED:
             raise InvalidInputError(
@@ -115,6 +144,8 @@ class AttackCommand:
         from experiments.run.record import writable_folder, write_new
 
         torch.set_num_threads(1)  # with more, small tensors only wait for each other
+        if self.update is not None:
+            return self._attack_update(self.update)
         attack = make_attack(
             self.name, restarts=self.restarts, iterations=self.iterations, seed=self.seed
         )
@@ -158,6 +189,35 @@ class AttackCommand:
             print(json.dumps(result, sort_keys=True))
         else:
             _print(result)
+        return 0
+
+    def _captured(self, files: tuple[Path, Path]) -> CapturedUpdate:
+        """What was told of an update."""
+        return CapturedUpdate(
+            files,
+            self.model,
+            self.learning_rate,
+            self.batch_size,
+            self.steps,
+            self.optimizer,
+            self.labels,
+        )
+
+    def _attack_update(self, files: tuple[Path, Path]) -> int:
+        """Attack what was captured."""
+        import json
+
+        from experiments.cohorts import load, resolve
+        from experiments.run.record import writable_folder
+
+        key, place = resolve(self.cohort, self.data_dir)
+        out, effort = writable_folder(self.out), (self.restarts, self.iterations)
+        cohort = load(key, place)
+        result = self._captured(files).run(self.name, cohort, key, out, self.seed, effort)
+        if self.json:
+            print(json.dumps(result, sort_keys=True))
+        else:
+            show(result)
         return 0
 
     def _who_trains(self, cohort: "Cohort") -> "tuple[Mapping[str, Patients], tuple[LineUp, ...]]":

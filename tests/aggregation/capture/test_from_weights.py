@@ -154,7 +154,7 @@ def test_a_torch_module_s_tensors_are_told_by_name(tmp_path: Any) -> None:
     run = from_weights(first, second, model=model, learning_rate=0.5, batch_size=1)
     np.testing.assert_allclose(run.update * run.public.step, -1, atol=1e-6)
     with pytest.raises(InvalidInputError, match="not the model's"):
-        from_weights({"w": first["0.weight"]}, second, model=model, learning_rate=1, batch_size=1)
+        from_weights({"w": first["0.weight"]}, second, model=model, learning_rate=1.0, batch_size=1)
 
 
 GOOD = np.zeros(LOGISTIC.dim, np.float32)

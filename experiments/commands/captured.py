@@ -1,0 +1,258 @@
+"""``inpatient attack --update``: what a captured update of somebody else's client gives away."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from aggregation.capture import Capture, Optimizer, Weights
+    from aggregation.models import Model
+    from attacks.knowledge.priors import Prior
+    from attacks.reconstructed import Reconstruction
+    from experiments.cohorts import Cohort
+
+__all__ = ["CapturedUpdate", "OptimizerName"]
+
+OptimizerName = Literal["sgd", "adam", "adamw"]
+_MOST_PATIENTS = 64  # of a batch whose size nobody tells
+
+
+@dataclass(frozen=True)
+class CapturedUpdate:
+    """An update, what its owner tells of it, and an attack on it.
+
+    Attributes:
+      files: Weights before and after.
+      model: ``logistic``, ``mlp:WIDTH`` or ``FILE:FACTORY``.
+      learning_rate: The client's.
+      batch_size: Patients of one step; 0: not told.
+      steps: Local steps on the same patients.
+      optimizer: The client's.
+      labels: Outcomes of the batch, as the attacker knows them; empty: not known.
+    """
+
+    files: tuple[Path, Path]
+    model: str
+    learning_rate: float
+    batch_size: int
+    steps: int
+    optimizer: OptimizerName
+    labels: str
+
+    def check(self) -> None:
+        """Refuse what can be refused before a file is read."""
+        from aggregation.models import check_name
+        from privacy._validate import natural, positive
+        from privacy.errors import InvalidInputError
+
+        positive(
+            learning_rate=self.learning_rate,
+            hint="Give the client's with --learning-rate: weights move by it times the gradient.",
+        )
+        natural(batch_size=self.batch_size)
+        natural(steps=self.steps, least=1)
+        if set(self.labels) - {"0", "1"}:
+            raise InvalidInputError(
+                f"Expected labels={self.labels[:80]!r} of 0 and 1, one for each patient."
+            )
+        if self.labels and len(self.labels) != self.batch_size:
+            raise InvalidInputError(
+                f"Expected one label for each patient of the batch: {len(self.labels)} were given "
+                f"and --batch-size is {self.batch_size}."
+            )
+        kind, _, width = self.model.partition(":")
+        if kind != "mlp" or not width.isdecimal():
+            check_name(self.model)
+
+    def run(
+        self, name: str, cohort: "Cohort", key: str, out: Path, seed: int, effort: tuple[int, int]
+    ) -> dict[str, Any]:
+        """Attack, draw the picture and write the record; return the record with both paths.
+
+        Args:
+          name: The attack's; empty: the one that suits the model.
+          cohort: Whose schema says what the columns are.
+          key: What the record calls the cohort.
+          out: Folder for picture and record.
+          seed: Of an attack that searches.
+          effort: Its restarts and iterations.
+        """
+        import json
+        import tempfile
+        import time
+
+        import numpy as np
+
+        from aggregation.capture.files import read_weights
+        from attacks.knowledge.priors import Prior
+        from attacks.scoring.picture import draw_found
+        from attacks.suite import make_attack
+        from attacks.views import Adversary, GradientView, Knowledge, observe, require
+        from experiments.run.record import write_new
+
+        prior = Prior.from_schema(cohort.schema)
+        before, after = (read_weights(path) for path in self.files)
+        model, said = self._model(cohort, before, seed)
+        capture, size = self._captured(model, before, after, cohort, prior)
+        said += size
+        name = name or self._suitable(capture)
+        known = np.array([int(c) for c in self.labels], dtype=np.int64)
+        place = (0, capture.public.hospitals[0])
+        knowledge = Knowledge(labels={place: known} if self.labels else {})
+        seen = observe(capture, Adversary("server_plain", knowledge))
+        view = require(seen, GradientView, name)
+        started = time.perf_counter()
+        attack = make_attack(name, restarts=effort[0], iterations=effort[1], seed=seed)
+        found = attack.reconstruct(view, prior)
+        said += found.notes
+        if not self.labels:
+            said += ("Outcomes were not told: the attack infers them.",)
+        result = {
+            "attack": name,
+            "files": {path.name: _sha256(path) for path in self.files},
+            "cohort": key,
+            "model": capture.public.model.spec,
+            "precision": str(before.precision),
+            "learning_rate": self.learning_rate,
+            "optimizer": self.optimizer,
+            "steps": self.steps,
+            "batch_size": round(capture.public.batch_sizes[0]),
+            "batch_size_told": self.batch_size > 0,
+            "largest_error": float(capture.error.max() * capture.public.step),
+            "largest_entry": float(np.abs(capture.update).max() * capture.public.step),
+            "prior": prior.source,
+            "certified": int(found.certified.sum()),
+            "records": _records(found, prior, cohort),
+            "said": list(said),
+        }
+        seconds = round(time.perf_counter() - started, 3)
+        with tempfile.TemporaryDirectory(dir=out, prefix=".drawing-") as inner:
+            picture = draw_found(found, prior, Path(inner) / "drawn.png").read_bytes()
+        record = json.dumps(result, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
+        paths = write_new(
+            (out / f"{name}-update.png", picture), (out / f"{name}-update.json", record)
+        )
+        return result | {"seconds": seconds, "picture": str(paths[0]), "record": str(paths[1])}
+
+    def _model(
+        self, cohort: "Cohort", before: "Weights", seed: int
+    ) -> "tuple[Model, tuple[str, ...]]":
+        from aggregation.capture import flat
+        from aggregation.capture.recognition import recognised
+        from aggregation.models import Inputs, named_model
+
+        kind, _, width = self.model.partition(":")
+        inputs = Inputs.of(cohort.schema)
+        if kind == "mlp" and width.isdecimal():
+            return named_model("mlp", inputs, width=int(width), seed=seed), ()
+        model = named_model(self.model, inputs, width=64, seed=seed)
+        known = recognised(model, flat(model, before))
+        if known is model:
+            return model, ()
+        return known, (f"The module computes what the model {known.kind!r} does: it is read so.",)
+
+    def _captured(
+        self,
+        model: "Model",
+        before: "Weights",
+        after: "Weights",
+        cohort: "Cohort",
+        prior: "Prior",
+    ) -> "tuple[Capture, tuple[str, ...]]":
+        """The update as a batch of the told size, or of the one that explains it."""
+        from aggregation.capture import from_weights
+        from aggregation.models import LinearInput
+        from attacks.exact.batch_size import find_batch_size
+        from privacy.errors import InvalidInputError
+
+        def of_size(size: int) -> "Capture":
+            return from_weights(
+                before,
+                after,
+                model=model,
+                learning_rate=self.learning_rate,
+                batch_size=size,
+                steps=self.steps,
+                optimizer=self._optimizer(),
+                reach=[_reach(column) for column in cohort.schema.columns],
+            )
+
+        if self.batch_size:
+            return of_size(self.batch_size), ()
+        if self.steps > 1 or not isinstance(model, LinearInput):
+            raise InvalidInputError(
+                "How many patients stand behind this update can't be read off it: that takes one "
+                "step, and a first layer that is linear. Give --batch-size."
+            )
+        found = find_batch_size(of_size, prior, most=_MOST_PATIENTS)
+        said = f"The batch size was not told; {found.size} of 1 to {found.tried} explains most."
+        if not found.found:
+            said = (
+                f"The batch size was not told, and no size from 1 to {found.tried} explains any "
+                "record: 1 is assumed. Give --batch-size."
+            )
+        return of_size(found.size), (said,)
+
+    def _optimizer(self) -> "Optimizer":
+        from aggregation.capture import Adam, Sgd
+
+        if self.optimizer == "sgd":
+            return Sgd()
+        return Adam(weight_decay=0.01, decoupled=True) if self.optimizer == "adamw" else Adam()
+
+    def _suitable(self, capture: "Capture") -> str:
+        from aggregation.models import LinearInput
+
+        if self.steps > 1:
+            return "fedavg"
+        return "cascade" if isinstance(capture.public.model, LinearInput) else "tableak"
+
+
+def show(result: dict[str, Any]) -> None:
+    """Print records and how sure each is."""
+    from rich.console import Console
+    from rich.table import Table
+
+    title = f"{result['attack']} on an update of {result['batch_size']}, prior: {result['prior']}"
+    table = Table(title=title)
+    for heading in ("record", "certified", "sure", "by", "what it says"):
+        table.add_column(heading)
+    for i, record in enumerate(result["records"], start=1):
+        sure = f"{record['confidence']:.0%}"
+        proved = "yes" if record["certified"] else "no"
+        values = ", ".join(f"{name} {value}" for name, value in record["values"].items())
+        table.add_row(str(i), proved, sure, record["step"], values)
+    Console().print(table)
+    for sentence in result["said"]:
+        print(sentence)
+    print(f"Picture: {result['picture']}\nRecord: {result['record']}")
+
+
+def _records(found: "Reconstruction", prior: "Prior", cohort: "Cohort") -> list[dict[str, Any]]:
+    from attacks.scoring.picture import texts
+
+    names = [feature.name for feature in prior.features]
+    steps = found.steps or ("",) * len(found)
+    return [
+        {
+            "certified": bool(proved),
+            "confidence": float(sure),
+            "step": step or ("read" if sure > 0 else "guessed"),
+            "values": dict(zip(names, line, strict=True)),
+        }
+        for proved, sure, step, line in zip(
+            found.certified, found.confidence, steps, texts(found.records, prior), strict=True
+        )
+    ]
+
+
+def _reach(column: Any) -> float:
+    if column.binary or column.group is not None:
+        return 1.0
+    return float(max(abs(column.low - column.mean), abs(column.high - column.mean)) / column.sd)
+
+
+def _sha256(path: Path) -> str:
+    from privacy._foreign import digest_file
+
+    return digest_file(path)[1]

@@ -1,0 +1,153 @@
+"""``inpatient attack --update`` on files that a client of somebody else's wrote."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from aggregation.data.patients import Patients
+from experiments.cli import main
+from experiments.cohorts import load
+from privacy.errors import InvalidInputError
+from tests.aggregation.capture.clients import safetensors
+
+HEART = load("heart")
+MINE = """
+import torch
+
+def make(inputs):
+    return torch.nn.Sequential(
+        torch.nn.Linear(inputs.features, 64), torch.nn.ReLU(), torch.nn.Linear(64, 1)
+    )
+"""
+
+
+def client(
+    folder: Path, size: int = 8, *, rate: float = 0.1, dtype: torch.dtype = torch.float32
+) -> Patients:
+    """A Flower client's training step: weights before and after, and who was in the batch."""
+    people = next(iter(HEART.hospitals.values()))
+    batch = people.take(np.random.default_rng(3).choice(len(people), size, replace=False))
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(len(HEART.schema), 64), torch.nn.ReLU(), torch.nn.Linear(64, 1)
+    ).to(dtype)
+    write(net, folder / "before")
+    optimizer = torch.optim.SGD(net.parameters(), lr=rate, momentum=0.9)
+    scores = net(torch.tensor(batch.features, dtype=dtype)).squeeze(-1)
+    torch.nn.functional.binary_cross_entropy_with_logits(
+        scores, torch.tensor(batch.outcomes, dtype=dtype)
+    ).backward()
+    optimizer.step()
+    write(net, folder / "after")
+    return batch
+
+
+def write(net: torch.nn.Module, path: Path) -> None:
+    tensors: dict[str, Any] = {
+        name: p.detach().numpy().copy() for name, p in net.named_parameters()
+    }
+    kind = {np.dtype("f4"): "F32", np.dtype("f2"): "F16"}[tensors["0.bias"].dtype]
+    path.with_suffix(".safetensors").write_bytes(safetensors(tensors, kind))
+    np.savez(path.with_suffix(".npz"), **tensors)
+
+
+def attack(
+    capsys: pytest.CaptureFixture[str], folder: Path, *options: str, suffix: str = ".safetensors"
+) -> dict[str, Any]:
+    files = [str(folder / f"{name}{suffix}") for name in ("before", "after")]
+    told = ["attack", "--update", *files, "--out", str(folder / "out"), "--json", *options]
+    with pytest.raises(SystemExit) as done:
+        main(told)
+    assert done.value.code == 0
+    printed: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return printed
+
+
+@pytest.mark.parametrize("suffix", [".safetensors", ".npz"])
+def test_a_client_s_patients_are_read_and_certified(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, suffix: str
+) -> None:
+    batch = client(tmp_path)
+    told = ("--model", "mlp:64", "--learning-rate", ".1", "--batch-size", "8")
+    found = attack(capsys, tmp_path, *told, suffix=suffix)
+    assert found["certified"] >= 7 and found["prior"] == "schema"
+    ages = sorted(HEART.schema.to_clinical(batch.features)[:, HEART.schema.names.index("age")])
+    read = [float(r["values"]["age"]) for r in found["records"] if r["certified"]]
+    assert set(read) <= {round(float(age)) for age in ages}
+    assert 0 < found["largest_error"] < found["largest_entry"] / 100
+    assert Path(found["picture"]).read_bytes()[:4] == b"\x89PNG"
+    record = json.loads(Path(found["record"]).read_text())
+    assert record["certified"] == found["certified"] and record["batch_size_told"]
+
+
+def test_the_batch_size_is_found_where_nobody_tells_it(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    client(tmp_path, 6)
+    found = attack(capsys, tmp_path, "--model", "mlp:64", "--learning-rate", ".1")
+    assert found["batch_size"] == 6 and not found["batch_size_told"]
+    assert any("not told; 6 of 1 to 64" in sentence for sentence in found["said"])
+
+
+def test_a_module_of_one_s_own_is_recognised(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    client(tmp_path)
+    (tmp_path / "mine.py").write_text(MINE)
+    told = ("--model", f"{tmp_path}/mine.py:make", "--learning-rate", ".1", "--batch-size", "8")
+    found = attack(capsys, tmp_path, *told)
+    assert found["model"] == {"kind": "mlp", "features": len(HEART.schema), "width": 64}
+    assert found["certified"] >= 7
+
+
+def test_half_precision_hides_and_that_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    client(tmp_path, dtype=torch.float16)
+    told = ("--model", "mlp:64", "--learning-rate", ".1", "--batch-size", "8")
+    found = attack(capsys, tmp_path, "closed_form", *told)
+    assert found["certified"] == 0
+    assert any(sentence.startswith("Rounding hides") for sentence in found["said"])
+
+
+def test_a_table_is_printed_for_people(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    client(tmp_path)
+    files = [str(tmp_path / f"{name}.npz") for name in ("before", "after")]
+    told = ["--model", "mlp:64", "--learning-rate", ".1", "--out", str(tmp_path / "out")]
+    with pytest.raises(SystemExit) as done:
+        main(["attack", "--update", *files, *told])
+    printed = capsys.readouterr().out
+    assert done.value.code == 0 and "certified" in printed and "Picture:" in printed
+
+
+@pytest.mark.parametrize(
+    ("options", "why"),
+    [
+        ((), "learning-rate"),
+        (("--learning-rate", ".1", "--labels", "01"), "one label for each"),
+        (("--learning-rate", ".1", "--labels", "0x"), "0 and 1"),
+        (("--learning-rate", ".1", "--model", "cnn"), "Unknown model"),
+        (("--learning-rate", ".1", "--steps", "2", "--model", "mlp:64"), "Give --batch-size"),
+        (("--learning-rate", ".1", "--model", "mlp:32"), "shape"),
+    ],
+)
+def test_what_is_missing_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, options: tuple[str, ...], why: str
+) -> None:
+    client(tmp_path)
+    files = [str(tmp_path / f"{name}.npz") for name in ("before", "after")]
+    with pytest.raises(SystemExit) as done:
+        main(["attack", "--update", *files, "--out", str(tmp_path / "out"), *options])
+    assert done.value.code != 0
+    assert why in " ".join(capsys.readouterr().err.split())
+
+
+def test_an_attack_on_a_run_needs_its_name() -> None:
+    from experiments.commands.attack import AttackCommand
+
+    with pytest.raises(InvalidInputError, match="Which attack"):
+        AttackCommand().check()
