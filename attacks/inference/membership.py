@@ -22,8 +22,8 @@ from scipy.special import expit
 from torch import Tensor
 
 from aggregation.data.patients import Patients
+from aggregation.models import Logistic
 from aggregation.plan import Plan
-from attacks.knowledge.capabilities import hidden_layer, needs_hidden
 from attacks.searching.local_steps import LocalWalk
 from attacks.views import AnswersView, Observation, require
 from privacy._validate import natural, positive
@@ -143,21 +143,22 @@ def train_shadows(
       RefusedError: A logistic model, sampling, several local steps, or the hospital as the unit.
     """
     if (
-        hidden_layer(plan.model) is None
+        isinstance(plan.model, Logistic)
         or plan.sampling_size is not None
         or plan.local_steps > 1
         or plan.unit != "patient"
     ):
         raise RefusedError(
-            "Shadow models repeat full-batch training of a perceptron; this plan does otherwise."
+            "Shadow models repeat full-batch training of a model with hidden layers; this plan "
+            "does otherwise."
         )
     size = float(members.sum(axis=1).mean())
     noise: float | Tensor = (
         plan.share_std * len(plan.hospitals) ** 0.5 * plan.step * size / plan.normaliser
     )
     step = plan.learning_rate / size
-    model, first = needs_hidden(plan.model), torch.tensor(plan.first_model())
-    walk = LocalWalk(model, first, plan.clip_norm, step, 1, shared=True)
+    first = torch.tensor(plan.first_model())
+    walk = LocalWalk(plan.model, first, plan.clip_norm, step, 1, shared=True)
     count = len(members)
     x = torch.tensor(people.features).expand(count, -1, -1)
     y = torch.tensor(people.outcomes, dtype=torch.float64).expand(count, -1)

@@ -15,13 +15,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from aggregation.models import HiddenLayer
+from aggregation.models import HiddenLayer, Logistic, Model
 from aggregation.plan import Plan
-from attacks.knowledge.capabilities import hidden_layer, needs_hidden
 from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Reconstruction, guesses, join
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import likeliest, match
+from attacks.searching.surrogate import record_gradients
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import natural, positive
 from privacy.errors import RefusedError
@@ -34,7 +34,7 @@ class LocalWalk:
     """Sum of clipped gradients along local steps, differentiable in the guessed patients.
 
     Attributes:
-      model: Kind and sizes; a perceptron.
+      model: Any that ``differentiable`` takes; a perceptron's gradient is written out.
       params: First parameters ``[dim]``.
       clip_norm: Norm at which each patient's gradient is clipped; None: not clipped.
       step: What a step multiplies the summed gradient by: learning rate over batch size.
@@ -42,7 +42,7 @@ class LocalWalk:
       shared: Whether every step takes the same patients; else they lie one step after the other.
     """
 
-    model: HiddenLayer
+    model: Model | HiddenLayer
     params: Tensor
     clip_norm: float | None
     step: float
@@ -63,7 +63,10 @@ class LocalWalk:
 
     def gradient(self, params: Tensor, x: Tensor, y: Tensor, present: Tensor) -> Tensor:
         """Clipped gradients of one step, at parameters ``[restarts, dim]`` of their own."""
-        h, f = self.model.width, self.model.features
+        model = self.model
+        if not isinstance(model, HiddenLayer):
+            return self._any(model, params, x, y, present)
+        h, f = model.width, model.features
         w1, b1, w2, b2 = torch.split(params, [h * f, h, h, 1], dim=1)
         w1 = w1.reshape(-1, h, f)
         pre = x @ w1.transpose(1, 2) + b1[:, None]
@@ -85,6 +88,15 @@ class LocalWalk:
             ],
             dim=1,
         )
+
+    def _any(self, model: Model, params: Tensor, x: Tensor, y: Tensor, present: Tensor) -> Tensor:
+        own = params[:, None].expand(-1, x.shape[1], -1)
+        rows = record_gradients(model, own, x, y) * present[..., None]
+        if self.clip_norm is not None:
+            norms = torch.sqrt(rows.square().sum(-1, keepdim=True) + 1e-30)
+            rows = rows * torch.clamp(self.clip_norm / norms, max=1.0)
+        total: Tensor = rows.sum(1)
+        return total
 
 
 @dataclass(frozen=True)
@@ -126,7 +138,7 @@ class FedAvgInversion:
         """
         view = require(observation, GradientView, self.name)
         plan = view.plan
-        if plan.unit != "patient" or hidden_layer(plan.model) is None:
+        if plan.unit != "patient" or isinstance(plan.model, Logistic):
             raise RefusedError(
                 "Unrolling needs per-patient clipping and a hidden layer; this plan has unit "
                 f"{plan.unit!r} and model {plan.model.kind!r}."
@@ -153,7 +165,7 @@ class FedAvgInversion:
         people = size if shared else size * plan.local_steps
         dtype = torch.float64
         walk = LocalWalk(
-            needs_hidden(plan.model),
+            plan.model,
             torch.tensor(gradient.params, dtype=dtype),
             plan.clip_norm,
             plan.learning_rate / plan.batch_sizes[place],

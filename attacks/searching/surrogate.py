@@ -17,7 +17,7 @@ from torch.func import vmap
 from aggregation.models import Logistic, Model, Perceptron
 from aggregation.models.differentiable import differentiable
 
-__all__ = ["BatchGradient"]
+__all__ = ["BatchGradient", "record_gradients"]
 
 
 @dataclass(frozen=True)
@@ -86,13 +86,8 @@ class BatchGradient:
         return torch.cat([(delta.unsqueeze(1) @ x).squeeze(1), delta.sum(1, keepdim=True)], dim=1)
 
     def _any(self, x: Tensor, y: Tensor, present: Tensor) -> Tensor:
-        # A copy of the parameters a record, and autograd through it: torch.func's gradient of
-        # LayerNorm's weights is right, but wrong once differentiated again (torch 2.13).
-        again = x.requires_grad and torch.is_grad_enabled()
-        with torch.enable_grad():
-            copies = self.params.expand(*x.shape[:-1], -1).clone().requires_grad_(True)
-            losses = vmap(vmap(differentiable(self.model).loss))(copies, x, y)
-            (rows,) = torch.autograd.grad(losses.sum(), copies, create_graph=again)
+        copies = self.params.expand(*x.shape[:-1], -1)
+        rows = record_gradients(self.model, copies, x, y)
         rows = rows * present.unsqueeze(-1)
         if self.clip_norm is not None:
             rows = rows * self._shrink(rows.square().sum(-1)).unsqueeze(-1)
@@ -103,3 +98,22 @@ class BatchGradient:
         """Abadi et al. 2016, Algorithm 1: 1 / max(1, norm / C)."""
         norms = torch.sqrt(squared_norms + 1e-30)
         return torch.clamp(float(self.clip_norm or 0) / norms, max=1.0)
+
+
+def record_gradients(
+    model: Model,
+    params: Float[Tensor, "restarts patients dim"],
+    x: Float[Tensor, "restarts patients features"],
+    y: Float[Tensor, "restarts patients"],
+) -> Float[Tensor, "restarts patients dim"]:
+    """Return each record's gradient at parameters of its own, whatever the model.
+
+    Differentiable again in patients and parameters, where either is to be: through autograd, for
+    torch.func's gradient of LayerNorm's weights is wrong once differentiated again (torch 2.13).
+    """
+    again = torch.is_grad_enabled() and (x.requires_grad or params.requires_grad)
+    with torch.enable_grad():
+        copies = params.clone() if params.requires_grad else params.clone().requires_grad_(True)
+        losses = vmap(vmap(differentiable(model).loss))(copies, x, y)
+        (rows,) = torch.autograd.grad(losses.sum(), copies, create_graph=again)
+    return rows
