@@ -26,6 +26,7 @@ from experiments.commands.export import ExportCommand
 from experiments.commands.frontier import Demo, FrontierCommand
 from experiments.commands.inference import Inference
 from experiments.commands.predict import Predict
+from experiments.commands.reliability import Reliability
 from experiments.commands.results import Results
 from experiments.commands.train import Train
 from experiments.commands.tune import Tune
@@ -61,6 +62,7 @@ COMMANDS: dict[str, type[Command]] = {
     "inference": Inference,
     "ledger": Ledger,
     "predict": Predict,
+    "reliability": Reliability,
     "results": Results,
     "train": Train,
     "tune": Tune,

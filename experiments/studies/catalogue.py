@@ -4,7 +4,14 @@ from collections.abc import Sequence
 
 from experiments.run.record import Record
 from experiments.run.study import Study
-from experiments.studies import asynchrony, correction, inference, poor_labels, searched
+from experiments.studies import (
+    asynchrony,
+    correction,
+    inference,
+    poor_labels,
+    reliability,
+    searched,
+)
 from experiments.studies.frontier import overview as frontier
 from experiments.studies.frontier.grid_figures import draw_headline
 from experiments.studies.learning_figures import (
@@ -59,6 +66,12 @@ STUDIES: tuple[Study, ...] = (
         "what is inferred beside whole patients",
         "inpatient inference",
         tables=lambda records: [inference.table(records)],
+    ),
+    Study(
+        ("reliability",),
+        "how sure the likelihood ratio may be",
+        "inpatient reliability",
+        tables=lambda records: [reliability.table(records)],
     ),
     Study(
         ("tuning", "tuning asynchrony", "tuning scaling"),
