@@ -4,7 +4,7 @@ import math
 import dp_accounting as dp
 import pytest
 from dp_accounting import NeighboringRelation as Relation
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from privacy import calibration
@@ -36,6 +36,7 @@ def test_the_articles_multipliers() -> None:
 
 
 @settings(max_examples=20)
+@example(20.0, 1, 1e-5, ADD)  # less noise than half of the sensitivity
 @given(
     st.floats(0.05, 20),
     st.integers(1, 1000),
@@ -95,6 +96,11 @@ def test_bad_parameters_are_refused() -> None:
             noise_multiplier(dp.GaussianDpEvent, target_epsilon=bad, delta=1e-5, relation=ADD)
     with pytest.raises(InvalidInputError, match="either"):
         noise_multiplier(dp.GaussianDpEvent, delta=1e-5, relation=ADD)
+    with pytest.raises(InvalidInputError, match="either"):
+        noise_multiplier(
+            dp.GaussianDpEvent, target_epsilon=1.0, target_success=0.5, prior_success=0.1,
+            delta=1e-5, relation=ADD,
+        )  # fmt: skip
     with pytest.raises(InvalidInputError, match="needs prior_success"):
         noise_multiplier(dp.GaussianDpEvent, target_success=0.5, delta=1e-5, relation=ADD)
     with pytest.raises(InvalidInputError, match="delta="):

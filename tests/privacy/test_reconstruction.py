@@ -6,6 +6,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 import dp_accounting as dp
+import mpmath
 import numpy as np
 import pytest
 from dp_accounting import NeighboringRelation as Relation
@@ -255,3 +256,14 @@ def test_where_no_grid_is_affordable_moments_bound_reconstruction() -> None:
     found = success_bound(event, prior_success=0.1, relation=Relation.ADD_OR_REMOVE_ONE)
     # To first order the composition is a Gaussian of mu = q sqrt(T) / sigma.
     assert float(ndtr(ndtri(0.1) + 0.5 * math.sqrt(1e9) / 1e6)) <= found < 0.12
+
+
+def test_floats_never_round_a_bound_below_forty_digits() -> None:
+    """Of a Gaussian the bound is Phi(Phi^-1(kappa) + 1 / sigma): not a last digit is given away."""
+    with mpmath.workdps(40):
+        for sigma in (0.3, 0.7, 1.0, 3.0, 11.0):
+            for kappa in (1e-9, 1e-4, 0.01, 0.1, 0.3, 0.5, 0.9):
+                quantile = mpmath.sqrt(2) * mpmath.erfinv(2 * mpmath.mpf(kappa) - 1)
+                exact = mpmath.ncdf(quantile + 1 / mpmath.mpf(sigma))
+                bound = success_bound(dp.GaussianDpEvent(sigma), prior_success=kappa, relation=ADD)
+                assert exact <= bound <= exact * (1 + 1e-8)
