@@ -160,3 +160,10 @@ SET_UP = (
 )
 def test_other_shapes_and_kinds_are_refused_before_any_loop(call: str, told: str) -> None:
     assert re.search(told, refused(call)), refused(call)
+
+
+@pytest.mark.parametrize("radius", [5, 13, 2**20 + 1])
+def test_a_row_longer_by_one_unit_of_its_square_is_refused(radius: int) -> None:
+    BoundedIntegers(np.array([[radius, 0], [0, -radius]]), radius, 1.0)
+    with pytest.raises(InvalidInputError):
+        BoundedIntegers(np.array([[radius, 0], [radius, 1]]), radius, 1.0)
