@@ -14,8 +14,8 @@ from experiments.run.plots import save
 from experiments.run.record import write_json
 from paper import sealing
 from paper.drawing import draw
+from paper.frontier_page import write_page
 from paper.numbers import numbers, published
-from paper.page import write_page
 from paper.points import Points
 from paper.readme import fill
 from privacy.errors import InvalidInputError

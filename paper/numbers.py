@@ -18,8 +18,8 @@ from experiments.studies.frontier.risks import (
 )
 from experiments.studies.people import LINEUP
 from paper import learned, sealing, speed
-from paper.commands import reproduce
 from paper.points import CORE, Points, change, core, row
+from paper.reproduction import reproduce
 from paper.theory import theory
 from privacy.errors import InvalidInputError
 

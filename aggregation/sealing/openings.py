@@ -10,7 +10,7 @@ from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.ledger.log import canonical
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.memory import MemoryStore
-from privacy.ledger.log.opening import GENESIS, Opening
+from privacy.ledger.log.opened import GENESIS, Opening
 from privacy.ledger.log.store import FileStore, Store
 from privacy.names import plain_name
 

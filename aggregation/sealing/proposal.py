@@ -14,7 +14,7 @@ from aggregation.sealing.contribution import Contribution
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger.forms import Form, hexadecimal, listed, name, optional, ruled, text, whole
 from privacy.ledger.log import canonical
-from privacy.ledger.log.opening import GENESIS
+from privacy.ledger.log.opened import GENESIS
 
 __all__ = ["Place", "Proposal"]
 

@@ -8,5 +8,5 @@ One family, from the least known to the most; the less is known, the more the ot
 - all other patients (``known_others``): the release less what is known is the target and the noise.
 
 ``candidates`` has the likelihoods where nothing is left but noise, ``others`` those where people
-are, ``openings`` what was seen as sums of uploads, ``walks`` several local steps.
+are, ``seen_sums`` what was seen as sums of uploads, ``walks`` several local steps.
 """

@@ -15,7 +15,7 @@ sum the two are one and the same, and colluders, whose sums are subtracted and w
 the prior, stand between them.
 
 - All full-batch rounds are read together, since the same others are in each: :math:`\Sigma` is that
-  of a person's gradients in *all* sums, stale and weighted as they came (``openings``).
+  of a person's gradients in *all* sums, stale and weighted as they came (``seen_sums``).
 - Sampled rounds draw others anew, few of many: the first is read, in which the target surely took
   part, a Poisson sample having covariance :math:`N q (\Sigma + (1 - q)\,\mu \mu^\top)`. Each later
   one holds the target with the plan's probability alone, and a law that is not quite the patients'
@@ -46,8 +46,8 @@ from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
 from attacks.informed.candidates import posterior
-from attacks.informed.openings import Openings
 from attacks.informed.others import article_ratios, normal_ratios
+from attacks.informed.seen_sums import Openings
 from attacks.informed.walks import walk_ratios
 from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Reconstruction

@@ -15,7 +15,7 @@ from scipy.special import logsumexp
 
 from aggregation.data.patients import Patients
 from aggregation.plan import Plan
-from attacks.informed.openings import ROUNDING, Openings
+from attacks.informed.seen_sums import ROUNDING, Openings
 
 __all__ = ["article_ratios", "normal_ratio", "normal_ratios", "scaled_density"]
 

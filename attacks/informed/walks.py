@@ -20,8 +20,8 @@ from scipy.special import logsumexp
 
 from aggregation.data.patients import Patients
 from aggregation.plan import Plan
-from attacks.informed.openings import ROUNDING, Openings
 from attacks.informed.others import normal_ratio, scaled_density
+from attacks.informed.seen_sums import ROUNDING, Openings
 from attacks.knowledge.replay import integer_rows
 
 __all__ = ["Walk", "bridged", "drawn_batches", "walk_ratios", "walked"]

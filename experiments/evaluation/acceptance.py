@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from experiments.evaluation.calibration import calibration
 from experiments.evaluation.discrimination import auc, bootstrap_difference
+from experiments.evaluation.reliability import calibration
 from experiments.evaluation.scored import Estimate, Scored
 from privacy.errors import InvalidInputError
 

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import tyro
 
-from experiments.replicate.numbers import PARTS, Number, numbers, record_of
+from experiments.replicate.replicated import PARTS, Number, numbers, record_of
 from privacy.errors import InpatientError, InvalidInputError
 
 

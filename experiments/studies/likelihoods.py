@@ -48,7 +48,7 @@ from aggregation.transcript import AGGREGATOR
 from attacks import Prior
 from attacks.informed.candidates import article_log_ratios, log_ratios, matrix_log_ratios
 from attacks.informed.likelihood_ratio import LikelihoodRatio
-from attacks.informed.openings import ROUNDING, Openings, Upload
+from attacks.informed.seen_sums import ROUNDING, Openings, Upload
 from attacks.informed.walks import walked
 from attacks.knowledge.replay import integer_rows
 from attacks.views import Gradient, GradientView, observe, require

@@ -22,7 +22,7 @@ from privacy.accounting.concentrated import Concentrated
 from privacy.accounting.events import LinearOpeningsDpEvent, ShuffledBatchesDpEvent, check
 from privacy.accounting.lowered import Lowered, Side, merge, one, repeat, sampled
 from privacy.accounting.nested import Composed
-from privacy.accounting.releases import release
+from privacy.accounting.unsampled import release
 from privacy.errors import InvalidInputError
 
 __all__ = ["lower"]

@@ -14,7 +14,7 @@ from privacy._foreign import printable
 from privacy.errors import InpatientError, RefusedError
 from privacy.ledger.forms import SENTENCE, Form, number, ruled, text
 from privacy.ledger.log.canonical import decode, encode
-from privacy.ledger.renyi import delta_at, epsilon_of, renyi
+from privacy.ledger.preset_order import delta_at, epsilon_of, renyi
 from privacy.ledger.requests import Budget, DpEvent
 
 __all__ = [
@@ -79,7 +79,7 @@ class Certified:
         return _epsilon(encode(event), budget.delta, budget.relation_name)
 
     def divergence(self, event: Mapping[str, Any], order: int, budget: Budget) -> float:
-        """Bound from ``privacy.ledger.renyi``."""
+        """Bound from ``privacy.ledger.preset_order``."""
         return _divergence(encode(event), order, budget.relation_name)
 
     def delta(self, event: Mapping[str, Any], epsilon: float, budget: Budget) -> float:
@@ -106,11 +106,11 @@ class RenyiOnly:
         return Cost(0.0, upper, upper, f"Rényi divergence at order {order}", "own")
 
     def divergence(self, event: Mapping[str, Any], order: int, budget: Budget) -> float:
-        """Bound from ``privacy.ledger.renyi``."""
+        """Bound from ``privacy.ledger.preset_order``."""
         return _divergence(encode(event), order, budget.relation_name)
 
     def delta(self, event: Mapping[str, Any], epsilon: float, budget: Budget) -> float:
-        """Bound from ``privacy.ledger.renyi``."""
+        """Bound from ``privacy.ledger.preset_order``."""
         return delta_at(event, epsilon, budget.relation_name)
 
     def success(self, event: Mapping[str, Any], prior: float, budget: Budget) -> float | None:

@@ -196,7 +196,7 @@ class Export:
     def run(self) -> int:
         """Print the YAML."""
         from privacy.errors import InvalidInputError
-        from privacy.ledger.audit.registry import deployment
+        from privacy.ledger.audit.deployment import deployment
 
         if not self.registry:
             raise InvalidInputError("Say what to export to: --registry is the only form so far.")

@@ -6,7 +6,8 @@ Two rules, and every entry says by which it was let through:
   within the budget. Its releases follow in the declared order; a skipped one is forfeited.
   What happened elsewhere and is entered first of all is such a plan, made in full.
 - *adaptive*: everything else. Rényi divergences at one preset order add up, the plans counted in
-  full, and stop where the budget's epsilon would no longer follow (``privacy.ledger.renyi``).
+  full, and stop where the budget's epsilon would no longer follow
+  (``privacy.ledger.preset_order``).
 
 What happened elsewhere is entered whatever it costs (``enter``): nothing can be undone. Past the
 budget nothing more is released, planned or not; what then adds up is a running total, and no
@@ -33,9 +34,9 @@ from typing import Any
 
 from privacy.errors import CorruptMessageError, InpatientError
 from privacy.ledger.accountant import Accountant, Cost, composed
+from privacy.ledger.declared import DeclaredPlan, Fate, Part
 from privacy.ledger.log.canonical import from_number, to_number
-from privacy.ledger.plans import DeclaredPlan, Fate, Part
-from privacy.ledger.renyi import best_order, epsilon_at
+from privacy.ledger.preset_order import best_order, epsilon_at
 from privacy.ledger.requests import Budget
 from privacy.ledger.rounding import up
 

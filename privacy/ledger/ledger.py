@@ -26,8 +26,10 @@ from privacy.errors import (
 )
 from privacy.ledger.accountant import Accountant, Certified, Guarded
 from privacy.ledger.chain import Chain, Clock, now
+from privacy.ledger.declared import Fate
 from privacy.ledger.elsewhere import enter
 from privacy.ledger.filter import Decision, Filter
+from privacy.ledger.founding import first_entry
 from privacy.ledger.imported import Imported
 from privacy.ledger.log.canonical import from_number
 from privacy.ledger.log.entries import Entry
@@ -36,9 +38,7 @@ from privacy.ledger.log.keys import SigningKey
 from privacy.ledger.log.memory import MemoryStore
 from privacy.ledger.log.merkle import leaf
 from privacy.ledger.log.store import FileStore, Store
-from privacy.ledger.opening import first_entry
 from privacy.ledger.payloads import attach, seal_left_over
-from privacy.ledger.plans import Fate
 from privacy.ledger.requests import (
     Budget,
     Json,

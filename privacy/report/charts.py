@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from html import escape
 
 from privacy.report.facts import CurvePoint, SpentRow
-from privacy.report.numbers import power
+from privacy.report.printed import power
 
 __all__ = ["bar", "curve"]
 

@@ -14,10 +14,10 @@ from privacy.ledger.audit.reading import Reading, Spent, roots_at
 from privacy.ledger.audit.show import read_entries
 from privacy.ledger.audit.verify import Verdict
 from privacy.ledger.log.entries import Entry
-from privacy.ledger.renyi import best_order, delta_at
+from privacy.ledger.preset_order import best_order, delta_at
 from privacy.ledger.requests import Budget
 from privacy.report.evidence import Evidence
-from privacy.report.numbers import gaussian_mu
+from privacy.report.printed import gaussian_mu
 
 __all__ = ["CurvePoint", "Facts", "LedgerRow", "SpentRow", "gather"]
 

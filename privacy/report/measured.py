@@ -7,7 +7,7 @@ from typing import Any
 from privacy.ledger.rounding import down, up
 from privacy.report.evidence import AttackResult, EvaluationResult
 from privacy.report.facts import Facts
-from privacy.report.numbers import percent, percent_up
+from privacy.report.printed import percent, percent_up
 
 __all__ = ["attack_groups", "audits", "quality"]
 

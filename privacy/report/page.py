@@ -16,7 +16,7 @@ from privacy.report.charts import bar, curve
 from privacy.report.evidence import load_evidence
 from privacy.report.facts import PRIOR, Facts, LedgerRow, SpentRow, gather
 from privacy.report.measured import attack_groups, audits, quality
-from privacy.report.numbers import percent_up, power
+from privacy.report.printed import percent_up, power
 
 __all__ = ["ASSUMPTIONS", "LANGUAGES", "SECTIONS", "render", "strings", "write_report"]
 

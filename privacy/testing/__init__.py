@@ -8,9 +8,9 @@ strategies, ``privacy.testing.plugin`` is a pytest plugin with one budget of fal
 """
 
 from privacy.testing.mechanism import BrokenPromise, check_mechanism
+from privacy.testing.noise_sources import check_source
 from privacy.testing.recording import RandomnessRequest, Recording
 from privacy.testing.relations import Broken, check_accountant
-from privacy.testing.sources import check_source
 
 __all__ = [
     "Broken",

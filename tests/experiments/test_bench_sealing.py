@@ -9,7 +9,7 @@ import pytest
 
 from aggregation.roles.opening import LocalOpening
 from experiments.benchmarks import peers, sealing
-from experiments.benchmarks.tables import sealing_tables
+from experiments.benchmarks.printing import sealing_tables
 from experiments.commands.bench_sealing import BenchSealing
 from privacy.errors import CorruptMessageError, InvalidInputError
 

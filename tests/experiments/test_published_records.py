@@ -13,7 +13,7 @@ from experiments.cli import main
 from experiments.run.record import Record, read_records
 from experiments.studies.frontier import grid
 from experiments.studies.poor_labels import read_labels
-from paper.commands import command_of, orphans
+from paper.reproduction import command_of, orphans
 
 PAPER = Path(__file__).parents[2] / "paper"
 

@@ -24,7 +24,7 @@ from privacy.ledger.log.entries import GENESIS, Entry, parse, read_lines
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier, leaf
 from privacy.ledger.log.store import payload_folder
-from privacy.ledger.renyi import best_order
+from privacy.ledger.preset_order import best_order
 from privacy.ledger.requests import PUBLIC_BYTES, Release, ReleaseSchedule, objection
 from privacy.ledger.witness import countersignature_holds
 

@@ -16,11 +16,11 @@ from typing import Any
 from privacy._foreign import parse_json, quoted, read_file
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger.accountant import Accountant, Certified, RenyiOnly
-from privacy.ledger.audit.claims import contradictions, hold_against
+from privacy.ledger.audit.contradictions import contradictions, hold_against
 from privacy.ledger.audit.findings import Finding, Flow, Level, Verdict
 from privacy.ledger.audit.manifest import Manifest
-from privacy.ledger.audit.messages import heads, trace
-from privacy.ledger.audit.openings import check_openings
+from privacy.ledger.audit.opened_sums import check_openings
+from privacy.ledger.audit.payloads import heads, trace
 from privacy.ledger.audit.plans import compare_plans
 from privacy.ledger.audit.prove import LARGEST_PROOF, check_proof
 from privacy.ledger.audit.read import read
@@ -68,7 +68,7 @@ def verify(
       - and if the recomputed cost of what the ledgers' entries declare, each equal to what the plan
         that the hospitals hold each other to has them release, is within the budget;
       - and if the logs of opened sums in a run's folder hold each update that was sent once at most
-        (``privacy.ledger.audit.openings``), and a folder with a manifest holds such a log;
+        (``privacy.ledger.audit.opened_sums``), and a folder with a manifest holds such a log;
       - what one hospital does to its own files changes no other's part of the verdict
         (``Verdict.blames``).
 

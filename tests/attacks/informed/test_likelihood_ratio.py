@@ -12,7 +12,7 @@ from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Model, Perceptron
 from attacks.informed.candidates import log_ratios, posterior
 from attacks.informed.likelihood_ratio import LikelihoodRatio
-from attacks.informed.openings import Openings
+from attacks.informed.seen_sums import Openings
 from attacks.knowledge.replay import integer_rows
 from attacks.views import Adversary, GradientView, Knowledge, observe, require
 from privacy.errors import InvalidInputError, RefusedError

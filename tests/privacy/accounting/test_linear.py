@@ -16,7 +16,7 @@ from privacy.accounting.events import LinearOpeningsDpEvent, from_json, to_json
 from privacy.accounting.linear import certified, coset_spread, upload_events
 from privacy.accounting.units import memory_event
 from privacy.errors import InvalidInputError
-from privacy.ledger.renyi import epsilon_of
+from privacy.ledger.preset_order import epsilon_of
 
 ADD = NeighboringRelation.ADD_OR_REMOVE_ONE
 AGAIN = np.array([[1.0, 1, 0, 0], [-1, 0, 1, 1]])  # a and b; then a renews, with c

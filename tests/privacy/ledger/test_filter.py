@@ -19,7 +19,14 @@ from privacy.errors import CorruptMessageError
 from privacy.ledger import Budget
 from privacy.ledger.accountant import Certified, RenyiOnly, composed
 from privacy.ledger.filter import Filter
-from privacy.ledger.renyi import allowance, best_order, delta_at, epsilon_at, epsilon_of, renyi
+from privacy.ledger.preset_order import (
+    allowance,
+    best_order,
+    delta_at,
+    epsilon_at,
+    epsilon_of,
+    renyi,
+)
 from tests.privacy.ledger.helpers import PLAN, gaussian
 
 ADD, REPLACE = "ADD_OR_REMOVE_ONE", "REPLACE_ONE"

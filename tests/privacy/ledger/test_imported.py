@@ -20,7 +20,7 @@ from privacy.ledger.audit.read import read
 from privacy.ledger.filter import Filter
 from privacy.ledger.imported import Guarantee, Imported
 from privacy.ledger.log.canonical import to_number
-from privacy.ledger.renyi import epsilon_at, renyi
+from privacy.ledger.preset_order import epsilon_at, renyi
 from tests.privacy.ledger.helpers import KEY, PLAN, gaussian, make, reopen, state
 from tests.privacy.ledger.test_verify import BOTH
 

@@ -7,9 +7,9 @@ import pytest
 
 from privacy.errors import CorruptMessageError
 from privacy.ledger.audit.manifest import Manifest
-from privacy.ledger.audit.openings import check_openings, read_openings
+from privacy.ledger.audit.opened_sums import check_openings, read_openings
 from privacy.ledger.log.canonical import digest
-from privacy.ledger.log.opening import GENESIS, Opening
+from privacy.ledger.log.opened import GENESIS, Opening
 
 RUN = "trial"
 

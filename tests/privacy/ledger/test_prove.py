@@ -8,8 +8,8 @@ import yaml
 
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.ledger import Budget, Ledger, Release, SigningKey
+from privacy.ledger.audit.deployment import deployment
 from privacy.ledger.audit.prove import check_proof, prove
-from privacy.ledger.audit.registry import deployment
 from tests.privacy.ledger.test_verify import run_federation, verify
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "registry.json").read_text())

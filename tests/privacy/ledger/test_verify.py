@@ -24,7 +24,7 @@ from privacy.ledger import verify as verify_
 from privacy.ledger.accountant import RenyiOnly
 from privacy.ledger.log.canonical import digest
 from privacy.ledger.log.keys import Trust
-from privacy.ledger.log.opening import GENESIS, Opening
+from privacy.ledger.log.opened import GENESIS, Opening
 from privacy.ledger.requests import ReleaseSchedule
 from tests.privacy.ledger.helpers import PLAN, forge, gaussian, ticking
 

@@ -17,10 +17,10 @@ from privacy.errors import (
 from privacy.ledger import Budget, Entry, Ledger, Planned, Release
 from privacy.ledger.accountant import Certified, RenyiOnly
 from privacy.ledger.audit.read import read
+from privacy.ledger.declared import DeclaredPlan
 from privacy.ledger.filter import Filter
 from privacy.ledger.log.canonical import to_number
-from privacy.ledger.plans import DeclaredPlan
-from privacy.ledger.renyi import epsilon_at, renyi
+from privacy.ledger.preset_order import epsilon_at, renyi
 from tests.privacy.ledger.helpers import KEY, PLAN, gaussian, make, reopen, state
 from tests.privacy.ledger.test_verify import BOTH
 

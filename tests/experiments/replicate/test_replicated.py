@@ -9,7 +9,7 @@ from scipy.stats import norm
 
 from experiments.replicate.__main__ import Replicate
 from experiments.replicate.bounds import BOUNDS, audit_median, reconstruction_success
-from experiments.replicate.numbers import tableak_metrics
+from experiments.replicate.replicated import tableak_metrics
 from privacy.errors import InvalidInputError
 
 
@@ -30,14 +30,14 @@ def test_an_audits_median_never_exceeds_the_truth(bound: str) -> None:
 def test_records_are_computed_once(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("experiments.replicate.numbers._AUDITS", ((4.0, 200, 0.5, 0.5),))
+    monkeypatch.setattr("experiments.replicate.replicated._AUDITS", ((4.0, 200, 0.5, 0.5),))
     replicate = Replicate(only=("audit",), out=tmp_path, json=True)
     assert replicate.run() == 0
     first = json.loads(capsys.readouterr().out)
     paths = sorted((tmp_path / "records").iterdir())
     assert len(paths) == 2  # one a bound
     assert json.loads(paths[0].read_text())["config"]["experiment"] == "replicate"
-    monkeypatch.setattr("experiments.replicate.numbers.audit_median", pytest.fail)
+    monkeypatch.setattr("experiments.replicate.replicated.audit_median", pytest.fail)
     assert replicate.run() == 0
     assert json.loads(capsys.readouterr().out) == first
     assert {"what", "published", "ours", "lower", "upper", "why"} <= set(first["rows"][0])

@@ -11,8 +11,8 @@ from scipy import stats
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 from privacy.testing import check_source
+from privacy.testing.noise_sources import _two_sided
 from privacy.testing.plugin import FalseAlarms
-from privacy.testing.sources import _two_sided
 
 
 def test_the_operating_system_passes(false_alarms: FalseAlarms) -> None:

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from privacy.ledger.rounding import down, up
-from privacy.report.numbers import gaussian_mu, percent_up, power
+from privacy.report.printed import gaussian_mu, percent_up, power
 
 
 @given(st.floats(1e-9, 1e9))

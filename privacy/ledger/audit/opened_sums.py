@@ -1,6 +1,6 @@
 """Were only sums opened, each update once, and none that the hospitals did not send?
 
-Whoever opens writes each sum down before a secret is used (``privacy.ledger.log.opening``). The
+Whoever opens writes each sum down before a secret is used (``privacy.ledger.log.opened``). The
 logs are unsigned: they show what an honest opener or holder did, and convict no hospital.
 """
 
@@ -11,7 +11,7 @@ from privacy.errors import CorruptMessageError
 from privacy.ledger.audit.findings import Finding
 from privacy.ledger.audit.manifest import Manifest
 from privacy.ledger.log.entries import read_lines
-from privacy.ledger.log.opening import GENESIS, Opening
+from privacy.ledger.log.opened import GENESIS, Opening
 
 __all__ = ["check_openings", "read_openings"]
 

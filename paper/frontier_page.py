@@ -15,8 +15,8 @@ import jinja2
 from experiments.run.text import epsilon, interval, nearest, up
 from experiments.studies.frontier.figures import LABELS, LOOKS, TITLES
 from experiments.studies.frontier.risks import ADVERSARIES, FrontierResult, Risk, risk_of, told
-from paper.commands import command_of
 from paper.points import CORE, Points, change, plain
+from paper.reproduction import command_of
 from privacy.errors import RefusedError
 
 __all__ = ["page", "write_page"]

@@ -11,10 +11,10 @@ from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from experiments.studies.frontier.risks import ADVERSARIES, NOT_TRIED, risk_of
-from paper.commands import command_of
+from paper.frontier_page import page, write_page
 from paper.numbers import published
-from paper.page import page, write_page
 from paper.points import Points, change, plain
+from paper.reproduction import command_of
 
 ROOT = Path(__file__).resolve().parents[2]
 POINTS = Points(published(ROOT / "paper"))
