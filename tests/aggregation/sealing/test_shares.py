@@ -1,10 +1,15 @@
 """Seeds and holders: exact for every quorum, cheap, and blind below the threshold."""
 
+from hashlib import sha256
 from itertools import combinations
 
 import numpy as np
 import pytest
+from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PublicKey
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -191,3 +196,33 @@ def test_every_piece_of_every_update_has_a_seed_of_its_own() -> None:
             own.update(zip(holder.quorum.held_by(name), opened, strict=True))
         seeds += own.values()
     assert len(set(seeds)) == len(seeds) == 2 * 6
+
+
+def test_a_box_is_bound_to_run_sender_receiver_and_hospital() -> None:
+    """Opened by the format's own words, with nothing of the module: whatever is left out is seen.
+
+    X25519, then HKDF-SHA256 with the message's salt and both public keys, then ChaCha20-Poly1305
+    over the run's parameters and the hospital's name; each seed's hash names its piece.
+    """
+    scheme = made()
+    parties = Parties(scheme)
+    content = scheme.adder().open_frame(parties.contribute("zurich", [1, 2, 3]).sealed)
+    ephemeral, salt = content[:32], content[32:64]
+    holders = scheme.holders(parties.policy())
+    quorum = next(iter(holders.values())).quorum
+    place = 64 + 32 * len(quorum.pieces)
+    for name in quorum.names:
+        holder = holders[name]
+        assert isinstance(holder, ShareHolder)
+        theirs = holder._private.public_key().public_bytes_raw()
+        shared = holder._private.exchange(X25519PublicKey.from_public_bytes(ephemeral))
+        info = b"inpatient shares box v2" + ephemeral + theirs
+        key = HKDF(SHA256(), 32, salt=salt, info=info).derive(shared)
+        bound = bytes.fromhex(scheme.digest) + b"zurich"
+        size = 32 * len(quorum.held_by(name)) + 16
+        box, place = content[place : place + size], place + size
+        seeds = ChaCha20Poly1305(key).decrypt(bytes(12), box, bound)
+        for number, piece in enumerate(quorum.held_by(name)):
+            words = b"inpatient seed v1" + piece.to_bytes(4, "little")
+            signed = content[64 + 32 * piece : 96 + 32 * piece]
+            assert sha256(words + seeds[32 * number : 32 * number + 32]).digest() == signed
