@@ -128,6 +128,11 @@ def test_a_table_is_printed_for_people(capsys: pytest.CaptureFixture[str], tmp_p
     ("options", "why"),
     [
         ((), "learning-rate"),
+        (("--learning-rate", "-1"), "learning_rate=-1.0 > 0"),
+        (("--learning-rate", ".1", "--steps", "0"), "steps=0"),
+        (("--learning-rate", ".1", "--batch-size", "-1"), "=-1"),
+        (("--learning-rate", ".1", "--optimizer", "mars"), "--optimizer"),
+        (("--learning-rate", ".1", "--update", "none.npz", "none.npz"), "none.npz"),
         (("--learning-rate", ".1", "--labels", "01"), "one label for each"),
         (("--learning-rate", ".1", "--labels", "0x"), "0 and 1"),
         (("--learning-rate", ".1", "--model", "cnn"), "Unknown model"),

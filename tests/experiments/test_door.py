@@ -152,6 +152,10 @@ def test_every_field_of_every_command_is_tried_or_known_to_have_no_wrong_value()
     elsewhere |= {"file", "table", "ledgers", "key", "plan", "reason"}  # tests of standing ledgers
     elsewhere |= {"risks", "module"}  # tests/aggregation/test_trained.py
     elsewhere |= {"safetensors", "onnx"}  # tests/aggregation/test_exported.py
+    # tests/attacks/test_captured_command.py
+    elsewhere |= {"update", "learning_rate", "batch_size", "steps", "optimizer", "labels"}
+    # tests/privacy/ledger/test_spending.py
+    elsewhere |= {"spent", "operator", "source", "corrects", "phases"}
     asked = {field.name for kind in LEAVES.values() for field in fields(kind)}
     assert asked - set(BAD) - free - elsewhere - {"since", "size"} == set()
 

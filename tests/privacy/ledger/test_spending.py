@@ -95,6 +95,44 @@ def test_an_operator_enters_a_file_by_command(
     assert len(entered) == 2
 
 
+@pytest.mark.parametrize(
+    ("wrong", "why"),
+    [
+        ({"spent": "nowhere.toml"}, "can't be read"),
+        ({"operator": ""}, "operator=''"),
+        ({"source": ""}, "source=''"),
+        ({"corrects": "-1"}, "corrects=-1"),
+        ({"corrects": "7"}, "Entry 7"),
+    ],
+    ids=str,
+)
+def test_what_can_not_be_entered_is_said_and_leaves_the_ledger_as_it_was(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], wrong: dict[str, str], why: str
+) -> None:
+    path = tmp_path / "north.jsonl"
+    key = SigningKey.create(tmp_path / "key.pem")
+    Ledger.create(path, hospital="north", key=key, budget=Budget(1.0))
+    before = path.read_bytes()
+    (tmp_path / "past.toml").write_text("[[phase]]\nnoise_multiplier = 20.0\nsteps = 2\n")
+    named = {"operator": "Dr. Lin", "source": "a model of 2024", **wrong}
+    spent = tmp_path / named.pop("spent", "past.toml")
+    options = [f"--{name}={value}" for name, value in named.items()]
+    with pytest.raises(SystemExit) as done:
+        main(["enter", str(path), str(spent), "--key", str(tmp_path / "key.pem"), *options])
+    assert done.value.code == 2
+    assert why in capsys.readouterr().err
+    assert path.read_bytes() == before
+
+
+def test_a_price_is_asked_of_a_file_that_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    from experiments.cli import main as inpatient
+
+    with pytest.raises(SystemExit) as done:
+        inpatient(["account", "nowhere.toml"])
+    assert done.value.code == 2
+    assert "can't be read" in capsys.readouterr().err
+
+
 def test_events_as_json(tmp_path: Path) -> None:
     one = {"type": "GaussianDpEvent", "noise_multiplier": 3.0}
     assert read(tmp_path, "one.json", json.dumps(one)).schedule[0].count == 1
