@@ -9,6 +9,7 @@ import io
 import math
 import struct
 import zipfile
+import zlib
 from collections.abc import Mapping
 from itertools import pairwise
 from pathlib import Path
@@ -140,7 +141,7 @@ def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     try:
         raw = archive.read(member)
         found: NDArray[Any] = np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
-    except (ValueError, TypeError, SyntaxError, MemoryError, zipfile.zlib.error) as error:  # type: ignore[attr-defined]
+    except (ValueError, TypeError, SyntaxError, MemoryError, zlib.error) as error:
         short = printable(member.filename)[:80]
         raise CorruptMessageError(f"its member {short} is no array of numbers.") from error
     return found
