@@ -80,7 +80,7 @@ def epsilon_lower_bound(
     found = bisect_up(
         lambda e: _chance(guesses, correct, canaries, e, delta) > alpha, 0.0, _LARGEST
     )
-    return max(0.0, found * (1 - 1e-9))
+    return found * (1 - 1e-9)
 
 
 def gaussian_lower_bound(

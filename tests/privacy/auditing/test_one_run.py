@@ -2,6 +2,7 @@
 
 import math
 
+import mpmath as mp
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -47,6 +48,43 @@ def test_bound_is_the_root_of_the_theorem(r: int, data: st.DataObject, delta: fl
     if found > 0:
         assert naive_chance(r, v, m, found, delta) <= 0.05 * (1 + 1e-6)
     assert naive_chance(r, v, m, found * (1 + 1e-6) + 1e-6, delta) >= 0.05 * (1 - 1e-4)
+
+
+@pytest.mark.parametrize("r", [5, 40, 1000])
+def test_a_bound_lies_below_its_closed_form_and_close_to_it(r: int) -> None:
+    """All of r right: p^r = 1 - confidence, and p = e^epsilon / (1 + e^epsilon)."""
+    with mp.workdps(40):
+        p = mp.mpf(1 - 0.95) ** (mp.mpf(1) / r)
+        truth = mp.log(p / (1 - p))
+        found = epsilon_lower_bound(r, r, r, delta=0.0, confidence=0.95)
+        assert truth * (1 - mp.mpf("1e-8")) < found < truth
+
+
+def refuted(mu: float, r: int, v: int, m: int, alpha: float) -> bool:
+    """Mahloujifar et al. 2024, Algorithm 3, read again from the paper, with 30 digits.
+
+    r_i and h_i, downwards from i = v: masses of wrong and of right guesses with i of them right.
+    """
+    with mp.workdps(30):
+        tail = mp.mpf(alpha)
+        wrong, right = tail * (r - v) / m, tail * v / m
+        for i in reversed(range(v)):
+            at = mp.sqrt(2) * mp.erfinv(2 * right - 1) - mu
+            least = max(wrong, mp.ncdf(at))
+            right, wrong = right + mp.mpf(i) / (r - i) * (least - wrong), least
+            if right + wrong > mp.mpf(r) / m:  # they never fall again
+                return True
+        return False
+
+
+@pytest.mark.parametrize(("r", "v", "m"), [(60, 50, 80), (100, 100, 100), (150, 100, 400)])
+def test_the_gaussian_bound_is_of_a_mu_that_is_refuted_and_the_next_is_not(
+    r: int, v: int, m: int
+) -> None:
+    found = gaussian_lower_bound(r, v, m, delta=1e-5, confidence=0.95)
+    mu = gaussian_mu(epsilon=found, delta=1e-5)
+    assert refuted(mu, r, v, m, 1 - 0.95)
+    assert not refuted(mu * (1 + 3e-5), r, v, m, 1 - 0.95)
 
 
 def test_chance_level_guesses_show_nothing_in_95_of_100(false_alarms: FalseAlarms) -> None:
@@ -176,3 +214,16 @@ def test_impossible_counts_are_refused() -> None:
     for confidence in (0.0, 1.0, math.nan):
         with pytest.raises(InvalidInputError, match="confidence"):
             epsilon_lower_bound(2, 1, 3, delta=0.0, confidence=confidence)
+
+
+@pytest.mark.parametrize("canaries", [0, 1])
+def test_halves_of_fewer_than_two_canaries_are_refused(canaries: int) -> None:
+    with pytest.raises(InvalidInputError, match="canaries"):
+        split_lower_bound(
+            np.zeros(canaries),
+            np.zeros(canaries, dtype=np.bool_),
+            bound=epsilon_lower_bound,
+            delta=1e-5,
+            confidence=0.95,
+            rng=np.random.default_rng(0),
+        )

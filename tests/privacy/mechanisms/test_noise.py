@@ -15,7 +15,7 @@ from scipy import stats
 
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
-from privacy.mechanisms.noise import _poisson_log_mass, _skellam
+from privacy.mechanisms.noise import _poisson_log_mass, _skellam, _transformed
 from privacy.testing.plugin import FalseAlarms
 from tests.privacy.mechanisms.laws import discrete_gaussian_masses, p_value
 
@@ -152,6 +152,27 @@ def test_small_poisson_means_are_inverted_and_only_large_ones_rejected(
 
     assert len(_skellam(uniforms, variance, 50)) == 50
     assert (asked == [50, 50]) == inverted
+
+
+MEANS = [*np.arange(10, 40, 0.5), *np.geomspace(40, 1e14, 60)]
+
+
+def test_no_chance_of_a_poisson_proposal_passes_one() -> None:
+    """Where it did, that proposal would be sent too rarely, whatever is drawn for it."""
+    u = np.linspace(-0.5, 0.5, 200_001)[:-1]
+    highest = [float(_transformed(u, mean)[1].max()) for mean in MEANS]
+    assert max(highest) <= -0.003
+    assert min(highest) > -0.03  # and proposals aren't thrown away
+
+
+@pytest.mark.parametrize("mean", [10.0, 14.875, 60.0])
+def test_poisson_proposals_and_their_chances_make_the_poisson_law(mean: float) -> None:
+    """Summed over a fine grid of uniforms, without a draw."""
+    k, log_ratio = _transformed((np.arange(2_000_000) + 0.5) / 2_000_000 - 0.5, mean)
+    cells = np.where(np.isfinite(log_ratio) & (k < 1000), k, 1000).astype(int)
+    masses = np.bincount(cells, weights=np.exp(np.minimum(log_ratio, 0.0)), minlength=1001)[:1000]
+    truth = stats.poisson.pmf(np.arange(1000), mean)
+    assert np.abs(masses / masses.sum() - truth).sum() < 1e-5
 
 
 @pytest.mark.parametrize("mean", [0.5, 9.9, 31.0, 333.3, 1e7])
