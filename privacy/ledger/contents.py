@@ -73,6 +73,13 @@ class LedgerOpening(Form):
 
 
 @dataclass(frozen=True)
+class ForeignOpening(LedgerOpening):
+    """Of a ledger whose releases a program of somebody else's makes: what it says is a claim."""
+
+    foreign: str = ruled(text(SENTENCE))
+
+
+@dataclass(frozen=True)
 class Enrolled(Form):
     """More hospitals that may counter-sign, by name."""
 
@@ -244,4 +251,6 @@ def checked(kind: str, content: Any) -> dict[str, Any]:
             return _granted(Imported, _ENTERED, content)
         case "refusal":
             return _refusal(content)
+        case "opening" if isinstance(content, Mapping) and "foreign" in content:
+            return ForeignOpening.from_json(content).to_json()
     return _FORMS[kind].from_json(content).to_json()

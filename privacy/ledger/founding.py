@@ -17,8 +17,11 @@ def first_entry(
     budget: Budget,
     enrolled: Mapping[str, str] | None,
     context: Mapping[str, Json] | None,
+    foreign: str | None = None,
 ) -> dict[str, Any]:
     """Return the content of a ledger's first entry.
+
+    ``foreign`` names the program of somebody else's that makes its releases; None: the project's.
 
     Raises:
       InvalidInputError: A name is no plain name, or two could be mistaken for each other.
@@ -31,4 +34,4 @@ def first_entry(
         "budgets": [budget.to_json() | {"order": book.order}],
         "enrolled": dict(enrolled or {}),
         "context": dict(context or {}),
-    }
+    } | ({} if foreign is None else {"foreign": foreign})

@@ -16,9 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn, cast
 
-from privacy._foreign import printable
 from privacy.errors import (
-    BudgetExceededError,
     CorruptMessageError,
     CostlierPlanWarning,
     InvalidInputError,
@@ -31,7 +29,6 @@ from privacy.ledger.elsewhere import enter
 from privacy.ledger.filter import Decision, Filter
 from privacy.ledger.founding import first_entry
 from privacy.ledger.imported import Imported
-from privacy.ledger.log.canonical import from_number
 from privacy.ledger.log.entries import Entry
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.keys import SigningKey
@@ -39,6 +36,7 @@ from privacy.ledger.log.memory import MemoryStore
 from privacy.ledger.log.merkle import leaf
 from privacy.ledger.log.store import FileStore, Store
 from privacy.ledger.payloads import attach, seal_left_over
+from privacy.ledger.refusals import refuse
 from privacy.ledger.requests import (
     Budget,
     Json,
@@ -89,6 +87,7 @@ class Ledger:
         budget: Budget,
         enrolled: Mapping[str, str] | None = None,
         context: Mapping[str, Json] | None = None,
+        foreign: str | None = None,
         accountant: Accountant | None = None,
         clock: Clock = now,
     ) -> "Ledger":
@@ -101,6 +100,8 @@ class Ledger:
           budget: What its releases may cost together, ever.
           enrolled: Public keys, by name, of the hospitals that may counter-sign.
           context: Plain facts for the auditor: digests of code, data and protocol.
+          foreign: The program of somebody else's that makes the releases, such as Opacus: what the
+            entries say is then its claim, and no page says that it was verified.
           accountant: Where events are priced; the project's own by default.
           clock: Source of the time.
 
@@ -108,7 +109,8 @@ class Ledger:
           InvalidInputError: The file exists, or the arguments break a rule.
           RefusedError: The disk can't be written.
         """
-        opening = first_entry(hospital, key, budget, enrolled, context)  # before anything is made
+        # Before anything is made.
+        opening = first_entry(hospital, key, budget, enrolled, context, foreign)
         ledger = cls(FileStore.create(path), key, accountant, clock)
         ledger._chain.start(hospital, opening)
         return ledger
@@ -122,6 +124,7 @@ class Ledger:
         key: SigningKey | None = None,
         enrolled: Mapping[str, str] | None = None,
         context: Mapping[str, Json] | None = None,
+        foreign: str | None = None,
         accountant: Accountant | None = None,
         clock: Clock = now,
     ) -> "Ledger":
@@ -131,7 +134,8 @@ class Ledger:
         """
         key = key or SigningKey.generate()
         ledger = cls(MemoryStore(), key, accountant, clock)
-        ledger._chain.start(hospital, first_entry(hospital, key, budget, enrolled, context))
+        opening = first_entry(hospital, key, budget, enrolled, context, foreign)
+        ledger._chain.start(hospital, opening)
         return ledger
 
     @classmethod
@@ -287,7 +291,9 @@ class Ledger:
             asked = release
             if not self.durable and release.noise_source == "seeded":
                 asked = replace(release, noise_source="operating system")  # an experiment may
-            decision = Decision(False, {}, objection(asked, relation=book.budget.relation_name))
+            relation, foreign = book.budget.relation_name, bool(self.foreign)
+            why = objection(asked, relation=relation, foreign=foreign)
+            decision = Decision(False, {}, why)
             if not decision.why:
                 decision = book.release(release.kind, event, self.accountant, plan=release.plan)
             if not decision.granted:
@@ -302,23 +308,7 @@ class Ledger:
         return filters[unit]
 
     def _refuse(self, what: str, content: Mapping[str, Any], decision: Decision) -> NoReturn:
-        over = decision.asked > 0
-        told = {"spent": from_number(decision.spent), "asked": from_number(decision.asked)}
-        record = {"what": what, "request": content, "why": printable(decision.why)}
-        self._chain.append("refusal", record | (told if over else {}))
-        message = f"The ledger of {self.hospital} refuses this {what}: {decision.why}. "
-        message += "No record was read; the refusal is recorded."
-        if over:
-            allowed = self._chain.state.filters[content["unit"]].budget.epsilon
-            left = ", ".join(plan[:12] for plan in self.unfinished)
-            hint = f" Plans that are not finished count in full: {left}; abandon dead ones."
-            raise BudgetExceededError(
-                f"{message} Ask for less, or for more noise.{hint if left else ''}",
-                spent=decision.spent,
-                asked=decision.asked,
-                allowed=allowed,
-            )
-        raise RefusedError(message)
+        refuse(self._chain, what, content, decision)
 
     def attach(self, entry: Entry, payload: bytes) -> Entry:
         """Keep the bytes that a release became, so that a crash never makes a second noise.
@@ -364,6 +354,11 @@ class Ledger:
     def identity(self) -> str:
         """Digest of its first entry: no two ledgers share it."""
         return self._chain.state.identity
+
+    @property
+    def foreign(self) -> str:
+        """The program of somebody else's that makes its releases; empty: the project's own."""
+        return self._chain.state.foreign
 
     @property
     def durable(self) -> bool:

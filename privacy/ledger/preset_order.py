@@ -104,8 +104,8 @@ def renyi(event: Mapping[str, Any], order: int, relation: str) -> float:
 
     Returns:
       The bound; ``inf`` where none is proved here: unknown events, unprotected ones, Poisson
-      sampling under any relation but ``ADD_OR_REMOVE_ONE``, and a sample drawn from a sample (each
-      further one would take ``order`` times as long).
+      sampling under any relation but ``ADD_OR_REMOVE_ONE``, shuffled batches under that one, and a
+      sample drawn from a sample (each further one would take ``order`` times as long).
     """
     return _divergence(event, order, relation, 0) * _SLACK
 
@@ -122,6 +122,9 @@ def _divergence(event: Mapping[str, Any], order: int, relation: str, samplings: 
         case "SelfComposedDpEvent":
             once = _divergence(event["event"], order, relation, samplings)
             return float(event["count"] * once) if event["count"] else 0.0
+        case "ShuffledBatchesDpEvent" if relation != "ADD_OR_REMOVE_ONE":
+            # Given the order a patient is in one batch; orders are mixed, which is quasi-convex.
+            return _divergence(event["event"], order, relation, samplings)
         case "PoissonSampledDpEvent" if relation == "ADD_OR_REMOVE_ONE" and not samplings:
             return _sampled(event["event"], float(event["sampling_probability"]), order)
     return math.inf

@@ -49,7 +49,7 @@ __all__ = [
 DpEvent = Any
 Json = str | int | float | bool | None
 Unit = Literal["patient", "hospital"]
-NoiseSource = Literal["operating system", "seeded", "none"]
+NoiseSource = Literal["operating system", "seeded", "none", "torch generator"]
 
 MOST_COUNT = 10**9  # releases in a row, rounds, and repeats
 PUBLIC_BYTES = 4096  # of one release that is said to depend on no patient
@@ -101,7 +101,8 @@ class Release(Form):
         follows the data is a release of its own.
       declared_sampler: How the plan says that patients are drawn.
       actual_sampler: How they are drawn by the code that will run.
-      noise_source: Where the noise comes from.
+      noise_source: Where the noise comes from. ``torch generator``: neither the operating system
+        nor a seed that a test knows; in foreign ledgers alone.
       requester: Who asked.
       reason: Why a release costs nothing, or why it goes out unprotected.
       details: Further plain facts for the auditor: cohort, code or data digests.
@@ -118,7 +119,7 @@ class Release(Form):
     declared_sampler: Sampler = ruled(sampler(), AllPatients())
     actual_sampler: Sampler = ruled(sampler(), AllPatients())
     noise_source: NoiseSource = ruled(
-        one_of("operating system", "seeded", "none"), "operating system"
+        one_of("operating system", "seeded", "none", "torch generator"), "operating system"
     )
     requester: str = ruled(text(), "aggregator")
     reason: str = ruled(text(SENTENCE, least=0), "")
@@ -181,7 +182,7 @@ class ReleaseSchedule(Form):
         return digest(encode([content["unit"], content["schedule"], content["repeats"]]))
 
 
-def objection(release: Release, *, relation: str) -> str:
+def objection(release: Release, *, relation: str, foreign: bool = False) -> str:
     """Why a release must not go ahead whatever it costs; empty if nothing speaks against it.
 
     An event that does nothing, in any disguise but ``NoOpDpEvent``, would let bytes out for free;
@@ -190,6 +191,7 @@ def objection(release: Release, *, relation: str) -> str:
     Args:
       release: What is about to leave, or left.
       relation: Name of the budget's ``dp_accounting.NeighboringRelation``.
+      foreign: Whether the ledger is kept for a program of somebody else's.
     """
     content = release.to_json()["event"]
     if content["type"] == "NoOpDpEvent":
@@ -212,6 +214,11 @@ def objection(release: Release, *, relation: str) -> str:
         return "its event claims protection, but no noise is added"
     if protected and release.noise_source == "seeded":
         return "noise from a seed protects nobody: whoever learns the seed subtracts it"
+    if protected and release.noise_source == "torch generator" and not foreign:
+        return (
+            "noise from torch's generator follows from one number of 64 bits; only a ledger that "
+            "is opened as foreign records it, as a claim"
+        )
     return ""
 
 

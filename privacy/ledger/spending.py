@@ -136,7 +136,7 @@ def read_spending(path: Path) -> Spending:
             case ".json":
                 found = Spending(_events(content), (), "ADD_OR_REMOVE_ONE", evidence)
             case ".pt" | ".pth":
-                from privacy.ledger.opacus import history
+                from privacy.ledger.opacus_history import history
 
                 phases = tuple(Phase(noise, steps, rate) for noise, rate, steps in history(content))
                 schedule = tuple(phase.planned for phase in phases)

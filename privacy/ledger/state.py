@@ -20,6 +20,7 @@ class State:
     Attributes:
       hospital: Who keeps the ledger; empty before its opening.
       identity: Digest of its opening.
+      foreign: The program of somebody else's that makes its releases; empty: the project's own.
       filters: The filter of each unit's budget.
       declared: Entries of declared plans, by the plan's digest.
       abandoned: Entries of abandonments, by the plan's digest.
@@ -35,6 +36,7 @@ class State:
 
     hospital: str = ""
     identity: str = ""
+    foreign: str = ""
     filters: dict[str, Filter] = field(default_factory=dict)
     declared: dict[str, Entry] = field(default_factory=dict)
     abandoned: dict[str, Entry] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class State:
             case "opening":
                 self.hospital, self.identity = entry.hospital, entry.digest
                 self.enrolled = dict(content["enrolled"])
+                self.foreign = content.get("foreign", "")
                 for fields in content["budgets"]:
                     allowed = Allowed.from_json(fields)
                     self.filters[allowed.unit] = Filter(allowed.budget, allowed.order)

@@ -150,6 +150,11 @@ class Facts:
         )
 
     @property
+    def claimed(self) -> bool:
+        """Whether a program of somebody else's made the releases of any ledger."""
+        return any(reading.foreign for reading in self.verdict.readings)
+
+    @property
     def hospitals(self) -> tuple[str, ...]:
         """Their names, in order."""
         return tuple(dict.fromkeys(row.hospital for row in self.spent))

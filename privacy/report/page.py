@@ -46,6 +46,10 @@ ASSUMPTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 # Only where a ledger states that torch computed the rows; else that is proved, and part of a_clip.
 ROWS = ("a_rows", ("tests/aggregation/models/test_torch_rows.py",))
 
+# Where a ledger is kept for somebody else's program.
+FOREIGN = ("a_foreign", ("tests/privacy/ledger/test_opacus.py",))
+_ANY_PROGRAM = ("a_account", "a_filter", "a_past")
+
 _Words = Callable[..., str]
 
 
@@ -120,6 +124,7 @@ def render(facts: Facts, language: str) -> str:
     other = LANGUAGES[1 - LANGUAGES.index(language)]
     failed, anchored = not facts.verdict.ok, facts.verdict.anchored
     outcome = "fail" if failed else "ok" if anchored else "unanchored"
+    claimed = outcome == "ok" and facts.claimed
     return template.render(
         t=t,
         facts=facts,
@@ -128,8 +133,8 @@ def render(facts: Facts, language: str) -> str:
         sections=SECTIONS,
         other_file=f"report.{other}.html",
         other_lang=strings(other)["lang"],
-        verdict_class=outcome,
-        verdict_words=t(f"verdict_{outcome}"),
+        verdict_class="unanchored" if claimed else outcome,
+        verdict_words=t("verdict_claimed" if claimed else f"verdict_{outcome}"),
         guarantee=_guarantee(facts, t),
         success=_success(facts, t),
         label=[*_label(facts, t, table), *quality(facts, t)],
@@ -143,12 +148,19 @@ def render(facts: Facts, language: str) -> str:
         attacks=attack_groups(facts, t, table),
         measured=bool(facts.evidence.files),
         audits=audits(facts, t),
-        assumptions=[*ASSUMPTIONS, ROWS] if facts.stated("torch") else ASSUMPTIONS,
+        assumptions=_assumptions(facts),
         folder="OUT",
         flow=_flow(facts, t),
         findings=facts.verdict.findings,
         digests=_digests(facts, t),
     )
+
+
+def _assumptions(facts: Facts) -> list[tuple[str, tuple[str, ...]]]:
+    """What the guarantee rests on; of somebody else's program nothing that ours alone keeps."""
+    if facts.claimed:
+        return [FOREIGN, *(one for one in ASSUMPTIONS if one[0] in _ANY_PROGRAM)]
+    return [*ASSUMPTIONS, *([ROWS] if facts.stated("torch") else [])]
 
 
 def _names(facts: Facts, t: _Words) -> str:
@@ -167,7 +179,7 @@ def _guarantee(facts: Facts, t: _Words) -> str:
     if worst.interval.upper == 0:
         return t("guarantee_nothing")
     shared = facts.honest is not None
-    return t(
+    told = t(
         "guarantee",
         hospitals=names,
         trust=t("trust_shared", honest=facts.honest) if shared else t("trust_local"),
@@ -176,6 +188,7 @@ def _guarantee(facts: Facts, t: _Words) -> str:
         delta=power(worst.budget.delta),
         releases=worst.releases + worst.left,
     )
+    return t("guarantee_claimed", guarantee=told) if facts.claimed else told
 
 
 def _success(facts: Facts, t: _Words) -> str:

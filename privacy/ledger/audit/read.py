@@ -7,7 +7,7 @@ own accountants. Memory stays flat: entries are not kept, only 32 bytes each.
 import math
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,15 @@ from typing import Any
 from privacy._foreign import digest_file
 from privacy.errors import CorruptMessageError, InpatientError
 from privacy.ledger.accountant import Accountant, Cost, composed
-from privacy.ledger.audit.reading import Claim, PayloadEntry, PlanWord, Problem, Reading, Spent
+from privacy.ledger.audit.reading import (
+    Claim,
+    PayloadEntry,
+    PlanWord,
+    Problem,
+    Reading,
+    Spent,
+    gathered,
+)
 from privacy.ledger.contents import Allowed
 from privacy.ledger.filter import Filter
 from privacy.ledger.imported import Imported, objection_to
@@ -102,6 +110,7 @@ class _Reader:
         out.hospital, out.identity = entry.hospital, entry.digest
         out.public_key = self._key = content["public_key"]
         out.context = dict(content["context"])
+        out.foreign = content.get("foreign", "")
         if self._trusted is not None:
             self._key = self._trusted.get(out.hospital, "")
             if not self._key:
@@ -241,7 +250,8 @@ class _Reader:
             raise CorruptMessageError(f"it was not let through by the rule, which is {rule!r}")
         own = set(Release.__dataclass_fields__)
         asked = Release.from_json({n: value for n, value in content.items() if n in own})
-        why = objection(asked, relation=book.budget.relation_name)
+        relation, foreign = book.budget.relation_name, bool(self.out.foreign)
+        why = objection(asked, relation=relation, foreign=foreign)
         if why and (book.budget.limited or rule == "public"):
             raise CorruptMessageError(f"it let a release through, but {why}")
         self._divergence(content, decision.record)
@@ -342,6 +352,9 @@ class _Reader:
             "known for it"
             for name, count in sorted(self._unknown.items())
         ]
+        if out.foreign:
+            told = "nobody here saw clipping, noise or how patients were drawn"
+            out.notes.append(f"its releases are claims of {out.foreign}: {told}")
         if self._open:
             out.notes.append(
                 f"{len(self._open)} releases are spent and no bytes are attached to them"
@@ -358,7 +371,7 @@ class _Reader:
 
     def _account(self, unit: str, book: Filter) -> Spent:
         budget, adaptive = book.budget, self._adaptive[unit]
-        event = composed([*book.elsewhere, *book.planned, *_gathered(adaptive)])
+        event = composed([*book.elsewhere, *book.planned, *gathered(adaptive)])
         common = (book.releases, book.left, event)
         if not budget.limited:
             return Spent(budget, None, math.inf, "unlimited", *common)
@@ -400,19 +413,6 @@ class _Reader:
         interval = Cost(min(fixed.lower, upper), upper, upper, told, fixed.versions)
         at_once = self._second.divergence(event, book.order, budget)
         return interval, book.proves(at_once)
-
-
-def _gathered(
-    parts: Iterable[tuple[Mapping[str, Any], int]],
-) -> list[tuple[Mapping[str, Any], int]]:
-    """Join equal neighbours, so that a thousand like releases stay one event."""
-    joined: list[_Part] = []
-    for event, count in parts:
-        if joined and joined[-1][0] == event:
-            joined[-1] = (event, joined[-1][1] + count)
-        else:
-            joined.append((event, count))
-    return joined
 
 
 def read(

@@ -11,7 +11,16 @@ from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier
 from privacy.ledger.requests import Budget
 
-__all__ = ["Claim", "PayloadEntry", "PlanWord", "Problem", "Reading", "Spent", "roots_at"]
+__all__ = [
+    "Claim",
+    "PayloadEntry",
+    "PlanWord",
+    "Problem",
+    "Reading",
+    "Spent",
+    "gathered",
+    "roots_at",
+]
 
 
 @dataclass(frozen=True)
@@ -103,6 +112,7 @@ class Reading:
     hospital: str = ""
     identity: str = ""
     public_key: str = ""
+    foreign: str = ""
     size: int = 0
     enrolled: dict[str, str] = field(default_factory=dict)
     context: dict[str, Any] = field(default_factory=dict)
@@ -128,6 +138,19 @@ class Reading:
         """Plain facts: those of its opening with those beside each plan of a run, or of all."""
         wanted = [facts for name, facts in self.facts.items() if run in ("", name)]
         return [self.context | facts for facts in wanted] or [self.context]
+
+
+def gathered(
+    parts: Iterable[tuple[Mapping[str, Any], int]],
+) -> list[tuple[Mapping[str, Any], int]]:
+    """Join equal neighbours, so that a thousand like releases stay one event."""
+    joined: list[tuple[Mapping[str, Any], int]] = []
+    for event, count in parts:
+        if joined and joined[-1][0] == event:
+            joined[-1] = (event, joined[-1][1] + count)
+        else:
+            joined.append((event, count))
+    return joined
 
 
 def roots_at(leaves: bytes | bytearray, sizes: Iterable[int]) -> dict[int, str]:

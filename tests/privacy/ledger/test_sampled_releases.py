@@ -1,8 +1,10 @@
 """The sampler that runs is the one that is accounted for, and an event goes by its own name."""
 
+import math
 from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pytest
 
 from privacy.errors import (
@@ -11,6 +13,7 @@ from privacy.errors import (
     RefusedError,
 )
 from privacy.ledger import Budget, Ledger, Release
+from privacy.ledger.preset_order import renyi
 from privacy.ledger.samplers import (
     AllPatients,
     FixedSize,
@@ -164,3 +167,20 @@ def test_an_event_that_does_nothing_goes_by_its_own_name(event: dict[str, Any]) 
     ledger = Ledger.in_memory(budget=Budget(1.0))
     with pytest.raises(RefusedError, match="does nothing to any patient"):
         ledger.spend(Release("update", event, reason="because"))
+
+
+@pytest.mark.parametrize("order", [2, 4, 8])
+def test_a_shuffled_pass_costs_no_more_than_the_batch_that_holds_the_patient(order: int) -> None:
+    """By integration: two batches, the patient at +1 or at -1 in one of them, the others at 0."""
+    scale = 2.0
+    x = np.linspace(-24, 24, 961)
+    one, none = (np.exp(-((x - m) ** 2) / (2 * scale**2)) for m in (1.0, 0.0))
+    p = (np.outer(one, none) + np.outer(none, one)) / 2
+    q = p[::-1, ::-1]
+    p, q = p / p.sum(), q / q.sum()
+    found = np.log((p * (p / q) ** (order - 1)).sum()) / (order - 1)
+    event = {"type": "ShuffledBatchesDpEvent", "batches": 2, "event": gaussian(scale)}
+    bound = renyi(event, order, "REPLACE_ONE")
+    assert 0 < found <= bound
+    assert bound == renyi(gaussian(scale), order, "REPLACE_ONE")
+    assert renyi(event, order, "ADD_OR_REMOVE_ONE") == math.inf
