@@ -17,10 +17,11 @@ CALLED = {
     "privacy.calibration": "noise_multiplier",
     "privacy.auditing": "epsilon_lower_bound",
     "privacy.ledger": "Ledger Release Planned verify",
+    "privacy.ledger.opacus": "LedgerAccountant register",
     "aggregation": (
         "Hospital Aggregator Federation Transcript Model TorchModel Plan Patients Schema Cohort"
     ),
-    "aggregation.capture": "from_weights",
+    "aggregation.capture": "from_weights from_opacus from_flower from_nvflare",
     "aggregation.data": "Schema read_table Cohort",
     "aggregation.sealing": "make_scheme Sealer Adder Opener",
     "attacks": "observe reconstruct score",

@@ -16,19 +16,28 @@ reads nothing, and an update looks safe for the wrong reason.
 (True, True)
 """
 
+from aggregation.capture.captured_run import CapturedRun
+from aggregation.capture.flower_history import from_flower, record_flower
+from aggregation.capture.nvflare_job import from_nvflare
 from aggregation.capture.optimizers import Adam, Optimizer, Sgd
 from aggregation.capture.precision import Precision
+from aggregation.capture.private_step import from_opacus
 from aggregation.capture.run_log import Capture, RunLog
 from aggregation.capture.weights import Weights, flat, from_weights
 
 __all__ = [
     "Adam",
     "Capture",
+    "CapturedRun",
     "Optimizer",
     "Precision",
     "RunLog",
     "Sgd",
     "Weights",
     "flat",
+    "from_flower",
+    "from_nvflare",
+    "from_opacus",
     "from_weights",
+    "record_flower",
 ]

@@ -20,7 +20,7 @@ from aggregation.transcript import AGGREGATOR, Transcript
 from privacy._validate import finite_array, natural, positive
 from privacy.errors import InvalidInputError, RefusedError
 
-__all__ = ["Weights", "flat", "from_weights"]
+__all__ = ["Given", "Weights", "captured", "flat", "from_weights"]
 
 _RADIUS = 2**38  # steps in a unit of the gradient: much finer than float32 at any learning rate
 _LARGEST = 2.0**60  # steps; the widest sum that a transcript holds
@@ -136,7 +136,7 @@ def from_weights(
     integers = np.rint(centre / plan.step).astype(np.int64)
     # A replay rounds each patient to a step as well.
     steps_wrong = error / plan.step * (1 + 1e-9) + steps * batch_size + 1.0
-    return _captured(plan, start, integers, steps_wrong, hospital)
+    return captured(plan, start, integers, steps_wrong, hospital)
 
 
 def _plan(
@@ -169,13 +169,14 @@ def _plan(
     )
 
 
-def _captured(
+def captured(
     plan: Plan,
     start: NDArray[np.float64],
     integers: NDArray[np.int64],
     error: NDArray[np.float64],
     hospital: str,
 ) -> Capture:
+    """Return one update with its messages: the plan, the model at ``start``, the update."""
     told = Transcript()
     told.send(AGGREGATOR, hospital, "plan", plan.to_bytes(), round_=0)
     told.send(AGGREGATOR, hospital, "model", start.astype("<f8").tobytes(), round_=0)
