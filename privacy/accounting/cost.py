@@ -30,6 +30,7 @@ _SECONDS = 20.0
 _NESTED = 1e9  # a sampled composition's own grid
 _PART = 5e4  # reading and sorting one release
 _CURVE = 1e8  # of a profile from Renyi divergences
+_ALLOCATED = 5e7  # adding two sums of ratios
 _STACK = 2e6  # calls for one stack, however small
 
 
@@ -98,7 +99,8 @@ def _once(profile: Profile) -> float:
     """Return the price of what a profile computes once."""
     inner = [getattr(profile, name, None) for name in ("inner", "removed")]
     if inner[0] is not None:
-        return sum(_once(one) for one in inner if one is not None)
+        sums = 2 * math.log2(getattr(profile, "steps", 1))
+        return _ALLOCATED * sums + sum(_once(one) for one in inner if one is not None)
     nested = getattr(profile, "parts", None)
     if isinstance(profile, profiles.SkellamOutcomes | profiles.DiscreteGaussianOutcomes):
         return _STACK + 4e3 * math.sqrt(profile.variance)

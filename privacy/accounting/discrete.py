@@ -114,12 +114,13 @@ def concentrated_rho(*, std: float, radius: int, coordinates: int, contributors:
     :math:`\rho = \epsilon^2/2`, :math:`\epsilon = \min\{\sqrt{D^2/(n\sigma^2) + \tau d/2},
     D/(\sqrt n\sigma) + \tau\sqrt d\}`,
     :math:`\tau = 10\sum_{k=1}^{n-1} e^{-2\pi^2\sigma^2k/(k+1)}`; :math:`\sigma` is one share's
-    parameter, at least 1/2. For one share :math:`\tau = 0`. Infinite where the theorem does not
-    apply.
+    parameter, at least 1/2. For one share :math:`\tau = 0`. Several are also no worse than one of
+    them alone: the others are noise of their own.
     """
     share = std**2 / contributors
+    alone = radius**2 / (2 * share)
     if contributors > 1 and share < 0.25:
-        return math.inf
+        return alone
     # Summing k >= 100 terms by a bound: each is at most the 100th.
     counted = min(contributors - 1, 100)
     exponents = [-2 * math.pi**2 * share * k / (k + 1) for k in range(1, counted + 1)]
@@ -131,7 +132,7 @@ def concentrated_rho(*, std: float, radius: int, coordinates: int, contributors:
         math.sqrt(mu**2 + tau * coordinates / 2),
         mu + tau * math.sqrt(coordinates),
     )
-    return root**2 / 2
+    return min(alone, root**2 / 2)
 
 
 def zcdp_delta(*, rho: float, epsilon: float, xi: float = 0.0) -> float:

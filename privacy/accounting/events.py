@@ -32,6 +32,7 @@ __all__ = [
     "DiscreteGaussianDpEvent",
     "DistributedDiscreteGaussianDpEvent",
     "LinearOpeningsDpEvent",
+    "RandomAllocationDpEvent",
     "ShuffledBatchesDpEvent",
     "SkellamDpEvent",
     "check",
@@ -130,6 +131,22 @@ class ShuffledBatchesDpEvent(DpEvent):
     event: DpEvent
 
 
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class RandomAllocationDpEvent(DpEvent):
+    """One pass of random allocation (balls and bins): ``event`` once in each of its steps.
+
+    Every unit takes part in exactly one of the steps, drawn uniformly for it alone, in secret.
+    Batches' sizes are random, and nobody sees them either; a step of nobody sends its noise.
+
+    Attributes:
+      steps: Number of steps of the pass.
+      event: What is done in each step.
+    """
+
+    steps: int
+    event: DpEvent
+
+
 Rule = Callable[[Any], bool]
 
 
@@ -154,6 +171,8 @@ _EVENTS = (
     "a list of DP events",
     lambda v: isinstance(v, list | tuple) and all(isinstance(e, dp.DpEvent) for e in v),
 )
+
+_STEPS = "a whole number from 1 to 2^30", lambda v: _is_whole(v) and 1 <= v <= 2**30
 
 # Every kind of event that is accounted for, and the rule of each of its fields.
 _KINDS: Mapping[type, Mapping[str, tuple[str, Rule]]] = {
@@ -196,6 +215,7 @@ _KINDS: Mapping[type, Mapping[str, tuple[str, Rule]]] = {
     },
     SkellamDpEvent: {"noise_multiplier": _NOISE, "radius": _count(1), "dim": _count(1)},
     ShuffledBatchesDpEvent: {"batches": _count(1), "event": _EVENT},
+    RandomAllocationDpEvent: {"steps": _STEPS, "event": _EVENT},
 }
 _BY_NAME: Mapping[str, type] = {kind.__name__: kind for kind in _KINDS}
 

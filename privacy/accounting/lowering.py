@@ -9,6 +9,7 @@ Bounds from below keep only releases that a real pair of data sets attains; leav
 is post-processing, so the bound stays true.
 """
 
+import dataclasses
 import math
 
 import numpy as np
@@ -18,8 +19,14 @@ from scipy.special import bdtr, bdtrc, log_ndtr
 
 from privacy._validate import member
 from privacy.accounting import profiles
+from privacy.accounting.allocation import Allocated
 from privacy.accounting.concentrated import Concentrated
-from privacy.accounting.events import LinearOpeningsDpEvent, ShuffledBatchesDpEvent, check
+from privacy.accounting.events import (
+    LinearOpeningsDpEvent,
+    RandomAllocationDpEvent,
+    ShuffledBatchesDpEvent,
+    check,
+)
 from privacy.accounting.lowered import Lowered, Side, merge, one, repeat, sampled
 from privacy.accounting.nested import Composed
 from privacy.accounting.unsampled import release
@@ -75,6 +82,8 @@ def _lower(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Lowe
             return _fixed_size(event, relation, side, path)
         case ShuffledBatchesDpEvent():
             return _shuffled(event, relation, side, path)
+        case RandomAllocationDpEvent():
+            return _allocated(event, relation, side, path)
         case dp.TruncatedSubsampledGaussianDpEvent():
             return _truncated(event, relation, side, path)
         case _:
@@ -183,6 +192,39 @@ def _shuffled(event: ShuffledBatchesDpEvent, relation: Relation, side: Side, pat
     return one(profiles.FiniteOutcomes(masses), rho=inner.rho, slack=inner.slack * event.batches)
 
 
+def _allocated(
+    event: RandomAllocationDpEvent, relation: Relation, side: Side, path: str
+) -> Lowered:
+    """Given its step, a unit costs one of the events; not knowing it lowers that (``allocation``).
+
+    Nothing lowers it where only Renyi divergences are known of a step, or where a record is
+    replaced: the pass costs one event then, by joint convexity.
+    """
+    if relation is Relation.REPLACE_SPECIAL and _answers(event.event):
+        raise InvalidInputError(
+            f"{path} allocates randomised response: an answer in another step is missing, not "
+            "special. Account for it without the allocation."
+        )
+    inner = _lower(event.event, relation, side, f"{path}.event")
+    if event.steps == 1 or (not inner.parts and not inner.unbounded):
+        return inner
+    whole = inner.unbounded or inner.by_moments or _opened_together(event.event)
+    if side == "above" and (whole or relation is Relation.REPLACE_ONE):
+        return inner
+    if side == "below" and relation is Relation.REPLACE_ONE and _additive(inner):
+        # One who is replaced by a record of no influence: as if removed, at half the distance.
+        inner = _lower(event.event, Relation.ADD_OR_REMOVE_ONE, side, f"{path}.event")
+    elif side == "below" and (whole or relation is Relation.REPLACE_ONE):
+        return Lowered(unknown=path)
+    if side == "below" and inner.count != 1:
+        return Lowered(unknown=path)
+    found = sampled(inner, Allocated(event.steps, _nest(inner), attained=side == "below"))
+    # Each step's real probabilities may differ by the slack, and all steps are seen.
+    return dataclasses.replace(
+        found, slack=inner.slack * event.steps, lost=inner.lost * event.steps
+    )
+
+
 def _truncated(
     event: dp.TruncatedSubsampledGaussianDpEvent, relation: Relation, side: Side, path: str
 ) -> Lowered:
@@ -202,21 +244,23 @@ def _truncated(
     if q == 0:
         return Lowered()
     n, most = event.dataset_size, event.truncated_batch_size
+    cut = float(bdtrc(most, n, q)) if most < n else 0.0  # no binomial goes beyond its own end
     if side == "below":
         # q E[min(1, most / batch)], given that the patient is drawn; a hair less.
-        stays = q * float(bdtr(min(most, n) - 1, n - 1, q)) + float(bdtrc(most, n, q)) * most / n
+        stays = q * float(bdtr(min(most, n) - 1, n - 1, q)) + cut * most / n
         stays = min(1.0, stays * (1 - 1e-9))
         return one(profiles.Sampled(stays, profiles.GaussianProfile(mu)), rho=mu**2 / 2)
-    full = float(bdtrc(most - 1, n - 1, q))  # the batch is cut, given that the patient is drawn
+    # The batch is cut, given that the patient is drawn.
+    full = float(bdtrc(most - 1, n - 1, q)) if most < n else 0.0
     plain = (
         profiles.Sampled(q, profiles.GaussianProfile(mu)) if q < 1 else profiles.GaussianProfile(mu)
     )
     if full == 0:
         return one(plain, rho=mu**2 / 2)
-    kept = min(1.0, float(bdtrc(most, n, q)) * most / full / n)
-    cut = profiles.SampledGaussianReplace(kept, 2 * mu)
+    kept = min(1.0, cut * most / full / n)
+    replaced = profiles.SampledGaussianReplace(kept, 2 * mu)
     # A cut batch may exchange the patient for another: twice the distance.
-    return one(profiles.MixtureProfile(((full, cut), (1 - full, plain))), rho=2 * mu**2)
+    return one(profiles.MixtureProfile(((full, replaced), (1 - full, plain))), rho=2 * mu**2)
 
 
 def _additive(inner: Lowered) -> bool:

@@ -59,6 +59,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
 
+from privacy.accounting.allocation import Allocated
 from privacy.accounting.concentrated import Concentrated
 from privacy.accounting.nested import Composed
 from privacy.accounting.profiles import (
@@ -113,6 +114,8 @@ def _of(profile: Profile) -> Floats:
             return _poisson(float(prob), log_moments(inner), alike=_alike(inner))
         case SampledGaussianReplace(prob, mu):
             return _through(float(prob), GaussianProfile(mu))
+        case Allocated(_, inner):  # by convexity: as if the step were known
+            return log_moments(inner).copy()
         case SampledReplace(prob, inner, removed):
             both = _replaced(float(prob), log_moments(inner))
             if removed is not None:

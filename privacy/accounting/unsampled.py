@@ -79,7 +79,7 @@ def _discrete(
         if found.mu_below == 0:
             return Lowered(unknown=path)
         return one(profiles.GaussianProfile(found.mu_below), slack=found.slack_below, rho=rho)
-    if found.mu_above <= _NARROWER * math.sqrt(2 * rho):
+    if math.isfinite(found.mu_above) and found.mu_above <= _NARROWER * math.sqrt(2 * rho):
         return one(profiles.GaussianProfile(found.mu_above), slack=found.slack_above, rho=rho)
     return _concentrated(rho, 0.0)
 

@@ -19,6 +19,7 @@ __all__ = [
     "AllPatients",
     "FixedSize",
     "Poisson",
+    "RandomAllocation",
     "Sampler",
     "Shuffled",
     "TruncatedPoisson",
@@ -105,13 +106,28 @@ class Shuffled(Form):
         return f"one of {self.batches} shuffled batches"
 
 
-Sampler = AllPatients | Poisson | FixedSize | TruncatedPoisson | Shuffled
+@dataclass(frozen=True)
+class RandomAllocation(Form):
+    """Each patient on its own in exactly one step of a pass, all alike; nobody sees a step's size.
+
+    Attributes:
+      steps: How many steps make one pass.
+    """
+
+    steps: int = ruled(whole(1, _MOST))
+
+    def __str__(self) -> str:
+        return f"each patient in one of {self.steps} steps"
+
+
+Sampler = AllPatients | Poisson | FixedSize | TruncatedPoisson | Shuffled | RandomAllocation
 _NAMES: Mapping[str, type[Sampler]] = {
     "all": AllPatients,
     "poisson": Poisson,
     "fixed size": FixedSize,
     "truncated poisson": TruncatedPoisson,
     "shuffled": Shuffled,
+    "random allocation": RandomAllocation,
 }
 _SPELT = {kind: name for name, kind in _NAMES.items()}
 
@@ -169,7 +185,9 @@ def _of(node: Mapping[str, Any]) -> Sampler | None:
             )
         case "ShuffledBatchesDpEvent":
             return Shuffled(node["batches"])
-    if "Sampled" in node["type"] or "Shuffled" in node["type"]:
+        case "RandomAllocationDpEvent":
+            return RandomAllocation(node["steps"])
+    if any(word in node["type"] for word in ("Sampled", "Shuffled", "Allocat")):
         raise InvalidInputError(
             f"The event {node['type']} draws patients in a way that the ledger has no sampler for."
         )
@@ -180,11 +198,11 @@ def mismatch(event: Mapping[str, Any], declared: Sampler, actual: Sampler, *, re
     """Why an event must not be accounted for with these samplers; empty if it may.
 
     An event without any sampling claims no amplification. It covers all patients, and Poisson
-    sampling, which lets a patient come or go without moving another. Batches of a fixed or largest
-    size, and shuffled ones, do not: whoever comes pushes somebody else out, which moves the sum
-    twice as far as ``ADD_OR_REMOVE_ONE`` accounts for; under the other relations the number of
-    patients stays. An event with sampling covers that very sampler: its kind, its probability and
-    its sizes.
+    sampling and random allocation, which let a patient come or go without moving another. Batches
+    of a fixed or largest size, and shuffled ones, do not: whoever comes pushes somebody else out,
+    which moves the sum twice as far as ``ADD_OR_REMOVE_ONE`` accounts for; under the other
+    relations the number of patients stays. An event with sampling covers that very sampler: its
+    kind, its probability and its sizes.
 
     Args:
       event: As plain JSON.
@@ -200,7 +218,7 @@ def mismatch(event: Mapping[str, Any], declared: Sampler, actual: Sampler, *, re
     wrong = [own for own in claimed(event) if own != actual]
     if wrong:
         return f"its event claims {wrong[0]}, but the sampler is {actual}"
-    crowding = not isinstance(actual, AllPatients | Poisson)
+    crowding = not isinstance(actual, AllPatients | Poisson | RandomAllocation)
     if crowding and relation == "ADD_OR_REMOVE_ONE" and _unsampled(event):
         return (
             f"the sampler is {actual}, where a patient's coming or going changes who else is "

@@ -146,6 +146,8 @@ def event_words(event: Mapping[str, Any]) -> str:
             return " + ".join(event_words(inner) for inner in event["events"])
         case "PoissonSampled":
             return f"{event_words(event['event'])}, Poisson {event['sampling_probability']:.4g}"
+        case "RandomAllocation":
+            return f"{event_words(event['event'])}, in one of {event['steps']} steps"
     numbers = ", ".join(
         f"{key.replace('_', ' ')} {value:.6g}"
         for key, value in event.items()

@@ -10,6 +10,7 @@ from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
     LinearOpeningsDpEvent,
+    RandomAllocationDpEvent,
     ShuffledBatchesDpEvent,
     SkellamDpEvent,
     check,
@@ -41,6 +42,7 @@ trees = st.recursive(
         st.builds(dp.SelfComposedDpEvent, inner, st.integers(0, 2**53)),
         st.builds(dp.ComposedDpEvent, st.lists(inner, max_size=4)),
         st.builds(ShuffledBatchesDpEvent, count, inner),
+        st.builds(RandomAllocationDpEvent, st.integers(1, 2**30), inner),
     ),
     max_leaves=8,
 )

@@ -188,3 +188,28 @@ def test_one_noise_may_be_sampled_at_several_rates(inner: dp.DpEvent, relation: 
     thrice = epsilon(dp.SelfComposedDpEvent(rates[-1], 3), delta=1e-5, relation=relation)
     assert alone.lower < found.upper < thrice.upper
     assert 0 < found.lower <= found.upper
+
+
+@pytest.mark.parametrize("relation", list(Relation))
+@pytest.mark.parametrize("contributors", [2, 3, 50])
+def test_several_narrow_shares_cost_no_more_than_one_of_them(
+    relation: Relation, contributors: int
+) -> None:
+    """Nothing was known of them, and a Gaussian without noise stood in their place."""
+    share = 0.35
+    event = DistributedDiscreteGaussianDpEvent(share * contributors**0.5, 1, 1, contributors)
+    one = epsilon(DiscreteGaussianDpEvent(share, 1), delta=1e-5, relation=relation)
+    found = epsilon(event, delta=1e-5, relation=relation)
+    assert 0 <= found.lower <= found.upper < math.inf
+    assert found.upper <= one.upper * (1 + 1e-9)
+
+
+def test_batches_that_hold_everybody_are_not_cut() -> None:
+    """No binomial goes beyond its own end: these shares were no numbers, and nothing came back."""
+    for q in (0.3, 1.0):
+        event = dp.TruncatedSubsampledGaussianDpEvent(2, q, 3, 1.0)
+        plain = dp.PoissonSampledDpEvent(q, dp.GaussianDpEvent(1.0))
+        found, same = (
+            epsilon(e, delta=1e-5, relation=Relation.ADD_OR_REMOVE_ONE) for e in (event, plain)
+        )
+        assert (found.lower, found.upper) == pytest.approx((same.lower, same.upper), rel=1e-6)

@@ -20,6 +20,7 @@ from privacy.accounting.concentrated import Concentrated
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
+    RandomAllocationDpEvent,
     SkellamDpEvent,
 )
 from privacy.accounting.gaussian import gaussian_epsilon
@@ -41,6 +42,7 @@ LEAVES = st.one_of(
     NOISE.map(lambda s: SkellamDpEvent(s, 40, 7)),
     NOISE.map(lambda s: dp.DiscreteLaplaceDpEvent(1 / s, 2)),
     st.just(dp.NoOpDpEvent()),
+    NOISE.map(lambda s: RandomAllocationDpEvent(5, dp.GaussianDpEvent(s))),
     st.builds(
         lambda q, s: dp.PoissonSampledDpEvent(q, dp.GaussianDpEvent(s)),
         st.sampled_from([0.01, 0.3]),

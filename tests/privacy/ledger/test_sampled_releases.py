@@ -18,6 +18,7 @@ from privacy.ledger.samplers import (
     AllPatients,
     FixedSize,
     Poisson,
+    RandomAllocation,
     Sampler,
     Shuffled,
     TruncatedPoisson,
@@ -58,6 +59,7 @@ SAMPLED: list[tuple[dict[str, Any], Sampler]] = [
         TruncatedPoisson(0.1, 100, 20),
     ),
     ({"type": "ShuffledBatchesDpEvent", "batches": 10, "event": STEP}, Shuffled(10)),
+    ({"type": "RandomAllocationDpEvent", "steps": 10, "event": STEP}, RandomAllocation(10)),
 ]
 OTHERS: list[Sampler] = [
     AllPatients(),
@@ -68,6 +70,7 @@ OTHERS: list[Sampler] = [
     TruncatedPoisson(0.1, 101, 20),
     TruncatedPoisson(0.2, 100, 20),
     Shuffled(9),
+    RandomAllocation(9),
 ]
 
 
@@ -90,7 +93,7 @@ def test_whoever_comes_pushes_nobody_out_unless_that_is_accounted_for(
                 ledger.spend(release)
         else:
             assert ledger.spend(release).kind == "release"
-        for fair in (AllPatients(), Poisson(0.1)):
+        for fair in (AllPatients(), Poisson(0.1), RandomAllocation(10)):
             other = Release("update", event, declared_sampler=fair, actual_sampler=fair)
             assert ledger.spend(other).kind == "release"
 
@@ -130,6 +133,7 @@ def test_an_event_that_claims_sampling_needs_that_very_sampler(
         {"sampler": "poisson", "probability": True},
         {"sampler": "poisson", "probability": 1.5},
         {"sampler": "all", "probability": 0.1},
+        {"sampler": "random allocation", "steps": 0},
         {"sampler": "fixed size", "size": 11, "of": 10},
         {"sampler": "fixed size", "size": 0.5, "of": 10},
     ],
@@ -148,6 +152,7 @@ def test_a_sampler_is_a_type_and_no_word(sampler: Any) -> None:
         {"type": "PoissonSampledDpEvent", "sampling_probability": 0, "event": STEP},
         {"type": "ComposedDpEvent", "events": [public(), public()]},
         {"type": "ShuffledBatchesDpEvent", "batches": 3, "event": public()},
+        {"type": "RandomAllocationDpEvent", "steps": 3, "event": public()},
         {
             "type": "SampledWithoutReplacementDpEvent",
             "source_dataset_size": 100,
