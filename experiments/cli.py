@@ -28,6 +28,7 @@ from experiments.commands.inference import Inference
 from experiments.commands.predict import Predict
 from experiments.commands.reliability import Reliability
 from experiments.commands.results import Results
+from experiments.commands.review import Review
 from experiments.commands.train import Train
 from experiments.commands.tune import Tune
 from experiments.door import enter
@@ -64,6 +65,7 @@ COMMANDS: dict[str, type[Command]] = {
     "predict": Predict,
     "reliability": Reliability,
     "results": Results,
+    "review": Review,
     "train": Train,
     "tune": Tune,
 }

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from attacks.reconstructed import Reconstruction
     from experiments.cohorts import Cohort
 
-__all__ = ["CapturedUpdate", "OptimizerName"]
+__all__ = ["CapturedUpdate", "OptimizerName", "reach_of"]
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
 _MOST_PATIENTS = 64  # of a batch whose size nobody tells
@@ -174,7 +174,7 @@ class CapturedUpdate:
                 batch_size=size,
                 steps=self.steps,
                 optimizer=self._optimizer(),
-                reach=[_reach(column) for column in cohort.schema.columns],
+                reach=[reach_of(column) for column in cohort.schema.columns],
             )
 
         if self.batch_size:
@@ -246,7 +246,8 @@ def _records(found: "Reconstruction", prior: "Prior", cohort: "Cohort") -> list[
     ]
 
 
-def _reach(column: Any) -> float:
+def reach_of(column: Any) -> float:
+    """Largest absolute value of a schema's column, standardised."""
     if column.binary or column.group is not None:
         return 1.0
     return float(max(abs(column.low - column.mean), abs(column.high - column.mean)) / column.sd)

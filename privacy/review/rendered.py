@@ -1,0 +1,116 @@
+"""A review as a page in two languages: no script, no outside address, the same numbers."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from importlib.resources import files
+
+from privacy.review.mistakes import Check, Judgement
+
+__all__ = ["LANGUAGES", "AttackedUpdate", "answer", "page_of", "said", "strings"]
+
+LANGUAGES = ("en", "zh")
+
+
+@dataclass(frozen=True)
+class AttackedUpdate:
+    """What an attack reached on one captured update.
+
+    Attributes:
+      client: Whose.
+      round: As its server counts.
+      patients: Expected behind it.
+      certified: Records that are proved.
+      read: Records that were read with more than even odds.
+      said: What the attack says beside.
+    """
+
+    client: str
+    round: int
+    patients: int
+    certified: int
+    read: int
+    said: str
+
+
+def strings(language: str) -> dict[str, str]:
+    """The string table of a language."""
+    table: dict[str, str] = json.loads(
+        (files("privacy.review") / f"{language}.json").read_text(encoding="utf-8")
+    )
+    return table
+
+
+def answer(check: Check, language: str = "en") -> str:
+    """A finding in a word or two."""
+    table = strings(language)
+    return table.get(f"word_{check.name}_{check.judgement}", table[f"word_{check.judgement}"])
+
+
+def said(check: Check, language: str = "en") -> str:
+    """A finding's sentence."""
+    return strings(language)[check.words].format(**check.values)
+
+
+def page_of(
+    name: str,
+    checks: Sequence[Check],
+    updates: Sequence[AttackedUpdate],
+    *,
+    digests: Mapping[str, str],
+    command: str,
+    language: str,
+) -> str:
+    """Return the page of one language; text from the files is escaped.
+
+    Args:
+      name: Of the folder or file.
+      checks: What was found, in order.
+      updates: What attacks reached.
+      digests: SHA-256 of what was read, by file.
+      command: What gives the page again.
+      language: ``en`` or ``zh``.
+    """
+    from jinja2 import Environment, StrictUndefined
+
+    table = strings(language)
+
+    def t(key: str, /, **values: object) -> str:
+        return table[key].format(**values)
+
+    wrong, unknown = (
+        sum(check.judgement is kind for check in checks)
+        for kind in (Judgement.WRONG, Judgement.UNKNOWN)
+    )
+    lead, verdict = t("lead_holds"), "ok"
+    if unknown:
+        lead, verdict = t("lead_unknown", count=unknown), "unanchored"
+    if wrong:
+        lead, verdict = t("lead_wrong", count=wrong), "fail"
+    other = LANGUAGES[1 - LANGUAGES.index(language)]
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)
+    template = environment.from_string(
+        (files("privacy.review") / "review.html").read_text(encoding="utf-8")
+    )
+    return template.render(
+        t=t,
+        name=name,
+        css=(files("privacy.report") / "page.css").read_text(encoding="utf-8"),
+        lead=lead,
+        verdict=verdict,
+        checks=[
+            {
+                "id": check.name,
+                "question": t(f"name_{check.name}"),
+                "answer": answer(check, language),
+                "why": said(check, language),
+                "bad": check.judgement is Judgement.WRONG,
+            }
+            for check in checks
+        ],
+        updates=updates,
+        files=digests,
+        command=command,
+        other_file=f"review.{other}.html",
+        other_lang=strings(other)["lang"],
+    )

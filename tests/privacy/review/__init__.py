@@ -1,0 +1,1 @@
+"""Tests of what is said about somebody else's run."""
