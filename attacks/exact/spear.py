@@ -39,7 +39,7 @@ from attacks.exact.closed_form import (
     readable,
 )
 from attacks.exact.legible import hidden_by_rounding
-from attacks.knowledge.capabilities import hidden_layer
+from attacks.knowledge.capabilities import hidden_layer, linear_input
 from attacks.knowledge.features import project
 from attacks.knowledge.priors import Prior
 from attacks.knowledge.replay import integer_rows
@@ -93,8 +93,10 @@ class Spear:
 
         Raises:
           RefusedError: The adversary sees no gradient.
+          InvalidInputError: The model says of no first layer.
         """
         view = require(observation, GradientView, self.name)
+        linear_input(view.plan.model)
         parts = [guesses(prior, 0)]
         for gradient in view.gradients:
             found = unmix(view.plan, gradient, gradient.integers, prior, most=self.most)

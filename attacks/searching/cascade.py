@@ -3,6 +3,7 @@
 Each step works on what the earlier ones left unexplained, so that the search, which is a thousand
 times dearer, meets a smaller batch or none at all. A gradient that is not explained as it stands
 may be one of a scaled loss: its scale is searched before its patients are (``exact.scale``).
+Of a model that says of no first layer nothing can be read: there the search is all there is.
 """
 
 from dataclasses import dataclass, field, replace
@@ -11,6 +12,7 @@ from typing import ClassVar
 import numpy as np
 from numpy.typing import NDArray
 
+from aggregation.models import LinearInput
 from aggregation.plan import Plan
 from attacks.exact.closed_form import Found, expected_patients, peel
 from attacks.exact.legible import hidden_by_rounding
@@ -71,6 +73,8 @@ class Cascade:
     def _attack(
         self, plan: Plan, gradient: Gradient, prior: Prior, rng: np.random.Generator
     ) -> Reconstruction:
+        if not isinstance(plan.model, LinearInput):
+            return _searched(self.search.attack(plan, gradient, prior, rng))
         whole = unmix(plan, gradient, gradient.integers, prior)
         if whole.complete:
             return _records(whole, whole.certified.astype(float), "unmixed")
@@ -90,10 +94,13 @@ class Cascade:
                 return read
             whole_loss = np.rint(found.residual / scale).astype(np.int64)
             left = replace(gradient, integers=whole_loss)
-        searched = self.search.attack(plan, left, prior, rng)
-        steps = tuple("guessed" if c == 0 else "searched" for c in searched.confidence)
-        return join(read, replace(searched, steps=steps))
+        return join(read, _searched(self.search.attack(plan, left, prior, rng)))
 
 
 def _records(found: Found, confidence: NDArray[np.float64], step: str) -> Reconstruction:
     return Reconstruction(found.records, confidence, found.certified, (step,) * len(found.records))
+
+
+def _searched(found: Reconstruction) -> Reconstruction:
+    steps = tuple("guessed" if c == 0 else "searched" for c in found.confidence)
+    return replace(found, steps=steps)

@@ -1,13 +1,14 @@
 import numpy as np
 import pytest
 
+from aggregation.models import Inputs, TorchModel
 from attacks.exact.closed_form import ClosedForm
 from attacks.scoring import score
 from attacks.searching.cascade import Cascade
 from attacks.searching.tableak import TabLeak
 from attacks.suite import ATTACKS, make_attack
 from privacy.errors import InvalidInputError
-from tests.attacks.runs import PRIOR, run
+from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
 
 QUICK = Cascade(search=TabLeak(restarts=2, iterations=40))
 
@@ -38,6 +39,16 @@ def test_nothing_is_searched_where_all_is_explained(monkeypatch: pytest.MonkeyPa
             found = QUICK.reconstruct(done.view("server_plain").only(hospital=name), PRIOR)
             assert found.certified.all()
     assert not calls
+
+
+def test_where_no_first_layer_is_told_everything_is_searched() -> None:
+    model = TorchModel.of("embedded", Inputs.of(SCHEMA))
+    done = run(4, patients=cohort(4, size=2), model=model, sampling_size=None)
+    view = done.view("server_plain").only(hospital="north")
+    found, plain = QUICK.reconstruct(view, PRIOR), QUICK.search.reconstruct(view, PRIOR)
+    assert found.records.tobytes() == plain.records.tobytes()
+    assert len(found.steps) == len(found) > 0 and set(found.steps) <= {"searched", "guessed"}
+    assert QUICK.foretell(view) == ""
 
 
 def test_with_noise_nothing_is_certified() -> None:
