@@ -1,5 +1,6 @@
-"""Members, properties and walks of local steps, of torch modules: won and lost."""
+"""Members, attributes, properties and local steps, of torch modules: won and lost."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -7,14 +8,19 @@ import numpy as np
 import pytest
 import torch
 
+from aggregation.data.patients import Patients
 from aggregation.models import Inputs, TorchModel
+from attacks.inference.attributes import AttributeInference, impute
 from attacks.inference.membership import Lira, auc, train_shadows
+from attacks.inference.over_rounds import Coins
 from attacks.inference.property import property_share
+from attacks.inference.strangers import OneRun
 from attacks.scoring import score
 from attacks.scoring.rates import cluster_bootstrap
 from attacks.searching.local_steps import FedAvgInversion, LocalWalk
 from attacks.views import observe
 from tests.aggregation.models.made import PERCEPTRON, written
+from tests.attacks.inference.test_over_rounds import halves, tossed
 from tests.attacks.inference.test_property import PUBLIC, SEX, SHARES, uneven
 from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
 
@@ -116,7 +122,7 @@ def test_shadows_of_shipped_modules_follow_the_plan(name: str) -> None:
     np.testing.assert_allclose(shadow, done.params, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["normed", "transformer"])
+@pytest.mark.parametrize("name", ["normed", *SHIPPED])
 def test_a_sum_gives_the_share_of_men_away_and_noise_drowns_it(
     name: str, normed: TorchModel
 ) -> None:
@@ -136,3 +142,67 @@ def test_a_sum_gives_the_share_of_men_away_and_noise_drowns_it(
     assert (np.abs(estimate - truth) < 4 * std).all()
     assert found["noised"][1].mean() > std.mean()
     assert np.abs(found["noised"][0] - 0.5).mean() < 0.15
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_sums_give_members_and_an_attribute_away_and_noise_hides_both(name: str) -> None:
+    model = TorchModel.of(name, INPUTS)
+    fields = {"model": model, "sampling_size": None, "rounds": 1, "clip_norm": 1.0, "radius": 4096}
+    for noise in ({}, {"noise": "local", "noise_multiplier": 40.0}):
+        done, people, coins = tossed(7, size=20, **fields, **noise)
+        told = Coins().estimate(done.view("server_sealed"), people, None, halves(people))
+        everybody = run(7, patients=people, **fields, **noise).view("server_sealed")
+        men, women = (of_sex(people, level) for level in (1, 0))
+        sex = Coins().estimate(everybody, men, women, halves(people))
+        for hospital, own in people.items():
+            truths = (coins[hospital], SEX.codes(own.features) == 1)
+            for (mean, left), truth in zip((told[hospital], sex[hospital]), truths, strict=True):
+                if noise:  # a fair coin has a variance of a quarter
+                    assert left.mean() > 0.2 and np.abs(mean - 0.5).mean() < 0.2
+                else:
+                    assert left.max() < 0.05
+                    np.testing.assert_array_equal(mean > 0.5, truth)
+
+
+def of_sex(people: Mapping[str, Patients], level: int) -> dict[str, Patients]:
+    changed = {}
+    for hospital, own in people.items():
+        rows = own.features.copy()
+        SEX.write(rows, np.full(len(rows), level, dtype=np.int64))
+        changed[hospital] = Patients(rows, own.outcomes)
+    return changed
+
+
+def test_an_overfitted_module_gives_an_attribute_and_members_away_and_noise_hides_both() -> None:
+    """Of embeddings: the deep one and the transformer learn this few by heart in no 60 rounds."""
+    model, attack = TorchModel.of("embedded", INPUTS), AttributeInference("sex", shadows=32)
+    for noise in ({}, {**NOISE, "noise_multiplier": 20.0}):
+        gains, ranked = [], []
+        for seed in range(4):
+            everybody = cohort(seed, size=90)["north"]
+            members = np.random.default_rng(seed).permutation(90) < 20
+            done = run(
+                seed, patients={"north": everybody.take(members)}, model=model, sampling_size=None,
+                rounds=10 if noise else 60, learning_rate=3.0, **noise,
+            )  # fmt: skip
+            seen = observe(done.transcript, "public")
+            targets, public = everybody.take(members), everybody.take(~members)
+            blank = targets.features.copy()
+            blank[:, list(SEX.columns)] = np.pi  # the attack may not look
+            asked = Patients(blank, targets.outcomes)
+            truth = SEX.codes(targets.features)
+            right = attack.infer(seen, asked, public, PRIOR) == truth
+            blind = impute(SEX, asked, public).argmax(axis=1) == truth
+            gains.append(right.astype(float) - blind)
+            outside = np.flatnonzero(~members)
+            people = everybody.take(np.concatenate([np.flatnonzero(members), outside[:20]]))
+            scores = OneRun().scores(seen, people, everybody.take(outside[20:]))
+            ranked.append(auc(scores, np.arange(40) < 20))
+        gain = np.concatenate(gains)
+        error = gain.std() / np.sqrt(len(gain))
+        if noise:
+            assert abs(gain.mean()) < 2.5 * error + 0.02
+            assert abs(np.mean(ranked) - 0.5) < 0.15
+        else:
+            assert gain.mean() > 1.645 * error  # one-sided
+            assert np.mean(ranked) > 0.55
