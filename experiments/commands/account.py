@@ -58,7 +58,8 @@ class Account:
     json: bool = False
     """Print JSON instead of tables."""
     phases: Annotated[Positional[Path | None], arg(metavar="PHASES.toml")] = None
-    """Phases (.toml), events (.json) or an Opacus checkpoint (.pt), in place of the numbers."""
+    """Phases (.toml), events (.json), an Opacus checkpoint (.pt) or an OpenDP registry entry
+    (.yaml), in place of the numbers."""
 
     def run(self) -> int:
         """Account and print."""

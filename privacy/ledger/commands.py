@@ -158,13 +158,16 @@ class Enter:
     path: Positional[Path]
     """The ledger (*.jsonl)."""
     spent: Positional[Path]
-    """Phases (.toml), events (.json) or an Opacus checkpoint (.pt): privacy/ledger/spending.py."""
+    """Phases (.toml), events (.json), an Opacus checkpoint (.pt) or an entry of the OpenDP
+    deployments registry (.yaml): privacy/ledger/spending.py."""
     key: Path
     """The hospital's private key."""
     operator: str
     """Who enters it, for the auditor."""
     source: str
     """What it was, in a sentence for the auditor."""
+    same_patients: bool = False
+    """State that it is about the patients of this ledger; without that nothing is entered."""
     corrects: int | None = None
     """Number of the entry of which this was left out."""
 
@@ -172,15 +175,25 @@ class Enter:
         """Enter it, print the entry; exit status 1 if the budget is passed now."""
         from privacy.ledger import Ledger, SigningKey
         from privacy.ledger.audit.show import describe
+        from privacy.ledger.rounding import up
         from privacy.ledger.spending import read_spending
 
         spending = read_spending(self.spent)
         ledger = Ledger.open(self.path, key=SigningKey.load(self.key))
-        asked = spending.imported(self.source, self.operator, corrects=self.corrects)
+        asked = spending.imported(
+            self.source,
+            self.operator,
+            same_patients=self.same_patients,
+            corrects=self.corrects,
+        )
         print(describe(ledger.enter(asked)))
         passed = ledger.state(asked.unit).passed
         if passed:
-            print(f"The budget of {ledger.hospital} is passed: nothing is released any more.")
+            total = up(ledger.state(asked.unit).committed)
+            print(
+                f"The budget of {ledger.hospital} is passed: nothing is released any more. Epsilon "
+                f"{total} is an odometer's running total; no filter guarantees it beforehand."
+            )
         return int(passed)
 
 

@@ -26,7 +26,7 @@ def enter(chain: Chain, accountant: Accountant, imported: Imported) -> Entry:
         if why := objection_to(imported, book.budget):
             raise InvalidInputError(
                 f"It can't be entered into the ledger of {state.hospital}: {why}. State what it "
-                "costs under the budget's own relation."
+                "costs each of its patients (--same-patients), under the budget's own relation."
             )
         corrects = imported.corrects
         if corrects is not None and corrects not in state.entered:

@@ -12,7 +12,8 @@ earlier one left out. No bytes belong to it, so none that leave later can name i
 >>> from privacy.ledger.ledger import Ledger
 >>> from privacy.ledger.requests import Budget, Planned
 >>> ledger = Ledger.in_memory(hospital="north", budget=Budget(epsilon=1.0))
->>> past = Imported("a model of 2024", "Dr. Lin", (Planned("update", GaussianDpEvent(20.0), 9),))
+>>> steps = (Planned("update", GaussianDpEvent(20.0), 9),)
+>>> past = Imported("a model of 2024", "Dr. Lin", steps, same_patients=True)
 >>> ledger.enter(past).content["filter"], 0.5 < ledger.state().committed < 1
 ('fixed schedule', True)
 """
@@ -24,6 +25,7 @@ from typing import Any
 from privacy.errors import InvalidInputError
 from privacy.ledger.forms import (
     SENTENCE,
+    FieldRule,
     Form,
     form,
     hexadecimal,
@@ -31,6 +33,7 @@ from privacy.ledger.forms import (
     number,
     one_of,
     optional,
+    refuse,
     ruled,
     text,
     whole,
@@ -55,6 +58,15 @@ class Guarantee(Form):
     delta: float = ruled(number(0.0, 1.0))
 
 
+def _yes_or_no() -> FieldRule:
+    def check(name: str, value: Any) -> bool:
+        if not isinstance(value, bool):
+            refuse(name, value, "true or false")
+        return value
+
+    return FieldRule(check)
+
+
 @dataclass(frozen=True)
 class Imported(Form):
     """Spending that happened elsewhere.
@@ -66,6 +78,8 @@ class Imported(Form):
       claims: Guarantees without events.
       unit: Whose coming or going it hides.
       relation: Between which tables; it has to be the budget's.
+      same_patients: Whether the operator states that it is about the patients of this ledger; what
+        was released about others belongs into theirs.
       evidence: SHA-256, in hex, of the file that it was read from; None: it was typed.
       corrects: The entry of which this is what was left out.
     """
@@ -76,6 +90,7 @@ class Imported(Form):
     claims: tuple[Guarantee, ...] = ruled(listed(form(Guarantee), least=0, most=_MOST_PARTS), ())
     unit: Unit = ruled(one_of("patient", "hospital"), "patient")
     relation: str | enum.Enum = ruled(one_of(*RELATIONS), "ADD_OR_REMOVE_ONE")
+    same_patients: bool = ruled(_yes_or_no(), False)
     evidence: str | None = ruled(optional(hexadecimal(64)), None)
     corrects: int | None = ruled(optional(whole(0, 2**32)), None)
 
@@ -93,6 +108,8 @@ class Imported(Form):
 
 def objection_to(imported: Imported, budget: Budget) -> str:
     """Why it can't be added to what this budget counts; empty if it can."""
+    if not imported.same_patients:
+        return "nobody states that it is about the patients of this ledger"
     if imported.unit != budget.unit:
         return f"it hides each {imported.unit}, and the budget counts each {budget.unit}"
     if imported.relation != budget.relation_name:

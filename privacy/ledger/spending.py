@@ -17,6 +17,7 @@ Phases as TOML, one table each; bare guarantees beside them::
 
 Events as JSON are those of ``dp_accounting``, as ledgers spell them: one event, or a list of
 ``{"event": ..., "count": ...}``. A checkpoint of Opacus (``.pt``) holds its accountant's history.
+An entry of the OpenDP deployments registry (``.yaml``) is a bare guarantee.
 
 No file says that patients were drawn as it claims. Whoever enters it answers for that.
 """
@@ -34,6 +35,7 @@ from privacy.ledger.accountant import event_json
 from privacy.ledger.forms import Form, form, listed, number, one_of, ruled, whole
 from privacy.ledger.imported import Guarantee, Imported
 from privacy.ledger.log.canonical import digest
+from privacy.ledger.registered import registered
 from privacy.ledger.requests import MOST_COUNT, RELATIONS, Planned
 
 __all__ = ["Phase", "Spending", "read_spending"]
@@ -104,7 +106,9 @@ class Spending:
     relation: str
     evidence: str
 
-    def imported(self, source: str, operator: str, *, corrects: int | None = None) -> Imported:
+    def imported(
+        self, source: str, operator: str, *, same_patients: bool, corrects: int | None = None
+    ) -> Imported:
         """Return it as an operator enters it for each patient (``Ledger.enter``)."""
         return Imported(
             source,
@@ -112,13 +116,14 @@ class Spending:
             self.schedule,
             self.claims,
             relation=self.relation,
+            same_patients=same_patients,
             evidence=self.evidence,
             corrects=corrects,
         )
 
 
 def read_spending(path: Path) -> Spending:
-    """Read phases (``.toml``), events (``.json``) or a checkpoint of Opacus (``.pt``, ``.pth``).
+    """Read a file of one of the kinds above, told apart by its suffix.
 
     Raises:
       InvalidInputError: Of another kind, or a field is missing, unknown, or breaks its rule.
@@ -141,8 +146,14 @@ def read_spending(path: Path) -> Spending:
                 phases = tuple(Phase(noise, steps, rate) for noise, rate, steps in history(content))
                 schedule = tuple(phase.planned for phase in phases)
                 found = Spending(schedule, (), "ADD_OR_REMOVE_ONE", evidence)
+            case ".yaml" | ".yml":
+                claim, between = registered(content)
+                found = Spending((), (claim,), between, evidence)
             case _:
-                raise InvalidInputError("expected phases (.toml), events (.json) or a checkpoint.")
+                raise InvalidInputError(
+                    "expected phases (.toml), events (.json), a checkpoint (.pt) or an entry of "
+                    "the deployments registry (.yaml)."
+                )
         if not found.schedule and not found.claims:
             raise InvalidInputError("it tells of nothing that was spent.")
     except (InvalidInputError, CorruptMessageError) as error:

@@ -385,6 +385,7 @@ class _Reader:
             second = self._second.epsilon(event, budget).upper
         if not interval.upper <= budget.epsilon * _CLOSE:
             out_of = f"epsilon is {interval.upper:.6g} of {budget.epsilon:.6g} allowed"
+            out_of += " (a running total, no filter's guarantee)" if book.passed else ""
             self.out.problems.append(Problem(None, out_of))
         if second * _CLOSE < interval.lower:
             self.out.problems.append(

@@ -21,7 +21,7 @@ from privacy.ledger.filter import Filter
 from privacy.ledger.imported import Guarantee, Imported
 from privacy.ledger.log.canonical import to_number
 from privacy.ledger.preset_order import epsilon_at, renyi
-from tests.privacy.ledger.helpers import KEY, PLAN, gaussian, make, reopen, state
+from tests.privacy.ledger.helpers import KEY, PLAN, forge, gaussian, make, reopen, state
 from tests.privacy.ledger.test_verify import BOTH
 
 STEP = gaussian(40.0)
@@ -29,7 +29,8 @@ STEP = gaussian(40.0)
 
 def past(scale: float = 20.0, count: int = 1, *claims: Guarantee, **fields: Any) -> Imported:
     schedule = (Planned("update", gaussian(scale), count),) if count else ()
-    return Imported("a training of last year", "Dr. Lin", schedule, tuple(claims), **fields)
+    told = {"same_patients": True} | fields
+    return Imported("a training of last year", "Dr. Lin", schedule, tuple(claims), **told)
 
 
 def verified(path: Path) -> Any:
@@ -53,6 +54,7 @@ def test_past_the_budget_planned_releases_are_refused_too(tmp_path: Path) -> Non
     ledger.spend(Release("size", {"type": "NoOpDpEvent"}, reason="depends on no patient"))
     reading = verified(tmp_path / "north.jsonl")
     assert any("allowed" in problem.reason for problem in reading.problems)
+    assert any("no filter's guarantee" in problem.reason for problem in reading.problems)
     verdict = verify([tmp_path / "north.jsonl"], {"north": KEY.public}, accountants=BOTH)
     assert not verdict.ok and verdict.blames("north")
 
@@ -151,13 +153,25 @@ def test_what_nobody_can_price_costs_everything() -> None:
     entry = ledger.enter(past())
     assert entry.content["epsilon"] == "inf" and ledger.state().passed
     ledger = Ledger.in_memory(budget=Budget(1.0), accountant=RenyiOnly())
-    ledger.enter(
-        Imported("unprotected", "Dr. Lin", (Planned("update", {"type": "NonPrivateDpEvent"}),))
-    )
+    bare = (Planned("update", {"type": "NonPrivateDpEvent"}),)
+    ledger.enter(Imported("unprotected", "Dr. Lin", bare, same_patients=True))
     assert ledger.state().passed
 
 
 # Whose it is
+
+
+def test_it_is_about_the_patients_of_this_ledger_by_the_operators_word(tmp_path: Path) -> None:
+    ledger = make(tmp_path)
+    with pytest.raises(InvalidInputError, match="--same-patients"):
+        ledger.enter(past(same_patients=False))
+    with pytest.raises(InvalidInputError, match="true or false"):
+        Imported.from_json(past().to_json() | {"same_patients": "yes"})
+    assert ledger.size == 1
+    ledger.enter(past())
+    forge(tmp_path / "north.jsonl", KEY, 1, same_patients=False)
+    (problem,) = verified(tmp_path / "north.jsonl").problems
+    assert "nobody states" in problem.reason
 
 
 def test_no_bytes_can_be_attached_to_it() -> None:

@@ -14,9 +14,10 @@ from hypothesis import strategies as st
 from privacy.accounting import epsilon
 from privacy.accounting.events import from_json
 from privacy.errors import CorruptMessageError, InpatientError, InvalidInputError
-from privacy.ledger import Budget, Ledger, SigningKey
+from privacy.ledger import Budget, Ledger, Planned, SigningKey
 from privacy.ledger.__main__ import main
 from privacy.ledger.accountant import Certified, composed
+from privacy.ledger.audit.deployment import deployment
 from privacy.ledger.spending import Spending, read_spending
 
 ADD = NeighboringRelation.ADD_OR_REMOVE_ONE
@@ -70,7 +71,7 @@ def test_shuffled_batches_are_passes_and_never_cheaper_than_they_are(
 def test_an_entry_of_a_file_names_it(tmp_path: Path) -> None:
     found = read(tmp_path, "past.toml", PHASES)
     ledger = Ledger.in_memory(budget=Budget(20.0), accountant=Certified())
-    entry = ledger.enter(found.imported("a training of 2024", "Dr. Lin"))
+    entry = ledger.enter(found.imported("a training of 2024", "Dr. Lin", same_patients=True))
     assert entry.content["evidence"] == found.evidence
     assert ledger.state().committed > 0.25
 
@@ -83,7 +84,7 @@ def test_an_operator_enters_a_file_by_command(
     Ledger.create(path, hospital="north", key=key, budget=Budget(1.0))
     (tmp_path / "past.toml").write_text("[[phase]]\nnoise_multiplier = 20.0\nsteps = 2\n")
     told = [str(path), str(tmp_path / "past.toml"), "--key", str(tmp_path / "key.pem")]
-    told += ["--operator", "Dr. Lin", "--source", "a model of 2024"]
+    told += ["--operator", "Dr. Lin", "--source", "a model of 2024", "--same-patients"]
     for expected in (0, 1):
         with pytest.raises(SystemExit) as done:
             main(["enter", *told])
@@ -91,6 +92,7 @@ def test_an_operator_enters_a_file_by_command(
         (tmp_path / "past.toml").write_text("[[phase]]\nnoise_multiplier = 0.5\nsteps = 1\n")
     printed = capsys.readouterr().out
     assert "spent elsewhere (a model of 2024)" in printed and "is passed" in printed
+    assert "an odometer's running total" in printed
     entered = [e for e in Ledger.open(path, key=key).entries() if e.kind == "imported"]
     assert len(entered) == 2
 
@@ -103,6 +105,7 @@ def test_an_operator_enters_a_file_by_command(
         ({"source": ""}, "source=''"),
         ({"corrects": "-1"}, "corrects=-1"),
         ({"corrects": "7"}, "Entry 7"),
+        ({"others": "yes"}, "--same-patients"),
     ],
     ids=str,
 )
@@ -115,8 +118,9 @@ def test_what_can_not_be_entered_is_said_and_leaves_the_ledger_as_it_was(
     before = path.read_bytes()
     (tmp_path / "past.toml").write_text("[[phase]]\nnoise_multiplier = 20.0\nsteps = 2\n")
     named = {"operator": "Dr. Lin", "source": "a model of 2024", **wrong}
+    said = [] if named.pop("others", "") else ["--same-patients"]
     spent = tmp_path / named.pop("spent", "past.toml")
-    options = [f"--{name}={value}" for name, value in named.items()]
+    options = [f"--{name}={value}" for name, value in named.items()] + said
     with pytest.raises(SystemExit) as done:
         main(["enter", str(path), str(spent), "--key", str(tmp_path / "key.pem"), *options])
     assert done.value.code == 2
@@ -178,6 +182,56 @@ def test_what_is_wrong_is_said(tmp_path: Path, name: str, content: str, why: str
         read(tmp_path, name, content)
 
 
+REGISTERED = """
+deployment:
+  privacy_loss:
+    privacy_unit: patient-level
+    privacy_unit_details: "Neighbouring tables: add or remove one (patient)."
+    privacy_parameters: {epsilon: 0.5, delta: 1.0e-06}
+"""
+
+
+def test_an_entry_of_the_deployments_registry_is_a_bare_guarantee(tmp_path: Path) -> None:
+    found = read(tmp_path, "a.yaml", REGISTERED)
+    assert found.schedule == () and found.relation == "ADD_OR_REMOVE_ONE"
+    (claim,) = found.claims
+    assert (claim.epsilon, claim.delta) == (0.5, 1e-6)
+    replaced = REGISTERED.replace("add or remove one", "Replace one").replace(
+        ", delta: 1.0e-06", ""
+    )
+    found = read(tmp_path, "a.yml", replaced)
+    assert found.relation == "REPLACE_ONE" and found.claims[0].delta == 0.0
+
+
+def test_what_the_project_registers_it_reads(tmp_path: Path) -> None:
+    path = tmp_path / "north.jsonl"
+    ledger = Ledger.create(path, hospital="north", key=SigningKey.generate(), budget=Budget(1.0))
+    ledger.declare([Planned("update", {"type": "GaussianDpEvent", "noise_multiplier": 9.0})])
+    found = read(tmp_path, "own.yaml", deployment(path))
+    assert found.claims[0].epsilon == ledger.state().committed
+    assert found.relation == "ADD_OR_REMOVE_ONE"
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "why"),
+    [
+        ("patient-level", "household", "budget counts patients"),
+        ("add or remove one", "some", "name no relation"),
+        ("add or remove one", "add or remove one, or replace one,", "name no relation"),
+        ("epsilon", "rho", "no epsilon and delta"),
+        ("0.5", "-0.5", "epsilon"),
+        ("privacy_loss", "loss", "no entry of the deployments registry"),
+        ("deployment:", "deployment: [", "no entry of the deployments registry"),
+        ("deployment:", "deployment: !!python/object/apply:os.system [ls]", "no entry of"),
+    ],
+)
+def test_what_an_entry_does_not_say_is_not_guessed(
+    tmp_path: Path, old: str, new: str, why: str
+) -> None:
+    with pytest.raises(InpatientError, match=why):
+        read(tmp_path, "a.yaml", REGISTERED.replace(old, new))
+
+
 def test_a_checkpoint_that_runs_is_refused(tmp_path: Path) -> None:
     class Runs:
         def __reduce__(self) -> Any:
@@ -198,5 +252,5 @@ def test_no_noise_is_no_protection(tmp_path: Path) -> None:
     assert events(found)["event"] == {"type": "NonPrivateDpEvent"}
     with pytest.raises(InvalidInputError):
         Ledger.in_memory(budget=Budget(1.0)).enter(
-            found.imported("a training", "Dr. Lin", corrects=7)
+            found.imported("a training", "Dr. Lin", same_patients=True, corrects=7)
         )
