@@ -1,4 +1,4 @@
-r"""A profile from bounds on Renyi divergences: for narrow discrete noise and Skellam noise.
+r"""Profiles from bounds on Renyi divergences: narrow discrete noise, Skellam noise, selection.
 
 With :math:`D_\alpha \le \rho\alpha + \xi` in both directions, every neighbouring pair has delta at
 most g, the least conversion over all orders (``discrete.zcdp_delta``). As a function of
@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from privacy.accounting.discrete import zcdp_deltas
 from privacy.accounting.profiles import Deltas
 
-__all__ = ["Concentrated", "together"]
+__all__ = ["Concentrated", "MomentBound", "together"]
 
 _KNOTS = 800
 _LEAST = 1e-60  # deltas below are as good as this one
@@ -49,16 +49,40 @@ class Concentrated:
 
     def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
         """Delta at each epsilon, of any sign: the same when a patient is removed and added."""
-        knots, values = _curve(self.rho, self.xi)
-        e = np.abs(epsilons)
-        at = np.clip(np.searchsorted(knots, e, side="right") - 1, 0, len(knots) - 2)
-        with np.errstate(over="ignore", invalid="ignore"):
-            # Linear in e^epsilon; where the gap's exponential is no float, the value before.
-            share = np.expm1(e - knots[at]) / np.expm1(knots[at + 1] - knots[at])
-        share = np.where(np.isnan(share), 0.0, np.clip(share, 0.0, 1.0))
-        tail = values[at] * (1 - share) + values[at + 1] * share
-        both = np.where(epsilons >= 0, tail, -np.expm1(-e) + np.exp(-e) * tail)
+        both = _read(epsilons, *_curve(self.rho, self.xi))
         return both, both
+
+
+@dataclass(frozen=True)
+class MomentBound:
+    """One release of which no more is known than its moments at whole orders (``moments``).
+
+    Attributes:
+      log_moments: Logarithms of M_0, M_1, M_2 and so on, from above; some finite.
+    """
+
+    log_moments: tuple[float, ...]
+
+    stacks: ClassVar[bool] = False  # as above
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """Delta at each epsilon, of any sign: the same when a patient is removed and added."""
+        both = _read(epsilons, *_curve_of_moments(self.log_moments))
+        return both, both
+
+
+def _read(
+    epsilons: NDArray[np.float64], knots: NDArray[np.float64], values: NDArray[np.float64]
+) -> NDArray[np.float64]:
+    """Return a curve with such corners at each epsilon; below 0 by symmetry."""
+    e = np.abs(epsilons)
+    at = np.clip(np.searchsorted(knots, e, side="right") - 1, 0, len(knots) - 2)
+    with np.errstate(over="ignore", invalid="ignore"):
+        # Linear in e^epsilon; where the gap's exponential is no float, the value before.
+        share = np.expm1(e - knots[at]) / np.expm1(knots[at + 1] - knots[at])
+    share = np.where(np.isnan(share), 0.0, np.clip(share, 0.0, 1.0))
+    tail = values[at] * (1 - share) + values[at + 1] * share
+    return np.where(epsilons >= 0, tail, -np.expm1(-e) + np.exp(-e) * tail)
 
 
 def together(releases: Sequence[Concentrated]) -> Concentrated | None:
@@ -81,7 +105,28 @@ def _curve(rho: float, xi: float) -> tuple[NDArray[np.float64], NDArray[np.float
         last *= 2
     near = np.linspace(rho + xi - 4 * width, rho + xi + _WIDTHS * width, _KNOTS)
     e = np.unique(np.concatenate([np.linspace(0.0, last, _KNOTS), near[near > 0]]))
-    values = np.minimum.accumulate(zcdp_deltas(rho=rho, xi=xi, epsilons=e))
+    return _corners(e, np.minimum.accumulate(zcdp_deltas(rho=rho, xi=xi, epsilons=e)))
+
+
+@lru_cache(maxsize=64)
+def _curve_of_moments(
+    log_moments: tuple[float, ...],
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """As ``_curve``, by the least conversion over whole orders (``discrete.zcdp_deltas``)."""
+    k = np.arange(2.0, len(log_moments))
+    start = np.array(log_moments[2:]) - np.log(k - 1) + k * np.log1p(-1 / k)
+    known = np.isfinite(start)
+    k, start = k[known], start[known]
+    last = max(1e-6, float(((start - math.log(_LEAST)) / (k - 1)).min()))
+    e = np.concatenate([[0.0], last * np.geomspace(1e-6, 1.0, 2 * _KNOTS)])
+    logs = (start[:, None] - (k - 1)[:, None] * e).min(axis=0)
+    return _corners(e, np.minimum.accumulate(np.exp(np.minimum(logs, 0.0))))
+
+
+def _corners(
+    e: NDArray[np.float64], values: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Return where the greatest convex function of e^epsilon below such values bends."""
     # The curve goes on below 0, mirrored: a chord from one side of e^epsilon = 1 to the other.
     half = np.tanh(e / 2)
     values[0] = np.min(half + (1 - half) * values)

@@ -9,7 +9,7 @@ import math
 from dataclasses import dataclass
 
 from privacy.accounting import profiles
-from privacy.accounting.concentrated import Concentrated
+from privacy.accounting.concentrated import Concentrated, MomentBound
 from privacy.accounting.profiles import Profile
 
 __all__ = [
@@ -60,6 +60,8 @@ def evaluation(profile: Profile) -> float:
     match profile:
         case profiles.FiniteOutcomes(masses):
             return 60.0 + 8.0 * len(masses)
+        case profiles.GaussianMixtureProfile(parts):
+            return 1e3 * len(parts)
         case profiles.Sampled(_, inner):
             return 100.0 + evaluation(inner)
         case profiles.SampledReplace(_, inner, removed):
@@ -104,8 +106,9 @@ def _once(profile: Profile) -> float:
     nested = getattr(profile, "parts", None)
     if isinstance(profile, profiles.SkellamOutcomes | profiles.DiscreteGaussianOutcomes):
         return _STACK + 4e3 * math.sqrt(profile.variance)
-    if isinstance(profile, Concentrated):
+    if isinstance(profile, Concentrated | MomentBound):
         return _CURVE
-    if isinstance(profile, profiles.MixtureProfile) or nested is None:
+    listed = profiles.MixtureProfile | profiles.GaussianMixtureProfile
+    if isinstance(profile, listed) or nested is None:
         return 0.0
     return _NESTED + preparation(nested)

@@ -11,6 +11,7 @@ never changed and never removed.
 True
 """
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +175,22 @@ _EVENTS = (
 
 _STEPS = "a whole number from 1 to 2^30", lambda v: _is_whole(v) and 1 <= v <= 2**30
 
+_SHAPE = "between 0 and 1000", lambda v: _is_number(v) and 0 <= v <= 1000
+_MEAN = "between 1 and 1e6", lambda v: _is_number(v) and 1 <= v <= 1e6
+_RHO = "between 0 and 1e100", lambda v: _is_number(v) and 0 <= v <= 1e100
+_NUMBERS = (
+    "a list of numbers between 0 and 1e100",
+    lambda v: isinstance(v, list | tuple) and len(v) > 0 and all(_RHO[1](x) for x in v),
+)
+_COUNTS = (
+    "a whole number from 1 to 2^53, or a list of such",
+    lambda v: (
+        all(_count(1)[1](n) for n in v) and len(v) > 0
+        if isinstance(v, list | tuple)
+        else _count(1)[1](v)
+    ),
+)
+
 # Every kind of event that is accounted for, and the rule of each of its fields.
 _KINDS: Mapping[type, Mapping[str, tuple[str, Rule]]] = {
     dp.NoOpDpEvent: {},
@@ -194,6 +211,19 @@ _KINDS: Mapping[type, Mapping[str, tuple[str, Rule]]] = {
         "truncated_batch_size": _count(1),
         "noise_multiplier": _NOISE,
     },
+    dp.SampledWithReplacementDpEvent: {
+        "source_dataset_size": _count(1),
+        "sample_size": _count(0),
+        "event": _EVENT,
+    },
+    dp.SingleEpochTreeAggregationDpEvent: {"noise_multiplier": _NOISE, "step_counts": _COUNTS},
+    dp.RepeatAndSelectDpEvent: {"event": _EVENT, "mean": _MEAN, "shape": _SHAPE},
+    dp.MixtureOfGaussiansDpEvent: {
+        "standard_deviation": _NOISE,
+        "sensitivities": _NUMBERS,
+        "sampling_probs": _NUMBERS,
+    },
+    dp.ZCDpEvent: {"rho": _RHO, "xi": _RHO},
     dp.SelfComposedDpEvent: {"event": _EVENT, "count": _count(0)},
     dp.ComposedDpEvent: {"events": _EVENTS},
     DiscreteGaussianDpEvent: {"noise_multiplier": _NOISE, "radius": _count(1)},
@@ -249,10 +279,21 @@ def check(event: dp.DpEvent, *, path: str = "event") -> None:
             f"Expected {path}.sample_size={event.sample_size} <= "
             f"source_dataset_size={event.source_dataset_size}: none is drawn twice."
         )
+    if isinstance(event, dp.MixtureOfGaussiansDpEvent):
+        _check_mixture(event, path)
     if path.count(".") > _DEEPEST:
         raise InvalidInputError(_TOO_DEEP.format(path=_shortened(path)))
     for step, child in _children(event):
         check(child, path=f"{path}.{step}")
+
+
+def _check_mixture(event: dp.MixtureOfGaussiansDpEvent, path: str) -> None:
+    shifts, probs = event.sensitivities, event.sampling_probs
+    if len(shifts) != len(probs) or abs(math.fsum(probs) - 1) > 1e-12:
+        raise InvalidInputError(
+            f"Expected {path}.sampling_probs={probs!r} to add up to 1 and to be as many as the "
+            f"{len(shifts)} sensitivities."
+        )
 
 
 def to_json(event: dp.DpEvent) -> dict[str, Any]:
@@ -301,6 +342,8 @@ def _plain(event: dp.DpEvent) -> dict[str, Any]:
             found[name] = _plain(value)
         elif rule == _EVENTS[0]:
             found[name] = [_plain(child) for child in value]
+        elif isinstance(value, list | tuple):
+            found[name] = [int(v) if _is_whole(v) else float(v) for v in value]
         else:
             found[name] = int(value) if _is_whole(value) else float(value)
     return found

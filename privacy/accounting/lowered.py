@@ -13,7 +13,7 @@ from typing import Literal
 
 from privacy.accounting import profiles
 from privacy.accounting.composition import Parts
-from privacy.accounting.concentrated import Concentrated, together
+from privacy.accounting.concentrated import Concentrated, MomentBound, together
 from privacy.accounting.nested import Composed
 
 __all__ = ["Lowered", "Side", "merge", "one", "repeat", "sampled"]
@@ -91,7 +91,7 @@ class Lowered:
 
 def _by_moments(profile: profiles.Profile) -> bool:
     match profile:
-        case Concentrated():
+        case Concentrated() | MomentBound():
             return True
         case profiles.Sampled(_, inner) | profiles.SampledReplace(_, inner):
             return _by_moments(inner)

@@ -16,11 +16,12 @@ import numpy as np
 from dp_accounting import NeighboringRelation as Relation
 from dp_accounting import dp_event as dp
 from scipy.special import bdtr, bdtrc, log_ndtr
+from scipy.stats import binom
 
 from privacy._validate import member
 from privacy.accounting import profiles
 from privacy.accounting.allocation import Allocated
-from privacy.accounting.concentrated import Concentrated
+from privacy.accounting.concentrated import Concentrated, MomentBound
 from privacy.accounting.events import (
     LinearOpeningsDpEvent,
     RandomAllocationDpEvent,
@@ -28,7 +29,9 @@ from privacy.accounting.events import (
     check,
 )
 from privacy.accounting.lowered import Lowered, Side, merge, one, repeat, sampled
+from privacy.accounting.moments import LARGEST_ORDER, log_moments
 from privacy.accounting.nested import Composed
+from privacy.accounting.selection import selected_log_moments
 from privacy.accounting.unsampled import release
 from privacy.errors import InvalidInputError
 
@@ -80,6 +83,10 @@ def _lower(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Lowe
             return _poisson(event, relation, side, path)
         case dp.SampledWithoutReplacementDpEvent():
             return _fixed_size(event, relation, side, path)
+        case dp.SampledWithReplacementDpEvent():
+            return _with_replacement(event, relation, side, path)
+        case dp.RepeatAndSelectDpEvent():
+            return _selected(event, relation, side, path)
         case ShuffledBatchesDpEvent():
             return _shuffled(event, relation, side, path)
         case RandomAllocationDpEvent():
@@ -163,6 +170,71 @@ def _fixed_size(
         known = single and _additive(inner)
         return sampled(inner, profiles.Sampled(q, profile)) if known else Lowered(unknown=path)
     return sampled(inner, profiles.SampledReplace(q, _nest(inner)))
+
+
+def _with_replacement(
+    event: dp.SampledWithReplacementDpEvent, relation: Relation, side: Side, path: str
+) -> Lowered:
+    r"""A patient is drawn k times with a binomial chance, and then moves the sum k times as far.
+
+    :math:`\delta(\gamma) \le \sum_{k \ge 1} P(k) \delta_k(\gamma')`, :math:`\gamma' = 1 + (\gamma -
+    1) / P(k \ge 1)` (Balle, Barthe and Gaboardi 2018, Theorem 10). Gaussians alone are known for
+    every k.
+    """
+    if relation is not Relation.REPLACE_ONE:
+        raise InvalidInputError(
+            f"{path} draws samples of a fixed size: a patient's coming or going changes who else "
+            "is drawn. Account for it under REPLACE_ONE."
+        )
+    inner = _lower(event.event, relation, side, f"{path}.event")
+    n, m = event.source_dataset_size, event.sample_size
+    if m == 0 or (not inner.parts and not inner.unbounded):
+        return Lowered()
+    if side == "below":
+        return Lowered(unknown=path)
+    if inner.unbounded:
+        return inner
+    if inner.mu is None or inner.slack:
+        raise InvalidInputError(
+            f"{path} draws with replacement, where {type(event.event).__name__} has no bound: a "
+            "patient may be drawn several times. Use a GaussianDpEvent, or "
+            "SampledWithoutReplacementDpEvent."
+        )
+    drawn = -math.expm1(m * math.log1p(-1 / n)) if n > 1 else 1.0
+    most = int(binom.isf(1e-15, m, 1 / n)) + 40 if n > 1 else m
+    times = range(1, min(m, most) + 1)
+    weights = [float(binom.pmf(k, m, 1 / n)) / drawn for k in times]
+    # More often than that hardly anybody is drawn; whoever is, at most m times.
+    beyond = float(binom.sf(times[-1], m, 1 / n)) / drawn
+    parts = tuple(
+        (weight, profiles.GaussianProfile(inner.gaussian_mu * k))
+        for weight, k in ((*zip(weights, times, strict=True), (beyond, m)))
+        if weight > 0
+    )
+    rho = (inner.gaussian_mu * m) ** 2 / 2
+    mixture = profiles.MixtureProfile(parts)
+    return one(profiles.SampledReplace(drawn, mixture) if drawn < 1 else mixture, rho=rho)
+
+
+def _selected(
+    event: dp.RepeatAndSelectDpEvent, relation: Relation, side: Side, path: str
+) -> Lowered:
+    """The best of a random number of runs (``selection``), of which moments alone are known."""
+    inner = _lower(event.event, relation, side, f"{path}.event")
+    if event.mean == 1 or (not inner.parts and not inner.unbounded):
+        return inner
+    if side == "below":
+        return Lowered(unknown=path)
+    orders = np.arange(LARGEST_ORDER + 1)
+    one_run = math.inf if inner.unbounded else log_moments(_nest(inner))
+    # P <= e^slack P' and Q >= e^-slack Q' in each of the moment's 2 k - 1 powers.
+    one_run = one_run + np.maximum(2 * orders - 1, 0) * inner.slack
+    found = selected_log_moments(
+        one_run + np.zeros(len(orders)), mean=float(event.mean), shape=float(event.shape)
+    )
+    if not np.isfinite(found[2:]).any():
+        return Lowered(unbounded=True, rho=math.inf)
+    return one(MomentBound(tuple(found.tolist())), rho=math.inf)
 
 
 def _shuffled(event: ShuffledBatchesDpEvent, relation: Relation, side: Side, path: str) -> Lowered:

@@ -60,11 +60,12 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, logsumexp
 
 from privacy.accounting.allocation import Allocated
-from privacy.accounting.concentrated import Concentrated
+from privacy.accounting.concentrated import Concentrated, MomentBound
 from privacy.accounting.nested import Composed
 from privacy.accounting.profiles import (
     DiscreteLaplaceProfile,
     FiniteOutcomes,
+    GaussianMixtureProfile,
     GaussianProfile,
     LaplaceProfile,
     MixtureProfile,
@@ -103,6 +104,8 @@ def _of(profile: Profile) -> Floats:
             return np.asarray(k * (k - 1) * mu**2 / 2)
         case Concentrated(rho, xi):
             return np.asarray((k - 1) * (k * rho + xi))
+        case MomentBound(values):
+            return np.array(values)
         case LaplaceProfile(shift):  # Mironov 2017, Table II
             grown = np.log(k / (2 * k - 1)) + (k - 1) * shift
             return np.logaddexp(grown, np.log((k - 1) / (2 * k - 1)) - k * shift)
@@ -121,6 +124,9 @@ def _of(profile: Profile) -> Floats:
             if removed is not None:
                 both = np.minimum(both, _through(float(prob), removed))
             return both
+        case GaussianMixtureProfile(parts):  # by joint convexity: as if the shift were known
+            each = [math.log(p) + k * (k - 1) * c**2 / 2 for p, c in parts]
+            return np.asarray(logsumexp(each, axis=0))
         case MixtureProfile(parts):
             each = [math.log(weight) + log_moments(part) for weight, part in parts if weight > 0]
             return np.asarray(logsumexp(each, axis=0))

@@ -12,6 +12,7 @@ needs. Where a field is a ``Column``, one profile may stand for many of its kind
 """
 
 import dataclasses
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr
+from scipy.special import log_ndtr, logsumexp, ndtr
 
 from privacy.accounting.gaussian import gaussian_deltas, mills_drop
 from privacy.accounting.outcomes import (
@@ -36,6 +37,7 @@ __all__ = [
     "DiscreteGaussianOutcomes",
     "DiscreteLaplaceProfile",
     "FiniteOutcomes",
+    "GaussianMixtureProfile",
     "GaussianProfile",
     "LaplaceProfile",
     "MixtureProfile",
@@ -51,6 +53,7 @@ __all__ = [
 
 Column = int | float | NDArray[np.float64]  # one number, or one a profile: ``[profiles, 1]``
 _ALL = 1 - 2.0**-53  # the largest float below 1
+_NEWTON = 100
 _FAR = 600.0  # e to this is a float still, and so is a mass times it
 
 
@@ -317,6 +320,65 @@ class SampledGaussianReplace:
             log_rest = np.log1p(-np.asarray(q)) + log_ndtr(-x)
         log_lower = np.logaddexp(log_rest, np.log(q) + log_ndtr(-mu - x))
         return rest + q * ndtr(mu - x), rest + q * ndtr(-mu - x), log_lower
+
+
+@dataclass(frozen=True)
+class GaussianMixtureProfile:
+    r"""A Gaussian that is moved by one of several shifts, drawn in secret.
+
+    The pair :math:`\sum_i p_i N(c_i, 1)` against :math:`N(0, 1)`: with no :math:`c_i` below 0 the
+    loss :math:`\log \sum_i p_i e^{c_i x - c_i^2/2}` rises with x (Choquette-Choo et al. 2024, arXiv
+    2310.15526).
+
+    Attributes:
+      parts: Each :math:`(p_i, c_i)`, c in standard deviations of the noise, some above 0.
+    """
+
+    parts: tuple[tuple[float, float], ...]
+
+    def deltas(self, epsilons: NDArray[np.float64]) -> Deltas:
+        """See ``Profile``."""
+        x, y = self._place(epsilons), self._place(-epsilons)
+        with np.errstate(over="ignore", invalid="ignore", divide="ignore"):
+            remove = self._power(x) - np.exp(epsilons + log_ndtr(-x))
+            add = ndtr(y) - np.exp(epsilons + np.log(self._power_below(y)))
+        return np.maximum(remove, 0.0), np.maximum(np.where(np.isnan(add), 0.0, add), 0.0)
+
+    def tail(self, epsilons: NDArray[np.float64], direction: int = 0) -> NDArray[np.float64]:
+        """See ``Attained``."""
+        if direction == 0:
+            return np.asarray(ndtr(-self._place(epsilons)))
+        return self._power_below(self._place(-epsilons))
+
+    def _power(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P above x."""
+        return np.asarray(sum(p * ndtr(c - x) for p, c in self.parts))
+
+    def _power_below(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
+        """P below x."""
+        return np.asarray(sum(p * ndtr(x - c) for p, c in self.parts))
+
+    def _place(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
+        """The x whose loss is epsilon; minus infinity where every loss is larger.
+
+        The loss is convex in x and rises, so Newton's steps from above never pass the place.
+        """
+        probs, shifts = np.array(self.parts).T
+        logs, moving = np.log(probs) - shifts**2 / 2, shifts > 0
+        still = float(probs[~moving].sum())
+        e = np.asarray(epsilons, dtype=np.float64).ravel()
+        x = ((e[:, None] - logs[moving]) / shifts[moving]).min(axis=1)
+        x[e <= (math.log(still) if still else -np.inf)] = -np.inf
+        at = np.flatnonzero(np.isfinite(x))
+        for _ in range(_NEWTON):
+            terms = logs + shifts * x[at, None]
+            loss = logsumexp(terms, axis=1)
+            step = (loss - e[at]) / (np.exp(terms - loss[:, None]) @ shifts)
+            x[at] -= step
+            at = at[step > 1e-13 * (1 + np.abs(x[at]))]
+            if not len(at):
+                break
+        return np.asarray(x.reshape(np.shape(epsilons)), dtype=np.float64)
 
 
 @dataclass(frozen=True)

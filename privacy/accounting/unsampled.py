@@ -1,12 +1,14 @@
 """Profiles of one release that is not sampled, from above or from below."""
 
+import dataclasses
 import math
 
+import numpy as np
 from dp_accounting import NeighboringRelation as Relation
 from dp_accounting import dp_event as dp
 
 from privacy.accounting import profiles
-from privacy.accounting.concentrated import Concentrated
+from privacy.accounting.concentrated import Concentrated, MomentBound
 from privacy.accounting.discrete import concentrated_rho, sandwich
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
@@ -16,6 +18,7 @@ from privacy.accounting.events import (
 )
 from privacy.accounting.linear import certified
 from privacy.accounting.lowered import Lowered, Side, one
+from privacy.accounting.moments import LARGEST_ORDER
 from privacy.errors import InvalidInputError
 
 __all__ = ["release"]
@@ -52,6 +55,12 @@ def release(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Low
             shift = factor * event.sensitivity
             rho = (event.noise_parameter * shift) ** 2 / 2
             return one(profiles.DiscreteLaplaceProfile(event.noise_parameter, shift), rho=rho)
+        case dp.ZCDpEvent():
+            return _zero_concentrated(event, side, path)
+        case dp.MixtureOfGaussiansDpEvent():
+            return _moved(event, relation, path)
+        case dp.SingleEpochTreeAggregationDpEvent():
+            return _tree(event, relation, path)
         case dp.RandomizedResponseDpEvent():
             return _randomised_response(event, relation, path)
         case _:
@@ -88,6 +97,54 @@ def _concentrated(rho: float, xi: float) -> Lowered:
     if not math.isfinite(rho + xi):
         return Lowered(unbounded=True, rho=math.inf)
     return one(Concentrated(rho, xi, 1), rho=rho)
+
+
+def _zero_concentrated(event: dp.ZCDpEvent, side: Side, path: str) -> Lowered:
+    """What is claimed of a mechanism's divergences, under the relation that is asked for."""
+    rho, xi = float(event.rho), float(event.xi)
+    if rho == 0 and xi == 0:
+        return Lowered()
+    if side == "below":
+        return Lowered(unknown=path)
+    k = np.arange(LARGEST_ORDER + 1, dtype=np.float64)
+    moments = tuple(((k - 1) * (k * rho + xi)).clip(0.0).tolist())
+    return dataclasses.replace(one(MomentBound(moments), rho=rho), xi=xi)
+
+
+def _moved(event: dp.MixtureOfGaussiansDpEvent, relation: Relation, path: str) -> Lowered:
+    if relation is Relation.REPLACE_ONE:
+        raise InvalidInputError(
+            f"{path} is a mixture of Gaussians, the pair of one who comes or goes: account for it "
+            "under ADD_OR_REMOVE_ONE or REPLACE_SPECIAL."
+        )
+    shifts = [float(c) / event.standard_deviation for c in event.sensitivities]
+    parts = tuple((float(p), c) for p, c in zip(event.sampling_probs, shifts, strict=True) if p > 0)
+    largest = max(c for _, c in parts)
+    if largest == 0:
+        return Lowered()
+    if len({c for _, c in parts}) == 1:
+        return one(profiles.GaussianProfile(largest), rho=largest**2 / 2)
+    return one(profiles.GaussianMixtureProfile(parts), rho=largest**2 / 2)
+
+
+def _tree(event: dp.SingleEpochTreeAggregationDpEvent, relation: Relation, path: str) -> Lowered:
+    """A record is in one leaf and in all nodes above it, which are one Gaussian together.
+
+    Kairouz et al. 2021 (arXiv 2103.00039), Appendix D; the first leaf of the largest tree is in all
+    that many, so the bound is attained.
+    """
+    if relation is Relation.ADD_OR_REMOVE_ONE:
+        raise InvalidInputError(
+            f"{path} adds up a stream in a tree: a record that comes or goes moves the others to "
+            "other steps. Account for it under REPLACE_SPECIAL or REPLACE_ONE."
+        )
+    counts = (
+        event.step_counts if isinstance(event.step_counts, list | tuple) else [event.step_counts]
+    )
+    depth = int(max(counts)).bit_length()  # ceil(log2(steps + 1))
+    factor = 2 if relation is Relation.REPLACE_ONE else 1
+    mu = factor * math.sqrt(depth) / event.noise_multiplier
+    return one(profiles.GaussianProfile(mu), rho=mu**2 / 2)
 
 
 def _overlap(std: float) -> float:
