@@ -1,4 +1,5 @@
 import math
+from enum import IntEnum, StrEnum
 from typing import Any
 
 import pytest
@@ -8,6 +9,15 @@ from hypothesis import strategies as st
 
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger.log.canonical import decode, encode, from_number, to_number
+
+
+class Colour(StrEnum):
+    RED = "red"
+
+
+class Size(IntEnum):
+    BIG = 2
+
 
 JSON = st.recursive(
     st.none()
@@ -30,6 +40,20 @@ def test_what_is_encoded_is_decoded_and_is_the_only_spelling(value: Any) -> None
     content = encode(value)
     assert content == rfc8785.dumps(value)
     assert encode(decode(content)) == content
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "".join(map(chr, range(128))),
+        ["é\u2028\U0001f600", {"\ue000": 1, "\U0001f600": 2, "z": 3}],
+        (1, [True, None, (2**53 - 1, 1 - 2**53)]),
+        {"b": Colour.RED, "B": Size.BIG, "": -0.0, "a": 1e21},
+    ],
+    ids=["controls", "planes", "integers", "enums"],
+)
+def test_every_way_of_spelling_is_that_of_the_standard(value: Any) -> None:
+    assert encode(value) == rfc8785.dumps(value)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +80,9 @@ def test_any_other_spelling_is_refused(content: bytes) -> None:
         decode(content)
 
 
-@pytest.mark.parametrize("value", [math.nan, math.inf, 2**53 + 1, {1: 2}, b"bytes", "\ud800"])
+@pytest.mark.parametrize(
+    "value", [math.nan, math.inf, 2**53 + 1, 2**53, -(2**53), {1: 2}, b"bytes", "\ud800"]
+)
 def test_what_has_no_canonical_form_is_refused(value: object) -> None:
     with pytest.raises(InvalidInputError, match="canonical"):
         encode(value)
