@@ -17,6 +17,7 @@ import struct
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import cached_property
 from types import MappingProxyType
 from typing import Any
 
@@ -128,9 +129,25 @@ class Message:
         header = {name: value for name, value in self._header().items() if name != "signature"}
         return canonical.encode({"domain": "inpatient message v1", **header})
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of the payload, in hex."""
+        return hashlib.sha256(self.payload).hexdigest()
+
+    def repeatable(self) -> "Message":
+        """Return it with a nonce that follows from it: said again, it is the same message."""
+        said = f"{self.kind.value} {self.round} {self.digest}"
+        return self._beside(nonce=canonical.digest(said.encode())[:32])
+
     def signed(self, key: SigningKey) -> "Message":
         """Return this message with a signature."""
-        return replace(self, signature=key.sign(self.statement))
+        return self._beside(signature=key.sign(self.statement))
+
+    def _beside(self, **fields: str) -> "Message":
+        """Return it with other fields beside the same payload, whose digest is taken once."""
+        made = replace(self, **fields)  # type: ignore[arg-type]
+        vars(made)["digest"] = self.digest
+        return made
 
     def signed_by(self, public_key: str) -> bool:
         """Whether this key signed exactly this message."""
@@ -174,11 +191,12 @@ class Message:
         payload = content[_HEAD.size + length :]
         if not isinstance(header, dict) or header.keys() != _FIELDS:
             raise CorruptMessageError("A message's header lacks a field, or has one of its own.")
-        if header["payload"] != hashlib.sha256(payload).hexdigest() or len(payload) > largest:
+        digest = hashlib.sha256(payload).hexdigest()
+        if header["payload"] != digest or len(payload) > largest:
             raise CorruptMessageError(
                 "A message's payload is not the one that its header names; send it again."
             )
-        return cls(
+        read = cls(
             kind=_kind(header["kind"]),
             round=_round(header["round"]),
             payload=payload,
@@ -189,6 +207,8 @@ class Message:
             nonce=_text("nonce", header["nonce"]),
             signature=_text("signature", header["signature"]),
         )
+        vars(read)["digest"] = digest
+        return read
 
     def _header(self) -> dict[str, Any]:
         return {
@@ -199,7 +219,7 @@ class Message:
             "round": self.round,
             "nonce": self.nonce,
             "public": dict(self.public),
-            "payload": hashlib.sha256(self.payload).hexdigest(),
+            "payload": self.digest,
             "signature": self.signature,
         }
 

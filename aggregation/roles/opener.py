@@ -157,7 +157,7 @@ class HolderRole:
                 )
             bad = holder.try_(asked.total, asked.contributions, asked.place)
             self._asked = asked
-            opening = asked.proposal(holder.parameters.digest).digest
+            opening = holder.proposal(asked.total, asked.contributions, asked.place).digest
             tried = canonical.encode({"opening": opening, "bad": list(bad)})
             return (self._say(MessageKind.TRIED, message.round, tried),)
         asked_last = self._asked
@@ -168,10 +168,8 @@ class HolderRole:
             )
         whole = asked_last.total, asked_last.contributions
         if message.kind is MessageKind.CHOSEN:
-            if (
-                message.payload.decode("ascii", "replace")
-                != asked_last.proposal(holder.parameters.digest).digest
-            ):
+            opening = holder.proposal(*whole, asked_last.place).digest
+            if message.payload.decode("ascii", "replace") != opening:
                 raise RefusedError(f"Holder {holder.name!r} tried another sum than the one chosen.")
             commitment = holder.commit(*whole, asked_last.place)
             return (self._say(MessageKind.COMMITMENT, message.round, commitment.to_bytes()),)
@@ -236,9 +234,7 @@ def _message(
     run: str,
     public: Mapping[str, Json],
 ) -> Message:
-    """Make a message whose nonce follows from it: said again, it is the same message."""
-    nonce = canonical.digest(b" ".join((kind.encode(), str(round_).encode(), payload)))[:32]
-    return Message(sender, AGGREGATOR, kind, round_, payload, public, run=run, nonce=nonce)
+    return Message(sender, AGGREGATOR, kind, round_, payload, public, run=run).repeatable()
 
 
 def _of_kind(incoming: Message | Timer, *kinds: MessageKind) -> Message:

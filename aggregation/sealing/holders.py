@@ -31,7 +31,7 @@ from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.proposal import Place, Proposal
 from aggregation.sealing.quorum import HolderSecret, read_quorum, vouchers
-from aggregation.sealing.roles import Adder, Scheme, require_sum
+from aggregation.sealing.roles import Adder, Scheme, require_total
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger.log import canonical
 from privacy.ledger.log.keys import SigningKey
@@ -71,6 +71,7 @@ class Holder(ABC):
         self._keys = {name: theirs.sign for name, theirs in public.items()}
         self._adder = adder
         self.parameters = adder.parameters
+        self._last: tuple[tuple[Any, ...], Proposal] | None = None  # asked for, spelled out
         self._tried: tuple[str, Any] | None = None  # the last proposal, and what it opens with
 
     def to_bytes(self) -> bytes:
@@ -95,25 +96,43 @@ class Holder(ABC):
           RefusedError: As ``Opener.open``; or another sum has this number.
           CorruptMessageError: As ``Opener.open``.
         """
-        proposal, rolled_back = self._proposal(total, contributions, place), frozenset[str]()
+        proposal, rolled_back = self.proposal(total, contributions, place), frozenset[str]()
         if self._record_of(proposal) is None:
             self.policy.check(contributions, self.parameters)
             rolled_back = frozenset(self.policy.rolled_back(contributions))
             self.policy.log.require_place(proposal)
             self._require_key()
-            require_sum(self._adder, total, contributions)
         bad = []
         opened = []
+        self._adder.clear()
         for contribution in contributions:
+            content = self._adder.add(contribution.sealed)
             if contribution.hospital in rolled_back:
                 bad.append(contribution.hospital)
                 continue
             try:
-                opened.append(self._open_piece(contribution, place))
+                opened.append(self._open_piece(contribution, content, place))
             except CorruptMessageError:
                 bad.append(contribution.hospital)
+        require_total(self._adder, total)
         self._tried = None if bad else (proposal.digest, opened)
         return tuple(bad)
+
+    def proposal(
+        self, total: bytes, contributions: Sequence[Contribution], place: Place = _FIRST
+    ) -> Proposal:
+        """Return what is asked for, spelled out; nothing is checked.
+
+        Raises:
+          RefusedError: No contributions.
+        """
+        if not contributions:
+            raise RefusedError("A sum of no contributions was asked for. Wait for some.")
+        asked = (place, total, *contributions)
+        if self._last is None or self._last[0] != asked:
+            spelled = Proposal.of(place, self.parameters.digest, total, contributions)
+            self._last = asked, spelled
+        return self._last[1]
 
     def commit(
         self, total: bytes, contributions: Sequence[Contribution], place: Place = _FIRST
@@ -141,7 +160,7 @@ class Holder(ABC):
         Raises:
           RefusedError: This holder did not commit to it, or too few others did.
         """
-        number = self._record_of(self._proposal(total, contributions, place))
+        number = self._record_of(self.proposal(total, contributions, place))
         if number is None:
             raise RefusedError(
                 f"Holder {self.name!r} did not commit to this set of contributions, or to another "
@@ -168,7 +187,7 @@ class Holder(ABC):
         self, total: bytes, contributions: Sequence[Contribution], place: Place
     ) -> tuple[Proposal, list[Any]]:
         """Return the proposal, and what its contributions opened with when it was tried."""
-        proposal = self._proposal(total, contributions, place)
+        proposal = self.proposal(total, contributions, place)
         bad: tuple[str, ...] = ()
         if self._tried is None or self._tried[0] != proposal.digest:
             bad = self.try_(total, contributions, place)
@@ -181,13 +200,6 @@ class Holder(ABC):
             )
         return proposal, self._tried[1]
 
-    def _proposal(
-        self, total: bytes, contributions: Sequence[Contribution], place: Place
-    ) -> Proposal:
-        if not contributions:
-            raise RefusedError("A sum of no contributions was asked for. Wait for some.")
-        return Proposal.of(place, self.parameters.digest, total, contributions)
-
     def _record_of(self, proposal: Proposal) -> int | None:
         """Return the number in this holder's log of what it committed to, or None."""
         return self.policy.log.number_of(proposal.digest)
@@ -196,8 +208,8 @@ class Holder(ABC):
         """Refuse what is beyond the key's use."""
         return
 
-    def _open_piece(self, contribution: Contribution, place: Place) -> Any:
-        """Return what this holder answers for a contribution with.
+    def _open_piece(self, contribution: Contribution, content: bytes, place: Place) -> Any:
+        """Return what this holder answers for a contribution with, from its sealed content.
 
         Raises:
           CorruptMessageError: It can't answer for it.

@@ -64,7 +64,8 @@ class OpeningLog:
         """
         with self._store.lock():
             for line in self._store.lines(self._offset):
-                self._take(self._read(line), line)
+                opening = self._read(line)
+                self._take(opening, line, *self._beside(opening))
             self._store.set_aside(self._offset)
             yield
 
@@ -186,12 +187,15 @@ class OpeningLog:
             self._follows(Opening.from_bytes(line))
             if proposal is not None:
                 self.require_place(proposal)
-            heads = [c.head.to_json() for c in contributions if c.head is not None]
+            heads = [c.head for c in contributions if c.head is not None]
             if proposal is not None or heads:  # first: a line without them would forget
-                note = {"proposal": proposal and proposal.to_json(), "heads": heads}
+                note = {
+                    "proposal": proposal and proposal.to_json(),
+                    "heads": [head.to_json() for head in heads],
+                }
                 self._keep(2 * opening.number, canonical.encode(note))
             self._store.append(line)
-            self._take(opening, line)
+            self._take(opening, line, proposal, heads)
         return opening
 
     def _read(self, line: bytes) -> Opening:
@@ -212,15 +216,23 @@ class OpeningLog:
         if len({*nonces}) < len(nonces) or self.spent(nonces) or self.opened(bodies):
             raise CorruptMessageError("it opens a contribution a second time")
 
-    def _take(self, opening: Opening, line: bytes) -> None:
+    def _beside(self, opening: Opening) -> tuple[Proposal | None, tuple[Head, ...]]:
+        """Return what is kept beside a line: what was proposed, and the ledger heads in it."""
         note = self._kept(2 * opening.number)
         proposal, heads = _read_note(note) if note else (None, ())
+        if proposal is not None and (
+            proposal.total != opening.total or proposal.nonces != opening.nonces
+        ):
+            raise CorruptMessageError(
+                f"What lies beside opening {opening.number} of the log {self._path} is the "
+                "proposal of another. An opener can't go on without knowing what it has opened."
+            )
+        return proposal, heads
+
+    def _take(
+        self, opening: Opening, line: bytes, proposal: Proposal | None, heads: Iterable[Head]
+    ) -> None:
         if proposal is not None:
-            if proposal.total != opening.total or proposal.nonces != opening.nonces:
-                raise CorruptMessageError(
-                    f"What lies beside opening {opening.number} of the log {self._path} is the "
-                    "proposal of another. An opener can't go on without knowing what it has opened."
-                )
             self._numbers[proposal.digest] = opening.number
             self._places[proposal.run, proposal.plan, proposal.number] = proposal.digest
         self.take_heads(heads)

@@ -222,7 +222,7 @@ class _Adder(Adder):
             )
         if seat in self._seats:
             raise CorruptMessageError(f"Seat {seat} has sent two updates in round {round_}.")
-        self._sums = self._sums + self.parameters.from_words(content[_HEAD.size :])
+        self.parameters.add_words(self._sums, content, _HEAD.size)
         self._round = round_
         self._seats.add(seat)
 
@@ -249,13 +249,13 @@ class MaskHolder(Holder):
         self._seat = int(name)
         self._masks = _Masks(adder.parameters, self._seat, secret.box)
 
-    def _open_piece(self, contribution: Contribution, place: Place) -> int:
+    def _open_piece(self, contribution: Contribution, content: bytes, place: Place) -> int:
         """Return the seat of a contribution of the round that the place in the chain has.
 
         One sum is committed to under a number, so that one set of seats is answered in a round: a
         second answer could bare a hospital that is in one and not in the other.
         """
-        seat, round_ = _head(self._adder.open_frame(contribution.sealed), self.parameters)
+        seat, round_ = _head(content, self.parameters)
         if round_ != place.number:
             raise CorruptMessageError(
                 f"{contribution.hospital!r} masked its update for round {round_}; this is opening "

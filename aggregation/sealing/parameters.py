@@ -148,15 +148,33 @@ class Parameters:
         Raises:
           CorruptMessageError: Too short or too long for ``dim`` residues.
         """
-        if len(words) != self.dim * self.word:
+        sums = np.zeros(self.dim, dtype=np.uint64)
+        self.add_words(sums, words)
+        return sums
+
+    def add_words(
+        self, sums: NDArray[np.unsignedinteger[Any]], words: bytes, behind: int = 0
+    ) -> None:
+        """Add what ``to_words`` wrote to sums ``[dim]``, in place, modulo the type's power of two.
+
+        Args:
+          sums: Of 64 bits or, where residues fit, of 32.
+          words: Residues, behind other bytes.
+          behind: How many other bytes.
+
+        Raises:
+          CorruptMessageError: Too short or too long for ``dim`` residues.
+        """
+        if len(words) - behind != self.dim * self.word:
             raise CorruptMessageError(
-                f"Expected {self.dim} words of {self.word} bytes, got {len(words)} bytes."
+                f"Expected {self.dim} words of {self.word} bytes, got {len(words) - behind} bytes."
             )
-        raw = np.zeros(self.dim, dtype="<u8")
         for start, size in _planes(self.word):
-            plane = np.frombuffer(words, f"<u{size}", count=self.dim, offset=start * self.dim)
-            raw.view(f"<u{size}")[start // size :: 8 // size] = plane
-        return raw.astype(np.uint64, copy=False)
+            place = behind + start * self.dim
+            plane = np.frombuffer(words, f"<u{size}", count=self.dim, offset=place)
+            if start:
+                plane = plane.astype(sums.dtype) << sums.dtype.type(8 * start)
+            sums += plane
 
 
 def largest_sum(

@@ -49,7 +49,7 @@ class _Adder(Adder):
         self._clear()
 
     def _add(self, content: bytes) -> None:
-        self._sums += self.parameters.from_words(content[_SALT:])
+        self.parameters.add_words(self._sums, content, _SALT)
 
     def _total(self) -> bytes:
         return self.parameters.to_words(self._sums)

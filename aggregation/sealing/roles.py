@@ -24,7 +24,7 @@ from aggregation.sealing.policy import Policy
 from aggregation.sealing.proposal import Place, Proposal
 from privacy.errors import InvalidInputError, RefusedError
 
-__all__ = ["Adder", "KeyScheme", "Opener", "Scheme", "Sealer", "require_sum"]
+__all__ = ["Adder", "KeyScheme", "Opener", "Scheme", "Sealer", "require_total"]
 
 
 class Sealer(ABC):
@@ -90,8 +90,8 @@ class Adder(ABC):
         self.parameters = parameters
         self.count = 0
 
-    def add(self, sealed: bytes, *, weight: float = 1.0) -> None:
-        """Add one sealed update to the running sum.
+    def add(self, sealed: bytes, *, weight: float = 1.0) -> bytes:
+        """Add one sealed update to the running sum; return its still sealed content.
 
         Raises:
           RefusedError: A weight other than 1 (it would scale the hospital's noise too), or more
@@ -109,8 +109,10 @@ class Adder(ABC):
                 f"{self.count} updates are in this sum, as many as its parameters were chosen for. "
                 "Take the total and begin another."
             )
-        self._add(self.open_frame(sealed))
+        content = self.open_frame(sealed)
+        self._add(content)
         self.count += 1
+        return content
 
     def total(self) -> bytes:
         """Return the sealed sum of what was added, and begin anew.
@@ -188,7 +190,10 @@ class Opener(ABC):
           CorruptMessageError: A contribution is damaged, forged or of another run.
         """
         self.policy.check(contributions, self.parameters)
-        require_sum(self._adder, total, contributions)
+        self._adder.clear()
+        for contribution in contributions:
+            self._adder.add(contribution.sealed)
+        require_total(self._adder, total)
         proposal = None
         if place is not None:
             proposal = Proposal.of(place, self.parameters.digest, total, contributions)
@@ -265,16 +270,12 @@ class KeyScheme(Scheme):
         """Return the opener's role from its material."""
 
 
-def require_sum(adder: Adder, total: bytes, contributions: Sequence[Contribution]) -> None:
-    """Add the signed ciphertexts again and demand that they give ``total``, byte for byte.
+def require_total(adder: Adder, total: bytes) -> None:
+    """Demand that the signed ciphertexts, added again, give ``total``, byte for byte.
 
     Raises:
       RefusedError: They give another sum.
-      CorruptMessageError: One of them is not an update of this run.
     """
-    adder.clear()
-    for contribution in contributions:
-        adder.add(contribution.sealed)
     if adder.total() != total:
         raise RefusedError(
             "The aggregator's total is not the sum of the signed contributions, each with weight "

@@ -152,7 +152,7 @@ class Shares(QuorumScheme):
         content = unwrap(total, Kind.TOTAL, _LABEL, parameters.digest, largest=largest)
         sums = parameters.from_words(content)
         for words in parts.values():
-            sums += parameters.from_words(words)
+            parameters.add_words(sums, words)
         return sums
 
     @classmethod
@@ -201,13 +201,14 @@ class _Adder(Adder):
         self._clear()
 
     def _add(self, content: bytes) -> None:
-        self._sums += self.parameters.from_words(content[self._head :])
+        self.parameters.add_words(self._sums, content, self._head)
 
     def _total(self) -> bytes:
-        return self.parameters.to_words(self._sums & _mask(self.parameters.bits))
+        mask = self._sums.dtype.type((1 << self.parameters.bits) - 1)
+        return self.parameters.to_words(self._sums & mask)
 
     def _clear(self) -> None:
-        self._sums = np.zeros(self.parameters.dim, dtype=np.uint64)
+        self._sums = np.zeros(self.parameters.dim, dtype=lane(self.parameters.bits))
 
     def _largest(self) -> int:
         return self._head + self.parameters.dim * self.parameters.word
@@ -221,7 +222,6 @@ class ShareHolder(Holder):
     ) -> None:
         super().__init__(name, secret, policy, adder, held)
         self._private = X25519PrivateKey.from_private_bytes(secret.box)
-        self._unframed = adder.open_frame
 
     def _answer(
         self, number: int, total: bytes, opened: Sequence[Any], present: tuple[str, ...]
@@ -242,8 +242,7 @@ class ShareHolder(Holder):
                 parts[str(piece)] = self.parameters.to_words(sums)
         return present, parts
 
-    def _open_piece(self, contribution: Contribution, place: Place) -> list[bytes]:
-        content = self._unframed(contribution.sealed)
+    def _open_piece(self, contribution: Contribution, content: bytes, place: Place) -> list[bytes]:
         sender, salt, start = content[:_KEY], content[_KEY : _KEY + _SALT], _KEY + _SALT
         hashes = content[start : start + _HASH * len(self.quorum.pieces)]
         start += len(hashes)
@@ -276,10 +275,6 @@ class ShareHolder(Holder):
 
 
 Shares.roles = _Adder, ShareHolder
-
-
-def _mask(bits: int) -> np.uint64:
-    return np.uint64((1 << bits) - 1)
 
 
 def _box_size(quorum: Quorum, name: str) -> int:

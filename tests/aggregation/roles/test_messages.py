@@ -64,6 +64,17 @@ def test_two_messages_have_nonces_of_their_own() -> None:
     assert message().nonce != message().nonce
 
 
+def test_what_is_repeatable_has_one_nonce_and_what_says_another_thing_another() -> None:
+    said = message().repeatable()
+    assert said.nonce == message().repeatable().nonce and len(bytes.fromhex(said.nonce)) == 16
+    others = [
+        dataclasses.replace(message(), kind=MessageKind.TOTAL),
+        dataclasses.replace(message(), round=4),
+        dataclasses.replace(message(), payload=b"12346"),
+    ]
+    assert len({said.nonce, *(other.repeatable().nonce for other in others)}) == 4
+
+
 @given(messages, st.data())
 def test_damage_and_cuts_are_refused_in_words(sent: Message, data: st.DataObject) -> None:
     content = sent.to_bytes()

@@ -126,10 +126,10 @@ def harmed(parts: Parts, hospital: int, *holders: str) -> None:
         holder = parts.holders[name]
         whole = holder._open_piece
 
-        def open_piece(contribution: Contribution, place: Place, whole: Any = whole) -> Any:
+        def open_piece(contribution: Contribution, *rest: Any, whole: Any = whole) -> Any:
             if contribution.hospital == bad:
                 raise CorruptMessageError("The box does not open.")
-            return whole(contribution, place)
+            return whole(contribution, *rest)
 
         holder._open_piece = open_piece  # type: ignore[method-assign]
 

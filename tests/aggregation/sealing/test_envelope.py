@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from aggregation.sealing import Parameters, largest_sum, make_scheme, wrap_probability
 from aggregation.sealing.envelope import Kind, overhead, peek_label, unwrap, wrap
 from aggregation.sealing.plain import read_update
+from aggregation.sealing.streams import lane
 from privacy.errors import CorruptMessageError, InvalidInputError
 from tests.aggregation.sealing.parties import wrapped
 
@@ -81,6 +82,9 @@ def test_residues_centre_to_python_integers_and_words_keep_them(
     words = parameters.to_words(residues)
     assert len(words) == parameters.word * len(values)
     assert np.array_equal(parameters.from_words(words), residues)
+    sums = residues.astype(lane(parameters.bits))
+    parameters.add_words(sums, b"abc" + words, behind=3)
+    assert np.array_equal(sums, (residues << np.uint64(1)).astype(sums.dtype))
     with pytest.raises(CorruptMessageError, match="Expected"):
         parameters.from_words(words + b"\0")
 

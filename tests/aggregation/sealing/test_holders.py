@@ -9,7 +9,7 @@ from aggregation.sealing.answers import Commitment
 from aggregation.sealing.holders import Holder
 from aggregation.sealing.quorum import HolderSecret, Quorum, require_vouched
 from aggregation.sealing.shares import Shares
-from privacy.errors import InvalidInputError, RefusedError
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from tests.aggregation.sealing.parties import Parties
 
 
@@ -86,6 +86,15 @@ def test_two_quorums_with_overlapping_sets_are_not_given_answers() -> None:
     for honest in holders[:2]:
         with pytest.raises(RefusedError, match="in a sum opened before"):
             honest.commit(totals[1], second)
+
+
+def test_what_could_not_be_added_leaves_nothing_of_the_others_behind() -> None:
+    parties, holders = four()
+    mine = [parties.contribute(n, [1, 2]) for n in parties.names]
+    torn = parties.contribute(parties.names[3], [], sealed=mine[0].sealed[:-1])
+    with pytest.raises(CorruptMessageError):
+        holders[0].try_(parties.total(mine), [*mine[:3], torn])
+    assert holders[0].try_(parties.total(mine), mine) == ()
 
 
 def test_each_holder_checks_the_sum_itself() -> None:

@@ -16,7 +16,7 @@ from aggregation.sealing.openings import Opening
 from aggregation.sealing.proposal import Place, Proposal
 from privacy.errors import CorruptMessageError, InpatientError, RefusedError
 from privacy.ledger.log import canonical
-from tests.aggregation.sealing.parties import Parties
+from tests.aggregation.sealing.parties import Parties, head_of
 from tests.privacy.test_files import disk_full_at, lay
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -273,15 +273,18 @@ def test_an_opening_is_on_disk_before_it_is_acted_upon(
 
 
 def test_what_lies_beside_an_opening_is_its_own_proposal(parties: Parties, tmp_path: Path) -> None:
-    log = OpeningLog(tmp_path / "log.jsonl")
-    first, second = of(parties, "cleveland", "zurich")
+    log, head = OpeningLog(tmp_path / "log.jsonl"), head_of("cleveland", 3)
+    (second,) = of(parties, "zurich")
+    first = parties.contribute("cleveland", [0, 1], head=head)
     digest = parties.scheme.digest
     one = Proposal.of(Place(), digest, b"one", [first])
     two = Proposal.of(Place().after(one.digest), digest, b"two", [second])
     log.append([first], one.total, one)
     log.append([second], two.total, two)
     again = OpeningLog(tmp_path / "log.jsonl")
-    assert [again.number_of(p.digest) for p in (one, two)] == [0, 1]
+    for each in (log, again):
+        assert [each.number_of(p.digest) for p in (one, two)] == [0, 1]
+        assert (each.seen("cleveland"), each.seen("zurich")) == (head, None)
     folder = tmp_path / "log.payloads"
     other = replace(one, total="ab" * 32)
     for wrong in (two, other, replace(one, nonces=("0",))):

@@ -50,6 +50,10 @@ def test_a_single_ciphertext_passed_off_as_a_sum_is_refused(parties: Parties) ->
     with pytest.raises(RefusedError, match="not the sum of the signed contributions"):
         role.open(alone, mine)
     assert len(role.policy.log) == 0
+    torn = parties.contribute(parties.names[3], [], sealed=mine[3].sealed[:-1])
+    with pytest.raises(CorruptMessageError):
+        role.open(parties.total(mine), [*mine[:3], torn])
+    assert role.open(parties.total(mine), mine).tolist() == [4, 8, 12]  # nothing is left of it
 
 
 def test_too_few_distinct_hospitals_are_refused(parties: Parties) -> None:

@@ -109,12 +109,12 @@ def test_without_one_piece_a_masked_vector_looks_random() -> None:
     contribution = parties.contribute("zurich", np.zeros(dim, dtype=np.int64))
     holders = [scheme.holder(n, parties.policy()) for n in ("holder 1", "holder 2")]
     known: dict[int, bytes] = {}
+    content = scheme.adder().open_frame(contribution.sealed)
     for holder in holders:
         assert isinstance(holder, ShareHolder)
         pieces = holder.quorum.held_by(holder.name)
-        known.update(zip(pieces, holder._open_piece(contribution, Place()), strict=True))
+        known.update(zip(pieces, holder._open_piece(contribution, content, Place()), strict=True))
     assert len(known) == 5 < len(holders[0].quorum.pieces) == 6
-    content = scheme.adder().open_frame(contribution.sealed)
     left = scheme.parameters.from_words(content[-dim * scheme.parameters.word :])
     for seed in known.values():
         left = left + stream(seed, dim, 32)
@@ -192,7 +192,8 @@ def test_every_piece_of_every_update_has_a_seed_of_its_own() -> None:
         own: dict[int, bytes] = {}
         for name, holder in scheme.holders(parties.policy()).items():
             assert isinstance(holder, ShareHolder)
-            opened = holder._open_piece(update, Place())
+            content = scheme.adder().open_frame(update.sealed)
+            opened = holder._open_piece(update, content, Place())
             own.update(zip(holder.quorum.held_by(name), opened, strict=True))
         seeds += own.values()
     assert len(set(seeds)) == len(seeds) == 2 * 6

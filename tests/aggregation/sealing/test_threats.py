@@ -118,15 +118,15 @@ def test_a_quorum_that_colludes_with_the_server_opens_an_update() -> None:
     assert isinstance(scheme, Shares)
     parties = Parties(scheme)
     update = parties.contribute("zurich", [1, -2, 3])
+    content = scheme.adder().open_frame(update.sealed)
     seeds: dict[int, bytes] = {}
     for name in ("holder 1", "holder 2", "holder 3"):
         holder = scheme.holder(name, parties.policy())
         assert isinstance(holder, ShareHolder)
-        own = holder._open_piece(update, Place())
+        own = holder._open_piece(update, content, Place())
         seeds.update(zip(holder.quorum.held_by(name), own, strict=True))
     bits = scheme.parameters.bits
-    adder = scheme.adder()
-    words = adder.open_frame(update.sealed)[-3 * scheme.parameters.word :]
+    words = content[-3 * scheme.parameters.word :]
     sums = scheme.parameters.from_words(words)
     for seed in seeds.values():
         sums = sums + stream(seed, 3, bits)
@@ -166,7 +166,8 @@ def test_unequal_seeds_are_seen_before_anything_is_opened(monkeypatch: pytest.Mo
     mine += [parties.contribute(n, [1, 2, 3]) for n in parties.names[:3]]
     opener = parties.opener()
     with pytest.raises(CorruptMessageError, match=f"another seed of piece {first}"):
-        opener.holders["holder 2"]._open_piece(mine[0], Place())
+        content = scheme.adder().open_frame(mine[0].sealed)
+        opener.holders["holder 2"]._open_piece(mine[0], content, Place())
     assert opener.open(parties.total(mine), mine).tolist() == [4, 8, 12]
     logs = {name: len(holder.policy.log) for name, holder in opener.holders.items()}
     assert logs == {"holder 1": 1, "holder 2": 0, "holder 3": 1, "holder 4": 1}
