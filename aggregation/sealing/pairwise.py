@@ -2,13 +2,14 @@ r"""Pairwise masks with dropout recovery, as a baseline; synchronous rounds only
 
 After Bonawitz et al. 2017 (Practical Secure Aggregation), with 256-bit keys throughout:
 
-.. math:: y_i = x_i + \mathrm{PRG}(b_{i,r}) + \sum_{j > i} \mathrm{PRG}(k_{ij,r})
+.. math:: y_i = x_i + \mathrm{PRG}(b_{i,r,s}) + \sum_{j > i} \mathrm{PRG}(k_{ij,r})
                 - \sum_{j < i} \mathrm{PRG}(k_{ij,r}) \pmod{2^w}
 
-where :math:`k_{ij,r}` and :math:`b_{i,r}` are derived for round r from a key agreed by i and j and
-from one that i alone has. In the sum of all, pairs cancel. To open a sum, each contributor, having
-committed to the set with a majority of the others (``holders``), reveals its :math:`b_{i,r}` and,
-for each seat that dropped out before sending, :math:`k_{ij,r}`; never both of one hospital.
+where :math:`k_{ij,r}` and :math:`b_{i,r,s}` are derived for round r from a key agreed by i and j
+and, with a salt s that is drawn anew each time, from one that i alone has. In the sum of all, pairs
+cancel. To open a sum, each contributor, having committed to the set with a majority of the others
+(``holders``), reveals its :math:`b_{i,r,s}` and, for each seat that dropped out before sending,
+:math:`k_{ij,r}`; never both of one hospital.
 
 **Trust.** The server and fewer than half of the hospitals learn the sum of the others alone.
 **Limits.** Masks cancel within one round of one cohort: buffers of updates from different rounds
@@ -16,10 +17,16 @@ can't be summed (the adder refuses them). A hospital that sends and is gone befo
 that opening; the round is run again. Work grows with the square of the cohort. A sealer holds its
 hospital's own mask keys, which open nobody else's update.
 
-A content is: seat 2 | round 4 | masked vector in words. Hospitals take seats in the order in which
-their sealers are made.
+A machine that was put back to an older state, and seals for a round once more, has the same pairs'
+masks but another mask of its own: the difference of its two updates stays hidden as long as it
+reveals one of the two. It reveals both only to a server that tells two majorities two stories, and
+where nobody but this machine is in both.
+
+A content is: seat 2 | round 4 | salt 32 | masked vector in words. Hospitals take seats in the order
+in which their sealers are made.
 """
 
+import os
 import struct
 from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
@@ -44,10 +51,12 @@ from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 
 __all__ = ["MaskHolder", "Pairwise", "PairwiseSealer"]
 
-_LABEL = "pairwise/1"
-_HEAD = struct.Struct("<HI")
+_LABEL = "pairwise/2"
+_PLACE = struct.Struct("<HI")
+_HEAD = struct.Struct("<HI32s")
 _ROUND = struct.Struct("<I")
 _SEED = 32
+_SALT = 32
 
 
 class Pairwise(QuorumScheme):
@@ -139,10 +148,10 @@ class Pairwise(QuorumScheme):
     @classmethod
     def load_sealer(cls, parameters: Parameters, material: bytes, hospital: str) -> Sealer:
         """Return a hospital's role from its material: round, seat and its own key."""
-        if len(material) != _HEAD.size + _SEED:
+        if len(material) != _PLACE.size + _SEED:
             raise CorruptMessageError("This is not the material of a pairwise sealer.")
-        seat, round_ = _HEAD.unpack_from(material)
-        return PairwiseSealer(parameters, hospital, seat, material[_HEAD.size :], round_)
+        seat, round_ = _PLACE.unpack_from(material)
+        return PairwiseSealer(parameters, hospital, seat, material[_PLACE.size :], round_)
 
 
 class PairwiseSealer(Sealer):
@@ -168,7 +177,7 @@ class PairwiseSealer(Sealer):
     def __reduce__(self) -> NoReturn:
         raise InvalidInputError(
             "A sealer of pairwise masks is neither copied nor pickled: two would use one round's "
-            "masks twice, and the difference of two updates would show. Hand it on by to_bytes."
+            "masks twice, and the difference of two updates could show. Hand it on by to_bytes."
         )
 
     def _begin(self, round_: int | None) -> None:
@@ -181,26 +190,26 @@ class PairwiseSealer(Sealer):
         if round_ <= self._sealed:
             raise RefusedError(
                 f"{self.hospital!r} has sealed an update for round {self._sealed}; a second one "
-                f"for round {round_} under the same masks would show their difference."
+                f"for round {round_} with the same pairs could show their difference."
             )
         self.round = round_
 
     def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
-        bits, masks = self.parameters.bits, self._masks
+        bits, masks, salt = self.parameters.bits, self._masks, os.urandom(_SALT)
         above = range(self._seat + 1, self.parameters.contributors)
         masked = residues.astype(lane(bits))
         added = [masks.pair_seed(seat, self.round) for seat in above]
-        add_streams(masked, [masks.own_seed(self.round), *added])
+        add_streams(masked, [masks.own_seed(self.round, salt), *added])
         subtracted = [masks.pair_seed(seat, self.round) for seat in range(self._seat)]
         subtract_streams(masked, subtracted)
         masked &= masked.dtype.type((1 << bits) - 1)
-        head = _HEAD.pack(self._seat, self.round)
+        head = _HEAD.pack(self._seat, self.round, salt)
         self._sealed, self.round = self.round, self.round + 1
         return head, self.parameters.to_words(masked)
 
     def _material(self) -> bytes:
         self._handed_on = True
-        return _HEAD.pack(self._seat, max(self.round, self._sealed + 1)) + self._secret
+        return _PLACE.pack(self._seat, max(self.round, self._sealed + 1)) + self._secret
 
 
 class _Adder(Adder):
@@ -213,7 +222,7 @@ class _Adder(Adder):
         self._seats: set[int] = set()
 
     def _add(self, content: bytes) -> None:
-        seat, round_ = _head(content, self.parameters)
+        seat, round_, _ = _head(content, self.parameters)
         if self._round not in (None, round_):
             raise RefusedError(
                 f"An update of round {round_} was to be added to a sum of round {self._round}: "
@@ -249,19 +258,21 @@ class MaskHolder(Holder):
         self._seat = int(name)
         self._masks = _Masks(adder.parameters, self._seat, secret.box)
 
-    def _open_piece(self, contribution: Contribution, content: bytes, place: Place) -> int:
-        """Return the seat of a contribution of the round that the place in the chain has.
+    def _open_piece(
+        self, contribution: Contribution, content: bytes, place: Place
+    ) -> tuple[int, bytes]:
+        """Return seat and salt of a contribution of the round that the place in the chain has.
 
         One sum is committed to under a number, so that one set of seats is answered in a round: a
         second answer could bare a hospital that is in one and not in the other.
         """
-        seat, round_ = _head(content, self.parameters)
+        seat, round_, salt = _head(content, self.parameters)
         if round_ != place.number:
             raise CorruptMessageError(
                 f"{contribution.hospital!r} masked its update for round {round_}; this is opening "
                 f"{place.number}, and masks are revealed in their own round alone."
             )
-        return seat
+        return seat, salt
 
     def _answer(
         self, number: int, total: bytes, opened: Sequence[Any], present: tuple[str, ...]
@@ -271,16 +282,18 @@ class MaskHolder(Holder):
         Raises:
           RefusedError: This seat is not in the sum.
         """
-        if self._seat not in opened:
+        salts: dict[int, bytes] = dict(opened)
+        if self._seat not in salts:
             raise RefusedError(
                 f"Seat {self.name} is not in this sum; its own mask, beside its pairs' masks from "
                 "the others, would bare an update of its that came late."
             )
         content = unwrap(total, Kind.TOTAL, _LABEL, self.parameters.digest, largest=len(total))
         (round_,) = _ROUND.unpack_from(content)
-        dropped = [n for n in range(self.parameters.contributors) if n not in opened]
+        dropped = [n for n in range(self.parameters.contributors) if n not in salts]
         pairs = [self._masks.pair_seed(seat, round_) for seat in dropped]
-        return present, {self.name: b"".join([self._masks.own_seed(round_), *pairs])}
+        own = self._masks.own_seed(round_, salts[self._seat])
+        return present, {self.name: b"".join([own, *pairs])}
 
 
 Pairwise.roles = _Adder, MaskHolder
@@ -297,8 +310,8 @@ class _Masks:
         self._private = X25519PrivateKey.from_private_bytes(secret)
         self._agreed: dict[int, bytes] = {}
 
-    def own_seed(self, round_: int) -> bytes:
-        return _derive(self._own, b"self", round_)
+    def own_seed(self, round_: int, salt: bytes) -> bytes:
+        return _derive(self._own, b"self", round_, salt)
 
     def pair_seed(self, seat: int, round_: int) -> bytes:
         if seat not in self._agreed:
@@ -308,9 +321,9 @@ class _Masks:
         return _derive(self._agreed[seat], b"pair", round_)
 
 
-def _derive(key: bytes, kind: bytes, round_: int) -> bytes:
-    info = b"inpatient pairwise v1 " + kind + _ROUND.pack(round_)
-    return HKDF(SHA256(), _SEED, salt=None, info=info).derive(key)
+def _derive(key: bytes, kind: bytes, round_: int, salt: bytes | None = None) -> bytes:
+    info = b"inpatient pairwise v2 " + kind + _ROUND.pack(round_)
+    return HKDF(SHA256(), _SEED, salt=salt, info=info).derive(key)
 
 
 def _expand(seed: bytes, parameters: Parameters) -> NDArray[np.uint64]:
@@ -326,17 +339,17 @@ def _reduced(sums: NDArray[np.uint64], parameters: Parameters) -> NDArray[np.uin
     return sums & np.uint64((1 << parameters.bits) - 1)
 
 
-def _head(content: bytes, parameters: Parameters) -> tuple[int, int]:
+def _head(content: bytes, parameters: Parameters) -> tuple[int, int, bytes]:
     if len(content) < _HEAD.size:
         raise CorruptMessageError("A masked update is too short to name its seat and round.")
-    seat, round_ = _HEAD.unpack_from(content)
+    seat, round_, salt = _HEAD.unpack_from(content)
     if seat >= parameters.contributors:
         raise CorruptMessageError(f"A masked update names seat {seat}, which this run has not.")
-    return seat, round_
+    return seat, round_, salt
 
 
 def _seats(
     contributions: Sequence[Contribution], adder: Adder, parameters: Parameters
 ) -> tuple[frozenset[int], int]:
     heads = [_head(adder.open_frame(c.sealed), parameters) for c in contributions]
-    return frozenset(seat for seat, _ in heads), heads[0][1]
+    return frozenset(seat for seat, _, _ in heads), heads[0][1]
