@@ -88,8 +88,8 @@ class Quorum:
       corrupt: Holders that may break the protocol with the server.
 
     Raises:
-      InvalidInputError: ``threshold <= corrupt`` (they could open alone) or
-        ``2 threshold <= holders + corrupt`` (two quorums without a common honest holder).
+      InvalidInputError: ``2 threshold <= holders + corrupt``: two quorums without a common honest
+        holder, or corrupt ones that open alone.
     """
 
     names: tuple[str, ...]
@@ -103,11 +103,11 @@ class Quorum:
         distinct_names(holders=self.names)
         if len(set(self.names)) != k or t > k:
             raise InvalidInputError(f"Expected at least {t} distinct holders, got {self.names}.")
-        if t <= self.corrupt or 2 * t <= k + self.corrupt:
+        if 2 * t <= k + self.corrupt:  # so that t > corrupt, for t <= k
             raise InvalidInputError(
-                f"{t} of {k} holders with {self.corrupt} corrupt is unsafe: expected threshold > "
-                "corrupt and 2 threshold > holders + corrupt, or two quorums could open "
-                f"overlapping sums. Raise the threshold to {(k + self.corrupt) // 2 + 1} or more."
+                f"{t} of {k} holders with {self.corrupt} corrupt is unsafe: expected 2 threshold > "
+                "holders + corrupt, or two quorums could open overlapping sums. "
+                f"Raise the threshold to {(k + self.corrupt) // 2 + 1} or more."
             )
 
     @property

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -142,6 +143,9 @@ def test_one_update_a_round_in_order_and_the_same_bytes_again() -> None:
     ask = Message(AGGREGATOR, "north", MessageKind.MODEL, 0, made.first_model().tobytes())
     first = member.handle(ask)
     assert member.handle(ask) == first
+    (update,) = first
+    assert isinstance(update, Message)
+    assert update.public["model"] == sha256(ask.payload).hexdigest()
     sent = member.contribute(made.first_model(), round_=0)
     zeros = np.zeros(made.model.dim, dtype=np.int64)
     witness.tells(member, zeros, sent)

@@ -31,7 +31,9 @@ def test_records_are_found_again_whole_and_in_order(tmp_path: Path) -> None:
     with pytest.raises(RefusedError, match="One process runs a party"):
         Journal(path)
     journal.close()
+    path.chmod(0o644)  # by whoever copied it
     assert contents(path) == RECORDS
+    assert path.stat().st_mode & 0o777 == 0o600
 
 
 def test_what_a_crash_cut_short_is_not_there(tmp_path: Path) -> None:

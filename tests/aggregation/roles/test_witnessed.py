@@ -267,8 +267,11 @@ def test_a_fork_of_the_same_size_or_of_another_beginning_is_seen(tmp_path: Path)
         Head.sign(run.keys["north"], "north", head.ledger, head.size - 1, head.root),
     ):
         past = WitnessedLedger(ledger, run.judge)
+        question, (last, *others) = past.question(), HOSPITALS
+        for name in others:
+            past.take(run.word(name, question, None).payload)
         with pytest.raises(RefusedError, match="an old copy"):
-            past.take(run.word("east", past.question(), wrong).payload)
+            past.take(run.word(last, question, wrong).payload)
         assert not past.open
     assert not ledger.countersigned and key.public
 
