@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aggregation.sealing import load_adder, load_holder, load_opener, load_sealer, make_scheme
 from aggregation.sealing.pairwise import Pairwise
+from aggregation.sealing.proposal import Place
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from tests.aggregation.sealing.parties import Parties
 
@@ -55,6 +56,17 @@ def test_updates_of_two_rounds_are_not_summed() -> None:
     second = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
     with pytest.raises(RefusedError, match="round 1 was to be added to a sum of round 0"):
         parties.total([*first[:2], *second[2:]])
+
+
+def test_masks_are_revealed_in_their_own_round_alone() -> None:
+    parties = Parties(made())
+    for name in parties.names:
+        parties._sealers[name] = parties.scheme.sealer(name)
+        parties._sealers[name].round = 1
+    mine = [parties.contribute(n, [1, 2, 3]) for n in parties.names]
+    holder = parties.opener().holders["0"]
+    assert holder.try_(parties.total(mine), mine, Place()) == parties.names
+    assert holder.try_(parties.total(mine), mine, Place(number=1)) == ()
 
 
 def test_no_round_is_sealed_twice() -> None:
