@@ -69,6 +69,15 @@ def test_masks_are_revealed_in_their_own_round_alone() -> None:
     assert holder.try_(parties.total(mine), mine, Place(number=1)) == ()
 
 
+def test_seeds_that_are_too_few_or_too_many_are_refused() -> None:
+    parties = Parties(made(contributors=3), ("a", "b", "c"))
+    mine = [parties.contribute(n, [1, 2, 3]) for n in ("a", "b")]  # "c" has dropped out
+    total, parameters = parties.total(mine), parties.scheme.parameters
+    for seeds in (0, 1, 3):
+        with pytest.raises(CorruptMessageError, match=f"revealed {32 * seeds} bytes of seeds"):
+            Pairwise.combine(parameters, total, {"0": bytes(64), "1": bytes(32 * seeds)})
+
+
 def test_no_round_is_sealed_twice() -> None:
     sealer = made().sealer("zurich")
     sealer.seal(np.array([1, 2, 3]))
