@@ -97,6 +97,14 @@ def test_what_could_not_be_added_leaves_nothing_of_the_others_behind() -> None:
     assert holders[0].try_(parties.total(mine), mine) == ()
 
 
+def test_a_second_sum_under_a_number_is_refused_when_it_is_tried() -> None:
+    parties, holders = four()
+    first, second = ([parties.contribute(n, [1, 2]) for n in parties.names] for _ in range(2))
+    holders[0].commit(parties.total(first), first)
+    with pytest.raises(RefusedError, match="two sums can't both be that"):
+        holders[0].try_(parties.total(second), second)
+
+
 def test_each_holder_checks_the_sum_itself() -> None:
     parties, holders = four()
     mine = [parties.contribute(n, [1, 2]) for n in parties.names]
