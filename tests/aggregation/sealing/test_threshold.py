@@ -192,8 +192,9 @@ def test_roles_survive_serialising_and_an_adder_is_no_opener() -> None:
     with pytest.raises(CorruptMessageError, match="joint public key is not the one"):
         Threshold.load_sealer(made().parameters, scheme._public, "zurich")
     (_, content) = split(holder.to_bytes(), Kind.OPENER, scheme.label)
-    with pytest.raises(CorruptMessageError, match="pieces of the joint secret"):
-        Threshold.load_holder(scheme.parameters, content[:-1], parties.policy())
+    for harmed in (content[:-1], content[:-1] + b"\x02", content[:-1] + b"\xfe"):
+        with pytest.raises(CorruptMessageError, match="pieces of the joint secret"):
+            Threshold.load_holder(scheme.parameters, harmed, parties.policy())
 
 
 def test_the_common_polynomial_is_hashed_out_of_the_parameters() -> None:
@@ -214,9 +215,11 @@ def test_edited_parameters_and_residues_out_of_range_are_refused() -> None:
     with pytest.raises(CorruptMessageError, match="do not follow"):
         Threshold.load_adder(replace(scheme.parameters, settings=weaker), b"")
     ring = Ring(16, (20,), (31,))
-    wrong = np.full((2, 16), 2**32 - 1, dtype=np.uint64)
-    with pytest.raises(CorruptMessageError, match="not below its prime"):
-        _from_bytes(_to_bytes(wrong), (16,), ring)
+    primes = np.repeat(np.array(ring.primes, dtype=np.uint64)[:, None], 16, axis=1)
+    for wrong in (np.full((2, 16), 2**32 - 1, dtype=np.uint64), primes):
+        with pytest.raises(CorruptMessageError, match="not below its prime"):
+            _from_bytes(_to_bytes(wrong), (16,), ring)
+    assert np.array_equal(_from_bytes(_to_bytes(primes - 1), (16,), ring), primes - 1)
     with pytest.raises(InvalidInputError, match="No threshold parameters"):
         ThresholdLayout.smallest(dim=3, bits=60, contributors=9, quorum=FOUR, openings=2**200)
 
