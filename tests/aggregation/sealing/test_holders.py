@@ -5,11 +5,12 @@ from dataclasses import replace
 import pytest
 
 from aggregation.sealing import make_scheme
-from aggregation.sealing.answers import Commitment
+from aggregation.sealing.answers import Answer, Commitment, Witnessed
 from aggregation.sealing.holders import Holder
 from aggregation.sealing.quorum import HolderSecret, Quorum, require_vouched
 from aggregation.sealing.shares import Shares
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+from privacy.ledger.log import canonical
 from tests.aggregation.sealing.parties import Parties
 
 
@@ -95,6 +96,16 @@ def test_what_could_not_be_added_leaves_nothing_of_the_others_behind() -> None:
     with pytest.raises(CorruptMessageError):
         holders[0].try_(parties.total(mine), [*mine[:3], torn])
     assert holders[0].try_(parties.total(mine), mine) == ()
+
+
+def test_every_kind_of_word_is_signed_in_a_domain_of_its_own() -> None:
+    words = (
+        Commitment("holder 1", "0" * 64),
+        Answer("holder 1", "0" * 64, ("holder 1",), {"0": "0" * 64}),
+        Witnessed("holder 1", "run", "zurich", "0" * 32),
+    )
+    domains = {canonical.decode(word.statement)["domain"] for word in words}
+    assert domains == {f"inpatient {kind} v2" for kind in ("commitment", "answer", "witnessed")}
 
 
 def test_a_second_sum_under_a_number_is_refused_when_it_is_tried() -> None:
