@@ -301,6 +301,13 @@ def test_what_lies_beside_an_opening_is_its_own_proposal(parties: Parties, tmp_p
         log.append(of(parties, "budapest"), late.total, late)
 
 
+@pytest.mark.parametrize("name", ["hospitals", "nonces", "ciphertexts", "base_versions"])
+def test_a_proposal_has_as_many_of_each(parties: Parties, name: str) -> None:
+    said = Proposal.of(Place(), "0" * 64, b"total", of(parties, "cleveland", "zurich")).to_json()
+    with pytest.raises(CorruptMessageError, match="another number of hospitals than of updates"):
+        Proposal.from_bytes(canonical.encode(said | {name: said[name][:1]}))
+
+
 def test_a_copy_of_an_earlier_update_is_refused_before_and_at_the_record(parties: Parties) -> None:
     policy, (first,) = parties.policy(), of(parties, "cleveland")
     admit(policy, parties, [first])
