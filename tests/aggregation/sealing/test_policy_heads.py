@@ -24,6 +24,16 @@ LINES = [leaf(bytes([number])) for number in range(40)]
 FORK = [*LINES[:4], *(leaf(b"fork" + bytes([number])) for number in range(36))]
 
 
+@pytest.mark.parametrize(
+    "change",
+    [{"hospital": "zurich"}, {"ledger": "cd" * 32}, {"size": 4}, {"root": "ab" * 32}],
+    ids=str,
+)
+def test_the_signature_of_a_head_covers_every_field(change: dict[str, Any]) -> None:
+    head, key = head_of("cleveland", 3), key_of("cleveland").public
+    assert head.signed_by(key) and not replace(head, **change).signed_by(key)
+
+
 def grown(
     parties: Parties, size: int, since: int | None, *, lines: list[bytes] = LINES, **fields: Any
 ) -> list[Contribution]:
