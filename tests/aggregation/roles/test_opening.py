@@ -126,10 +126,12 @@ def harmed(parts: Parts, hospital: int, *holders: str) -> None:
         holder = parts.holders[name]
         whole = holder._open_piece
 
-        def open_piece(contribution: Contribution, *rest: Any, whole: Any = whole) -> Any:
+        def open_piece(
+            contribution: Contribution, content: bytes, place: Place, whole: Any = whole
+        ) -> Any:
             if contribution.hospital == bad:
                 raise CorruptMessageError("The box does not open.")
-            return whole(contribution, *rest)
+            return whole(contribution, content, place)
 
         holder._open_piece = open_piece  # type: ignore[method-assign]
 
