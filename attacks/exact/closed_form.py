@@ -21,7 +21,8 @@ Noise that is louder than the units leaves nothing to read.
    the unit; so the same ratio at many units proves nothing by itself. A mixture has, however, to
    hit the grid in every number in which its patients differ, and its :math:`\sum_i (p_i - y_i)`
    has to equal :math:`p(x) - y` of the very record that it imitates. Counted is this last equation,
-   and the *one* number that tells least, as if the mixed patients were alike in all others.
+   and the *one* number that tells least, as if the mixed patients were alike in all others. An
+   update that was read in several ways (``Gradient.readings``) has to show as many bits more.
 
 Cost: a few matrix products a peeling step; milliseconds.
 
@@ -203,13 +204,14 @@ def peel(plan: Plan, gradient: Gradient, prior: Prior, *, copies: bool = False) 
     noise = _BEYOND * gradient.noise_std
     blur = _Blur.of(plan, gradient, noise)
     copies = copies and gradient.error is None
+    needed = BITS + float(np.log2(gradient.readings))  # a union bound over the readings
     while not gradient.explains(residual):
         x, y, m, b, rows = _candidates(plan, params, residual, prior.features, blur, copies)
         good = np.flatnonzero(b >= (_LIKELIER if noise > 0 else _PEEL_BITS))
         if len(good) == 0:
             break
         # Up to a known error a candidate's neighbours were all refuted: each is taken.
-        sure = good if blur.known else good[b[good] >= BITS]
+        sure = good if blur.known else good[b[good] >= needed]
         taken = sure if len(sure) else good[[int(np.argmax(b[good]))]]
         left = residual - rows[taken].sum(axis=0)
         if _unexplained(gradient, left) >= _unexplained(gradient, residual):
@@ -220,7 +222,7 @@ def peel(plan: Plan, gradient: Gradient, prior: Prior, *, copies: bool = False) 
         labels = np.concatenate([labels, y[again]])
         bits = np.concatenate([bits, b[again]])
     complete = readable(plan) and gradient.explains(residual) and len(records) > 0
-    certified = (bits >= BITS) & readable(plan)
+    certified = (bits >= needed) & readable(plan)
     if complete:
         rows = integer_rows(plan, params, records, labels)
         certified |= distinguishable(plan, rows, prior.features, gradient.error)

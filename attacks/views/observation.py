@@ -76,6 +76,8 @@ class Gradient:
         the plan makes public.
       error: How far each coordinate may be from the true sum, in integer steps, where it was
         captured in numbers of few bits; None: not at all.
+      readings: In how many ways the update was read before this one was taken, such as batch sizes
+        that were tried: each gives chance another try.
     """
 
     round: int
@@ -83,6 +85,7 @@ class Gradient:
     integers: Int[np.ndarray, "dim"]
     noise_std: float
     error: Float[np.ndarray, "dim"] | None = None
+    readings: int = 1
 
     @property
     def hospitals(self) -> tuple[str, ...]:

@@ -1,12 +1,13 @@
 """``inpatient attack --update``: what a captured update of somebody else's client gives away."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 if TYPE_CHECKING:
     from aggregation.capture import Capture, Optimizer, Weights
     from aggregation.models import Model
+    from attacks.exact.batch_size import BatchSize
     from attacks.knowledge.priors import Prior
     from attacks.reconstructed import Reconstruction
     from experiments.cohorts import Cohort
@@ -93,14 +94,17 @@ class CapturedUpdate:
         prior = Prior.from_schema(cohort.schema)
         before, after = (read_weights(path) for path in self.files)
         model, said = self._model(cohort, before, seed)
-        capture, size = self._captured(model, before, after, cohort, prior)
-        said += size
+        capture, tried = self._captured(model, before, after, cohort, prior)
+        said += _searched(tried)
         name = name or self._suitable(capture)
         known = np.array([int(c) for c in self.labels], dtype=np.int64)
         place = (0, capture.public.hospitals[0])
         knowledge = Knowledge(labels={place: known} if self.labels else {})
         seen = observe(capture, Adversary("server_plain", knowledge))
         view = require(seen, GradientView, name)
+        readings = tried.tried if tried else 1
+        charged = tuple(replace(gradient, readings=readings) for gradient in view.gradients)
+        view = replace(view, gradients=charged)
         started = time.perf_counter()
         attack = make_attack(name, restarts=effort[0], iterations=effort[1], seed=seed)
         found = attack.reconstruct(view, prior)
@@ -118,6 +122,7 @@ class CapturedUpdate:
             "steps": self.steps,
             "batch_size": round(capture.public.batch_sizes[0]),
             "batch_size_told": self.batch_size > 0,
+            "readings": readings,
             "largest_error": float(capture.error.max() * capture.public.step),
             "largest_entry": float(np.abs(capture.update).max() * capture.public.step),
             "prior": prior.source,
@@ -158,7 +163,7 @@ class CapturedUpdate:
         after: "Weights",
         cohort: "Cohort",
         prior: "Prior",
-    ) -> "tuple[Capture, tuple[str, ...]]":
+    ) -> "tuple[Capture, BatchSize | None]":
         """The update as a batch of the told size, or of the one that explains it."""
         from aggregation.capture import from_weights
         from aggregation.models import LinearInput
@@ -178,20 +183,14 @@ class CapturedUpdate:
             )
 
         if self.batch_size:
-            return of_size(self.batch_size), ()
+            return of_size(self.batch_size), None
         if self.steps > 1 or not isinstance(model, LinearInput):
             raise InvalidInputError(
                 "How many patients stand behind this update can't be read off it: that takes one "
                 "step, and a first layer that is linear. Give --batch-size."
             )
         found = find_batch_size(of_size, prior, most=_MOST_PATIENTS)
-        said = f"The batch size was not told; {found.size} of 1 to {found.tried} explains most."
-        if not found.found:
-            said = (
-                f"The batch size was not told, and no size from 1 to {found.tried} explains any "
-                "record: 1 is assumed. Give --batch-size."
-            )
-        return of_size(found.size), (said,)
+        return of_size(found.size), found
 
     def _optimizer(self) -> "Optimizer":
         from aggregation.capture import Adam, Sgd
@@ -206,6 +205,23 @@ class CapturedUpdate:
         if self.steps > 1:
             return "fedavg"
         return "cascade" if isinstance(capture.public.model, LinearInput) else "tableak"
+
+
+def _searched(tried: "BatchSize | None") -> tuple[str, ...]:
+    """What is said of a batch size that was searched."""
+    if tried is None:
+        return ()
+    if tried.found:
+        said = (
+            f"The batch size was not told; {tried.size} of 1 to {tried.tried} explains most. A "
+            "certificate had to be as many times less likely by chance."
+        )
+    else:
+        said = (
+            f"The batch size was not told, and no size from 1 to {tried.tried} explains any "
+            "record: 1 is assumed. Give --batch-size."
+        )
+    return (said,)
 
 
 def show(result: dict[str, Any]) -> None:

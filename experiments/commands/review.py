@@ -39,13 +39,6 @@ class Review:
     json: bool = False
     """Print JSON instead of a table."""
 
-    def check(self) -> None:
-        """Refuse a path where nothing is."""
-        from privacy.errors import InvalidInputError
-
-        if not self.path.exists():
-            raise InvalidInputError(f"There is nothing to review at {self.path}.")
-
     def run(self) -> int:
         """Review, write both pages, print."""
         import json
@@ -89,8 +82,11 @@ class Review:
     def found(self) -> "tuple[list[Check], list[AttackedUpdate], Mapping[str, str]]":
         """Findings, what attacks reached, and the digest of every file that was read."""
         from privacy._foreign import digest_file
+        from privacy.errors import InvalidInputError
         from privacy.review import ReviewFile, examine, read_review
 
+        if not self.path.exists():
+            raise InvalidInputError(f"There is nothing to review at {self.path}.")
         files = self._files()
         told = read_review(files["review.toml"]) if "review.toml" in files else ReviewFile()
         checks = list(examine(told.claim, told.training, _parts(files, told)))
