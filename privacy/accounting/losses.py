@@ -43,6 +43,7 @@ __all__ = ["Losses"]
 
 Floats = NDArray[np.float64]
 _UNIT = 2.0**-53
+_LOST_DIGITS = 700.0  # a factor of e to this and more that rounding may have taken
 _READ = 1e-10  # how far an epsilon is read from where it is, relative
 
 
@@ -182,6 +183,8 @@ class Losses:
         return self._scaled(epsilons, sums, above=above)
 
     def _scaled(self, epsilons: Floats, sums: Floats, *, above: bool) -> Floats:
+        if above and self.rounding > _LOST_DIGITS:
+            return np.full_like(epsilons, math.inf)  # nothing is left of any number
         sums = (
             np.maximum(sums, 0.0) * math.exp(self.rounding) + self.lost
             if above

@@ -234,3 +234,14 @@ def test_any_tree_is_bounded_or_refused_by_name(event: dp.DpEvent, relation: Rel
         assert "event" in str(refused)
         return
     assert 0 <= found.lower <= found.estimate <= found.upper <= 1
+
+
+def test_where_rounding_hides_everything_another_road_is_taken() -> None:
+    """A sample that hardly anybody is in, of noise that hides nothing: the factor was no float."""
+    one = dp.PoissonSampledDpEvent(1e-33, dp.dp_event.DiscreteLaplaceDpEvent(999999.0, 1))
+    event = dp.SelfComposedDpEvent(one, 10**11)
+    for found in (
+        delta(event, epsilon=1.0, relation=Relation.ADD_OR_REMOVE_ONE),
+        epsilon(event, delta=1e-5, relation=Relation.ADD_OR_REMOVE_ONE),
+    ):
+        assert 0 <= found.lower <= found.upper < 1
