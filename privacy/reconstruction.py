@@ -23,17 +23,19 @@ import numpy as np
 from dp_accounting import NeighboringRelation as Relation
 from dp_accounting import dp_event as dp
 from jaxtyping import Float
+from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from privacy._validate import finite_array, natural, positive, unit_open
+from privacy._validate import finite_array, fraction, natural, positive, unit_open
 from privacy.accounting.composition import upper_deltas
 from privacy.accounting.lowered import Lowered
 from privacy.accounting.lowering import lower
 from privacy.accounting.renyi import renyi_success
 from privacy.accounting.roads import quick_grid
 from privacy.accounting.tilt import at_success
+from privacy.errors import InvalidInputError
 
-__all__ = ["success_bound", "success_curve", "unbiased_attacker_error"]
+__all__ = ["attribute_bound", "success_bound", "success_curve", "unbiased_attacker_error"]
 
 _FLOAT = 1e-9
 
@@ -71,6 +73,49 @@ def success_curve(
         unit_open(prior_success=prior_success)
     above = lower(event, relation, "above")
     return [_bound(above, kappa) for kappa in prior_successes]
+
+
+def attribute_bound(event: dp.DpEvent, *, prior: Sequence[float], relation: Relation) -> float:
+    r"""Return how often anybody is right about a value that is drawn from a known prior, at most.
+
+    Whoever guesses value i where the release falls into :math:`S_i` is right with
+    :math:`\sum_i \pi_i P_i(S_i)`, and the :math:`S_i` share one :math:`Q`, the release without the
+    patient: for every :math:`\lambda > 0` that is at most :math:`\lambda + \sum_i \pi_i
+    \delta_{remove}(\log(\lambda / \pi_i))`. So the whole prior counts, not its largest value alone
+    (Kulynych and others 2025, arXiv 2507.06969, bound by the trade-off curve; here its dual).
+
+    Guarantees (each is a test in ``tests/privacy/test_named_risks.py``):
+      - max(prior) <= the result <= ``success_bound`` of max(prior);
+      - no guess at Gaussian releases of a patient whose values lie anywhere is right more often;
+      - equal values: what ``success_bound`` says of one over their number.
+
+    Args:
+      event: All that was released.
+      prior: Probability of each value, given all that the adversary knows; at least two, sum 1.
+      relation: How the releases without the patient are meant.
+
+    Raises:
+      InvalidInputError: The event can't be accounted for, or ``prior`` is no such list.
+    """
+    values = [fraction(prior=p) for p in prior]
+    largest = max(values, default=0.0)
+    if abs(math.fsum(values) - 1) > _FLOAT or not largest < 1:
+        raise InvalidInputError(
+            f"Expected prior={list(prior)} to add up to 1, with two values or more above 0."
+        )
+    above = lower(event, relation, "above")
+    known = _bound(above, largest)
+    delta = _removal(above, largest)
+    if delta is None or above.unbounded:
+        return known
+    some = np.array([p for p in values if p > 0])
+
+    def right(z: float) -> float:
+        """At lambda = e^z; with slack as in ``_bound``."""
+        return math.exp(z + above.slack) + float(some @ delta(z - np.log(some)))
+
+    found = _least(right, lowest=-40.0) * math.exp(above.slack) * (1 + _FLOAT)
+    return min(known, max(found, largest))
 
 
 def unbiased_attacker_error(
@@ -112,22 +157,26 @@ def _bound(above: Lowered, kappa: float) -> float:
 def _dominated(above: Lowered, kappa: float) -> float:
     if above.mu is not None:
         return float(ndtr(ndtri(kappa) + above.mu)) if kappa < 1 else 1.0
+    single = above.count == 1
+    by_moments = 1.0 if single or kappa >= 1 else renyi_success(above.parts, kappa)
+    delta = _removal(above, kappa)
+    if delta is None:
+        return by_moments
+    found = _least(lambda e: kappa * math.exp(e) + float(delta(np.array([e]))[0]), lowest=-30.0)
+    return min(found, by_moments)
+
+
+def _removal(
+    above: Lowered, kappa: float
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]] | None:
+    """Return delta of removing, at epsilons of any sign; None where it is not affordable."""
+    if not above.parts:
+        return lambda e: np.maximum(-np.expm1(e), 0.0)
     if above.count == 1:
         profile = above.parts[0][0]
-
-        def delta(e: float) -> float:
-            return float(profile.deltas(np.array([e]))[0][0])
-    else:
-        by_moments = renyi_success(above.parts, kappa) if kappa < 1 else 1.0
-        grid = quick_grid(above.parts, at_success(_rounded(kappa)), finer=2.0)
-        if grid is None:
-            return by_moments
-
-        def delta(e: float) -> float:
-            return float(upper_deltas(grid.remove, np.array([e]))[0])
-
-    found = _least(lambda e: kappa * math.exp(e) + delta(e), lowest=-30.0)
-    return found if above.count == 1 else min(found, by_moments)
+        return lambda e: profile.deltas(e)[0]
+    grid = quick_grid(above.parts, at_success(_rounded(kappa)), finer=2.0)
+    return None if grid is None else (lambda e: upper_deltas(grid.remove, e))
 
 
 def _rounded(kappa: float) -> float:

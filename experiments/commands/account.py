@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
-    from dp_accounting import NeighboringRelation
+    from dp_accounting import DpEvent, NeighboringRelation
 
     from privacy.accounting import Interval
 
 __all__ = ["Account", "AccountantAnswer"]
+
+
+_NOT_ASKED = ("json", "phases", "plot", "attribute_prior", "targets")  # of the accountants
 
 
 @dataclass(frozen=True)
@@ -55,6 +58,12 @@ class Account:
     """What one patient's change is."""
     prior_success: float = 0.1
     """How often a guess without the releases is right: what reconstruction is measured against."""
+    attribute_prior: tuple[float, ...] = ()
+    """Probabilities of an attribute's values, as one guesses it blindly: asks for its bound."""
+    targets: int = 1
+    """How many patients an attacker asks for at once."""
+    plot: Path | None = None
+    """Draw epsilon against delta to this file, as SVG and as PNG."""
     json: bool = False
     """Print JSON instead of tables."""
     phases: Annotated[Positional[Path | None], arg(metavar="PHASES.toml")] = None
@@ -68,8 +77,10 @@ class Account:
         if self.phases is None:
             found, show = self.report(), _print
         else:
-            found = report_phases(self.phases, delta=self.delta, prior_success=self.prior_success)
+            found = report_phases(self.phases, delta=self.delta, risks=self._risks)
             show = show_phases
+        if self.plot is not None:
+            found["plot"] = [str(path) for path in self._draw(self.plot)]
         if self.json:
             import json
 
@@ -84,13 +95,29 @@ class Account:
         Raises:
           InvalidInputError: A parameter is out of range.
         """
+        from privacy.accounting import epsilon
+        from privacy.accounting.tradeoff import attack_risks, bayes_success
+
+        event, relation = self._event()
+        interval = epsilon(event, delta=self.delta, relation=relation)
+        risks = attack_risks(event, relation=relation)
+        return {
+            "config": {k: v for k, v in asdict(self).items() if k not in _NOT_ASKED},
+            "interval": {k: _finite(v) for k, v in asdict(interval).items()},
+            "accountants": [asdict(a) for a in self._answers(interval, relation)],
+            "risks": {
+                **self._risks(event, relation),
+                "membership_success_even_odds": bayes_success(event, prior=0.5, relation=relation),
+                "mu_worst": _finite(risks.worst_mu),
+                "mu_fitted": risks.fitted_mu,
+            },
+        }
+
+    def _event(self) -> "tuple[DpEvent, NeighboringRelation]":
         from dp_accounting import GaussianDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
         from dp_accounting import NeighboringRelation as Relation
 
         from privacy._validate import natural, positive
-        from privacy.accounting import epsilon
-        from privacy.accounting.tradeoff import attack_risks, bayes_success
-        from privacy.reconstruction import success_bound
 
         positive(
             noise_multiplier=self.noise_multiplier,
@@ -99,23 +126,36 @@ class Account:
         natural(rounds=self.rounds, least=1)
         relation = Relation[self.relation.replace("-", "_").upper()]
         one = PoissonSampledDpEvent(self.sampling_prob, GaussianDpEvent(self.noise_multiplier))
-        event = SelfComposedDpEvent(one, self.rounds)
-        interval = epsilon(event, delta=self.delta, relation=relation)
-        risks = attack_risks(event, relation=relation)
-        success = success_bound(event, prior_success=self.prior_success, relation=relation)
+        return SelfComposedDpEvent(one, self.rounds), relation
+
+    def _risks(self, event: "DpEvent", relation: "NeighboringRelation") -> dict[str, Any]:
+        from privacy.named_risks import FALSE_POSITIVES, named_risks
+
+        found = named_risks(
+            event,
+            relation=relation,
+            prior_success=self.prior_success,
+            prior=self.attribute_prior or None,
+            targets=self.targets,
+        )
+        rates = zip(FALSE_POSITIVES, found.true_positives, strict=True)
         return {
-            "config": {k: v for k, v in asdict(self).items() if k not in ("json", "phases")},
-            "interval": {k: _finite(v) for k, v in asdict(interval).items()},
-            "accountants": [asdict(a) for a in self._answers(interval, relation)],
-            "risks": {
-                "reconstruction_success": success,
-                "prior_success": self.prior_success,
-                "membership_advantage": risks.advantage,
-                "membership_success_even_odds": bayes_success(event, prior=0.5, relation=relation),
-                "mu_worst": _finite(risks.worst_mu),
-                "mu_fitted": risks.fitted_mu,
-            },
+            "prior_success": self.prior_success,
+            "reconstruction_success": found.reidentified,
+            "membership_advantage": found.advantage,
+            "membership_true_positives": {f"{false:g}": true for false, true in rates},
+            "attribute_success": found.attribute,
+            "targets": self.targets,
+            "targets_named": found.expected_named,
+            "any_target_named": found.any_named,
         }
+
+    def _draw(self, path: Path) -> tuple[Path, Path]:
+        from experiments.commands.cost_curve import plot_cost
+        from experiments.commands.phases import event_of_phases
+
+        event, relation = self._event() if self.phases is None else event_of_phases(self.phases)
+        return plot_cost(event, relation=relation, delta=self.delta, path=path)
 
     def _answers(
         self, interval: "Interval", relation: "NeighboringRelation"
@@ -226,6 +266,8 @@ def _print(found: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
+    from experiments.commands.phases import show_plot, show_risks
+
     console = Console()
     config, risks = found["config"], found["risks"]
     table = Table(
@@ -239,12 +281,11 @@ def _print(found: dict[str, Any]) -> None:
         row = answer["accountant"], value, answer["verdict"], answer["note"]
         table.add_row(*row, style="bold red" if answer["verdict"] == "not a bound" else None)
     console.print(table)
+    show_risks(risks)
     mu = "infinite" if risks["mu_worst"] is None else f"{risks['mu_worst']:.3f}"
     console.print(
-        f"Reconstruction: at most {risks['reconstruction_success']:.1%} of the time, where "
-        f"guessing succeeds {risks['prior_success']:.1%}. Membership: advantage at most "
-        f"{risks['membership_advantage']:.3f}, right at most "
-        f"{risks['membership_success_even_odds']:.1%} of the time at even odds. Gaussian DP: mu at "
-        f"most {mu}, nearest {risks['mu_fitted']:.3f}.",
+        f"Membership is guessed rightly at most {risks['membership_success_even_odds']:.1%} of the "
+        f"time at even odds. Gaussian DP: mu at most {mu}, nearest {risks['mu_fitted']:.3f}.",
         soft_wrap=True,
     )
+    show_plot(found)

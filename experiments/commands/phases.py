@@ -1,12 +1,21 @@
 """``inpatient account PHASES.toml``: what a whole training cost, phase by phase and in all."""
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-__all__ = ["report_phases", "show_phases"]
+if TYPE_CHECKING:
+    from dp_accounting import DpEvent, NeighboringRelation
+
+__all__ = ["event_of_phases", "report_phases", "show_phases", "show_plot", "show_risks"]
 
 
-def report_phases(path: Path, *, delta: float, prior_success: float) -> dict[str, Any]:
+def report_phases(
+    path: Path,
+    *,
+    delta: float,
+    risks: "Callable[[DpEvent, NeighboringRelation], dict[str, Any]]",
+) -> dict[str, Any]:
     """Return what the spending in a file cost, as plain JSON (infinite values as null).
 
     Bare claims are added as they stand (basic composition): their deltas are taken from ``delta``.
@@ -14,7 +23,7 @@ def report_phases(path: Path, *, delta: float, prior_success: float) -> dict[str
     Args:
       path: As ``privacy.ledger.spending`` reads it.
       delta: Of the total.
-      prior_success: How often a guess without the releases is right.
+      risks: Of all releases together, where nothing is a bare claim.
 
     Raises:
       InvalidInputError: The file breaks a rule, or its claims leave no delta.
@@ -30,7 +39,6 @@ def report_phases(path: Path, *, delta: float, prior_success: float) -> dict[str
     from privacy.ledger.accountant import composed
     from privacy.ledger.audit.show import event_words
     from privacy.ledger.spending import read_spending
-    from privacy.reconstruction import success_bound
 
     found = read_spending(path)
     relation = NeighboringRelation[found.relation]
@@ -56,18 +64,77 @@ def report_phases(path: Path, *, delta: float, prior_success: float) -> dict[str
         "phases": rows,
         "lower": 0.0,
         "upper": _finite(claimed),
-        "prior_success": prior_success,
-        "reconstruction_success": None,
+        "risks": None,
     }
     if parts:
         event = from_json(composed(parts))
         interval = epsilon(event, delta=left, relation=relation)
         told |= {"lower": _finite(interval.lower), "upper": _finite(interval.upper + claimed)}
         if not found.claims:
-            told["reconstruction_success"] = success_bound(
-                event, prior_success=prior_success, relation=relation
-            )
+            told["risks"] = risks(event, relation)
     return told
+
+
+def event_of_phases(path: Path) -> "tuple[DpEvent, NeighboringRelation]":
+    """Return all releases of a file as one event, and the relation that it names.
+
+    Raises:
+      InvalidInputError: The file breaks a rule, or holds a bare claim, which has no curve.
+      CorruptMessageError: It is missing or not of its format.
+    """
+    from dp_accounting import NeighboringRelation
+
+    from privacy.accounting.events import from_json
+    from privacy.errors import InvalidInputError
+    from privacy.ledger.accountant import composed
+    from privacy.ledger.spending import read_spending
+
+    found = read_spending(path)
+    if found.claims:
+        raise InvalidInputError(
+            f"{path.name} holds a bare claim of epsilon and delta: one point and no curve. Leave "
+            "out --plot, or describe what was released."
+        )
+    parts = [(step.to_json()["event"], step.count) for step in found.schedule]
+    return from_json(composed(parts)), NeighboringRelation[found.relation]
+
+
+def show_risks(risks: dict[str, Any]) -> None:
+    """Print what an attacker gains, risk by risk, each with its bound."""
+    from rich.console import Console
+    from rich.table import Table
+
+    prior = risks["prior_success"]
+    rows = [
+        ("membership: true less false positive rate", f"{risks['membership_advantage']:.3f}"),
+        *(
+            (f"membership: true positives at {float(false):.1%} false ones", f"{true:.1%}")
+            for false, true in risks["membership_true_positives"].items()
+        ),
+        (
+            f"reconstruction, re-identification: right where a blind guess is {prior:.1%}",
+            f"{risks['reconstruction_success']:.1%}",
+        ),
+    ]
+    if risks["attribute_success"] is not None:
+        rows.append(("the attribute guessed rightly", f"{risks['attribute_success']:.1%}"))
+    if risks["targets"] > 1:
+        rows += [
+            (f"of {risks['targets']} targets named, on average", f"{risks['targets_named']:.2f}"),
+            ("any of them named", f"{risks['any_target_named']:.1%}"),
+        ]
+    table = Table(title="What any attacker reaches")
+    table.add_column("risk")
+    table.add_column("at most", justify="right")
+    for row in rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def show_plot(found: dict[str, Any]) -> None:
+    """Name the figure, if one was drawn."""
+    if found.get("plot"):
+        print(f"Curve: {' and '.join(found['plot'])}")
 
 
 def show_phases(found: dict[str, Any]) -> None:
@@ -87,11 +154,9 @@ def show_phases(found: dict[str, Any]) -> None:
         f"Under {config['relation']}, if patients were drawn as the file says: no file shows that. "
         'Batches that were shuffled and not drawn cost more; say so (sampler = "shuffled").'
     )
-    if found["reconstruction_success"] is not None:
-        print(
-            f"Reconstruction: at most {found['reconstruction_success']:.1%} of the time, where "
-            f"guessing succeeds {found['prior_success']:.1%}."
-        )
+    if found["risks"] is not None:
+        show_risks(found["risks"])
+    show_plot(found)
 
 
 def _finite(value: float) -> float | None:

@@ -1,10 +1,20 @@
 import json
+from pathlib import Path
 
 import pytest
+from dp_accounting import (
+    GaussianDpEvent,
+    NeighboringRelation,
+    PoissonSampledDpEvent,
+    SelfComposedDpEvent,
+)
 
 from experiments.commands.account import Account
 from privacy.errors import InvalidInputError
+from privacy.named_risks import named_risks
 from tests.privacy.golden import golden
+
+ADD = NeighboringRelation.ADD_OR_REMOVE_ONE
 
 
 @pytest.mark.parametrize("row", golden("accounting")["grid"]["rows"][:1], ids=str)
@@ -52,6 +62,28 @@ def test_the_classic_formula_counts_no_rounds() -> None:
     assert next(a for a in sampled if a["accountant"].startswith("classic"))["verdict"] == (
         "unfounded"
     )
+
+
+def test_risks_are_printed_by_name_and_the_curve_is_drawn(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    asked = {"attribute_prior": (0.7, 0.2, 0.1), "targets": 20, "plot": tmp_path / "curve"}
+    assert Account(1.0, 0.01, 100, **asked).run() == 0
+    out = capsys.readouterr().out
+    for words in ("true positives at 0.1% false ones", "attribute guessed", "of 20 targets named"):
+        assert words in " ".join(out.split())
+    assert "curve.svg" in out
+    assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
+    assert Account(1.0, 0.01, 100, json=True, **asked).run() == 0
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    found = json.loads(printed.out)
+    event = SelfComposedDpEvent(PoissonSampledDpEvent(0.01, GaussianDpEvent(1.0)), 100)
+    risks = named_risks(event, relation=ADD, prior=(0.7, 0.2, 0.1), targets=20)
+    assert found["risks"]["attribute_success"] == risks.attribute
+    assert list(found["risks"]["membership_true_positives"].values()) == list(risks.true_positives)
+    assert found["risks"]["targets_named"] == risks.expected_named
+    assert [path.rpartition("/")[2] for path in found["plot"]] == ["curve.svg", "curve.png"]
 
 
 def test_bad_parameters_are_refused() -> None:

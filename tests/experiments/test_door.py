@@ -84,6 +84,8 @@ BAD: dict[str, tuple[str, ...]] = {
     "sampling_prob": ("2",),
     "delta": ("0",),
     "prior_success": ("2",),
+    "attribute_prior": ("2", "-1"),
+    "targets": ("0",),
     "relation": ("mars",),
     "scheme": ("mars",),
     "questions": ("mars",),

@@ -33,7 +33,7 @@ def test_two_phases_cost_what_their_composition_costs(
     assert exact.lower <= found["upper"] <= exact.upper * 1.001
     assert found["phases"][0] == found["phases"][1]
     assert found["phases"][0]["upper"] < found["upper"] < 2 * found["phases"][0]["upper"]
-    assert 0.1 < found["reconstruction_success"] < 1
+    assert 0.1 < found["risks"]["reconstruction_success"] < 1
 
 
 def test_claims_are_added_and_their_delta_is_taken(
@@ -76,4 +76,25 @@ def test_people_get_a_table(capsys: pytest.CaptureFixture[str], tmp_path: Path) 
     with pytest.raises(SystemExit) as done:
         main(["account", str(tmp_path / "past.toml")])
     printed = capsys.readouterr().out
-    assert done.value.code == 0 and "all together" in printed and "Reconstruction" in printed
+    assert done.value.code == 0 and "all together" in printed and "reconstruction" in printed
+
+
+def test_a_bare_claim_has_no_curve(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    (tmp_path / "claims.toml").write_text("[[claim]]\nepsilon = 0.5\ndelta = 1e-6\n")
+    with pytest.raises(SystemExit) as done:
+        main(["account", str(tmp_path / "claims.toml"), "--plot", str(tmp_path / "curve")])
+    assert done.value.code != 0
+    assert "one point and no curve" in " ".join(capsys.readouterr().err.split())
+    assert not list(tmp_path.glob("curve*"))
+
+
+def test_phases_have_a_curve(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    found = account(
+        capsys,
+        tmp_path,
+        "[[phase]]\nnoise_multiplier = 6.0\nsteps = 9\n",
+        "--plot",
+        str(tmp_path / "curve"),
+    )
+    assert sorted(path.name for path in tmp_path.glob("curve*")) == ["curve.png", "curve.svg"]
+    assert len(found["plot"]) == 2
