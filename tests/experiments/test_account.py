@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -67,14 +68,16 @@ def test_the_classic_formula_counts_no_rounds() -> None:
 def test_risks_are_printed_by_name_and_the_curve_is_drawn(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    asked = {"attribute_prior": (0.7, 0.2, 0.1), "targets": 20, "plot": tmp_path / "curve"}
-    assert Account(1.0, 0.01, 100, **asked).run() == 0
+    asked = Account(
+        1.0, 0.01, 100, attribute_prior=(0.7, 0.2, 0.1), targets=20, plot=tmp_path / "curve"
+    )
+    assert asked.run() == 0
     out = capsys.readouterr().out
     for words in ("true positives at 0.1% false ones", "attribute guessed", "of 20 targets named"):
         assert words in " ".join(out.split())
     assert "curve.svg" in out
     assert (tmp_path / "curve.png").read_bytes()[:4] == b"\x89PNG"
-    assert Account(1.0, 0.01, 100, json=True, **asked).run() == 0
+    assert replace(asked, json=True).run() == 0
     printed = capsys.readouterr()
     assert printed.err == ""
     found = json.loads(printed.out)

@@ -148,6 +148,7 @@ def test_every_field_of_every_command_is_tried_or_known_to_have_no_wrong_value()
         "scaling",
         "registry",
         "know_labels",
+        "same_patients",
         "unseen",
     }
     elsewhere = {"paths", "path", "query", "what", "name", "hospital", "pfl_python", "epsilons"}
