@@ -158,6 +158,7 @@ def test_every_field_of_every_command_is_tried_or_known_to_have_no_wrong_value()
     # tests/attacks/test_captured_command.py
     elsewhere |= {"update", "learning_rate", "batch_size", "steps", "optimizer", "labels"}
     # tests/privacy/ledger/test_spending.py
+    elsewhere |= {"plot"}  # tests/experiments/test_phases.py
     elsewhere |= {"spent", "operator", "source", "corrects", "phases"}
     asked = {field.name for kind in LEAVES.values() for field in fields(kind)}
     assert asked - set(BAD) - free - elsewhere - {"since", "size"} == set()
