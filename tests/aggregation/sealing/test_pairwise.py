@@ -124,6 +124,25 @@ def test_two_updates_of_one_round_from_a_restored_machine_hide_their_difference(
     assert (parties.opener().open(parties.total(mine), mine) == 3).all()
 
 
+def test_a_restored_machine_that_alone_is_in_two_majorities_reveals_both_of_its_masks() -> None:
+    """The leak that is said: of three hospitals two are a majority, and two of them share one."""
+    parties = Parties(made(contributors=3), ("a", "b", "c"))
+    material = parties.scheme.sealer("a").to_bytes()
+    others = [parties.contribute(name, [1, 2, 3]) for name in ("b", "c")]
+    stories = []
+    for values in ([5, 6, 7], [9, 9, 9]):
+        parties._sealers["a"] = load_sealer(material, "a")
+        stories.append([parties.contribute("a", values), *others])
+    told = []
+    for story, name in zip(stories, ("1", "2"), strict=True):
+        holders = parties.opener().holders  # the log of "0" was put back in between
+        total = parties.total(story)
+        commitments = [holders[seat].commit(total, story) for seat in ("0", name)]
+        _, parts = holders["0"].answer(total, story, commitments)
+        told.append(parts["0"])
+    assert len(told[0]) == len(told[1]) == 32 and told[0] != told[1]
+
+
 def test_a_server_that_tells_two_stories_gets_one_set_of_answers() -> None:
     # It wants "zurich"'s own mask (as a contributor) and its pairs' masks (as a dropout).
     scheme = made()
