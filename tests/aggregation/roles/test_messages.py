@@ -91,6 +91,14 @@ def test_damage_and_cuts_are_refused_in_words(sent: Message, data: st.DataObject
     assert read.statement != sent.statement or read.signature != sent.signature
 
 
+@pytest.mark.parametrize("place", [0, 4])
+def test_another_format_or_version_is_refused_by_name(place: int) -> None:
+    content = bytearray(message().to_bytes())
+    content[place] += 1
+    with pytest.raises(CorruptMessageError, match="not a message of version 1"):
+        Message.from_bytes(bytes(content), largest=40)
+
+
 def test_sizes_are_capped_before_anything_is_parsed() -> None:
     with pytest.raises(CorruptMessageError, match="not parsed"):
         Message.from_bytes(b"\0" * 70_000, largest=10)
@@ -110,6 +118,9 @@ def test_packed_parts_come_out_as_they_went_in(parts: list[bytes]) -> None:
     if parts:
         with pytest.raises(CorruptMessageError):
             unpack(payload, most=len(parts) - 1)
+    if parts and parts[-1]:
+        with pytest.raises(CorruptMessageError, match="a part is shorter than it says"):
+            unpack(payload[:-1], most=5)
 
 
 def test_vectors_of_another_length_are_refused() -> None:
