@@ -15,6 +15,7 @@ from aggregation.roles.messages import (
     Timer,
     TimerKind,
     holder_address,
+    pack,
 )
 from aggregation.roles.opener import Asked, HolderRole, OpenerRole
 from aggregation.roles.opening import ByOpener, Verdict
@@ -117,6 +118,12 @@ def test_an_opener_is_heard_for_the_round_that_waits_and_for_what_it_signed() ->
         side.take(dataclasses.replace(opened, public={}))
     verdict = side.take(opened)
     assert verdict.total.tolist() == [20] * 3
+
+
+def test_half_a_contribution_is_refused() -> None:
+    payload = Parts().asked.to_bytes() + pack([b"more"])
+    with pytest.raises(CorruptMessageError, match="or with half of one"):
+        Asked.from_bytes(payload, contributors=9)
 
 
 def harmed(parts: Parts, hospital: int, *holders: str) -> None:

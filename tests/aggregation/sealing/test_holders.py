@@ -116,6 +116,16 @@ def test_a_second_sum_under_a_number_is_refused_when_it_is_tried() -> None:
         holders[0].try_(parties.total(second), second)
 
 
+def test_commitments_to_another_sum_do_not_count() -> None:
+    parties, holders = four()
+    first, second = ([parties.contribute(n, [1, 2]) for n in parties.names] for _ in range(2))
+    totals = parties.total(first), parties.total(second)
+    own = holders[0].commit(totals[0], first)
+    others = [holder.commit(totals[1], second) for holder in holders[1:]]
+    with pytest.raises(RefusedError, match="1 holders committed to this opening"):
+        holders[0].answer(totals[0], first, [own, *others])
+
+
 def test_each_holder_checks_the_sum_itself() -> None:
     parties, holders = four()
     mine = [parties.contribute(n, [1, 2]) for n in parties.names]
