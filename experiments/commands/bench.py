@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, arg, subcommand
 
 from experiments.commands.bench_accounting import BenchAccounting
 from experiments.commands.bench_attacks import BenchAttacks
+from experiments.commands.bench_evaluation import BenchEvaluation
 from experiments.commands.bench_filters import BenchFilters
 from experiments.commands.bench_run import BenchRun
 from experiments.commands.bench_sealing import BenchSealing
@@ -94,7 +95,8 @@ class Bench:
         | Annotated[BenchFederation, subcommand("federation")]
         | Annotated[BenchRun, subcommand("run")]
         | Annotated[BenchAccounting, subcommand("accounting")]
-        | Annotated[BenchFilters, subcommand("filters")],
+        | Annotated[BenchFilters, subcommand("filters")]
+        | Annotated[BenchEvaluation, subcommand("evaluation")],
         arg(name=""),
         OmitArgPrefixes,
         OmitSubcommandPrefixes,
