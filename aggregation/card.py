@@ -26,8 +26,8 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
     "en": {
         "title": "Model card: {outcome}",
         "what": "What it predicts",
-        "predicts": "The probability of this outcome: {outcome}. A {kind} with {dim} parameters, "
-        "trained in {rounds} rounds (run `{run}`, plan `{digest}`).",
+        "predicts": "The probability of this outcome: {outcome}. A model of the kind {kind} with "
+        "{dim} parameters, trained in {rounds} rounds (run `{run}`, plan `{digest}`).",
         "reads": "It reads {features} columns, standardised by public constants: {columns}.",
         "whom": "On whom",
         "hospital": "hospital",

@@ -4,8 +4,11 @@ Both are extras (``pip install "inpatient[export]"``): nothing else in the proje
 """
 
 import json
+import logging
 import math
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from importlib import import_module
 from pathlib import Path
@@ -67,8 +70,7 @@ def save_onnx(trained: Trained, path: Path) -> Path:
 
     rows = torch.zeros(2, trained.model.features, dtype=torch.float64)
     patients = torch.export.Dim("patients", min=1)
-    with in_float64(), warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # torch's exporter warns of its own insides
+    with in_float64(), _without_a_word():
         try:
             program = torch.onnx.export(
                 Scored(module_of(trained)).eval(),
@@ -98,6 +100,7 @@ def save_onnx(trained: Trained, path: Path) -> Path:
     return _write(path, proto.SerializeToString())
 
 
+_EXPORTER = "torch.onnx._internal.exporter"
 _NODES = 24  # of Gauss and Legendre: erf to 2e-15
 _FAR = 6.0  # beyond it erf is 1 in doubles
 
@@ -159,6 +162,20 @@ def _in_doubles(proto: Any) -> None:
     graph.node.extend(kept)
     graph.initializer.extend(numpy_helper.from_array(v, k) for k, v in constants.items())
     onnx.checker.check_model(proto)
+
+
+@contextmanager
+def _without_a_word() -> Iterator[None]:
+    """Silence torch's exporter, which warns of its insides and logs what it might have used."""
+    log = logging.getLogger(_EXPORTER)
+    before = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        log.setLevel(before)
 
 
 def module_of(trained: Trained) -> "nn.Module":

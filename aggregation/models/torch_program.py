@@ -231,7 +231,8 @@ def rebuilt(model: TorchModel) -> Program:
         raise RefusedError(
             f"The plan's model is the factory {model.factory!r} of a file with the SHA-256 "
             f"{model.source}, which this site has not approved. Read that file, and name it: "
-            "--model FILE:FACTORY, or approve(FILE)."
+            "--model FILE:FACTORY where a model is trained, --module FILE where one is read, "
+            "approve(FILE) in Python."
         )
     source = SOURCES[model.source]
     name = f"{source.path}:{model.factory}"

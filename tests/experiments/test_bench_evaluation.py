@@ -94,3 +94,13 @@ def test_the_command_prints_and_writes_the_same(
     with pytest.raises(SystemExit) as left:
         main(["bench", "evaluation", "--runs", "0"])
     assert left.value.code == 2 and "runs=0" in capsys.readouterr().err
+
+
+@pytest.mark.nightly
+def test_a_tenth_of_the_budget_is_enough_in_a_thousand_runs_and_for_half_of_them_it_is_not() -> (
+    None
+):
+    whole, half, dear = measure(
+        (Case(464, 1.0, 0.1), Case(464, 0.5, 0.1), Case(464, 0.5, 0.2)), runs=1000, seed=7
+    )["rows"]
+    assert whole["lower"] >= 0.95 and dear["lower"] >= 0.95 and half["upper"] < 0.9

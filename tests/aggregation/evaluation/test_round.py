@@ -204,22 +204,19 @@ def test_what_can_not_be_evaluated_is_refused(
         opened_counts(training(held), np.zeros(23, dtype=np.int64), np.zeros(7))
 
 
-def near(
-    draws: int, noises: int, seed: int, *, part_of: float = 1.0, level: float = 0.1
-) -> list[float]:
+def near(draws: int, noises: int, seed: int) -> list[float]:
     """By how much the round's AUC misses that of the very patients, in seeded runs.
 
     464 hospitals of the trial's shape; patients drawn ``draws`` times, and counted ``noises`` times
-    each. Every hospital's integers and noise are those that it seals.
+    each. Every hospital's integers and noise are those that it seals. More runs, and of fewer
+    patients: ``inpatient bench evaluation``.
     """
     missed = []
     edges = score_edges(MODEL, PARAMS, SCHEMA, 8)
     for draw in range(draws):
         held = stroke_like(464, seed=1000 * seed + draw)
-        if part_of < 1:
-            held = {n: part(p, part_of, run=f"{draw}", hospital=n)[1] for n, p in held.items()}
         if draw == 0:
-            plan = counting(training(held), held, level)
+            plan = counting(training(held), held)
         scores = np.concatenate(list(scored(held).values()))
         truth = auc(scores, np.concatenate([p.outcomes for p in held.values()]))
         counted = cells(held, plan, edges)
@@ -237,18 +234,3 @@ def test_the_auc_of_464_hospitals_at_a_tenth_of_the_budget_is_within_a_hundredth
     """At 95 % or more: with what was measured (99 %), 3 of 40 miss once in 1,000."""
     missed = near(4, 10, seed=1)
     assert sum(one <= 0.01 for one in missed) >= 38, sorted(missed)[-4:]
-
-
-@pytest.mark.nightly
-def test_the_auc_of_464_hospitals_is_within_a_hundredth_in_a_thousand_runs() -> None:
-    missed = near(100, 10, seed=2)
-    share = sum(one <= 0.01 for one in missed) / len(missed)
-    assert share >= 0.97, share  # .95 is promised; 1,000 runs tell .97 from it
-
-
-@pytest.mark.nightly
-def test_fewer_held_out_patients_take_a_higher_price() -> None:
-    """Half of them held out miss too often at .1; at .2 they hold again."""
-    few_, dear = (near(30, 10, seed=3, part_of=0.5, level=level) for level in (0.1, 0.2))
-    assert sum(one <= 0.01 for one in few_) / 300 < 0.93
-    assert sum(one <= 0.01 for one in dear) / 300 >= 0.95
