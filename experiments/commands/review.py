@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Review"]
 
+_MOST_DIGESTS = 1_000
 _SPENT = ("checkpoint.pt", "phases.toml", "events.json")
 
 
@@ -94,6 +95,9 @@ class Review:
         checks += [_ledger(path, self.trust) for path in ledgers]
         updates, check = _attacked(files, told.updates, _history(files))
         digests = {name: digest_file(path)[1] for name, path in sorted(files.items())}
+        if "updates.json" in files:  # the weights that it names lie beside it
+            beside = sorted(files["updates.json"].parent.glob("r*.npz"))[:_MOST_DIGESTS]
+            digests |= {path.name: digest_file(path)[1] for path in beside}
         return [*checks, check], updates, digests
 
     def _files(self) -> "dict[str, Path]":

@@ -47,7 +47,10 @@ ASSUMPTIONS: tuple[tuple[str, tuple[str, ...]], ...] = (
 ROWS = ("a_rows", ("tests/aggregation/models/test_torch_rows.py",))
 
 # Where a ledger is kept for somebody else's program.
-FOREIGN = ("a_foreign", ("tests/privacy/ledger/test_opacus.py",))
+FOREIGN = (
+    "a_foreign",
+    ("tests/privacy/ledger/test_opacus.py", "tests/privacy/ledger/test_foreign_ledgers.py"),
+)
 _ANY_PROGRAM = ("a_account", "a_filter", "a_past")
 
 _Words = Callable[..., str]

@@ -35,7 +35,8 @@ def test_unprotected_updates_give_their_patients_away(
     assert len(told["updates"]) == 4
     assert all(update["certified"] >= 6 and update["patients"] == 8 for update in told["updates"])
     assert checks["cost"]["judgement"] == "unknown" and ".pt" in checks["cost"]["said"]
-    assert set(told["files"]) == {"review.toml", "updates.json"}
+    weights = {path.name for path in (KEPT / program).glob("*.npz")}
+    assert set(told["files"]) == {"review.toml", "updates.json"} | weights
     english, chinese = (Path(page).read_text(encoding="utf-8") for page in told["pages"])
     assert "Patients are read" in english and "读出患者" in chinese
     assert "review.zh.html" in english and "review.en.html" in chinese

@@ -16,7 +16,7 @@ from privacy.ledger.accountant import RenyiOnly
 from privacy.ledger.contents import RULES
 from privacy.ledger.log.entries import KINDS
 from privacy.report import AttackResult, AuditResult, save_evidence, write_report
-from privacy.report.page import ASSUMPTIONS, LANGUAGES, ROWS, SECTIONS, strings
+from privacy.report.page import ASSUMPTIONS, FOREIGN, LANGUAGES, ROWS, SECTIONS, strings
 from tests.privacy.ledger.helpers import gaussian, ticking
 from tests.privacy.ledger.test_verify import run_federation
 
@@ -316,7 +316,7 @@ def test_a_page_of_many_like_releases_stays_small(tmp_path: Path) -> None:
 
 
 def test_the_tests_that_cover_the_assumptions_exist() -> None:
-    for key, tests in (*ASSUMPTIONS, ROWS):
+    for key, tests in (*ASSUMPTIONS, ROWS, FOREIGN):
         assert key in strings("en")
         for test in tests:
             assert (ROOT / test).exists(), test
