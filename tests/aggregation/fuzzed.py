@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from aggregation.capture.update_folder import INDEX, UpdateFolder, read_updates
 from aggregation.data import Cohort, Schema, read_table
 from aggregation.plan import Plan
 from aggregation.roles.evidence import Evidence
@@ -138,9 +139,13 @@ def _files(folder: Path, draw: Draw) -> dict[str, Callable[[], None]]:
     schema = folder / "schema.toml"
     cohort = folder / "cohort.toml"
     cohort.write_text('name = "ward"\nschema = "schema.toml"\n[sites]\nward = "table.toml"\n')
+    kept = UpdateFolder(folder / "updates", "flwr 1")
+    kept.sent(1, {"w": VALUES})
+    kept.got(1, "north", {"w": VALUES}, patients=3)
+    index = folder / "updates" / INDEX
     seeds = {
         path: path.read_bytes()
-        for path in (folder / "transcript" / "messages.bin", table, schema, cohort)
+        for path in (folder / "transcript" / "messages.bin", table, schema, cohort, index)
     }
     ward = (folder / "ward.csv").read_bytes()
 
@@ -163,6 +168,7 @@ def _files(folder: Path, draw: Draw) -> dict[str, Callable[[], None]]:
             (folder / "ward.csv").write_bytes(ward)
 
     return {
+        "updates": harmed(index, lambda: read_updates(folder / "updates", program="flwr")),
         "transcript": harmed(
             folder / "transcript" / "messages.bin", lambda: Transcript.load(folder / "transcript")
         ),

@@ -18,14 +18,18 @@ from privacy.ledger.log.entries import KINDS, parse
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.keys import save_trust
 from privacy.ledger.log.merkle import consistent, included
+from privacy.ledger.registered import registered
 from privacy.report import AttackResult, save_evidence
 from privacy.report.evidence import load_evidence
+from privacy.review import read_review, told
 from tests.fuzzing import Draw, Parsers
 from tests.privacy.ledger.helpers import forged_line, public
 from tests.privacy.ledger.test_liar import exact_epsilon
+from tests.privacy.ledger.test_spending import REGISTERED
 from tests.privacy.ledger.test_verify import run_federation
 
 BOTH = (RenyiOnly(), RenyiOnly())
+CLAIMED = str(told.__doc__).partition("::\n")[2].replace("\n    ", "\n")
 
 
 class Fuzz:
@@ -132,6 +136,13 @@ class Fuzz:
         def value() -> None:
             parse_json(self.draw.bytes_(draw.choice(self.lines)), what="A value")
 
+        def registry() -> None:
+            registered(self.draw.bytes_(REGISTERED.encode()))
+
+        def claims() -> None:
+            (self.folder / "review.toml").write_bytes(self.draw.bytes_(CLAIMED.encode()))
+            read_review(self.folder / "review.toml")
+
         def canonical() -> None:
             decode(self.draw.bytes_(draw.choice(self.lines)))
 
@@ -148,6 +159,8 @@ class Fuzz:
             "evidence": evidence,
             "key": key,
             "merkle": tree,
+            "registry entry": registry,
+            "claims": claims,
             "json": value,
             "canonical": canonical,
         }
