@@ -25,6 +25,9 @@ References:
   [6] ``privacy.accounting.linear``: probabilities within a factor e^k of a Gaussian's, which adds
       at most k (2 order - 1) / (order - 1) <= 3 k to a divergence.
   [7] ``privacy.accounting.moments``: the proof, for sums of integer vectors too.
+  [8] Papernot, Steinke (2022), Hyperparameter Tuning with Rényi DP, Theorem 2 (arXiv 2110.03620).
+  [9] Kairouz and others (2021), Practical and Private Learning without Sampling, Appendix D
+      (arXiv 2103.00039).
 """
 
 import math
@@ -122,6 +125,13 @@ def _divergence(event: Mapping[str, Any], order: int, relation: str, samplings: 
         case "SelfComposedDpEvent":
             once = _divergence(event["event"], order, relation, samplings)
             return float(event["count"] * once) if event["count"] else 0.0
+        case "ZCDpEvent":
+            return float(event["rho"]) * order + float(event["xi"])
+        case "RepeatAndSelectDpEvent":
+            return _selected(event, order, relation, samplings)
+        case "RandomAllocationDpEvent":
+            # Given its step a patient is in one batch, and the others do not know of it.
+            return _divergence(event["event"], order, relation, samplings)
         case "ShuffledBatchesDpEvent" if relation != "ADD_OR_REMOVE_ONE":
             # Given the order a patient is in one batch; orders are mixed, which is quasi-convex.
             return _divergence(event["event"], order, relation, samplings)
@@ -141,6 +151,11 @@ def _concentrated(event: Mapping[str, Any], relation: str) -> float | None:
             return _square(shift / scale) / 2 if scale > 0 else math.inf
         case "DistributedDiscreteGaussianDpEvent":
             return _distributed(event, shift)
+        case "SingleEpochTreeAggregationDpEvent" if relation != "ADD_OR_REMOVE_ONE":
+            shift = 1.0 if relation == "REPLACE_SPECIAL" else 2.0
+            steps = event["step_counts"]
+            nodes = int(max(steps) if isinstance(steps, list) else steps).bit_length()  # [9]
+            return nodes * _square(shift / float(event["noise_multiplier"])) / 2
     return None
 
 
@@ -151,12 +166,15 @@ def _distributed(event: Mapping[str, Any], shift: float) -> float:
         return math.inf
     n, d = int(event["contributors"]), int(event["dim"])
     variance = _square(scale * float(event["radius"])) / n  # of one hospital's share, in steps
+    alone = _square(shift / scale) * n / 2  # one share, the others being noise of their own: [2]
+    if n > 1 and variance < 0.25:  # [5] asks for a parameter of 1/2
+        return alone
     first = min(n - 1, _TERMS)
     terms = [math.exp(-2 * math.pi**2 * variance * (k / (k + 1))) for k in range(1, first + 1)]
     # the terms fall, so each that is left is at most the last
     tau = 10 * (math.fsum(terms) + (n - 1 - first) * (terms[-1] if terms else 0.0))
     lone = shift / scale
-    return min(_square(lone) + tau * d / 2, _square(lone + tau * math.sqrt(d))) / 2
+    return min(_square(lone) + tau * d / 2, _square(lone + tau * math.sqrt(d)), 2 * alone) / 2
 
 
 def _opened_together(event: Mapping[str, Any], order: int, relation: str) -> float:
@@ -176,6 +194,31 @@ def _opened_together(event: Mapping[str, Any], order: int, relation: str) -> flo
     slack = 3 * answers * (5 * math.exp(-2 * math.pi**2 * narrower)) + 3 * int(event["dim"]) * odd
     rho = _square(shift / scale) * float(event["leverage"]) / 2 * (1 + narrower / left)
     return rho * order + 3 * slack
+
+
+def _selected(event: Mapping[str, Any], order: int, relation: str, samplings: int) -> float:
+    """[8]: the best of K runs, K of a truncated negative binomial law with a given mean."""
+    mean, shape = float(event["mean"]), float(event["shape"])
+    once = _divergence(event["event"], order, relation, samplings)
+    if mean == 1 or math.isinf(once):
+        return once
+    # No divergence is larger than one of a higher order, where the mean weighs less.
+    least = min(
+        _divergence(event["event"], k, relation, samplings) + math.log(mean) / (k - 1)
+        for k in {order, *(order * 2**i for i in range(9) if order * 2**i <= 512)}
+    )
+    low, high = 0.0, 700.0  # of log(1 / gamma): the mean rises with it
+    for _ in range(200):
+        middle = (low + high) / 2
+        lost = -math.expm1(-middle)  # 1 - gamma
+        law = middle if shape == 0 else -math.expm1(-shape * middle) / shape
+        low, high = (middle, high) if lost * math.exp(middle) < mean * law else (low, middle)
+    seconds = (2, 3, 4, 6, 8, 12, 16, 24, 32, 64, order)
+    both = [
+        (1 - 1 / k) * _divergence(event["event"], k, relation, samplings) + high / k
+        for k in seconds
+    ]
+    return float(least + (1 + shape) * min(high, *both))
 
 
 def _sampled(inner: Mapping[str, Any], q: float, order: int) -> float:

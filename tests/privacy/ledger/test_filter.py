@@ -6,15 +6,29 @@ from typing import Any
 import numpy as np
 import pytest
 from dp_accounting import (
+    DpEvent,
     GaussianDpEvent,
     NeighboringRelation,
     PoissonSampledDpEvent,
     SelfComposedDpEvent,
 )
+from dp_accounting.dp_event import (
+    RepeatAndSelectDpEvent,
+    SingleEpochTreeAggregationDpEvent,
+    ZCDpEvent,
+)
 from dp_accounting.rdp import RdpAccountant
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from privacy.accounting.events import (
+    DiscreteGaussianDpEvent,
+    DistributedDiscreteGaussianDpEvent,
+    RandomAllocationDpEvent,
+    to_json,
+)
+from privacy.accounting.lowering import lower
+from privacy.accounting.moments import log_moments
 from privacy.errors import CorruptMessageError
 from privacy.ledger import Budget
 from privacy.ledger.accountant import Certified, RenyiOnly, composed
@@ -220,3 +234,47 @@ def test_what_has_no_proof_here_is_infinite(event: dict[str, Any]) -> None:
 def test_sampling_under_replacement_is_not_claimed() -> None:
     event = {"type": "PoissonSampledDpEvent", "sampling_probability": 0.1, "event": gaussian(9.0)}
     assert renyi(event, 4, REPLACE) == math.inf
+
+
+@pytest.mark.parametrize("shape", [0.0, 0.7, 1.0, 5.0])
+@pytest.mark.parametrize("mean", [1.0, 3.0, 60.0])
+def test_a_selection_costs_what_both_roads_and_the_library_say(mean: float, shape: float) -> None:
+    run = SelfComposedDpEvent(PoissonSampledDpEvent(0.02, GaussianDpEvent(2.0)), 30)
+    event = RepeatAndSelectDpEvent(run, mean, shape)
+    profile = lower(event, NeighboringRelation.ADD_OR_REMOVE_ONE, "above").parts[0][0]
+    library = RdpAccountant(orders=list(range(2, 257)))
+    library.compose(event)
+    for order in (2, 5, 18, 40):
+        found = renyi(to_json(event), order, ADD)
+        if mean == 1:
+            assert found == renyi(to_json(run), order, ADD)
+            continue
+        every = log_moments(profile)[order] / (order - 1)  # of all whole orders; here of some
+        assert every <= found * (1 + 1e-9)
+        assert found <= 1.35 * every
+        assert library._rdp[order - 2] <= found * (1 + 1e-6)
+
+
+@pytest.mark.parametrize(
+    ("event", "same", "relation"),
+    [
+        (RandomAllocationDpEvent(9, GaussianDpEvent(3.0)), GaussianDpEvent(3.0), ADD),
+        (RandomAllocationDpEvent(9, GaussianDpEvent(3.0)), GaussianDpEvent(3.0), REPLACE),
+        (ZCDpEvent(0.125), GaussianDpEvent(2.0), ADD),
+        (ZCDpEvent(0.125), GaussianDpEvent(4.0), REPLACE),
+        (SingleEpochTreeAggregationDpEvent(6.0, [2, 9]), GaussianDpEvent(3.0), REPLACE),
+        # Here a Gaussian under REPLACE_SPECIAL is priced at twice the distance.
+        (SingleEpochTreeAggregationDpEvent(6.0, 15), GaussianDpEvent(6.0), "REPLACE_SPECIAL"),
+        (
+            DistributedDiscreteGaussianDpEvent(0.35 * 3**0.5, 1, 4, 3),
+            DiscreteGaussianDpEvent(0.35, 1),
+            ADD,
+        ),
+    ],
+)
+def test_events_that_are_a_gaussian_by_another_name_cost_one(
+    event: DpEvent, same: DpEvent, relation: str
+) -> None:
+    for order in (2, 7, 30):
+        found, one = (renyi(to_json(e), order, relation) for e in (event, same))
+        assert found == pytest.approx(one, rel=1e-9)
