@@ -235,6 +235,18 @@ def test_attached_bytes_are_kept_and_never_replaced(tmp_path: Path) -> None:
         again.attach(entry, b"other noise")
 
 
+def test_bytes_that_another_process_kept_unrecorded_are_not_replaced(
+    tmp_path: Path,
+) -> None:
+    ledger = make(tmp_path)
+    entry = ledger.spend(Release("update", STEP))
+    ledger._chain.store.keep_payload(entry.sequence, b"sealed")
+    with pytest.raises(RefusedError, match="second noise"):
+        ledger.attach(entry, b"other noise")
+    assert ledger.payload(entry) == b"sealed"
+    assert ledger.attach(entry, b"sealed").kind == "sealed"
+
+
 def test_bytes_kept_before_a_crash_cut_off_their_entry_are_sent_again(tmp_path: Path) -> None:
     ledger = make(tmp_path)
     entry = ledger.spend(Release("update", STEP))
