@@ -1,5 +1,7 @@
 """Who is in a roster, who may join it, and under which key."""
 
+from dataclasses import replace
+
 import pytest
 
 from aggregation.sealing import (
@@ -40,6 +42,23 @@ def test_a_newcomer_needs_the_signatures_of_most_members(parties: Parties) -> No
         roster.enrol(Enrolment.vouched("other", "lausanne", key.public, members))
     roster.enrol(Enrolment.vouched(RUN, "lausanne", key.public, members))
     assert roster.keys["lausanne"] == key.public
+
+
+def test_a_voucher_is_for_one_run_one_hospital_and_one_key_and_from_a_member(
+    parties: Parties,
+) -> None:
+    roster, key = parties.policy().roster, SigningKey.generate()
+    members = {n: key_of(n) for n in parties.names}
+    right = Enrolment.vouched(RUN, "lausanne", key.public, members)
+    for wrong in (
+        replace(Enrolment.vouched("other", "lausanne", key.public, members), run=RUN),
+        replace(right, hospital="geneva"),
+        replace(right, public_key=SigningKey.generate().public),
+        Enrolment.vouched(RUN, "lausanne", key.public, {f"{n} 2": key for n in parties.names}),
+    ):
+        with pytest.raises(RefusedError, match="has 0 valid signatures of members"):
+            roster.enrol(wrong)
+    roster.enrol(right)
 
 
 def test_newcomers_do_not_vouch_a_majority_into_being() -> None:
