@@ -6,7 +6,8 @@ own patients and its own noise: that of all hospitals at once, of the law that e
 the sum is the one that a federation opens.
 """
 
-from collections.abc import Callable
+import math
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -43,6 +44,7 @@ __all__ = [
     "measure",
     "open_counts",
     "plan_of",
+    "told",
 ]
 
 _FEATURES, _BINS = 22, 8
@@ -165,6 +167,31 @@ def _held_out(case: Case, seed: tuple[int, int], run: int) -> dict[str, Patients
         name: part(own, case.held_out, run=str(run), hospital=name)[1]
         for name, own in drawn.items()
     }
+
+
+def told(found: Mapping[str, Any]) -> str:
+    """Return what the guide says of a record, in its words; shares are rounded down.
+
+    Args:
+      found: What ``measure`` returned for ``CASES``.
+    """
+    whole, half, dear, few = found["rows"]
+
+    def percent(row: Mapping[str, Any], name: str = "near") -> int:
+        return int(100 * row[name] / row["runs"])  # down
+
+    return (
+        f"At epsilon {whole['case']['epsilon']:g} and delta 1e-5 a cell's noise has a standard "
+        f"deviation of {math.ceil(whole['noise_std'])} patients. On {whole['case']['hospitals']} "
+        f"simulated hospitals of a stroke trial's shape, all of whose "
+        f"{1000 * (whole['patients'] // 1000):,.0f} patients are counted, the AUC is within "
+        f"{found['near']:g} of theirs in {percent(whole)} % of {whole['runs']} runs (95 % interval "
+        f"{math.floor(100 * whole['lower'])} to {math.ceil(100 * whole['upper'])} %). With half of "
+        f"them counted it is in {percent(half)} %, and at epsilon {dear['case']['epsilon']:g} in "
+        f"{percent(dear)} %. Of {few['case']['hospitals']} hospitals with "
+        f"{10 * (few['patients'] // 10):.0f} patients in all, epsilon {few['case']['epsilon']:g} "
+        f"tells no AUC in {percent(few, 'drowned')} % of runs, and the round says so."
+    )
 
 
 def plan_of(held: dict[str, Patients], epsilon: float) -> Plan:

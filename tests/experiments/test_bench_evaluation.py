@@ -11,6 +11,7 @@ from aggregation.evaluation import binned, score_edges
 from aggregation.federation import Federation
 from aggregation.models import Counts
 from experiments.benchmarks.counted_auc import (
+    CASES,
     MODEL,
     PARAMS,
     SCHEMA,
@@ -18,12 +19,15 @@ from experiments.benchmarks.counted_auc import (
     measure,
     open_counts,
     plan_of,
+    told,
 )
 from experiments.benchmarks.sealed_run import stroke_like
 from experiments.cli import main
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import Seeded
 
+ROOT = Path(__file__).resolve().parents[2]
+RECORD = json.loads((ROOT / "paper" / "bench" / "evaluation.json").read_text())
 HELD = stroke_like(6, seed=3)
 SCORES = {name: MODEL.scores(PARAMS, own.features) for name, own in HELD.items()}
 EDGES = score_edges(MODEL, PARAMS, SCHEMA, 8)
@@ -104,3 +108,16 @@ def test_a_tenth_of_the_budget_is_enough_in_a_thousand_runs_and_for_half_of_them
         (Case(464, 1.0, 0.1), Case(464, 0.5, 0.1), Case(464, 0.5, 0.2)), runs=1000, seed=7
     )["rows"]
     assert whole["lower"] >= 0.95 and dear["lower"] >= 0.95 and half["upper"] < 0.9
+
+
+def test_the_guide_tells_what_was_recorded_and_a_tenth_of_the_budget_is_enough() -> None:
+    guide = " ".join((ROOT / "docs" / "own-model.md").read_text(encoding="utf-8").split())
+    assert told(RECORD) in guide
+    assert RECORD["rows"][0]["runs"] >= 200 and RECORD["rows"][0]["lower"] > 0.95
+    assert [Case(**row["case"]) for row in RECORD["rows"]] == list(CASES)
+    assert RECORD["stamp"]["dirty"] is False
+
+
+@pytest.mark.nightly
+def test_the_record_comes_again() -> None:
+    assert measure(runs=RECORD["rows"][0]["runs"], seed=RECORD["seed"])["rows"] == RECORD["rows"]

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregation.data.patients import Column, Patients, Schema
-from aggregation.evaluation import binned, part, score_edges
+from aggregation.evaluation import binned, held_out, part, score_edges
 from aggregation.models import Counts, Logistic, Perceptron
 from privacy.errors import InvalidInputError
 
@@ -85,3 +85,9 @@ def test_scores_go_to_bins_and_what_is_no_number_counts_nowhere() -> None:
     assert rows.sum(axis=1).tolist() == [1, 1, 0, 1, 1]
     with pytest.raises(InvalidInputError, match="Expected 2 edges, got 1"):
         binned(patients, scores, np.array([0.0]), counts, "i")
+
+
+def test_no_two_patients_share_a_place_by_how_names_run_together() -> None:
+    """``x1``, ``y`` and ``x``, ``y1234567890`` would be one text without their lengths."""
+    assert held_out._place("x1", "y", 12345678905) != held_out._place("x", "y1234567890", 5)
+    assert held_out._place("x", "y1", 23) != held_out._place("x", "y", 123)
