@@ -98,6 +98,14 @@ def test_opacus_is_wrong_about_shuffled_batches() -> None:
     )
 
 
+def test_a_claim_between_the_ends_is_neither_wrong_nor_held() -> None:
+    checks = look(11.0, [(sampled(), 50)], {"sampler": "shuffled"})
+    lower, upper = (float(checks["cost"].values[end]) for end in ("lower", "upper"))
+    assert lower < 11.0 < upper
+    assert checks["cost"].words == "cost_between"
+    assert checks["cost"].judgement is Judgement.UNKNOWN
+
+
 def test_opacus_is_wrong_where_patients_are_replaced() -> None:
     checks = look(5.16, [(sampled(), 50)], {"sampler": "poisson"}, relation="REPLACE_ONE")
     assert checks["relation"].judgement is Judgement.WRONG
