@@ -90,6 +90,8 @@ def test_opacus_is_wrong_about_shuffled_batches() -> None:
     assert checks["cost"].judgement is Judgement.WRONG
     assert checks["cost"].values["relation"] == "REPLACE_SPECIAL"
     assert checks["sampler"].words == "sampler_wrong"
+    five = gaussian(1 / math.sqrt(5), NeighboringRelation.REPLACE_SPECIAL)  # passes of ten steps
+    assert float(checks["sampler"].values["upper"]) == pytest.approx(five.upper, rel=1e-3)
     assert (
         float(checks["sampler"].values["lower"])
         > 10
