@@ -22,7 +22,7 @@ _MOST_NAMES = 16
 class Kept:
     """A folder of one hospital's part of one run, beside its ledger; one process at a time has it.
 
-    Guarantees (each is a test in ``tests/aggregation/roles/test_restart.py``):
+    Guarantees (each is a test in ``test_restart.py`` or ``test_journal.py``):
       - what ``put`` has returned from survives a crash, all of it or, before it returns, none;
       - of what is put ``soon`` one thing at most can be lost, and that is the last;
       - a second process that is given the folder is refused, as long as the first one lives.

@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from aggregation.roles.journal import Journal
+from aggregation.roles.kept import Kept
 from privacy.errors import RefusedError
 from tests.aggregation.power import DiedError, Disk
 from tests.privacy.test_files import disk_full_at
@@ -113,3 +114,16 @@ def test_a_process_that_died_has_no_more_to_say(tmp_path: Path) -> None:
         journal.close()
     assert disk.writes == 2
     assert contents(tmp_path / "kept") == [b"one"]
+
+
+def test_of_what_may_be_lost_one_thing_at_most_is(tmp_path: Path) -> None:
+    disk = Disk(tmp_path)
+    with disk.dying():
+        kept = Kept(tmp_path / "run")
+        for name in "abc":
+            kept.put({name: b"told"}, soon=True)
+        kept.close()
+    disk.loses()
+    again = Kept(tmp_path / "run")
+    assert [again.get(name) for name in "abc"] == [b"told", b"told", None]
+    again.close()
