@@ -114,6 +114,7 @@ def test_a_ledger_beside_it_is_verified(tmp_path: Path, capsys: pytest.CaptureFi
     (tmp_path / "north.jsonl").write_bytes(lines)
     status, _, checks = review(tmp_path / "north.jsonl", tmp_path / "out", capsys, *options)
     assert status == 1 and checks["ledger"]["judgement"] == "wrong"
+    assert "canonical" in checks["ledger"]["said"]
 
 
 def test_a_table_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
