@@ -51,7 +51,7 @@ def test_a_selection_is_one_entry_and_the_best_comes_back(monkeypatch: pytest.Mo
     monkeypatch.setattr("privacy.best_run.draw_runs", lambda **_: 5)
     scores: Iterator[float] = iter([0.2, math.nan, 0.9, 0.9, 0.5])
     names = iter("abcde")
-    ledger = Ledger.in_memory(budget=Budget(2.0))
+    ledger = Ledger.in_memory(budget=Budget(9.0))
     best = best_of_runs(ledger, ONE_RUN, lambda: (next(scores), next(names)), mean=4.0, shape=1.0)
     assert best == "c"
     entries = list(ledger.entries())
@@ -64,6 +64,9 @@ def test_a_selection_is_one_entry_and_the_best_comes_back(monkeypatch: pytest.Mo
     hopeless = iter([math.nan, -math.inf])
     names = iter("ab")
     assert best_of_runs(ledger, ONE_RUN, lambda: (next(hopeless), next(names)), mean=2.0) == "a"
+    late = iter([math.nan, 0.1])
+    names = iter("ab")
+    assert best_of_runs(ledger, ONE_RUN, lambda: (next(late), next(names)), mean=2.0) == "b"
 
 
 @pytest.mark.parametrize(

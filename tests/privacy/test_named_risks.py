@@ -12,6 +12,7 @@ from scipy.special import ndtr, ndtri
 
 from privacy.accounting import delta
 from privacy.accounting.events import DistributedDiscreteGaussianDpEvent, SkellamDpEvent
+from privacy.accounting.lowering import lower
 from privacy.errors import InvalidInputError
 from privacy.named_risks import FALSE_POSITIVES, named_risks
 from privacy.reconstruction import attribute_bound, success_bound
@@ -81,6 +82,17 @@ def test_equal_values_are_reconstruction_and_unequal_ones_less(event: dp.DpEvent
         )
     uneven = attribute_bound(event, prior=[0.5, 0.2, 0.2, 0.1, 0.0], relation=ADD)
     assert 0.5 <= uneven <= success_bound(event, prior_success=0.5, relation=ADD)
+
+
+def test_the_slack_of_shared_noise_is_paid_on_both_sides() -> None:
+    """P <= e^s P' for what is guessed, and Q' <= e^s Q for what all guesses share."""
+    shares = DistributedDiscreteGaussianDpEvent(1.1 * 40**0.5, 1, 1, 40)
+    above = lower(shares, ADD, "above")
+    assert above.mu is not None
+    assert above.slack > 1e-5
+    same = attribute_bound(dp.GaussianDpEvent(1 / above.mu), prior=[0.5, 0.5], relation=ADD)
+    found = attribute_bound(shares, prior=[0.5, 0.5], relation=ADD)
+    assert found >= math.exp(above.slack) * (same + 0.4 * above.slack)
 
 
 @pytest.mark.parametrize("prior", [[], [1.0], [0.5, 0.4], [0.5, 0.6], [-0.5, 1.5], [math.nan, 1.0]])

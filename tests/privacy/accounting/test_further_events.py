@@ -15,7 +15,15 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from privacy.accounting import delta, epsilon
-from privacy.accounting.events import DiscreteGaussianDpEvent, check, from_json, to_json
+from privacy.accounting.events import (
+    DiscreteGaussianDpEvent,
+    DistributedDiscreteGaussianDpEvent,
+    check,
+    from_json,
+    to_json,
+)
+from privacy.accounting.lowering import lower
+from privacy.accounting.moments import log_moments
 from privacy.accounting.selection import mean_runs, stopping_prob
 from privacy.errors import InvalidInputError
 
@@ -139,6 +147,21 @@ def test_a_claim_of_concentrated_dp_costs_what_the_library_says(
     # A Gaussian is one such mechanism: no bound may lie below it.
     gaussian = dp.GaussianDpEvent(1 / math.sqrt(2 * rho * count))
     assert ours.upper >= epsilon(gaussian, delta=1e-5, relation=ADD).lower
+
+
+def test_moments_of_claims_and_of_selections_hold_all_that_is_known() -> None:
+    k = np.arange(2, 60)
+    claim = lower(dp.ZCDpEvent(0.1, 0.05), ADD, "above").parts[0][0]
+    assert log_moments(claim)[k] == pytest.approx((k - 1) * (0.1 * k + 0.05), rel=1e-12)
+    shares = DistributedDiscreteGaussianDpEvent(1.1 * 40**0.5, 1, 1, 40)
+    inner = lower(shares, ADD, "above")
+    assert inner.slack > 1e-5
+    twice = (
+        lower(dp.RepeatAndSelectDpEvent(one, 3.0, 1.0), ADD, "above").parts[0][0]
+        for one in (shares, dp.GaussianDpEvent(1 / inner.gaussian_mu))
+    )
+    with_slack, without = (log_moments(profile)[k] for profile in twice)
+    assert (with_slack >= without + 0.9 * k * inner.slack).all()
 
 
 def test_a_claim_is_of_no_mechanism_that_could_be_sampled_for_a_replaced_record() -> None:

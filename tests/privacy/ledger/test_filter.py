@@ -265,6 +265,11 @@ def test_a_selection_costs_what_both_roads_and_the_library_say(mean: float, shap
         (SingleEpochTreeAggregationDpEvent(6.0, [2, 9]), GaussianDpEvent(3.0), REPLACE),
         # Here a Gaussian under REPLACE_SPECIAL is priced at twice the distance.
         (SingleEpochTreeAggregationDpEvent(6.0, 15), GaussianDpEvent(6.0), "REPLACE_SPECIAL"),
+        (  # where the theorem on shares would say less, and does not hold
+            DistributedDiscreteGaussianDpEvent(0.4**0.5, 1, 1, 2),
+            DiscreteGaussianDpEvent(0.2**0.5, 1),
+            ADD,
+        ),
         (
             DistributedDiscreteGaussianDpEvent(0.35 * 3**0.5, 1, 4, 3),
             DiscreteGaussianDpEvent(0.35, 1),
@@ -278,3 +283,9 @@ def test_events_that_are_a_gaussian_by_another_name_cost_one(
     for order in (2, 7, 30):
         found, one = (renyi(to_json(e), order, relation) for e in (event, same))
         assert found == pytest.approx(one, rel=1e-9)
+
+
+def test_a_claim_of_concentrated_dp_is_read_whole() -> None:
+    for order in (2, 9):
+        found = renyi(to_json(ZCDpEvent(0.1, 0.05)), order, ADD)
+        assert found == pytest.approx(0.1 * order + 0.05, rel=1e-9)
