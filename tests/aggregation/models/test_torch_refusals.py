@@ -133,7 +133,14 @@ WRONG = {
     ),
     "counts its calls": (
         module("self.n += 1; return self.out(x) * self.n", "self.n = 0"),
-        "not the same twice|not those of its records",
+        "not the same twice",
+    ),
+    "looks across records once it has learnt": (
+        module(
+            "return self.out(x)[:, 0] + self.gate * x.mean()",
+            "self.gate = nn.Parameter(torch.zeros(1))",
+        ),
+        "scores of a batch are not those of its records",
     ),
     "draws elsewhere": (
         module(
@@ -310,6 +317,10 @@ def test_first_parameters_may_stand_beside_the_file(tmp_path: Path) -> None:
     assert np.array_equal(
         drawn.initial(np.random.default_rng(0)), drawn.initial(np.random.default_rng(1))
     )
+    np.save(tmp_path / "mine.first.npy", given + 1)  # as good, and not the plan's
+    torch_model.program_of.cache_clear()
+    with pytest.raises(RefusedError, match="draws other first parameters here than the plan's"):
+        model.initial(np.random.default_rng(0))
     for wrong in (given[1:], given.astype(np.float32), np.full(drawn.dim, np.nan)):
         np.save(tmp_path / "mine.first.npy", wrong)
         with pytest.raises(InvalidInputError, match="finite float64 numbers"):
