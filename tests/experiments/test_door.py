@@ -86,6 +86,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "prior_success": ("2",),
     "attribute_prior": ("2", "-1"),
     "targets": ("0",),
+    "runs": ("0",),
     "relation": ("mars",),
     "scheme": ("mars",),
     "questions": ("mars",),
