@@ -1,10 +1,10 @@
 r"""The best of several runs on a hospital's own patients, as one release (private selection).
 
 A model's settings that were chosen on patients tell of them. Here each run is itself private, its
-score a part of it; how many there are is drawn (``privacy.accounting.selection``), and the best one
-alone comes back: the others leave no trace, so the hospital that runs them pays once. Where anybody
-sees the candidates on the way (sums that are opened, scores that are compared elsewhere), all of
-them are releases and compose.
+score a part of it; how many there are is drawn (``privacy.accounting.drawn_runs``), and the best
+one alone comes back: the others leave no trace, so the hospital that runs them pays once. Where
+anybody sees the candidates on the way (sums that are opened, scores that are compared elsewhere),
+all of them are releases and compose.
 
 **A fixed number of runs is no substitute.** Of two answers that one patient turns at epsilon 1, the
 best of five at every time turns at epsilon 5: where all five are low, that is seen.
@@ -28,7 +28,7 @@ from typing import TypeVar
 from dp_accounting import dp_event as dp
 
 from privacy._validate import non_negative, positive
-from privacy.accounting.selection import stopping_prob
+from privacy.accounting.drawn_runs import stopping_prob
 from privacy.errors import InvalidInputError
 from privacy.ledger import Ledger, Release
 

@@ -11,7 +11,7 @@ from aggregation.capture.update_folder import UpdateFolder
 __all__ = ["RecordingFedAvg"]
 
 
-class RecordingFedAvg(FedAvg):  # type: ignore[misc, unused-ignore]
+class RecordingFedAvg(FedAvg):  # type: ignore[misc, unused-ignore]  # untyped where NVFLARE lives
     """``FedAvg`` with the same arguments; its updates lie in the job's folder ``updates``."""
 
     def send_model(

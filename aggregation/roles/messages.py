@@ -145,7 +145,7 @@ class Message:
 
     def _beside(self, **fields: str) -> "Message":
         """Return it with other fields beside the same payload, whose digest is taken once."""
-        made = replace(self, **fields)  # type: ignore[arg-type]
+        made = replace(self, **fields)  # type: ignore[arg-type]  # fields by name
         vars(made)["digest"] = self.digest
         return made
 

@@ -22,6 +22,7 @@ from privacy._validate import member
 from privacy.accounting import profiles
 from privacy.accounting.allocation import Allocated
 from privacy.accounting.concentrated import Concentrated, MomentBound
+from privacy.accounting.drawn_runs import selected_log_moments
 from privacy.accounting.events import (
     LinearOpeningsDpEvent,
     RandomAllocationDpEvent,
@@ -31,7 +32,6 @@ from privacy.accounting.events import (
 from privacy.accounting.lowered import Lowered, Side, merge, one, repeat, sampled
 from privacy.accounting.moments import LARGEST_ORDER, log_moments
 from privacy.accounting.nested import Composed
-from privacy.accounting.selection import selected_log_moments
 from privacy.accounting.unsampled import release
 from privacy.errors import InvalidInputError
 
@@ -219,7 +219,7 @@ def _with_replacement(
 def _selected(
     event: dp.RepeatAndSelectDpEvent, relation: Relation, side: Side, path: str
 ) -> Lowered:
-    """The best of a random number of runs (``selection``), of which moments alone are known."""
+    """The best of a random number of runs (``drawn_runs``), of which moments alone are known."""
     inner = _lower(event.event, relation, side, f"{path}.event")
     if event.mean == 1 or (not inner.parts and not inner.unbounded):
         return inner

@@ -10,7 +10,7 @@ from dp_accounting import dp_event as dp
 from scipy import stats
 
 from privacy.accounting import delta
-from privacy.accounting.selection import stopping_prob
+from privacy.accounting.drawn_runs import stopping_prob
 from privacy.best_run import best_of_runs, draw_runs
 from privacy.errors import BudgetExceededError, InvalidInputError, RefusedError
 from privacy.ledger import Budget, Ledger, Release

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from privacy.accounting import delta, epsilon
+from privacy.accounting.drawn_runs import mean_runs, stopping_prob
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
@@ -24,7 +25,6 @@ from privacy.accounting.events import (
 )
 from privacy.accounting.lowering import lower
 from privacy.accounting.moments import log_moments
-from privacy.accounting.selection import mean_runs, stopping_prob
 from privacy.errors import InvalidInputError
 
 ADD, REPLACE, SPECIAL = (

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from privacy.accounting._search import bisect_up
 
-__all__ = ["selected_log_moments", "stopping_prob"]
+__all__ = ["mean_runs", "selected_log_moments", "stopping_prob"]
 
 Floats = NDArray[np.float64]
 
