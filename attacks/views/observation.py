@@ -266,9 +266,11 @@ def _check_sums(view: GradientView) -> None:
                 f"{g.integers.dtype} and shapes {sorted(shapes)}. Use one run's plan and messages."
             )
     if view.gradients and not any(_left_trace(model, g.integers) for g in view.gradients):
+        rounded = any(g.error is not None for g in view.gradients)
         raise RefusedError(
-            "Nobody left a trace in the first layer of any sum: the batch is empty, or the layer "
-            "is dead. There is nothing to reconstruct."
+            "Nobody left a trace in the first layer of any sum: the batch is empty, "
+            f"{'its weights have too few bits for so small a step, ' * rounded}or the layer is "
+            "dead. There is nothing to reconstruct."
         )
 
 

@@ -4,7 +4,7 @@ import io
 from collections.abc import Mapping
 from typing import Any
 
-from privacy.errors import CorruptMessageError
+from privacy.errors import CorruptMessageError, InvalidInputError
 
 __all__ = ["history"]
 
@@ -23,8 +23,15 @@ def history(content: bytes) -> tuple[tuple[float, float, int], ...]:
 
     Raises:
       CorruptMessageError: The bytes are neither, or its history is no list of phases.
+      InvalidInputError: torch is not installed, which alone reads the format.
     """
-    import torch
+    try:
+        import torch
+    except ModuleNotFoundError as error:
+        raise InvalidInputError(
+            "a checkpoint is read by torch, which is not installed here (an auditor's environment "
+            "has none). Use that of `make setup`, or write its phases into a .toml."
+        ) from error
 
     try:
         found: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)

@@ -14,6 +14,7 @@ from privacy.ledger.imported import Guarantee
 
 __all__ = ["registered"]
 
+_LARGEST = 2**16  # bytes
 _RELATIONS = {
     "add or remove one": "ADD_OR_REMOVE_ONE",
     "replace one": "REPLACE_ONE",
@@ -28,13 +29,19 @@ def registered(content: bytes) -> tuple[Guarantee, str]:
       content: The entry, as YAML.
 
     Raises:
-      CorruptMessageError: It is no YAML, or has no privacy loss.
+      CorruptMessageError: It is no YAML, is too large, repeats parts of itself by alias, or has no
+        privacy loss.
       InvalidInputError: Its unit is no patient, it names no relation, or its parameters are no
         epsilon and delta.
     """
     import yaml
 
+    if len(content) > _LARGEST:
+        raise CorruptMessageError(f"an entry has at most {_LARGEST} bytes, and it {len(content)}.")
     try:
+        # A name for what stands elsewhere in the file grows, names of names without a bound.
+        if any(isinstance(token, yaml.AliasToken) for token in yaml.scan(content)):
+            raise CorruptMessageError("it repeats parts of itself by alias (*); write them out.")
         loss = yaml.safe_load(content)["deployment"]["privacy_loss"]
         unit = loss["privacy_unit"]
         details = loss.get("privacy_unit_details", "")

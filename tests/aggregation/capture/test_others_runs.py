@@ -314,6 +314,21 @@ def test_a_clipped_step_without_noise_is_the_clipped_sum() -> None:
     assert run.public.clip_norm == 0.3
 
 
+@pytest.mark.parametrize("clip_norm", [1.0, 0.3, 1e-11, 2.4e-12])
+def test_what_is_read_does_not_follow_the_grid_that_the_clip_norm_makes(clip_norm: float) -> None:
+    """However coarse the plan's integers are: a tiny clip norm is a few steps of them."""
+    rng = np.random.default_rng(6)
+    params = MODEL.initial(rng)
+    total = clip_norm * rng.normal(size=MODEL.dim)
+    told = {"history": [(0.0, 1.0, 1)], "batch_size": 8, "patients": 8, **HOW}
+    run = from_opacus(params, params - RATE * total / 8, clip_norm=clip_norm, **told)
+    step = run.public.step
+    assert step == clip_norm / run.public.radius
+    gap = np.abs(run.update * step - total)
+    grids = step / 2 + 2.0**-39  # it is rounded to either
+    assert (gap <= grids + 8e-15 / RATE).all() and (gap <= run.error * step).all()
+
+
 @pytest.mark.parametrize(
     "wrong",
     [{"history": []}, {"clip_norm": 0.0}, {"batch_size": 300}, {"history": [(1.0, 2.0, 1)]}],

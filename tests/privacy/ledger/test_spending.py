@@ -232,6 +232,21 @@ def test_what_an_entry_does_not_say_is_not_guessed(
         read(tmp_path, "a.yaml", REGISTERED.replace(old, new))
 
 
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("a: &a [x, x]\nb: &b [*a, *a]\nc: [*b, *b]\n" + REGISTERED, "alias"),
+        (REGISTERED.replace("patient-level", "&u [p, *u]"), "alias"),
+        ("# " + "x" * 2**16 + REGISTERED, "at most 65536 bytes"),
+    ],
+)
+def test_an_entry_that_grows_is_refused_before_it_does(
+    tmp_path: Path, content: str, why: str
+) -> None:
+    with pytest.raises(CorruptMessageError, match=why):
+        read(tmp_path, "a.yaml", content)
+
+
 def test_a_checkpoint_that_runs_is_refused(tmp_path: Path) -> None:
     class Runs:
         def __reduce__(self) -> Any:
