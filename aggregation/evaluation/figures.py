@@ -180,7 +180,7 @@ def _auc(
     if drowned or not all_ill * all_well > 0:
         return CountedFigure(None, 0.0, 1.0, confidence)
     pairs = np.maximum(ill, 0) @ np.maximum(tie * well, 0)
-    hidden = min(1.0, float(pairs) / (all_ill * all_well))
+    hidden = float(pairs) / (all_ill * all_well)
     value = min(1.0, max(0.0, float(ill @ rows) / (all_ill * all_well)))
     lower, upper = min(lower, value), max(upper, value)
     return CountedFigure(value, max(0.0, lower - hidden), min(1.0, upper + hidden), confidence)

@@ -25,6 +25,8 @@ from aggregation.federation import Federation
 from aggregation.models import Counts, Logistic
 from aggregation.plan import Plan
 from aggregation.releases import run_event
+from aggregation.rules.bounded_influence import BoundedInfluence
+from aggregation.sealing.slots import SlotGroup
 from aggregation.update import noised_update
 from experiments.benchmarks.sealed_run import stroke_like
 from privacy.accounting import epsilon
@@ -85,6 +87,28 @@ def test_the_counts_are_one_release_whose_event_is_the_plans() -> None:
     assert (plan.delta, plan.scheme, plan.colluders) == (1e-5, "shares", 1)
     sampled = counting(training(held, sampling_size=1, local_steps=1), held)
     assert sampled.sampling_probs == (1.0,) * 4  # nobody is drawn: all held-out patients count
+
+
+def test_whatever_trains_an_evaluation_is_one_plain_sum_of_counts() -> None:
+    """Local steps, batches, the training's rule and its scalars, keys and averages stay there."""
+    held = few()
+    trained = training(
+        held, noise="local", scheme="plain", colluders=0, clip_norm=2.0,
+        learning_rate=0.5, local_steps=3,
+        sampling_size=1, average_last=2, sealing="ab" * 32, roster="cd" * 32,
+        scalars=(SlotGroup("count", 1, 1.0, 2**8, 30.0),), rule=BoundedInfluence(),
+    )  # fmt: skip
+    assert type(trained.rule) is BoundedInfluence
+    counts = counting(trained, held).model
+    expected = training(held, noise="local", scheme="plain", colluders=0)
+    made = counting(trained, held)
+    assert made == replace(
+        counting(expected, held), model=counts, noise_multiplier=made.noise_multiplier
+    )
+    assert made.dim == counts.dim and made.local_steps == 1 and made.scalars == ()
+    assert made.rule is None and made.sealing is None and made.roster is None
+    # As wide as when the training was the simplest one: nothing of it is in the event.
+    assert made.noise_multiplier == counting(expected, held).noise_multiplier
 
 
 @pytest.mark.parametrize("scheme", ["shares", "plain"])
