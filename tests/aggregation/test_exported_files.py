@@ -1,11 +1,12 @@
 """Exported files, read by the programs that they are for: safetensors and ONNX Runtime."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from scipy.special import expit
+from scipy.special import erf, expit
 
 from aggregation.data.patients import Patients
 from aggregation.exported import save_onnx, save_safetensors
@@ -25,6 +26,18 @@ class Own(nn.Module):
     def forward(self, x):
         first = self.first(x)
         return self.last(torch.erf(first) + nn.functional.gelu(first, approximate="tanh"))
+def make(inputs):
+    return Own(inputs)
+"""
+ERF = """
+import torch
+from torch import nn
+class Own(nn.Module):
+    def __init__(self, inputs):
+        super().__init__()
+        self.last = nn.Linear(inputs.features, 1)
+    def forward(self, x):
+        return torch.erf(self.last(x))
 def make(inputs):
     return Own(inputs)
 """
@@ -65,6 +78,16 @@ def test_onnx_agrees_with_the_runs_scores_and_with_predict(kind: str, tmp_path: 
         np.testing.assert_allclose(risks, one.risks(group), rtol=0, atol=near)
         np.testing.assert_allclose(risks, expit(scores), rtol=0, atol=near)
         assert log_odds.dtype == np.float64 and log_odds.shape == (patients,)
+
+
+def test_erf_is_written_out_to_the_last_digits(tmp_path: Path) -> None:
+    """Runtimes have it in single precision alone; scipy's is the second road."""
+    model = made(tmp_path, ERF, INPUTS)
+    one = replace(trained(model), params=np.array([1.0, *[0.0] * 6]))
+    x = np.zeros((2001, 6))
+    x[:, 0] = np.concatenate([np.linspace(-7, 7, 1999), [-1e6, 1e6]])
+    log_odds, _ = run(save_onnx(one, tmp_path / "model.onnx"), x)
+    np.testing.assert_allclose(log_odds, erf(x[:, 0]), rtol=0, atol=5e-15)
 
 
 def test_the_graph_says_what_it_is(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from aggregation.card import LANGUAGES, card
-from aggregation.data.patients import Patients, Schema
+from aggregation.data.patients import Column, Patients, Schema
 from aggregation.data.tables import read_table
 from aggregation.federation import Federation
 from aggregation.models import Inputs, Logistic, Model, Perceptron, TorchModel, torch_model
@@ -20,6 +20,7 @@ from aggregation.plan import Plan
 from aggregation.rules import LocalIntercept
 from aggregation.trained import FILE, SOURCE, Trained
 from experiments.cli import main
+from experiments.commands.predict import _check
 from experiments.evaluation import Scored, auc
 from privacy.errors import BudgetExceededError, CorruptMessageError, InvalidInputError, RefusedError
 from tests.aggregation.models.made import NORMED, made, written
@@ -187,6 +188,23 @@ def test_predict_writes_risks_for_the_owner_alone_and_checks_them_here(
         main([*arguments, "--module", str(saved / SOURCE)])
     assert ended.value.code == 2
     assert "predictions are never overwritten" in capsys.readouterr().err
+
+
+def test_the_three_numbers_that_drifted_most_are_named_and_yes_or_no_never() -> None:
+    """By how far their mean stands from the public one; a column of 0 and 1 has no public mean."""
+    columns = [Column(name, 0.0, 1.0, -9.0, 9.0, binary=False) for name in "abcde"]
+    schema = Schema((Column("smoker"), *columns), "stroke")
+    means = np.array([1.0, 0.1, -0.4, 0.0, 0.3, -0.2])
+    features = np.concatenate([means + 0.5, means - 0.5, means, means])
+    features = features.reshape(4, 6)
+    features[:, 0] = 1
+    patients = Patients(features, np.array([0, 1, 0, 1]))
+    one = Trained("r", "ab" * 32, Logistic(6), np.zeros(7), schema)
+    drift = _check(one, patients)["drift"]
+    assert list(drift) == ["b", "d", "e"]
+    assert drift == pytest.approx({"b": -0.4, "d": 0.3, "e": -0.2})
+    still = Patients(np.zeros((4, 6)), np.array([0, 1, 0, 1]))
+    assert _check(one, still)["drift"] == {}
 
 
 def test_predict_tells_of_no_check_where_outcomes_are_alike(
