@@ -11,6 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from aggregation.capture.files import read_weights
+from aggregation.capture.optimizers import Optimizer
 from aggregation.capture.run_log import Capture
 from aggregation.capture.update_folder import SavedUpdate
 from aggregation.capture.weights import Weights, from_weights
@@ -32,12 +33,14 @@ class CapturedRun:
       messages: The plan; then for each update the model that its client got, and the update.
       events: Each client's: unprotected.
       errors: How far each update may be from the true integers, by the message's sequence.
+      optimizer: What made the clients' steps of the mean gradients, where they took several.
     """
 
     public: Plan
     messages: Transcript
     events: Mapping[str, DpEvent]
     errors: Mapping[int, Float[np.ndarray, "dim"]]
+    optimizer: Optimizer
 
 
 def run_of(
@@ -133,4 +136,4 @@ def _joined(plan: Plan, captures: Sequence[Capture], rounds: Sequence[int]) -> C
         )
         errors[update.sequence] = capture.error
         events |= capture.events
-    return CapturedRun(plan, told, events, errors)
+    return CapturedRun(plan, told, events, errors, captures[0].optimizer)

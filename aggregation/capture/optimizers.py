@@ -1,9 +1,22 @@
 r"""What local optimisers make of gradients, undone: from how far weights moved to what moved them.
 
 All begin from zero state, as a client does that gets a model and trains it.
+
+After one step the gradient is known. After :math:`n` steps the weights at both ends are known, and
+no step's gradient: they say :math:`(\theta_0 - \theta_n) / \eta`, the sum of the directions that
+the optimiser took. As :math:`\eta` falls, the gradients of a batch that every step takes become the
+first one's, and that sum becomes (each is a test in ``tests/aggregation/capture``)
+
+- of descent with momentum :math:`\mu`: :math:`\sum_{s=1}^{n} (1 - \mu^s) / (1 - \mu)` times the
+  first gradient, in every coordinate;
+- of Adam: :math:`n` times the first gradient's *sign* wherever that is far above :math:`\epsilon`,
+  and 0 where it is 0.
+
+At larger rates it is neither. Then an attack has to walk the steps with guessed patients and the
+same optimiser (``attacks.searching.local_steps``).
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -11,9 +24,8 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from privacy._validate import half_open, non_negative, positive
-from privacy.errors import RefusedError
 
-__all__ = ["Adam", "Known", "Optimizer", "Sgd"]
+__all__ = ["DESCENT", "Adam", "Known", "Optimizer", "Sgd"]
 
 
 class Known(NamedTuple):
@@ -28,7 +40,7 @@ class Sgd:
     r"""Gradient descent, with momentum and weight decay as ``torch.optim.SGD`` has them.
 
     Over several steps what is read is the sum of the velocities
-    :math:`v_s = \mu v_{s-1} + g_s`; after one step the velocity is the gradient.
+    :math:`v_s = \mu v_{s-1} + g_s`, or of what Nesterov's momentum and the decay make of them.
 
     Attributes:
       momentum: :math:`\mu`, in [0, 1).
@@ -55,57 +67,71 @@ class Sgd:
           rate: Learning rate.
           steps: How many.
           slack: Relative rounding of the optimiser's own arithmetic.
-
-        Raises:
-          RefusedError: Several steps with weight decay or Nesterov's momentum.
         """
-        if steps > 1 and (self.nesterov or self.weight_decay > 0):
-            raise RefusedError(
-                f"Over {steps} steps weight decay and Nesterov's momentum mix gradients with "
-                "weights that nobody captured. Capture one step, or train with plain momentum."
-            )
+        if steps > 1:
+            return _along(moved, rate, slack)
         scale = rate * (1 + self.momentum * self.nesterov)
         pull = self.weight_decay * params
         centre = moved.centre / scale - pull
         error = moved.error / scale + slack * (np.abs(moved.centre) / scale + np.abs(pull))
         return Known(centre, error)
 
+    @property
+    def adds_up(self) -> bool:
+        """Whether what is moved along is a weighted sum of gradients and nothing else."""
+        return self.weight_decay == 0
+
+    def gain(self, steps: int) -> float:
+        """The sum of the directions of so many steps, over a gradient that stays the same."""
+        velocities = [sum(self.momentum**k for k in range(s)) for s in range(1, steps + 1)]
+        if self.nesterov:
+            velocities = [1 + self.momentum * v for v in velocities]
+        return float(sum(velocities))
+
+    @property
+    def passes_on(self) -> float:
+        """By how much at most a gradient's error grows in the sum of directions."""
+        return 1 / (1 - self.momentum)
+
+    def of_means(self, patients: int) -> "Sgd":
+        """Return the optimiser on means that, at a rate as many times as large, is this on sums."""
+        return replace(self, weight_decay=self.weight_decay / patients)
+
 
 @dataclass(frozen=True)
 class Adam:
-    r"""``torch.optim.Adam`` (``decoupled``: ``AdamW``) after its first step.
+    r"""``torch.optim.Adam`` (``decoupled``: ``AdamW``).
 
-    From zero state the bias corrections cancel the decay rates, and the step is
+    From zero state the first step's bias corrections cancel the decay rates, and the step is
     :math:`\eta\, g / (|g| + \epsilon)`: the sign of the gradient, and its size in how far the step
-    falls short of :math:`\eta`. Few bits hide that, and the error then says so.
+    falls short of :math:`\eta`. Few bits hide that, and the error then says so. Over several steps
+    the sum of directions is read, and its error is that of the weights alone: where a gradient is
+    near 0, what *its* rounding does to the direction has no bound.
 
     Attributes:
       eps: :math:`\epsilon`.
       weight_decay: :math:`\lambda`.
       decoupled: Whether the decay acts on the weights beside the step.
+      betas: How fast both moments forget, each in [0, 1).
     """
 
     eps: float = 1e-8
     weight_decay: float = 0.0
     decoupled: bool = False
+    betas: tuple[float, float] = (0.9, 0.999)
 
     def __post_init__(self) -> None:
         positive(eps=self.eps)
+        for beta in self.betas:
+            half_open(beta=beta)
         non_negative(weight_decay=self.weight_decay)
 
     def undo(
         self, moved: Known, params: NDArray[np.float64], *, rate: float, steps: int, slack: float
     ) -> Known:
-        """As ``Sgd.undo``; the error is infinite where the step was as long as it can be.
-
-        Raises:
-          RefusedError: Several steps.
-        """
+        """As ``Sgd.undo``; of one step, infinite error where it was as long as it can be."""
         if steps > 1:
-            raise RefusedError(
-                f"After {steps} steps of Adam the weights' differences no longer say what the "
-                "gradients were, step by step. Capture the first step alone."
-            )
+            return _along(moved, rate, slack)
         pull = self.weight_decay * params
         step, error = moved.centre / rate, moved.error / rate
         error = error + slack * (np.abs(step) + np.abs(pull))
@@ -120,6 +146,21 @@ class Adam:
         wide = np.where(bounded, (high - low) / 2, np.inf)
         return Known(centre - pull * (not self.decoupled), wide + slack * np.abs(pull))
 
+    @property
+    def adds_up(self) -> bool:
+        """As ``Sgd.adds_up``: it is not."""
+        return False
+
+    @property
+    def passes_on(self) -> float:
+        """As ``Sgd.passes_on``: nothing is known, and nothing is counted."""
+        return 0.0
+
+    def of_means(self, patients: int) -> "Adam":
+        """As ``Sgd.of_means``, at the same rate: Adam's steps don't grow with the gradients."""
+        coupled = 1 if self.decoupled else patients
+        return replace(self, eps=self.eps / patients, weight_decay=self.weight_decay / coupled)
+
     def _size(self, step: NDArray[np.float64]) -> NDArray[np.float64]:
         """The gradient's size of a step's, in units of the learning rate; infinite from 1 on."""
         short = np.maximum(1 - step, 0.0)
@@ -128,3 +169,10 @@ class Adam:
 
 
 Optimizer = Sgd | Adam
+DESCENT = Sgd()
+"""Plain descent, as a plan's own hospitals take their steps."""
+
+
+def _along(moved: Known, rate: float, slack: float) -> Known:
+    """The sum of the directions of several steps."""
+    return Known(moved.centre / rate, moved.error / rate + slack * np.abs(moved.centre) / rate)

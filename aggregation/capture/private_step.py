@@ -82,5 +82,5 @@ def from_opacus(
     (sent,) = read.messages.select(kind="model")
     event = from_json(composed([(step.to_json()["event"], step.count) for step in phases]))
     start = np.frombuffer(sent.payload, dtype="<f8").astype(np.float64)
-    found = captured(plan, start, integers, read.error * scale + 1.0, sent.receiver)
+    found = captured(plan, start, integers, read.error * scale + 1.0, sent.receiver, read.optimizer)
     return replace(found, events={sent.receiver: event})

@@ -8,6 +8,7 @@ import numpy as np
 from dp_accounting import DpEvent
 from jaxtyping import Float, Int
 
+from aggregation.capture.optimizers import Optimizer
 from aggregation.plan import Plan
 from aggregation.transcript import Transcript
 
@@ -38,6 +39,11 @@ class RunLog(Protocol):
         """How far each update may be from the true integers, by the message's sequence."""
         ...
 
+    @property
+    def optimizer(self) -> Optimizer:
+        """What made a client's steps of its batches' mean gradients, where it took several."""
+        ...
+
 
 @dataclass(frozen=True)
 class Capture:
@@ -50,6 +56,7 @@ class Capture:
       events: The client's: unprotected.
       errors: The update's, in integer steps.
       update: What it says: the sum of what the client stepped along, in integer steps.
+      optimizer: What made its steps of the mean gradients, where it took several.
     """
 
     public: Plan
@@ -57,6 +64,7 @@ class Capture:
     events: Mapping[str, DpEvent]
     errors: Mapping[int, Float[np.ndarray, "dim"]]
     update: Int[np.ndarray, "dim"]
+    optimizer: Optimizer
 
     @property
     def error(self) -> Float[np.ndarray, "dim"]:

@@ -10,7 +10,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from aggregation.capture.arithmetic import bounds
-from aggregation.capture.optimizers import Adam, Known, Optimizer, Sgd
+from aggregation.capture.optimizers import DESCENT, Adam, Known, Optimizer, Sgd
 from aggregation.capture.precision import Precision
 from aggregation.capture.run_log import Capture
 from aggregation.models import Logistic, Model, Perceptron, TorchModel
@@ -69,12 +69,13 @@ def from_weights(
       - the gradients' exact sum lies within the error of what is read, in float16, bfloat16,
         float32 and float64, for one step of each optimiser, as PyTorch takes them (Adam not in
         float16);
-      - several steps give the sum of velocities in the same way.
+      - of several steps the sum of the directions that the optimiser took is read in the same way
+        (``capture.optimizers`` says what of a gradient that tells).
 
     Not covered: a unit that rounding switches (``capture.arithmetic``); models other than
-    ``Logistic`` and ``Perceptron``, whose arithmetic is left out of the error; and of several steps
-    the weights in between, for which those at both ends stand. Attacks certify nothing in the
-    latter two.
+    ``Logistic`` and ``Perceptron``, whose arithmetic is left out of the error; of several steps the
+    weights in between, for which those at both ends stand, and gradients near 0 under Adam.
+    Attacks certify nothing in all but the first.
 
     Args:
       before: Weights that the client was given: a vector as ``model`` orders it, or tensors by
@@ -95,7 +96,7 @@ def from_weights(
     Raises:
       InvalidInputError: Weights of other shapes than the model's, of two formats or not finite, or
         moved further than any gradient moves them.
-      RefusedError: The optimiser can't be undone over so many steps, or in float16 (Adam).
+      RefusedError: Adam in float16.
     """
     positive(learning_rate=learning_rate)
     natural(batch_size=batch_size, least=1)
@@ -112,12 +113,16 @@ def from_weights(
             "In float16 the squares that Adam divides by vanish, and a step no longer says what "
             "the gradient was. Capture descent, or a client that keeps float32."
         )
-    scale = batch_size if reduction == "mean" else 1
-    plan = _plan(model, learning_rate * (batch_size / scale), batch_size, steps, patients, hospital)
+    optimizer = optimizer or DESCENT
+    # In a plan's words: steps on the mean, and an update that is so many times their sum.
+    summed = batch_size if reduction == "sum" else 1
+    grows = summed if isinstance(optimizer, Sgd) or steps == 1 else 1
+    scale = batch_size / grows
+    plan = _plan(model, learning_rate * grows, batch_size, steps, patients, hospital)
     roundoff = max(stored.roundoff, arithmetic.roundoff)
     spacing = np.maximum(stored.half_spacing(start), stored.half_spacing(end))
     moved = Known(start - end, steps * spacing)
-    mean = (optimizer or Sgd()).undo(
+    mean = optimizer.undo(
         moved, start, rate=learning_rate, steps=steps, slack=_SLACK * steps * roundoff
     )
     centre, error = scale * mean.centre, scale * mean.error
@@ -125,7 +130,7 @@ def from_weights(
     where = start if steps == 1 else np.maximum(np.abs(start), np.abs(end))
     known = bounds(model, where, reach=widths, patients=steps * batch_size, precision=arithmetic)
     if known is not None:
-        error = error + known.error
+        error = error + known.error * (1.0 if steps == 1 else optimizer.passes_on)
     if known is not None and steps == 1:
         error = np.minimum(error, known.largest + np.abs(centre))
     if (np.abs(centre) > _LARGEST * plan.step).any():
@@ -136,7 +141,8 @@ def from_weights(
     integers = np.rint(centre / plan.step).astype(np.int64)
     # A replay rounds each patient to a step as well.
     steps_wrong = error / plan.step * (1 + 1e-9) + steps * batch_size + 1.0
-    return captured(plan, start, integers, steps_wrong, hospital)
+    walked = optimizer.of_means(summed) if steps > 1 else DESCENT  # one step is undone already
+    return captured(plan, start, integers, steps_wrong, hospital, walked)
 
 
 def _plan(
@@ -175,6 +181,7 @@ def captured(
     integers: NDArray[np.int64],
     error: NDArray[np.float64],
     hospital: str,
+    optimizer: Optimizer,
 ) -> Capture:
     """Return one update with its messages: the plan, the model at ``start``, the update."""
     told = Transcript()
@@ -183,7 +190,7 @@ def captured(
     sealed = sealing_for(plan).sealer(hospital).seal(integers)
     update = told.send(hospital, AGGREGATOR, "update", sealed, round_=0)
     events = {hospital: NonPrivateDpEvent()}
-    return Capture(plan, told, events, {update.sequence: error}, integers)
+    return Capture(plan, told, events, {update.sequence: error}, integers, optimizer)
 
 
 def flat(model: Model, weights: Given) -> Float[np.ndarray, "dim"]:

@@ -132,6 +132,11 @@ class Sratta:
                 "SRATTA reads hidden units of per-patient sums; this plan has model "
                 f"{view.plan.model.kind!r} and unit {view.plan.unit!r}."
             )
+        if not all(g.optimizer.adds_up for g in view.gradients):
+            raise RefusedError(
+                "SRATTA reads ratios of what a patient moved; Adam and weight decay move weights "
+                "by something else as well. Walk the steps instead (fedavg)."
+            )
         return view
 
     def _recover(self, view: GradientView, prior: Prior) -> NDArray[np.float64]:
@@ -150,13 +155,17 @@ class Sratta:
             records = more
 
 
-def _off(plan: Plan, gradient: Gradient) -> float:
-    """How far a coordinate may be off, in steps: a patient's rounding in all steps, and noise.
+def _off(plan: Plan, gradient: Gradient) -> NDArray[np.float64]:
+    """How far each unit's coordinates may be off, in steps: rounding in all steps, noise, error.
 
-    Four deviations of the noise, by its public law: what stands out of it is still read.
+    Four deviations of the noise, by its public law: what stands out of it is still read. An error
+    that is known of a captured update is the unit's largest.
     """
     rounding = (0.5 if plan.clip_norm is None else 1.0) * plan.local_steps
-    return rounding + 4 * gradient.noise_std
+    weights, biases = first_layer(
+        plan, np.zeros(plan.model.dim) if gradient.error is None else gradient.error
+    )
+    return np.asarray(rounding + 4 * gradient.noise_std + np.maximum(weights.max(axis=1), biases))
 
 
 def _alone(plan: Plan, gradient: Gradient, features: tuple[Feature, ...]) -> NDArray[np.float64]:
@@ -164,7 +173,7 @@ def _alone(plan: Plan, gradient: Gradient, features: tuple[Feature, ...]) -> NDA
     weights, biases = first_layer(plan, gradient.integers)
     off = _off(plan, gradient)
     loud = np.abs(biases) > 4 * off
-    x, fits = _on_grid(weights[loud], biases[loud], features, off=off, bits=_BITS)
+    x, fits = _on_grid(weights[loud], biases[loud], features, off=off[loud], bits=_BITS)
     return x[fits]
 
 
@@ -173,12 +182,12 @@ def _on_grid(
     biases: NDArray[np.float64],
     features: tuple[Feature, ...],
     *,
-    off: float,
+    off: NDArray[np.float64],
     bits: float,
 ) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
     """Each row's nearest valid record, and whether it is that record beyond coincidence."""
     x = project(weights / biases[:, None], features)
-    slack = 2 * off * (1 + np.abs(x)) + 1e-6
+    slack = 2 * off[:, None] * (1 + np.abs(x)) + 1e-6
     fits = (np.abs(weights - x * biases[:, None]) <= slack).all(axis=1)
     against = np.zeros(len(x))
     for f in features:
@@ -210,9 +219,10 @@ def _beside(
         shown, total = weights[rows], biases[rows, None]
         part = np.where(record[columns] > 0.5, shown[:, columns], total - shown[:, columns])
         rest = total - part
-        unit, choice = np.nonzero((np.abs(rest) > floor) & (np.abs(part) > floor))
+        loud = floor[rows, None]
+        unit, choice = np.nonzero((np.abs(rest) > loud) & (np.abs(part) > loud))
         left = shown[unit] - part[unit, choice, None] * record
-        x, fits = _on_grid(left, rest[unit, choice], features, off=off, bits=_MORE_BITS)
+        x, fits = _on_grid(left, rest[unit, choice], features, off=off[rows[unit]], bits=_MORE_BITS)
         once = np.unique(np.column_stack([unit[fits], x[fits]]), axis=0)  # by unit
         found.append(once[:, 1:])
     return np.concatenate(found)
@@ -238,7 +248,7 @@ def _woken(
     for j in np.flatnonzero(np.abs(biases) > 4 * off):
         likely = np.argsort(-before[j], kind="stable")[:most]
         target = np.append(weights[j], biases[j])
-        movers = _movers(records[likely], target, off)
+        movers = _movers(records[likely], target, float(off[j]))
         if movers is not None:
             awake = before[j, likely] > 0
             slept = likely[movers & ~awake]

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import expit, logit
 
+from aggregation.capture.optimizers import DESCENT, Optimizer
 from aggregation.models import LinearInput, Model, TorchModel
 from aggregation.plan import Plan
 from attacks.knowledge.capabilities import linear_input
@@ -78,6 +79,7 @@ class Gradient:
         captured in numbers of few bits; None: not at all.
       readings: In how many ways the update was read before this one was taken, such as batch sizes
         that were tried: each gives chance another try.
+      optimizer: What made the local steps of the mean gradients; a plan's own hospitals descend.
     """
 
     round: int
@@ -86,6 +88,7 @@ class Gradient:
     noise_std: float
     error: Float[np.ndarray, "dim"] | None = None
     readings: int = 1
+    optimizer: Optimizer = DESCENT
 
     @property
     def hospitals(self) -> tuple[str, ...]:

@@ -21,6 +21,7 @@ buyer           what the final model answers to the records it sends, and no mor
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -98,6 +99,8 @@ def observe(run: Transcript | RunLog, adversary: Adversary | Name) -> Observatio
         answers = _answers(plan, _final_model(plan, transcript))
         return AnswersView(plan, name, knowledge, answers, knowledge.digits)
     gradients = _gradients(plan, transcript, adversary, errors)
+    if not isinstance(run, Transcript):
+        gradients = tuple(replace(g, optimizer=run.optimizer) for g in gradients)
     colluders = tuple(sorted({hospital for _, hospital in knowledge.updates}))
     if name in ("colluding", "informed") and colluders:
         gradients = tuple(_without(g, colluders, knowledge, plan) for g in gradients)

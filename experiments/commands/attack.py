@@ -48,9 +48,15 @@ class AttackCommand:
     batch_size: int = 0
     """With --update: patients of one step; 0: not known, and searched."""
     steps: int = 1
-    """With --update: local steps, each on the same patients."""
+    """With --update: local steps, each on the same patients, or as --patients says."""
+    patients: int = 0
+    """With --update: all behind the steps, where those are one pass: steps times batch size."""
     optimizer: OptimizerName = "sgd"
-    """With --update: the client's (momentum makes no difference in the first step)."""
+    """With --update: the client's."""
+    momentum: float = 0.0
+    """With --update: of sgd (without difference in the first step)."""
+    weight_decay: float | None = None
+    """With --update: the optimiser's; by default torch's own, .01 of adamw and none else."""
     labels: str = ""
     """With --update: the batch's outcomes where the attacker knows them, such as 01100101."""
     view: str = "server_plain"
@@ -201,6 +207,9 @@ class AttackCommand:
             self.steps,
             self.optimizer,
             self.labels,
+            self.momentum,
+            self.weight_decay,
+            self.patients,
         )
 
     def _attack_update(self, files: tuple[Path, Path]) -> int:

@@ -27,8 +27,11 @@ class CapturedUpdate:
       model: ``logistic``, ``mlp:WIDTH`` or ``FILE:FACTORY``.
       learning_rate: The client's.
       batch_size: Patients of one step; 0: not told.
-      steps: Local steps on the same patients.
+      steps: Local steps.
       optimizer: The client's.
+      momentum: Of ``sgd``.
+      weight_decay: The optimiser's; None: torch's own default (.01 of ``adamw``, else none).
+      patients: Behind all steps; 0: the same batch in each.
       labels: Outcomes of the batch, as the attacker knows them; empty: not known.
     """
 
@@ -39,6 +42,9 @@ class CapturedUpdate:
     steps: int
     optimizer: OptimizerName
     labels: str
+    momentum: float = 0.0
+    weight_decay: float | None = None
+    patients: int = 0
 
     def check(self) -> None:
         """Refuse what can be refused before a file is read."""
@@ -52,14 +58,21 @@ class CapturedUpdate:
         )
         natural(batch_size=self.batch_size)
         natural(steps=self.steps, least=1)
+        natural(patients=self.patients)
+        self._optimizer()
+        if self.momentum and self.optimizer != "sgd":
+            raise InvalidInputError(
+                f"momentum={self.momentum:g} is of sgd; {self.optimizer} has moments of its own."
+            )
         if set(self.labels) - {"0", "1"}:
             raise InvalidInputError(
                 f"Expected labels={self.labels[:80]!r} of 0 and 1, one for each patient."
             )
-        if self.labels and len(self.labels) != self.batch_size:
+        behind = self.patients or self.batch_size
+        if self.labels and len(self.labels) != behind:
             raise InvalidInputError(
-                f"Expected one label for each patient of the batch: {len(self.labels)} were given "
-                f"and --batch-size is {self.batch_size}."
+                f"Expected one label for each patient: {len(self.labels)} were given and "
+                f"{'--patients' if self.patients else '--batch-size'} is {behind}."
             )
         kind, _, width = self.model.partition(":")
         if kind != "mlp" or not width.isdecimal():
@@ -119,6 +132,9 @@ class CapturedUpdate:
             "precision": str(before.precision),
             "learning_rate": self.learning_rate,
             "optimizer": self.optimizer,
+            "momentum": self.momentum,
+            "weight_decay": self._optimizer().weight_decay,
+            "patients": self.patients or round(capture.public.batch_sizes[0]),
             "steps": self.steps,
             "batch_size": round(capture.public.batch_sizes[0]),
             "batch_size_told": self.batch_size > 0,
@@ -178,6 +194,7 @@ class CapturedUpdate:
                 learning_rate=self.learning_rate,
                 batch_size=size,
                 steps=self.steps,
+                patients=self.patients or None,
                 optimizer=self._optimizer(),
                 reach=[reach_of(column) for column in cohort.schema.columns],
             )
@@ -196,8 +213,11 @@ class CapturedUpdate:
         from aggregation.capture import Adam, Sgd
 
         if self.optimizer == "sgd":
-            return Sgd()
-        return Adam(weight_decay=0.01, decoupled=True) if self.optimizer == "adamw" else Adam()
+            return Sgd(self.momentum, weight_decay=self.weight_decay or 0.0)
+        decoupled = self.optimizer == "adamw"
+        default = 0.01 if decoupled else 0.0
+        decay = default if self.weight_decay is None else self.weight_decay
+        return Adam(weight_decay=decay, decoupled=decoupled)
 
     def _suitable(self, capture: "Capture") -> str:
         from aggregation.models import LinearInput
@@ -229,7 +249,7 @@ def show(result: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    title = f"{result['attack']} on an update of {result['batch_size']}, prior: {result['prior']}"
+    title = f"{result['attack']} on an update of {result['patients']}, prior: {result['prior']}"
     table = Table(title=title)
     for heading in ("record", "certified", "sure", "by", "what it says"):
         table.add_column(heading)

@@ -12,7 +12,7 @@ from aggregation.data.patients import Patients
 from experiments.cli import main
 from experiments.cohorts import load
 from privacy.errors import InvalidInputError
-from tests.aggregation.capture.clients import safetensors
+from tests.aggregation.capture.clients import safetensors, trained
 
 HEART = load("heart")
 MINE = """
@@ -114,6 +114,44 @@ def test_half_precision_hides_and_that_is_said(
     assert any(sentence.startswith("Rounding hides") for sentence in found["said"])
 
 
+def several(folder: Path, *, optimizer: str) -> None:
+    """A client's five steps on three patients, or one pass over 15."""
+    people = next(iter(HEART.hospitals.values()))
+    batch = people.take(np.arange(3))
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(len(HEART.schema), 64), torch.nn.ReLU(), torch.nn.Linear(64, 1)
+    )
+    write(net, folder / "before")
+    make: Any = {
+        "adam": lambda p: torch.optim.Adam(p, lr=0.01),
+        "adamw": lambda p: torch.optim.AdamW(p, lr=0.01),
+        "sgd": lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9),
+    }[optimizer]
+    trained(net, [batch] * 5, make)
+    write(net, folder / "after")
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "more"), [("sgd", ("--momentum", ".9")), ("adam", ()), ("adamw", ())]
+)
+def test_several_steps_are_walked_and_what_is_not_known_is_said(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, optimizer: str, more: tuple[str, ...]
+) -> None:
+    several(tmp_path, optimizer=optimizer)
+    told = ("--model", "mlp:64", "--learning-rate", ".01", "--batch-size", "3", "--steps", "5")
+    effort = ("--restarts", "4", "--iterations", "30", "--optimizer", optimizer, *more)
+    found = attack(capsys, tmp_path, *told, *effort)
+    assert found["attack"] == "fedavg" and found["certified"] == 0 and len(found["records"]) == 3
+    assert found["momentum"] == (0.9 if more else 0.0)
+    assert found["weight_decay"] == (0.01 if optimizer == "adamw" else 0.0)
+    said = " ".join(found["said"])
+    assert "5 steps tell no step's gradient" in said and "Outcomes were not told" in said
+    assert ("numbers were tried" in said) == optimizer.startswith("adam")
+    one_pass = attack(capsys, tmp_path, *told, *effort, "--patients", "15")
+    assert one_pass["patients"] == 15 and len(one_pass["records"]) == 15
+
+
 def test_a_table_is_printed_for_people(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     client(tmp_path)
     files = [str(tmp_path / f"{name}.npz") for name in ("before", "after")]
@@ -128,6 +166,11 @@ def test_a_table_is_printed_for_people(capsys: pytest.CaptureFixture[str], tmp_p
     ("options", "why"),
     [
         ((), "learning-rate"),
+        (("--learning-rate", ".1", "--momentum", "1"), "momentum"),
+        (("--learning-rate", ".1", "--momentum", ".9", "--optimizer", "adam"), "is of sgd"),
+        (("--learning-rate", ".1", "--weight-decay", "-1"), "weight_decay"),
+        (("--learning-rate", ".1", "--patients", "-1"), "patients"),
+        (("--learning-rate", ".1", "--batch-size", "2", "--patients", "3"), "one pass"),
         (("--learning-rate", "-1"), "learning_rate=-1.0 > 0"),
         (("--learning-rate", ".1", "--steps", "0"), "steps=0"),
         (("--learning-rate", ".1", "--batch-size", "-1"), "=-1"),

@@ -158,6 +158,7 @@ def test_every_field_of_every_command_is_tried_or_known_to_have_no_wrong_value()
     elsewhere |= {"safetensors", "onnx"}  # tests/aggregation/test_exported.py
     # tests/attacks/test_captured_command.py
     elsewhere |= {"update", "learning_rate", "batch_size", "steps", "optimizer", "labels"}
+    elsewhere |= {"momentum", "weight_decay", "patients"}
     # tests/privacy/ledger/test_spending.py
     elsewhere |= {"plot"}  # tests/experiments/test_phases.py
     elsewhere |= {"spent", "operator", "source", "corrects", "phases"}

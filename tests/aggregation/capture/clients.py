@@ -50,15 +50,17 @@ def stored(net: torch.nn.Module, precision: Precision) -> Weights:
     )
 
 
-def trained(net: torch.nn.Sequential, batches: Iterable[Patients], make: Step) -> None:
-    """Train in place, one step a batch, on the mean loss."""
+def trained(
+    net: torch.nn.Sequential, batches: Iterable[Patients], make: Step, *, reduction: str = "mean"
+) -> None:
+    """Train in place, one step a batch, on the mean or summed loss."""
     parameters = list(net.parameters())
     optimizer, dtype = make(parameters), parameters[0].dtype
     for batch in batches:
         optimizer.zero_grad()
         scores = net(torch.tensor(batch.features, dtype=dtype)).squeeze(-1)
         torch.nn.functional.binary_cross_entropy_with_logits(
-            scores, torch.tensor(batch.outcomes, dtype=dtype)
+            scores, torch.tensor(batch.outcomes, dtype=dtype), reduction=reduction
         ).backward()
         optimizer.step()
 

@@ -184,15 +184,6 @@ def test_what_can_not_be_read_is_refused_in_words(
         from_weights(before, after, **(told | fields))
 
 
-@pytest.mark.parametrize("optimizer", [Adam(), Sgd(weight_decay=0.1), Sgd(0.9, nesterov=True)])
-def test_several_steps_that_nobody_can_undo_are_refused(optimizer: Any) -> None:
-    with pytest.raises(RefusedError, match="step"):
-        from_weights(
-            GOOD, GOOD + np.float32(0.1), model=LOGISTIC, learning_rate=0.1, batch_size=2, steps=2,
-            optimizer=optimizer,
-        )  # fmt: skip
-
-
 def test_adam_in_float16_is_refused() -> None:
     half = GOOD.astype(np.float16)
     with pytest.raises(RefusedError, match="float16"):

@@ -3,13 +3,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from scipy.stats import binomtest
 
+from aggregation.capture import Adam, Precision, Sgd, from_weights
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Perceptron
 from attacks.exact.sratta import Sratta
 from attacks.scoring import score
+from attacks.views import observe
 from privacy.errors import RefusedError
+from tests.aggregation.capture.clients import REACH, module, stored, trained
 from tests.attacks.runs import PRIOR, SCHEMA, Run, cohort, run
 
 ATTACK = Sratta()
@@ -92,3 +96,41 @@ def test_one_step_sums_are_read_and_certified_but_not_grouped() -> None:
 def test_what_has_no_units_of_patients_is_refused(fields: dict[str, Any]) -> None:
     with pytest.raises(RefusedError, match="hidden units"):
         ATTACK.reconstruct(run(**fields).view("server_sealed"), PRIOR)
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_a_captured_client_of_several_steps_is_read_without_a_false_record(momentum: float) -> None:
+    """Whoever is alone at a unit in every step is its ratio, whatever the velocities."""
+    read = 0
+    for seed in range(3):
+        run, batch = steps_of(seed, Sgd(momentum), Precision.FLOAT64)
+        found = ATTACK.reconstruct(observe(run, "server_plain"), PRIOR)
+        records = found.records[found.confidence > 0]
+        gaps = np.abs(records[:, None] - batch.features[None]).max(axis=2)
+        assert (gaps < 1e-9).any(axis=1).all() and not found.certified.any()
+        read += len(records)
+    assert read >= 6
+    run, _ = steps_of(0, Sgd(momentum), Precision.BFLOAT16)  # within its error anything fits
+    found = ATTACK.reconstruct(observe(run, "server_plain"), PRIOR)
+    assert not found.confidence.any()
+
+
+@pytest.mark.parametrize("optimizer", [Adam(), Sgd(weight_decay=0.1)])
+def test_steps_that_are_no_sums_of_gradients_are_refused(optimizer: Any) -> None:
+    run, _ = steps_of(0, optimizer, Precision.FLOAT64)
+    with pytest.raises(RefusedError, match="fedavg"):
+        ATTACK.reconstruct(observe(run, "server_plain"), PRIOR)
+
+
+def steps_of(seed: int, optimizer: Any, precision: Precision) -> tuple[Any, Patients]:
+    """Four steps of PyTorch on eight patients, captured."""
+    model, batch = Perceptron(len(SCHEMA), 64), cohort(seed)["north"].take(np.arange(8))
+    net = module(model, model.initial(np.random.default_rng(seed)), precision)
+    before = stored(net, precision)
+    momentum = optimizer.momentum if isinstance(optimizer, Sgd) else 0.0
+    trained(net, [batch] * 4, lambda p: torch.optim.SGD(p, lr=0.01, momentum=momentum))
+    captured = from_weights(
+        before, stored(net, precision), model=model, learning_rate=0.01, batch_size=8, steps=4,
+        optimizer=optimizer, reach=REACH,
+    )  # fmt: skip
+    return captured, batch
