@@ -134,7 +134,7 @@ class Trajectory:
                 "does not have in it."
             )
         least = min(len(awaited), plan.smallest_sum or len(plan.hospitals))
-        if plan.used_rule.contract.every_round:
+        if plan.used_rule.contract.every_round or plan.patient_hospitals > 1:
             least = len(awaited)
         if len(present) < least:
             raise RefusedError(
@@ -162,6 +162,12 @@ def _check(plan: Plan, timing: Timing) -> None:
         )
     if timing.synchronous:
         return
+    if plan.patient_hospitals > 1:
+        raise RefusedError(
+            "A patient of several hospitals is in each one's ledger with what they move in all of "
+            "them, so that all answer the same models. Run synchronous rounds, or set "
+            "patient_hospitals=1."
+        )
     if contract.every_round:
         raise RefusedError(
             f"The rule {contract.name!r} needs every hospital in every sum, and a schedule leaves "

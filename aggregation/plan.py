@@ -76,6 +76,8 @@ class Plan:
         hospital by hospital, it has a slot and all of its noise at each hospital.
       rule: What hospitals send and which model follows; None: ``FedSGD``, or ``FedAvg`` where the
         hospital is the unit.
+      patient_hospitals: Hospitals in which one patient may stand: the noise hides a patient with
+        their records in all of them. No party can check it alone.
       sealing: Digest of the sealing parameters, in hex: which public keys updates are sealed under,
         and which holders open; None: not named, in simulations alone.
       roster: Digest of whose signatures count, in hex; likewise.
@@ -103,6 +105,7 @@ class Plan:
     scalars: tuple[SlotGroup, ...] = ()
     smallest_sum: int | None = None
     rule: Rule | None = None
+    patient_hospitals: int = 1
     sealing: str | None = None
     roster: str | None = None
 
@@ -141,6 +144,24 @@ class Plan:
         self._check_noise()
         self._check_scalars()
         self._check_rule()
+        self._check_several()
+
+    def _check_several(self) -> None:
+        natural(patient_hospitals=self.patient_hospitals, least=1)
+        if self.patient_hospitals == 1:
+            return
+        if self.patient_hospitals > len(self.hospitals):
+            raise InvalidInputError(
+                f"Expected patient_hospitals={self.patient_hospitals} at most the number of "
+                f"hospitals ({len(self.hospitals)})."
+            )
+        if self.unit == "hospital" or self.used_rule.contract.memory:
+            raise RefusedError(
+                "What a patient in several hospitals does is known of sums of clipped gradients "
+                f"without memory; the plan has unit={self.unit!r} and the rule "
+                f"{self.used_rule.contract.name!r}. Set unit='patient' and a rule without memory, "
+                "or patient_hospitals=1."
+            )
 
     def _check_scalars(self) -> None:
         names = [group.name for group in self.scalars]
@@ -368,12 +389,14 @@ class Plan:
         return np.asarray(np.mean(models[-self.average_last :], axis=0))
 
     def to_bytes(self) -> bytes:
-        """Return the plan as JSON with sorted keys; rule and digests only where they are given."""
+        """Return the plan as JSON with sorted keys; what is optional only where it is given."""
         content = dataclasses.asdict(dataclasses.replace(self, rule=None))
         content["model"] = self.model.spec
         for name in ("rule", "sealing", "roster"):
             if content[name] is None:
                 del content[name]
+        if self.patient_hospitals == 1:  # plans that say nothing of it keep their digests
+            del content["patient_hospitals"]
         if self.rule is not None:
             content["rule"] = self.rule.spec
         return json.dumps(content, sort_keys=True).encode()

@@ -21,6 +21,7 @@ from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
 )
+from privacy.accounting.units import in_several_hospitals
 from privacy.ledger import Ledger, Planned, Release
 from privacy.ledger.requests import NoiseSource, ReleaseSchedule, Unit
 from privacy.ledger.samplers import AllPatients, Poisson
@@ -48,11 +49,14 @@ def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
     - Shared noise, judged by the honest shares of the smallest sum: distributed discrete Gaussian.
     - Local noise: discrete Gaussian, once a local step when the patient is the unit.
     - A sampled round: Poisson-sampled at the hospital's own probability.
+    - A patient in several hospitals: what they move in all of them at once, in each one's ledger
+      (``_drawn``). Nothing is amplified then: a hospital vouches for its own draw alone, and may
+      not know another's; and the others may weigh 1.
     """
     if plan.noise in ("none", "article") or plan.noise_multiplier == 0:
         return NonPrivateDpEvent()
     event: DpEvent
-    radius = plan.radius_of(weight)
+    radius = plan.radius_of(weight if plan.patient_hospitals == 1 else 1.0)
     multiplier = plan.noise_multiplier * plan.radius / radius
     if plan.noise == "shared":
         event = DistributedDiscreteGaussianDpEvent(
@@ -65,19 +69,36 @@ def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
         event = DiscreteGaussianDpEvent(multiplier, radius)
     if plan.unit == "hospital":
         return event
-    prob = plan.sampling_probs[plan.hospitals.index(hospital)]
-    if prob < 1:
-        event = PoissonSampledDpEvent(prob, event)
+    event = _drawn(plan, hospital, event, plan.noise_shares)
     return event if plan.local_steps == 1 else SelfComposedDpEvent(event, plan.local_steps)
+
+
+def _drawn(plan: Plan, hospital: str, event: DpEvent, shares: int) -> DpEvent:
+    """Return the event of one step for a patient who may be drawn, or stands in more hospitals.
+
+    Args:
+      plan: With the patient as the unit.
+      hospital: Whose draw it is.
+      event: For a patient of one hospital, certainly drawn.
+      shares: Honest shares that make up its noise; 1 where each hospital adds all of it.
+    """
+    several = plan.patient_hospitals
+    if several > 1:
+        # Beside a noise of its own each hospital's part is one release more; in a sum with one
+        # noise they move the same thing, which is worse.
+        if shares == 1:
+            return SelfComposedDpEvent(event, several)
+        return in_several_hospitals(event, hospitals=several)
+    prob = plan.sampling_probs[plan.hospitals.index(hospital)]
+    return PoissonSampledDpEvent(prob, event) if prob < 1 else event
 
 
 def scalar_event(plan: Plan, scalar: SlotGroup, hospital: str) -> DpEvent:
     """Return the event of one scalar in one round of one hospital, from a sample of its own."""
     event = scalar.event(plan.shares_of(scalar))
-    prob = plan.sampling_probs[plan.hospitals.index(hospital)]
-    if plan.unit == "hospital" or prob >= 1 or isinstance(event, NonPrivateDpEvent):
+    if plan.unit == "hospital" or isinstance(event, NonPrivateDpEvent):
         return event
-    return PoissonSampledDpEvent(prob, event)
+    return _drawn(plan, hospital, event, plan.shares_of(scalar))
 
 
 def run_event(plan: Plan, hospital: str) -> DpEvent:
@@ -145,6 +166,8 @@ def schedule(
     """Return what a plan has a hospital release: ``repeats`` rounds of such releases."""
     steps = tuple(Planned(release.kind, release.event) for release in asked)
     named = {**(context or {}), "run": plan.run, "plan": plan.digest}
+    if plan.patient_hospitals > 1:
+        named["a patient's hospitals"] = f"at most {plan.patient_hospitals}"
     return ReleaseSchedule(cast(Unit, plan.unit), steps, repeats, named, plan=plan.digest)
 
 

@@ -32,6 +32,7 @@ __all__ = [
     "noised_scalars",
     "noised_update",
     "patient_gradients",
+    "unit_gradients",
 ]
 
 LARGEST_INTEGER = 2.0**52  # a sum of a thousand such integers stays inside int64
@@ -40,12 +41,19 @@ LARGEST_INTEGER = 2.0**52  # a sum of a thousand such integers stays inside int6
 def draw_batches(
     plan: Plan, hospital: str, patients: Patients, source: NoiseSource
 ) -> tuple[Patients, ...]:
-    """Draw the patients of each local step of a round: all of them, or a Poisson sample."""
+    """Draw the patients of each local step of a round: all of them, or a Poisson sample.
+
+    A patient is drawn with all of their records, or not at all.
+    """
     prob = plan.sampling_probs[plan.hospitals.index(hospital)]
     steps = plan.used_rule.steps_of(hospital, plan.local_steps)
     if prob >= 1:
         return (patients,) * steps
-    return tuple(patients.take(source.poisson_sample(prob, len(patients))) for _ in range(steps))
+    return tuple(_poisson(patients, prob, source) for _ in range(steps))
+
+
+def _poisson(patients: Patients, prob: float, source: NoiseSource) -> Patients:
+    return patients.take_patients(source.poisson_sample(prob, patients.count))
 
 
 def noised_update(
@@ -61,7 +69,7 @@ def noised_update(
 
     Guarantees (each is a test in ``tests/aggregation/test_update.py``):
       - with one step and the patient as the unit, the un-noised updates of two cohorts that differ
-        by one added patient differ by at most ``plan.radius`` in L2 norm;
+        by one added patient, with all their records, differ by at most ``plan.radius`` in L2 norm;
       - with the hospital as the unit, any two updates differ by at most ``2 plan.radius``, and each
         has norm at most ``plan.radius``;
       - a weight lowers that to ``plan.radius_of(weight)`` and leaves the noise as it is;
@@ -112,10 +120,7 @@ def local_update(
         drawn = iter(batches)
 
         def gradient(here: NDArray[np.float64]) -> NDArray[np.float64]:
-            batch = next(drawn)
-            rows = patient_gradients(
-                plan, hospital, here, batch.features, batch.outcomes, batch.slots
-            )
+            rows = unit_gradients(plan, hospital, here, next(drawn))
             return np.asarray(rows.sum(axis=0) / batch_size)
 
         def loss(here: NDArray[np.float64]) -> float:
@@ -131,9 +136,7 @@ def local_update(
         return total, state
     total = np.zeros(plan.model.dim, dtype=np.int64)
     for batch in batches:
-        gradients = patient_gradients(
-            plan, hospital, params, batch.features, batch.outcomes, batch.slots
-        )
+        gradients = unit_gradients(plan, hospital, params, batch)
         if plan.noise == "article" and plan.epsilon is not None:
             noisy = article_noise(
                 gradients.sum(axis=0), epsilon=plan.epsilon, delta=plan.delta, source=source
@@ -148,6 +151,17 @@ def local_update(
     return total, state
 
 
+def unit_gradients(
+    plan: Plan, hospital: str, params: Float[np.ndarray, "dim"], patients: Patients
+) -> Float[np.ndarray, "patients dim"]:
+    """Return the gradients that are clipped: one a patient, the mean of their records'."""
+    return patients.per_patient(
+        patient_gradients(
+            plan, hospital, params, patients.features, patients.outcomes, patients.slots
+        )
+    )
+
+
 def patient_gradients(
     plan: Plan,
     hospital: str,
@@ -156,7 +170,7 @@ def patient_gradients(
     outcomes: Int[np.ndarray, "patients"],
     slots: Int[np.ndarray, "patients"],
 ) -> Float[np.ndarray, "patients dim"]:
-    """Return the gradients that are clipped, one row a patient, as the plan's rule weighs them."""
+    """Return the gradients of patients' rows, one each, as the plan's rule weighs them."""
     rule, model = plan.used_rule, plan.model
     rows, residuals = model.gradients_and_residuals(
         params, features, outcomes, slots=slots, offset=rule.offset(hospital)
@@ -191,8 +205,8 @@ def noised_scalars(
     for group in plan.scalars:
         drawn = patients
         if prob < 1:
-            drawn = patients.take(source.poisson_sample(prob, len(patients)))
-        rows = STATISTICS[group.name](plan.model, params, drawn)[:, None]
+            drawn = _poisson(patients, prob, source)
+        rows = drawn.per_patient(STATISTICS[group.name](plan.model, params, drawn)[:, None])
         if plan.unit == "hospital":
             rows = rows.mean(axis=0, keepdims=True) if len(rows) else np.zeros((1, 1))
         integers = group.integers(rows, honest=plan.shares_of(group), source=source)

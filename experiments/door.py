@@ -111,7 +111,8 @@ def _check_folders(part: Any) -> None:
 
         name, place = resolve(getattr(part, "cohort", "") or "heart", part.data_dir)
         if place is not None:  # what is packaged is there
-            load(name, place)  # a file that is missing or wrong is named
+            repeats = getattr(part, "TAKES_REPEATS", False)
+            load(name, place, repeats=repeats)  # a file that is missing or wrong is named
     out = getattr(part, "out", None)
     if isinstance(out, Path) and not getattr(part, "READS_OUT", False):
         writable_folder(out)

@@ -112,6 +112,7 @@ def deploy(
     context = {
         "cohort": f"{cohort.name} (UCI heart disease)" if cohort.name == "heart" else cohort.name,
         "patients": _sizes(cohort.hospitals, held),
+        **_repeats(cohort),
         "model": f"{plan.model.kind}, {plan.model.dim} parameters",
         "commit": _commit(),
         **({"cut short before": str(earlier)} if earlier else {}),
@@ -185,6 +186,7 @@ def _planned(
         model=named_model(wanted.model, Inputs.of(cohort.schema), width=WIDTH),
         setting=training_of(wanted.regime, wanted.model),
         patients=train,
+        patient_hospitals=cohort.repeats.hospitals,
     )
     if held is None or wanted.evaluate is None:
         return plan
@@ -196,12 +198,13 @@ def _planned(
         model=plan.model,
         setting=training_of(wanted.regime, wanted.model),
         patients=train,
+        patient_hospitals=cohort.repeats.hospitals,
         beside=run_event(counting, plan.hospitals[0]),
     )
 
 
 def _declared(held: Mapping[str, Patients]) -> tuple[int, ...]:
-    return tuple(max(1, len(patients)) for patients in held.values())
+    return tuple(max(1, patients.count) for patients in held.values())
 
 
 @dataclass(frozen=True)
@@ -260,7 +263,9 @@ class _Evaluation:
         )
         outcome = self.federation.run()
         self.federation.save(self.out)
-        return Evaluated(plan, opened_counts(plan, outcome.opened[0], edges))
+        # Who is held out at one hospital may train at another.
+        disjoint = plan.patient_hospitals == 1
+        return Evaluated(plan, opened_counts(plan, outcome.opened[0], edges), disjoint)
 
 
 def _hand_out(out: Path, plan: Plan, trained: Trained, evaluated: Evaluated | None) -> None:
@@ -298,9 +303,20 @@ def _publish(out: Path) -> None:
 
 
 def _sizes(hospitals: Mapping[str, Patients], held: Mapping[str, Patients] | None) -> str:
-    sizes = {name: len(patients) for name, patients in hospitals.items()}
+    sizes = {name: patients.count for name, patients in hospitals.items()}
     told = f"{sum(sizes.values())}: " + ", ".join(f"{name} {n}" for name, n in sizes.items())
-    return told if held is None else f"{told}; {sum(map(len, held.values()))} of them held out"
+    return (
+        told if held is None else f"{told}; {sum(p.count for p in held.values())} of them held out"
+    )
+
+
+def _repeats(cohort: Cohort) -> dict[str, str]:
+    """What the auditor is told of patients that stand more than once."""
+    if not cohort.repeats.any:
+        return {}
+    return {
+        "a patient's records": f"at most {cohort.repeats.records} at a hospital, clipped as one"
+    }
 
 
 def _commit() -> str:

@@ -11,6 +11,15 @@
     south = {table = "south.toml", tier = "clinic"}
 
     # or one table with a site column:  table = "table.toml"  and  [tiers] north = "clinic"
+
+    [patients]                        # where one patient may stand more than once; by default not
+    records = 5                       # rows of one hospital's table that one patient may have
+    hospitals = 2                     # hospitals in which one patient may stand
+    shared_ids = true                 # one id is one person in all hospitals; by default each has
+                                      # ids of its own
+
+However many records a patient has at a hospital, they count as one patient there: their gradients'
+mean is clipped once. In several hospitals they count once in each, and the noise is made for that.
 """
 
 import hashlib
@@ -25,16 +34,63 @@ from typing import Any, ClassVar
 import numpy as np
 
 from aggregation.data._toml import STRICT, read_toml
+from aggregation.data.encoding import masked
 from aggregation.data.names import site_name
 from aggregation.data.patients import Patients, Schema
 from aggregation.data.tables import read_sites, read_table
+from privacy._validate import natural
 from privacy.errors import InvalidInputError
 from privacy.files import read_regular
 
-__all__ = ["Cohort", "CohortFile", "SiteFile", "local_key", "read_cohort_file"]
+__all__ = ["Cohort", "CohortFile", "Repeats", "SiteFile", "local_key", "read_cohort_file"]
 
 _MOST_SITES = 100_000
 _KEY_BYTES = 32
+
+
+@dataclass(frozen=True)
+class Repeats:
+    """How often one patient may stand in a cohort; protected is the patient, with all of it.
+
+    Attributes:
+      records: Rows of one hospital that one patient may have. It costs no privacy: a patient's
+        rows are bounded as one. More rows under one id are taken for a fault of the table.
+      hospitals: Hospitals in which one patient may stand. A patient moves a sum once for each, and
+        the noise is made for so many. No hospital can check it alone: it is who runs it who says.
+      shared_ids: Whether one id is one person in all hospitals, so that a cohort can be checked.
+
+    Raises:
+      InvalidInputError: A number is below 1.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    records: int = 1
+    hospitals: int = 1
+    shared_ids: bool = False
+
+    def __post_init__(self) -> None:
+        natural(records=self.records, least=1)
+        natural(hospitals=self.hospitals, least=1)
+
+    @property
+    def any(self) -> bool:
+        """Whether a patient may stand anywhere more than once."""
+        return max(self.records, self.hospitals) > 1
+
+    def objection(self, hospitals: Mapping[str, Patients]) -> str:
+        """Why patients can't be so; empty where they can, or where ids don't tell."""
+        if not self.shared_ids or not hospitals:
+            return ""
+        ids = np.concatenate([np.unique(p.ids) for p in hospitals.values()])
+        over = int((np.unique(ids, return_counts=True)[1] > self.hospitals).sum())
+        if not over:
+            return ""
+        allowed = "one hospital" if self.hospitals == 1 else f"{self.hospitals} hospitals"
+        return (
+            f"{masked(over)} patients stand in more than {allowed}, and the noise is made for so "
+            "many. Raise hospitals under [patients], or leave some of their rows out."
+        )
 
 
 @dataclass(frozen=True)
@@ -47,10 +103,11 @@ class Cohort:
       schema: What the columns mean; public constants only.
       tiers: The tier of each hospital, where the cohort has tiers.
       public: Whether anybody may have the tables, so that their plain digest tells nothing.
+      repeats: How often one patient may stand in it.
 
     Raises:
       InvalidInputError: No hospital, one whose columns are not the schema's, or one without tier
-        where others have one.
+        where others have one; an id of several hospitals that stands in more than it may.
     """
 
     name: str
@@ -58,6 +115,7 @@ class Cohort:
     schema: Schema
     tiers: Mapping[str, str] = field(default_factory=dict)
     public: bool = True
+    repeats: Repeats = Repeats()
 
     def __post_init__(self) -> None:
         if not self.hospitals:
@@ -71,6 +129,8 @@ class Cohort:
 
         if self.tiers and self.tiers.keys() != self.hospitals.keys():
             raise InvalidInputError(f"Cohort {self.name!r} lacks the tier of some hospital.")
+        if over := self.repeats.objection(self.hospitals):
+            raise InvalidInputError(f"Cohort {self.name!r}: {over}")
 
     @classmethod
     def from_file(cls, path: Path | str) -> "Cohort":
@@ -82,24 +142,30 @@ class Cohort:
         path = Path(path)
         listed = read_cohort_file(path)
         schema = Schema.from_toml(path.parent / listed.schema)
+        most = listed.patients.records
         if listed.table:
-            hospitals = read_sites(path.parent / listed.table, schema)
+            hospitals = read_sites(path.parent / listed.table, schema, most_records=most)
             tiers = dict(listed.tiers)
         else:
             sites = {n: SiteFile(s) if isinstance(s, str) else s for n, s in listed.sites.items()}
-            hospitals = {n: read_table(path.parent / s.table, schema) for n, s in sites.items()}
+            hospitals = {
+                n: read_table(path.parent / s.table, schema, most_records=most)
+                for n, s in sites.items()
+            }
             tiers = {n: s.tier for n, s in sites.items() if s.tier}
-        return cls(listed.name or path.stem, hospitals, schema, tiers, listed.public)
+        name = listed.name or path.stem
+        return cls(name, hospitals, schema, tiers, listed.public, listed.patients)
 
     @property
     def sizes(self) -> tuple[int, ...]:
         """Number of patients of each hospital, in order."""
-        return tuple(len(p) for p in self.hospitals.values())
+        return tuple(p.count for p in self.hospitals.values())
 
     def key(self, secret: bytes | None = None) -> str:
         """Return what names exactly these patients in a record; 64 hex digits.
 
-        SHA-256 over schema, hospitals, tiers, ids, features and outcomes of a public cohort. Of any
+        SHA-256 over schema, hospitals, tiers, ids, features and outcomes of a public cohort, and
+        over ``repeats`` where a patient may stand more than once or ids are shared. Of any
         other an HMAC of that under ``secret``: a plain digest of few patients confirms a guess.
 
         Args:
@@ -117,6 +183,8 @@ class Cohort:
             add(np.ascontiguousarray(patients.ids, dtype="<i8").tobytes())
             add(np.ascontiguousarray(patients.features, dtype="<f8").tobytes())
             add(np.ascontiguousarray(patients.outcomes, dtype="<i8").tobytes())
+        if self.repeats != Repeats():
+            add(repr(self.repeats).encode())
         if self.public:
             return digest.hexdigest()
         secret = local_key() if secret is None else secret
@@ -145,6 +213,7 @@ class CohortFile:
     table: str = ""
     sites: dict[str, str | SiteFile] = field(default_factory=dict)
     tiers: dict[str, str] = field(default_factory=dict)
+    patients: Repeats = Repeats()
 
     def __post_init__(self) -> None:
         if bool(self.table) == bool(self.sites):

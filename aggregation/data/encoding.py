@@ -154,7 +154,14 @@ class _Decoder:
         )
 
 
-def encode(batches: Iterable[Batch], schema: Schema, mapping: TableFile, origin: str) -> Encoded:
+def encode(
+    batches: Iterable[Batch],
+    schema: Schema,
+    mapping: TableFile,
+    origin: str,
+    *,
+    most_records: int = 1,
+) -> Encoded:
     """Encode a whole table.
 
     Guarantees (each is a test in ``tests/aggregation/data``):
@@ -167,11 +174,12 @@ def encode(batches: Iterable[Batch], schema: Schema, mapping: TableFile, origin:
       schema: What the columns mean.
       mapping: What the table's columns and codes are.
       origin: The table's name in errors.
+      most_records: Rows of a hospital that one id may have; above 1 they are one patient's records.
 
     Raises:
       InvalidInputError: More rows than are read at once, or no patient at all.
     """
-    table = _Table(schema, mapping)
+    table = _Table(schema, mapping, most_records)
     done = table.done
     for batch in batches:
         table.add(batch)
@@ -199,8 +207,8 @@ class _Part:
 class _Table:
     """The table as far as it was read."""
 
-    def __init__(self, schema: Schema, mapping: TableFile) -> None:
-        self.schema, self.mapping = schema, mapping
+    def __init__(self, schema: Schema, mapping: TableFile, most_records: int) -> None:
+        self.schema, self.mapping, self.most_records = schema, mapping, most_records
         self.done = Encoded()
         self.decoders = [_Decoder(one, mapping) for one in schema.fields]
         ones, zeros = (mapping.codes(c) for c in (mapping.outcome.one, mapping.outcome.zero))
@@ -302,11 +310,14 @@ class _Table:
                 f"{masked(self.without_id)} rows have no id in column {self.mapping.id}; each "
                 "patient needs one."
             )
-        repeated = 0 if told else self._repeated()
+        repeated, most = 0 if told else self._repeated(), self.most_records
         if repeated:
+            allowed = "one row" if most == 1 else f"{most} rows"
             told.append(
-                f"{masked(repeated)} ids in column {self.mapping.id} stand in more than one row of "
-                "a hospital; a patient is one row, so join or choose among their rows first."
+                f"{masked(repeated)} ids in column {self.mapping.id} stand in more than {allowed} "
+                "of a hospital. Join or choose among a patient's rows first, or let the cohort "
+                "file say how many one patient may have (records, under [patients]): they count as "
+                "one patient then."
             )
         empty = [name for name in self.named.values() if not self._has(name)]
         if empty and not told:
@@ -324,7 +335,9 @@ class _Table:
             return 0
         sites, ids = self._keys()
         order = np.lexsort((ids, sites))
-        again = (np.diff(ids[order]) == 0) & (np.diff(sites[order]) == 0)
+        sites, ids = sites[order], ids[order]
+        most = self.most_records  # sorted: one too many is so many rows behind its first
+        again = (ids[most:] == ids[:-most]) & (sites[most:] == sites[:-most])
         return int(again.sum())
 
     def _keys(self) -> tuple[Int[np.ndarray, "rows"], Int[np.ndarray, "rows"]]:
@@ -358,8 +371,20 @@ class _Table:
         found = {}
         for rank, name in enumerate(names):
             start, end = np.searchsorted(keys, [rank, rank + 1])
-            found[name] = Patients(features[start:end], outcomes[start:end], ids[start:end])
+            found[name] = self._patients(features[start:end], outcomes[start:end], ids[start:end])
         return found
+
+    def _patients(
+        self,
+        features: Float[np.ndarray, "rows features"],
+        outcomes: Int[np.ndarray, "rows"],
+        ids: Int[np.ndarray, "rows"],
+    ) -> Patients:
+        if self.most_records == 1:
+            return Patients(features, outcomes, ids)
+        # A patient's records by their content: sums of floats are those of any order of the table.
+        order = np.lexsort((*features.T[::-1], outcomes, ids))
+        return Patients(features[order], outcomes[order], ids[order], several_records=True)
 
 
 def _features(

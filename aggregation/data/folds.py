@@ -45,13 +45,17 @@ def folds(cohort: Cohort, *, count: int, seed: int, alone: bool = False) -> tupl
     be scored there. Small hospitals train in all folds and are scored in none; where *every*
     hospital is small, their patients are split together, and their pairs are pooled.
 
+    A patient with several records goes to one fold with all of them; where ids are shared, with
+    those of all hospitals: all patients are then split together.
+
     Guarantees (each is a test in ``tests/experiments/cohorts/test_cohort.py``):
       - each patient of a scored hospital is in exactly one fold's ``test``, and in the ``train`` of
         all others;
+      - no patient is in a fold's ``test`` and in its ``train``;
       - within a hospital, the patients of either outcome differ by at most one between folds, and
         so do the patients of both;
       - the same seed gives the same folds, and one scored hospital's split does not depend on the
-        others.
+        others (both but where ids are shared).
 
     Args:
       cohort: What to split.
@@ -73,22 +77,24 @@ def folds(cohort: Cohort, *, count: int, seed: int, alone: bool = False) -> tupl
             f"none can be compared with others in {count} folds. Use `inpatient frontier`, which "
             "ranks small hospitals' patients together."
         )
-    if pooled:
-        together = np.concatenate([p.outcomes for p in cohort.hospitals.values()])
+    if cohort.repeats.shared_ids and cohort.repeats.hospitals > 1:
+        places = _by_person(cohort, count, seed)
+        scored = scored or dict(cohort.hospitals)
+    elif pooled:
+        together = np.concatenate([p.ever for p in cohort.hospitals.values()])
         ends = np.cumsum(cohort.sizes)[:-1]
         dealt = np.split(_places(f"all of {cohort.name}", together, count, seed), ends)
         places = dict(zip(cohort.hospitals, dealt, strict=True))
+        scored = dict(cohort.hospitals)
     else:
-        places = {n: _places(n, p.outcomes, count, seed) for n, p in scored.items()}
+        places = {n: _places(n, p.ever, count, seed) for n, p in scored.items()}
+    rows = {n: place[cohort.hospitals[n].owners] for n, place in places.items()}
     return tuple(
         Fold(
             train=_some(
-                {
-                    n: p.take(places[n] != k) if n in places else p
-                    for n, p in cohort.hospitals.items()
-                }
+                {n: p.take(rows[n] != k) if n in rows else p for n, p in cohort.hospitals.items()}
             ),
-            test=_some({n: cohort.hospitals[n].take(places[n] == k) for n in places}),
+            test=_some({n: p.take(rows[n] == k) for n, p in scored.items()}),
             pooled=pooled,
         )
         for k in range(count)
@@ -140,8 +146,22 @@ def folds_by_hospital(cohort: Cohort, *, count: int, seed: int) -> tuple[Fold, .
 
 
 def _small(patients: Patients, least: int) -> bool:
-    ill = int(patients.outcomes.sum())
-    return min(ill, len(patients) - ill) < least
+    ill = int(patients.ever.sum())
+    return min(ill, patients.count - ill) < least
+
+
+def _by_person(cohort: Cohort, count: int, seed: int) -> dict[str, Int[np.ndarray, "patients"]]:
+    """Split all people together, by ids that are shared; what each hospital's patients got."""
+    ids = np.concatenate([p.ids for p in cohort.hospitals.values()])
+    people, owners = np.unique(ids, return_inverse=True)
+    ever = np.zeros(len(people), dtype=np.int64)
+    np.maximum.at(ever, owners, np.concatenate([p.outcomes for p in cohort.hospitals.values()]))
+    dealt = _places(f"all of {cohort.name}", ever, count, seed)
+    places = {}
+    for name, patients in cohort.hospitals.items():
+        first = np.unique(patients.owners, return_index=True)[1]
+        places[name] = dealt[np.searchsorted(people, patients.ids[first])]
+    return places
 
 
 def _some(patients: Mapping[str, Patients]) -> dict[str, Patients]:

@@ -8,6 +8,7 @@ import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Literal
 
@@ -260,13 +261,20 @@ class Schema:
 
 @dataclass(frozen=True)
 class Patients:
-    """The patients of one hospital, or some of them.
+    """The patients of one hospital, or some of them; a row a patient, or a row a record.
+
+    Guarantees (each is a test in ``tests/aggregation/data/test_several_records.py``):
+      - ``per_patient`` makes of a patient's rows one that depends on these rows alone, to the last
+        bit; of a patient with one record it is that record's, bit for bit;
+      - ``take_patients`` takes all records of a patient or none.
 
     Attributes:
-      features: Standardised by the schema's public constants; float64 ``[patients, features]``.
-      outcomes: 1 for disease, 0 for none; int64 ``[patients]``.
-      ids: The table's own row numbers; int64 ``[patients]``. A patient's own, kept by ``take``:
+      features: Standardised by the schema's public constants; float64 ``[records, features]``.
+      outcomes: 1 for disease, 0 for none; int64 ``[records]``.
+      ids: The table's own row numbers; int64 ``[records]``. A patient's own, kept by ``take``:
         folds, scoring and ``slots`` follow it.
+      several_records: Whether rows with one id are one patient's records: drawn together, and
+        clipped as one. Otherwise each row is a patient, whatever its id.
 
     Raises:
       InvalidInputError: Shapes do not agree, a value is NaN or infinite, an outcome is not 0 or 1.
@@ -278,6 +286,7 @@ class Patients:
     ids: Int[np.ndarray, "patients"] = field(
         default_factory=lambda: np.empty(0, dtype=np.int64), repr=False
     )
+    several_records: bool = field(default=False, repr=False)
 
     def __post_init__(self) -> None:
         n = len(self.features)
@@ -301,6 +310,53 @@ class Patients:
         return len(self.outcomes)
 
     @property
+    def count(self) -> int:
+        """Number of patients: of rows, but where a patient has several."""
+        return int(self.owners.max(initial=-1)) + 1 if self.several_records else len(self)
+
+    @cached_property
+    def owners(self) -> Int[np.ndarray, "records"]:
+        """Which patient each row is of: 0 to ``count - 1``, in the order of their first rows."""
+        if not self.several_records:
+            return np.arange(len(self), dtype=np.int64)
+        _, first, found = np.unique(self.ids, return_index=True, return_inverse=True)
+        rank = np.empty(len(first), dtype=np.int64)
+        rank[np.argsort(first)] = np.arange(len(first))
+        return np.asarray(rank[found])
+
+    @property
+    def ever(self) -> Int[np.ndarray, "patients"]:
+        """Each patient's outcome: 1 where any of their records has it."""
+        found = np.zeros(self.count, dtype=np.int64)
+        np.maximum.at(found, self.owners, self.outcomes)
+        return found
+
+    def per_patient(self, rows: Float[np.ndarray, "records _"]) -> Float[np.ndarray, "patients _"]:
+        """Return the mean of each patient's rows: one row a patient.
+
+        So a patient's loss is the mean of their records' losses, and however many records they
+        have, they count once.
+
+        Args:
+          rows: One a record, such as its gradient.
+        """
+        if not self.several_records:
+            return rows
+        from privacy.mechanisms.rows import means  # tables are read without scipy
+
+        return means(np.ascontiguousarray(rows, dtype=np.float64), self.owners, self.count)
+
+    def take_patients(
+        self, patients: Int[np.ndarray, "taken"] | Bool[np.ndarray, "patients"]
+    ) -> "Patients":
+        """Return all records of the chosen patients, by number or by mask; none is taken twice."""
+        if not self.several_records:
+            return self.take(patients)
+        chosen = np.zeros(self.count, dtype=np.bool_)
+        chosen[patients] = True
+        return self.take(chosen[self.owners])
+
+    @property
     def slots(self) -> Int[np.ndarray, "patients"]:
         """Each patient's place in the blocks that some models compute in.
 
@@ -312,6 +368,8 @@ class Patients:
     def together(cls, parts: "Iterable[Patients]") -> "Patients":
         """All of several groups, in order, numbered anew (two hospitals may have the same id).
 
+        A patient's records stay together within a group, and not over groups.
+
         Raises:
           InvalidInputError: There is no group, or their columns differ.
         """
@@ -321,11 +379,16 @@ class Patients:
                 f"Expected one or more groups of the same columns, got {len(groups)} with "
                 f"{sorted({p.features.shape[1] for p in groups})} columns."
             )
+        starts = np.cumsum([0, *(p.count for p in groups[:-1])])
         return cls(
             np.concatenate([p.features for p in groups]),
             np.concatenate([p.outcomes for p in groups]),
+            np.concatenate([p.owners + first for p, first in zip(groups, starts, strict=True)]),
+            any(p.several_records for p in groups),
         )
 
     def take(self, rows: Int[np.ndarray, "taken"] | Bool[np.ndarray, "patients"]) -> "Patients":
         """Return the chosen rows, by number or by mask."""
-        return Patients(self.features[rows], self.outcomes[rows], self.ids[rows])
+        return Patients(
+            self.features[rows], self.outcomes[rows], self.ids[rows], self.several_records
+        )

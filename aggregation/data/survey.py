@@ -41,13 +41,23 @@ def survey_cohort(path: Path) -> dict[str, Any]:
     problems: list[str] = []
     for name, table in tables.items():
         try:
-            read[name] = survey(path.parent / table, schema)
+            most = listed.patients.records
+            read[name] = survey(path.parent / table, schema, most_records=most)
             problems += read[name].problems
         except InvalidInputError as error:
             problems.append(str(error))
     hospitals = {
         site or name: patients for name, e in read.items() for site, patients in e.sites.items()
     }
+    repeats, hints = listed.patients, _hints(schema, hospitals)
+    if over := repeats.objection(hospitals):
+        problems.append(f"{path}: {over}")
+    if repeats.any:
+        hints.append(
+            f"One patient may have {repeats.records} records at a hospital and stand in "
+            f"{repeats.hospitals} hospitals: the noise hides a patient with all of them, and is "
+            f"{repeats.hospitals} times as large as for one hospital."
+        )
     return {
         "name": listed.name or path.stem,
         "outcome": schema.outcome,
@@ -56,16 +66,16 @@ def survey_cohort(path: Path) -> dict[str, Any]:
         ],
         "fields": [_field(one, schema, list(read.values()), hospitals) for one in schema.fields],
         "problems": problems,
-        "hints": _hints(schema, hospitals),
+        "hints": hints,
     }
 
 
 def _site(name: str, patients: Patients, left_out: int | None) -> dict[str, Any]:
-    ill = int(patients.outcomes.sum())
-    well = len(patients) - ill
+    ill = int(patients.ever.sum())
+    well = patients.count - ill
     return {
         "name": name,
-        "patients": masked(len(patients)),
+        "patients": masked(patients.count),
         # Beside a shown total, one masked count would be told by the other.
         "with_outcome": str(ill) if min(ill, well) >= FEW else "masked",
         "without_outcome": str(well) if min(ill, well) >= FEW else "masked",
@@ -116,9 +126,7 @@ def _hints(schema: Schema, hospitals: dict[str, Patients]) -> list[str]:
             hints.append(
                 f"{column.name}: all patients have one value, so nothing is learned of it."
             )
-    tiny = sum(
-        min(int(p.outcomes.sum()), int((1 - p.outcomes).sum())) < _FOLDS for p in hospitals.values()
-    )
+    tiny = sum(min(int(p.ever.sum()), int((1 - p.ever).sum())) < _FOLDS for p in hospitals.values())
     if tiny:
         hints.append(
             f"{tiny} of {len(hospitals)} hospitals have fewer than {_FOLDS} patients of either "

@@ -35,18 +35,20 @@ outcome = {column = "event"}
 """
 
 
-def read_table(table_toml: Path | str, schema: Schema) -> Patients:
+def read_table(table_toml: Path | str, schema: Schema, *, most_records: int = 1) -> Patients:
     """Read one hospital's patients.
 
     Guarantees (each is a test in ``tests/aggregation/data/test_tables.py``):
       - the same patients in CSV, Parquet, SQLite or PostgreSQL give the same arrays, bit for bit;
-      - rows are sorted by id, whatever the table's order, and each id is one patient;
+      - rows are sorted by id, whatever the table's order, and each id is one patient, of as many
+        rows as ``most_records`` allows;
       - a missing number is its public mean, a missing level the reference, a missing yes or no no;
       - whatever is wrong is one error, in one paragraph, and nothing is written.
 
     Args:
       table_toml: The hospital's mapping (``aggregation.data.mapping``); its source lies beside it.
       schema: Read by ``Schema.from_toml``.
+      most_records: Rows that one patient may have.
 
     Raises:
       InvalidInputError: A file can't be read or breaks a rule; the table has a site column.
@@ -58,15 +60,18 @@ def read_table(table_toml: Path | str, schema: Schema) -> Patients:
             f"{path} names a site column, so it is a table of several hospitals; name it as the "
             "table of a cohort.toml."
         )
-    return _whole(survey(path, schema, mapping))[""]
+    return _whole(survey(path, schema, mapping, most_records=most_records))[""]
 
 
-def read_sites(table_toml: Path | str, schema: Schema) -> dict[str, Patients]:
+def read_sites(
+    table_toml: Path | str, schema: Schema, *, most_records: int = 1
+) -> dict[str, Patients]:
     """Read the patients of several hospitals from one table with a site column.
 
     Args:
       table_toml: The mapping, with ``site``.
       schema: Read by ``Schema.from_toml``.
+      most_records: Rows that one patient may have in a hospital.
 
     Raises:
       InvalidInputError: A file can't be read or breaks a rule; there is no site column.
@@ -78,20 +83,23 @@ def read_sites(table_toml: Path | str, schema: Schema) -> dict[str, Patients]:
             f"{path} names no site column; give one by site, or list each hospital's own table "
             "under [sites] of the cohort.toml."
         )
-    sites = _whole(survey(path, schema, mapping))
+    sites = _whole(survey(path, schema, mapping, most_records=most_records))
     for name in sites:
         site_name(name)
     return sites
 
 
-def survey(path: Path, schema: Schema, mapping: TableFile | None = None) -> Encoded:
+def survey(
+    path: Path, schema: Schema, mapping: TableFile | None = None, *, most_records: int = 1
+) -> Encoded:
     """Read a table and count what is wrong with it, instead of refusing it at the first fault.
 
     Raises:
       InvalidInputError: The table can't be read at all.
     """
     mapping = mapping or read_mapping(path, schema)
-    return encode(_batches(path, schema, mapping), schema, mapping, str(path))
+    rows = _batches(path, schema, mapping)
+    return encode(rows, schema, mapping, str(path), most_records=most_records)
 
 
 def _batches(path: Path, schema: Schema, mapping: TableFile) -> Iterator[Batch]:

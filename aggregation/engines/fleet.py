@@ -133,13 +133,16 @@ class Fleet:
             or plan.clip_norm is None
             or plan.noise == "article"
             or plan.scalars
+            or plan.patient_hospitals > 1
             or not self._takes_rule(plan)
         ):
             raise InvalidInputError(
-                "A fleet takes one clipped step a round with the patient as the unit, noise none, "
-                "local or shared, and rules whose updates all weigh 1; the plan has "
+                "A fleet takes one clipped step a round with the patient as the unit, in one "
+                "hospital and one row each, noise none, local or shared, and rules whose updates "
+                "all weigh 1; the plan has "
                 f"unit={plan.unit!r}, local_steps={plan.local_steps}, clip_norm={plan.clip_norm}, "
-                f"noise={plan.noise!r}, {len(plan.scalars)} scalars and the rule "
+                f"patient_hospitals={plan.patient_hospitals}, noise={plan.noise!r}, "
+                f"{len(plan.scalars)} scalars and the rule "
                 f"{plan.used_rule.contract.name!r}. Use Federation."
             )
         self.plan = plan

@@ -143,9 +143,9 @@ class Hospital:
         """Work on these patients from here on; those of an evaluation are known late."""
         name, model = self.name, self.plan.model
         declared = self.plan.declared_sizes[self.plan.hospitals.index(name)]
-        if len(patients) > declared:
+        if patients.count > declared:
             raise InvalidInputError(
-                f"Hospital {name!r} has {len(patients)} patients but declared {declared}: the sum "
+                f"Hospital {name!r} has {patients.count} patients but declared {declared}: the sum "
                 "could leave the range that sealing was sized for. Declare at least as many."
             )
         if (features := patients.features.shape[1]) != model.features:

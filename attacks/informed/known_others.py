@@ -29,7 +29,7 @@ from attacks.exact.closed_form import peel
 from attacks.informed.candidates import article_log_ratios, log_ratios, posterior
 from attacks.knowledge.features import project
 from attacks.knowledge.priors import Prior
-from attacks.knowledge.replay import integer_rows
+from attacks.knowledge.replay import integer_rows, integer_sum
 from attacks.reconstructed import Reconstruction, guesses
 from attacks.searching.descent import descend
 from attacks.searching.relaxation import Relaxation
@@ -95,7 +95,9 @@ class InformedPool:
             if view.plan.noise == "article":
                 gradients = view.plan.model.per_patient_gradients(params, x, y)
                 known = sum(
-                    view.plan.model.per_patient_gradients(params, p.features, p.outcomes).sum(0)
+                    p.per_patient(
+                        view.plan.model.per_patient_gradients(params, p.features, p.outcomes)
+                    ).sum(0)
                     for p in _known(view, gradient)
                 )
                 logs += article_log_ratios(
@@ -250,8 +252,7 @@ def residuals(view: InformedView) -> Int[np.ndarray, "rounds dim"]:
 def _less_known(gradient: Gradient, view: InformedView) -> NDArray[np.int64]:
     left = gradient.integers.copy()
     for known in _known(view, gradient):
-        rows = integer_rows(view.plan, gradient.params, known.features, known.outcomes)
-        left -= rows.sum(axis=0)
+        left -= integer_sum(view.plan, gradient.params, known)
     return left
 
 

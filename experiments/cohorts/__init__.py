@@ -57,7 +57,7 @@ COHORTS: Registry[Callable[[Path | None], Cohort]] = Registry(
 )
 
 
-def load(name: str | Path, data_dir: Path | None = None) -> Cohort:
+def load(name: str | Path, data_dir: Path | None = None, *, repeats: bool = False) -> Cohort:
     """Load a cohort by its name, or from a file.
 
     Args:
@@ -65,11 +65,24 @@ def load(name: str | Path, data_dir: Path | None = None) -> Cohort:
         cohort from a file (``resolve``).
       data_dir: Folder with the original files of one of ``COHORTS``, None: as packaged; of
         ``NAME@KEY`` the path of its ``cohort.toml``.
+      repeats: Whether patients may stand more than once (``Cohort.repeats``). Studies, attacks and
+        their line-ups take one row for one person.
 
     Raises:
       InvalidInputError: An unknown name, or a file that is missing, truncated or wrong; patients
-        that are not those of the key.
+        that are not those of the key, or who stand more than once and may not.
     """
+    cohort = _loaded(name, data_dir)
+    if cohort.repeats.any and not repeats:
+        raise InvalidInputError(
+            f"In cohort {cohort.name!r} a patient may have several records, and what is asked for "
+            "takes one row for one person. `inpatient train` and `inpatient cohort check` take "
+            "such a cohort; for the others, choose one row a patient."
+        )
+    return cohort
+
+
+def _loaded(name: str | Path, data_dir: Path | None) -> Cohort:
     if isinstance(name, Path) or name.endswith(".toml"):
         return Cohort.from_file(_file(str(name), data_dir))
     if "@" in name:

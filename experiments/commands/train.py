@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 if TYPE_CHECKING:
     from experiments.federate import Wanted
@@ -18,6 +18,8 @@ class Train:
     (docs/own-model.md). AUC and calibration are "not measured" without --evaluate: whatever is
     computed from patients and handed out is a release.
     """
+
+    TAKES_REPEATS: ClassVar[bool] = True  # patients may have several records
 
     out: Path = Path("results/train")
     """Folder for all that is written; a federation that it holds already is left as it is."""
@@ -79,7 +81,7 @@ class Train:
         from privacy.report import write_report
 
         console = Console()
-        cohort = load(*resolve(self.cohort, self.data_dir))
+        cohort = load(*resolve(self.cohort, self.data_dir), repeats=True)
         settle(writable_folder(self.out), console)
         deploy(self.out, cohort, console, self._wanted(), self.ledgers)
         trust = load_trust(self.out / "trust.json")

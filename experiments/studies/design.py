@@ -146,6 +146,7 @@ def make_plan(
     model_seed: int = 0,
     delta: float = DELTA,
     beside: DpEvent | None = None,
+    patient_hospitals: int = 1,
 ) -> Plan:
     """Return the plan of a design, with the least noise whose certified epsilon is kept.
 
@@ -166,6 +167,7 @@ def make_plan(
       model_seed: The committed seed of the first model.
       delta: Goes with every epsilon.
       beside: What else is released of each hospital's patients within ``epsilon``.
+      patient_hospitals: Hospitals in which one patient may stand.
 
     Raises:
       InvalidInputError: An unknown design, an epsilon that is not above 0, an empty hospital.
@@ -193,7 +195,7 @@ def make_plan(
             run=run,
             model=model,
             hospitals=tuple(patients),
-            declared_sizes=tuple(len(p) for p in patients.values()),
+            declared_sizes=tuple(p.count for p in patients.values()),
             rounds=setting.rounds,
             learning_rate=setting.learning_rate,
             noise=noise,
@@ -208,11 +210,12 @@ def make_plan(
             local_steps=local_steps,
             model_seed=model_seed,
             average_last=setting.average_last,
+            patient_hospitals=patient_hospitals,
         )
 
     if noise not in ("local", "shared"):
         return plan_at(0.0)
-    smallest = min(patients, key=lambda name: len(patients[name]))  # drawn most often: worst off
+    smallest = min(patients, key=lambda name: patients[name].count)  # drawn most often: worst off
 
     def event_at(multiplier: float) -> DpEvent:
         event = run_event(plan_at(multiplier), smallest)

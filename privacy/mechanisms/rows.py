@@ -1,9 +1,10 @@
 r"""Loops over patients' rows, compiled: each row is read, bounded and written by itself.
 
 Nothing here could let one patient's row depend on another's: no loop carries anything from one row
-to the next, and every sum adds in one order that the row's length alone decides. That order is two
-lanes, eight numbers at a time from the back, as NumPy's ``einsum`` adds on x86-64; written out, it
-is the same at every batch size and in every NumPy. (Bits were compared on x86-64 alone.)
+to the next (``means``: from one patient's rows to another's), and every sum adds in one order that
+the row's length alone decides. That order is two lanes, eight numbers at a time from the back, as
+NumPy's ``einsum`` adds on x86-64; written out, it is the same at every batch size and in every
+NumPy. (Bits were compared on x86-64 alone.)
 
 The loops let go of the interpreter's lock, so that threads run side by side. What ``numba``
 compiles it keeps beside the source or in the user's cache; where it can keep nothing, the first
@@ -20,7 +21,7 @@ import numpy as np
 from jaxtyping import Float, Int
 from numba import njit
 
-__all__ = ["bounded_rows", "clipped_rows", "norms", "squares"]
+__all__ = ["bounded_rows", "clipped_rows", "means", "norms", "squares"]
 
 _TINY, _HUGE = 1e-280, 1e280  # between them, squares neither vanish nor overflow
 
@@ -87,6 +88,24 @@ def norms(rows: Float[np.ndarray, "patients dim"]) -> Float[np.ndarray, "patient
     for i in range(rows.shape[0]):
         square = _sum_of_squares(rows, i)
         result[i] = math.sqrt(square) if _TINY < square < _HUGE else _extreme_norm(rows, i)
+    return result
+
+
+@_compiled
+def means(
+    rows: Float[np.ndarray, "records dim"], owners: Int[np.ndarray, "records"], count: int
+) -> Float[np.ndarray, "patients dim"]:
+    """Mean of each owner's rows, added in their order; of one row alone, that row.
+
+    Each row is divided before it is added: the mean of huge rows does not overflow.
+    """
+    result = np.zeros((count, rows.shape[1]))
+    shares = np.zeros(count)
+    for i in range(rows.shape[0]):
+        shares[owners[i]] += 1.0
+    for i in range(rows.shape[0]):
+        for j in range(rows.shape[1]):
+            result[owners[i], j] += rows[i, j] / shares[owners[i]]
     return result
 
 
