@@ -77,6 +77,9 @@ class OpeningRequest(Protocol):
 class ByOpener:
     """One party has the key.
 
+    Guarantees (each is a test in ``tests/aggregation/roles/test_opening.py``):
+      - a sum is told once: the opener's word on it, said again, opens nothing more.
+
     Args:
       judge: Of what comes back.
     """
@@ -108,7 +111,9 @@ class ByOpener:
             raise CorruptMessageError("The opener told a sum without its signed word on it.")
         proposal = asked.proposal(self.judge.parameters.digest)
         evidence = Evidence(proposal, (), (Answer.from_bytes(said.encode()),))
-        return Verdict(evidence, self.judge.sum_of(evidence, asked.place, message.payload))
+        verdict = Verdict(evidence, self.judge.sum_of(evidence, asked.place, message.payload))
+        self._asked = None  # said again, it is no other sum
+        return verdict
 
     def late(self, timer: Timer) -> Said:
         """Nobody can stand in for the opener."""

@@ -118,6 +118,8 @@ def test_an_opener_is_heard_for_the_round_that_waits_and_for_what_it_signed() ->
         side.take(dataclasses.replace(opened, public={}))
     verdict = side.take(opened)
     assert verdict.total.tolist() == [20] * 3
+    with pytest.raises(RefusedError, match="awaited"):
+        side.take(opened)  # replayed, or asked for twice: the model must not step a second time
 
 
 def test_half_a_contribution_is_refused() -> None:
