@@ -206,14 +206,17 @@ def _fresh_word() -> int:
 def _opendp_gaussian(
     kind: str, std: float
 ) -> Callable[[list[int] | list[float]], list[int] | list[float]]:
-    import opendp.prelude as dp
+    # Not from opendp.prelude, which brings pandas and scikit-learn: 130 MB at every hospital.
+    from opendp.domains import atom_domain, vector_domain
+    from opendp.measurements import make_gaussian
+    from opendp.metrics import l2_distance
+    from opendp.mod import enable_features
 
-    dp.enable_features("contrib")  # OpenDP's own flag for constructors without a vetted proof
-    atoms = dp.atom_domain(T=kind) if kind == "i64" else dp.atom_domain(T=kind, nan=False)
-    space = dp.vector_domain(atoms), dp.l2_distance(T="f64")
-    measurement: Callable[[list[int] | list[float]], list[int] | list[float]] = dp.m.make_gaussian(
-        *space, scale=std
-    )
+    enable_features("contrib")  # OpenDP's own flag for constructors without a vetted proof
+    atoms = atom_domain(T=kind) if kind == "i64" else atom_domain(T=kind, nan=False)
+    space = vector_domain(atoms), l2_distance(T="f64")
+    measurement: Callable[[list[int] | list[float]], list[int] | list[float]]
+    measurement = make_gaussian(*space, scale=std)
     return measurement
 
 
