@@ -9,7 +9,7 @@ What travels in clear beside a payload has a type and a length (``CLEAR``); anyt
 by its size alone, and is a leak.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -338,6 +338,24 @@ class Manifest(Form):
         sent = [Sent.sign(run, name, rows, key) for name, key in hospitals.items()]
         receipts = [Receipt.sign(run, n, rows, key) for n, key in (receivers or {}).items()]
         return cls(run, tuple(rows), tuple(sent), tuple(receipts))
+
+    @classmethod
+    def joined(cls, parts: Sequence["Manifest"]) -> "Manifest":
+        """Put together what the parties of one run have each kept: every row and word once.
+
+        Between machines a hospital has its own rows and its word on them, and a receiver has the
+        rows that arrived and its receipt. A hospital numbers its own rows: their order is its own.
+
+        Raises:
+          InvalidInputError: They are of several runs, or of none.
+        """
+        if len({part.run for part in parts}) != 1:
+            raise InvalidInputError("Manifests are joined that are of one run; these are not.")
+        rows = {row.name: row for part in parts for row in part.messages}
+        ordered = sorted(rows.values(), key=lambda row: (row.sequence, row.sender, row.name))
+        sent = dict.fromkeys(word for part in parts for word in part.sent)
+        receipts = dict.fromkeys(word for part in parts for word in part.receipts)
+        return cls(parts[0].run, tuple(ordered), tuple(sent), tuple(receipts))
 
     def save(self, path: Path) -> None:
         """Write the manifest, by custom ``manifest.json`` in the run's folder.

@@ -93,6 +93,7 @@ def verify(
             manifests.append((name, Manifest.load(path)))
         except CorruptMessageError as error:
             findings.append(Finding("FAIL", name, str(error)))
+    manifests = _joined(case, manifests)
     wanted = frozenset(row.digest for _, manifest in manifests for row in manifest.messages)
     both = accountants or (Certified(), RenyiOnly())
     readings = [
@@ -180,6 +181,23 @@ def _folder(case: _Case, path: Path, name: str) -> None:
         inner = path / EVALUATION
         if inner.is_dir() and not inner.is_symlink() and path.name != EVALUATION:
             _folder(case, inner, str(Path(name) / EVALUATION))  # of the same ledgers
+
+
+def _joined(case: _Case, manifests: list[tuple[str, Manifest]]) -> list[tuple[str, Manifest]]:
+    """One manifest a run: between machines each party keeps its part in its own folder."""
+    by_run: dict[str, list[tuple[str, Manifest]]] = {}
+    for name, manifest in manifests:
+        by_run.setdefault(manifest.run, []).append((name, manifest))
+    joined = []
+    for parts in by_run.values():
+        name, manifest = parts[0]
+        if len(parts) > 1:
+            whole = any(part in case.runs for part, _ in parts)
+            name = f"{name} and {len(parts) - 1} more"
+            manifest = Manifest.joined([part for _, part in parts])
+            case.runs |= {name} if whole else set()
+        joined.append((name, manifest))
+    return joined
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
