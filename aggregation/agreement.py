@@ -56,6 +56,12 @@ class Agreement:
         memory = plan.used_rule.contract.memory
         return cls(plan, timing, memory_events(plan, timing) if memory else {})
 
+    @property
+    def least(self) -> int:
+        """Distinct hospitals that every opened sum holds at least."""
+        names, smallest = self.plan.hospitals, self.plan.smallest_sum
+        return len(names) if self.timing.synchronous else smallest or len(names)
+
     def event(self, hospital: str, weight: float) -> DpEvent:
         """Return the DP event of one upload."""
         if hospital in self.events:

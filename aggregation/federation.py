@@ -118,18 +118,8 @@ class Federation:
             delays=Delays(self._timing) if isinstance(self._timing, Schedule) else None,
             watch=self._watch,
             transcript=transcript,
-            begin=self._take_up(),
+            begin=(0, 0.0) if self._carried is None else self._carried.take_up(self._aggregator),
         )
-
-    def _take_up(self) -> tuple[int, float]:
-        """Have the aggregator go on from what passed it before; return when that was."""
-        if self._carried is None or not len(self._carried.transcript):
-            return 0, 0.0
-        for evidence, said in self._carried.told():
-            self._aggregator.resume(evidence, said)
-        passed = self._carried.transcript
-        self._aggregator.receive_again(passed.select(kind=MessageKind.UPDATE))
-        return self._aggregator.round, max(message.time for message in passed)
 
     @property
     def transcript(self) -> Transcript:
@@ -299,8 +289,7 @@ class Federation:
             plan = replace(plan, sealing=scheme.parameters.digest, roster=roster.digest)
             agreement = replace(agreement, plan=plan)
             folder.require(agreement)
-        smallest = plan.smallest_sum or len(plan.hospitals)
-        least = len(plan.hospitals) if agreement.timing.synchronous else smallest
+        least = agreement.least
         kind = type(scheme) if isinstance(scheme, QuorumScheme) else None
         kind = scheme.quorum if isinstance(scheme, KeptScheme) else kind
         judge = Judge(roster, scheme.parameters, scheme=kind, least=least, detects=detects)

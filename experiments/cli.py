@@ -29,6 +29,7 @@ from experiments.commands.predict import Predict
 from experiments.commands.reliability import Reliability
 from experiments.commands.results import Results
 from experiments.commands.review import Review
+from experiments.commands.site import SiteCommand
 from experiments.commands.train import Train
 from experiments.commands.tune import Tune
 from experiments.door import enter
@@ -66,6 +67,7 @@ COMMANDS: dict[str, type[Command]] = {
     "reliability": Reliability,
     "results": Results,
     "review": Review,
+    "site": SiteCommand,
     "train": Train,
     "tune": Tune,
 }

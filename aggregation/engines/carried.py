@@ -7,6 +7,7 @@ payload. What goes to many is kept once: a payload that an earlier record has is
 import struct
 from pathlib import Path
 
+from aggregation.roles.aggregator import Aggregator
 from aggregation.roles.journal import Journal
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, pack, unpack
 from aggregation.transcript import Transcript
@@ -79,6 +80,18 @@ class Carried:
                 found.setdefault(message.round, {}).setdefault(message.kind, message.payload)
         whole = [found[number] for number in sorted(found) if len(found[number]) == 2]
         return [(said[MessageKind.EVIDENCE], said[MessageKind.OPENED]) for said in whole]
+
+    def take_up(self, aggregator: Aggregator) -> tuple[int, float]:
+        """Have an aggregator that was made anew go on from here; return its round, and when it was.
+
+        Raises:
+          RefusedError: As ``Aggregator.resume`` and ``receive_again``.
+          CorruptMessageError: Likewise.
+        """
+        for evidence, said in self.told():
+            aggregator.resume(evidence, said)
+        aggregator.receive_again(self.transcript.select(kind=MessageKind.UPDATE))
+        return aggregator.round, max((message.time for message in self.transcript), default=0.0)
 
     def _read(self, record: bytes) -> tuple[float, Message]:
         parts = unpack(record, most=4)

@@ -154,6 +154,11 @@ class Aggregator:
         """Whether a sum is still to be opened."""
         return len(self._bases) > 0
 
+    @property
+    def late(self) -> tuple[str, ...]:
+        """Hospitals whose upload the open sum still waits for."""
+        return tuple(name for name in self._bases if name not in self._contributions)
+
     def total(self) -> tuple[bytes, tuple[Contribution, ...]]:
         """The sealed sum and the signed contributions that it is made of, for the opener.
 

@@ -95,6 +95,18 @@ class Journal:
         self._end += len(record)
         return place
 
+    def sync(self) -> None:
+        """Wait for the disk, for all that was appended.
+
+        Raises:
+          RefusedError: The disk refuses; nothing more is appended.
+        """
+        try:
+            os.fsync(self._descriptor)
+        except OSError as error:
+            self._broken = True
+            raise RefusedError(f"{self._path} can't be written: {error.strerror}.") from error
+
     def read(self, place: int) -> bytes:
         """Return the record at a place.
 

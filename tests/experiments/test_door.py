@@ -27,6 +27,7 @@ NEEDED = {  # what a command can't do without
     "ledger prove": ("nowhere",),
     "ledger report": ("nowhere",),
     "ledger export": ("nowhere",),
+    "site": ("nowhere",),
 }
 
 
@@ -161,6 +162,8 @@ def test_every_field_of_every_command_is_tried_or_known_to_have_no_wrong_value()
     elsewhere |= {"momentum", "weight_decay", "patients"}
     # tests/privacy/ledger/test_spending.py
     elsewhere |= {"plot"}  # tests/experiments/test_phases.py
+    free |= {"status"}
+    elsewhere |= {"folder"}  # tests/aggregation/sites/test_daemon.py
     elsewhere |= {"spent", "operator", "source", "corrects", "phases"}
     asked = {field.name for kind in LEAVES.values() for field in fields(kind)}
     assert asked - set(BAD) - free - elsewhere - {"since", "size"} == set()

@@ -1,0 +1,336 @@
+"""Carries bytes between sites' sockets on one machine; it holds nothing that a run rests on.
+
+Whatever it loses is said again: a courier is killed and begun anew like any other process.
+"""
+
+import queue
+import secrets
+import socket
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from aggregation.roles.messages import AGGREGATOR
+from aggregation.sites.frames import (
+    SMALL,
+    FrameKind,
+    Greeting,
+    read_reply,
+    receive,
+    send,
+    socket_place,
+)
+from privacy._foreign import parse_json
+from privacy.errors import CorruptMessageError, InpatientError, RefusedError
+
+__all__ = ["Courier", "Link"]
+
+_PAUSE = 0.05  # seconds between tries to reach a site
+_WAKE_AFTER = 2.0  # seconds of silence before the aggregator is woken; doubled each time
+_WAKE_MOST = 60.0
+_LOOK = 0.05  # seconds between looks at what goes on
+_DUE_EVERY = 1.0  # seconds between questions for what it is time for
+_ANSWER_WITHIN = 600.0  # seconds that a site may take for one message
+
+Said = list[tuple[str, bytes]]
+
+
+class Link:
+    """A connection to one site's daemon.
+
+    Args:
+      path: The site's socket.
+
+    Raises:
+      RefusedError: Nobody answers there, or another version does.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            self._connection.settimeout(_ANSWER_WITHIN)
+            with socket_place(path) as place:
+                self._connection.connect(place)
+            ours = Greeting("courier", (), "", secrets.token_hex(8), 0)
+            send(self._connection, FrameKind.GREETING, ours.to_bytes())
+            _, body = receive(self._connection, SMALL)
+            self.greeting = Greeting.from_bytes(body)
+        except OSError as error:
+            self.close()
+            raise RefusedError(
+                f"No site answers at {path}: {error.strerror or error}. Start its daemon: "
+                f"inpatient site {path.parent}."
+            ) from error
+        except BaseException:
+            self.close()
+            raise
+
+    def ask(self, kind: FrameKind, body: bytes = b"") -> tuple[dict[str, Any], Said] | None:
+        """Hand a site something; return its state and what leaves it. None: it refuses.
+
+        Raises:
+          OSError: It is gone; whether it had taken the message is not known.
+          CorruptMessageError: Its answer is none.
+        """
+        send(self._connection, kind, body)
+        # A site may say several messages at once, each as large as it reads itself.
+        answered, content = receive(self._connection, 64 * self.greeting.largest)
+        if answered is FrameKind.REFUSED:
+            return None
+        if answered is not FrameKind.REPLY:
+            raise CorruptMessageError("A site answered with what is no reply.")
+        return read_reply(content)
+
+    def status(self) -> dict[str, Any]:
+        """Return what the site tells of itself.
+
+        Raises:
+          RefusedError: It is gone.
+          CorruptMessageError: What it says is no state.
+        """
+        try:
+            send(self._connection, FrameKind.STATUS)
+            _, content = receive(self._connection, SMALL)
+        except OSError as error:
+            raise RefusedError("The site was gone before it answered; ask again.") from error
+        told = parse_json(content, what="A site's state", most=SMALL)
+        if not isinstance(told, dict):
+            raise CorruptMessageError("A site's state is no object.")
+        return told
+
+    def close(self) -> None:
+        """Let the site go."""
+        self._connection.close()
+
+    def __enter__(self) -> "Link":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class Courier:
+    """Hands each site what is addressed to it, in order, and passes on what it says.
+
+    Guarantees (each is a test in ``tests/aggregation/sites/test_courier.py``):
+      - of what one site says to another the order is kept;
+      - a message whose answer did not come is handed over again, when the site is back;
+      - when a site was started again, or nobody says anything, the aggregator is woken, so that
+        what was lost is said again;
+      - a site with another agreement than the aggregator's is carried nothing.
+
+    Args:
+      sockets: Each site's socket, by its name; the aggregator's is among them.
+      watch: Called with the aggregator's state whenever it changes.
+    """
+
+    def __init__(
+        self,
+        sockets: Mapping[str, Path],
+        watch: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    ) -> None:
+        if AGGREGATOR not in sockets:
+            raise RefusedError(f"None of {', '.join(sockets)} is the {AGGREGATOR}; name its site.")
+        self._carriers = {name: _Carrier(path, self) for name, path in sockets.items()}
+        self._watch = watch
+        self._lock = threading.Lock()
+        self._routes: dict[str, _Carrier] = {}
+        self._agreed = ""
+        self._stop = threading.Event()
+        self.moved = time.monotonic()
+        self.returned = threading.Event()  # some site was started again
+        self.states: dict[str, Mapping[str, Any]] = {}
+        self.refusals: dict[str, int] = dict.fromkeys(sockets, 0)
+        self.carried: dict[str, int] = {}
+        self.failure: Exception | None = None
+
+    def run(self, *, seconds: float) -> Mapping[str, Any]:
+        """Carry until the run has ended at every hospital; return the aggregator's last state.
+
+        Raises:
+          RefusedError: It has not ended within so many seconds; a later courier goes on.
+        """
+        end = time.monotonic() + seconds
+        try:
+            for carrier in self._carriers.values():
+                carrier.start()
+            self._reach_all(end)
+            self._watch_over(end)
+        finally:
+            self._stop.set()
+            for carrier in self._carriers.values():
+                carrier.join()
+        return self.states[AGGREGATOR]
+
+    def _reach_all(self, end: float) -> None:
+        """Wait until each site has said where it is addressed."""
+        while not all(carrier.greeting for carrier in self._carriers.values()):
+            self._require(end, "was reached at every site")
+            time.sleep(_LOOK)
+
+    def _watch_over(self, end: float) -> None:
+        server, wait = self._carriers[AGGREGATOR], _WAKE_AFTER
+        server.put(FrameKind.WAKE)
+        asked = time.monotonic()
+        while not (self._ended and self._idle):
+            self._require(end, "has ended")
+            now = time.monotonic()
+            if self.returned.is_set() and server.greeting is not None:
+                self.returned.clear()
+                server.put(FrameKind.WAKE)
+            elif self._idle and now - self.moved > wait:
+                wait = min(2 * wait, _WAKE_MOST)
+                server.put(FrameKind.WAKE)
+            if now - asked > _DUE_EVERY:
+                asked = now
+                server.put(FrameKind.DUE)
+            time.sleep(_LOOK if not self._ended else _LOOK / 5)
+
+    def _require(self, end: float, what: str) -> None:
+        if self.failure is not None:
+            raise self.failure
+        if time.monotonic() > end:
+            late = [name for name, carrier in self._carriers.items() if carrier.greeting is None]
+            told = f"; {', '.join(late)} can't be reached" if late else ""
+            state = self.states.get(AGGREGATOR, {})
+            raise RefusedError(
+                f"No run {what} in time (round {state.get('round', '?')}, waiting for "
+                f"{', '.join(state.get('late', ())) or 'nobody'}{told}). Nothing is lost: start it "
+                "again, and it goes on."
+            )
+
+    @property
+    def _ended(self) -> bool:
+        """Whether the last sum was opened, and every hospital that we carry for has learnt it."""
+        told = [state.get("ended") for state in self.states.values()]
+        return AGGREGATOR in self.states and all(ended is not False for ended in told)
+
+    @property
+    def _idle(self) -> bool:
+        return all(carrier.idle for carrier in self._carriers.values())
+
+    # -- called by carriers, from their threads ----------------------------------------------------
+
+    def reached(self, carrier: "_Carrier", greeting: Greeting) -> None:
+        """Take note of who answers at a socket.
+
+        Raises:
+          RefusedError: It has another agreement, or an address that another site has.
+        """
+        with self._lock:
+            self._agreed = self._agreed or greeting.agreed
+            if greeting.agreed != self._agreed:
+                raise RefusedError(
+                    f"The site {greeting.name!r} has agreed to {greeting.agreed[:12]}, others to "
+                    f"{self._agreed[:12]}. Compare the files of agreed/ at all sites; nothing is "
+                    "carried between them."
+                )
+            for address in greeting.addresses:
+                if self._routes.setdefault(address, carrier) is not carrier:
+                    raise RefusedError(f"Two sites are addressed as {address!r}; end one of them.")
+
+    def took(self, name: str, state: Mapping[str, Any], said: Said) -> None:
+        """Pass on what a site said."""
+        changed = self.states.get(name) != state
+        self.states[name] = state
+        for address, content in said:
+            to = self._routes.get(address)
+            if to is None:
+                self.refusals[name] += 1
+                continue
+            self.carried[address] = self.carried.get(address, 0) + len(content)
+            to.put(FrameKind.DELIVER, content)
+        if said:
+            self.moved = time.monotonic()
+        if changed and name == AGGREGATOR:
+            self._watch(state)
+
+    @property
+    def stopped(self) -> bool:
+        """Whether carriers have to end."""
+        return self._stop.is_set()
+
+
+class _Carrier:
+    """One site's queue, and the thread that empties it."""
+
+    def __init__(self, path: Path, courier: Courier) -> None:
+        self._path, self._courier = path, courier
+        self._queue: queue.Queue[tuple[FrameKind, bytes]] = queue.Queue()
+        self._link: Link | None = None
+        self._thread = threading.Thread(target=self._work, daemon=True)
+        self.greeting: Greeting | None = None
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def join(self) -> None:
+        self._thread.join(timeout=5.0)
+        if self._link is not None:
+            self._link.close()
+
+    def put(self, kind: FrameKind, body: bytes = b"") -> None:
+        self._queue.put((kind, body))
+
+    @property
+    def idle(self) -> bool:
+        return self._queue.unfinished_tasks == 0
+
+    def _work(self) -> None:
+        try:
+            self._reach()
+            while not self._courier.stopped:
+                try:
+                    kind, body = self._queue.get(timeout=_LOOK)
+                except queue.Empty:
+                    continue
+                self._hand_over(kind, body)
+                self._queue.task_done()
+        except InpatientError as error:
+            self._courier.failure = error
+
+    def _hand_over(self, kind: FrameKind, body: bytes) -> None:
+        while not self._courier.stopped:
+            if self._link is None:
+                self._reach()
+            if self._link is None or self.greeting is None:
+                return
+            try:
+                answer = self._link.ask(kind, body)
+            except OSError:
+                self._lose()
+                continue
+            if answer is None:
+                self._courier.refusals[self.greeting.name] += 1
+            else:
+                self._courier.took(self.greeting.name, *answer)
+            return
+
+    def _lose(self) -> None:
+        if self._link is not None:
+            self._link.close()
+        self._link = None
+
+    def _reach(self) -> None:
+        """Connect, again and again until somebody answers."""
+        while not self._courier.stopped:
+            with suppress(RefusedError):
+                self._link = Link(self._path)
+                break
+            time.sleep(_PAUSE)
+        if self._link is None:
+            return
+        found, before = self._link.greeting, self.greeting
+        self._courier.reached(self, found)
+        self.greeting = found
+        if before is not None and before.process != found.process:
+            self._courier.returned.set()

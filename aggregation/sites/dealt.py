@@ -1,0 +1,106 @@
+"""Folders of all sites of a run, made in one place: for one machine, tests and measurements.
+
+Whoever deals has seen every private key. Between institutions each makes its own
+(``aggregation.sites.enrolment``).
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from aggregation.plan import Plan
+from aggregation.roles.messages import AGGREGATOR, OPENER
+from aggregation.sealing import KeyScheme, Policy, Roster
+from aggregation.sealing.holders import QuorumScheme
+from aggregation.sites.agreed import Agreed, Members
+from aggregation.sites.site import SECRET
+from aggregation.sized import sealing_for
+from aggregation.timing import Rounds
+from aggregation.timing.schedule import Schedule
+from privacy.errors import InvalidInputError
+from privacy.files import make_folder, write_durably
+from privacy.ledger import SigningKey, save_trust
+
+__all__ = ["deal"]
+
+
+def deal(
+    out: Path,
+    plan: Plan,
+    tables: Callable[[str, Path], None],
+    *,
+    epsilon: float,
+    schedule: Schedule | None = None,
+    seed: int | None = None,
+    detects: bool = False,
+) -> Mapping[str, Path]:
+    """Make a folder for each site; return them by the site's name.
+
+    Args:
+      out: Where they lie, each under its name; ``trust.json`` (public keys) beside them.
+      plan: What is run.
+      tables: Puts a hospital's ``table.toml``, ``schema.toml`` and table into a folder.
+      epsilon: Budget of each hospital's ledger.
+      schedule: Which uploads are opened together; None: synchronous rounds.
+      seed: Of simulated sites; None: real ones.
+      detects: As for ``Federation.real``.
+
+    Raises:
+      InvalidInputError: Something stands there already, or the disk refuses.
+      RefusedError: The scheme is none for sites.
+    """
+    if out.exists() and any(out.iterdir()):
+        raise InvalidInputError(f"{out} is not empty, and keys are never overwritten.")
+    scheme = sealing_for(plan, schedule or Rounds(plan.hospitals, plan.rounds), detects=detects)
+    openers = () if isinstance(scheme, QuorumScheme) else (OPENER,)
+    names = (*plan.hospitals, AGGREGATOR, *openers)
+    folders = {name: out / name for name in names}
+    keys = {n: SigningKey.create(folders[n] / "keys" / f"{n}.key") for n in names}
+    members = {name: keys[name].public for name in plan.hospitals}
+    secrets: dict[str, bytes] = {}
+    nobody = Policy(Roster(plan.run, members), min_honest=1, c_assumed=0)  # nothing is opened
+    if isinstance(scheme, QuorumScheme):
+        scheme = scheme.vouched(plan.run, {name: keys[name] for name in plan.hospitals})
+        secrets = {name: h.to_bytes() for name, h in scheme.holders(nobody).items()}
+    elif isinstance(scheme, KeyScheme):
+        secrets = {OPENER: scheme.opener(nobody).to_bytes()}
+    opener = keys[OPENER].public if openers else ""
+    roster = Roster(plan.run, members, opener=opener)
+    agreed = Agreed(
+        replace(plan, sealing=scheme.digest, roster=roster.digest),
+        Members(plan.run, members, opener, keys[AGGREGATOR].public),
+        scheme.sealer(plan.hospitals[0]).to_bytes(),
+        scheme.adder().to_bytes(),
+        schedule,
+        detects,
+    )
+    for name, folder in folders.items():
+        agreed.save(folder / "agreed")
+        if name in secrets:
+            write_durably(folder / SECRET, secrets[name], mode=0o600)
+        if name in members:
+            tables(name, folder)
+        _settle(folder, name, holds=name in secrets, epsilon=epsilon, seed=seed)
+    save_trust(out / "trust.json", members, {AGGREGATOR: keys[AGGREGATOR].public})
+    return folders
+
+
+def _settle(folder: Path, name: str, *, holds: bool, epsilon: float, seed: int | None) -> None:
+    """Write a site's ``site.toml``."""
+    make_folder(folder, mode=0o700)
+    folder.chmod(0o700)
+    lines = [f'name = "{name}"']
+    if name in (AGGREGATOR, OPENER):
+        lines.append(f'roles = ["{name}"]')
+    else:
+        lines += [
+            'roles = ["hospital", "holder"]' if holds else 'roles = ["hospital"]',
+            'table = "table.toml"',
+            'schema = "schema.toml"',
+            f"epsilon = {epsilon!r}",
+        ]
+    if seed is not None:
+        lines.append("simulated = true")
+        if name not in (AGGREGATOR, OPENER):
+            lines.append(f"seed = {seed}")
+    write_durably(folder / "site.toml", ("\n".join(lines) + "\n").encode())
