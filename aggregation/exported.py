@@ -57,7 +57,7 @@ def save_onnx(trained: Trained, path: Path) -> Path:
     _extra("onnxscript", path)
     import torch
 
-    from aggregation.models.torch_program import in_float64
+    from aggregation.models.torch_program import in_float64, log_odds
 
     class Scored(torch.nn.Module):
         def __init__(self, module: torch.nn.Module) -> None:
@@ -65,7 +65,7 @@ def save_onnx(trained: Trained, path: Path) -> Path:
             self.module = module
 
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            scores = self.module(x).reshape(-1)
+            scores = log_odds(self.module(x), len(x))
             return scores, torch.sigmoid(scores)
 
     rows = torch.zeros(2, trained.model.features, dtype=torch.float64)

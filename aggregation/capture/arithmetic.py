@@ -40,6 +40,7 @@ def bounds(
     reach: Float[np.ndarray, "features"],
     patients: int,
     precision: Precision,
+    sizes: Float[np.ndarray, "dim"] | None = None,
 ) -> Bounds | None:
     """Return what holds for any so many patients within reach; None for a model without a bound.
 
@@ -52,25 +53,32 @@ def bounds(
       reach: Largest absolute value of each column, standardised.
       patients: How many are summed.
       precision: What it was computed in.
+      sizes: Of a model that gave two logits: ``params`` with the sum of both rows' sizes in place
+        of their difference (``two_logits.magnitudes``). What moves a score moves both rows against
+        each other, and counts by the difference; roundings count by the sizes. None: one logit.
     """
+    few, sizes = (0, params) if sizes is None else (1, sizes)
     if isinstance(model, Perceptron):
         weights, biases = model.first_layer(params)
-        outer, last = np.abs(model.outer_weights(params)), abs(float(params[-1]))
+        outer, rows = (np.abs(model.outer_weights(v)) for v in (params, sizes))
         hidden = np.abs(weights) @ reach + np.abs(biases)
-        size = float(outer @ hidden)
-        score = _gamma(model.features + 1, precision) * size
-        score += _gamma(model.width + 1, precision) * (size + last)
-        parts = [np.outer(outer, reach).ravel(), outer, hidden, np.ones(1)]
+        score = _gamma(model.features + 1, precision) * float(outer @ hidden)
+        score += _gamma(model.width + 1 + few, precision) * float(rows @ hidden + abs(sizes[-1]))
+        parts, rounded = (
+            [np.outer(each, reach).ravel(), each, hidden, np.ones(1)] for each in (outer, rows)
+        )
     elif isinstance(model, Logistic):
-        size = float(np.abs(params[:-1]) @ reach + abs(float(params[-1])))
-        score = _gamma(model.features + 1, precision) * size
-        parts = [reach, np.ones(1)]
+        size = float(np.abs(sizes[:-1]) @ reach + abs(float(sizes[-1])))
+        score = _gamma(model.features + 1 + few, precision) * size
+        parts = rounded = [reach, np.ones(1)]
     else:
         return None
     largest: NDArray[np.float64] = patients * np.concatenate(parts)  # as |p - y| <= 1
+    counted: NDArray[np.float64] = patients * np.concatenate(rounded)
     # A sigmoid's slope is at most 1/4.
-    relative = score / 4 + _gamma(model.features + patients + _FEW, precision)
-    error = largest * min(relative, 2.0)
+    rounding = _gamma(model.features + patients + _FEW * (1 + few), precision)
+    error = largest * min(score / 4, 2.0) + counted * min(rounding, 2.0)
+    error = np.minimum(error, 2 * counted)
     return Bounds(largest, error + patients * precision.half_spacing(np.zeros(len(error))))
 
 

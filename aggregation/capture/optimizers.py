@@ -46,11 +46,14 @@ class Sgd:
       momentum: :math:`\mu`, in [0, 1).
       nesterov: Whether a step goes along :math:`g + \mu v`.
       weight_decay: :math:`\lambda`; :math:`\lambda \theta` is added to the gradient.
+      twice: How many of the last parameters move by twice their direction: those of a last layer
+        that is the difference of two rows (``two_logits``).
     """
 
     momentum: float = 0.0
     nesterov: bool = False
     weight_decay: float = 0.0
+    twice: int = 0
 
     def __post_init__(self) -> None:
         half_open(momentum=self.momentum)
@@ -113,12 +116,14 @@ class Adam:
       weight_decay: :math:`\lambda`.
       decoupled: Whether the decay acts on the weights beside the step.
       betas: How fast both moments forget, each in [0, 1).
+      twice: As ``Sgd.twice``.
     """
 
     eps: float = 1e-8
     weight_decay: float = 0.0
     decoupled: bool = False
     betas: tuple[float, float] = (0.9, 0.999)
+    twice: int = 0
 
     def __post_init__(self) -> None:
         positive(eps=self.eps)

@@ -1,7 +1,7 @@
 """A client's weights before and after training, as an update with a known error."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -13,7 +13,8 @@ from aggregation.capture.arithmetic import bounds
 from aggregation.capture.optimizers import DESCENT, Adam, Known, Optimizer, Sgd
 from aggregation.capture.precision import Precision
 from aggregation.capture.run_log import Capture
-from aggregation.models import Logistic, Model, Perceptron, TorchModel
+from aggregation.capture.two_logits import difference, magnitudes, opposite, shapes_of, tail
+from aggregation.models import Model, TorchModel
 from aggregation.plan import Plan
 from aggregation.sized import sealing_for
 from aggregation.transcript import AGGREGATOR, Transcript
@@ -81,7 +82,8 @@ def from_weights(
       before: Weights that the client was given: a vector as ``model`` orders it, or tensors by
         name, which are told apart by their shapes (a torch module's by their names).
       after: Weights that it sent. A difference that it sent is ``before`` with it added.
-      model: What the weights are of.
+      model: What the weights are of. A last layer with two rows gives two logits: what is read is
+        of the one-logit model that they are (``two_logits``).
       learning_rate: The client's.
       batch_size: Patients of one step.
       steps: Local steps.
@@ -94,14 +96,17 @@ def from_weights(
       hospital: What the client is called.
 
     Raises:
-      InvalidInputError: Weights of other shapes than the model's, of two formats or not finite, or
-        moved further than any gradient moves them.
-      RefusedError: Adam in float16.
+      InvalidInputError: Weights of other shapes than the model's, of two formats or not finite,
+        moved further than any gradient moves them, or of two rows that are not two logits'.
+      RefusedError: Adam in float16; two logits under weight decay for several steps.
     """
     positive(learning_rate=learning_rate)
     natural(batch_size=batch_size, least=1)
     natural(steps=steps, least=1)
     (start, stored), (end, same) = _flat(model, before, "before"), _flat(model, after, "after")
+    if len(start) != len(end):
+        raise InvalidInputError("The weights before and after are of different numbers of logits.")
+    logits = 1 if len(start) == model.dim else 2
     if stored is not same:
         raise InvalidInputError(
             f"The weights before are stored in {stored} and those after in {same}; expected one "
@@ -114,6 +119,11 @@ def from_weights(
             "the gradient was. Capture descent, or a client that keeps float32."
         )
     optimizer = optimizer or DESCENT
+    if logits == 2 and steps > 1 and optimizer.weight_decay > 0:
+        raise RefusedError(
+            "Over several steps weight decay pulls two logits' rows each by itself, and they are "
+            "not one another's opposite. Give the module itself (FILE:FACTORY), or one step."
+        )
     # In a plan's words: steps on the mean, and an update that is so many times their sum.
     summed = batch_size if reduction == "sum" else 1
     grows = summed if isinstance(optimizer, Sgd) or steps == 1 else 1
@@ -125,12 +135,28 @@ def from_weights(
     mean = optimizer.undo(
         moved, start, rate=learning_rate, steps=steps, slack=_SLACK * steps * roundoff
     )
-    centre, error = scale * mean.centre, scale * mean.error
     widths = np.broadcast_to(np.asarray(reach, dtype=np.float64), (model.features,))
     where = start if steps == 1 else np.maximum(np.abs(start), np.abs(end))
-    known = bounds(model, where, reach=widths, patients=steps * batch_size, precision=arithmetic)
+    sizes = magnitudes(model, where) if logits == 2 else None
+    if logits == 2:
+        ends = np.abs([difference(model, vector) for vector in (start, end)])
+        where = ends[0] if steps == 1 else ends.max(axis=0)
+    known = bounds(
+        model,
+        where,
+        reach=widths,
+        patients=steps * batch_size,
+        precision=arithmetic,
+        sizes=sizes,
+    )
+    arithmetic_error = np.zeros(model.dim)
     if known is not None:
-        error = error + known.error * (1.0 if steps == 1 else optimizer.passes_on)
+        arithmetic_error = known.error * (1.0 if steps == 1 else optimizer.passes_on)
+    if logits == 2:
+        unbounded = steps > 1 and isinstance(optimizer, Adam)
+        mean = opposite(model, mean, np.inf if unbounded else arithmetic_error / scale)
+        start = difference(model, start)
+    centre, error = scale * mean.centre, scale * mean.error + arithmetic_error
     if known is not None and steps == 1:
         error = np.minimum(error, known.largest + np.abs(centre))
     if (np.abs(centre) > _LARGEST * plan.step).any():
@@ -141,7 +167,10 @@ def from_weights(
     integers = np.rint(centre / plan.step).astype(np.int64)
     # A replay rounds each patient to a step as well.
     steps_wrong = error / plan.step * (1 + 1e-9) + steps * batch_size + 1.0
-    walked = optimizer.of_means(summed) if steps > 1 else DESCENT  # one step is undone already
+    walked: Optimizer = DESCENT  # one step is undone already
+    if steps > 1:
+        twice = tail(model) if logits == 2 else 0
+        walked = replace(optimizer.of_means(summed), twice=twice)
     return captured(plan, start, integers, steps_wrong, hospital, walked)
 
 
@@ -203,7 +232,7 @@ def flat(model: Model, weights: Given) -> Float[np.ndarray, "dim"]:
 
 
 def _flat(model: Model, given: Given, what: str) -> tuple[NDArray[np.float64], Precision]:
-    """Return the parameters as one vector, and the format that they were stored in."""
+    """Return the parameters as one vector, of one logit or two, and their stored format."""
     if isinstance(given, np.ndarray):
         if given.shape != (model.dim,):
             raise InvalidInputError(
@@ -236,7 +265,10 @@ def _ordered(model: Model, tensors: Mapping[str, NDArray[Any]], what: str) -> li
                 f"{_told({name: tensor.shape for name, tensor in tensors.items()})}."
             )
         return [tensors[name] for name in wanted]
-    shapes = _shapes(model)
+    shapes = shapes_of(model)
+    pair, found = shapes_of(model, 2), [tensor.shape for tensor in tensors.values()]
+    if pair[-2] in found and shapes[-2] not in found:
+        shapes = pair
     ordered = []
     for shape in shapes:
         fitting = [t for t in tensors.values() if t.shape in (shape, *_short(shape))]
@@ -253,17 +285,6 @@ def _ordered(model: Model, tensors: Mapping[str, NDArray[Any]], what: str) -> li
             f"{len(shapes)}."
         )
     return ordered
-
-
-def _shapes(model: Model) -> list[tuple[int, ...]]:
-    if isinstance(model, Perceptron):
-        return [(model.width, model.features), (model.width,), (1, model.width), (1,)]
-    if isinstance(model, Logistic):
-        return [(1, model.features), (1,)]
-    raise InvalidInputError(
-        f"The model {model.kind!r} does not say how its tensors are shaped. Give its weights as "
-        "one vector, in its order."
-    )
 
 
 def _short(shape: tuple[int, ...]) -> list[tuple[int, ...]]:

@@ -120,10 +120,10 @@ def _check_shapes(
     batch = torch.from_numpy(x)
     with in_float64(), torch.no_grad(), torch.random.fork_rng(devices=[]):
         scores = program.module(batch)
-        if (shape := _shape(scores)) not in ((len(x),), (len(x), 1)):
+        if (shape := _shape(scores)) not in ((len(x),), (len(x), 1), (len(x), 2)):
             raise InvalidInputError(
                 f"{name} gives {shape} for {len(x)} records; expected one log-odds a record: "
-                f"({len(x)},) or ({len(x)}, 1)."
+                f"({len(x)},) or ({len(x)}, 1), or the two logits of one outcome ({len(x)}, 2)."
             )
         if scores.dtype != torch.float64:
             raise InvalidInputError(

@@ -39,8 +39,10 @@ class TorchModel(Model):
     r"""A ``torch.nn.Module`` that a factory in a Python file makes, trained in float64.
 
     The factory is called as ``make(inputs)`` with ``Inputs`` and returns a module that gives each
-    row of ``[n, features]`` its log-odds, as ``[n]`` or ``[n, 1]``. The loss is binary
-    cross-entropy, or the module's own ``loss(scores, outcomes)``, one number a record.
+    row of ``[n, features]`` its log-odds, as ``[n]`` or ``[n, 1]``; or two logits, ``[n, 2]``,
+    whose second less first they are: what classifiers of two classes give. The loss is binary
+    cross-entropy (of two logits, cross-entropy: the same), or the module's own ``loss(log_odds,
+    outcomes)``, one number a record.
 
     Guarantees (each is a test in ``tests/aggregation/models``):
       - a patient's gradient equals that of ``torch.func`` and Opacus to 1e-10;

@@ -29,9 +29,29 @@ from aggregation.models.torch_model import SHIPPED, TorchModel
 from aggregation.models.torch_source import SOURCES, approve, first_parameters
 from privacy.errors import InvalidInputError, RefusedError
 
-__all__ = ["Program", "Recorded", "constructed", "environment", "in_float64", "packed", "rebuilt"]
+__all__ = [
+    "Program",
+    "Recorded",
+    "constructed",
+    "environment",
+    "in_float64",
+    "log_odds",
+    "packed",
+    "rebuilt",
+]
 
 _Named = dict[str, Tensor]
+
+
+def log_odds(found: Tensor, rows: int) -> Tensor:
+    """Return what a module gives as log-odds ``[n]``: as they are, or of two logits the difference.
+
+    Cross-entropy of two logits is binary cross-entropy of their difference, and so are its
+    gradients.
+    """
+    if found.dim() == 2 and found.shape[1] == 2:
+        return found[:, 1] - found[:, 0]
+    return found.reshape(rows)
 
 
 class Recorded(torch.nn.Module):
@@ -43,7 +63,7 @@ class Recorded(torch.nn.Module):
 
     def forward(self, x: Tensor, y: Tensor, offset: float) -> tuple[Tensor, Tensor]:
         """Return the log-odds ``[n]`` of rows ``[n, features]``, and each one's loss."""
-        scores = self.module(x).reshape(len(x))
+        scores = log_odds(self.module(x), len(x))
         moved, own = scores + offset, getattr(self.module, "loss", None)
         if own is not None:
             return scores, own(moved, y)

@@ -75,6 +75,9 @@ class LocalWalk:
             along = self.batch * directions(gradient / self.batch, params)
             total = total + along
             params = params - self.step * along
+            if twice := self.optimizer.twice:
+                last = torch.zeros_like(along[:, :-twice]), along[:, -twice:]
+                params = params - self.step * torch.cat(last, dim=1)
         return total
 
     def gradient(self, params: Tensor, x: Tensor, y: Tensor, present: Tensor) -> Tensor:

@@ -104,6 +104,34 @@ def test_a_module_of_one_s_own_is_recognised(
     assert found["certified"] >= 7
 
 
+@pytest.mark.parametrize("named", [True, False])
+def test_a_classifier_of_two_classes_is_read_as_one_logit(
+    capsys: pytest.CaptureFixture[str], tmp_path: Path, named: bool
+) -> None:
+    people = next(iter(HEART.hospitals.values()))
+    batch = people.take(np.arange(8))
+    torch.manual_seed(0)
+    net = torch.nn.Sequential(
+        torch.nn.Linear(len(HEART.schema), 64), torch.nn.ReLU(), torch.nn.Linear(64, 2)
+    )
+    write(net, tmp_path / "before")
+    optimizer = torch.optim.SGD(net.parameters(), lr=0.1, momentum=0.9)
+    scores = net(torch.tensor(batch.features).float())
+    torch.nn.functional.cross_entropy(scores, torch.tensor(batch.outcomes)).backward()
+    optimizer.step()
+    write(net, tmp_path / "after")
+    (tmp_path / "mine.py").write_text(MINE.replace("Linear(64, 1)", "Linear(64, 2)"))
+    model = f"{tmp_path}/mine.py:make" if named else "mlp:64"
+    found = attack(capsys, tmp_path, "--model", model, "--learning-rate", ".1")
+    assert found["certified"] >= 7 and found["batch_size"] == 8
+    assert found["model"]["kind"] == "mlp"
+    told = ("--learning-rate", ".1", "--batch-size", "8", "--steps", "2", "--restarts", "1")
+    decay = ("--iterations", "2", "--weight-decay", ".1")
+    if named:  # what two logits are no longer one for is walked as it is
+        found = attack(capsys, tmp_path, "--model", model, *told, *decay)
+        assert found["model"]["kind"] == "torch" and len(found["records"]) == 8
+
+
 def test_half_precision_hides_and_that_is_said(
     capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:

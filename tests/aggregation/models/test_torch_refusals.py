@@ -117,9 +117,9 @@ WRONG = {
         module("return self.out(x)", more="def loss(self, s, y): return (s - y) ** 2 - s.mean()"),
         "losses of a batch are not those of its records",
     ),
-    "two scores": (
-        SEQUENTIAL.replace("{inner}", "nn.Linear(inputs.features, 2)"),
-        r"gives \(64, 2\) for 64 records",
+    "three scores": (
+        SEQUENTIAL.replace("{inner}", "nn.Linear(inputs.features, 3)"),
+        r"gives \(64, 3\) for 64 records",
     ),
     "no tensor": (module("return 1.0"), "gives float for 64 records"),
     "rounds": (module("return self.out(x).float()"), "gives torch.float32 for float64"),
