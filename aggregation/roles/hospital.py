@@ -407,7 +407,7 @@ class Hospital:
         It stays here: a prediction that uses it and leaves the hospital is a release of its own.
         """
         scores = self.plan.model.scores(params, self._patients.features)
-        return self._rule.finish(scores, self._patients.outcomes)
+        return self._rule.finish(scores, self._patients.features, self._patients.outcomes)
 
     @property
     def drawn(self) -> Mapping[int, tuple[Patients, ...]]:

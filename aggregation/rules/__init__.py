@@ -18,6 +18,7 @@ from aggregation.rules.feddyn import FedDyn
 from aggregation.rules.fednova import FedNova
 from aggregation.rules.fedprox import FedProx
 from aggregation.rules.importance import Importance
+from aggregation.rules.local_fit import STRENGTHS, Form, LocalFit, fit_locally
 from aggregation.rules.local_intercept import LocalIntercept, fit_intercept
 from aggregation.rules.local_recalibration import LocalRecalibration, recalibrate
 from aggregation.rules.logit_adjustment import LogitAdjustment
@@ -29,6 +30,7 @@ from aggregation.rules.server_optimizers import ServerOptimizer
 __all__ = [
     "QFFL",
     "RULES",
+    "STRENGTHS",
     "Agnostic",
     "Article",
     "BoundedInfluence",
@@ -41,8 +43,10 @@ __all__ = [
     "FedNova",
     "FedProx",
     "FedSGD",
+    "Form",
     "Importance",
     "Local",
+    "LocalFit",
     "LocalIntercept",
     "LocalRecalibration",
     "LocalTraining",
@@ -56,6 +60,7 @@ __all__ = [
     "corrected",
     "fedbuff",
     "fit_intercept",
+    "fit_locally",
     "recalibrate",
     "walk",
 ]

@@ -96,7 +96,10 @@ class Around(Rule):
         return self.base.advance(public, params, opening)
 
     def finish(
-        self, scores: Float[np.ndarray, "patients"], outcomes: Int[np.ndarray, "patients"]
+        self,
+        scores: Float[np.ndarray, "patients"],
+        features: Float[np.ndarray, "patients features"],
+        outcomes: Int[np.ndarray, "patients"],
     ) -> Local:
         """Return what the base keeps to itself."""
-        return self.base.finish(scores, outcomes)
+        return self.base.finish(scores, features, outcomes)

@@ -29,6 +29,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aggregation.rules.around import Around
+from aggregation.rules.posterior_mode import posterior_mode
 from aggregation.rules.rule import Contract, Local, Unit
 from privacy._validate import finite_array, positive
 from privacy.errors import InvalidInputError
@@ -49,7 +50,10 @@ class LocalIntercept(Around):
     ridge: float = 1.0
 
     def finish(
-        self, scores: Float[np.ndarray, "patients"], outcomes: Int[np.ndarray, "patients"]
+        self,
+        scores: Float[np.ndarray, "patients"],
+        features: Float[np.ndarray, "patients features"],
+        outcomes: Int[np.ndarray, "patients"],
     ) -> Local:
         """Fit the intercept."""
         return Local(intercept=fit_intercept(scores, outcomes, ridge=self.ridge))
@@ -80,15 +84,5 @@ def fit_intercept(
     finite_array(scores=scores)
     if len(scores) != len(outcomes):
         raise InvalidInputError(f"{len(scores)} scores for {len(outcomes)} outcomes.")
-    # The root of a decreasing function: Newton's steps, bisected where they leave the bracket.
-    bound = len(scores) / ridge
-    low, high, b = -bound, bound, 0.0
-    for _ in range(200):
-        risks = 0.5 * (1 + np.tanh(0.5 * (scores + b)))
-        slack = float((outcomes - risks).sum() - ridge * b)
-        low, high = (b, high) if slack > 0 else (low, b)
-        step = slack / float((risks * (1 - risks)).sum() + ridge)
-        if abs(step) < 1e-13 * max(1.0, abs(b)):
-            break
-        b = b + step if low < b + step < high else (low + high) / 2
-    return b
+    ones, precision = np.ones((len(scores), 1)), np.array([ridge])
+    return float(posterior_mode(ones, outcomes, precision=precision, offset=scores)[0])

@@ -13,9 +13,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
-from numpy.typing import NDArray
 
 from aggregation.rules.around import Around
+from aggregation.rules.posterior_mode import posterior_mode
 from aggregation.rules.rule import Contract, Local, Unit
 from privacy._validate import finite_array, positive
 from privacy.errors import InvalidInputError
@@ -36,7 +36,10 @@ class LocalRecalibration(Around):
     ridge: float = 1.0
 
     def finish(
-        self, scores: Float[np.ndarray, "patients"], outcomes: Int[np.ndarray, "patients"]
+        self,
+        scores: Float[np.ndarray, "patients"],
+        features: Float[np.ndarray, "patients features"],
+        outcomes: Int[np.ndarray, "patients"],
     ) -> Local:
         """Fit intercept and slope."""
         return Local(*recalibrate(scores, outcomes, ridge=self.ridge))
@@ -66,26 +69,7 @@ def recalibrate(
     finite_array(scores=scores)
     if len(scores) != len(outcomes):
         raise InvalidInputError(f"{len(scores)} scores for {len(outcomes)} outcomes.")
-    design = np.stack([np.ones(len(scores)), scores], axis=1)
+    line = np.stack([np.ones(len(scores)), scores], axis=1)
     rest = np.array([0.0, 1.0])
-    beta = rest.copy()
-
-    def objective(at: NDArray[np.float64]) -> float:
-        logits = design @ at
-        loss = np.logaddexp(0, logits) - outcomes * logits
-        return float(loss.sum() + ridge / 2 * ((at - rest) ** 2).sum())
-
-    value = objective(beta)
-    for _ in range(200):
-        risks = 0.5 * (1 + np.tanh(0.5 * (design @ beta)))
-        slope = design.T @ (risks - outcomes) + ridge * (beta - rest)
-        curvature = design.T @ (design * (risks * (1 - risks))[:, None]) + ridge * np.eye(2)
-        step = np.linalg.solve(curvature, slope)
-        size = 1.0
-        while objective(beta - size * step) > value + 1e-12 * abs(value) and size > 1e-12:
-            size /= 2
-        beta = beta - size * step
-        value = objective(beta)
-        if np.abs(step).max() < 1e-12 * max(1.0, np.abs(beta).max()):
-            break
-    return float(beta[0]), float(beta[1])
+    fitted = posterior_mode(line, outcomes, precision=np.full(2, ridge), centre=rest)
+    return float(fitted[0]), float(fitted[1])

@@ -141,10 +141,21 @@ class Local:
     Attributes:
       intercept: Added.
       slope: Multiplied by, before.
+      shift: Coefficients of the patients' columns, added too; empty: none.
     """
 
     intercept: float = 0.0
     slope: float = 1.0
+    shift: tuple[float, ...] = ()
+
+    def scores(
+        self,
+        scores: Float[np.ndarray, "patients"],
+        features: Float[np.ndarray, "patients features"],
+    ) -> Float[np.ndarray, "patients"]:
+        """Return the hospital's own log-odds: ``intercept + slope * scores + features @ shift``."""
+        own = self.intercept + self.slope * scores
+        return np.asarray(own + features @ np.array(self.shift) if self.shift else own)
 
 
 class Rule:
@@ -264,9 +275,15 @@ class Rule:
         return params + opening.moved, public
 
     def finish(
-        self, scores: Float[np.ndarray, "patients"], outcomes: Int[np.ndarray, "patients"]
+        self,
+        scores: Float[np.ndarray, "patients"],
+        features: Float[np.ndarray, "patients features"],
+        outcomes: Int[np.ndarray, "patients"],
     ) -> Local:
-        """Return what a hospital keeps to itself, from the final model's log-odds of its own."""
+        """Return what a hospital keeps to itself, from the final model's log-odds of its own.
+
+        It is called once, after the last round, and what it returns enters nothing that is sent.
+        """
         return Local()
 
     def rows(

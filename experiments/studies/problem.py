@@ -19,6 +19,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
+from aggregation.rules.posterior_mode import posterior_mode
 from experiments.evaluation import Scored
 from privacy._validate import positive
 from privacy.errors import InvalidInputError
@@ -117,22 +118,7 @@ class LogisticProblem:
         """The minimiser of F, by Newton's method to 1e-12: pooled training."""
         design = np.concatenate(list(self._designs.values()))
         pooled = Patients.together(self.patients.values())
-        params = np.zeros(self.dim)
-        value = self.objective(params)
-        for _ in range(100):
-            slope = design.T @ _residuals(design, params, pooled) / self.total
-            slope = slope + self._penalty * params
-            risks = _risks(design @ params)
-            curvature = design.T @ (design * (risks * (1 - risks))[:, None]) / self.total
-            # A hair of curvature for the intercept, should all patients have the same outcome.
-            curvature = curvature + np.diag(self._penalty + 1e-12)
-            step, size = np.linalg.solve(curvature, slope), 1.0
-            while (lower := self.objective(params - size * step)) > value and size > 1e-6:
-                size /= 2
-            params, value = params - size * step, lower
-            if np.abs(step).max() < 1e-12:
-                break
-        return params
+        return posterior_mode(design, pooled.outcomes, precision=self.total * self._penalty)
 
     def gap(self, params: Float[np.ndarray, "dim"]) -> float:
         """F less its minimum, in nats a patient."""

@@ -174,7 +174,7 @@ def test_every_rule_says_what_crosses_and_whom_it_protects() -> None:
     contracts = {
         n: rule.adds if hasattr(rule, "adds") else rule.contract for n, rule in RULES.items()
     }
-    assert len(contracts) == 18
+    assert len(contracts) == 19
     for name, contract in contracts.items():
         assert isinstance(contract.name, str) and contract.name == name
         assert contract.source

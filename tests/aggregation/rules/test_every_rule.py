@@ -31,6 +31,7 @@ from aggregation.rules import (
     FedProx,
     FedSGD,
     Importance,
+    LocalFit,
     LocalIntercept,
     LocalRecalibration,
     LogitAdjustment,
@@ -40,6 +41,7 @@ from aggregation.rules import (
     ServerOptimizer,
     Unit,
     fit_intercept,
+    fit_locally,
     recalibrate,
 )
 from aggregation.sealing.slots import SlotGroup
@@ -72,6 +74,7 @@ TRIED: Mapping[str, Rule] = {
     "server optimisers": ServerOptimizer(FedAvg(SHARES), rate=0.05),
     "local intercept": LocalIntercept(),
     "local recalibration": LocalRecalibration(),
+    "local fit": LocalFit(),
     "article": Article({"north": 0.2, "east": 0.3, "south": 0.5}),
     "buffered": Buffered(shares=SHARES, discount=False, scale=3.0),
     "memory": Memory(shares=dict.fromkeys(NAMES, 1.0)),
@@ -147,7 +150,7 @@ def test_a_federation_and_the_engine_in_clear_make_the_same_models(name: str) ->
     found = run(rule).models
     np.testing.assert_allclose(found, in_clear(rule), atol=1e-6)
     assert np.abs(found[-1]).max() > 1e-3
-    if name not in ("fedsgd", "local intercept", "local recalibration", "memory"):
+    if name not in ("fedsgd", "local intercept", "local recalibration", "local fit", "memory"):
         other = FedAvg(SHARES) if planned(rule).unit == "hospital" else FedSGD()
         if name != "fedavg":
             assert np.abs(found - in_clear(other)).max() > 1e-4  # it is a rule of its own
@@ -254,10 +257,13 @@ def test_what_stays_at_the_hospital_is_fitted_around_the_final_model() -> None:
     found, plain = run(TRIED["local intercept"]), run(TRIED["fedsgd"])
     assert np.array_equal(found.opened, plain.opened)  # nothing of it crosses
     whole = run(TRIED["local recalibration"])
+    fitted = run(TRIED["local fit"])
     for name, group in COHORT.items():
         scores = planned(FedSGD()).model.scores(found.params, group.features)
         assert found.local[name].intercept == fit_intercept(scores, group.outcomes)
         assert found.local[name].slope == 1.0
+        fit = fitted.local[name]
+        assert fit == fit_locally(scores, group.features, group.outcomes)[1]
         line = whole.local[name]
         assert (line.intercept, line.slope) == recalibrate(scores, group.outcomes)
         assert plain.local[name].intercept == 0.0

@@ -1,0 +1,173 @@
+"""The federation as a prior: what a hospital fits around the opened model."""
+
+import json
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from aggregation.rules import (
+    STRENGTHS,
+    FedSGD,
+    Form,
+    Local,
+    LocalFit,
+    Rule,
+    fit_intercept,
+    fit_locally,
+    recalibrate,
+)
+from privacy.errors import InvalidInputError
+
+
+def patients(seed: int, n: int, terms: int = 3, apart: float = 0.0) -> tuple[np.ndarray, ...]:
+    """Scores of a shared model, columns, and outcomes whose slopes stand ``apart`` from it."""
+    rng = np.random.default_rng(seed)
+    features = rng.normal(size=(n, terms))
+    scores = features @ np.linspace(1, -1, terms)
+    risk = 1 / (1 + np.exp(-(scores + apart * features @ rng.normal(size=terms))))
+    return scores, features, (rng.random(n) < risk).astype(np.int64)
+
+
+def log_loss(logits: np.ndarray, outcomes: np.ndarray) -> float:
+    return float(np.logaddexp(0, np.where(outcomes == 1, -logits, logits)).sum())
+
+
+@pytest.mark.parametrize("form", list(Form))
+def test_each_form_is_the_mode_under_its_own_priors(form: Form) -> None:
+    """Second road: scipy, on the objectives as the module's docstring has them."""
+    scores, features, outcomes = patients(0, 60, apart=1.0)
+    strength = 2.0
+    found = fit_locally(scores, features, outcomes, forms=(form,), strengths=(strength,))[1]
+
+    def objective(at: np.ndarray) -> float:
+        a, b, shift = at[0], at[1], at[2:]
+        own = form is Form.OWN
+        prior = (0.01 if own else 1.0) * a**2
+        if form is Form.LINE:
+            prior += (b - 1) ** 2
+        else:
+            b = 0.0 if own else 1.0
+        if form in (Form.SHIFT, Form.OWN):
+            prior += strength * float(shift @ shift)
+        else:
+            shift = np.zeros(3)
+        return log_loss(a + b * scores + features @ shift, outcomes) + float(prior) / 2
+
+    best = minimize(objective, np.array([0.0, 1.0, 0, 0, 0]), tol=1e-12)
+    mine = np.array([found.intercept, found.slope, *(found.shift or (0.0,) * 3)])
+    assert objective(mine) <= best.fun + 1e-8
+    wanted = {
+        Form.INTERCEPT: Local(fit_intercept(scores, outcomes)),
+        Form.LINE: Local(*recalibrate(scores, outcomes)),
+    }
+    assert form not in wanted or found == wanted[form]
+    assert len(found.shift) == (3 if form in (Form.SHIFT, Form.OWN) else 0)
+
+
+@given(seed=st.integers(0, 10_000), n=st.integers(2, 40), apart=st.floats(0, 3))
+def test_what_is_chosen_has_the_least_loss_over_the_inner_folds(
+    seed: int, n: int, apart: float
+) -> None:
+    scores, features, outcomes = patients(seed, n, apart=apart)
+    strengths, inner = (0.5, 5.0), 3
+    chosen, fit = fit_locally(scores, features, outcomes, strengths=strengths, inner=inner)
+    # Every third of the ill, then of the well, goes to a fold.
+    rank = np.empty(n, dtype=int)
+    rank[np.concatenate([np.flatnonzero(outcomes == 1), np.flatnonzero(outcomes == 0)])] = range(n)
+    losses: dict[tuple[Form, float], float] = {}
+    for form in Form:
+        for strength in strengths:
+            total = 0.0
+            for fold in range(inner):
+                out = rank % inner == fold
+                if out.any():
+                    one = fit_locally(
+                        scores[~out], features[~out], outcomes[~out], forms=(form,),
+                        strengths=(strength,),
+                    )[1]  # fmt: skip
+                    total += log_loss(one.scores(scores[out], features[out]), outcomes[out])
+            losses[form, strength] = total
+    least = min(losses.values())
+    among = [key for key, loss in losses.items() if loss <= least + 1e-9]
+    assert chosen in {form for form, _ in among}
+    assert fit in [
+        fit_locally(scores, features, outcomes, forms=(form,), strengths=(strength,))[1]
+        for form, strength in among
+    ]
+
+
+def test_equals_fall_to_the_simplest_form_and_the_strongest_prior() -> None:
+    scores, features, outcomes = patients(1, 30)
+    features = np.zeros_like(features)  # no shift can help
+    assert fit_locally(0 * scores, features, outcomes)[0] is Form.INTERCEPT
+    form, fit = fit_locally(
+        scores, features, outcomes, forms=(Form.SHIFT,), strengths=(1.0, 100.0, 10.0)
+    )
+    assert form is Form.SHIFT and fit.shift == (0.0, 0.0, 0.0)
+    assert fit.intercept == pytest.approx(fit_intercept(scores, outcomes), abs=1e-9)
+
+
+def test_very_strong_priors_leave_the_intercept_and_weak_ones_forget_the_federation() -> None:
+    scores, features, outcomes = patients(2, 200, apart=2.0)
+    strong = fit_locally(scores, features, outcomes, forms=(Form.SHIFT,), strengths=(1e12,))[1]
+    intercept = Local(fit_intercept(scores, outcomes))
+    np.testing.assert_allclose(
+        strong.scores(scores, features), intercept.scores(scores, features), atol=1e-6
+    )
+    weak, own = (
+        fit_locally(scores, features, outcomes, forms=(form,), strengths=(1e-6,))[1]
+        for form in (Form.SHIFT, Form.OWN)
+    )
+    np.testing.assert_allclose(
+        weak.scores(scores, features), own.scores(scores, features), atol=0.05
+    )
+
+
+def test_a_hospital_like_the_others_stays_near_and_one_unlike_them_goes_its_own_way() -> None:
+    forms = [fit_locally(*patients(seed, 40))[0] for seed in range(20)]
+    assert sum(form in (Form.INTERCEPT, Form.LINE) for form in forms) >= 12
+    scores, features, outcomes = patients(3, 2000)
+    assert fit_locally(-3 * scores, features, outcomes)[0] is not Form.INTERCEPT
+
+
+def test_own_models_read_no_score_and_draw_nothing() -> None:
+    scores, features, outcomes = patients(4, 50, apart=1.0)
+    one = fit_locally(scores, features, outcomes, forms=(Form.OWN,))
+    other = fit_locally(100 - 7 * scores, features, outcomes, forms=(Form.OWN,))
+    assert one == other and one[1].slope == 0.0
+    assert fit_locally(scores, features, outcomes) == fit_locally(scores, features, outcomes)
+
+
+@pytest.mark.parametrize("n", [0, 1, 2, 7])
+@pytest.mark.parametrize("outcome", [0, 1])
+def test_it_is_finite_for_few_patients_of_one_outcome(n: int, outcome: int) -> None:
+    features = np.random.default_rng(n).normal(size=(n, 3))
+    outcomes = np.full(n, outcome, dtype=np.int64)
+    form, fit = fit_locally(features[:, 0], features, outcomes)
+    assert np.isfinite([fit.intercept, fit.slope, *fit.shift]).all()
+    if n < 2:
+        assert form is Form.INTERCEPT
+    if n == 0:
+        assert fit == Local()
+
+
+def test_as_a_rule_it_sends_what_its_base_sends_and_its_constants_are_in_the_plan() -> None:
+    rule = LocalFit(strengths=(1.0, 10.0), inner=4)
+    assert rule.contract.unit is FedSGD().contract.unit
+    again = Rule.from_spec(json.loads(json.dumps(rule.spec)))
+    assert again == rule
+    scores, features, outcomes = patients(5, 30, apart=2.0)
+    assert (
+        rule.finish(scores, features, outcomes)
+        == (fit_locally(scores, features, outcomes, strengths=(1.0, 10.0), inner=4)[1])
+    )
+    assert LocalFit().strengths == STRENGTHS
+
+
+@pytest.mark.parametrize("wrong", [{"inner": 1}, {"strengths": ()}, {"strengths": (1.0, 0.0)}])
+def test_constants_without_meaning_are_refused(wrong: dict[str, object]) -> None:
+    with pytest.raises(InvalidInputError):
+        LocalFit(**wrong)  # type: ignore[arg-type]
