@@ -1,0 +1,1 @@
+"""Is a federation worth joining? The study whose protocol is ``paper/protocol.md``."""
