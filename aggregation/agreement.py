@@ -152,7 +152,8 @@ class Trajectory:
 
 def _check(plan: Plan, timing: Timing) -> None:
     contract = plan.used_rule.contract
-    one_step = plan.local_steps == 1 and plan.unit == "patient" and plan.sampling_size is None
+    all_patients = plan.sampling_size is None and plan.pass_rounds is None
+    one_step = plan.local_steps == 1 and plan.unit == "patient" and all_patients
     if contract.memory and (plan.noise == "local" or not one_step):
         raise InvalidInputError(
             f"Memory is held of one-step uploads over all patients under shared noise, or none: "
@@ -182,7 +183,7 @@ def _check(plan: Plan, timing: Timing) -> None:
     if not one_step:
         raise InvalidInputError(
             "A run along a schedule takes one step over all patients an upload, with the patient "
-            "as the unit; set local_steps=1, unit='patient', sampling_size=None."
+            "as the unit; set local_steps=1, unit='patient', sampling_size=None, pass_rounds=None."
         )
     least = plan.smallest_sum or len(plan.hospitals)
     for version in range(timing.sums):

@@ -16,6 +16,7 @@ from functools import cached_property
 import numpy as np
 from jaxtyping import Float, Int
 
+from aggregation._participation import check_participation
 from aggregation.models import Model
 from aggregation.rules import FedAvg, FedSGD, Opened, Rule, Unit
 from aggregation.sealing.slots import SlotGroup
@@ -76,6 +77,8 @@ class Plan:
         hospital by hospital, it has a slot and all of its noise at each hospital.
       rule: What hospitals send and which model follows; None: ``FedSGD``, or ``FedAvg`` where the
         hospital is the unit.
+      pass_rounds: Rounds of a pass in which each patient takes part in exactly one, drawn for that
+        patient alone (random allocation); None: as ``sampling_size`` says.
       patient_hospitals: Hospitals in which one patient may stand: the noise hides a patient with
         their records in all of them. No party can check it alone.
       sealing: Digest of the sealing parameters, in hex: which public keys updates are sealed under,
@@ -105,6 +108,7 @@ class Plan:
     scalars: tuple[SlotGroup, ...] = ()
     smallest_sum: int | None = None
     rule: Rule | None = None
+    pass_rounds: int | None = None
     patient_hospitals: int = 1
     sealing: str | None = None
     roster: str | None = None
@@ -141,26 +145,29 @@ class Plan:
         unit_open(delta=self.delta)
         if self.sampling_size is not None:
             natural(sampling_size=self.sampling_size, least=1)
+        if self.pass_rounds is not None:
+            natural(pass_rounds=self.pass_rounds, least=1)
         self._check_noise()
         self._check_scalars()
         self._check_rule()
-        self._check_several()
+        check_participation(self)
 
-    def _check_several(self) -> None:
-        natural(patient_hospitals=self.patient_hospitals, least=1)
-        if self.patient_hospitals == 1:
+    def _check_pass(self) -> None:
+        if self.pass_rounds is None:
             return
-        if self.patient_hospitals > len(self.hospitals):
+        natural(pass_rounds=self.pass_rounds, least=1)
+        if self.rounds % self.pass_rounds:
             raise InvalidInputError(
-                f"Expected patient_hospitals={self.patient_hospitals} at most the number of "
-                f"hospitals ({len(self.hospitals)})."
+                f"Expected rounds={self.rounds} as whole passes of pass_rounds={self.pass_rounds}."
             )
-        if self.unit == "hospital" or self.used_rule.contract.memory:
+        others = (self.sampling_size is None, self.unit == "patient", self.local_steps == 1,
+                  not self.scalars, not self.used_rule.contract.memory,
+                  self.patient_hospitals == 1)  # fmt: skip
+        if not all(others):
             raise RefusedError(
-                "What a patient in several hospitals does is known of sums of clipped gradients "
-                f"without memory; the plan has unit={self.unit!r} and the rule "
-                f"{self.used_rule.contract.name!r}. Set unit='patient' and a rule without memory, "
-                "or patient_hospitals=1."
+                "Random allocation is of patients of one hospital, to sums of one step without "
+                "memory and with nothing beside them: a scalar would need a pass of its own. Leave "
+                "out sampling_size, local_steps, scalars and patient_hospitals, or pass_rounds."
             )
 
     def _check_scalars(self) -> None:
@@ -254,6 +261,8 @@ class Plan:
     @property
     def sampling_probs(self) -> tuple[float, ...]:
         """Probability with which each hospital draws each of its patients in a round."""
+        if self.pass_rounds is not None:
+            return (1 / self.pass_rounds,) * len(self.hospitals)
         if self.sampling_size is None:
             return (1.0,) * len(self.hospitals)
         return tuple(self.sampling_size / n for n in self.declared_sizes)
@@ -392,7 +401,7 @@ class Plan:
         """Return the plan as JSON with sorted keys; what is optional only where it is given."""
         content = dataclasses.asdict(dataclasses.replace(self, rule=None))
         content["model"] = self.model.spec
-        for name in ("rule", "sealing", "roster"):
+        for name in ("rule", "sealing", "roster", "pass_rounds"):
             if content[name] is None:
                 del content[name]
         if self.patient_hospitals == 1:  # plans that say nothing of it keep their digests

@@ -20,11 +20,13 @@ from aggregation.sealing.slots import SlotGroup
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
+    RandomAllocationDpEvent,
+    SeenAllocationDpEvent,
 )
 from privacy.accounting.units import in_several_hospitals
 from privacy.ledger import Ledger, Planned, Release
 from privacy.ledger.requests import NoiseSource, ReleaseSchedule, Unit
-from privacy.ledger.samplers import AllPatients, Poisson
+from privacy.ledger.samplers import AllPatients, Poisson, RandomAllocation, Sampler
 
 __all__ = [
     "declare",
@@ -49,6 +51,10 @@ def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
     - Shared noise, judged by the honest shares of the smallest sum: distributed discrete Gaussian.
     - Local noise: discrete Gaussian, once a local step when the patient is the unit.
     - A sampled round: Poisson-sampled at the hospital's own probability.
+    - A round of a pass: the event of the *whole pass*, which its first round is charged and which
+      covers the others (``privacy.ledger.declared``). Where every update is seen in clear, what is
+      known of a hospital's batches from outside (sizes, outcomes, how long it took) is seen beside
+      it, and the allocation is counted as seen: one event a pass.
     - A patient in several hospitals: what they move in all of them at once, in each one's ledger
       (``_drawn``). Nothing is amplified then: a hospital vouches for its own draw alone, and may
       not know another's; and the others may weigh 1.
@@ -89,6 +95,9 @@ def _drawn(plan: Plan, hospital: str, event: DpEvent, shares: int) -> DpEvent:
         if shares == 1:
             return SelfComposedDpEvent(event, several)
         return in_several_hospitals(event, hospitals=several)
+    if plan.pass_rounds is not None:
+        kind = SeenAllocationDpEvent if plan.scheme == "plain" else RandomAllocationDpEvent
+        return kind(plan.pass_rounds, event)
     prob = plan.sampling_probs[plan.hospitals.index(hospital)]
     return PoissonSampledDpEvent(prob, event) if prob < 1 else event
 
@@ -109,7 +118,7 @@ def run_event(plan: Plan, hospital: str) -> DpEvent:
     if plan.scalars:
         beside = [scalar_event(plan, scalar, hospital) for scalar in plan.scalars]
         event = ComposedDpEvent([event, *beside])
-    return SelfComposedDpEvent(event, plan.rounds)
+    return SelfComposedDpEvent(event, plan.rounds // (plan.pass_rounds or 1))
 
 
 def releases(
@@ -139,7 +148,7 @@ def releases(
     parts += [(f"scalar {s.name}", scalar_event(plan, s, hospital), s.clip_norm)
               for s in plan.scalars]  # fmt: skip
     prob = plan.sampling_probs[plan.hospitals.index(hospital)]
-    sampler = AllPatients() if plan.sampling_size is None else Poisson(prob)
+    sampler = _sampler(plan, prob)
     source = "none" if plan.noise == "none" else "operating system" if protects else "seeded"
     unprotected = f"the plan's noise is {plan.noise!r}: unprotected"
     return [
@@ -160,15 +169,22 @@ def releases(
     ]
 
 
+def _sampler(plan: Plan, prob: float) -> Sampler:
+    if plan.pass_rounds is not None:
+        return RandomAllocation(plan.pass_rounds)
+    return AllPatients() if plan.sampling_size is None else Poisson(prob)
+
+
 def schedule(
     plan: Plan, asked: list[Release], *, repeats: int, context: Mapping[str, str] | None = None
 ) -> ReleaseSchedule:
     """Return what a plan has a hospital release: ``repeats`` rounds of such releases."""
-    steps = tuple(Planned(release.kind, release.event) for release in asked)
+    once = plan.pass_rounds or 1  # releases that make a pass are charged together
+    steps = tuple(Planned(release.kind, release.event, once) for release in asked)
     named = {**(context or {}), "run": plan.run, "plan": plan.digest}
     if plan.patient_hospitals > 1:
         named["a patient's hospitals"] = f"at most {plan.patient_hospitals}"
-    return ReleaseSchedule(cast(Unit, plan.unit), steps, repeats, named, plan=plan.digest)
+    return ReleaseSchedule(cast(Unit, plan.unit), steps, repeats // once, named, plan=plan.digest)
 
 
 def overseen(plan: Plan, hospital: str) -> tuple[str, ...]:

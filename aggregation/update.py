@@ -22,7 +22,7 @@ from aggregation.data.patients import Patients
 from aggregation.plan import Plan
 from aggregation.rules.rule import Call, State
 from aggregation.statistics import STATISTICS
-from privacy.errors import InvalidInputError
+from privacy.errors import InvalidInputError, RefusedError
 from privacy.mechanisms import BoundedIntegers, NoiseSource, article_noise, clip, to_integers
 
 __all__ = [
@@ -44,7 +44,15 @@ def draw_batches(
     """Draw the patients of each local step of a round: all of them, or a Poisson sample.
 
     A patient is drawn with all of their records, or not at all.
+
+    Raises:
+      RefusedError: Rounds are steps of passes; ``aggregation.roles.draws`` remembers who was where.
     """
+    if plan.pass_rounds is not None:
+        raise RefusedError(
+            f"A round of a plan with pass_rounds={plan.pass_rounds} is drawn with its whole pass: "
+            "use aggregation.roles.draws.Draws."
+        )
     prob = plan.sampling_probs[plan.hospitals.index(hospital)]
     steps = plan.used_rule.steps_of(hospital, plan.local_steps)
     if prob >= 1:

@@ -30,7 +30,15 @@ from aggregation.releases import run_event
 from aggregation.trained import Trained
 from experiments.cohorts import Cohort
 from experiments.run.record import stamp
-from experiments.studies.design import WIDTH, Design, Regime, make_plan, training_of
+from experiments.studies.design import (
+    WIDTH,
+    Design,
+    Regime,
+    TrainingSetting,
+    make_plan,
+    training_of,
+)
+from privacy._validate import natural
 from privacy.errors import InvalidInputError
 from privacy.report import EvaluationResult, save_evidence
 
@@ -48,6 +56,7 @@ class Wanted:
       evaluate: Epsilon of an evaluation round, below ``epsilon``; None: there is none.
       held_out: Fraction of patients held out for it.
       bins: Score bins of the round.
+      pass_rounds: Rounds of a pass in which each patient takes part once; None: as ``regime`` says.
     """
 
     epsilon: float
@@ -56,6 +65,7 @@ class Wanted:
     evaluate: float | None = None
     held_out: float = 0.2
     bins: int = 8
+    pass_rounds: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.epsilon < float("inf"):
@@ -69,6 +79,14 @@ class Wanted:
             )
         if not 0 < self.held_out < 1:
             raise InvalidInputError(f"Expected held_out={self.held_out} between 0 and 1.")
+        if self.pass_rounds is not None:
+            natural(pass_rounds=self.pass_rounds, least=2)
+
+    @property
+    def training(self) -> TrainingSetting:
+        """How it is trained."""
+        setting = training_of(self.regime, self.model)
+        return setting if self.pass_rounds is None else setting.in_passes(self.pass_rounds)
 
 
 def settle(out: Path, console: Console) -> None:
@@ -184,7 +202,7 @@ def _planned(
         design=Design.SEALED,
         epsilon=wanted.epsilon,
         model=named_model(wanted.model, Inputs.of(cohort.schema), width=WIDTH),
-        setting=training_of(wanted.regime, wanted.model),
+        setting=wanted.training,
         patients=train,
         patient_hospitals=cohort.repeats.hospitals,
     )
@@ -196,7 +214,7 @@ def _planned(
         design=Design.SEALED,
         epsilon=wanted.epsilon,
         model=plan.model,
-        setting=training_of(wanted.regime, wanted.model),
+        setting=wanted.training,
         patients=train,
         patient_hospitals=cohort.repeats.hospitals,
         beside=run_event(counting, plan.hospitals[0]),

@@ -134,6 +134,7 @@ class Fleet:
             or plan.noise == "article"
             or plan.scalars
             or plan.patient_hospitals > 1
+            or plan.pass_rounds is not None
             or not self._takes_rule(plan)
         ):
             raise InvalidInputError(
@@ -141,7 +142,8 @@ class Fleet:
                 "hospital and one row each, noise none, local or shared, and rules whose updates "
                 "all weigh 1; the plan has "
                 f"unit={plan.unit!r}, local_steps={plan.local_steps}, clip_norm={plan.clip_norm}, "
-                f"patient_hospitals={plan.patient_hospitals}, noise={plan.noise!r}, "
+                f"patient_hospitals={plan.patient_hospitals}, pass_rounds={plan.pass_rounds}, "
+                f"noise={plan.noise!r}, "
                 f"{len(plan.scalars)} scalars and the rule "
                 f"{plan.used_rule.contract.name!r}. Use Federation."
             )

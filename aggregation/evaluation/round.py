@@ -72,6 +72,7 @@ def evaluation_plan(
             radius=_RADIUS,
             noise_multiplier=multiplier,
             sampling_size=None,
+            pass_rounds=None,
             local_steps=1,
             average_last=1,
             scalars=(),

@@ -18,6 +18,7 @@ from aggregation.agreement import Agreement, Trajectory
 from aggregation.data.patients import Patients
 from aggregation.plan import Plan
 from aggregation.releases import declare, overseen, releases, schedule
+from aggregation.roles.draws import Draws
 from aggregation.roles.evidence import Judge
 from aggregation.roles.kept import Kept, read_state, write_state
 from aggregation.roles.messages import (
@@ -35,7 +36,7 @@ from aggregation.rules import Local
 from aggregation.rules.rule import State
 from aggregation.sealing import Contribution, Sealer
 from aggregation.sealing.proposal import Place, Proposal
-from aggregation.update import draw_batches, local_update, noised_scalars
+from aggregation.update import local_update, noised_scalars
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Ledger, Release, SigningKey
 from privacy.ledger.log.canonical import digest
@@ -124,6 +125,7 @@ class Hospital:
         self._opened = -1  # version of the last own upload that is in an opened sum
         self._key = key
         self._source = source
+        self._draws = Draws(plan, name, source, kept)
         # A model that this site has not approved is refused here, before a patient is read.
         self._context = {**plan.model.environment, **(context or {})}
         self._agreement = agreement or Agreement.of(plan)
@@ -245,6 +247,7 @@ class Hospital:
             return said
         self._accept(params, round_)
         self._witnessed.require_open()
+        self._draws.prepare(round_, last=self._releases.last)
         weight = self._path.weight(self.name, self._path.version - round_)
         sealed = self._releases.payload(round_)
         if sealed is not None:
@@ -290,8 +293,7 @@ class Hospital:
     ) -> tuple[bytes, State]:
         """Read the patients: return the sealed update, and the rule's state once it is opened."""
         plan, staleness = self.plan, self._path.version - round_
-        batches = draw_batches(plan, self.name, self._patients, self._source)
-        self._drawn[round_] = batches
+        batches = self._drawn[round_] = self._draws.batches(self._patients, round_)
         integers, state = local_update(
             plan, self.name, batches, params, self._source,
             weight=weight, state=self._state, version=round_, staleness=staleness,
@@ -437,14 +439,12 @@ class Hospital:
             )
 
     def _asked(self, round_: int, weight: float) -> list[Release]:
-        event = self._agreement.event(self.name, weight)
-        protects = self._source.protects
         return releases(
             self.plan,
             self.name,
-            event,
+            self._agreement.event(self.name, weight),
             round_=round_,
             weight=weight,
-            protects=protects,
+            protects=self._source.protects,
             declared=self._agreement.uploads(self.name) is not None,
         )

@@ -32,6 +32,9 @@ class Train:
     """Of all that the run releases of a patient, the evaluation included."""
     regime: str = "full"
     """full (all patients in every round) or small (about 8 a hospital)."""
+    pass_rounds: int | None = None
+    """Rounds of a pass: each patient takes part in exactly one of them, drawn in secret for that
+    patient alone (random allocation), in place of the regime's batches."""
     evaluate: float | None = None
     """Epsilon of an evaluation round, part of --epsilon: some patients are held out of training and
     counted after it, by score bin and outcome, with noise. More held-out patients tell more."""
@@ -68,6 +71,7 @@ class Train:
             evaluate=self.evaluate,
             held_out=self.held_out,
             bins=self.bins,
+            pass_rounds=self.pass_rounds,
         )
 
     def run(self) -> int:

@@ -13,7 +13,7 @@ The two settings without a record come from an earlier search and are used by no
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from types import MappingProxyType
 
@@ -23,6 +23,7 @@ from aggregation.data.patients import Patients
 from aggregation.models import Model
 from aggregation.plan import Plan
 from aggregation.releases import run_event
+from privacy._validate import natural
 from privacy.calibration import noise_multiplier
 from privacy.errors import InvalidInputError
 
@@ -94,6 +95,7 @@ class TrainingSetting:
       clip_norm: Largest norm of a patient's gradient.
       average_last: Models averaged at the end.
       sampling_size: Expected patients of a hospital in a round; None: all of them.
+      pass_rounds: As in ``Plan``; in place of ``sampling_size``.
     """
 
     rounds: int
@@ -101,6 +103,13 @@ class TrainingSetting:
     clip_norm: float
     average_last: int
     sampling_size: int | None = None
+    pass_rounds: int | None = None
+
+    def in_passes(self, pass_rounds: int) -> "TrainingSetting":
+        """Return as many rounds, filled up to whole passes, each patient once in a pass."""
+        natural(pass_rounds=pass_rounds, least=1)
+        rounds = -(-self.rounds // pass_rounds) * pass_rounds
+        return replace(self, rounds=rounds, sampling_size=None, pass_rounds=pass_rounds)
 
 
 TRAINING: Mapping[tuple[Regime, str], TrainingSetting] = MappingProxyType(
@@ -206,6 +215,7 @@ def make_plan(
             epsilon=epsilon if noise == "article" else None,
             delta=delta,
             sampling_size=setting.sampling_size,
+            pass_rounds=setting.pass_rounds,
             colluders=colluders if noise == "shared" else 0,
             local_steps=local_steps,
             model_seed=model_seed,

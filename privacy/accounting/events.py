@@ -34,6 +34,7 @@ __all__ = [
     "DistributedDiscreteGaussianDpEvent",
     "LinearOpeningsDpEvent",
     "RandomAllocationDpEvent",
+    "SeenAllocationDpEvent",
     "ShuffledBatchesDpEvent",
     "SkellamDpEvent",
     "check",
@@ -148,6 +149,22 @@ class RandomAllocationDpEvent(DpEvent):
     event: DpEvent
 
 
+@attr.s(frozen=True, slots=True, auto_attribs=True)
+class SeenAllocationDpEvent(DpEvent):
+    """One pass of random allocation of which somebody sees who, or how many, are in which step.
+
+    Whoever knows the others then knows the step of the one who is left: it hides nothing, and the
+    pass is one ``event``, in the step that the unit is in.
+
+    Attributes:
+      steps: Number of steps of the pass.
+      event: What is done in each step.
+    """
+
+    steps: int
+    event: DpEvent
+
+
 Rule = Callable[[Any], bool]
 
 
@@ -246,6 +263,7 @@ _KINDS: Mapping[type, Mapping[str, tuple[str, Rule]]] = {
     SkellamDpEvent: {"noise_multiplier": _NOISE, "radius": _count(1), "dim": _count(1)},
     ShuffledBatchesDpEvent: {"batches": _count(1), "event": _EVENT},
     RandomAllocationDpEvent: {"steps": _STEPS, "event": _EVENT},
+    SeenAllocationDpEvent: {"steps": _STEPS, "event": _EVENT},
 }
 _BY_NAME: Mapping[str, type] = {kind.__name__: kind for kind in _KINDS}
 

@@ -26,6 +26,7 @@ from privacy.accounting.drawn_runs import selected_log_moments
 from privacy.accounting.events import (
     LinearOpeningsDpEvent,
     RandomAllocationDpEvent,
+    SeenAllocationDpEvent,
     ShuffledBatchesDpEvent,
     check,
 )
@@ -89,7 +90,7 @@ def _lower(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Lowe
             return _selected(event, relation, side, path)
         case ShuffledBatchesDpEvent():
             return _shuffled(event, relation, side, path)
-        case RandomAllocationDpEvent():
+        case RandomAllocationDpEvent() | SeenAllocationDpEvent():
             return _allocated(event, relation, side, path)
         case dp.TruncatedSubsampledGaussianDpEvent():
             return _truncated(event, relation, side, path)
@@ -265,12 +266,16 @@ def _shuffled(event: ShuffledBatchesDpEvent, relation: Relation, side: Side, pat
 
 
 def _allocated(
-    event: RandomAllocationDpEvent, relation: Relation, side: Side, path: str
+    event: RandomAllocationDpEvent | SeenAllocationDpEvent,
+    relation: Relation,
+    side: Side,
+    path: str,
 ) -> Lowered:
     """Given its step, a unit costs one of the events; not knowing it lowers that (``allocation``).
 
-    Nothing lowers it where only Renyi divergences are known of a step, or where a record is
-    replaced: the pass costs one event then, by joint convexity.
+    Nothing lowers it where the step is seen, where only Renyi divergences are known of one (narrow
+    Skellam noise, for one), or where a record is replaced: the pass costs one event then, by joint
+    convexity.
     """
     if relation is Relation.REPLACE_SPECIAL and _answers(event.event):
         raise InvalidInputError(
@@ -278,7 +283,8 @@ def _allocated(
             "special. Account for it without the allocation."
         )
     inner = _lower(event.event, relation, side, f"{path}.event")
-    if event.steps == 1 or (not inner.parts and not inner.unbounded):
+    seen = isinstance(event, SeenAllocationDpEvent)
+    if seen or event.steps == 1 or (not inner.parts and not inner.unbounded):
         return inner
     whole = inner.unbounded or inner.by_moments or _opened_together(event.event)
     if side == "above" and (whole or relation is Relation.REPLACE_ONE):

@@ -34,7 +34,7 @@ from typing import Any
 
 from privacy.errors import CorruptMessageError, InpatientError
 from privacy.ledger.accountant import Accountant, Cost, composed
-from privacy.ledger.declared import DeclaredPlan, Fate, Part
+from privacy.ledger.declared import DeclaredPlan, Fate, Part, parts_of
 from privacy.ledger.log.canonical import from_number, to_number
 from privacy.ledger.preset_order import best_order, epsilon_at
 from privacy.ledger.requests import Budget
@@ -102,7 +102,7 @@ class Filter:
         """Decide on a schedule of ``{"kind", "event", "count"}``, walked ``repeats`` times."""
         if not self.budget.limited:
             return Decision(True, {"filter": "unlimited"})
-        parts = [(step["event"], step["count"] * repeats) for step in schedule]
+        parts = parts_of(schedule, repeats)
         try:
             if self.late:
                 return self._add(self._sum(parts, accountant), accountant)
@@ -121,8 +121,17 @@ class Filter:
         accountant: Accountant,
         *,
         plan: str | None = None,
+        round_: int = 0,
     ) -> Decision:
-        """Decide on one release that belongs to the plan of that digest, or to none."""
+        """Decide on one release that belongs to the plan of that digest, or to none.
+
+        Args:
+          kind: Its word.
+          event: Its event, as plain JSON.
+          accountant: Prices it where no plan has it.
+          plan: Digest of its plan.
+          round_: Its round, which tells what step of a pass it is.
+        """
         if event["type"] == "NoOpDpEvent":
             return Decision(True, {"filter": "public"})
         if self.passed:
@@ -131,7 +140,7 @@ class Filter:
         own = self.find(plan)
         if own is not None and own.fate is not Fate.STANDING:
             return Decision(False, {}, f"its plan {own.digest[:12]} was abandoned")
-        position = None if own is None else own.find(kind, event)
+        position = None if own is None else own.find(kind, event, round_)
         if position is not None:
             return Decision(True, {"filter": "planned", "position": position})
         if not self.budget.limited:
@@ -280,7 +289,12 @@ class Filter:
             return
         if content["filter"] == "planned":
             position, plan = content["position"], self.find(content["plan"])
-            if plan is None or plan.find(content["kind"], content["event"]) != position:
+            found = (
+                None
+                if plan is None
+                else plan.find(content["kind"], content["event"], content.get("round", 0))
+            )
+            if plan is None or found != position:
                 raise CorruptMessageError(
                     f"A release claims place {position} of a plan, which is not its own."
                 )

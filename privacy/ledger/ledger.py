@@ -295,7 +295,9 @@ class Ledger:
             why = objection(asked, relation=relation, foreign=foreign)
             decision = Decision(False, {}, why)
             if not decision.why:
-                decision = book.release(release.kind, event, self.accountant, plan=release.plan)
+                decision = book.release(
+                    release.kind, event, self.accountant, plan=release.plan, round_=release.round
+                )
             if not decision.granted:
                 self._refuse("release", content, decision)
             return self._chain.append("release", content | dict(decision.record))

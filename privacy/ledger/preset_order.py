@@ -129,7 +129,7 @@ def _divergence(event: Mapping[str, Any], order: int, relation: str, samplings: 
             return float(event["rho"]) * order + float(event["xi"])
         case "RepeatAndSelectDpEvent":
             return _selected(event, order, relation, samplings)
-        case "RandomAllocationDpEvent":
+        case "RandomAllocationDpEvent" | "SeenAllocationDpEvent":
             # Given its step a patient is in one batch, and the others do not know of it.
             return _divergence(event["event"], order, relation, samplings)
         case "ShuffledBatchesDpEvent" if relation != "ADD_OR_REMOVE_ONE":

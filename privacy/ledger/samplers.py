@@ -185,7 +185,7 @@ def _of(node: Mapping[str, Any]) -> Sampler | None:
             )
         case "ShuffledBatchesDpEvent":
             return Shuffled(node["batches"])
-        case "RandomAllocationDpEvent":
+        case "RandomAllocationDpEvent" | "SeenAllocationDpEvent":
             return RandomAllocation(node["steps"])
     if any(word in node["type"] for word in ("Sampled", "Shuffled", "Allocat")):
         raise InvalidInputError(

@@ -13,6 +13,7 @@ from privacy.ledger.audit.manifest import Manifest
 from privacy.ledger.audit.reading import Reading, Spent, roots_at
 from privacy.ledger.audit.show import read_entries
 from privacy.ledger.audit.verify import Verdict
+from privacy.ledger.declared import parts_of
 from privacy.ledger.log.entries import Entry
 from privacy.ledger.preset_order import best_order, delta_at
 from privacy.ledger.requests import Budget
@@ -336,7 +337,7 @@ def _row(hospital: str, entry: Entry) -> LedgerRow:
     match entry.kind:
         case "plan":
             steps = content["schedule"]
-            event = composed([(step["event"], step["count"]) for step in steps])
+            event = composed(parts_of(steps, 1))
             return LedgerRow(
                 hospital,
                 at,

@@ -13,6 +13,7 @@ from experiments.studies.design import (
     FEDERATED,
     RELATION,
     TRAINING,
+    Regime,
     TrainingSetting,
     make_plan,
     radius_for,
@@ -96,3 +97,10 @@ def test_an_empty_hospital_is_refused() -> None:
 def test_every_regime_has_its_setting() -> None:
     assert {regime for regime, _ in TRAINING} == {"full", "small"}
     assert all((s.sampling_size is None) == (r == "full") for (r, _), s in TRAINING.items())
+
+
+def test_a_setting_in_passes_is_filled_up_to_whole_ones() -> None:
+    small = TRAINING[Regime.SMALL, "logistic"].in_passes(30)
+    assert (small.rounds, small.pass_rounds, small.sampling_size) == (210, 30, None)
+    with pytest.raises(InvalidInputError, match="pass_rounds=0"):
+        small.in_passes(0)

@@ -92,6 +92,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "scheme": ("mars",),
     "questions": ("mars",),
     "bins": ("1", "-8"),
+    "pass_rounds": ("0", "1", "-4"),
     "evaluate": ("0", "1", "nan"),
     "held_out": ("0", "1", "nan"),
 }

@@ -208,3 +208,14 @@ def test_a_hospital_that_would_train_on_nobody_is_named() -> None:
     small = {n: p.take(np.arange(len(p)) < 1) for n, p in cohort.hospitals.items()}
     with pytest.raises(InvalidInputError, match="would be held out"):
         federate._parted(small, Wanted(1.0, evaluate=0.5, held_out=0.999), "r")
+
+
+def test_training_in_passes_fills_up_the_last_one_and_is_verified(tmp_path: Path) -> None:
+    trained(tmp_path / "out", pass_rounds=2)
+    verdict = verify([tmp_path / "out"], load_trust(tmp_path / "out" / "trust.json"))
+    assert verdict.status == 0
+    for reading in verdict.readings:
+        (spent,) = reading.spent
+        assert (spent.releases, spent.left) == (4, 0)
+        assert spent.interval is not None
+        assert 0.99 < spent.interval.upper <= 1.0

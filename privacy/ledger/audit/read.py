@@ -238,9 +238,8 @@ class _Reader:
     def _release(self, entry: Entry) -> None:
         content = entry.content
         book = self._book(content["unit"])
-        decision = book.release(
-            content["kind"], content["event"], self._first, plan=content["plan"]
-        )
+        what = content["kind"], content["event"], self._first
+        decision = book.release(*what, plan=content["plan"], round_=content["round"])
         if not decision.granted:
             raise CorruptMessageError(f"it let a release through, but {decision.why}")
         rule = decision.record["filter"]

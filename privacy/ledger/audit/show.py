@@ -148,6 +148,8 @@ def event_words(event: Mapping[str, Any]) -> str:
             return f"{event_words(event['event'])}, Poisson {event['sampling_probability']:.4g}"
         case "RandomAllocation":
             return f"{event_words(event['event'])}, in one of {event['steps']} steps"
+        case "SeenAllocation":
+            return f"{event_words(event['event'])}, in a step of {event['steps']} that is seen"
     numbers = ", ".join(
         f"{key.replace('_', ' ')} {value:.6g}"
         for key, value in event.items()

@@ -22,6 +22,7 @@ from privacy.accounting.events import (
     DistributedDiscreteGaussianDpEvent,
     LinearOpeningsDpEvent,
     RandomAllocationDpEvent,
+    SeenAllocationDpEvent,
     SkellamDpEvent,
 )
 from privacy.accounting.lowering import lower
@@ -261,3 +262,13 @@ def test_steps_are_counted(steps: object) -> None:
     event = RandomAllocationDpEvent(steps, dp.GaussianDpEvent(1.0))  # type: ignore[arg-type]
     with pytest.raises(InvalidInputError, match=r"event\.steps=.*whole number from 1 to 2\^30"):
         epsilon(event, delta=1e-5, relation=ADD)
+
+
+@pytest.mark.parametrize("relation", [ADD, REPLACE])
+def test_an_allocation_that_is_seen_costs_one_step_a_pass(relation: Relation) -> None:
+    inner = DiscreteGaussianDpEvent(2.0, 100)
+    seen, one = (
+        epsilon(dp.SelfComposedDpEvent(event, 3), delta=1e-5, relation=relation)
+        for event in (SeenAllocationDpEvent(20, inner), inner)
+    )
+    assert (seen.lower, seen.upper) == (one.lower, one.upper)

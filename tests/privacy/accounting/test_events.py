@@ -11,6 +11,7 @@ from privacy.accounting.events import (
     DistributedDiscreteGaussianDpEvent,
     LinearOpeningsDpEvent,
     RandomAllocationDpEvent,
+    SeenAllocationDpEvent,
     ShuffledBatchesDpEvent,
     SkellamDpEvent,
     check,
@@ -43,6 +44,7 @@ trees = st.recursive(
         st.builds(dp.ComposedDpEvent, st.lists(inner, max_size=4)),
         st.builds(ShuffledBatchesDpEvent, count, inner),
         st.builds(RandomAllocationDpEvent, st.integers(1, 2**30), inner),
+        st.builds(SeenAllocationDpEvent, st.integers(1, 2**30), inner),
     ),
     max_leaves=8,
 )

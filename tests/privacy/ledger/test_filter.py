@@ -25,6 +25,7 @@ from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
     RandomAllocationDpEvent,
+    SeenAllocationDpEvent,
     to_json,
 )
 from privacy.accounting.lowering import lower
@@ -260,6 +261,7 @@ def test_a_selection_costs_what_both_roads_and_the_library_say(mean: float, shap
     [
         (RandomAllocationDpEvent(9, GaussianDpEvent(3.0)), GaussianDpEvent(3.0), ADD),
         (RandomAllocationDpEvent(9, GaussianDpEvent(3.0)), GaussianDpEvent(3.0), REPLACE),
+        (SeenAllocationDpEvent(9, GaussianDpEvent(3.0)), GaussianDpEvent(3.0), ADD),
         (ZCDpEvent(0.125), GaussianDpEvent(2.0), ADD),
         (ZCDpEvent(0.125), GaussianDpEvent(4.0), REPLACE),
         (SingleEpochTreeAggregationDpEvent(6.0, [2, 9]), GaussianDpEvent(3.0), REPLACE),

@@ -1,0 +1,63 @@
+"""How often a patient may take part, by a plan: in how many hospitals, in which rounds."""
+
+from typing import TYPE_CHECKING
+
+from privacy._validate import natural
+from privacy.errors import InvalidInputError, RefusedError
+
+if TYPE_CHECKING:
+    from aggregation.plan import Plan
+
+__all__ = ["check_participation"]
+
+
+def check_participation(plan: "Plan") -> None:
+    """Refuse a plan whose patients take part in a way that nobody could account for.
+
+    Raises:
+      InvalidInputError: A number out of range, or a pass that the rounds cut short.
+      RefusedError: Several hospitals, or passes, beside what is only known without them.
+    """
+    _check_several(plan)
+    _check_pass(plan)
+
+
+def _check_several(plan: "Plan") -> None:
+    natural(patient_hospitals=plan.patient_hospitals, least=1)
+    if plan.patient_hospitals == 1:
+        return
+    if plan.patient_hospitals > len(plan.hospitals):
+        raise InvalidInputError(
+            f"Expected patient_hospitals={plan.patient_hospitals} at most the number of hospitals "
+            f"({len(plan.hospitals)})."
+        )
+    if plan.unit == "hospital" or plan.used_rule.contract.memory:
+        raise RefusedError(
+            "What a patient in several hospitals does is known of sums of clipped gradients "
+            f"without memory; the plan has unit={plan.unit!r} and the rule "
+            f"{plan.used_rule.contract.name!r}. Set unit='patient' and a rule without memory, or "
+            "patient_hospitals=1."
+        )
+
+
+def _check_pass(plan: "Plan") -> None:
+    if plan.pass_rounds is None:
+        return
+    if plan.rounds % plan.pass_rounds:
+        raise InvalidInputError(
+            f"Expected rounds={plan.rounds} as whole passes of pass_rounds={plan.pass_rounds}."
+        )
+    known = (
+        plan.sampling_size is None
+        and plan.unit == "patient"
+        and plan.local_steps == 1
+        and not plan.scalars
+        and not plan.used_rule.contract.memory
+        and plan.patient_hospitals == 1
+    )
+    if not known:
+        raise RefusedError(
+            "Random allocation is of patients of one hospital, to sums of one step without memory "
+            "and with nothing beside them: a scalar would need a pass of its own. Leave out "
+            "sampling_size, local_steps, scalars and patient_hospitals, or pass_rounds."
+        )
