@@ -22,6 +22,7 @@ from experiments.commands.bench import Bench
 from experiments.commands.claims import Claims
 from experiments.commands.cohort import CohortCommand
 from experiments.commands.correction import Correction
+from experiments.commands.deploy import Deploy
 from experiments.commands.export import ExportCommand
 from experiments.commands.frontier import Demo, FrontierCommand
 from experiments.commands.inference import Inference
@@ -59,6 +60,7 @@ COMMANDS: dict[str, type[Command]] = {
     "claims": Claims,
     "cohort": CohortCommand,
     "demo": Demo,
+    "deploy": Deploy,
     "export": ExportCommand,
     "frontier": FrontierCommand,
     "inference": Inference,

@@ -1,6 +1,7 @@
 """One site as a process: a lock, a socket, one message after the other, an orderly end."""
 
 import os
+import resource
 import secrets
 import signal
 import socket
@@ -11,10 +12,12 @@ from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 
+from aggregation.data.tables import read_table
 from aggregation.roles.messages import Message, unpack
 from aggregation.sites.frames import SMALL, FrameKind, Greeting, receive, send, socket_place
+from aggregation.sites.read_apart import read_apart
 from aggregation.sites.server_site import open_site
-from aggregation.sites.site import Reply, Site, lock_site
+from aggregation.sites.site import Reply, Site, TableReader, lock_site
 from aggregation.sites.site_log import SiteLog
 from aggregation.sites.site_settings import SiteSettings
 from privacy.errors import CorruptMessageError, InpatientError, RefusedError
@@ -45,12 +48,13 @@ class Daemon:
 
     Args:
       folder: The site's.
+      reader: Reads the site's own table.
 
     Raises:
       InpatientError: As ``open_site``, or another daemon has the site.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, reader: TableReader = read_table) -> None:
         self._folder = folder
         self._log = SiteLog(folder / LOG)
         self._release = lock_site(folder)
@@ -61,7 +65,7 @@ class Daemon:
         try:
             settings = SiteSettings.load(folder)
             started = time.monotonic()
-            self._site: Site = open_site(folder)
+            self._site: Site = open_site(folder, reader)
             self._socket_path = folder / settings.socket
             self._listener = self._listening()
         except BaseException as error:
@@ -163,7 +167,7 @@ class Daemon:
         site = self._site
         if kind is FrameKind.STATUS:
             with self._handling:
-                told = {**site.status(), "memory": _memory(), "process": self._greeting.process}
+                told = {**site.status(), "memory": _memory(), "pid": os.getpid()}
             return FrameKind.REPLY, canonical.encode(told)
         asked: dict[FrameKind, Callable[[], Reply]] = {
             FrameKind.DELIVER: lambda: site.deliver(body),
@@ -195,7 +199,7 @@ def serve(folder: Path) -> int:
     Raises:
       InpatientError: As ``Daemon``.
     """
-    daemon = Daemon(folder)
+    daemon = Daemon(folder, read_apart)
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, daemon.end)
     return daemon.run()
@@ -219,11 +223,13 @@ def _facts(envelope: bytes) -> dict[str, object]:
 
 
 def _memory() -> dict[str, object]:
-    """Resident bytes of this process, and which of the heavy libraries it has mapped."""
+    """Resident bytes of this process, now and at most; the heavy libraries that it has mapped."""
     try:
         pages = int(Path("/proc/self/statm").read_bytes().split()[1])
         maps = Path("/proc/self/maps").read_bytes()
     except (OSError, ValueError, IndexError):
         return {}
     heavy = [name for name in ("torch", "tenseal", "numba") if f"/{name}/".encode() in maps]
-    return {"resident": pages * os.sysconf("SC_PAGE_SIZE"), "mapped": heavy}
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    size = pages * os.sysconf("SC_PAGE_SIZE")
+    return {"resident": size, "most resident": most, "mapped": heavy}

@@ -4,9 +4,11 @@ Whoever deals has seen every private key. Between institutions each makes its ow
 (``aggregation.sites.enrolment``).
 """
 
+import json
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR, OPENER
@@ -27,7 +29,7 @@ __all__ = ["deal"]
 def deal(
     out: Path,
     plan: Plan,
-    tables: Callable[[str, Path], None],
+    tables: Callable[[str, Path], tuple[str, str]],
     *,
     epsilon: float,
     schedule: Schedule | None = None,
@@ -39,7 +41,8 @@ def deal(
     Args:
       out: Where they lie, each under its name; ``trust.json`` (public keys) beside them.
       plan: What is run.
-      tables: Puts a hospital's ``table.toml``, ``schema.toml`` and table into a folder.
+      tables: Puts a hospital's own files into its folder, or leaves them where they are; returns
+        where its ``table.toml`` and the ``schema.toml`` lie, as ``site.toml`` names them.
       epsilon: Budget of each hospital's ledger.
       schedule: Which uploads are opened together; None: synchronous rounds.
       seed: Of simulated sites; None: real ones.
@@ -78,29 +81,23 @@ def deal(
         agreed.save(folder / "agreed")
         if name in secrets:
             write_durably(folder / SECRET, secrets[name], mode=0o600)
+        own = None
         if name in members:
-            tables(name, folder)
-        _settle(folder, name, holds=name in secrets, epsilon=epsilon, seed=seed)
+            table, schema = tables(name, folder)
+            own = {"table": table, "schema": schema, "epsilon": epsilon}
+        roles = [name] if own is None else ["hospital", *(["holder"] if name in secrets else [])]
+        simulated: dict[str, Any] = {} if seed is None else {"simulated": True}
+        if seed is not None and own is not None:
+            simulated["seed"] = seed
+        _settle(folder, {"name": name, "roles": roles, **(own or {}), **simulated})
     save_trust(out / "trust.json", members, {AGGREGATOR: keys[AGGREGATOR].public})
     return folders
 
 
-def _settle(folder: Path, name: str, *, holds: bool, epsilon: float, seed: int | None) -> None:
-    """Write a site's ``site.toml``."""
+def _settle(folder: Path, settings: Mapping[str, Any]) -> None:
+    """Write a site's ``site.toml``; its folder is its owner's alone."""
     make_folder(folder, mode=0o700)
     folder.chmod(0o700)
-    lines = [f'name = "{name}"']
-    if name in (AGGREGATOR, OPENER):
-        lines.append(f'roles = ["{name}"]')
-    else:
-        lines += [
-            'roles = ["hospital", "holder"]' if holds else 'roles = ["hospital"]',
-            'table = "table.toml"',
-            'schema = "schema.toml"',
-            f"epsilon = {epsilon!r}",
-        ]
-    if seed is not None:
-        lines.append("simulated = true")
-        if name not in (AGGREGATOR, OPENER):
-            lines.append(f"seed = {seed}")
+    # JSON's strings, lists, numbers and truth values are TOML's too.
+    lines = [f"{key} = {json.dumps(value, ensure_ascii=False)}" for key, value in settings.items()]
     write_durably(folder / "site.toml", ("\n".join(lines) + "\n").encode())

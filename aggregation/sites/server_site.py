@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from aggregation.data.tables import read_table
 from aggregation.engines.carried import Carried
 from aggregation.roles.aggregator import Aggregator
 from aggregation.roles.messages import (
@@ -20,7 +21,7 @@ from aggregation.roles.opening import ByHolders, ByOpener, OpeningRequest
 from aggregation.sites.agreed import Agreed
 from aggregation.sites.declared_order import DeclaredOrder
 from aggregation.sites.rows import ReceivedRows, read_row
-from aggregation.sites.site import Reply, Site
+from aggregation.sites.site import Reply, Site, TableReader
 from aggregation.sites.site_settings import Part, SiteSettings
 from aggregation.timing.schedule import Schedule
 
@@ -171,8 +172,8 @@ class ServerSite(Site):
             self._received.manifest().save(self.folder / "manifest.json")
 
 
-def open_site(folder: Path) -> Site:
-    """Take up the site of a folder.
+def open_site(folder: Path, reader: TableReader = read_table) -> Site:
+    """Take up the site of a folder, whose table ``reader`` reads.
 
     Raises:
       InvalidInputError: A file of the site can't be read.
@@ -182,4 +183,4 @@ def open_site(folder: Path) -> Site:
     settings = SiteSettings.load(folder)
     agreed = Agreed.load(folder / settings.agreed)
     kind = ServerSite if Part.AGGREGATOR in settings.roles else Site
-    return kind(folder, settings, agreed)
+    return kind(folder, settings, agreed, reader)

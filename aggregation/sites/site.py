@@ -41,6 +41,8 @@ from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 __all__ = ["Reply", "Site", "TableRefusedError", "largest_message", "lock_site"]
 
 SECRET = "secret"  # noqa: S105 - a file's name
+TableReader = Callable[[Path, Schema], Patients]
+
 _LARGEST_SECRET = 1 << 28
 _EVIDENCE = 1 << 20  # bytes of a message beside what is sealed and what is answered
 
@@ -92,14 +94,21 @@ class Site:
       folder: The site's.
       settings: Its ``site.toml``.
       agreed: What all sites have alike.
+      reader: Reads the site's own table.
 
     Raises:
       InvalidInputError: A file of the site can't be read.
       RefusedError: Another process has the site, or what lies there does not belong together.
     """
 
-    def __init__(self, folder: Path, settings: SiteSettings, agreed: Agreed) -> None:
-        self.folder, self.settings, self.agreed = folder, settings, agreed
+    def __init__(
+        self,
+        folder: Path,
+        settings: SiteSettings,
+        agreed: Agreed,
+        reader: TableReader = read_table,
+    ) -> None:
+        self.folder, self.settings, self.agreed, self._reader = folder, settings, agreed, reader
         self.name = settings.name
         self.largest = largest_message(agreed)
         self._closing: list[Callable[[], None]] = []
@@ -182,9 +191,9 @@ class Site:
 
     def _hospital(self) -> Hospital:
         plan, settings = self.agreed.plan, self.settings
-        key = self._key(self.name)
         self._schema = Schema.from_toml(self.folder / settings.schema)
-        patients = self._patients(self._schema)
+        patients = self._patients(self._schema)  # before any key is in memory
+        key = self._key(self.name)
         self._kept = Kept(self.folder / "kept")
         self._closing.append(self._kept.close)
         self._rows = SentRows(self.folder / "sent", plan.run, key)
@@ -209,7 +218,7 @@ class Site:
 
     def _patients(self, schema: Schema) -> Patients:
         try:
-            return read_table(self.folder / self.settings.table, schema)
+            return self._reader(self.folder / self.settings.table, schema)
         except InvalidInputError as error:
             raise TableRefusedError(str(error)) from error
 

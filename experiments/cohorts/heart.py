@@ -32,7 +32,7 @@ from experiments.cohorts._files import packaged, read
 from experiments.cohorts._official import encoded
 from privacy.errors import InvalidInputError
 
-__all__ = ["HOSPITALS", "Features", "load_heart"]
+__all__ = ["HOSPITALS", "Features", "load_heart", "rows_by_hospital"]
 
 Features = Literal["18", "13", "18 and missing"]
 
@@ -124,6 +124,22 @@ def load_heart(data_dir: Path | None = None, *, features: Features = "18") -> Co
     name = {"18": "heart", "13": "heart-13", "18 and missing": "heart-missing"}[features]
     schema, found = encoded("heart", rows, _kept(features))
     return Cohort(name, found.sites, schema)
+
+
+def rows_by_hospital(data_dir: Path | None = None) -> dict[str, list[dict[str, str]]]:
+    """Return each hospital's own rows, as text, in the columns of ``heart.table.toml``.
+
+    Raises:
+      InvalidInputError: As ``load_heart``.
+    """
+    rows = _from_package() if data_dir is None else _from_originals(data_dir)
+    first_of_hungary = "304"  # filed under Cleveland
+    names = {label: name for name, (label, *_) in _SOURCES.items()}
+    found: dict[str, list[dict[str, str]]] = {name: [] for name in HOSPITALS}
+    for row in rows:
+        name = "hungary" if row["id"] == first_of_hungary else names[row["dataset"]]
+        found[name].append({key: value for key, value in row.items() if key != "dataset"})
+    return found
 
 
 def _from_package() -> list[dict[str, str]]:

@@ -28,6 +28,8 @@ NEEDED = {  # what a command can't do without
     "ledger report": ("nowhere",),
     "ledger export": ("nowhere",),
     "site": ("nowhere",),
+    "deploy run": ("nowhere",),
+    "deploy status": ("nowhere",),
 }
 
 
@@ -95,6 +97,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "pass_rounds": ("0", "1", "-4"),
     "evaluate": ("0", "1", "nan"),
     "held_out": ("0", "1", "nan"),
+    "within": ("0", "-1", "nan"),
 }
 CASES = [
     (name, field.name, value)

@@ -25,7 +25,7 @@ _COLUMNS = "abc"
 SENTINEL = 47.115  # a value of one patient of each hospital, in no other place
 
 
-def tables(name: str, folder: Path) -> None:
+def tables(name: str, folder: Path) -> tuple[str, str]:
     """A hospital's own table of twelve patients, with the files that say what it means."""
     columns = "".join(
         f'{c} = {{unit = "u", mean = 0, sd = 1, low = -50, high = 50, step = 0.001}}\n'
@@ -40,6 +40,7 @@ def tables(name: str, folder: Path) -> None:
     rows[3, 1] = SENTINEL
     lines = [f"{i},{r[0]},{r[1]},{r[2]},{int(r[0] > 0)}" for i, r in enumerate(rows)]
     (folder / "ward.csv").write_text("\n".join(["id,a,b,c,event", *lines]) + "\n")
+    return "table.toml", "schema.toml"
 
 
 def patients_of(folders: Mapping[str, Path]) -> dict[str, Patients]:

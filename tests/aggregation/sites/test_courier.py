@@ -72,6 +72,15 @@ class Processes:
             self.killed[name] += 1
             self.start(name)
 
+    def started(self, name: str) -> None:
+        """Wait until the process answers: before, a signal just kills it."""
+        for _ in range(3000):
+            log = self.folders[name] / LOG
+            if log.exists() and f'"pid": {self._pids[name]}' in log.read_text():
+                return
+            time.sleep(0.01)
+        raise AssertionError(name)
+
     def gone(self, name: str) -> None:
         """Wait until the process is there no more."""
         for _ in range(3000):
@@ -91,7 +100,8 @@ class Processes:
                 for name in self.folders:
                     self.start(name)
                 yield self
-                for pid in self._pids.values():
+                for name, pid in self._pids.items():
+                    self.started(name)
                     os.kill(pid, signal.SIGTERM)
                 for name, folder in self.folders.items():
                     self.gone(name)

@@ -1,0 +1,49 @@
+"""A site's table read by a process of its own, which has no key and is gone when it is read.
+
+What parses a stranger's CSV, Parquet or database is large (DuckDB maps 55 MB) and needed once.
+"""
+
+import multiprocessing
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from aggregation.data.patients import Patients, Schema
+from aggregation.data.tables import read_table
+from privacy.errors import InvalidInputError
+
+__all__ = ["read_apart"]
+
+
+def read_apart(table_toml: Path, schema: Schema) -> Patients:
+    """Read a table as ``read_table`` does, in a child process.
+
+    To be called before this process has threads: it forks.
+
+    Raises:
+      InvalidInputError: As ``read_table``; or the child ended without a word.
+    """
+    context = multiprocessing.get_context("fork")
+    ours, theirs = context.Pipe(duplex=False)
+    child = context.Process(target=_read, args=(theirs, table_toml, schema))
+    child.start()
+    theirs.close()
+    try:
+        found = ours.recv()
+    except EOFError as error:
+        raise InvalidInputError(
+            f"{table_toml} was not read: the process that read it died. Is there memory enough?"
+        ) from error
+    finally:
+        ours.close()
+        child.join()
+    if isinstance(found, str):
+        raise InvalidInputError(found)
+    patients: Patients = found
+    return patients
+
+
+def _read(answer: Connection, table_toml: Path, schema: Schema) -> None:
+    try:
+        answer.send(read_table(table_toml, schema))
+    except InvalidInputError as error:
+        answer.send(str(error))

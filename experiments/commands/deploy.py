@@ -1,0 +1,174 @@
+"""``inpatient deploy``: a federation whose sites are processes that don't trust each other."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Union
+
+from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["Deploy"]
+
+
+@dataclass(frozen=True)
+class Local:
+    """All sites as processes on this machine: server, hospitals, and an opener for bfv.
+
+    Each hospital's process sees its own table alone. Run again on the same --out, it goes on where
+    it stopped, whatever was killed. In the end the folders of all sites are verified together.
+    """
+
+    out: Path = Path("results/deploy")
+    """Folder of the sites' folders."""
+    cohort: str = "heart"
+    """heart, or the path of a ``cohort.toml`` that lists each hospital's own table."""
+    model: str = "logistic"
+    """As for ``inpatient train``."""
+    epsilon: float = 1.0
+    """Of all that the run releases of a patient; each ledger's budget."""
+    scheme: str = "shares"
+    """shares, threshold or bfv (which has an opener of its own)."""
+    rounds: int | None = None
+    """How many sums are opened; by default as ``inpatient train`` has it."""
+    seed: int | None = None
+    """For measurements alone: simulated sites, with seeded noise and ledgers in memory, whose sums
+    are compared with those of one process, bit for bit."""
+    within: float = 3600.0
+    """Seconds after which it gives up for now; a later call goes on."""
+    data_dir: Path | None = None
+    """Folder with heart's original files (by default as packaged)."""
+    json: bool = False
+    """Print what was measured as JSON."""
+
+    def check(self) -> None:
+        """Refuse what can't be deployed, before anything is made."""
+        import math
+
+        from aggregation.models import check_name
+        from aggregation.sites.agreed import SCHEMES
+        from privacy.errors import InvalidInputError
+
+        check_name(self.model)
+        if self.scheme not in SCHEMES:
+            raise InvalidInputError(
+                f"Unknown scheme {self.scheme!r} for sites; choose one of {', '.join(SCHEMES)}."
+            )
+        if not 0 < self.epsilon < math.inf:
+            raise InvalidInputError(f"Expected a finite epsilon={self.epsilon} > 0.")
+        _check_within(self.within)
+
+    def run(self) -> int:
+        """Deal, start, carry, verify; 0 if the ledgers were verified."""
+        from experiments.deployment.whole import LocalRun, run_local
+
+        return run_local(LocalRun(**vars(self)))
+
+
+@dataclass(frozen=True)
+class Run:
+    """Carry between sites on this machine whose daemons are started elsewhere, until the end."""
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """Folder in which the sites' folders lie."""
+    within: float = 3600.0
+    """Seconds after which it gives up for now; a later call goes on."""
+
+    def check(self) -> None:
+        """Refuse a time that is none."""
+        _check_within(self.within)
+
+    def run(self) -> int:
+        """Carry; 0 when the run has ended."""
+        from rich.console import Console
+
+        from experiments.deployment.local import carry_to_the_end, site_folders
+
+        console = Console(stderr=True)
+        with console.status("carrying") as status:
+            carry_to_the_end(
+                site_folders(self.folder),
+                seconds=self.within,
+                watch=lambda state: status.update(_told(state)),
+            )
+        print("The run has ended at every site.")
+        return 0
+
+
+@dataclass(frozen=True)
+class Status:
+    """How the sites on this machine are: rounds, who is late, budgets, memory."""
+
+    folder: Annotated[Positional[Path], arg(metavar="DIR")]
+    """Folder in which the sites' folders lie."""
+    json: bool = False
+    """Print it as JSON."""
+
+    def run(self) -> int:
+        """Ask each daemon; 0 if all run."""
+        import json
+
+        from experiments.deployment.local import site_folders, states
+
+        told = states(site_folders(self.folder))
+        if self.json:
+            print(json.dumps(told, sort_keys=True))
+        else:
+            _show(told)
+        return 0 if all(told.values()) else 2
+
+
+@dataclass(frozen=True)
+class Deploy:
+    """A federation between processes or machines: start it, watch it, carry its messages."""
+
+    command: Annotated[
+        Union[  # noqa: UP007 - annotated members, one subcommand each
+            Annotated[Local, subcommand("local")],
+            Annotated[Run, subcommand("run")],
+            Annotated[Status, subcommand("status")],
+        ],
+        OmitSubcommandPrefixes,
+        OmitArgPrefixes,
+    ]
+
+    def run(self) -> int:
+        """Run the chosen command."""
+        return self.command.run()
+
+
+def _check_within(seconds: float) -> None:
+    from privacy._validate import positive
+
+    positive(within=seconds, hint="These are seconds; a later call goes on.")
+
+
+def _told(state: "Mapping[str, Any]") -> str:
+    late = ", ".join(state.get("late", ())) or "nobody"
+    return f"round {state.get('round', '?')}, waiting for {late}"
+
+
+def _show(told: "Mapping[str, dict[str, Any] | None]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(title="Sites", title_justify="left")
+    for heading in ("site", "roles", "round", "waits for", "ended", "releases", "budget", "memory"):
+        table.add_column(heading)
+    for name, state in told.items():
+        if state is None:
+            table.add_row(name, "down")
+            continue
+        ledger = state.get("ledger", {})
+        table.add_row(
+            name,
+            ", ".join(state["roles"]),
+            str(state.get("round", "")),
+            ", ".join(state.get("late", ())),
+            "" if "ended" not in state else "yes" if state["ended"] else "no",
+            str(ledger.get("releases", "")),
+            f"{ledger['budget']:g}" if ledger else "",
+            f"{state['memory'].get('resident', 0) / 1e6:.0f} MB",
+        )
+    Console().print(table)

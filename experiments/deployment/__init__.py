@@ -1,0 +1,1 @@
+"""Federations between processes: whose tables, which plan, who is started, what was measured."""

@@ -1,0 +1,220 @@
+"""All sites of a run as processes on this machine: started, watched, started again, ended."""
+
+import itertools
+import json
+import os
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from aggregation.roles.messages import AGGREGATOR
+from aggregation.sites.courier import Courier, Link
+from aggregation.sites.site_settings import SiteSettings
+from aggregation.transcript import Transcript
+from privacy.errors import InpatientError, InvalidInputError, RefusedError
+from privacy.files import write_durably
+
+__all__ = ["Daemons", "Measured", "carry_to_the_end", "measured", "site_folders", "states"]
+
+_MOST_STARTS = 5  # of one daemon that ends each time within seconds
+_SOON = 10.0  # seconds
+_END_WITHIN = 60.0
+
+
+def site_folders(folder: Path) -> dict[str, Path]:
+    """Return the sites that lie in a folder, each by its name.
+
+    Raises:
+      InvalidInputError: There is none, or a ``site.toml`` can't be read.
+    """
+    found = {}
+    for path in sorted(folder.glob("*/site.toml")):
+        found[SiteSettings.load(path.parent).name] = path.parent
+    if not found:
+        raise InvalidInputError(f"No folder in {folder} has a site.toml: there is no site.")
+    return found
+
+
+def socket_of(folder: Path) -> Path:
+    """Return where a site's daemon answers."""
+    return folder / SiteSettings.load(folder).socket
+
+
+def states(folders: Mapping[str, Path]) -> dict[str, dict[str, Any] | None]:
+    """Return what each site's daemon tells of itself; None: it does not run."""
+    told: dict[str, dict[str, Any] | None] = {}
+    for name, folder in folders.items():
+        told[name] = None
+        with suppress(RefusedError), Link(socket_of(folder)) as link:
+            told[name] = link.status()
+    return told
+
+
+class Daemons:
+    """The daemons of several sites; one that ends by itself is started again.
+
+    Guarantees (each is a test in ``tests/experiments/deployment/test_local.py``):
+      - a daemon that was killed is started again, and one that can't start is given up, and said;
+      - a daemon that runs already is taken as it is;
+      - in the end all of them are asked to end, and have ended.
+
+    Args:
+      folders: Each site's, by its name.
+    """
+
+    def __init__(self, folders: Mapping[str, Path]) -> None:
+        self._folders = folders
+        self._ours: dict[str, subprocess.Popen[bytes]] = {}
+        self._others: dict[str, int] = {}
+        self._starts: dict[str, list[float]] = {}
+        self._ending = threading.Event()
+        self.failure = ""
+
+    @contextmanager
+    def running(self) -> Iterator["Daemons"]:
+        """Start them, and watch over them until the end of the block."""
+        watcher = threading.Thread(target=self._watch, daemon=True)
+        try:
+            for name, state in states(self._folders).items():
+                if state is None:
+                    self._start(name)
+                else:
+                    self._others[name] = int(state["pid"])
+            watcher.start()
+            yield self
+        finally:
+            self._ending.set()
+            if watcher.is_alive():
+                watcher.join()
+            self._end()
+
+    def _start(self, name: str) -> None:
+        command = [sys.executable, "-m", "experiments.cli", "site", str(self._folders[name])]
+        self._starts.setdefault(name, []).append(time.monotonic())
+        self._ours[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - ours
+
+    def _watch(self) -> None:
+        while not self._ending.wait(0.2):
+            for name, process in [*self._ours.items()]:
+                if process.poll() is None:
+                    continue
+                soon = [at for at in self._starts[name] if time.monotonic() - at < _SOON]
+                refused = process.returncode == 2  # said why; it would again
+                if refused or len(soon) >= _MOST_STARTS:
+                    self.failure = (
+                        f"The daemon of {name} ended with status {process.returncode}; its log is "
+                        f"{self._folders[name] / 'site.log'}."
+                    )
+                    return
+                self._start(name)
+
+    def _end(self) -> None:
+        for process in self._ours.values():
+            process.send_signal(signal.SIGTERM)
+        for pid in self._others.values():
+            with suppress(OSError):
+                os.kill(pid, signal.SIGTERM)
+        for process in self._ours.values():
+            try:
+                process.wait(timeout=_END_WITHIN)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
+
+
+def carry_to_the_end(
+    folders: Mapping[str, Path],
+    *,
+    seconds: float,
+    watch: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    failed: Callable[[], str] = lambda: "",
+) -> Courier:
+    """Carry between the sites of folders until the run has ended; return the courier.
+
+    Args:
+      folders: Each site's, by its name.
+      seconds: How long at most.
+      watch: Called with the aggregator's state.
+      failed: Tells why nothing more will come, or nothing.
+
+    Raises:
+      RefusedError: It has not ended by then, or can't.
+    """
+    courier = Courier({name: socket_of(folder) for name, folder in folders.items()}, watch)
+    stop = threading.Event()
+
+    def look() -> None:
+        while not stop.wait(0.2):
+            if why := failed():
+                courier.failure = RefusedError(why)
+                return
+
+    looking = threading.Thread(target=look, daemon=True)
+    looking.start()
+    try:
+        courier.run(seconds=seconds)
+    finally:
+        stop.set()
+        looking.join()
+    return courier
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a deployed run took.
+
+    Attributes:
+      rounds: Sums that were opened.
+      median_round: Seconds from one sum to the next, median.
+      longest_round: The longest of them.
+      bytes_by_kind: Of all messages that passed the aggregator, headers included.
+      memory: Most resident bytes of each process.
+      mapped: Heavy libraries in each.
+    """
+
+    rounds: int
+    median_round: float
+    longest_round: float
+    bytes_by_kind: Mapping[str, int]
+    memory: Mapping[str, int]
+    mapped: Mapping[str, list[str]]
+
+    def save(self, path: Path) -> None:
+        """Write it as JSON."""
+        write_durably(path, json.dumps(vars(self), indent=1, sort_keys=True).encode() + b"\n")
+
+
+def measured(folders: Mapping[str, Path], told: Mapping[str, dict[str, Any] | None]) -> Measured:
+    """Return what a run took, from the aggregator's transcript and what the daemons told.
+
+    Raises:
+      InpatientError: There is no transcript yet.
+    """
+    transcript = Transcript.load(folders[AGGREGATOR] / "transcript")
+    first: dict[int, float] = {}
+    sizes: dict[str, int] = {}
+    for message in transcript:
+        sizes[message.kind.value] = sizes.get(message.kind.value, 0) + len(message.to_bytes())
+        if message.kind == "opened" and message.sender == AGGREGATOR:
+            first.setdefault(message.round, message.time)
+    times = [first[number] for number in sorted(first)]
+    if not times:
+        raise InpatientError("No sum was opened.")
+    steps = [after - before for before, after in itertools.pairwise(times)] or [0.0]
+    memory = {n: dict(t["memory"]) for n, t in told.items() if t and t.get("memory")}
+    return Measured(
+        len(times),
+        statistics.median(steps),
+        max(steps),
+        dict(sorted(sizes.items())),
+        {name: int(one["most resident"]) for name, one in memory.items()},
+        {name: list(one["mapped"]) for name, one in memory.items()},
+    )

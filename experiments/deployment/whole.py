@@ -1,0 +1,177 @@
+"""``inpatient deploy local``: dealt, started, carried, verified, measured and compared."""
+
+import json
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.console import Console
+
+from aggregation.data.patients import Patients
+from aggregation.federation import Federation
+from aggregation.models import Inputs, named_model
+from aggregation.plan import Plan
+from aggregation.roles.messages import AGGREGATOR
+from aggregation.sites.agreed import Agreed
+from aggregation.sites.dealt import deal
+from aggregation.sites.site_settings import SiteSettings
+from aggregation.transcript import Transcript
+from experiments.cohorts import load, resolve
+from experiments.deployment.local import (
+    Daemons,
+    Measured,
+    carry_to_the_end,
+    measured,
+    site_folders,
+    states,
+)
+from experiments.deployment.own_tables import own_tables
+from experiments.run.record import writable_folder
+from experiments.studies.design import WIDTH, Design, Regime, make_plan, training_of
+from privacy.errors import InvalidInputError
+from privacy.ledger import load_trust, verify
+
+__all__ = ["LocalRun", "run_local"]
+
+
+@dataclass(frozen=True)
+class LocalRun:
+    """What ``inpatient deploy local`` was asked for.
+
+    Attributes:
+      out: Folder of the sites' folders.
+      cohort: As for ``own_tables``.
+      model: As for ``named_model``.
+      epsilon: Of the whole run, and each ledger's budget.
+      scheme: How sums are sealed.
+      rounds: How many; None: as the model is trained by default.
+      seed: Of simulated sites; None: real ones.
+      within: Seconds after which it gives up for now.
+      data_dir: Folder with heart's original files; None: as packaged.
+      json: Whether to print what was measured as JSON.
+    """
+
+    out: Path
+    cohort: str
+    model: str
+    epsilon: float
+    scheme: str
+    rounds: int | None
+    seed: int | None
+    within: float
+    data_dir: Path | None
+    json: bool
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """The same run in one process."""
+
+    same_sums: bool
+    seconds_a_round: float
+
+
+def run_local(asked: LocalRun) -> int:
+    """Run a federation of processes into ``asked.out``; 0 if its folders were verified.
+
+    Raises:
+      InvalidInputError: Something else lies there, or the cohort has no table for each hospital.
+      RefusedError: The run has not ended in time; a later call goes on.
+    """
+    console = Console(stderr=asked.json)
+    began = time.monotonic()
+    folders = _folders(asked, console)
+    with Daemons(folders).running() as daemons, console.status("starting") as status:
+        carry_to_the_end(
+            folders,
+            seconds=asked.within,
+            watch=lambda state: status.update(
+                f"round {state['round']}, waiting for {', '.join(state['late']) or 'nobody'}"
+            ),
+            failed=lambda: daemons.failure,
+        )
+        found = measured(folders, states(folders))
+    seconds = time.monotonic() - began
+    found.save(asked.out / "measured.json")
+    compared = None if asked.seed is None else _compare(asked, folders)
+    _tell(console, found, compared, seconds)
+    if asked.json:
+        whole: dict[str, Any] = {**vars(found), "seconds": seconds}
+        print(json.dumps(whole | ({} if compared is None else vars(compared)), sort_keys=True))
+    if compared is not None:
+        return 0 if compared.same_sums else 1
+    verdict = verify([*folders.values()], load_trust(asked.out / "trust.json"))
+    for finding in verdict.findings:
+        console.print(str(finding), markup=False, highlight=False)
+    return verdict.status
+
+
+def _folders(asked: LocalRun, console: Console) -> Mapping[str, Path]:
+    """The sites' folders: dealt now, or found."""
+    writable_folder(asked.out)
+    if any(asked.out.iterdir()):
+        folders = site_folders(asked.out)
+        run = Agreed.load(folders[AGGREGATOR] / "agreed").plan.run
+        console.print(f"The run {run} is in {asked.out} already; it goes on.")
+        return folders
+    cohort = load(*resolve(asked.cohort, asked.data_dir))
+    tables = own_tables(asked.cohort, asked.data_dir)
+    run = f"{cohort.name[:30]}-{secrets.token_hex(4)}"
+    plan = _planned(asked, run, cohort.hospitals, Inputs.of(cohort.schema))
+    return deal(asked.out, plan, tables, epsilon=asked.epsilon, seed=asked.seed)
+
+
+def _planned(asked: LocalRun, run: str, patients: Mapping[str, Patients], inputs: Inputs) -> Plan:
+    setting = training_of(Regime.FULL, asked.model)
+    if asked.rounds is not None:
+        last = min(asked.rounds, setting.average_last)
+        setting = replace(setting, rounds=asked.rounds, average_last=last)
+    return make_plan(
+        run=run,
+        design=Design.SEALED,
+        epsilon=asked.epsilon,
+        model=named_model(asked.model, inputs, width=WIDTH),
+        setting=setting,
+        patients=patients,
+        scheme=asked.scheme,
+    )
+
+
+def _compare(asked: LocalRun, folders: Mapping[str, Path]) -> _Compared:
+    """Run the same plan in one process, from the same seeds, and compare all sums."""
+    agreed = Agreed.load(folders[AGGREGATOR] / "agreed")
+    plan = replace(agreed.plan, sealing=None, roster=None)
+    seed = SiteSettings.load(folders[plan.hospitals[0]]).seed
+    if seed is None:
+        raise InvalidInputError(f"The sites in {asked.out} are real; they are compared with none.")
+    cohort = load(*resolve(asked.cohort, asked.data_dir))
+    federation = Federation.simulated(plan, dict(cohort.hospitals), seed=seed)
+    began = time.monotonic()
+    outcome = federation.run()
+    seconds = (time.monotonic() - began) / plan.rounds
+    told = Transcript.load(folders[AGGREGATOR] / "transcript").select(kind="opened")
+    opened = {m.round: m.payload for m in told if m.sender == AGGREGATOR}
+    sums = [np.frombuffer(opened[number], dtype="<i8") for number in sorted(opened)]
+    same = len(sums) == len(outcome.opened) and np.array_equal(np.stack(sums), outcome.opened)
+    return _Compared(same, seconds)
+
+
+def _tell(console: Console, found: Measured, compared: _Compared | None, seconds: float) -> None:
+    total = sum(found.bytes_by_kind.values())
+    console.print(
+        f"{found.rounds} rounds in {seconds:.1f} s, start-up included; a round took "
+        f"{1e3 * found.median_round:.0f} ms (median; the longest {found.longest_round:.2f} s), and "
+        f"{total / found.rounds / 1e3:.0f} kB passed the server in one."
+    )
+    memory = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in found.memory.items())
+    console.print(f"Most memory by process: {memory}.")
+    if compared is not None:
+        same = "the same" if compared.same_sums else "NOT the same"
+        console.print(
+            f"In one process a round took {1e3 * compared.seconds_a_round:.0f} ms; bit for bit the "
+            f"sums are {same}."
+        )
