@@ -17,7 +17,8 @@ from privacy.ledger.spending import Phase
 
 __all__ = ["from_opacus"]
 
-_RADIUS = 2**38  # steps in a unit of the gradient, as for what was not clipped
+_FINEST = 2**38  # steps in a unit of the gradient, as for what was not clipped
+_LARGEST = 2**30  # steps of a clip norm: finer, and guessed patients can't be clipped to integers
 
 
 def from_opacus(
@@ -72,7 +73,7 @@ def from_opacus(
         read.public,
         noise="local" if noise > 0 else "none",
         clip_norm=float(clip_norm),
-        radius=max(1, round(clip_norm * _RADIUS)),
+        radius=max(1, min(_LARGEST, round(clip_norm * _FINEST))),
         noise_multiplier=noise,
         declared_sizes=(patients,),
         sampling_size=batch_size if batch_size < patients else None,
