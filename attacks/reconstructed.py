@@ -1,5 +1,6 @@
 """What an attack returns: records, how sure it is of each, and which of them are proved."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -8,7 +9,25 @@ from jaxtyping import Bool, Float
 from attacks.knowledge.priors import Prior
 from privacy.errors import InvalidInputError
 
-__all__ = ["Reconstruction", "guesses", "join"]
+__all__ = ["Note", "Reconstruction", "guesses", "join"]
+
+
+class Note(str):
+    """A sentence of an attack about what could not be read, which other languages can say too.
+
+    Attributes:
+      words: What it says, for a table of strings (``note_...`` in ``privacy/review``).
+      values: What stands in it.
+    """
+
+    words: str
+    values: Mapping[str, str]
+
+    def __new__(cls, text: str, words: str = "", **values: str) -> "Note":
+        """Put the values into the English text (a copy comes with the finished one, and none)."""
+        note = super().__new__(cls, text.format(**values) if values else text)
+        note.words, note.values = words, values
+        return note
 
 
 @dataclass(frozen=True)

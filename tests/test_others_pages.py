@@ -114,7 +114,9 @@ def test_the_page_on_reviews(tmp_path: Path, capsys: pytest.CaptureFixture[str])
     text = page("review")
     shutil.copytree(CAPTURES / "opacus" / "shuffled", "run")
     Path("run/review.toml").write_text(blocks(text, "toml")["review.toml"])
-    ((*review,),) = commands(text)
+    review, attack = commands(text)
+    assert run(*attack, "--restarts", "1", "--iterations", "3") == 0
+    assert "cascade on an update of 28" in re.sub(r"\s+", " ", capsys.readouterr().out)
     assert run(*review) == 1
     assert "Batches were shuffled" in re.sub(r"[\s│]+", " ", capsys.readouterr().out)
     for language in ("en", "zh"):

@@ -11,11 +11,17 @@ from aggregation.models import LinearInput
 from aggregation.plan import Plan
 from attacks.knowledge.capabilities import linear_input
 from attacks.knowledge.features import Feature
+from attacks.reconstructed import Note
 from attacks.views.observation import Gradient
 
 __all__ = ["hidden_by_rounding", "tells_apart"]
 
 _ENOUGH = 0.5  # of the units: each patient has to be alone at one that tells
+_HIDDEN = (
+    "Rounding hides {features} of a patient: the update is known only up to an error that is "
+    "larger than what the next value would change. That nothing is read there does not make "
+    "the update safe: who holds it in more bits reads more."
+)
 _TYPICAL = 0.5  # |p - y| of a patient of whom an untrained model is as unsure as a coin
 
 
@@ -48,7 +54,7 @@ def tells_apart(
 
 def hidden_by_rounding(
     plan: Plan, gradient: Gradient, features: tuple[Feature, ...]
-) -> tuple[str, ...]:
+) -> tuple[Note, ...]:
     """Say in a sentence which features of a typical patient the error hides; nothing if none.
 
     A patient is read at a unit where it is alone. So half of the units at least have to tell every
@@ -68,13 +74,9 @@ def hidden_by_rounding(
     shares = [float(units.mean()) for units in shown]
     most = max(_ENOUGH, min(shares) + 1e-9)
     hidden = [f.name for f, share in zip(features, shares, strict=True) if share < most]
-    what = "everything" if len(hidden) == len(features) else ", ".join(hidden)
-    note = (
-        f"Rounding hides {what} of a patient: the update is known only up to an error that is "
-        "larger than what the next value would change. That nothing is read there does not make "
-        "the update safe: who holds it in more bits reads more."
-    )
-    return (note,)
+    if len(hidden) == len(features):
+        return (Note(_HIDDEN.replace("{features}", "everything"), "all_hidden"),)
+    return (Note(_HIDDEN, "hidden", features=", ".join(hidden)),)
 
 
 def _shows(

@@ -20,7 +20,7 @@ from aggregation.capture.optimizers import DESCENT, Adam, Optimizer
 from aggregation.models import HiddenLayer, Logistic, Model
 from aggregation.plan import Plan
 from attacks.knowledge.priors import Prior
-from attacks.reconstructed import Reconstruction, guesses, join
+from attacks.reconstructed import Note, Reconstruction, guesses, join
 from attacks.searching.local_optimizers import Directions
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import likeliest, match
@@ -31,6 +31,13 @@ from privacy.errors import RefusedError
 
 __all__ = ["FedAvgInversion", "LocalWalk"]
 
+_STEPS = (
+    "The weights at both ends of {steps} steps tell no step's gradient: the steps were walked with "
+    "guessed patients, and nothing is proved."
+)
+_MAKEUPS = (
+    "Adam's steps do not tell how many patients had either outcome: {count} numbers were tried."
+)
 _SMOOTH = 0.03  # of Adam; of .003 to .3, what recovered most of five patients
 
 
@@ -232,17 +239,11 @@ class FedAvgInversion:
         return [int(np.clip(round(expected - moved / steps), 0, people))]
 
 
-def _unknown(plan: Plan, gradient: Gradient, makeups: int) -> tuple[str, ...]:
+def _unknown(plan: Plan, gradient: Gradient, makeups: int) -> tuple[Note, ...]:
     """What a captured update of several steps does not say."""
     said = []
     if gradient.error is not None and plan.local_steps > 1:
-        said.append(
-            f"The weights at both ends of {plan.local_steps} steps tell no step's gradient: the "
-            "steps were walked with guessed patients, and nothing is proved."
-        )
+        said.append(Note(_STEPS, "steps", steps=str(plan.local_steps)))
     if makeups > 1:
-        said.append(
-            "Adam's steps do not tell how many patients had either outcome: "
-            f"{makeups} numbers were tried."
-        )
+        said.append(Note(_MAKEUPS, "makeups", count=str(makeups)))
     return tuple(said)

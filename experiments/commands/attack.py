@@ -57,6 +57,10 @@ class AttackCommand:
     """With --update: of sgd (without difference in the first step)."""
     weight_decay: float | None = None
     """With --update: the optimiser's; by default torch's own, .01 of adamw and none else."""
+    checkpoint: Path | None = None
+    """With --update: Opacus's checkpoint, where the step was private; with --clip-norm."""
+    clip_norm: float = 0.0
+    """With --update: of a private step (Opacus's max_grad_norm)."""
     labels: str = ""
     """With --update: the batch's outcomes where the attacker knows them, such as 01100101."""
     view: str = "server_plain"
@@ -210,6 +214,8 @@ class AttackCommand:
             self.momentum,
             self.weight_decay,
             self.patients,
+            self.checkpoint,
+            self.clip_norm,
         )
 
     def _attack_update(self, files: tuple[Path, Path]) -> int:

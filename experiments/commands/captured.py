@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from attacks.reconstructed import Reconstruction
     from experiments.cohorts import Cohort
 
-__all__ = ["CapturedUpdate", "OptimizerName", "reach_of"]
+__all__ = ["CapturedUpdate", "OptimizerName", "optimizer_of", "private_step", "reach_of"]
 
 OptimizerName = Literal["sgd", "adam", "adamw"]
+_LARGEST_CHECKPOINT = 2**28
 _MOST_PATIENTS = 64  # of a batch whose size nobody tells
 
 
@@ -32,6 +33,8 @@ class CapturedUpdate:
       momentum: Of ``sgd``.
       weight_decay: The optimiser's; None: torch's own default (.01 of ``adamw``, else none).
       patients: Behind all steps; 0: the same batch in each.
+      checkpoint: Opacus's, where the step was private: how much noise is in it.
+      clip_norm: Of a private step.
       labels: Outcomes of the batch, as the attacker knows them; empty: not known.
     """
 
@@ -45,6 +48,8 @@ class CapturedUpdate:
     momentum: float = 0.0
     weight_decay: float | None = None
     patients: int = 0
+    checkpoint: Path | None = None
+    clip_norm: float = 0.0
 
     def check(self) -> None:
         """Refuse what can be refused before a file is read."""
@@ -60,6 +65,16 @@ class CapturedUpdate:
         natural(steps=self.steps, least=1)
         natural(patients=self.patients)
         self._optimizer()
+        private = self.checkpoint is not None
+        if private != (self.clip_norm != 0) or (private and not self.batch_size):
+            raise InvalidInputError(
+                f"A private step is read with --checkpoint, --clip-norm={self.clip_norm:g} and "
+                f"--batch-size={self.batch_size} (expected patients of a step): give all or none."
+            )
+        if private:
+            positive(clip_norm=self.clip_norm)
+            if self.steps > 1 or self.patients:
+                raise InvalidInputError("Of a private training one step is read: steps=1.")
         if self.momentum and self.optimizer != "sgd":
             raise InvalidInputError(
                 f"momentum={self.momentum:g} is of sgd; {self.optimizer} has moments of its own."
@@ -188,18 +203,20 @@ class CapturedUpdate:
         from attacks.exact.batch_size import find_batch_size
         from privacy.errors import InvalidInputError
 
+        how: dict[str, Any] = {
+            "model": model,
+            "learning_rate": self.learning_rate,
+            "optimizer": self._optimizer(),
+            "reach": [reach_of(column) for column in cohort.schema.columns],
+        }
+        if self.checkpoint is not None:
+            return private_step(
+                before, after, self.checkpoint, self.clip_norm, self.batch_size, how
+            ), None
+
         def of_size(size: int) -> "Capture":
-            return from_weights(
-                before,
-                after,
-                model=model,
-                learning_rate=self.learning_rate,
-                batch_size=size,
-                steps=self.steps,
-                patients=self.patients or None,
-                optimizer=self._optimizer(),
-                reach=[reach_of(column) for column in cohort.schema.columns],
-            )
+            told = how | {"steps": self.steps, "patients": self.patients or None}
+            return from_weights(before, after, batch_size=size, **told)
 
         if self.batch_size:
             return of_size(self.batch_size), None
@@ -212,14 +229,7 @@ class CapturedUpdate:
         return of_size(found.size), found
 
     def _optimizer(self) -> "Optimizer":
-        from aggregation.capture import Adam, Sgd
-
-        if self.optimizer == "sgd":
-            return Sgd(self.momentum, weight_decay=self.weight_decay or 0.0)
-        decoupled = self.optimizer == "adamw"
-        default = 0.01 if decoupled else 0.0
-        decay = default if self.weight_decay is None else self.weight_decay
-        return Adam(weight_decay=decay, decoupled=decoupled)
+        return optimizer_of(self.optimizer, self.momentum, self.weight_decay)
 
     def _suitable(self, capture: "Capture") -> str:
         from aggregation.models import LinearInput
@@ -282,6 +292,37 @@ def _records(found: "Reconstruction", prior: "Prior", cohort: "Cohort") -> list[
             found.certified, found.confidence, steps, texts(found.records, prior), strict=True
         )
     ]
+
+
+def optimizer_of(name: str, momentum: float, weight_decay: float | None) -> "Optimizer":
+    """Return a client's optimiser: ``sgd``, ``adam`` or ``adamw``, with torch's defaults."""
+    from aggregation.capture import Adam, Sgd
+
+    if name == "sgd":
+        return Sgd(momentum, weight_decay=weight_decay or 0.0)
+    default = 0.01 if name == "adamw" else 0.0
+    decay = default if weight_decay is None else weight_decay
+    return Adam(weight_decay=decay, decoupled=name == "adamw")
+
+
+def private_step(
+    before: "Weights",
+    after: "Weights",
+    checkpoint: Path,
+    clip_norm: float,
+    batch_size: int,
+    how: dict[str, Any],
+) -> "Capture":
+    """Return a step of a private training, with the noise that its checkpoint tells of."""
+    from aggregation.capture import from_opacus
+    from privacy._foreign import read_file
+    from privacy.ledger.opacus_history import history
+
+    phases = history(read_file(checkpoint, most=_LARGEST_CHECKPOINT, what="The checkpoint"))
+    rate = phases[-1][1] if phases else 1.0
+    patients = max(batch_size, round(batch_size / rate)) if rate > 0 else batch_size
+    told: dict[str, Any] = {"clip_norm": clip_norm, "batch_size": batch_size, "patients": patients}
+    return from_opacus(before, after, history=phases, **told, **how)
 
 
 def reach_of(column: Any) -> float:

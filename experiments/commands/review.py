@@ -1,19 +1,19 @@
 """``inpatient review``: what somebody else's run claims, costs and gives away, by its files."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tyro.conf import Positional
 
+from experiments.commands.reviewed_updates import attacked
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from aggregation.capture import RunLog
     from privacy.review import Check, ReviewFile
     from privacy.review.mistakes import Part
-    from privacy.review.rendered import AttackedUpdate
-    from privacy.review.told import ToldUpdates
+    from privacy.review.rendered import AttackedUpdate, TriedAttack
 
 __all__ = ["Review"]
 
@@ -37,8 +37,16 @@ class Review:
     """Folder for review.en.html and review.zh.html."""
     trust: Path | None = None
     """Public keys for a ledger, obtained apart."""
+    seconds: float = 60.0
+    """For attacks on captured updates, beside the closed form, which takes milliseconds."""
     json: bool = False
     """Print JSON instead of a table."""
+
+    def check(self) -> None:
+        """Refuse a time that is none."""
+        from privacy._validate import non_negative
+
+        non_negative(seconds=self.seconds)
 
     def run(self) -> int:
         """Review, write both pages, print."""
@@ -48,7 +56,7 @@ class Review:
         from privacy.review import Judgement
         from privacy.review.rendered import LANGUAGES, page_of, said
 
-        checks, updates, digests = self.found()
+        checks, updates, tried, digests = self.found()
         make_folder(self.out)
         pages = []
         for language in LANGUAGES:
@@ -57,8 +65,9 @@ class Review:
                 self.path.name,
                 checks,
                 updates,
+                tried,
                 digests=digests,
-                command=f"inpatient review {self.path.name}",
+                command=f"inpatient review {self.path.name} --seconds {self.seconds:g}",
                 language=language,
             )
             write_durably(page, content.encode())
@@ -70,18 +79,21 @@ class Review:
                     | {"said": said(c)}
                     for c in checks
                 ],
-                "updates": [vars(update) for update in updates],
+                "updates": [_plain(update) for update in updates],
+                "attacks": [_plain(attack) for attack in tried],
                 "files": dict(digests),
                 "pages": pages,
             }
             print(json.dumps(told, indent=1, sort_keys=True))
         else:
-            _show(self.path.name, checks, updates)
+            _show(self.path.name, checks, updates, tried)
             print(f"Pages: {', '.join(pages)}")
         return int(any(check.judgement is Judgement.WRONG for check in checks))
 
-    def found(self) -> "tuple[list[Check], list[AttackedUpdate], Mapping[str, str]]":
-        """Findings, what attacks reached, and the digest of every file that was read."""
+    def found(
+        self,
+    ) -> "tuple[list[Check], list[AttackedUpdate], list[TriedAttack], Mapping[str, str]]":
+        """Findings, what attacks reached, which were tried, and every file's digest."""
         from privacy._foreign import digest_file
         from privacy.errors import InvalidInputError
         from privacy.review import ReviewFile, examine, read_review
@@ -93,12 +105,12 @@ class Review:
         checks = list(examine(told.claim, told.training, _parts(files, told)))
         ledgers = [path for name, path in files.items() if path.suffix == ".jsonl"]
         checks += [_ledger(path, self.trust) for path in ledgers]
-        updates, check = _attacked(files, told.updates, _history(files))
+        updates, tried, check = attacked(files, told.updates, self.seconds)
         digests = {name: digest_file(path)[1] for name, path in sorted(files.items())}
         if "updates.json" in files:  # the weights that it names lie beside it
             beside = sorted(files["updates.json"].parent.glob("r*.npz"))[:_MOST_DIGESTS]
             digests |= {path.name: digest_file(path)[1] for path in beside}
-        return [*checks, check], updates, digests
+        return [*checks, check], updates, tried, digests
 
     def _files(self) -> "dict[str, Path]":
         """What is known of the folder, by the name that it is looked for under."""
@@ -124,149 +136,66 @@ def _parts(files: "Mapping[str, Path]", told: "ReviewFile") -> "list[Part]":
     return []
 
 
-def _history(files: "Mapping[str, Path]") -> tuple[tuple[float, float, int], ...]:
-    from privacy.ledger.opacus_history import history
-
-    path = files.get("checkpoint.pt")
-    return history(path.read_bytes()) if path else ()
-
-
 def _ledger(path: Path, trust: Path | None) -> "Check":
     from privacy.ledger import load_trust, verify
+    from privacy.ledger.rounding import down, up
     from privacy.review import Check, Judgement
 
     verdict = verify([path], load_trust(trust) if trust else None)
-    levels = ("FAIL",) if not verdict.ok else ("OK", "UNANCHORED")
-    reason = "; ".join(f.reason.rstrip(".") for f in verdict.findings if f.level in levels)
-    judgement = Judgement.HOLDS if verdict.ok else Judgement.WRONG
-    return Check("ledger", judgement, f"ledger_{judgement}", {"reason": reason[:2000]})
-
-
-def _attacked(
-    files: "Mapping[str, Path]",
-    told: "ToldUpdates",
-    history: tuple[tuple[float, float, int], ...],
-) -> "tuple[list[AttackedUpdate], Check]":
-    """What the exact attack reaches on each captured update."""
-    from privacy.errors import InpatientError
-    from privacy.review import Check, Judgement
-
-    if "updates.json" not in files and not {"before.npz", "after.npz"} <= set(files):
-        return [], Check("updates", Judgement.UNKNOWN, "updates_none", {})
-    lacking = [n for n in ("model", "cohort", "learning_rate") if getattr(told, n) is None]
-    if lacking:
-        reason = f"Captured weights are there; review.toml would tell [updates] {lacking[0]}."
-        return [], Check("updates", Judgement.UNKNOWN, "updates_unknown", {"reason": reason})
-    try:
-        found = _attack(files, told, history)
-    except InpatientError as error:
-        return [], Check("updates", Judgement.UNKNOWN, "updates_unknown", {"reason": str(error)})
-    certified = sum(update.certified for update in found)
+    if not verdict.ok:
+        wrong = [f.reason.rstrip(".") for f in verdict.findings if f.level == "FAIL"]
+        said = {"count": str(len(wrong)), "reason": "; ".join(wrong)[:2000]}
+        return Check("ledger", Judgement.WRONG, "ledger_wrong", said)
+    (reading,) = verdict.readings
+    spent = [s for s in reading.spent if s.budget.unit == "patient"]
+    upper = max((s.interval.upper for s in spent if s.interval), default=0.0)
     values = {
-        "count": str(len(found)),
-        "certified": str(certified),
-        "read": str(sum(update.read for update in found)),
-        "patients": str(sum(update.patients for update in found)),
+        "entries": str(reading.size),
+        "hospital": reading.hospital,
+        "spent": up(upper),
+        "allowed": down(min((s.budget.epsilon for s in spent), default=0.0)),
     }
-    judgement = Judgement.WRONG if certified else Judgement.HOLDS
-    return found, Check("updates", judgement, f"updates_{judgement}", values)
+    if reading.foreign:
+        values["program"] = reading.foreign
+        return Check("ledger", Judgement.HOLDS, "ledger_claimed", values)
+    return Check("ledger", Judgement.HOLDS, "ledger_holds", values)
 
 
-def _attack(
-    files: "Mapping[str, Path]",
-    told: "ToldUpdates",
-    history: tuple[tuple[float, float, int], ...],
-) -> "list[AttackedUpdate]":
-    from attacks.exact.closed_form import ClosedForm, expected_patients
-    from attacks.knowledge.priors import Prior
-    from attacks.views import GradientView, observe, require
-    from experiments.cohorts import load, resolve
-    from privacy.review.rendered import AttackedUpdate
+def _plain(row: "AttackedUpdate | TriedAttack") -> dict[str, Any]:
+    from privacy.review.rendered import remarked
 
-    cohort = load(*resolve(str(told.cohort), None))
-    run = _captured(files, told, history, cohort)
-    view = require(observe(run, "server_plain"), GradientView, "closed_form")
-    prior, found = Prior.from_schema(cohort.schema), []
-    for gradient in view.gradients:
-        read = ClosedForm().reconstruct(replace(view, gradients=(gradient,)), prior)
-        found.append(
-            AttackedUpdate(
-                ", ".join(gradient.hospitals),
-                gradient.round,
-                expected_patients(view.plan, gradient),
-                int(read.certified.sum()),
-                int((read.confidence > 0.5).sum()),
-                " ".join(read.notes),
-            )
-        )
-    return found
+    return {n: v for n, v in vars(row).items() if n != "remarks"} | {"said": remarked(row)}
 
 
-def _captured(
-    files: "Mapping[str, Path]",
-    told: "ToldUpdates",
-    history: tuple[tuple[float, float, int], ...],
-    cohort: Any,
-) -> "RunLog":
-    from aggregation.capture import from_flower, from_nvflare, from_opacus, from_weights
-    from aggregation.capture.files import read_weights
-    from aggregation.models import Inputs, named_model
-    from experiments.commands.captured import reach_of
-    from privacy._foreign import parse_json, read_file
-    from privacy.errors import InvalidInputError
-
-    kind, _, width = str(told.model).partition(":")
-    if kind == "mlp" and not width.isdecimal():
-        raise InvalidInputError(f"Expected the model mlp:WIDTH or logistic, got {told.model!r}.")
-    name = kind if kind == "mlp" else str(told.model)
-    model = named_model(name, Inputs.of(cohort.schema), width=int(width or 64), seed=0)
-    how: dict[str, Any] = {
-        "model": model,
-        "learning_rate": told.learning_rate,
-        "reach": [reach_of(column) for column in cohort.schema.columns],
-    }
-    if "updates.json" in files:
-        path = files["updates.json"]
-        content: Any = parse_json(read_file(path, what="The index of updates"), what="It")
-        program = str(content.get("program", "")) if isinstance(content, dict) else ""
-        reader = from_nvflare if program.startswith("nvflare") else from_flower
-        return reader(path.parent, batch_size=told.batch_size, steps=told.steps, **how)
-    before, after = (read_weights(files[f"{name}.npz"]) for name in ("before", "after"))
-    if told.batch_size is None:
-        raise InvalidInputError(
-            "How many patients a step has would be told by [updates] batch_size."
-        )
-    if not history:
-        return from_weights(before, after, batch_size=told.batch_size, steps=told.steps, **how)
-    if told.clip_norm is None:
-        raise InvalidInputError("A private step is read with its [updates] clip_norm.")
-    return from_opacus(
-        before,
-        after,
-        history=history,
-        clip_norm=told.clip_norm,
-        batch_size=told.batch_size,
-        patients=max(told.batch_size, round(told.batch_size / history[-1][1])),
-        **how,
-    )
-
-
-def _show(name: str, checks: "list[Check]", updates: "list[AttackedUpdate]") -> None:
+def _show(
+    name: str,
+    checks: "list[Check]",
+    updates: "list[AttackedUpdate]",
+    tried: "list[TriedAttack]",
+) -> None:
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from privacy._foreign import printable
-    from privacy.review.rendered import answer, said, strings
+    from privacy.review.rendered import answer, remarked, said, strings
 
     words = strings("en")
-    table = Table(title=f"Review of {name}")
+    table = Table(title=Text(f"Review of {printable(name)}"))
     for heading in ("question", "answer", "why"):
         table.add_column(words[f"col_{heading}"])
     for check in checks:
-        table.add_row(words[f"name_{check.name}"], answer(check), printable(said(check)))
+        why = Text(printable(said(check)))  # [claim] is no markup
+        table.add_row(words[f"name_{check.name}"], answer(check), why)
     Console().print(table)
     for update in updates:
+        by = f" ({update.attack})" if update.attack else ""
         print(
             f"{update.client}, round {update.round}: {update.certified} of {update.patients} "
-            f"patients proved, {update.read} read. {update.said}".rstrip()
+            f"patients proved, {update.read} read{by}. {printable(remarked(update))}".rstrip()
         )
+    for attack in tried:
+        done = words["tried_none"].lower()
+        if attack.tried:
+            done = f"tried on {attack.tried} of {attack.updates}"
+        print(f"{attack.attack}: {done}. {printable(remarked(attack))}".rstrip())

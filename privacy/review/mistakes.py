@@ -153,6 +153,8 @@ def _cost(case: _Case) -> _Found:
         return _unknown("cost")
     parts, relation = case.actual
     cost = case.cost(parts, relation)
+    if case.claim is None and math.isinf(cost.lower):
+        return Judgement.UNKNOWN, "cost_unprotected", {}
     if case.claim is None:
         return Judgement.UNKNOWN, "cost_alone", _range(cost) | {"relation": relation}
     values = _range(cost) | {"claimed": down(case.claim.epsilon), "relation": relation}

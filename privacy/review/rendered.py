@@ -2,35 +2,81 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.resources import files
 
 from privacy.review.mistakes import Check, Judgement
 
-__all__ = ["LANGUAGES", "AttackedUpdate", "answer", "page_of", "said", "strings"]
+__all__ = [
+    "LANGUAGES",
+    "AttackedUpdate",
+    "Remark",
+    "TriedAttack",
+    "answer",
+    "page_of",
+    "remarked",
+    "said",
+    "strings",
+]
 
 LANGUAGES = ("en", "zh")
 
 
 @dataclass(frozen=True)
+class Remark:
+    """A sentence without a language.
+
+    Attributes:
+      words: Key of the sentence.
+      values: What stands in it.
+    """
+
+    words: str
+    values: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class AttackedUpdate:
-    """What an attack reached on one captured update.
+    """What attacks reached on one captured update.
 
     Attributes:
       client: Whose.
       round: As its server counts.
       patients: Expected behind it.
-      certified: Records that are proved.
-      read: Records that were read with more than even odds.
-      said: What the attack says beside.
+      attack: The one that reached most; empty: none reached anything.
+      certified: Records that it proved.
+      read: Records that it read with more than even odds.
+      remarks: What it says beside.
     """
 
     client: str
     round: int
     patients: int
+    attack: str
     certified: int
     read: int
-    said: str
+    remarks: tuple[Remark, ...] = ()
+
+
+@dataclass(frozen=True)
+class TriedAttack:
+    """On how many of the updates an attack of the suite was tried.
+
+    Attributes:
+      attack: Its name.
+      tried: Updates that it was tried on.
+      updates: Of how many.
+      certified: Records that it proved, in all.
+      read: Records that it read with more than even odds.
+      remarks: Why it was not tried on all.
+    """
+
+    attack: str
+    tried: int
+    updates: int
+    certified: int
+    read: int
+    remarks: tuple[Remark, ...] = ()
 
 
 def strings(language: str) -> dict[str, str]:
@@ -47,15 +93,21 @@ def answer(check: Check, language: str = "en") -> str:
     return table.get(f"word_{check.name}_{check.judgement}", table[f"word_{check.judgement}"])
 
 
-def said(check: Check, language: str = "en") -> str:
-    """A finding's sentence."""
-    return strings(language)[check.words].format(**check.values)
+def said(told: Check | Remark, language: str = "en") -> str:
+    """A finding's sentence, or a remark's."""
+    return strings(language)[told.words].format(**told.values)
+
+
+def remarked(row: AttackedUpdate | TriedAttack, language: str = "en") -> str:
+    """All remarks of a row."""
+    return " ".join(said(remark, language) for remark in row.remarks)
 
 
 def page_of(
     name: str,
     checks: Sequence[Check],
     updates: Sequence[AttackedUpdate],
+    tried: Sequence[TriedAttack] = (),
     *,
     digests: Mapping[str, str],
     command: str,
@@ -67,6 +119,7 @@ def page_of(
       name: Of the folder or file.
       checks: What was found, in order.
       updates: What attacks reached.
+      tried: Which of the suite's were tried, and why others were not.
       digests: SHA-256 of what was read, by file.
       command: What gives the page again.
       language: ``en`` or ``zh``.
@@ -108,7 +161,8 @@ def page_of(
             }
             for check in checks
         ],
-        updates=updates,
+        updates=[(row, remarked(row, language)) for row in updates],
+        tried=[(row, remarked(row, language)) for row in tried],
         files=digests,
         command=command,
         other_file=f"review.{other}.html",

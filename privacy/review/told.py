@@ -25,6 +25,9 @@ Whatever is left out is not known, and the review then says which file would tel
     learning_rate = 0.1
     batch_size = 8
     steps = 1
+    optimizer = "sgd"                # or adam, adamw
+    momentum = 0.9                   # of sgd
+    weight_decay = 0.0
     clip_norm = 1.0                  # of a private step
 """
 
@@ -93,6 +96,9 @@ class ToldUpdates(Form):
     learning_rate: float | None = ruled(optional(number(above=True)), None)
     batch_size: int | None = ruled(optional(whole(1, MOST_COUNT)), None)
     steps: int = ruled(whole(1, MOST_COUNT), 1)
+    optimizer: str = ruled(one_of("sgd", "adam", "adamw"), "sgd")
+    momentum: float = ruled(number(0.0, 1.0), 0.0)
+    weight_decay: float | None = ruled(optional(number()), None)
     clip_norm: float | None = ruled(optional(number(above=True)), None)
 
 

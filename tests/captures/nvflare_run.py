@@ -1,8 +1,10 @@
 """NVFLARE's hello-pt on two hospitals of the heart study, its updates kept in the workspace.
 
+    make bench-setup
     .venv-bench/bin/python -m tests.captures.nvflare_run WORKSPACE
 
-What is committed is the workspace's ``updates`` folder. Called with ``--client`` by the simulator.
+What is committed is the workspace's ``server/simulate_job/updates``; ``review.toml`` and
+``phases.toml`` are ours. Called with ``--client`` by the simulator.
 """
 
 import sys

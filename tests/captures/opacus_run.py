@@ -2,7 +2,8 @@
 
     .venv/bin/python -m tests.captures.opacus_run tests/captures/opacus
 
-Of each, the weights around the last step, and the checkpoint's part that counts.
+Of each, the weights around the last step, and the checkpoint's part that counts. ``review.toml`` is
+ours.
 """
 
 import sys

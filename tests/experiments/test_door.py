@@ -164,6 +164,8 @@ def test_every_field_of_every_command_is_tried_or_known_to_have_no_wrong_value()
     # tests/attacks/test_captured_command.py
     elsewhere |= {"update", "learning_rate", "batch_size", "steps", "optimizer", "labels"}
     elsewhere |= {"momentum", "weight_decay", "patients"}
+    elsewhere |= {"checkpoint", "clip_norm"}  # tests/captures/test_fixtures.py
+    elsewhere |= {"seconds"}  # tests/experiments/test_review.py
     # tests/privacy/ledger/test_spending.py
     elsewhere |= {"plot"}  # tests/experiments/test_phases.py
     free |= {"status"}

@@ -140,7 +140,7 @@ def test_each_programs_updates_go_by_its_name(tmp_path: Path) -> None:
         from_flower(KEPT / "nvflare", **HOW)
     with pytest.raises(InvalidInputError, match="nvflare"):
         from_nvflare(KEPT / "flower", **HOW)
-    with pytest.raises(InvalidInputError, match="found 2"):
+    with pytest.raises(InvalidInputError, match="found 3"):
         from_nvflare(KEPT, **HOW)
     with pytest.raises(InvalidInputError, match="found 0"):
         from_nvflare(tmp_path, **HOW)

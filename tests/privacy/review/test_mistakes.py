@@ -14,7 +14,15 @@ from privacy.accounting import epsilon
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.review import Check, Judgement, examine, read_review
 from privacy.review.mistakes import CHECKS, Part
-from privacy.review.rendered import LANGUAGES, AttackedUpdate, page_of, said, strings
+from privacy.review.rendered import (
+    LANGUAGES,
+    AttackedUpdate,
+    Remark,
+    TriedAttack,
+    page_of,
+    said,
+    strings,
+)
 from privacy.review.told import ClaimedGuarantee, ToldTraining
 
 ADD = NeighboringRelation.ADD_OR_REMOVE_ONE
@@ -260,15 +268,25 @@ def test_both_languages_have_the_same_words_and_numbers() -> None:
     english, chinese = strings("en"), strings("zh")
     assert set(english) == set(chinese)
     checks = [*look(5.16, [(sampled(), 50)], {"sampler": "shuffled"}).values()]
-    update = AttackedUpdate("<client>", 1, 8, 7, 8, "")
+    hidden = Remark("note_hidden", {"features": "<chol>"})
+    update = AttackedUpdate("<client>", 1, 8, "closed_form", 7, 8, (hidden,))
+    tried = TriedAttack("dlg", 3, 5, 0, 0, (Remark("left_time", {"count": "2"}),))
     pages = {
         language: page_of(
-            "run", checks, [update], digests={"a": "00"}, command="inpatient", language=language
+            "run",
+            checks,
+            [update],
+            [tried],
+            digests={"a": "00"},
+            command="inpatient",
+            language=language,
         )
         for language in LANGUAGES
     }
     for page in pages.values():
         assert "&lt;client&gt;" in page and "<client>" not in page
+        assert "&lt;chol&gt;" in page and "<chol>" not in page
+        assert ("3 of 5" in page) or ("5 个中的 3 个" in page)
         assert "<script" not in page and "http" not in page
         numbers = {w for c in checks for w in said(c, "zh").split() if w.replace(".", "").isdigit()}
         assert len(numbers) >= 3 and all(number in page for number in numbers)
