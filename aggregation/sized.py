@@ -1,5 +1,6 @@
 """How a plan's sums are sealed: the scheme, sized from public quantities alone."""
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -7,14 +8,42 @@ from aggregation.plan import Plan
 from aggregation.sealing import Parameters, Scheme, largest_sum, make_scheme, wrap_probability
 from aggregation.timing import Rounds, Timing
 
-__all__ = ["sealing_for", "wrap_probability_of"]
+__all__ = ["SealingSizes", "sealing_for", "sizes_of", "wrap_probability_of"]
 
 _WRAP_PROBABILITY = 1e-6  # of a run
 _PLAIN_BOUND = 2**61 - 1  # what is not clipped has no bound; the widest modulus is taken
 
 
+@dataclass(frozen=True)
+class SealingSizes:
+    """What a plan's sums ask of their sealing; it follows from public quantities.
+
+    Attributes:
+      dim: Coordinates of a sealed vector.
+      contributors: Most uploads in a sum.
+      bound: Largest absolute coordinate of an opened sum.
+      options: Of the scheme: which hospitals hold, how many of them open.
+    """
+
+    dim: int
+    contributors: int
+    bound: int
+    options: Mapping[str, Any]
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """All of it, as ``make_scheme`` takes it."""
+        sizes = {"dim": self.dim, "contributors": self.contributors, "bound": self.bound}
+        return {**sizes, **self.options}
+
+
 def sealing_for(plan: Plan, timing: Timing | None = None, *, detects: bool = False) -> Scheme:
-    """Make the plan's sealing scheme, sized from public quantities alone.
+    """Make the plan's sealing scheme, sized as ``sizes_of`` says, with its arguments."""
+    return make_scheme(plan.scheme, **sizes_of(plan, timing, detects=detects).settings)
+
+
+def sizes_of(plan: Plan, timing: Timing | None = None, *, detects: bool = False) -> SealingSizes:
+    """Return what a plan's sums ask of their sealing.
 
     Args:
       plan: What is sealed, and how.
@@ -36,7 +65,7 @@ def sealing_for(plan: Plan, timing: Timing | None = None, *, detects: bool = Fal
         options = _quorum(plan.hospitals, plan.colluders, detects=detects)
     if timing.synchronous and plan.scheme == "threshold":
         options["openings"] = rounds
-    return make_scheme(plan.scheme, dim=plan.dim, contributors=contributors, bound=bound, **options)
+    return SealingSizes(plan.dim, contributors, bound, options)
 
 
 def wrap_probability_of(plan: Plan, parameters: Parameters, timing: Timing | None = None) -> float:

@@ -6,6 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any, Union
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
+from experiments.commands.deploy_begin import (
+    AcceptAgreed,
+    AgreeRequests,
+    InitFederation,
+    JoinFederation,
+)
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -125,6 +132,10 @@ class Deploy:
 
     command: Annotated[
         Union[  # noqa: UP007 - annotated members, one subcommand each
+            Annotated[InitFederation, subcommand("init")],
+            Annotated[JoinFederation, subcommand("join")],
+            Annotated[AgreeRequests, subcommand("agree")],
+            Annotated[AcceptAgreed, subcommand("accept")],
             Annotated[Local, subcommand("local")],
             Annotated[Run, subcommand("run")],
             Annotated[Status, subcommand("status")],

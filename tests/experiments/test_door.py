@@ -29,6 +29,10 @@ NEEDED = {  # what a command can't do without
     "ledger export": ("nowhere",),
     "site": ("nowhere",),
     "deploy run": ("nowhere",),
+    "deploy init": ("nowhere",),
+    "deploy join": ("nowhere", "nowhere"),
+    "deploy agree": ("nowhere", "nowhere"),
+    "deploy accept": ("nowhere", "nowhere"),
     "deploy status": ("nowhere",),
 }
 
@@ -170,6 +174,8 @@ def test_every_field_of_every_command_is_tried_or_known_to_have_no_wrong_value()
     elsewhere |= {"plot"}  # tests/experiments/test_phases.py
     free |= {"status"}
     elsewhere |= {"folder"}  # tests/aggregation/sites/test_daemon.py
+    # tests/experiments/deployment/test_begin.py
+    elsewhere |= {"proposal", "draft", "site", "schema", "requests", "agreed", "digest"}
     elsewhere |= {"spent", "operator", "source", "corrects", "phases"}
     asked = {field.name for kind in LEAVES.values() for field in fields(kind)}
     assert asked - set(BAD) - free - elsewhere - {"since", "size"} == set()

@@ -1,0 +1,112 @@
+"""``federation.toml``: what a coordinator proposes, before anybody has made a key.
+
+::
+
+    run = "stroke-2026"
+    schema = "schema.toml"
+    epsilon = 1.0                    # of the whole run, for each patient
+    # optional: model = "mlp", scheme = "bfv", rounds = 30, colluders = 1, delta = 1e-5,
+    # learning_rate = 4.0, clip_norm = 1.0, average_last = 10
+
+    [hospitals]                      # patients that each makes public: at most so many take part
+    north = 300
+    east = 120
+"""
+
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+
+from aggregation.data._toml import STRICT, read_toml
+from aggregation.data.patients import Patients, Schema
+from aggregation.models import Inputs, named_model
+from aggregation.plan import Plan
+from aggregation.sites.enrolment import APART
+from experiments.studies.design import (
+    DELTA,
+    WIDTH,
+    Design,
+    Regime,
+    make_plan,
+    training_of,
+)
+from privacy._validate import natural, positive
+from privacy.errors import InvalidInputError
+from privacy.names import distinct_names, plain_name
+
+__all__ = ["FederationFile", "drafted"]
+
+_MOST_PATIENTS = 100_000_000
+
+
+@dataclass(frozen=True)
+class FederationFile:
+    """A whole ``federation.toml``; the module says what each key means."""
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    run: str
+    schema: str
+    epsilon: float
+    hospitals: dict[str, int] = field(default_factory=dict)
+    model: str = "logistic"
+    scheme: str = "shares"
+    rounds: int | None = None
+    colluders: int = 1
+    delta: float = DELTA
+    learning_rate: float | None = None
+    clip_norm: float | None = None
+    average_last: int | None = None
+
+    def __post_init__(self) -> None:
+        plain_name(run=self.run)
+        distinct_names(hospitals=self.hospitals)
+        if len(self.hospitals) < 2:
+            raise InvalidInputError("hospitals: a federation has two or more")
+        for patients in self.hospitals.values():
+            natural(patients=patients, least=1)
+            if patients > _MOST_PATIENTS:
+                raise InvalidInputError(f"hospitals: more than {_MOST_PATIENTS} patients")
+        positive(epsilon=self.epsilon)
+        if self.scheme not in APART:
+            raise InvalidInputError(f"scheme: choose one of {', '.join(APART)}")
+        if self.rounds is not None:
+            natural(rounds=self.rounds, least=1)
+
+
+def drafted(path: Path) -> tuple[Plan, Path]:
+    """Return the plan that a ``federation.toml`` proposes, without keys, and its schema's path.
+
+    Raises:
+      InvalidInputError: The file can't be read, holds an unknown key, or breaks a rule.
+      RefusedError: As ``Plan``.
+    """
+    told = read_toml(path, FederationFile)
+    schema = Schema.from_toml(path.parent / told.schema)
+    setting = training_of(Regime.FULL, told.model)
+    if told.rounds is not None:
+        last = min(setting.average_last, told.rounds)
+        setting = replace(setting, rounds=told.rounds, average_last=last)
+    asked = {"learning_rate": told.learning_rate, "clip_norm": told.clip_norm,
+             "average_last": told.average_last}  # fmt: skip
+    given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    plan = make_plan(
+        run=told.run,
+        design=Design.SEALED,
+        epsilon=told.epsilon,
+        model=named_model(told.model, Inputs.of(schema), width=WIDTH),
+        setting=replace(setting, **given),
+        patients={name: _so_many(count, len(schema)) for name, count in told.hospitals.items()},
+        colluders=told.colluders,
+        scheme=told.scheme,
+        delta=told.delta,
+    )
+    return plan, path.parent / told.schema
+
+
+def _so_many(count: int, features: int) -> Patients:
+    """Stand-ins: a plan knows a hospital's declared number of patients, and nothing else of it."""
+    row = np.broadcast_to(np.zeros(features), (count, features))
+    return Patients(row, np.zeros(count, dtype=np.int64))

@@ -1,0 +1,154 @@
+"""How a federation between institutions begins, as its people would do it, command by command."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from aggregation.plan import Plan
+from aggregation.roles.messages import AGGREGATOR, OPENER
+from experiments.deployment.federation_file import drafted
+from privacy.errors import InvalidInputError
+from privacy.ledger import load_trust, verify
+from tests.aggregation.parts import HOSPITALS
+from tests.aggregation.sites.parts import carry, opened, tables
+from tests.experiments.deployment.test_local import said_by
+
+PROPOSAL = """
+run = "stroke-2026"
+schema = "north/schema.toml"
+epsilon = 1.0
+rounds = 3
+[hospitals]
+north = 12
+east = 12
+south = 12
+"""
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    for name in HOSPITALS:
+        tables(name, tmp_path / name)
+    (tmp_path / "federation.toml").write_text(PROPOSAL)
+    return tmp_path
+
+
+def does(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> str:
+    status, said = said_by(["deploy", *arguments], capsys)
+    assert status == 0, said
+    return said
+
+
+def refuses(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    status, said = said_by(["deploy", *arguments], capsys)
+    assert status == 2 and told in said, said
+    assert "Traceback" not in said
+
+
+def joined(place: Path, names: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+    """Have every site join; return the fingerprints that they tell."""
+    does(["init", str(place / "federation.toml"), "--out", str(place / "draft")], capsys)
+    told = {}
+    for name in names:
+        own = []
+        if name in HOSPITALS:
+            table, schema = place / name / "table.toml", place / "draft" / "schema.toml"
+            own = ["--table", str(table), "--schema", str(schema), "--epsilon", "1"]
+        plan, site = place / "draft" / "plan.json", place / "sites" / name
+        said = does(["join", str(plan), str(site), "--site", name, *own], capsys)
+        assert "12 patients; epsilon 1" in said or "epsilon 0.99" in said
+        (found,) = re.findall(r"(?:[0-9a-f]{4} ){7}[0-9a-f]{4}", said)
+        told[name] = found
+    return told
+
+
+@pytest.mark.parametrize("scheme", ["shares", "bfv"])
+def test_from_a_proposal_to_a_verified_run(
+    scheme: str, place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proposal = place / "federation.toml"
+    proposal.write_text(f'scheme = "{scheme}"\n' + PROPOSAL)
+    names = [*HOSPITALS, AGGREGATOR, *([OPENER] if scheme == "bfv" else [])]
+    told = joined(place, names, capsys)
+    plan, agreed = str(place / "draft" / "plan.json"), place / "agreed"
+    requests = [str(place / "sites" / name / "request") for name in names]
+    said = does(["agree", plan, *requests, "--out", str(agreed)], capsys)
+    for name, fingerprint in told.items():
+        assert f"{name}: {fingerprint}" in said
+    digest = re.findall(r"[0-9a-f]{64}", said)[-1]
+    folders = {name: place / "sites" / name for name in names}
+    for folder in folders.values():
+        does(["accept", str(folder), str(agreed), "--digest", digest], capsys)
+    with opened(folders) as sites:
+        assert carry(sites) == []
+    verdict = verify([*folders.values()], load_trust(agreed / "trust.json"))
+    assert [str(f) for f in verdict.findings if f.level == "FAIL"] == []
+
+
+def test_what_is_wrong_is_refused_by_whoever_meets_it_first(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = [*HOSPITALS, AGGREGATOR]
+    joined(place, names, capsys)
+    draft, agreed = place / "draft" / "plan.json", place / "agreed"
+    folders = {name: place / "sites" / name for name in names}
+    requests = [str(folder / "request") for folder in folders.values()]
+    again = ["init", str(place / "federation.toml"), "--out", str(place / "draft")]
+    refuses(again, "holds a plan already", capsys)
+    new = str(place / "new")
+    refuses(["join", str(draft), new, "--site", "north"], "reads its own table", capsys)
+    refuses(["join", str(draft), new, "--site", "mars"], "no site 'mars'", capsys)
+    refuses(["join", str(draft), new, "--site", OPENER], "hospitals hold", capsys)
+    refuses(["join", str(place / "federation.toml"), new], "not a plan", capsys)
+    refuses(["join", str(place / "nowhere"), new], "can't be read", capsys)
+    refuses(["join", str(draft), str(folders[AGGREGATOR]), "--site", AGGREGATOR], "", capsys)
+    refuses(["agree", str(draft), *requests[:-1], "--out", str(agreed)], "missing: agg", capsys)
+    refuses(["agree", str(draft), str(place), "--out", str(agreed)], "can't be read", capsys)
+    does(["agree", str(draft), *requests, "--out", str(agreed)], capsys)
+    refuses(["agree", str(draft), *requests, "--out", str(agreed)], "agreement already", capsys)
+    north = str(folders["north"])
+    refuses(["accept", north, str(agreed)], "says nothing", capsys)
+    refuses(["accept", north, str(agreed), "--digest", "0" * 64], "accept nothing else", capsys)
+    refuses(["accept", north, str(place)], "can't be read", capsys)
+    assert not (folders["north"] / "agreed").exists()
+
+
+def test_a_proposal_becomes_a_plan_without_keys(place: Path) -> None:
+    plan, schema = drafted(place / "federation.toml")
+    assert plan.hospitals == HOSPITALS and plan.declared_sizes == (12, 12, 12)
+    assert (plan.rounds, plan.scheme, plan.noise, plan.colluders) == (3, "shares", "shared", 1)
+    assert plan.sealing is None and plan.roster is None
+    assert schema.samefile(place / "north" / "schema.toml")
+    assert Plan.from_bytes(plan.to_bytes()) == plan
+    text = PROPOSAL.replace("rounds = 3", "rounds = 5\nlearning_rate = 0.5\nclip_norm = 2.0")
+    (place / "federation.toml").write_text(text + "west = 40\n")
+    other, _ = drafted(place / "federation.toml")
+    assert (other.rounds, other.learning_rate, other.clip_norm) == (5, 0.5, 2.0)
+    assert other.declared_sizes[-1] == 40
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("epsilon = 1.0", "epsilon = 0.0"),
+        ("epsilon = 1.0", "epsilon = 'one'"),
+        ("epsilon = 1.0", ""),
+        ("rounds = 3", "rounds = 0"),
+        ("rounds = 3", "colour = 'red'"),
+        ("rounds = 3", "model = 'mars'"),
+        ("rounds = 3", "scheme = 'mars'"),
+        ("rounds = 3", "colluders = 3"),
+        ("north = 12", "north = 0"),
+        ("north = 12", "'../north' = 12"),
+        ("north = 12", "EAST = 12"),
+        ("north = 12\neast = 12\n", ""),
+        ('"stroke-2026"', '"a/b"'),
+        ('"north/schema.toml"', '"nowhere.toml"'),
+    ],
+)
+def test_a_proposal_that_breaks_a_rule_is_refused(change: str, said: str, place: Path) -> None:
+    assert change in PROPOSAL
+    (place / "federation.toml").write_text(PROPOSAL.replace(change, said))
+    with pytest.raises(InvalidInputError):
+        drafted(place / "federation.toml")
