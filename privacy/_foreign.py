@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 import os
+import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,6 +31,7 @@ __all__ = [
     "printable",
     "quoted",
     "read_file",
+    "toml_table",
     "within_depth",
 ]
 
@@ -90,6 +92,18 @@ def parse_json(content: bytes, *, what: str, most: int = LARGEST_FILE) -> Any:
     if not within_depth(content, value):
         raise CorruptMessageError(f"{what} is nested more than {DEPTH} deep.")
     return value
+
+
+def toml_table(content: bytes, *, what: str) -> dict[str, Any]:
+    """Return the table of a TOML file.
+
+    Raises:
+      CorruptMessageError: It is none, or not UTF-8.
+    """
+    try:
+        return tomllib.loads(content.decode("utf-8-sig"))
+    except (ValueError, RecursionError) as error:
+        raise CorruptMessageError(f"{what} is no TOML: {str(error)[:200]}.") from error
 
 
 def within_depth(content: bytes, value: Any) -> bool:

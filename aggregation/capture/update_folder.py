@@ -6,7 +6,6 @@ it over may have written anything: it is read as an adversary's (``capture.files
 """
 
 import io
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,14 +18,13 @@ from privacy._foreign import json_text, parse_json, quoted, read_file
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.files import make_folder, write_durably
 from privacy.ledger.forms import (
-    FieldRule,
     Form,
     constant,
     form,
     listed,
+    matching,
     name,
     optional,
-    refuse,
     ruled,
     text,
     whole,
@@ -35,18 +33,11 @@ from privacy.ledger.forms import (
 __all__ = ["INDEX", "SavedUpdate", "UpdateFolder", "read_updates"]
 
 INDEX = "updates.json"
-_FILE = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.(npz|safetensors)")
+_BESIDE = matching(
+    r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}\.(npz|safetensors)", "a file of weights in the same folder"
+)
 _MOST = 100_000
 _LARGEST = 2**26
-
-
-def _beside() -> FieldRule:
-    def check(label: str, value: Any) -> str:
-        if not isinstance(value, str) or not _FILE.fullmatch(value):
-            refuse(label, value, "a file of weights in the same folder")
-        return value
-
-    return FieldRule(check)
 
 
 @dataclass(frozen=True)
@@ -63,8 +54,8 @@ class SavedUpdate(Form):
 
     round: int = ruled(whole(0, 10**6))
     client: str = ruled(name())
-    before: str = ruled(_beside())
-    after: str = ruled(_beside())
+    before: str = ruled(_BESIDE)
+    after: str = ruled(_BESIDE)
     patients: int | None = ruled(optional(whole(1, 10**9)))
 
 

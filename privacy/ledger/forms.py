@@ -36,10 +36,12 @@ __all__ = [
     "constant",
     "event",
     "facts",
+    "flag",
     "form",
     "hexadecimal",
     "listed",
     "mapping",
+    "matching",
     "name",
     "number",
     "one_of",
@@ -115,6 +117,14 @@ class Form:
             )
         return cls(**{n: rule.check(n, rule.read(n, content[n])) for n, rule in rules.items()})
 
+    @classmethod
+    def completed(cls, given: Any) -> Any:
+        """Return plain JSON as a person wrote it, with the defaults of what was left out."""
+        if not isinstance(given, Mapping):
+            return given
+        left = [p for p in fields(cls) if p.default is not MISSING and p.name not in given]
+        return {p.name: p.metadata["rule"].write(p.default) for p in left} | dict(given)
+
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""
         return {
@@ -145,13 +155,29 @@ def name() -> FieldRule:
     return FieldRule(lambda label, value: plain_name(**{label: value}))
 
 
-def hexadecimal(digits: int) -> FieldRule:
-    """So many lower-case hexadecimal digits."""
-    form_ = re.compile(rf"[0-9a-f]{{{digits}}}")
+def matching(pattern: str, told: str) -> FieldRule:
+    """Text that is a pattern's from end to end; ``told`` says what that is."""
+    form_ = re.compile(pattern)
 
     def check(name: str, value: Any) -> str:
         if not isinstance(value, str) or not form_.fullmatch(value):
-            refuse(name, value, f"{digits} hexadecimal digits")
+            refuse(name, value, told)
+        return value
+
+    return FieldRule(check)
+
+
+def hexadecimal(digits: int) -> FieldRule:
+    """So many lower-case hexadecimal digits."""
+    return matching(rf"[0-9a-f]{{{digits}}}", f"{digits} hexadecimal digits")
+
+
+def flag() -> FieldRule:
+    """True or false."""
+
+    def check(name: str, value: Any) -> bool:
+        if not isinstance(value, bool):
+            refuse(name, value, "true or false")
         return value
 
     return FieldRule(check)

@@ -25,15 +25,14 @@ from typing import Any
 from privacy.errors import InvalidInputError
 from privacy.ledger.forms import (
     SENTENCE,
-    FieldRule,
     Form,
+    flag,
     form,
     hexadecimal,
     listed,
     number,
     one_of,
     optional,
-    refuse,
     ruled,
     text,
     whole,
@@ -56,15 +55,6 @@ class Guarantee(Form):
 
     epsilon: float = ruled(number(above=True, infinite=True))
     delta: float = ruled(number(0.0, 1.0))
-
-
-def _yes_or_no() -> FieldRule:
-    def check(name: str, value: Any) -> bool:
-        if not isinstance(value, bool):
-            refuse(name, value, "true or false")
-        return value
-
-    return FieldRule(check)
 
 
 @dataclass(frozen=True)
@@ -90,7 +80,7 @@ class Imported(Form):
     claims: tuple[Guarantee, ...] = ruled(listed(form(Guarantee), least=0, most=_MOST_PARTS), ())
     unit: Unit = ruled(one_of("patient", "hospital"), "patient")
     relation: str | enum.Enum = ruled(one_of(*RELATIONS), "ADD_OR_REMOVE_ONE")
-    same_patients: bool = ruled(_yes_or_no(), False)
+    same_patients: bool = ruled(flag(), False)
     evidence: str | None = ruled(optional(hexadecimal(64)), None)
     corrects: int | None = ruled(optional(whole(0, 2**32)), None)
 

@@ -23,13 +23,11 @@ No file says that patients were drawn as it claims. Whoever enters it answers fo
 """
 
 import math
-import tomllib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from privacy._foreign import parse_json, quoted, read_file
+from privacy._foreign import parse_json, quoted, read_file, toml_table
 from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger.accountant import event_json
 from privacy.ledger.forms import Form, form, listed, number, one_of, ruled, whole
@@ -162,32 +160,10 @@ def read_spending(path: Path) -> Spending:
 
 
 def _told(content: bytes) -> _Told:
-    try:
-        table = tomllib.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise CorruptMessageError(f"it is no TOML: {str(error)[:200]}.") from error
-    return _Told.from_json(
-        {
-            "phase": [_whole(one) for one in _tables(table, "phase")],
-            "claim": list(_tables(table, "claim")),
-            "relation": table.pop("relation", "ADD_OR_REMOVE_ONE"),
-        }
-        | {name: value for name, value in table.items() if name not in ("phase", "claim")}
-    )
-
-
-def _tables(table: Mapping[str, Any], name: str) -> list[Any]:
-    found = table.get(name, [])
-    if not isinstance(found, list):
-        raise InvalidInputError(f"expected [[{name}]], one table each.")
-    return found
-
-
-def _whole(given: Any) -> Any:
-    """With defaults for what is left out: a file is written by hand."""
-    if not isinstance(given, Mapping):
-        return given
-    return {"sampling_prob": 1.0, "sampler": "poisson"} | dict(given)
+    table = toml_table(content, what="it")
+    if isinstance(phases := table.get("phase"), list):
+        table["phase"] = [Phase.completed(one) for one in phases]
+    return _Told.from_json(_Told.completed(table))
 
 
 def _events(content: bytes) -> tuple[Planned, ...]:

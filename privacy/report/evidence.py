@@ -29,6 +29,7 @@ from privacy.ledger.forms import (
     FieldRule,
     Form,
     constant,
+    flag,
     listed,
     number,
     one_of,
@@ -54,12 +55,6 @@ _MOST = 2**53  # trials
 _SHARE = number(0.0, 1.0)
 _SIGNED = number(-1.0, 1.0)
 _OPEN = FieldRule(lambda name, value: unit_open(**{name: number().check(name, value)}))
-
-
-def _flag(name: str, value: Any) -> bool:
-    if not isinstance(value, bool):
-        raise InvalidInputError(f"Expected {name}={value!r} to be true or false.")
-    return value
 
 
 @dataclass(frozen=True)
@@ -93,7 +88,7 @@ class AttackResult(Form):
     bound: float | None = ruled(optional(_SHARE), None)
     design: str = ruled(text(200, least=0), "")
     design_zh: str = ruled(text(200, least=0), "")
-    same_design: bool = ruled(FieldRule(_flag), False)
+    same_design: bool = ruled(flag(), False)
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -170,7 +165,7 @@ class EvaluationResult(Form):
     held_out: int = ruled(whole(1, _MOST))
     epsilon: float = ruled(number(infinite=True))
     delta: float = ruled(_OPEN)
-    disjoint: bool = ruled(FieldRule(_flag))
+    disjoint: bool = ruled(flag())
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -31,14 +31,11 @@ Whatever is left out is not known, and the review then says which file would tel
     clip_norm = 1.0                  # of a private step
 """
 
-import tomllib
-from collections.abc import Mapping
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from privacy._foreign import quoted, read_file
-from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy._foreign import quoted, read_file, toml_table
+from privacy.errors import InvalidInputError
 from privacy.ledger.forms import (
     SENTENCE,
     Form,
@@ -119,30 +116,14 @@ def read_review(path: Path) -> ReviewFile:
       InvalidInputError: A field is unknown or breaks its rule.
     """
     content = read_file(path, most=_LARGEST, what="The file of claims")
+    table = toml_table(content, what=quoted(path.name))
+    parts: dict[str, type[Form]] = {
+        "claim": ClaimedGuarantee,
+        "training": ToldTraining,
+        "updates": ToldUpdates,
+    }
+    told = {n: parts[n].completed(part) if n in parts else part for n, part in table.items()}
     try:
-        table = tomllib.loads(content.decode("utf-8-sig"))
-    except (ValueError, RecursionError) as error:
-        raise CorruptMessageError(f"{quoted(path.name)} is no TOML: {str(error)[:200]}.") from error
-    parts = {"claim": ClaimedGuarantee, "training": ToldTraining, "updates": ToldUpdates}
-    filled = {name: _filled(kind, table.pop(name)) for name, kind in parts.items() if name in table}
-    try:
-        return ReviewFile.from_json(
-            {
-                "claim": None,
-                "training": _filled(ToldTraining, {}),
-                "updates": _filled(ToldUpdates, {}),
-            }
-            | filled
-            | table
-        )
+        return ReviewFile.from_json(ReviewFile.completed(told))
     except InvalidInputError as error:
         raise InvalidInputError(f"{quoted(path.name)} can't be taken up: {error}") from error
-
-
-def _filled(kind: type[Form], given: Any) -> Any:
-    """With what is left out as nobody's word."""
-    if not isinstance(given, Mapping):
-        return given
-    defaults = {f.name: f.default for f in fields(kind) if f.default is not MISSING}
-    plain = {name: list(v) if isinstance(v, tuple) else v for name, v in defaults.items()}
-    return plain | dict(given)

@@ -169,7 +169,7 @@ def test_a_checkpoint_of_opacus(tmp_path: Path, mechanism: str) -> None:
         ("a.toml", "[[phase]]\nnoise_multiplier = -1.0\nsteps = 1", "noise_multiplier"),
         ("a.toml", "[[phase]]\nnoise_multiplier = 1.0\nsteps = 1\nsampler = 'random'", "sampler"),
         ("a.toml", "[[phase]]\nnoise_multiplier = 1.0\nsteps = 1\nq = 0.1", "unknown"),
-        ("a.toml", "phase = 3", "one table each"),
+        ("a.toml", "phase = 3", "phase=3 to be a list"),
         ("a.toml", "epsilon = 1.0", "unknown"),
         ("a.toml", "[[claim]]\nepsilon = 1.0\ndelta = 2.0", "delta"),
         ("a.json", '{"noise": 1}', "type"),
