@@ -138,7 +138,9 @@ def page_of(
     lead, verdict = t("lead_holds"), "ok"
     if unknown:
         lead, verdict = t("lead_unknown", count=unknown), "unanchored"
-    if wrong:
+    if any(check.words == "cost_unprotected" for check in checks):
+        lead, verdict = t("lead_unprotected"), "fail"
+    elif wrong:
         lead, verdict = t("lead_wrong", count=wrong), "fail"
     other = LANGUAGES[1 - LANGUAGES.index(language)]
     environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True)

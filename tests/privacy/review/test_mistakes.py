@@ -293,6 +293,17 @@ def test_both_languages_have_the_same_words_and_numbers() -> None:
     assert 'class="verdict fail"' in pages["en"] and "ε" in pages["zh"]
 
 
+def test_a_run_without_noise_or_claim_is_called_unprotected_first() -> None:
+    nothing: list[Part] = [({"type": "NonPrivateDpEvent"}, 2)]
+    checks = look(None, nothing)
+    assert checks["cost"].words == "cost_unprotected"
+    assert look(5.0, nothing)["cost"].judgement is Judgement.WRONG
+    page = page_of("run", [*checks.values()], [], digests={}, command="", language="en")
+    assert "nothing protects what was sent" in page and 'class="verdict fail"' in page
+    page = page_of("run", [*look(None).values()], [], digests={}, command="", language="en")
+    assert "nothing protects" not in page
+
+
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_every_sentence_can_be_said(language: str) -> None:
     """Whatever is found has its words, with the values that it brings."""
