@@ -175,7 +175,7 @@ def test_a_round_waits_for_the_disk_five_times(
 
 def test_a_spend_whose_bytes_were_lost_twice_is_forfeited(tmp_path: Path) -> None:
     site = Site(tmp_path)
-    seal = "aggregation.roles.hospital.draw_batches"
+    seal = "aggregation.roles.draws.draw_batches"
 
     def dead(*_: Any) -> None:
         raise DiedError
