@@ -16,10 +16,12 @@ def check_participation(plan: "Plan") -> None:
 
     Raises:
       InvalidInputError: A number out of range, or a pass that the rounds cut short.
-      RefusedError: Several hospitals, or passes, beside what is only known without them.
+      RefusedError: Several hospitals, passes or correlated noise, beside what is only known
+        without them.
     """
     _check_several(plan)
     _check_pass(plan)
+    _check_correlated(plan)
 
 
 def _check_several(plan: "Plan") -> None:
@@ -60,4 +62,31 @@ def _check_pass(plan: "Plan") -> None:
             "Random allocation is of patients of one hospital, to sums of one step without memory "
             "and with nothing beside them: a scalar would need a pass of its own. Leave out "
             "sampling_size, local_steps, scalars and patient_hospitals, or pass_rounds."
+        )
+
+
+def _check_correlated(plan: "Plan") -> None:
+    if plan.correlated is None:
+        return
+    if plan.noise == "shared":
+        raise RefusedError(
+            "Shares of noise are rounded apart at each hospital, and for their correlated sum "
+            "there is no proof. Set noise='local' (all of it at each hospital), or correlated=None."
+        )
+    contract = plan.used_rule.contract
+    known = (
+        plan.noise == "local"
+        and plan.unit == "patient"
+        and plan.local_steps == 1
+        and plan.sampling_size is None
+        and not plan.scalars
+        and not (contract.memory or contract.adaptive)
+        and plan.patient_hospitals == 1
+    )
+    if not known:
+        raise RefusedError(
+            "Correlated noise is accounted for over all rounds together: of noise 'local', sums of "
+            "one step, patients of one hospital in all rounds or in one fixed round of each pass, "
+            "and rules whose uploads are declared, without memory or scalars. Leave out the "
+            "others, or correlated."
         )

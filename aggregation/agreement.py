@@ -153,6 +153,7 @@ class Trajectory:
 def _check(plan: Plan, timing: Timing) -> None:
     contract = plan.used_rule.contract
     all_patients = plan.sampling_size is None and plan.pass_rounds is None
+    all_patients = all_patients and plan.correlated is None
     one_step = plan.local_steps == 1 and plan.unit == "patient" and all_patients
     if contract.memory and (plan.noise == "local" or not one_step):
         raise InvalidInputError(
@@ -183,7 +184,8 @@ def _check(plan: Plan, timing: Timing) -> None:
     if not one_step:
         raise InvalidInputError(
             "A run along a schedule takes one step over all patients an upload, with the patient "
-            "as the unit; set local_steps=1, unit='patient', sampling_size=None, pass_rounds=None."
+            "as the unit; set local_steps=1, unit='patient', sampling_size=None, pass_rounds=None, "
+            "correlated=None."
         )
     least = plan.smallest_sum or len(plan.hospitals)
     for version in range(timing.sums):

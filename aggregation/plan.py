@@ -17,6 +17,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aggregation._participation import check_participation
+from aggregation.correlation import Correlation
 from aggregation.models import Model
 from aggregation.rules import FedAvg, FedSGD, Opened, Rule, Unit
 from aggregation.sealing.slots import SlotGroup
@@ -79,6 +80,8 @@ class Plan:
         hospital is the unit.
       pass_rounds: Rounds of a pass in which each patient takes part in exactly one, drawn for that
         patient alone (random allocation); None: as ``sampling_size`` says.
+      correlated: How each hospital's own noise is correlated over its rounds (DP-FTRL, matrix
+        factorisation); then a patient's step is the same in all passes. None: it is independent.
       patient_hospitals: Hospitals in which one patient may stand: the noise hides a patient with
         their records in all of them. No party can check it alone.
       sealing: Digest of the sealing parameters, in hex: which public keys updates are sealed under,
@@ -109,6 +112,7 @@ class Plan:
     smallest_sum: int | None = None
     rule: Rule | None = None
     pass_rounds: int | None = None
+    correlated: Correlation | None = None
     patient_hospitals: int = 1
     sealing: str | None = None
     roster: str | None = None
@@ -401,7 +405,7 @@ class Plan:
         """Return the plan as JSON with sorted keys; what is optional only where it is given."""
         content = dataclasses.asdict(dataclasses.replace(self, rule=None))
         content["model"] = self.model.spec
-        for name in ("rule", "sealing", "roster", "pass_rounds"):
+        for name in ("rule", "sealing", "roster", "pass_rounds", "correlated"):
             if content[name] is None:
                 del content[name]
         if self.patient_hospitals == 1:  # plans that say nothing of it keep their digests

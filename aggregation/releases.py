@@ -17,6 +17,7 @@ from dp_accounting import (
 
 from aggregation.plan import Plan
 from aggregation.sealing.slots import SlotGroup
+from privacy.accounting.correlated import upload_event
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
@@ -55,6 +56,7 @@ def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
       covers the others (``privacy.ledger.declared``). Where every update is seen in clear, what is
       known of a hospital's batches from outside (sizes, outcomes, how long it took) is seen beside
       it, and the allocation is counted as seen: one event a pass.
+    - Correlated noise: an equal part of what all rounds cost together.
     - A patient in several hospitals: what they move in all of them at once, in each one's ledger
       (``_drawn``). Nothing is amplified then: a hospital vouches for its own draw alone, and may
       not know another's; and the others may weigh 1.
@@ -62,6 +64,15 @@ def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
     if plan.noise in ("none", "article") or plan.noise_multiplier == 0:
         return NonPrivateDpEvent()
     event: DpEvent
+    if plan.correlated is not None:  # of all weights: the others may weigh 1
+        return upload_event(
+            plan.correlated.coefficients(plan.rounds),
+            noise_multiplier=plan.noise_multiplier,
+            rounds=plan.rounds,
+            every=plan.pass_rounds or 1,
+            radius=plan.radius,
+            dim=plan.update_dim,
+        )
     radius = plan.radius_of(weight if plan.patient_hospitals == 1 else 1.0)
     multiplier = plan.noise_multiplier * plan.radius / radius
     if plan.noise == "shared":
@@ -118,7 +129,7 @@ def run_event(plan: Plan, hospital: str) -> DpEvent:
     if plan.scalars:
         beside = [scalar_event(plan, scalar, hospital) for scalar in plan.scalars]
         event = ComposedDpEvent([event, *beside])
-    return SelfComposedDpEvent(event, plan.rounds // (plan.pass_rounds or 1))
+    return SelfComposedDpEvent(event, plan.rounds // _covered(plan))
 
 
 def releases(
@@ -169,6 +180,11 @@ def releases(
     ]
 
 
+def _covered(plan: Plan) -> int:
+    """Rounds that one event covers: those of a pass, unless each is a part of the whole run's."""
+    return 1 if plan.pass_rounds is None or plan.correlated is not None else plan.pass_rounds
+
+
 def _sampler(plan: Plan, prob: float) -> Sampler:
     if plan.pass_rounds is not None:
         return RandomAllocation(plan.pass_rounds)
@@ -179,7 +195,7 @@ def schedule(
     plan: Plan, asked: list[Release], *, repeats: int, context: Mapping[str, str] | None = None
 ) -> ReleaseSchedule:
     """Return what a plan has a hospital release: ``repeats`` rounds of such releases."""
-    once = plan.pass_rounds or 1  # releases that make a pass are charged together
+    once = _covered(plan)
     steps = tuple(Planned(release.kind, release.event, once) for release in asked)
     named = {**(context or {}), "run": plan.run, "plan": plan.digest}
     if plan.patient_hospitals > 1:

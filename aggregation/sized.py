@@ -1,5 +1,6 @@
 """How a plan's sums are sealed: the scheme, sized from public quantities alone."""
 
+import math
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
@@ -112,6 +113,10 @@ def _parts(plan: Plan, contributors: int) -> list[_Part]:
     ones = (1,) * len(plan.hospitals)
     units = ones if whole else tuple(n * plan.local_steps for n in plan.declared_sizes)
     variance = contributors * plan.share_std**2 * plan.local_noises
+    if plan.correlated is not None:
+        # Beside it each round's rounding: half a step, passed on by what is less than 1 a round.
+        std = plan.share_std * math.sqrt(plan.correlated.growth(plan.rounds)) + plan.rounds
+        variance = contributors * std**2
     update = _Part(plan.radius, units * updates, variance * updates, plan.update_dim)
     once = ones if whole else plan.declared_sizes
     return [update] + [

@@ -135,6 +135,7 @@ class Fleet:
             or plan.scalars
             or plan.patient_hospitals > 1
             or plan.pass_rounds is not None
+            or plan.correlated is not None
             or not self._takes_rule(plan)
         ):
             raise InvalidInputError(
@@ -143,6 +144,7 @@ class Fleet:
                 "all weigh 1; the plan has "
                 f"unit={plan.unit!r}, local_steps={plan.local_steps}, clip_norm={plan.clip_norm}, "
                 f"patient_hospitals={plan.patient_hospitals}, pass_rounds={plan.pass_rounds}, "
+                f"correlated={plan.correlated}, "
                 f"noise={plan.noise!r}, "
                 f"{len(plan.scalars)} scalars and the rule "
                 f"{plan.used_rule.contract.name!r}. Use Federation."

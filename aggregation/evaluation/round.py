@@ -73,6 +73,7 @@ def evaluation_plan(
             noise_multiplier=multiplier,
             sampling_size=None,
             pass_rounds=None,
+            correlated=None,
             local_steps=1,
             average_last=1,
             scalars=(),

@@ -23,6 +23,7 @@ from jaxtyping import Int
 
 from aggregation.data.patients import Patients
 from aggregation.plan import Plan
+from aggregation.roles.correlated_noise import CorrelatedNoise
 from aggregation.roles.kept import Kept
 from aggregation.update import draw_batches
 from privacy.errors import RefusedError
@@ -44,6 +45,11 @@ class Draws:
         drawn again: nobody takes part in what is left of it;
       - whoever comes or goes changes nobody else's step.
 
+    Where noise is correlated over rounds, a patient's step is the same in all passes.
+
+    Attributes:
+      noise: Of updates: the source, or what correlates it over rounds.
+
     Args:
       plan: What was agreed.
       hospital: Whose draws.
@@ -56,31 +62,38 @@ class Draws:
         self, plan: Plan, hospital: str, source: NoiseSource, kept: Kept | None = None
     ) -> None:
         self._plan, self._hospital, self._source, self._kept = plan, hospital, source, kept
+        self.noise: NoiseSource = source
+        if plan.correlated is not None:
+            self.noise = CorrelatedNoise(plan, plan.correlated, source, kept)
         self._keys: dict[int, bytes | None] = {}  # of the pass that goes on; None: it is lost
-        content = None if kept is None else kept.get(_NAME)
+        content = None if kept is None else kept.latest(_NAME)
         if content is not None:
             self._keys[int.from_bytes(content[:8], "big")] = content[8:]
 
     def prepare(self, round_: int, *, last: int) -> None:
-        """Have a round's pass drawn, before anything is spent for it: no patient is looked at.
+        """Have a round's pass, and its noise, drawn before anything is spent for it.
+
+        No patient is looked at.
 
         Args:
           round_: The round.
           last: The last round that something was spent for; -1: none was.
 
         Raises:
-          RefusedError: The key can't be kept; nothing may be released.
+          RefusedError: They can't be kept, or noise is lost; nothing may be released.
         """
+        if isinstance(self.noise, CorrelatedNoise):
+            self.noise.prepare(round_, last=last)
         steps = self._plan.pass_rounds
-        if steps is None or round_ // steps in self._keys:
+        if steps is None or self._pass(round_) in self._keys:
             return
-        number = round_ // steps
-        if last >= 0 and last // steps == number:
+        number = self._pass(round_)
+        if last >= 0 and self._pass(last) == number:
             self._keys = {number: None}
             return
         key = np.packbits(self._source.poisson_sample(0.5, _KEY_BITS)).tobytes()
         if self._kept is not None:
-            self._kept.put({_NAME: number.to_bytes(8, "big") + key})
+            self._kept.replace(_NAME, number.to_bytes(8, "big") + key)
         self._keys = {number: key}
 
     def batches(self, patients: Patients, round_: int) -> tuple[Patients, ...]:
@@ -92,13 +105,19 @@ class Draws:
         steps = self._plan.pass_rounds
         if steps is None:
             return draw_batches(self._plan, self._hospital, patients, self._source)
-        number, step = divmod(round_, steps)
+        number, step = self._pass(round_), round_ % steps
         if number not in self._keys:
             raise RefusedError(f"The pass of round {round_} was not drawn; prepare it first.")
         key = self._keys[number]
         if key is None:
             return (patients.take(np.zeros(len(patients), dtype=np.bool_)),)
         return (patients.take(steps_of(key, patients.ids, steps) == step),)
+
+    def _pass(self, round_: int) -> int:
+        """The pass that a round is drawn with: the first, where noise has to know the rounds."""
+        if self._plan.correlated is not None or self._plan.pass_rounds is None:
+            return 0
+        return round_ // self._plan.pass_rounds
 
 
 def steps_of(key: bytes, ids: Int[np.ndarray, "records"], steps: int) -> Int[np.ndarray, "records"]:

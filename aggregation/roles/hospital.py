@@ -295,7 +295,7 @@ class Hospital:
         plan, staleness = self.plan, self._path.version - round_
         batches = self._drawn[round_] = self._draws.batches(self._patients, round_)
         integers, state = local_update(
-            plan, self.name, batches, params, self._source,
+            plan, self.name, batches, params, self._draws.noise,
             weight=weight, state=self._state, version=round_, staleness=staleness,
         )  # fmt: skip
         if not self._source.protects:

@@ -10,13 +10,15 @@ from numpy.typing import NDArray
 
 from aggregation.roles.journal import Journal
 from aggregation.roles.messages import pack, unpack
-from privacy.errors import CorruptMessageError
+from privacy.errors import CorruptMessageError, RefusedError
+from privacy.files import read_regular, write_durably
 from privacy.ledger.log import canonical
 
 __all__ = ["Kept", "read_state", "write_state"]
 
 _MOST_ARRAYS = 64
 _MOST_NAMES = 16
+_LARGEST = 2**31  # bytes of what is replaced
 
 
 class Kept:
@@ -25,6 +27,7 @@ class Kept:
     Guarantees (each is a test in ``test_restart.py`` or ``test_journal.py``):
       - what ``put`` has returned from survives a crash, all of it or, before it returns, none;
       - of what is put ``soon`` one thing at most can be lost, and that is the last;
+      - what ``replace`` replaced lies in the folder no more;
       - a second process that is given the folder is refused, as long as the first one lives.
 
     Args:
@@ -36,6 +39,7 @@ class Kept:
     """
 
     def __init__(self, folder: Path) -> None:
+        self._folder = folder
         self._journal = Journal(folder / "kept")
         self._places: dict[str, tuple[int, int]] = {}
         self._waits = False
@@ -72,6 +76,35 @@ class Kept:
             return None
         place, part = self._places[name]
         return unpack(self._journal.read(place), most=2 * _MOST_NAMES)[part]
+
+    def replace(self, name: str, content: bytes) -> None:
+        """Keep content in a file of its own, durably, so that what stood there before is gone.
+
+        For secrets that are dangerous for longer than they are needed: a journal keeps all of them.
+
+        Raises:
+          RefusedError: The disk refuses; what depends on it must not leave.
+        """
+        try:
+            write_durably(self._folder / f"{name}.now", content, mode=0o600)
+        except OSError as error:
+            raise RefusedError(
+                f"{name} can't be kept in {self._folder}: {error.strerror}. Nothing was released."
+            ) from error
+
+    def latest(self, name: str) -> bytes | None:
+        """Return what ``replace`` wrote last; None: nothing yet.
+
+        Raises:
+          RefusedError: It can't be read, or others may have read it.
+        """
+        path = self._folder / f"{name}.now"
+        try:
+            return read_regular(path, largest=_LARGEST, secret=True) if path.exists() else None
+        except OSError as error:
+            raise RefusedError(
+                f"{path} of this run can't be had: {error.strerror or error}. Mend that first."
+            ) from error
 
     def _note(self, place: int, names: Sequence[bytes]) -> None:
         for number, name in enumerate(names):

@@ -246,11 +246,13 @@ def require(observation: Observation, kind: type[View], attack: str) -> View:
             "that sees more, or an attack that needs less."
         )
     if isinstance(observation, GradientView):
-        if observation.plan.pass_rounds is not None:
+        plan = observation.plan
+        if plan.pass_rounds is not None or plan.correlated is not None:
             raise RefusedError(
-                f"The rounds of this plan are steps of passes of {observation.plan.pass_rounds}, "
-                "each patient in one of them. No attack here knows passes: what one finds who "
-                "takes rounds for independent would say nothing. The accountant's bound stands."
+                "The rounds of this plan belong together: each patient is in one of a pass, or the "
+                f"noise is correlated (pass_rounds={plan.pass_rounds}, correlated="
+                f"{plan.correlated}). No attack here knows that, and what one finds who takes "
+                "rounds for independent would say nothing. The accountant's bound stands."
             )
         _check_sums(observation)
     return observation

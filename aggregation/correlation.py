@@ -1,0 +1,107 @@
+"""How the noise of one hospital's rounds is correlated: a public constant of the plan.
+
+>>> Correlation(bands=3).coefficients(5)
+(1.0, 0.5, 0.375)
+>>> Correlation(scales=(0.4,), decays=(0.5,)).coefficients(4)
+(1.0, 0.4, 0.2, 0.1)
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from privacy._validate import fraction, natural, positive
+from privacy.accounting.correlated import banded_square_root, buffered
+from privacy.errors import InvalidInputError
+
+__all__ = ["Correlation"]
+
+_MOST_BUFFERS = 32
+_EXACT = 2.0**51 / 1000  # sums of floats below are wrong by less than a thousandth
+
+
+@dataclass(frozen=True)
+class Correlation:
+    r"""The lower triangular Toeplitz matrix C of ``privacy.accounting.correlated``.
+
+    Either banded or with buffers, never both.
+
+    Attributes:
+      bands: The banded square root of prefix sums; 1 is independent noise, 0: it is not banded.
+      scales: Of a buffered linear Toeplitz matrix, above 0.
+      decays: Likewise, in [0, 1).
+
+    Raises:
+      InvalidInputError: Neither or both, or a number out of range.
+    """
+
+    bands: int = 0
+    scales: tuple[float, ...] = ()
+    decays: tuple[float, ...] = ()
+
+    def __post_init__(self) -> None:
+        natural(bands=self.bands)
+        if (self.bands > 0) == bool(self.scales) or len(self.scales) != len(self.decays):
+            raise InvalidInputError(
+                f"Expected bands of at least 1, or as many scales as decays: got bands={self.bands}"
+                f", {len(self.scales)} scales and {len(self.decays)} decays."
+            )
+        if len(self.scales) > _MOST_BUFFERS:
+            raise InvalidInputError(
+                f"Expected at most {_MOST_BUFFERS} buffers, got {len(self.scales)}."
+            )
+        for scale, decay in zip(self.scales, self.decays, strict=True):
+            positive(scale=scale)
+            fraction(decay=decay)
+            if decay == 1:
+                raise InvalidInputError("Expected decays below 1: what never fades adds up.")
+
+    def coefficients(self, rounds: int) -> tuple[float, ...]:
+        """Return c_0 = 1, c_1, ... of so many rounds; zeros at the end are left out."""
+        if self.bands:
+            return banded_square_root(min(self.bands, rounds))
+        return buffered(self.scales, self.decays, rounds)
+
+    def growth(self, rounds: int) -> float:
+        """Return the largest variance of what is sent in a round, for a variance of 1 drawn.
+
+        The sum of squares of the coefficients of C's inverse.
+        """
+        c = np.asarray(self.coefficients(rounds))
+        inverse = np.zeros(rounds)
+        inverse[0] = 1.0
+        for t in range(1, rounds):
+            past = inverse[max(0, t - len(c) + 1) : t][::-1]
+            inverse[t] = -float(c[1 : len(past) + 1] @ past)
+        return float((inverse**2).sum())
+
+    def nothing(self, dim: int) -> Float[np.ndarray, "kept dim"]:
+        """Return what is remembered before the first round of ``dim`` coordinates."""
+        return np.zeros((max(self.bands - 1, len(self.scales)), dim))
+
+    def sent(
+        self, drawn: Int[np.ndarray, "dim"], past: Float[np.ndarray, "kept dim"], rounds: int
+    ) -> tuple[Int[np.ndarray, "dim"], Float[np.ndarray, "kept dim"]]:
+        """Return the noise that is sent in a round, and what is remembered after it.
+
+        Args:
+          drawn: z of this round, fresh.
+          past: What was remembered: the last rounds' noise, the latest first, or the buffers.
+          rounds: Of the plan.
+
+        Raises:
+          InvalidInputError: Numbers too large to be added up exactly enough.
+        """
+        if self.bands:
+            weights = np.asarray(banded_square_root(self.bands)[1:])
+        else:
+            weights = np.asarray(self.scales)
+        if float(np.abs(weights) @ np.abs(past).max(axis=1, initial=0.0)) * (rounds + 1) > _EXACT:
+            raise InvalidInputError(
+                "The noise of past rounds is too large for sums of floats. Take a smaller radius."
+            )
+        noise = drawn - np.rint(weights @ past).astype(np.int64)
+        if self.bands:
+            return noise, np.concatenate([noise[None].astype(np.float64), past])[: len(past)]
+        return noise, np.asarray(self.decays)[:, None] * past + noise
