@@ -205,6 +205,7 @@ def _planned(
         setting=wanted.training,
         patients=train,
         patient_hospitals=cohort.repeats.hospitals,
+        pass_rounds=wanted.pass_rounds,
     )
     if held is None or wanted.evaluate is None:
         return plan
@@ -217,6 +218,7 @@ def _planned(
         setting=wanted.training,
         patients=train,
         patient_hospitals=cohort.repeats.hospitals,
+        pass_rounds=wanted.pass_rounds,
         beside=run_event(counting, plan.hospitals[0]),
     )
 

@@ -19,6 +19,7 @@ from types import MappingProxyType
 
 from dp_accounting import ComposedDpEvent, DpEvent, NeighboringRelation
 
+from aggregation.correlation import Correlation
 from aggregation.data.patients import Patients
 from aggregation.models import Model
 from aggregation.plan import Plan
@@ -95,7 +96,6 @@ class TrainingSetting:
       clip_norm: Largest norm of a patient's gradient.
       average_last: Models averaged at the end.
       sampling_size: Expected patients of a hospital in a round; None: all of them.
-      pass_rounds: As in ``Plan``; in place of ``sampling_size``.
     """
 
     rounds: int
@@ -103,13 +103,12 @@ class TrainingSetting:
     clip_norm: float
     average_last: int
     sampling_size: int | None = None
-    pass_rounds: int | None = None
 
     def in_passes(self, pass_rounds: int) -> "TrainingSetting":
-        """Return as many rounds, filled up to whole passes, each patient once in a pass."""
+        """Return as many rounds, filled up to whole passes, of which nobody is sampled."""
         natural(pass_rounds=pass_rounds, least=1)
         rounds = -(-self.rounds // pass_rounds) * pass_rounds
-        return replace(self, rounds=rounds, sampling_size=None, pass_rounds=pass_rounds)
+        return replace(self, rounds=rounds, sampling_size=None)
 
 
 TRAINING: Mapping[tuple[Regime, str], TrainingSetting] = MappingProxyType(
@@ -156,6 +155,8 @@ def make_plan(
     delta: float = DELTA,
     beside: DpEvent | None = None,
     patient_hospitals: int = 1,
+    pass_rounds: int | None = None,
+    correlated: Correlation | None = None,
 ) -> Plan:
     """Return the plan of a design, with the least noise whose certified epsilon is kept.
 
@@ -177,6 +178,8 @@ def make_plan(
       delta: Goes with every epsilon.
       beside: What else is released of each hospital's patients within ``epsilon``.
       patient_hospitals: Hospitals in which one patient may stand.
+      pass_rounds: As in ``Plan``; the setting's rounds are whole passes.
+      correlated: As in ``Plan``; then ``sealed`` adds all noise at each hospital.
 
     Raises:
       InvalidInputError: An unknown design, an epsilon that is not above 0, an empty hospital.
@@ -194,7 +197,7 @@ def make_plan(
                 f"Hospital {name!r} has no patients; leave it out of the federation."
             )
     noise = _NOISE[design]
-    if noise == "shared" and local_steps > 1:
+    if noise == "shared" and (local_steps > 1 or correlated is not None):
         noise = "local"
     if not math.isfinite(epsilon):
         noise = "none"
@@ -215,7 +218,8 @@ def make_plan(
             epsilon=epsilon if noise == "article" else None,
             delta=delta,
             sampling_size=setting.sampling_size,
-            pass_rounds=setting.pass_rounds,
+            pass_rounds=pass_rounds,
+            correlated=correlated,
             colluders=colluders if noise == "shared" else 0,
             local_steps=local_steps,
             model_seed=model_seed,

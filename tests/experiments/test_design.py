@@ -101,6 +101,6 @@ def test_every_regime_has_its_setting() -> None:
 
 def test_a_setting_in_passes_is_filled_up_to_whole_ones() -> None:
     small = TRAINING[Regime.SMALL, "logistic"].in_passes(30)
-    assert (small.rounds, small.pass_rounds, small.sampling_size) == (210, 30, None)
+    assert (small.rounds, small.sampling_size) == (210, None)
     with pytest.raises(InvalidInputError, match="pass_rounds=0"):
         small.in_passes(0)
