@@ -26,6 +26,7 @@ from experiments.commands.deploy import Deploy
 from experiments.commands.export import ExportCommand
 from experiments.commands.frontier import Demo, FrontierCommand
 from experiments.commands.inference import Inference
+from experiments.commands.joining import Joining
 from experiments.commands.predict import Predict
 from experiments.commands.reliability import Reliability
 from experiments.commands.results import Results
@@ -64,6 +65,7 @@ COMMANDS: dict[str, type[Command]] = {
     "export": ExportCommand,
     "frontier": FrontierCommand,
     "inference": Inference,
+    "joining": Joining,
     "ledger": Ledger,
     "predict": Predict,
     "reliability": Reliability,

@@ -18,7 +18,7 @@ from aggregation.rules.feddyn import FedDyn
 from aggregation.rules.fednova import FedNova
 from aggregation.rules.fedprox import FedProx
 from aggregation.rules.importance import Importance
-from aggregation.rules.local_fit import STRENGTHS, Form, LocalFit, fit_locally
+from aggregation.rules.local_fit import STRENGTHS, LocalFit, LocalForm, fit_locally
 from aggregation.rules.local_intercept import LocalIntercept, fit_intercept
 from aggregation.rules.local_recalibration import LocalRecalibration, recalibrate
 from aggregation.rules.logit_adjustment import LogitAdjustment
@@ -43,10 +43,10 @@ __all__ = [
     "FedNova",
     "FedProx",
     "FedSGD",
-    "Form",
     "Importance",
     "Local",
     "LocalFit",
+    "LocalForm",
     "LocalIntercept",
     "LocalRecalibration",
     "LocalTraining",

@@ -39,7 +39,7 @@ from aggregation.rules.rule import Contract, Local, Unit
 from privacy._validate import natural, positive
 from privacy.errors import InvalidInputError
 
-__all__ = ["STRENGTHS", "Form", "LocalFit", "fit_locally"]
+__all__ = ["STRENGTHS", "LocalFit", "LocalForm", "fit_locally"]
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 """Precisions of a slope's prior, in patients."""
@@ -47,7 +47,7 @@ _INTERCEPT = 1.0  # precision of an intercept around the opened model's
 _OWN_INTERCEPT = 0.01  # and of one that is known by nobody
 
 
-class Form(StrEnum):
+class LocalForm(StrEnum):
     """What a hospital may fit; the module says what each is."""
 
     INTERCEPT = "intercept"
@@ -100,10 +100,10 @@ def fit_locally(
     features: Float[np.ndarray, "patients features"],
     outcomes: Int[np.ndarray, "patients"],
     *,
-    forms: tuple[Form, ...] = tuple(Form),
+    forms: tuple[LocalForm, ...] = tuple(LocalForm),
     strengths: tuple[float, ...] = STRENGTHS,
     inner: int = 5,
-) -> tuple[Form, Local]:
+) -> tuple[LocalForm, Local]:
     """Return what a hospital chooses to fit, and the fit.
 
     Guarantees (each is a test in ``tests/aggregation/rules/test_local_fit.py``):
@@ -140,12 +140,12 @@ def fit_locally(
 
 
 def _candidates(
-    forms: tuple[Form, ...], strengths: tuple[float, ...]
-) -> Iterator[tuple[Form, float]]:
+    forms: tuple[LocalForm, ...], strengths: tuple[float, ...]
+) -> Iterator[tuple[LocalForm, float]]:
     """Simplest first: an argmin of equals takes the first."""
-    for form in Form:
+    for form in LocalForm:
         if form in forms:
-            slopes = form in (Form.SHIFT, Form.OWN)
+            slopes = form in (LocalForm.SHIFT, LocalForm.OWN)
             yield from ((form, each) for each in sorted(strengths if slopes else (1.0,))[::-1])
 
 
@@ -158,17 +158,17 @@ def _dealt(outcomes: NDArray[np.int64], inner: int) -> NDArray[np.int64]:
 
 
 def _fit(
-    form: Form,
+    form: LocalForm,
     strength: float,
     scores: NDArray[np.float64],
     features: NDArray[np.float64],
     outcomes: NDArray[np.int64],
 ) -> Local:
-    if form is Form.INTERCEPT:
+    if form is LocalForm.INTERCEPT:
         return Local(fit_intercept(scores, outcomes, ridge=_INTERCEPT))
-    if form is Form.LINE:
+    if form is LocalForm.LINE:
         return Local(*recalibrate(scores, outcomes, ridge=_INTERCEPT))
-    own = form is Form.OWN
+    own = form is LocalForm.OWN
     columns = np.concatenate([np.ones((len(features), 1)), features], axis=1)
     precision = np.full(columns.shape[1], strength)
     precision[0] = _OWN_INTERCEPT if own else _INTERCEPT

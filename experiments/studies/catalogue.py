@@ -14,6 +14,8 @@ from experiments.studies import (
 )
 from experiments.studies.frontier import overview as frontier
 from experiments.studies.frontier.grid_figures import draw_headline
+from experiments.studies.joining import tables as joining
+from experiments.studies.joining.figures import draw_joining
 from experiments.studies.learning_figures import (
     draw_asynchrony,
     draw_calibration,
@@ -66,6 +68,13 @@ STUDIES: tuple[Study, ...] = (
         "what is inferred beside whole patients",
         "inpatient inference",
         tables=lambda records: [inference.table(records)],
+    ),
+    Study(
+        ("joining",),
+        "whether joining pays, by size of hospital",
+        "inpatient joining",
+        tables=joining.tables,
+        figures={"joining": draw_joining},
     ),
     Study(
         ("reliability",),

@@ -71,6 +71,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "trust": ("nowhere", "file", "."),
     "root": ("nowhere",),
     "tuned": ("nowhere", "file"),
+    "parts": ("mars",),
     "backend": ("cloud",),
     "shard": ("0/2", "3/2", "one"),
     "cohorts": ("mars",),

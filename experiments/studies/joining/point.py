@@ -15,7 +15,7 @@ from aggregation.data.patients import Patients, Schema
 from aggregation.models import Logistic
 from aggregation.plan import Plan
 from aggregation.releases import run_event
-from aggregation.rules import Form, Local, fit_locally
+from aggregation.rules import Local, LocalForm, fit_locally
 from experiments.cohorts import Cohort, Fold, called, folds, folds_by_hospital, load
 from experiments.evaluation import Scored
 from experiments.studies.design import DELTA, Design, TrainingSetting, make_plan
@@ -25,7 +25,7 @@ from experiments.studies.joining.sums import HospitalSums, as_json
 from experiments.studies.problem import LogisticProblem
 from privacy.errors import InvalidInputError
 
-__all__ = ["Arm", "End", "JoiningMetrics", "JoiningPoint", "ScoredFold"]
+__all__ = ["End", "JoiningArm", "JoiningMetrics", "JoiningPoint", "ScoredFold"]
 
 Vector = NDArray[np.float64]
 
@@ -33,7 +33,7 @@ _RIDGE = 1.0  # of pooled training, in patients
 _GROWING = (20, 60)  # patients of a hospital where their number is varied
 
 
-class Arm(StrEnum):
+class JoiningArm(StrEnum):
     """What is compared; the value is the name in records.
 
     - ``own``: each hospital's own ridge regression, its strength chosen inside it.
@@ -53,7 +53,7 @@ class Arm(StrEnum):
     @property
     def shared(self) -> bool:
         """Whether there is one model of all hospitals."""
-        return self not in (Arm.OWN, Arm.SCORE)
+        return self not in (JoiningArm.OWN, JoiningArm.SCORE)
 
 
 class End(StrEnum):
@@ -82,7 +82,7 @@ class JoiningPoint:
       code_version: Raised when a change moves the numbers.
     """
 
-    arm: Arm
+    arm: JoiningArm
     epsilon: float | None
     cohort: str
     setting: TrainingSetting
@@ -94,7 +94,7 @@ class JoiningPoint:
     code_version: int = 1
 
     def __post_init__(self) -> None:
-        if self.unseen and self.arm is Arm.OWN:
+        if self.unseen and self.arm is JoiningArm.OWN:
             raise InvalidInputError(
                 "A hospital that was never seen has no model of its own; compare with the score."
             )
@@ -124,10 +124,10 @@ class JoiningPoint:
         split = folds_by_hospital if self.unseen else folds
         fold = split(cohort, count=self.folds, seed=seed)[number]
         plan: Plan | None = None
-        if self.arm is Arm.OWN:
+        if self.arm is JoiningArm.OWN:
             ends = {End.FIT: {name: _own(fold.train[name]) for name in fold.test}}
             shared = None
-        elif self.arm is Arm.SCORE:
+        elif self.arm is JoiningArm.SCORE:
             if not cohort.schema.score:
                 raise InvalidInputError(f"The cohort {self.cohort!r} has no published score.")
             ends, shared = {End.BARE: dict.fromkeys(fold.test, Local())}, None
@@ -186,7 +186,7 @@ class JoiningPoint:
         return Cohort(cohort.name, chosen, cohort.schema, public=cohort.public)
 
     def _trained(self, fold: Fold, seed: int, number: int) -> tuple[Plan | None, Vector]:
-        if self.arm is Arm.POOLED:
+        if self.arm is JoiningArm.POOLED:
             return None, LogisticProblem(fold.train, _RIDGE).optimum
         features = next(iter(fold.train.values())).features.shape[1]
         plan = make_plan(
@@ -205,7 +205,7 @@ class JoiningPoint:
         ends = {End.BARE: dict.fromkeys(fold.test, Local())}
         if self.unseen:
             return ends
-        for end, forms in ((End.INTERCEPT, (Form.INTERCEPT,)), (End.FIT, tuple(Form))):
+        for end, forms in ((End.INTERCEPT, (LocalForm.INTERCEPT,)), (End.FIT, tuple(LocalForm))):
             ends[end] = {
                 name: fit_locally(_linear(shared, own), own.features, own.outcomes, forms=forms)[1]
                 for name in fold.test
@@ -214,7 +214,7 @@ class JoiningPoint:
         return ends
 
     def _scores(self, schema: Schema, shared: Vector | None, patients: Patients) -> Vector:
-        if self.arm is Arm.SCORE:
+        if self.arm is JoiningArm.SCORE:
             return schema.scores(patients.features)
         return np.zeros(len(patients)) if shared is None else _linear(shared, patients)
 
@@ -255,7 +255,7 @@ class JoiningMetrics:
 def _own(patients: Patients) -> Local:
     """Chosen and fitted inside the hospital, which knows nothing of others."""
     nothing = np.zeros(len(patients))
-    return fit_locally(nothing, patients.features, patients.outcomes, forms=(Form.OWN,))[1]
+    return fit_locally(nothing, patients.features, patients.outcomes, forms=(LocalForm.OWN,))[1]
 
 
 def _linear(params: Vector, patients: Patients) -> Vector:

@@ -150,11 +150,17 @@ def difference(
     drawn = rng.multinomial(hospitals, np.full(hospitals, 1 / hospitals), size=replicates)
     by_seed = _ratio(drawn @ gaps.T, drawn @ weights.T)  # [replicates, seeds]
     picks = rng.integers(seeds, size=(replicates, seeds))
-    found = np.nanmean(np.take_along_axis(by_seed, picks, axis=1), axis=1)
+    found = _mean(np.take_along_axis(by_seed, picks, axis=1))
     tail = (1 - confidence) / 2
     lower, upper = np.nanquantile(found, [tail, 1 - tail])
-    value = float(np.nanmean(_ratio(gaps.sum(axis=1), weights.sum(axis=1))))
+    value = float(_mean(_ratio(gaps.sum(axis=1), weights.sum(axis=1))[None])[0])
     return Estimate(value, float(lower), float(upper), "hospitals and seeds drawn", confidence)
+
+
+def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Of each row, over what is there: a seed may have drawn none of the hospitals."""
+    there = ~np.isnan(values)
+    return _ratio(np.where(there, values, 0.0).sum(axis=1), there.sum(axis=1).astype(float))
 
 
 def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -11,9 +11,9 @@ from scipy.optimize import minimize
 from aggregation.rules import (
     STRENGTHS,
     FedSGD,
-    Form,
     Local,
     LocalFit,
+    LocalForm,
     Rule,
     fit_intercept,
     fit_locally,
@@ -35,8 +35,8 @@ def log_loss(logits: np.ndarray, outcomes: np.ndarray) -> float:
     return float(np.logaddexp(0, np.where(outcomes == 1, -logits, logits)).sum())
 
 
-@pytest.mark.parametrize("form", list(Form))
-def test_each_form_is_the_mode_under_its_own_priors(form: Form) -> None:
+@pytest.mark.parametrize("form", list(LocalForm))
+def test_each_form_is_the_mode_under_its_own_priors(form: LocalForm) -> None:
     """Second road: scipy, on the objectives as the module's docstring has them."""
     scores, features, outcomes = patients(0, 60, apart=1.0)
     strength = 2.0
@@ -44,13 +44,13 @@ def test_each_form_is_the_mode_under_its_own_priors(form: Form) -> None:
 
     def objective(at: np.ndarray) -> float:
         a, b, shift = at[0], at[1], at[2:]
-        own = form is Form.OWN
+        own = form is LocalForm.OWN
         prior = (0.01 if own else 1.0) * a**2
-        if form is Form.LINE:
+        if form is LocalForm.LINE:
             prior += (b - 1) ** 2
         else:
             b = 0.0 if own else 1.0
-        if form in (Form.SHIFT, Form.OWN):
+        if form in (LocalForm.SHIFT, LocalForm.OWN):
             prior += strength * float(shift @ shift)
         else:
             shift = np.zeros(3)
@@ -60,11 +60,11 @@ def test_each_form_is_the_mode_under_its_own_priors(form: Form) -> None:
     mine = np.array([found.intercept, found.slope, *(found.shift or (0.0,) * 3)])
     assert objective(mine) <= best.fun + 1e-8
     wanted = {
-        Form.INTERCEPT: Local(fit_intercept(scores, outcomes)),
-        Form.LINE: Local(*recalibrate(scores, outcomes)),
+        LocalForm.INTERCEPT: Local(fit_intercept(scores, outcomes)),
+        LocalForm.LINE: Local(*recalibrate(scores, outcomes)),
     }
     assert form not in wanted or found == wanted[form]
-    assert len(found.shift) == (3 if form in (Form.SHIFT, Form.OWN) else 0)
+    assert len(found.shift) == (3 if form in (LocalForm.SHIFT, LocalForm.OWN) else 0)
 
 
 @given(seed=st.integers(0, 10_000), n=st.integers(2, 40), apart=st.floats(0, 3))
@@ -77,8 +77,8 @@ def test_what_is_chosen_has_the_least_loss_over_the_inner_folds(
     # Every third of the ill, then of the well, goes to a fold.
     rank = np.empty(n, dtype=int)
     rank[np.concatenate([np.flatnonzero(outcomes == 1), np.flatnonzero(outcomes == 0)])] = range(n)
-    losses: dict[tuple[Form, float], float] = {}
-    for form in Form:
+    losses: dict[tuple[LocalForm, float], float] = {}
+    for form in LocalForm:
         for strength in strengths:
             total = 0.0
             for fold in range(inner):
@@ -102,24 +102,24 @@ def test_what_is_chosen_has_the_least_loss_over_the_inner_folds(
 def test_equals_fall_to_the_simplest_form_and_the_strongest_prior() -> None:
     scores, features, outcomes = patients(1, 30)
     features = np.zeros_like(features)  # no shift can help
-    assert fit_locally(0 * scores, features, outcomes)[0] is Form.INTERCEPT
+    assert fit_locally(0 * scores, features, outcomes)[0] is LocalForm.INTERCEPT
     form, fit = fit_locally(
-        scores, features, outcomes, forms=(Form.SHIFT,), strengths=(1.0, 100.0, 10.0)
+        scores, features, outcomes, forms=(LocalForm.SHIFT,), strengths=(1.0, 100.0, 10.0)
     )
-    assert form is Form.SHIFT and fit.shift == (0.0, 0.0, 0.0)
+    assert form is LocalForm.SHIFT and fit.shift == (0.0, 0.0, 0.0)
     assert fit.intercept == pytest.approx(fit_intercept(scores, outcomes), abs=1e-9)
 
 
 def test_very_strong_priors_leave_the_intercept_and_weak_ones_forget_the_federation() -> None:
     scores, features, outcomes = patients(2, 200, apart=2.0)
-    strong = fit_locally(scores, features, outcomes, forms=(Form.SHIFT,), strengths=(1e12,))[1]
+    strong = fit_locally(scores, features, outcomes, forms=(LocalForm.SHIFT,), strengths=(1e12,))[1]
     intercept = Local(fit_intercept(scores, outcomes))
     np.testing.assert_allclose(
         strong.scores(scores, features), intercept.scores(scores, features), atol=1e-6
     )
     weak, own = (
         fit_locally(scores, features, outcomes, forms=(form,), strengths=(1e-6,))[1]
-        for form in (Form.SHIFT, Form.OWN)
+        for form in (LocalForm.SHIFT, LocalForm.OWN)
     )
     np.testing.assert_allclose(
         weak.scores(scores, features), own.scores(scores, features), atol=0.05
@@ -128,15 +128,15 @@ def test_very_strong_priors_leave_the_intercept_and_weak_ones_forget_the_federat
 
 def test_a_hospital_like_the_others_stays_near_and_one_unlike_them_goes_its_own_way() -> None:
     forms = [fit_locally(*patients(seed, 40))[0] for seed in range(20)]
-    assert sum(form in (Form.INTERCEPT, Form.LINE) for form in forms) >= 12
+    assert sum(form in (LocalForm.INTERCEPT, LocalForm.LINE) for form in forms) >= 12
     scores, features, outcomes = patients(3, 2000)
-    assert fit_locally(-3 * scores, features, outcomes)[0] is not Form.INTERCEPT
+    assert fit_locally(-3 * scores, features, outcomes)[0] is not LocalForm.INTERCEPT
 
 
 def test_own_models_read_no_score_and_draw_nothing() -> None:
     scores, features, outcomes = patients(4, 50, apart=1.0)
-    one = fit_locally(scores, features, outcomes, forms=(Form.OWN,))
-    other = fit_locally(100 - 7 * scores, features, outcomes, forms=(Form.OWN,))
+    one = fit_locally(scores, features, outcomes, forms=(LocalForm.OWN,))
+    other = fit_locally(100 - 7 * scores, features, outcomes, forms=(LocalForm.OWN,))
     assert one == other and one[1].slope == 0.0
     assert fit_locally(scores, features, outcomes) == fit_locally(scores, features, outcomes)
 
@@ -149,7 +149,7 @@ def test_it_is_finite_for_few_patients_of_one_outcome(n: int, outcome: int) -> N
     form, fit = fit_locally(features[:, 0], features, outcomes)
     assert np.isfinite([fit.intercept, fit.slope, *fit.shift]).all()
     if n < 2:
-        assert form is Form.INTERCEPT
+        assert form is LocalForm.INTERCEPT
     if n == 0:
         assert fit == Local()
 

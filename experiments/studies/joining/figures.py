@@ -1,0 +1,93 @@
+"""The study's figure: what joining gains by size of hospital, and by number of hospitals."""
+
+from collections.abc import Mapping, Sequence
+
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from experiments.cohorts import called
+from experiments.evaluation import Estimate
+from experiments.run.record import Record
+from experiments.studies.joining.point import End, JoiningArm
+from experiments.studies.joining.sums import difference
+from experiments.studies.joining.tables import by_cohort
+from experiments.studies.joining.verdicts import ArmAt, ByArm, cohort_records, size_classes
+
+__all__ = ["draw_joining"]
+
+_PRIMARY = (JoiningArm.SEALED, 1.0)
+_SHOWN: Mapping[tuple[ArmAt, End], tuple[str, str, str]] = {
+    ((JoiningArm.NONE, None), End.BARE): ("#999999", "^", "joined, no protection"),
+    (_PRIMARY, End.BARE): ("#0072B2", "s", "joined, sealed at epsilon 1"),
+    (_PRIMARY, End.FIT): ("#D55E00", "o", "joined, sealed at epsilon 1, as a prior"),
+    ((JoiningArm.SCORE, None), End.BARE): ("#009E73", "D", "the score that needs no training"),
+}
+
+
+def draw_joining(records: Sequence[Record]) -> Figure:
+    """Difference in within-site AUC to each hospital's own model, with 95 % intervals."""
+    cohorts = by_cohort(records)
+    figure = Figure(figsize=(10.0, 3.6 * len(cohorts) + 0.4), layout="constrained")
+    rows = figure.subplots(len(cohorts), 2, squeeze=False, sharey="row")
+    for row, (cohort, own) in zip(rows, cohorts.items(), strict=True):
+        found = cohort_records(own)
+        _by_size(row[0], found.whole)
+        _by_number(row[1], found.growing)
+        row[0].set_ylabel("AUC less a hospital's own")
+        row[0].set_title(called(cohort), loc="left")
+        for axes in row:
+            axes.axhline(0, color="black", linewidth=0.8)
+            axes.spines[["top", "right"]].set_visible(False)
+    handles, labels = rows[0][0].get_legend_handles_labels()
+    if handles:
+        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    return figure
+
+
+def _by_size(axes: Axes, whole: ByArm) -> None:
+    own = whole.get((JoiningArm.OWN, None))
+    if own is None:
+        return
+    theirs = own.ends[End.FIT]
+    classes = {name: among for name, among in size_classes(theirs).items() if among.any()}
+    for k, ((arm, end), (color, marker, label)) in enumerate(_SHOWN.items()):
+        metrics = whole.get(arm)
+        if metrics is not None and end in metrics.ends:
+            gains = [difference(metrics.ends[end], theirs, among) for among in classes.values()]
+            places = [n + 0.16 * (k - 1.5) for n in range(len(classes))]
+            _points(axes, places, gains, color, marker, label)
+    counted = [f"{name}\n({int(among.sum())})" for name, among in classes.items()]
+    axes.set_xticks(range(len(classes)), counted)
+    axes.set_xlabel("patients of a hospital (hospitals scored)")
+
+
+def _by_number(axes: Axes, growing: Mapping[int, ByArm]) -> None:
+    some = {
+        k: by for k, by in sorted(growing.items()) if {_PRIMARY, (JoiningArm.OWN, None)} <= {*by}
+    }
+    for k, ((arm, end), (color, marker, label)) in enumerate(_SHOWN.items()):
+        if arm == _PRIMARY:
+            gains = [
+                difference(by[arm].ends[end], own, size_classes(own)["all"])
+                for by in some.values()
+                for own in (by[JoiningArm.OWN, None].ends[End.FIT],)
+            ]
+            places = [n + 0.16 * (k - 1.5) for n in range(len(some))]
+            _points(axes, places, gains, color, marker, label)
+    axes.set_xticks(range(len(some)), [str(k) for k in some])
+    axes.set_xlabel("number of hospitals that join (of 20 to 60 patients each)")
+
+
+def _points(
+    axes: Axes,
+    places: Sequence[float],
+    gains: Sequence[Estimate],
+    color: str,
+    marker: str,
+    label: str,
+) -> None:
+    values = [gain.value for gain in gains]
+    ends = [[g.value - g.lower for g in gains], [g.upper - g.value for g in gains]]
+    axes.errorbar(
+        places, values, yerr=ends, fmt=marker, color=color, label=label, markersize=4, linewidth=1.2
+    )

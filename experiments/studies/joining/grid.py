@@ -1,0 +1,69 @@
+"""The points of the study of joining, as its protocol lists them."""
+
+from collections.abc import Sequence
+
+from experiments.studies.design import TrainingSetting
+from experiments.studies.joining.point import JoiningArm, JoiningPoint
+from privacy.errors import InvalidInputError
+
+__all__ = ["GROWING", "PARTS", "SETTING", "grid"]
+
+SETTING = TrainingSetting(80, 4.0, 2.0, 40)
+"""The best of ``inpatient tune --cohort ist-odd --regimes full --models logistic --studies 4``."""
+
+PARTS = ("whole", "unseen", "growing")
+"""All hospitals; hospitals that were never seen; by their number."""
+GROWING = (4, 10, 25, 50, 100)
+_A = JoiningArm
+_WHOLE = (
+    (_A.OWN, None), (_A.SCORE, None), (_A.POOLED, None), (_A.NONE, None), (_A.SEALED, 0.3),
+    (_A.SEALED, 1.0), (_A.SEALED, 3.0), (_A.LOCAL, 1.0), (_A.ARTICLE, 1.0),
+)  # fmt: skip
+_UNSEEN = ((_A.SCORE, None), (_A.POOLED, None), (_A.SEALED, 1.0))
+_FEW = ((_A.OWN, None), (_A.SEALED, 1.0))
+
+
+def grid(
+    cohort: str,
+    setting: TrainingSetting,
+    *,
+    parts: Sequence[str] = PARTS,
+    scored: bool = True,
+    growing: Sequence[int] = GROWING,
+    seeds: Sequence[int] = (0, 1, 2, 3, 4),
+) -> list[JoiningPoint]:
+    """Return the points of one cohort.
+
+    Args:
+      cohort: As ``experiments.cohorts.load`` takes it.
+      setting: How federations are trained.
+      parts: Of ``PARTS``.
+      scored: Whether the cohort has a published score.
+      growing: Numbers of hospitals of 20 to 60 patients.
+      seeds: Of splits and noise.
+
+    Raises:
+      InvalidInputError: No such part, or none.
+    """
+    if not parts or set(parts) - set(PARTS):
+        raise InvalidInputError(f"Expected parts among {', '.join(PARTS)}, got {tuple(parts)}.")
+    chosen: dict[str, list[tuple[JoiningArm, float | None, int | None]]] = {
+        "whole": [(*arm, None) for arm in _WHOLE],
+        "unseen": [(*arm, None) for arm in _UNSEEN],
+        "growing": [(*arm, count) for count in growing for arm in _FEW],
+    }
+    return [
+        JoiningPoint(
+            arm,
+            epsilon,
+            cohort,
+            setting,
+            seeds=tuple(seeds),
+            unseen=part == "unseen",
+            hospitals=count,
+        )
+        for part in PARTS
+        if part in parts
+        for arm, epsilon, count in chosen[part]
+        if scored or arm is not JoiningArm.SCORE
+    ]

@@ -1,0 +1,81 @@
+"""What is told of the study of joining: AUC and gain by size of hospital, and the verdicts."""
+
+from collections.abc import Sequence
+
+from rich.box import SIMPLE
+from rich.table import Table
+
+from experiments.cohorts import called
+from experiments.evaluation import Estimate
+from experiments.run.record import Record
+from experiments.run.typed import point_of
+from experiments.studies.joining.point import End, JoiningArm, JoiningPoint
+from experiments.studies.joining.sums import difference, mean_of
+from experiments.studies.joining.verdicts import cohort_records, judged, size_classes
+
+__all__ = ["by_cohort", "tables"]
+
+
+def by_cohort(records: Sequence[Record]) -> dict[str, list[Record]]:
+    """The study's records by cohort, in order."""
+    found: dict[str, list[Record]] = {}
+    for record in records:
+        found.setdefault(point_of(record, JoiningPoint).cohort, []).append(record)
+    return found
+
+
+def tables(records: Sequence[Record]) -> list[Table]:
+    """Two of each cohort."""
+    return [
+        table
+        for cohort, own in by_cohort(records).items()
+        for table in (_figures(cohort, own), _verdicts(cohort, own))
+        if table.row_count
+    ]
+
+
+def _figures(cohort: str, records: Sequence[Record]) -> Table:
+    """One row an arm and end: AUC by class, the gain over hospitals' own models, Brier score."""
+    whole = cohort_records(records).whole
+    rows = [
+        (arm, _name(arm, epsilon, end), sums)
+        for (arm, epsilon), metrics in whole.items()
+        for end, sums in metrics.ends.items()
+    ]
+    shown = Table(title=f"within-site AUC, {called(cohort)}", title_justify="left", box=SIMPLE)
+    if not rows:
+        return shown
+    own = next((sums for arm, _, sums in rows if arm is JoiningArm.OWN), None)
+    classes = {name: among for name, among in size_classes(rows[0][2]).items() if among.any()}
+    for heading in ("", *classes, "less own", "Brier"):
+        shown.add_column(heading, justify="right" if heading else "left", no_wrap=True)
+    counts = [str(int(among.sum())) for among in classes.values()]
+    shown.add_row("hospitals scored", *counts, "", "", style="dim")
+    for arm, name, sums in rows:
+        values = [f"{mean_of(sums, among).value:.3f}" for among in classes.values()]
+        gain = ""
+        if own is not None and arm is not JoiningArm.OWN:
+            gain = _signed(difference(sums, own, classes["all"]))
+        score = mean_of(sums, classes["all"], figure="brier").value
+        shown.add_row(name, *values, gain, "" if arm is JoiningArm.SCORE else f"{score:.3f}")
+    return shown
+
+
+def _verdicts(cohort: str, records: Sequence[Record]) -> Table:
+    shown = Table(title=f"verdicts, {called(cohort)}", title_justify="left", box=SIMPLE)
+    for heading in ("question", "verdict", "difference (95 %)", ""):
+        shown.add_column(heading, no_wrap=heading != "question")
+    for one in judged(records):
+        effect = "" if one.effect is None else _signed(one.effect)
+        shown.add_row(one.question, one.verdict.value, effect, one.note)
+    return shown
+
+
+def _name(arm: JoiningArm, epsilon: float | None, end: End) -> str:
+    at = "" if epsilon is None else f" eps {epsilon:g}"
+    after = "" if end is End.BARE or not arm.shared else f" + {end}"
+    return f"{arm}{at}{after}"
+
+
+def _signed(one: Estimate) -> str:
+    return f"{one.value:+.3f} ({one.lower:+.3f} to {one.upper:+.3f})"

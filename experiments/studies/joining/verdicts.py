@@ -1,0 +1,258 @@
+"""Verdicts of the study of joining, by the rules of ``paper/protocol.md``, as functions of records.
+
+Every margin stands in ``Margins``: flip one, and see what changes.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from statistics import NormalDist
+
+import numpy as np
+from numpy.typing import NDArray
+
+from experiments.evaluation import Estimate
+from experiments.run.record import Record
+from experiments.run.typed import read_all
+from experiments.studies.joining.point import End, JoiningArm, JoiningMetrics, JoiningPoint
+from experiments.studies.joining.sums import HospitalSums, difference
+
+__all__ = [
+    "CohortRecords",
+    "Conclusion",
+    "Judged",
+    "Margins",
+    "cohort_records",
+    "judged",
+    "size_classes",
+]
+
+_NORMAL = NormalDist()
+ArmAt = tuple[JoiningArm, float | None]
+ByArm = Mapping[ArmAt, JoiningMetrics]
+
+
+@dataclass(frozen=True)
+class Margins:
+    """What the verdicts turn on.
+
+    Attributes:
+      worse: AUC by which a class may be worse off, or protection may cost.
+      power: Half-width of an interval above which a class is without power.
+      level: One-sided level of each interval and of Holm's families.
+      target: Epsilon of the primary design.
+    """
+
+    worse: float = 0.01
+    power: float = 0.03
+    level: float = 0.025
+    target: float = 1.0
+
+
+class Conclusion(StrEnum):
+    """What a rule says."""
+
+    HOLDS = "holds"
+    DOES_NOT_HOLD = "does not hold"
+    UNDECIDED = "undecided"
+    NOT_TRIED = "not tried"
+
+
+@dataclass(frozen=True)
+class Judged:
+    """One question.
+
+    Attributes:
+      question: Its number and what is compared.
+      verdict: By its rule, corrected where the protocol corrects.
+      effect: The difference with its uncorrected interval; None: not tried, or a number.
+      note: What the verdict alone does not say.
+    """
+
+    question: str
+    verdict: Conclusion
+    effect: Estimate | None = None
+    note: str = ""
+
+
+@dataclass(frozen=True)
+class CohortRecords:
+    """The records of one cohort, by what they are of."""
+
+    whole: ByArm
+    unseen: ByArm
+    growing: Mapping[int, ByArm]
+
+
+def cohort_records(records: Sequence[Record]) -> CohortRecords:
+    """Sort the records of one cohort."""
+    whole, unseen = dict[ArmAt, JoiningMetrics](), dict[ArmAt, JoiningMetrics]()
+    growing: dict[int, dict[ArmAt, JoiningMetrics]] = {}
+    for one in read_all(records, JoiningPoint, JoiningMetrics):
+        key = (one.point.arm, one.point.epsilon)
+        if one.point.hospitals is not None:
+            growing.setdefault(one.point.hospitals, {})[key] = one.metrics
+        else:
+            (unseen if one.point.unseen else whole)[key] = one.metrics
+    return CohortRecords(whole, unseen, growing)
+
+
+def size_classes(sums: HospitalSums) -> dict[str, NDArray[np.bool_]]:
+    """The protocol's classes by patients who were scored, and all that were scored."""
+    counts = np.array(sums.patients).max(axis=0)
+    ends = {"10-20": (10, 20), "21-40": (21, 40), "41-80": (41, 80), "81-200": (81, 200)}
+    found = {name: (low <= counts) & (counts <= high) for name, (low, high) in ends.items()}
+    return {**found, "above 200": counts > 200, "all": counts > 0}
+
+
+def judged(records: Sequence[Record], margins: Margins | None = None) -> list[Judged]:
+    """Every question's verdict, in the protocol's order; one that lacks records is *not tried*."""
+    rules = margins or Margins()
+    found = cohort_records(records)
+
+    def sums(
+        arm: JoiningArm, epsilon: float | None = None, end: End = End.BARE, *, unseen: bool = False
+    ) -> HospitalSums | None:
+        return _of(found.unseen if unseen else found.whole, arm, epsilon, end)
+
+    primary = sums(JoiningArm.SEALED, rules.target, End.FIT)
+    bare = sums(JoiningArm.SEALED, rules.target)
+    own, score = sums(JoiningArm.OWN, end=End.FIT), sums(JoiningArm.SCORE)
+    protected = [
+        _Test(
+            f"Q4 {arm} at epsilon {epsilon:g} costs at most {rules.worse:g}",
+            -rules.worse,
+            _all(sums(arm, epsilon), sums(JoiningArm.NONE)),
+        )
+        for arm, epsilon in found.whole
+        if epsilon is not None
+    ]
+    strangers = _all(
+        sums(JoiningArm.SEALED, rules.target, unseen=True), sums(JoiningArm.SCORE, unseen=True)
+    )
+    family = [
+        *protected,
+        _Test("Q5 better than the score", 0.0, _all(primary, score)),
+        _Test("Q7 better than the score where never seen", 0.0, strangers),
+        _Test("Q8 the local fit keeps the AUC", -rules.worse, _all(primary, bare)),
+        _Test("Q8 the local fit mends the Brier score", 0.0, _all(bare, primary, "brier")),
+    ]
+    *costs, q5, q7, keeps, mends = _holm(family, rules)
+    effect = _all(primary, own)
+    pays = Judged("Q1 joining pays", _side(effect, 0.0), effect)
+    classes = _classes(primary, own, rules)
+    return [pays, *classes, *costs, q5, _growing(found, rules), q7, keeps, mends]
+
+
+@dataclass(frozen=True)
+class _Test:
+    question: str
+    margin: float
+    effect: Estimate | None
+
+
+def _of(some: ByArm, arm: JoiningArm, epsilon: float | None, end: End) -> HospitalSums | None:
+    metrics = some.get((arm, epsilon))
+    return None if metrics is None else metrics.ends.get(end)
+
+
+def _all(
+    ours: HospitalSums | None, theirs: HospitalSums | None, figure: str = "auc"
+) -> Estimate | None:
+    if ours is None or theirs is None:
+        return None
+    return difference(ours, theirs, size_classes(ours)["all"], figure=figure)
+
+
+def _side(effect: Estimate | None, margin: float) -> Conclusion:
+    """Which side of the margin the whole interval stands on."""
+    if effect is None:
+        return Conclusion.NOT_TRIED
+    if effect.lower > margin:
+        return Conclusion.HOLDS
+    return Conclusion.DOES_NOT_HOLD if effect.upper < margin else Conclusion.UNDECIDED
+
+
+def _classes(
+    ours: HospitalSums | None, theirs: HospitalSums | None, rules: Margins
+) -> list[Judged]:
+    """Q2: no class is worse off; Q3: which gain."""
+    if ours is None or theirs is None:
+        return [Judged(q, Conclusion.NOT_TRIED) for q in ("Q2 no class is worse off", "Q3 gains")]
+    effects = {
+        name: difference(ours, theirs, among)
+        for name, among in size_classes(ours).items()
+        if name != "all" and among.any()
+    }
+    each = {name: _side(effect, -rules.worse) for name, effect in effects.items()}
+    if Conclusion.DOES_NOT_HOLD in each.values():
+        promise = Conclusion.DOES_NOT_HOLD
+    else:
+        whole = all(v is Conclusion.HOLDS for v in each.values())
+        promise = Conclusion.HOLDS if whole else Conclusion.UNDECIDED
+    gains = _holm([_Test(f"Q3 gains, {n} patients", 0.0, e) for n, e in effects.items()], rules)
+    rows = [
+        Judged(
+            f"Q2 not worse, {name} patients",
+            verdict,
+            effects[name],
+            ", ".join(_notes(effects[name], rules)),
+        )
+        for name, verdict in each.items()
+    ]
+    return [Judged("Q2 no class is worse off", promise), *rows, *gains]
+
+
+def _notes(effect: Estimate, rules: Margins) -> list[str]:
+    notes = ["without power"] if effect.half_width > rules.power else []
+    return [*notes, "loses"] if effect.upper < 0 else notes
+
+
+def _holm(tests: Sequence[_Test], rules: Margins) -> list[Judged]:
+    """Holm (1979), Scand J Stat 6:65, over those that were tried; each may fall to either side.
+
+    The p-value of an interval is that of a normal estimate of its width.
+    """
+    tried = [(k, t, t.effect) for k, t in enumerate(tests) if t.effect is not None]
+    values = {}
+    for k, test, effect in tried:
+        error = effect.half_width / _NORMAL.inv_cdf((1 + effect.confidence) / 2)
+        gap = abs(effect.value - test.margin)
+        values[k] = _NORMAL.cdf(-gap / error) if error > 0 else (0.5 if gap == 0 else 0.0)
+    rejected = set()
+    for rank, k in enumerate(sorted(values, key=lambda k: values[k])):
+        if values[k] > rules.level / (len(values) - rank):
+            break
+        rejected.add(k)
+    found = []
+    for k, test in enumerate(tests):
+        alone = _side(test.effect, test.margin)
+        decided = alone in (Conclusion.HOLDS, Conclusion.DOES_NOT_HOLD)
+        lost = decided and k not in rejected
+        note = f"{alone} before Holm's correction" if lost else ""
+        found.append(
+            Judged(test.question, Conclusion.UNDECIDED if lost else alone, test.effect, note)
+        )
+    return found
+
+
+def _growing(found: CohortRecords, rules: Margins) -> Judged:
+    """Q6: the least number of hospitals from which on joining pays, there and at every larger."""
+    question, least = "Q6 from how many hospitals on", None
+    effects = {
+        count: _all(
+            _of(some, JoiningArm.SEALED, rules.target, End.FIT),
+            _of(some, JoiningArm.OWN, None, End.FIT),
+        )
+        for count, some in sorted(found.growing.items())
+    }
+    if not effects or None in effects.values():
+        return Judged(question, Conclusion.NOT_TRIED)
+    for count in sorted(effects, reverse=True):
+        if _side(effects[count], 0.0) is not Conclusion.HOLDS:
+            break
+        least = count
+    if least is None:
+        most = max(effects)
+        return Judged(question, Conclusion.UNDECIDED, effects[most], f"not within {most}")
+    return Judged(question, Conclusion.HOLDS, effects[least], f"from {least} on")
