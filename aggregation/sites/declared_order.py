@@ -16,7 +16,7 @@ __all__ = ["DeclaredOrder"]
 class DeclaredOrder:
     """Holds back what is not due yet; it decides by versions alone, never by the clock.
 
-    Guarantees (each is a test in ``tests/aggregation/sites/test_rows.py``):
+    Guarantees (each is a test in ``tests/aggregation/sites/test_sent_rows.py``):
       - a model leaves when as many sums are opened as when its upload is sealed, and no earlier;
       - an upload comes in when the sum that it belongs to is open, and no earlier;
       - what is forgotten at ``clear`` is asked for again by the aggregator that is woken.

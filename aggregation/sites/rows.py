@@ -31,7 +31,7 @@ def read_row(content: bytes) -> Outbound:
 class SentRows:
     """What left a hospital, row by row, each durable before its message leaves.
 
-    Guarantees (each is a test in ``tests/aggregation/sites/test_rows.py``):
+    Guarantees (each is a test in ``tests/aggregation/sites/test_sent_rows.py``):
       - a message that is sent again, also after a restart, has the same row, byte for byte;
       - rows are numbered in the order in which they were made.
 
@@ -77,7 +77,7 @@ class SentRows:
 class ReceivedRows:
     """What arrived from hospitals, as each of them signed it.
 
-    Guarantees (each is a test in ``tests/aggregation/sites/test_rows.py``):
+    Guarantees (each is a test in ``tests/aggregation/sites/test_sent_rows.py``):
       - a row that its hospital did not sign, or that tells of another message, is refused;
       - each row is there once, in the order of arrival, and found again after a restart.
 

@@ -41,6 +41,7 @@ from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 __all__ = ["Reply", "Site", "TableRefusedError", "largest_message", "lock_site"]
 
 SECRET = "secret"  # noqa: S105 - a file's name
+_LOCK_SECONDS = 1.0
 TableReader = Callable[[Path, Schema], Patients]
 
 _LARGEST_SECRET = 1 << 28
@@ -337,7 +338,8 @@ def lock_site(folder: Path) -> Callable[[], None]:
         make_folder(folder)
         flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW
         descriptor = open_regular(folder / ".lock", flags, 0o600)
-        lock_file(descriptor, seconds=0.0)
+        # What a killed daemon had begun to read its table with may hold the lock for a moment.
+        lock_file(descriptor, seconds=_LOCK_SECONDS)
     except OSError as error:
         if descriptor >= 0:
             os.close(descriptor)

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,8 +22,9 @@ import pytest
 from aggregation.agreement import Agreement, Trajectory
 from aggregation.roles.messages import AGGREGATOR, OPENER
 from aggregation.sites.agreed import Agreed
-from aggregation.sites.courier import Courier
+from aggregation.sites.courier import Courier, Link
 from aggregation.sites.daemon import LOG
+from aggregation.sites.frames import FrameKind
 from aggregation.trained import Trained
 from aggregation.transcript import Transcript
 from privacy.errors import RefusedError
@@ -240,6 +242,32 @@ def test_who_is_late_is_said_and_connecting_late_is_no_fault(tmp_path: Path) -> 
         assert Courier(sockets(folders)).run(seconds=60.0)["ended"]
         begun.join()
     whole(out, folders)
+
+
+def test_a_message_whose_answer_did_not_come_is_handed_over_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not by waking the aggregator, which would take its time: at once."""
+    folders = dealt(tmp_path / "run", made(rounds=2))
+    monkeypatch.setattr("aggregation.sites.courier._WAKE_AFTER", 1000.0)
+    cut: list[str] = []
+    real = Link.ask
+
+    def ask(self: Link, kind: FrameKind, body: bytes = b"") -> Any:
+        answer = real(self, kind, body)
+        name = self.greeting.name
+        if kind is FrameKind.DELIVER and cut.count(name) < 3:
+            cut.append(name)
+            raise ConnectionError  # the answer was on its way
+        return answer
+
+    monkeypatch.setattr(Link, "ask", ask)
+    with contextlib.ExitStack() as stack:
+        for folder in folders.values():
+            stack.enter_context(running(folder))
+        assert Courier(sockets(folders)).run(seconds=60.0)["ended"]
+    assert Counter(cut) == dict.fromkeys(folders, 3)
+    whole(tmp_path / "run", folders)
 
 
 def test_a_courier_without_an_aggregator_is_refused() -> None:

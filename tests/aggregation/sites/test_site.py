@@ -17,8 +17,9 @@ from aggregation.sites.site import TableRefusedError, lock_site
 from aggregation.timing.schedule import Schedule
 from aggregation.trained import Trained
 from privacy.errors import CorruptMessageError, InpatientError, InvalidInputError, RefusedError
-from privacy.ledger import load_trust, verify
-from privacy.ledger.audit.manifest import Manifest
+from privacy.ledger import SigningKey, load_trust, verify
+from privacy.ledger.audit.manifest import Manifest, Outbound
+from privacy.ledger.log.canonical import encode
 from tests.aggregation.parts import HOSPITALS
 from tests.aggregation.sites.parts import (
     carry,
@@ -33,7 +34,7 @@ from tests.aggregation.sites.parts import (
 )
 
 CASES = [
-    ("shares", made(), None),
+    ("shares", made(average_last=2), None),
     ("threshold", made("threshold", rounds=2), None),
     ("bfv", made("bfv", rounds=2), None),
     ("at their own pace", made(smallest_sum=2, noise_multiplier=90.0), own_pace()),
@@ -169,6 +170,30 @@ def test_under_a_hospitals_name_only_its_own_signed_row_is_taken(tmp_path: Path)
         sites[AGGREGATOR] = open_site(folders[AGGREGATOR])
         assert carry(sites) == []
         assert server(sites).ended
+
+
+def test_a_hospital_that_sends_garbage_stops_no_restart_of_the_server(tmp_path: Path) -> None:
+    """It has its own key: its row is signed, and what it signed is no update."""
+    folders = dealt(tmp_path / "run", made())
+    kept: list[bytes] = []
+    with opened(folders) as sites:
+
+        def held_back(to: str, envelope: bytes) -> bool:
+            message = Message.from_bytes(unpack(envelope, most=2)[0], largest=1 << 20)
+            ours = message.kind is MessageKind.UPDATE and message.sender == "north"
+            kept.extend([envelope] if ours else [])
+            return not ours
+
+        carry(sites, held_back)
+        message = Message.from_bytes(unpack(kept[0], most=2)[0], largest=1 << 20)
+        key = SigningKey.load(folders["north"] / "keys" / "north.key")
+        garbage = replace(message, payload=b"garbage" * 40)
+        row = Outbound.of(garbage).signed("test", key)
+        with pytest.raises((CorruptMessageError, RefusedError)):
+            server(sites).deliver(pack([garbage.to_bytes(), encode(row.to_json())]))
+        server(sites).close()
+        sites[AGGREGATOR] = open_site(folders[AGGREGATOR])
+        assert carry(sites) == [] and server(sites).ended
 
 
 def test_who_was_away_during_several_sums_is_told_them_in_order(tmp_path: Path) -> None:

@@ -1,6 +1,7 @@
 """A federation of processes on this machine: started, killed, carried, verified by one command."""
 
 import json
+import multiprocessing
 import os
 import shutil
 import signal
@@ -20,6 +21,7 @@ from aggregation.data.tables import read_table
 from aggregation.roles.messages import AGGREGATOR
 from aggregation.sites.daemon import LOG
 from aggregation.sites.read_apart import read_apart
+from aggregation.sites.site import lock_site
 from experiments.cli import main
 from experiments.cohorts import load
 from experiments.deployment.local import Daemons, measured, site_folders, states
@@ -79,6 +81,36 @@ def test_a_reader_that_dies_is_a_sentence(tmp_path: Path, monkeypatch: pytest.Mo
     tables("north", tmp_path)
     with pytest.raises(InvalidInputError, match="died"):
         read_apart(tmp_path / "table.toml", Schema.from_toml(tmp_path / "schema.toml"))
+
+
+def test_a_daemon_that_is_killed_while_its_table_is_read_lets_its_site_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = dealt(tmp_path / "run", made())["north"]
+    begun = tmp_path / "begun"
+
+    def slow(*_: object) -> None:
+        begun.touch()
+        time.sleep(4.0)
+
+    monkeypatch.setattr("aggregation.sites.read_apart.read_table", slow)
+    schema = Schema.from_toml(folder / "schema.toml")
+
+    def dies() -> None:
+        lock_site(folder)
+        read_apart(folder / "table.toml", schema)
+
+    process = multiprocessing.get_context("fork").Process(target=dies)
+    process.start()
+    for _ in range(1000):
+        if begun.exists():
+            break
+        time.sleep(0.01)
+    process.kill()
+    process.join()
+    began = time.monotonic()
+    lock_site(folder)()
+    assert time.monotonic() - began < 1.0
 
 
 def in_another_process(out: Path, *arguments: str) -> "subprocess.Popen[str]":
