@@ -22,6 +22,7 @@ from experiments.commands.bench import Bench
 from experiments.commands.claims import Claims
 from experiments.commands.cohort import CohortCommand
 from experiments.commands.correction import Correction
+from experiments.commands.correlated import Correlated
 from experiments.commands.deploy import Deploy
 from experiments.commands.export import ExportCommand
 from experiments.commands.frontier import Demo, FrontierCommand
@@ -69,6 +70,7 @@ COMMANDS: dict[str, type[Command]] = {
     "ledger": Ledger,
     "predict": Predict,
     "reliability": Reliability,
+    "correlated": Correlated,
     "results": Results,
     "review": Review,
     "site": SiteCommand,

@@ -7,6 +7,7 @@ from experiments.run.study import Study
 from experiments.studies import (
     asynchrony,
     correction,
+    correlated,
     inference,
     poor_labels,
     reliability,
@@ -81,6 +82,12 @@ STUDIES: tuple[Study, ...] = (
         "how sure the likelihood ratio may be",
         "inpatient reliability",
         tables=lambda records: [reliability.table(records)],
+    ),
+    Study(
+        ("correlated",),
+        "noise correlated over rounds",
+        "inpatient correlated",
+        tables=lambda records: [correlated.table(records)],
     ),
     Study(
         ("tuning", "tuning asynchrony", "tuning scaling"),

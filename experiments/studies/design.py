@@ -157,6 +157,7 @@ def make_plan(
     patient_hospitals: int = 1,
     pass_rounds: int | None = None,
     correlated: Correlation | None = None,
+    own_noise: bool = False,
 ) -> Plan:
     """Return the plan of a design, with the least noise whose certified epsilon is kept.
 
@@ -179,7 +180,8 @@ def make_plan(
       beside: What else is released of each hospital's patients within ``epsilon``.
       patient_hospitals: Hospitals in which one patient may stand.
       pass_rounds: As in ``Plan``; the setting's rounds are whole passes.
-      correlated: As in ``Plan``; then ``sealed`` adds all noise at each hospital.
+      correlated: As in ``Plan``; ``own_noise`` then.
+      own_noise: Whether each hospital of ``sealed`` adds all of the noise, as after a dropout.
 
     Raises:
       InvalidInputError: An unknown design, an epsilon that is not above 0, an empty hospital.
@@ -197,7 +199,7 @@ def make_plan(
                 f"Hospital {name!r} has no patients; leave it out of the federation."
             )
     noise = _NOISE[design]
-    if noise == "shared" and (local_steps > 1 or correlated is not None):
+    if noise == "shared" and (local_steps > 1 or correlated is not None or own_noise):
         noise = "local"
     if not math.isfinite(epsilon):
         noise = "none"

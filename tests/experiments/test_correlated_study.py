@@ -1,0 +1,74 @@
+"""The study of correlated noise: it trains as a federation does, at one epsilon."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from aggregation.correlation import Correlation
+from aggregation.federation import Federation
+from aggregation.plan import Plan
+from aggregation.releases import run_event
+from experiments.cohorts import folds, load
+from experiments.run.record import Record
+from experiments.studies.correlated import (
+    Arm,
+    CorrelatedPoint,
+    follow_plan,
+    grid,
+    read_correlated,
+    table,
+)
+from experiments.studies.design import DELTA, RELATION
+from privacy.accounting import epsilon
+from privacy.errors import InvalidInputError
+from tests.aggregation.parts import cohort, plan
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        plan(rounds=4, average_last=2),
+        plan(rounds=4, pass_rounds=2),
+        plan(rounds=4, pass_rounds=2, noise="local", colluders=0, correlated=Correlation(bands=3)),
+    ],
+    ids=["plain", "passes", "correlated"],
+)
+def test_without_seals_and_ledgers_it_is_the_federations_model(made: Plan) -> None:
+    whole = Federation.simulated(made, cohort(), seed=(5, 6)).run()
+    assert np.array_equal(follow_plan(made, cohort(), (5, 6)), whole.params)
+
+
+@pytest.mark.parametrize("arm", list(Arm))
+def test_every_arm_costs_the_epsilon_and_no_less(arm: Arm) -> None:
+    train = folds(load("heart"), count=5, seed=0)[0].train
+    made = CorrelatedPoint(arm).plan(train)
+    assert (made.noise, made.scheme) == ("local", "shares")
+    assert (made.pass_rounds is not None) is arm.passes
+    assert made.correlated == arm.correlation
+    spent = epsilon(run_event(made, "va"), delta=DELTA, relation=RELATION).upper
+    assert 0.99 < spent <= 1.0
+
+
+def test_a_record_is_read_and_shown_and_its_point_comes_again() -> None:
+    point = CorrelatedPoint(Arm.BANDED, seed=3)
+    part = replace(point.measure(0), noise_multiplier=2.0)
+    metrics = point.summarise([part, replace(point.measure(1), noise_multiplier=4.0)])
+    assert metrics["noise_multiplier"] == 3.0
+    assert metrics["auc_within"] == max(metrics["by_rate"].values())
+    record = Record(point.config, metrics, {"commit": "x"})
+    (read,) = read_correlated([record])
+    assert read.point == point
+    assert table([record]).row_count == 1
+    again = point.measure(0)
+    for one, other in zip(part.sites, again.sites, strict=True):
+        assert all(np.array_equal(one[n].scores, other[n].scores) for n in one)
+
+
+def test_a_grid_is_every_arm_once_a_seed() -> None:
+    points = grid(4, seeds=2, epsilon=3.0, cohort="network")
+    assert {(p.arm, p.seed) for p in points} == {(arm, s) for arm in Arm for s in (4, 5)}
+    assert {(p.epsilon, p.cohort) for p in points} == {(3.0, "network")}
+    for wrong in ({"seeds": 0}, {"epsilon": 0.0}, {"epsilon": float("inf")}):
+        with pytest.raises(InvalidInputError):
+            grid(**wrong)
