@@ -137,6 +137,12 @@ class CapturedUpdate:
         attack = make_attack(name, restarts=effort[0], iterations=effort[1], seed=seed)
         found = attack.reconstruct(view, prior)
         said += found.notes
+        if self.steps == 1 and not found.certified.any():
+            one = (
+                f"One step of {self.optimizer} was read. If the client took more, or by another "
+                "optimiser, say so: --steps, --optimizer."
+            )
+            said += (one,)
         if not self.labels:
             said += ("Outcomes were not told: the attack infers them.",)
         result = {

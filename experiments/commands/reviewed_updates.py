@@ -66,11 +66,16 @@ def _attack(
     from attacks.knowledge.priors import Prior
     from attacks.views import GradientView, observe, require
     from experiments.cohorts import load, resolve
+    from privacy.review.rendered import Remark
 
     cohort = load(*resolve(str(told.cohort), None))
     run = _captured(files, told, cohort)
     view = require(observe(run, "server_plain"), GradientView, "closed_form")
-    return try_all(view, Prior.from_schema(cohort.schema), seconds)
+    found, tried = try_all(view, Prior.from_schema(cohort.schema), seconds)
+    if told.steps is None and not any(update.certified for update in found):
+        one = Remark("note_one_step")
+        found = [replace(update, remarks=(*update.remarks, one)) for update in found]
+    return found, tried
 
 
 @dataclass
@@ -268,10 +273,10 @@ def _captured(
         content: Any = parse_json(read_file(path, what="The index of updates"), what="It")
         program = str(content.get("program", "")) if isinstance(content, dict) else ""
         reader = from_nvflare if program.startswith("nvflare") else from_flower
-        return reader(path.parent, batch_size=told.batch_size, steps=told.steps, **how)
+        return reader(path.parent, batch_size=told.batch_size, steps=told.steps or 1, **how)
     before, after = (read_weights(files[f"{name}.npz"]) for name in ("before", "after"))
     size = int(told.batch_size or 0)
     if "checkpoint.pt" in files:
         clip_norm = float(told.clip_norm or 0)
         return private_step(before, after, files["checkpoint.pt"], clip_norm, size, how)
-    return from_weights(before, after, batch_size=size, steps=told.steps, **how)
+    return from_weights(before, after, batch_size=size, steps=told.steps or 1, **how)

@@ -24,7 +24,7 @@ Whatever is left out is not known, and the review then says which file would tel
     cohort = "heart"                 # or the path of a cohort.toml: what the columns are
     learning_rate = 0.1
     batch_size = 8
-    steps = 1
+    steps = 1                        # 1 is assumed where nobody says
     optimizer = "sgd"                # or adam, adamw
     momentum = 0.9                   # of sgd
     weight_decay = 0.0
@@ -92,7 +92,7 @@ class ToldUpdates(Form):
     cohort: str | None = ruled(optional(text(SENTENCE)), None)
     learning_rate: float | None = ruled(optional(number(above=True)), None)
     batch_size: int | None = ruled(optional(whole(1, MOST_COUNT)), None)
-    steps: int = ruled(whole(1, MOST_COUNT), 1)
+    steps: int | None = ruled(optional(whole(1, MOST_COUNT)), None)
     optimizer: str = ruled(one_of("sgd", "adam", "adamw"), "sgd")
     momentum: float = ruled(number(0.0, 1.0), 0.0)
     weight_decay: float | None = ruled(optional(number()), None)

@@ -140,6 +140,7 @@ def test_half_precision_hides_and_that_is_said(
     found = attack(capsys, tmp_path, "closed_form", *told)
     assert found["certified"] == 0
     assert any(sentence.startswith("Rounding hides") for sentence in found["said"])
+    assert any(sentence.startswith("One step of sgd was read") for sentence in found["said"])
 
 
 def several(folder: Path, *, optimizer: str) -> None:

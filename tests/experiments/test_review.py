@@ -162,6 +162,22 @@ def test_searches_are_tried_in_the_time_that_is_given(
         assert enough[name]["tried"] == 0 and enough[name]["said"].startswith("It needs")
 
 
+def test_steps_that_nobody_told_are_said_to_be_assumed(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Five steps read as one show nothing, and a page that says no more would call that safe."""
+    shutil.copytree(KEPT / "flower_epoch", tmp_path / "run")
+    path, text = tmp_path / "run" / "review.toml", (KEPT / "flower_epoch/review.toml").read_text()
+    path.write_text(text.replace("steps = 3", "").replace("batch_size = 8", "batch_size = 24"))
+    _, told, _ = review(tmp_path / "run", tmp_path / "out", capsys)
+    for update in told["updates"]:
+        assert update["certified"] == 0 and "One local step is assumed" in update["said"]
+    _, told, _ = review(KEPT / "flower_epoch", tmp_path / "told", capsys)
+    assert not any("assumed" in update["said"] for update in told["updates"])
+    _, told, _ = review(KEPT / "flower", tmp_path / "proved", capsys)
+    assert not any("assumed" in update["said"] for update in told["updates"])
+
+
 def test_a_bad_time_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as done:
         main(["review", str(KEPT / "flower"), "--seconds", "-1"])

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aggregation.capture import Adam, Capture, Precision, Sgd, flat, from_weights
 from aggregation.capture.recognition import recognised
+from aggregation.capture.two_logits import shapes_of
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Perceptron, TorchModel
 from aggregation.models.inputs import Inputs
@@ -99,6 +100,45 @@ def test_the_one_logit_models_exact_sum_lies_within_the_error(
         assert (gap <= run.error * run.public.step).all()
         (sent,) = run.messages.select(kind="model")
         np.testing.assert_allclose(np.frombuffer(sent.payload, "<f8"), params, atol=1e-15)
+
+
+@pytest.mark.parametrize("model", [LOGISTIC, MLP], ids=["logistic", "mlp"])
+@pytest.mark.parametrize("far", [30.0, 1000.0])
+def test_rows_that_are_large_and_alike_round_by_their_size(model: Any, far: float) -> None:
+    """Their difference is an ordinary model; each by itself has few bits left for it."""
+    people = drawn(4)
+    net = net_of(model, 4, Precision.FLOAT32)
+    last = net[-1]
+    assert isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        last.weight += far
+    before = stored(net, Precision.FLOAT32)
+    stepped(net, [people], lambda p: torch.optim.SGD(p, lr=0.1))
+    run = from_weights(before, stored(net, Precision.FLOAT32), model=model, learning_rate=0.1,
+                       batch_size=8, reach=REACH)  # fmt: skip
+    (sent,) = run.messages.select(kind="model")
+    params = np.frombuffer(sent.payload, "<f8")
+    gap = np.abs(run.update * run.public.step - exact_sum(model, params, people))
+    assert (gap <= run.error * run.public.step).all()
+    worst = (gap / (run.error * run.public.step)).max()
+    assert worst > 1e-3  # and not by miles
+
+
+@pytest.mark.parametrize("logits", [1, 2])
+def test_of_several_steps_the_weights_at_both_ends_count_alike(logits: int) -> None:
+    """Nobody captured those in between: the error follows whichever end is larger."""
+    rng = np.random.default_rng(8)
+    shapes = shapes_of(MLP, logits)
+    first = {str(n): rng.normal(size=shape).astype(np.float32) for n, shape in enumerate(shapes)}
+    moved = {str(n): rng.normal(size=shape).astype(np.float32) for n, shape in enumerate(shapes)}
+    if logits == 2:
+        for name in ("2", "3"):
+            moved[name][0] = -moved[name][1]
+    second = {name: first[name] + moved[name] for name in first}
+    told: Any = {"model": MLP, "learning_rate": 1.0, "batch_size": 4, "steps": 3}
+    forth, back = from_weights(first, second, **told), from_weights(second, first, **told)
+    np.testing.assert_array_equal(forth.update, -back.update)
+    np.testing.assert_allclose(forth.error, back.error, rtol=1e-9)
 
 
 @pytest.mark.parametrize("attack", [ClosedForm(), Cascade(TabLeak(1, 1))])
