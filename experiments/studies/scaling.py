@@ -26,7 +26,7 @@ References:
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -96,14 +96,6 @@ class Crowd:
             np.concatenate([b.features for b in blocks]),
             np.concatenate([b.outcomes for b in blocks]),
         )
-
-    @classmethod
-    def of_hospitals(cls, hospitals: Mapping[str, Patients]) -> "Crowd":
-        """Hospitals in their order; names are not kept."""
-        sizes = [len(patients) for patients in hospitals.values()]
-        together = Patients.together(hospitals.values())
-        ends = np.concatenate([[0], np.cumsum(sizes)]).astype(np.int64)
-        return cls(ends, together.features, together.outcomes)
 
     def divided(self, hospitals: int, rng: np.random.Generator) -> "Crowd":
         """The same patients in random order, in as many hospitals of equal size as asked."""
