@@ -39,6 +39,7 @@ test-postgres: setup ## hospitals' tables from a PostgreSQL of the tests' own (D
 
 nightly: setup ## hours of hunting: kills, tamperings, random Hypothesis; new clones
 	@HYPOTHESIS_PROFILE=hunt $(BIN)/python -m pytest -q -m nightly
+	@HYPOTHESIS_PROFILE=hunt $(BIN)/python -m pytest -q tests/privacy/accounting/test_trees.py  # 20,000 of them
 	@$(MAKE) test-fresh
 
 # As a stranger's machine does it: the last commit, pip as it comes, a folder with a space. Without a
