@@ -97,6 +97,5 @@ def opposite(model: Model, moved: Known, arithmetic: NDArray[np.float64] | float
             "The last layer has two rows that did not move against each other, as those of two "
             "logits under cross-entropy do. Give the module that it is (FILE:FACTORY)."
         )
-    better = off < error
-    better[:cut] = False
+    better = off < error  # of no other layer, where both are the same
     return Known(np.where(better, -first, second), np.where(better, off, error))

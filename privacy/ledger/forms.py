@@ -122,8 +122,8 @@ class Form:
         """Return plain JSON as a person wrote it, with the defaults of what was left out."""
         if not isinstance(given, Mapping):
             return given
-        left = [p for p in fields(cls) if p.default is not MISSING and p.name not in given]
-        return {p.name: p.metadata["rule"].write(p.default) for p in left} | dict(given)
+        defaults = [part for part in fields(cls) if part.default is not MISSING]
+        return {p.name: p.metadata["rule"].write(p.default) for p in defaults} | dict(given)
 
     def to_json(self) -> dict[str, Any]:
         """Return plain JSON."""

@@ -4,6 +4,7 @@ import dataclasses
 import re
 import string
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -82,11 +83,54 @@ def test_an_attack_is_begun_where_it_ends_in_time_and_never_else(
         assert slow.tried == done and slow.updates == 3
         left = [remark for remark in slow.remarks if remark.words == "left_time"]
         assert [remark.values["count"] for remark in left] == ([str(3 - done)] if done < 3 else [])
-        assert clock.time <= max(3.0, hours) * 3600 + 1  # never past its time, but to foretell
+        # Never past its time, but to foretell; and where there is none, not even that.
+        assert clock.time <= (max(3.0, hours) * 3600 if hours else 0) + 1
         assert {row.tried for row in tried if row.attack == "closed_form"} == {3}
         assert (
             sum(any(r.values == {"text": "Slowly."} for r in row.remarks) for row in rows) == done
         )
+
+
+def test_what_an_attack_took_foretells_its_next_try(alone: dict[str, Registered]) -> None:
+    """A first measure of an hour, and minutes in earnest: all of the updates fit."""
+    clock, calls = Clock(), []
+
+    class Quickens(Slow):
+        def reconstruct(self, view: Any, prior: Any) -> Reconstruction:
+            calls.append(view)
+            found = super().reconstruct(view, prior)
+            self.clock.time -= 3540 if len(calls) > 3 else 0
+            return found
+
+    alone["slow"] = Registered(lambda _: Quickens(clock), Arena.SINGLE)
+    _, tried = try_all(seen(FEW, FEW, FEW), PRIOR, 3600 * 4.01, clock)
+    assert {row.attack: row.tried for row in tried}["slow"] == 3
+
+
+def test_a_private_step_is_read_with_its_noise() -> None:
+    from experiments.cohorts import load
+    from experiments.commands.reviewed_updates import _captured
+    from privacy.review import read_review
+
+    folder = Path("tests/captures/opacus/poisson")
+    files = {path.name: path for path in folder.iterdir()}
+    plan = _captured(files, read_review(files["review.toml"]).updates, load("heart")).public
+    assert (plan.noise, plan.noise_multiplier, plan.clip_norm) == ("local", 1.0, 1.0)
+    assert plan.declared_sizes == (280,) and plan.sampling_size == 28
+    del files["checkpoint.pt"]
+    plan = _captured(files, read_review(files["review.toml"]).updates, load("heart")).public
+    assert plan.noise == "none"
+
+
+def test_a_run_is_read_by_the_optimiser_that_is_told() -> None:
+    from experiments.cohorts import load
+    from experiments.commands.reviewed_updates import _captured
+    from privacy.review import read_review
+
+    folder = Path("tests/captures/flower_epoch")
+    files = {path.name: path for path in folder.iterdir()}
+    run = _captured(files, read_review(files["review.toml"]).updates, load("heart"))
+    assert run.optimizer == Sgd(0.9, twice=65) and run.public.local_steps == 3
 
 
 def test_what_is_proved_is_not_attacked_again(alone: dict[str, Registered]) -> None:

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from aggregation.capture import (
     CapturedRun,
     RunLog,
+    Sgd,
     from_flower,
     from_nvflare,
     from_opacus,
@@ -109,6 +110,16 @@ def test_batches_of_a_larger_table_are_steps_of_one_pass(tmp_path: Path) -> None
     assert run.public.batch_sizes == (4.0, 4.0)
     with pytest.raises(InvalidInputError, match="one pass"):
         from_flower(KEPT / "flower", batch_size=3, steps=2, **HOW)
+
+
+def test_a_run_says_what_made_its_clients_steps() -> None:
+    """An epoch of Flower's quickstart: momentum, and a last layer of two rows."""
+    told = HOW | {"batch_size": 8, "steps": 3, "optimizer": Sgd(0.9)}
+    run = from_flower(KEPT / "flower_epoch", **told)
+    assert run.optimizer == Sgd(0.9, twice=MODEL.width + 1)
+    assert {gradient.optimizer for gradient in view(run).gradients} == {run.optimizer}
+    assert run.public.sampling_size == 8 and run.public.declared_sizes == (24, 24)
+    assert runs()["flower"].optimizer == Sgd()
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from aggregation.capture import Adam, Capture, Precision, Sgd, flat, from_weights
+from aggregation.capture import Adam, Capture, Precision, Sgd, Weights, flat, from_weights
 from aggregation.capture.recognition import recognised
 from aggregation.capture.two_logits import shapes_of
 from aggregation.data.patients import Patients
@@ -103,14 +103,18 @@ def test_the_one_logit_models_exact_sum_lies_within_the_error(
 
 
 @pytest.mark.parametrize("model", [LOGISTIC, MLP], ids=["logistic", "mlp"])
-@pytest.mark.parametrize("far", [30.0, 1000.0])
-def test_rows_that_are_large_and_alike_round_by_their_size(model: Any, far: float) -> None:
+@pytest.mark.parametrize(("far", "loud"), [(30.0, 1.0), (1e5, 1.0), (1e3, 1e-6)])
+def test_rows_that_are_large_and_alike_round_by_their_size(
+    model: Any, far: float, loud: float
+) -> None:
     """Their difference is an ordinary model; each by itself has few bits left for it."""
     people = drawn(4)
     net = net_of(model, 4, Precision.FLOAT32)
     last = net[-1]
     assert isinstance(last, torch.nn.Linear)
     with torch.no_grad():
+        for parameter in net[0].parameters():
+            parameter.mul_(loud)  # hidden units that hardly give anything round no score
         last.weight += far
     before = stored(net, Precision.FLOAT32)
     stepped(net, [people], lambda p: torch.optim.SGD(p, lr=0.1))
@@ -122,6 +126,26 @@ def test_rows_that_are_large_and_alike_round_by_their_size(model: Any, far: floa
     assert (gap <= run.error * run.public.step).all()
     worst = (gap / (run.error * run.public.step)).max()
     assert worst > 1e-3  # and not by miles
+
+
+@pytest.mark.parametrize("large", [0, 1])
+def test_the_row_that_tells_more_is_read(large: int) -> None:
+    """A row of large weights is stored coarsely; the other one says the same, finely."""
+    net = net_of(MLP, 5, Precision.FLOAT32)
+    last = net[-1]
+    assert isinstance(last, torch.nn.Linear)
+    with torch.no_grad():
+        last.weight[large] += 2.0**20
+    before = stored(net, Precision.FLOAT32)
+    *hidden, weights, biases = (tensor.copy() for tensor in before.tensors.values())
+    moved = np.float32(2.0**-10)  # what the large row can't show
+    weights[1 - large] -= moved
+    names = list(before.tensors)
+    after = Weights(dict(zip(names, [*hidden, weights, biases], strict=True)), Precision.FLOAT32)
+    run = from_weights(before, after, model=MLP, learning_rate=1.0, batch_size=1, reach=0.0)
+    last_layer = slice(-65, -1)
+    read = run.update[last_layer] * run.public.step
+    np.testing.assert_allclose(read, moved if large == 0 else -moved, rtol=1e-3)
 
 
 @pytest.mark.parametrize("logits", [1, 2])
@@ -261,6 +285,25 @@ def test_a_module_of_two_logits_is_a_model_and_recognised_where_it_is_one(
     rows = model.per_patient_gradients(params, people.features, people.outcomes)
     np.testing.assert_allclose(rows.sum(axis=0), whole, atol=1e-12)
     assert recognised(model, params) == (Perceptron(len(SCHEMA), 6) if between == "ReLU" else model)
+
+
+def test_a_row_that_nothing_moves_is_no_logit(tmp_path: Any) -> None:
+    """The other row's gradient is one logit's; the module is not, and is not taken for it."""
+    file = tmp_path / "mine.py"
+    file.write_text(
+        "import torch\n"
+        "class Half(torch.nn.Module):\n"
+        "    def __init__(self, n):\n"
+        "        super().__init__()\n"
+        "        self.out = torch.nn.Linear(n, 2)\n"
+        "    def forward(self, x):\n"
+        "        z = self.out(x)\n"
+        "        return torch.stack([z[:, 0].detach(), z[:, 1]], dim=1)\n"
+        "def make(inputs):\n"
+        "    return Half(inputs.features)\n"
+    )
+    model = TorchModel.of(f"{file}:make", Inputs(len(SCHEMA)))
+    assert recognised(model, model.initial(np.random.default_rng(0))) is model
 
 
 def test_weights_by_name_are_those_of_the_module(tmp_path: Any) -> None:

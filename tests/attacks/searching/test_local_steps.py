@@ -107,6 +107,11 @@ def test_outcomes_that_adam_hides_are_tried_and_that_is_said() -> None:
     assert not any("tried" in note for note in attack.reconstruct(told, PRIOR).notes)
     momentum, _ = client(1, *MOMENTUM, size=4)
     assert not any("tried" in note for note in attack.reconstruct(momentum, PRIOR).notes)
+    for seed in range(6):  # momentum's steps give the number, adding up as they do
+        seen, batch = client(seed, *MOMENTUM, size=4)
+        (gradient,) = seen.gradients
+        counts = attack._ill(seen.plan, gradient, PRIOR, 4, np.random.default_rng(0))
+        assert counts == [int(batch.outcomes.sum())]
     for seen in (view, momentum):
         (gradient,) = seen.gradients
         counts = attack._ill(seen.plan, gradient, PRIOR, 4, np.random.default_rng(0))
