@@ -67,7 +67,8 @@ class MessageKind(StrEnum):
     ``chosen``, ``commitment``, ``agreed``, ``answer``: how holders open together. ``evidence``: the
     signed words of those who opened, to hospitals, before the sum itself. ``returned``: a
     hospital with a ledger from a disk asks those who open which head of it they saw last;
-    ``witnessed``: their answer.
+    ``witnessed``: their answer. ``checkpoint``, ``countersigned``: how ledgers are closed between
+    machines.
     """
 
     PLAN = "plan"
@@ -83,6 +84,8 @@ class MessageKind(StrEnum):
     OPENED = "opened"
     RETURNED = "returned"
     WITNESSED = "witnessed"
+    CHECKPOINT = "checkpoint"
+    COUNTERSIGNED = "countersigned"
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@
     agreed/     what all sites have alike: plan, roster, public material    agreed
     Site        the roles of one site, taken up from its folder             site
     daemon      a process that answers on the site's socket                 daemon, frames
+    Closing     ledgers counter-signed by messages when a run has ended     closing
     Courier     carries bytes between sockets, and holds nothing            courier
 
 Patients, keys, ledgers and what a restart needs live in a site's folder and in its daemon, and

@@ -34,6 +34,7 @@ _WAKE_AFTER = 2.0  # seconds of silence before the aggregator is woken; doubled 
 _WAKE_MOST = 60.0
 _LOOK = 0.05  # seconds between looks at what goes on
 _DUE_EVERY = 1.0  # seconds between questions for what it is time for
+_CLOSE_WITHIN = 20.0  # seconds of silence, after the last sum, that ledgers are waited for
 _ANSWER_WITHIN = 600.0  # seconds that a site may take for one message
 
 Said = list[tuple[str, bytes]]
@@ -181,9 +182,11 @@ class Courier:
         server, wait = self._carriers[AGGREGATOR], _WAKE_AFTER
         server.put(FrameKind.WAKE)
         asked = time.monotonic()
-        while not (self._ended and self._idle):
-            self._require(end, "has ended")
+        while True:
             now = time.monotonic()
+            if self._ended and self._idle and (self._closed or now - self.moved > _CLOSE_WITHIN):
+                return
+            self._require(end, "has ended")
             if self.returned.is_set() and server.greeting is not None:
                 self.returned.clear()
                 server.put(FrameKind.WAKE)
@@ -213,6 +216,11 @@ class Courier:
         """Whether the last sum was opened, and every hospital that we carry for has learnt it."""
         told = [state.get("ended") for state in self.states.values()]
         return AGGREGATOR in self.states and all(ended is not False for ended in told)
+
+    @property
+    def _closed(self) -> bool:
+        """Whether the ledgers that we know of are counter-signed by all others."""
+        return all(state.get("closed") is not False for state in self.states.values())
 
     @property
     def _idle(self) -> bool:

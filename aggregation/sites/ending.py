@@ -1,4 +1,4 @@
-"""What a run leaves at a hospital: its manifest and the model, from what it kept alone."""
+"""The model that a run leaves at a hospital, from what it kept alone."""
 
 from pathlib import Path
 
@@ -11,11 +11,10 @@ from aggregation.roles.evidence import Evidence
 from aggregation.roles.kept import Kept
 from aggregation.roles.messages import read_integers, unpack
 from aggregation.sites.agreed import Agreed
-from aggregation.sites.rows import SentRows
 from aggregation.trained import Trained
 from privacy.errors import RefusedError
 
-__all__ = ["kept_models", "save_hospital"]
+__all__ = ["kept_models", "save_model"]
 
 
 def kept_models(agreed: Agreed, kept: Kept) -> list[Float[np.ndarray, "dim"]]:
@@ -37,14 +36,11 @@ def kept_models(agreed: Agreed, kept: Kept) -> list[Float[np.ndarray, "dim"]]:
     return models
 
 
-def save_hospital(
-    folder: Path, agreed: Agreed, name: str, kept: Kept, rows: SentRows, schema: Schema
-) -> None:
-    """Write ``model/`` and then ``manifest.json``: where the latter is, all is.
+def save_model(folder: Path, agreed: Agreed, kept: Kept, schema: Schema) -> None:
+    """Write ``model/``, from what the hospital has learnt itself.
 
     Raises:
       InvalidInputError: The disk refuses.
     """
     params = agreed.plan.final_model(kept_models(agreed, kept))
     Trained.of(agreed.plan, params, schema).save(folder / "model")
-    rows.manifest(name).save(folder / "manifest.json")

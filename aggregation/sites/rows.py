@@ -49,6 +49,11 @@ class SentRows:
             row = read_row(record)
             self._rows[_said(row)] = row
 
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self._rows)
+
     def close(self) -> None:
         """Let another process have the file."""
         self._journal.close()
@@ -93,6 +98,11 @@ class ReceivedRows:
         self._journal = Journal(path)
         rows = [read_row(record) for _, record in self._journal.records()]
         self._rows = {row.name: row for row in rows}
+
+    @property
+    def count(self) -> int:
+        """How many rows there are."""
+        return len(self._rows)
 
     def close(self) -> None:
         """Let another process have the file."""

@@ -19,11 +19,15 @@ from aggregation.roles.messages import (
 )
 from aggregation.roles.opening import ByHolders, ByOpener, OpeningRequest
 from aggregation.sites.agreed import Agreed
+from aggregation.sites.closing import head_name
 from aggregation.sites.declared_order import DeclaredOrder
 from aggregation.sites.rows import ReceivedRows, read_row
 from aggregation.sites.site import Reply, Site, TableReader
 from aggregation.sites.site_settings import Part, SiteSettings
 from aggregation.timing.schedule import Schedule
+from privacy._foreign import parse_json
+from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
+from privacy.ledger.log.heads import Head
 
 __all__ = ["ServerSite", "open_site"]
 
@@ -60,6 +64,9 @@ class ServerSite(Site):
         timing = agreed.agreement.timing
         self._order = DeclaredOrder(timing) if isinstance(timing, Schedule) else None
         self._timers: list[Timer] = []
+        self._heads: dict[str, str] = {}  # whose head it is, by what signatures name it by
+        self._signed: set[tuple[str, str]] = set()
+        self._closing.append(self._save)
         self._roles[AGGREGATOR] = self._aggregator
 
     @property
@@ -118,11 +125,33 @@ class ServerSite(Site):
             signed = read_row(row)
             self._received.check(signed, message, members[message.sender])
         said: tuple[Message, ...] = ()
-        if self._order is None or not self._order.holds_update(message, self._aggregator.round):
+        if message.kind in (MessageKind.CHECKPOINT, MessageKind.COUNTERSIGNED):
+            said = self._relayed(message)
+        elif self._order is None or not self._order.holds_update(message, self._aggregator.round):
             said = self._taken(message)
         if signed is not None:
             self._received.add(signed)
         return (*said, *self._released())
+
+    def _relayed(self, message: Message) -> tuple[Message, ...]:
+        """Pass a ledger's head on to all other hospitals, or a signature to whose head it is of.
+
+        Nothing of it concerns the server; it believes neither.
+        """
+        if not self.ended:
+            raise RefusedError("A ledger is closed when the last sum was opened, and no earlier.")
+        receivers: tuple[str, ...] = ()
+        if message.kind is MessageKind.CHECKPOINT:
+            hospitals = self.agreed.plan.hospitals
+            receivers = tuple(name for name in hospitals if name != message.sender)
+            self._heads[_named(message)] = message.sender
+        elif message.nonce in self._heads:
+            receivers = (self._heads[message.nonce],)
+            self._signed.add((message.sender, *receivers))
+        self._carry(replace(message, time=self._now))
+        return self._say(
+            tuple(replace(message, sender=AGGREGATOR, receiver=name) for name in receivers)
+        )
 
     def _taken(self, message: Message) -> tuple[Message, ...]:
         message = replace(message, time=self._now)
@@ -167,9 +196,25 @@ class ServerSite(Site):
         self._carried.add(self._carried.transcript.carry(message, time=self._now))
 
     def _end(self) -> None:
-        if self.ended and not (self.folder / "manifest.json").exists():
+        count = len(self.agreed.plan.hospitals)
+        if self._saved < 0 or len(self._signed) == count * (count - 1):
+            self._save()
+
+    def _save(self) -> None:
+        """Write down what is left of the run, unless it is as it was written."""
+        if self.ended and self._saved != self._received.count:
             self._carried.transcript.save(self.folder / "transcript")
             self._received.manifest().save(self.folder / "manifest.json")
+            self._saved = self._received.count
+
+
+def _named(message: Message) -> str:
+    """What signatures name the head in a checkpoint by; empty if there is none in it."""
+    try:
+        told = parse_json(str(message.public.get("head")).encode(), what="A head")
+        return head_name(Head.from_json(told))
+    except (CorruptMessageError, InvalidInputError):
+        return ""
 
 
 def open_site(folder: Path, reader: TableReader = read_table) -> Site:

@@ -22,13 +22,22 @@ from aggregation.data.tables import read_table
 from aggregation.roles import Role
 from aggregation.roles.hospital import Hospital
 from aggregation.roles.kept import Kept
-from aggregation.roles.messages import AGGREGATOR, OPENER, Message, SetTimer, holder_address, pack
+from aggregation.roles.messages import (
+    AGGREGATOR,
+    OPENER,
+    Message,
+    MessageKind,
+    SetTimer,
+    holder_address,
+    pack,
+)
 from aggregation.roles.messages import unpack as unpacked
 from aggregation.roles.opener import HolderRole, OpenerRole
 from aggregation.sealing import OpeningLog, Policy, load_holder, load_opener
 from aggregation.sealing.quorum import read_quorum
 from aggregation.sites.agreed import Agreed
-from aggregation.sites.ending import save_hospital
+from aggregation.sites.closing import Closing
+from aggregation.sites.ending import save_model
 from aggregation.sites.rows import SentRows
 from aggregation.sites.site_settings import Part, SiteSettings
 from aggregation.standing import StandingLedgers
@@ -118,6 +127,8 @@ class Site:
         self._kept: Kept | None = None
         self._ledger: Ledger | None = None
         self._schema: Schema | None = None
+        self._closing_run: Closing | None = None
+        self._saved = -1  # rows of the manifest as it was written
         try:
             self._take_up()
         except BaseException:
@@ -204,6 +215,10 @@ class Site:
         if settings.simulated:
             drawn = Seeded((settings.seed or 0, index))
         self._ledger = self._own_ledger(key)
+        if self._ledger.durable:
+            others = tuple(name for name in plan.hospitals if name != self.name)
+            sums = self.agreed.agreement.timing.sums
+            self._closing_run = Closing(plan.run, sums, self._ledger, self._kept, others)
         return Hospital(
             self.name,
             patients,
@@ -292,8 +307,15 @@ class Site:
         return message, parts[1] if len(parts) > 1 else b""
 
     def _handle(self, message: Message, row: bytes) -> tuple[Message, ...]:
+        closing = self._closing_run
+        if closing is not None and message.receiver == self.name and closing.takes(message):
+            return closing.handle(message)
         said = self._roles[message.receiver].handle(message)
-        return tuple(one for one in said if not isinstance(one, SetTimer))
+        messages = tuple(one for one in said if not isinstance(one, SetTimer))
+        if closing is not None and message.receiver == self.name and self.ended:
+            # At the last sum; and whenever the server was woken, which tells that sum again.
+            messages += closing.say() if message.kind is MessageKind.OPENED else ()
+        return messages
 
     def _replied(self, messages: tuple[Message, ...]) -> Reply:
         out = tuple((message.receiver, pack([*self._sealed(message)])) for message in messages)
@@ -314,14 +336,24 @@ class Site:
         return self._kept is not None and self._kept.get(f"opened-{last}") is not None
 
     def _state(self) -> dict[str, Any]:
-        return {"ended": self.ended} if self.settings.is_hospital else {}
+        if not self.settings.is_hospital:
+            return {}
+        return {"ended": self.ended, "closed": self.ended and self._closed}
+
+    @property
+    def _closed(self) -> bool:
+        """Whether all others have counter-signed the ledger; one in memory is never."""
+        return self._closing_run is None or self._closing_run.done
 
     def _end(self) -> None:
-        """Write down what is left of the run, once."""
+        """Write down what is left of the run; again when something has left since."""
         if self._rows is None or self._kept is None or self._schema is None or not self.ended:
             return
-        if not (self.folder / "manifest.json").exists():
-            save_hospital(self.folder, self.agreed, self.name, self._kept, self._rows, self._schema)
+        if self._saved < 0:
+            save_model(self.folder, self.agreed, self._kept, self._schema)
+        if self._saved != self._rows.count:
+            self._rows.manifest(self.name).save(self.folder / "manifest.json")
+            self._saved = self._rows.count
 
 
 def lock_site(folder: Path) -> Callable[[], None]:

@@ -14,13 +14,14 @@ from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger.ledger import Ledger
 from privacy.ledger.log.entries import Entry
 from privacy.ledger.log.heads import Head
-from privacy.ledger.log.keys import verifies
+from privacy.ledger.log.keys import SigningKey, verifies
 from privacy.ledger.log.merkle import consistency, consistent
 
 __all__ = [
     "checkpoint",
     "close",
     "collect",
+    "countersign",
     "countersignature_holds",
     "prove_extension",
     "witness",
@@ -29,9 +30,14 @@ __all__ = [
 _DOMAIN = b"inpatient ledger counter-signature 1\x00"
 
 
-def checkpoint(ledger: Ledger) -> Head:
-    """Record the root of all entries so far, and return the head for others to counter-sign."""
-    head = ledger.head()
+def checkpoint(ledger: Ledger, head: Head | None = None) -> Head:
+    """Record the root of all entries so far, and return the head for others to counter-sign.
+
+    Args:
+      ledger: Whose.
+      head: Its head, where it was taken before; None: as it stands now.
+    """
+    head = ledger.head() if head is None else head
     ledger.note("checkpoint", {"size": head.size, "root": head.root})
     return head
 
@@ -79,7 +85,15 @@ def witness(ledger: Ledger, head: Head, proof: Sequence[str] = ()) -> str:
                 "Its past was cut off or rewritten."
             )
     ledger.note("witness", {"head": head.to_json()})
-    return ledger.key.sign(_DOMAIN + head.note)
+    return countersign(ledger.key, head)
+
+
+def countersign(key: SigningKey, head: Head) -> str:
+    """Return a key's counter-signature of a head, in hex; of one head it is always the same.
+
+    For a head that the signer's ledger holds (``witness``), and nothing else.
+    """
+    return key.sign(_DOMAIN + head.note)
 
 
 def countersignature_holds(public: str, signature: str, head: Head) -> bool:

@@ -138,6 +138,7 @@ def whole(out: Path, folders: Mapping[str, Path]) -> None:
         assert np.array_equal(Trained.read(folders[name] / "model").params, path.params)
     verdict = verify([*folders.values()], load_trust(out / "trust.json"))
     assert [str(f) for f in verdict.findings if f.level not in ("OK", "NOTE")] == []
+    assert not any("not counter-signed" in str(f) for f in verdict.findings)
     for reading in verdict.readings:
         assert [spent.releases for spent in reading.spent] == [rounds]
 

@@ -88,7 +88,10 @@ def test_it_answers_on_a_socket_that_its_owner_alone_can_use(north: Path) -> Non
             with connected(north) as connection:
                 send(connection, FrameKind.DELIVER, plan_message(north))
                 kind, body = receive(connection, SMALL)
-                assert kind is FrameKind.REPLY and read_reply(body) == ({"ended": False}, [])
+                assert kind is FrameKind.REPLY and read_reply(body) == (
+                    {"closed": False, "ended": False},
+                    [],
+                )
         assert not (north / "socket").exists()
         assert [line["event"] for line in lines(north)] == ["started", "handled", "ended"]
     finally:
@@ -146,7 +149,10 @@ def test_what_is_no_frame_ends_the_connection_and_nothing_else(
                 while connection.recv(1 << 16):
                     pass  # a greeting, at most
         with Link(north / "socket") as link:
-            assert link.ask(FrameKind.DELIVER, plan_message(north)) == ({"ended": False}, [])
+            assert link.ask(FrameKind.DELIVER, plan_message(north)) == (
+                {"closed": False, "ended": False},
+                [],
+            )
     assert "connection refused" in [line["event"] for line in lines(north)]
 
 
@@ -173,7 +179,7 @@ def test_a_refused_message_leaves_one_line_and_no_word_of_it_leaves_the_site(nor
     with running(north), Link(north / "socket") as link:
         for content in (b"", b"\x00" * 30, pack([said.to_bytes()]), pack([b"1", b"2", b"3"])):
             assert link.ask(FrameKind.DELIVER, content) is None
-        assert link.ask(FrameKind.WAKE) == ({"ended": False}, [])
+        assert link.ask(FrameKind.WAKE) == ({"closed": False, "ended": False}, [])
     told = lines(north)  # each is one JSON object
     assert [line["event"] for line in told].count("refused") == 4
     assert [line["event"] for line in told].count("ended") == 1
