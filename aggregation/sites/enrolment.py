@@ -25,6 +25,7 @@ from aggregation.sealing.shares import Shares
 from aggregation.sites.agreed import Agreed, Members
 from aggregation.sites.site import SECRET
 from aggregation.sized import SealingSizes, sizes_of
+from aggregation.standing import StandingLedgers
 from aggregation.timing import Rounds
 from aggregation.timing.schedule import Schedule
 from privacy._foreign import parse_json, read_file
@@ -92,7 +93,13 @@ class Request(Form):
 
 
 def ask(
-    folder: Path, plan: Plan, site: str, *, schedule: Schedule | None = None, detects: bool = False
+    folder: Path,
+    plan: Plan,
+    site: str,
+    *,
+    schedule: Schedule | None = None,
+    detects: bool = False,
+    ledgers: Path | None = None,
 ) -> Request:
     """Make a site's keys, and what it publishes of them: ``request/`` in its folder.
 
@@ -102,13 +109,18 @@ def ask(
       site: The site's name in the run.
       schedule: Which uploads are opened together; None: synchronous rounds.
       detects: As for ``deal``; all sites have to say the same.
+      ledgers: Folder of ledgers and keys that outlive runs (``StandingLedgers``): a key that is
+        there is the site's; None: a new one, in the site's folder.
 
     Raises:
-      InvalidInputError: Keys are there already, or the plan has no such site.
+      InvalidInputError: Keys of this run are there already, or the plan has no such site.
       RefusedError: The plan's scheme can't be begun like this.
     """
     _require_draft(plan, site)
-    key = SigningKey.create(folder / "keys" / f"{site}.key")
+    if (folder / "request").exists():
+        raise InvalidInputError(f"{folder} has asked to take part already; take another folder.")
+    own = folder / "keys" / f"{site}.key"
+    key = SigningKey.create(own) if ledgers is None else StandingLedgers(ledgers).key(site)
     sizes = sizes_of(plan, schedule or Rounds(plan.hospitals, plan.rounds), detects=detects)
     request, files = Request(site, plan.run, plan.digest, key.public), dict[str, bytes]()
     if plan.scheme == "shares" and site in sizes.options["holders"]:

@@ -58,6 +58,9 @@ class JoinFederation:
     """The ``schema.toml`` that the coordinator sent."""
     epsilon: float = 1.0
     """Budget of a hospital's ledger, if it is made now; one that stands keeps its own."""
+    ledgers: Path | None = None
+    """Folder of the site's ledger and key, for all runs on the same patients; what is there is
+    taken up. By default new ones in SITE_DIR."""
 
     def check(self) -> None:
         """Refuse a budget that is none."""
@@ -81,13 +84,15 @@ class JoinFederation:
                 "--schema."
             )
         make_folder(self.folder, mode=0o700)
-        request = ask(self.folder, plan, self.site)
+        request = ask(self.folder, plan, self.site, ledgers=self.ledgers)
         settings: dict[str, object] = {"name": self.site, "roles": [self.site]}
         if self.site not in (AGGREGATOR, OPENER):
             settings["roles"] = ["hospital", *(["holder"] if request.box is not None else [])]
             settings["table"] = str(Path(self.table).absolute())
             settings["schema"] = str(Path(self.schema).absolute())
             settings["epsilon"] = self.epsilon
+        if self.ledgers is not None:
+            settings["ledgers"] = str(self.ledgers.absolute())
         lines = [f"{k} = {json.dumps(v, ensure_ascii=False)}\n" for k, v in settings.items()]
         create_durably(self.folder / "site.toml", "".join(lines).encode())
         _tell(plan)

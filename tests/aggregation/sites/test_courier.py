@@ -196,13 +196,21 @@ def test_two_hundred_random_kill_points(tmp_path: Path) -> None:
 
             hunter = threading.Thread(target=hunt)
             hunter.start()
+            forfeited = False
             try:
-                Courier(sockets(folders)).run(seconds=900.0)
+                Courier(sockets(folders)).run(seconds=300.0)
+            except RefusedError:
+                # Killed twice while it computed one update, a hospital forfeits it, and the run
+                # can't go on. That is the one reason that there may be.
+                logs = [(folders[name] / LOG).read_text() for name in HOSPITALS]
+                forfeited = any("The spend is forfeited" in log for log in logs)
+                assert forfeited
             finally:
                 ended.set()
                 hunter.join()
             kills += processes.killed.total()
-        whole(out, folders)
+        if not forfeited:
+            whole(out, folders)
         assert_no_patients_value(folders)
         number += 1
 

@@ -213,6 +213,40 @@ def test_what_can_not_be_begun_makes_no_key(work: Callable[[Path], Any], tmp_pat
     assert not (tmp_path / "site").exists()
 
 
+@pytest.mark.filterwarnings("ignore::privacy.errors.CostlierPlanWarning")
+def test_a_later_run_goes_on_with_the_ledgers_that_stand(tmp_path: Path) -> None:
+    standing, sizes = tmp_path / "standing", list[int]()
+    for run in ("first", "second"):
+        plan, folders = made(run=run, rounds=2), dict[str, Path]()
+        for name in (*HOSPITALS, AGGREGATOR):
+            folder = folders[name] = tmp_path / run / name
+            ask(folder, plan, name, ledgers=standing / name)
+            lines = [f'name = "{name}"', f'ledgers = "{standing / name}"']
+            if name in HOSPITALS:
+                tables(name, folder)
+                lines += ['roles = ["hospital", "holder"]', 'table = "table.toml"',
+                          'schema = "schema.toml"', "epsilon = 3.0"]  # fmt: skip
+            else:
+                lines += [f'roles = ["{name}"]']
+            (folder / "site.toml").write_text("\n".join(lines))
+        agreed = agree(plan, requests(folders))
+        for name, folder in folders.items():
+            accept(folder, agreed, name)
+        with opened(folders) as sites:
+            assert carry(sites) == []
+            assert all(sites[name].status()["closed"] for name in HOSPITALS)
+            sizes.append(sites["north"].status()["ledger"]["releases"])
+        assert not (folders["north"] / "ledgers").exists()
+    assert sizes == [2, 4]  # what the first run spent counts
+    members = agreed.members
+    trust = Trust(dict(members.hospitals), receivers={AGGREGATOR: members.aggregator})
+    paths = [*(tmp_path / run / name for run in ("first", "second") for name in folders)]
+    ledgers = [standing / name for name in HOSPITALS]
+    verdict = verify([*paths, *ledgers], trust)
+    assert [str(f) for f in verdict.findings if f.level == "FAIL"] == []
+    assert not any("not counter-signed" in str(f) for f in verdict.findings)
+
+
 def test_keys_are_never_made_twice(tmp_path: Path) -> None:
     ask(tmp_path, made(), "north")
     with pytest.raises(InvalidInputError):
