@@ -1,6 +1,8 @@
 """The study of correlated noise: it trains as a federation does, at one epsilon."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -72,3 +74,26 @@ def test_a_grid_is_every_arm_once_a_seed() -> None:
     for wrong in ({"seeds": 0}, {"epsilon": 0.0}, {"epsilon": float("inf")}):
         with pytest.raises(InvalidInputError):
             grid(**wrong)
+
+
+def committed() -> list[Record]:
+    """What ``inpatient correlated --json`` printed of both cohorts."""
+    path = Path(__file__).parents[2] / "paper" / "bench" / "correlated.json"
+    return [
+        Record(one["config"], one["metrics"], one["stamp"])
+        for one in json.loads(path.read_text(encoding="utf-8"))
+    ]
+
+
+def test_what_the_changelog_says_of_it_stands_in_the_committed_record() -> None:
+    found: dict[tuple[str, Arm], list[float]] = {}
+    for read in read_correlated(committed()):
+        assert read.point.epsilon == 1.0
+        found.setdefault((read.point.cohort, read.point.arm), []).append(read.metrics.auc_within)
+    assert all(len(values) == 3 for values in found.values())
+    assert len(found) == 2 * len(Arm)
+    told = (Path(__file__).parents[2] / "CHANGELOG.md").read_text(encoding="utf-8")
+    for (_, arm), values in found.items():
+        if arm in (Arm.ALL, Arm.ALLOCATED, Arm.FIXED, Arm.BANDED):
+            assert f"{np.mean(values):.3f}".removeprefix("0") in told
+    assert not any(record.stamp["dirty"] for record in committed())
