@@ -18,7 +18,7 @@ from aggregation.rules.feddyn import FedDyn
 from aggregation.rules.fednova import FedNova
 from aggregation.rules.fedprox import FedProx
 from aggregation.rules.importance import Importance
-from aggregation.rules.local_fit import STRENGTHS, LocalFit, LocalForm, fit_locally
+from aggregation.rules.local_fit import SHIFT_STRENGTHS, STRENGTHS, LocalFit, LocalForm, fit_locally
 from aggregation.rules.local_intercept import LocalIntercept, fit_intercept
 from aggregation.rules.local_recalibration import LocalRecalibration, recalibrate
 from aggregation.rules.logit_adjustment import LogitAdjustment
@@ -30,6 +30,7 @@ from aggregation.rules.server_optimizers import ServerOptimizer
 __all__ = [
     "QFFL",
     "RULES",
+    "SHIFT_STRENGTHS",
     "STRENGTHS",
     "Agnostic",
     "Article",

@@ -10,7 +10,10 @@ columns, a hospital predicts with :math:`a + b s_i + x_i \delta`, and chooses am
 - its own model, which knows nothing of the others: :math:`b = 0, a \sim N(0, 100),
   \delta_j \sim N(0, 1/\lambda)`, for each strength,
 
-the one whose log loss is least over inner folds of its own training patients.
+by log loss over inner folds of its own training patients: the simplest (in this order, the
+strongest prior first) whose loss is within one standard error of the least, the error being that of
+the patients' paired differences (Breiman et al. 1984, Classification and Regression Trees, 3.4.3).
+The least alone overfits: with twenty patients one of many candidates looks best by chance.
 
 - *Source*: Ditto, Li et al. (2021), arXiv 2012.04221v3, Eq. 1 (the local objective with
   :math:`\frac{\lambda}{2} \|v - w^*\|^2`), solved once after training; the first two are Steyerberg
@@ -23,7 +26,6 @@ The opened model has seen the inner folds' patients too. That one patient moves 
 its noise is for; without noise the candidates around it look a little better than they are.
 """
 
-from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
@@ -42,7 +44,9 @@ from privacy.errors import InvalidInputError
 __all__ = ["STRENGTHS", "LocalFit", "LocalForm", "fit_locally"]
 
 STRENGTHS = (0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
-"""Precisions of a slope's prior, in patients."""
+"""Precisions of an own model's slopes, in patients."""
+SHIFT_STRENGTHS = (10.0, 30.0, 100.0)
+"""Precisions of a shift around the opened slopes: a weaker prior would forget the federation."""
 _INTERCEPT = 1.0  # precision of an intercept around the opened model's
 _OWN_INTERCEPT = 0.01  # and of one that is known by nobody
 
@@ -62,7 +66,8 @@ class LocalFit(Around):
 
     Attributes:
       base: The rule whose sums are opened.
-      strengths: Of the priors of slopes, in patients.
+      shift_strengths: Of the priors of shifts, in patients.
+      strengths: Of the priors of own models' slopes.
       inner: Folds that choose.
     """
 
@@ -72,16 +77,19 @@ class LocalFit(Around):
         Unit.NONE,
         "nothing",
     )
+    shift_strengths: tuple[float, ...] = SHIFT_STRENGTHS
     strengths: tuple[float, ...] = STRENGTHS
     inner: int = 5
 
     def __post_init__(self) -> None:
         natural(inner=self.inner, least=2)
-        if not self.strengths:
-            raise InvalidInputError("Expected at least one strength; STRENGTHS has seven.")
-        for strength in self.strengths:
-            positive(strength=strength)
-        object.__setattr__(self, "strengths", tuple(self.strengths))  # a spec brings a list
+        for name in ("shift_strengths", "strengths"):
+            values = tuple(getattr(self, name))  # a spec brings a list
+            if not values:
+                raise InvalidInputError(f"Expected at least one of {name}; the default has some.")
+            for value in values:
+                positive(**{name: value})
+            object.__setattr__(self, name, values)
 
     def finish(
         self,
@@ -90,9 +98,14 @@ class LocalFit(Around):
         outcomes: Int[np.ndarray, "patients"],
     ) -> Local:
         """Choose and fit."""
-        return fit_locally(scores, features, outcomes, strengths=self.strengths, inner=self.inner)[
-            1
-        ]
+        return fit_locally(
+            scores,
+            features,
+            outcomes,
+            shift_strengths=self.shift_strengths,
+            strengths=self.strengths,
+            inner=self.inner,
+        )[1]
 
 
 def fit_locally(
@@ -101,15 +114,17 @@ def fit_locally(
     outcomes: Int[np.ndarray, "patients"],
     *,
     forms: tuple[LocalForm, ...] = tuple(LocalForm),
+    shift_strengths: tuple[float, ...] = SHIFT_STRENGTHS,
     strengths: tuple[float, ...] = STRENGTHS,
     inner: int = 5,
+    sparing: bool = True,
 ) -> tuple[LocalForm, Local]:
     """Return what a hospital chooses to fit, and the fit.
 
     Guarantees (each is a test in ``tests/aggregation/rules/test_local_fit.py``):
       - it depends on these patients alone, and draws nothing;
-      - what is chosen has the least log loss over the inner folds; among equals the simplest form
-        and the strongest prior;
+      - what is chosen is the simplest form, with the strongest prior, whose log loss over the inner
+        folds is within one standard error of the least; not ``sparing``: the least itself;
       - with very strong priors a shift is the intercept;
       - with ``forms`` of ``OWN`` alone the scores change nothing;
       - it is finite for any outcomes; with fewer than two patients the first form is fitted.
@@ -119,34 +134,32 @@ def fit_locally(
       features: Their columns, as the model reads them.
       outcomes: Theirs, 0 or 1.
       forms: What may be chosen.
-      strengths: Precisions of the priors of slopes, in patients.
+      shift_strengths: Precisions of the priors of shifts, in patients.
+      strengths: Precisions of the priors of own models' slopes, in patients.
       inner: Folds that choose, dealt by outcome in the order of the rows.
+      sparing: Whether one standard error more is no loss.
     """
-    candidates = list(_candidates(forms, strengths))
+    priors = {LocalForm.SHIFT: shift_strengths, LocalForm.OWN: strengths}
+    candidates = [
+        (form, strength)
+        for form in LocalForm
+        if form in forms
+        for strength in sorted(priors.get(form, (1.0,)), reverse=True)
+    ]
     if len(outcomes) < 2:
         return candidates[0][0], _fit(*candidates[0], scores, features, outcomes)
     folds = _dealt(outcomes, inner)
-    losses = []
-    for form, strength in candidates:
-        loss = 0.0
+    losses = np.zeros((len(candidates), len(outcomes)))
+    for row, (form, strength) in zip(losses, candidates, strict=True):
         for fold in np.unique(folds):
             out = folds == fold
             fit = _fit(form, strength, scores[~out], features[~out], outcomes[~out])
             logits = fit.scores(scores[out], features[out])
-            loss += float((np.logaddexp(0, logits) - outcomes[out] * logits).sum())
-        losses.append(loss)
-    form, strength = candidates[int(np.argmin(losses))]
+            row[out] = np.logaddexp(0, logits) - outcomes[out] * logits
+    more = losses - losses[np.argmin(losses.sum(axis=1))]
+    errors = more.std(axis=1, ddof=1) * np.sqrt(len(outcomes)) if sparing else np.zeros(len(more))
+    form, strength = candidates[int(np.argmax(more.sum(axis=1) <= errors))]
     return form, _fit(form, strength, scores, features, outcomes)
-
-
-def _candidates(
-    forms: tuple[LocalForm, ...], strengths: tuple[float, ...]
-) -> Iterator[tuple[LocalForm, float]]:
-    """Simplest first: an argmin of equals takes the first."""
-    for form in LocalForm:
-        if form in forms:
-            slopes = form in (LocalForm.SHIFT, LocalForm.OWN)
-            yield from ((form, each) for each in sorted(strengths if slopes else (1.0,))[::-1])
 
 
 def _dealt(outcomes: NDArray[np.int64], inner: int) -> NDArray[np.int64]:

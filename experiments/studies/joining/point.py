@@ -254,8 +254,9 @@ class JoiningMetrics:
 
 def _own(patients: Patients) -> Local:
     """Chosen and fitted inside the hospital, which knows nothing of others."""
-    nothing = np.zeros(len(patients))
-    return fit_locally(nothing, patients.features, patients.outcomes, forms=(LocalForm.OWN,))[1]
+    nothing, own = np.zeros(len(patients)), (LocalForm.OWN,)
+    found = fit_locally(nothing, patients.features, patients.outcomes, forms=own, sparing=False)
+    return found[1]
 
 
 def _linear(params: Vector, patients: Patients) -> Vector:

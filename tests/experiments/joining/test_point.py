@@ -74,7 +74,7 @@ def test_own_models_know_their_own_hospital_alone_and_the_score_nobody() -> None
     for name, site in one.scored[End.FIT].items():
         train, test = fold.train[name], fold.test[name]
         fit = fit_locally(np.zeros(len(train)), train.features, train.outcomes,
-                          forms=(LocalForm.OWN,))[1]  # fmt: skip
+                          forms=(LocalForm.OWN,), sparing=False)[1]  # fmt: skip
         assert np.array_equal(site.scores, fit.scores(np.zeros(len(test)), test.features))
     score = of(JoiningArm.SCORE).measure((1, 0), None).scored[End.BARE]
     for name, site in score.items():
@@ -117,7 +117,11 @@ def test_the_command_measures_shows_and_draws(
     small = cohort(5)
     monkeypatch.setenv("COLUMNS", "160")
     monkeypatch.setattr(joining, "load", lambda name, data_dir: small)
-    monkeypatch.setattr(joining, "fit_locally", partial(fit_locally, strengths=(3.0,), inner=2))
+    monkeypatch.setattr(
+        joining,
+        "fit_locally",
+        partial(fit_locally, shift_strengths=(30.0,), strengths=(3.0,), inner=2),
+    )
     monkeypatch.setattr("experiments.cohorts.load", lambda name, data_dir=None: small)
     monkeypatch.setattr("experiments.cohorts.resolve", lambda name, place: ("few", place))
     monkeypatch.setattr("experiments.studies.joining.grid.SETTING", BRIEF)
