@@ -78,3 +78,15 @@ def test_a_ledger_grants_the_steps_of_a_pass_and_charges_one_event() -> None:
         with pytest.raises(BudgetExceededError):
             ledger.spend(release(again))
     assert ledger.spend(release(7)).content["position"] == 7
+
+
+def test_a_plan_of_two_passes_in_a_row_is_not_let_through_for_the_price_of_one() -> None:
+    step = RandomAllocationDpEvent(4, GaussianDpEvent(4.0))
+    cost = epsilon(step, delta=1e-5, relation=ADD).upper
+    for count, repeats, fits in ((4, 1, True), (8, 1, False), (4, 2, False)):
+        ledger = Ledger.in_memory(budget=Budget(cost * 1.001))
+        if fits:
+            ledger.declare([Planned("update", step, count)], repeats=repeats)
+            continue
+        with pytest.raises(BudgetExceededError):
+            ledger.declare([Planned("update", step, count)], repeats=repeats)
