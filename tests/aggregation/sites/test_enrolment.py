@@ -181,6 +181,32 @@ def test_a_site_accepts_what_it_asked_for_and_nothing_else(
     open_site(folder).close()
 
 
+def test_who_puts_requests_together_can_not_change_plan_or_keys(tmp_path: Path) -> None:
+    """The keys are the site's own, and the plan another; or the other way round."""
+    plan = made("bfv")
+    folders, others = asked(tmp_path / "a", plan), asked(tmp_path / "b", plan)
+    agreed, other = agree(plan, requests(folders)), agree(plan, requests(others))
+    cheaper = replace(agreed, plan=replace(agreed.plan, noise_multiplier=1.0))
+    for name, folder in folders.items():
+        with pytest.raises(RefusedError, match="Accept nothing"):
+            accept(folder, cheaper, name)
+        with pytest.raises(RefusedError, match="another key"):
+            accept(folder, other, name)
+    stolen = replace(
+        other,
+        plan=replace(other.plan, roster=agreed.plan.roster),
+        members=agreed.members,
+    )
+    with pytest.raises(RefusedError, match="opener's own"):
+        accept(folders[OPENER], stolen, OPENER)
+    server = next(one for one in requests(folders) if one[0].site == AGGREGATOR)
+    key = SigningKey.load(folders["north"] / "keys" / "north.key")
+    twice = replace(server[0], public_key=key.public).signed(key), server[1]
+    rest = [one for one in requests(folders) if one[0].site != AGGREGATOR]
+    with pytest.raises(RefusedError, match="under one key"):
+        agree(plan, [*rest, twice])
+
+
 def test_parameters_that_are_too_small_for_the_plan_are_refused(tmp_path: Path) -> None:
     plan = made("bfv")
     folders = asked(tmp_path, plan)
