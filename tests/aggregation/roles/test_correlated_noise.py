@@ -20,7 +20,7 @@ from aggregation.roles.correlated_noise import CorrelatedNoise
 from aggregation.roles.kept import Kept
 from aggregation.rules import Memory
 from aggregation.sealing.slots import SlotGroup
-from aggregation.sized import sealing_for, wrap_probability_of
+from aggregation.sized import _parts, sealing_for, wrap_probability_of
 from aggregation.timing import Schedule
 from aggregation.update import noised_update
 from experiments.studies.design import RELATION
@@ -211,6 +211,22 @@ def test_what_is_sealed_is_sized_for_what_is_sent() -> None:
     assert wrap_probability_of(made, narrow.parameters) >= wrap_probability_of(
         made, scheme.parameters
     )
+
+
+@pytest.mark.parametrize("one", [BANDED, BUFFERED, Correlation(bands=6)])
+def test_the_range_counts_the_noise_as_wide_as_it_is_sent(one: Correlation) -> None:
+    """Second road: 20,000 coordinates' noise over all rounds, as hospitals send it."""
+    made = correlated(one)
+    rng, drawn = np.random.default_rng(0), 20_000
+    past, widest = one.nothing(drawn), 0.0
+    for _ in range(made.rounds):
+        fresh = np.rint(made.share_std * rng.normal(size=drawn)).astype(np.int64)
+        noise, past = one.sent(fresh, past, made.rounds)
+        widest = max(widest, float(noise.var()))
+    assert widest > 1.05 * made.share_std**2  # correlation makes it wider than what is drawn
+    variance = _parts(made, 3)[0].noise_variance
+    # A sample's variance is within 5 % but once in 100,000; rounding adds a step a round.
+    assert 0.95 * 3 * widest <= variance <= 1.05 * 3 * (widest**0.5 + 2 * made.rounds) ** 2
 
 
 def test_a_plan_says_how_and_keeps_its_bytes_where_it_does_not() -> None:
