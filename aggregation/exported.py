@@ -65,7 +65,7 @@ def save_onnx(trained: Trained, path: Path) -> Path:
             self.module = module
 
         def forward(self, x: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-            scores = log_odds(self.module(x), len(x))
+            scores = log_odds(self.module(x), -1)  # why: len(x) would fix how many there may be
             return scores, torch.sigmoid(scores)
 
     rows = torch.zeros(2, trained.model.features, dtype=torch.float64)

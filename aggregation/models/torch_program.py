@@ -48,6 +48,10 @@ def log_odds(found: Tensor, rows: int) -> Tensor:
 
     Cross-entropy of two logits is binary cross-entropy of their difference, and so are its
     gradients.
+
+    Args:
+      found: ``[n]``, ``[n, 1]`` or ``[n, 2]``.
+      rows: n, which is asked for; -1: however many there are.
     """
     if found.dim() == 2 and found.shape[1] == 2:
         return found[:, 1] - found[:, 0]

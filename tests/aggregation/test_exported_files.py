@@ -80,6 +80,17 @@ def test_onnx_agrees_with_the_runs_scores_and_with_predict(kind: str, tmp_path: 
         assert log_odds.dtype == np.float64 and log_odds.shape == (patients,)
 
 
+def test_two_logits_are_exported_as_the_one_that_they_are(tmp_path: Path) -> None:
+    source = COUNTED.replace("features, 1)", "features, 2)").replace(".expand(len(x), 1)", "")
+    model = made(tmp_path, source, INPUTS)
+    one, x = trained(model), rows(9)
+    log_odds, risks = run(save_onnx(one, tmp_path / "model.onnx"), x)
+    np.testing.assert_allclose(log_odds, model.scores(one.params, x), rtol=0, atol=1e-9)
+    both = x @ one.params[:12].reshape(2, 6).T + one.params[12:]
+    np.testing.assert_allclose(log_odds, both[:, 1] - both[:, 0], rtol=0, atol=1e-9)
+    np.testing.assert_allclose(risks, expit(both[:, 1] - both[:, 0]), rtol=0, atol=1e-9)
+
+
 def test_erf_is_written_out_to_the_last_digits(tmp_path: Path) -> None:
     """Runtimes have it in single precision alone; scipy's is the second road."""
     model = made(tmp_path, ERF, INPUTS)
