@@ -91,6 +91,15 @@ def test_without_a_prior_it_is_the_maximum_of_the_likelihood() -> None:
     assert np.abs(gradient(columns, outcomes, none, none, np.zeros(500), beta)).max() < 1e-8
 
 
+@pytest.mark.parametrize("far", [-800.0, 800.0])
+def test_without_a_prior_it_comes_back_from_where_every_risk_is_0_or_1(far: float) -> None:
+    """There the likelihood has no curvature in doubles, and its slope alone says where to go."""
+    found = posterior_mode(
+        np.ones((4, 1)), np.array([0, 1, 1, 1]), precision=np.zeros(1), offset=np.full(4, far)
+    )
+    assert found[0] == pytest.approx(np.log(3) - far, abs=1e-6)
+
+
 @pytest.mark.parametrize(
     "wrong",
     [
