@@ -128,3 +128,16 @@ def test_intervals_hold_the_true_difference_about_as_often_as_they_say(
         found = difference(ours, theirs, np.ones(hospitals, dtype=bool), replicates=400)
         held += found.lower <= 0.03 <= found.upper
     assert held >= binom.ppf(1e-6, runs, least), held
+
+
+@pytest.mark.parametrize(("confidence", "z"), [(0.95, 1.960), (0.5, 0.674)])
+def test_of_many_hospitals_it_is_as_wide_as_a_normal_interval(confidence: float, z: float) -> None:
+    """400 hospitals alike in size, one seed: the mean of their gains, which are normal."""
+    gains = 0.05 * np.random.default_rng(0).normal(size=400)
+    below = np.full((1, 400), 100.0)
+    some = below.tolist()
+    ours = HospitalSums(((0.7 + gains) * below).tolist(), some, some, some, some)
+    theirs = replace(ours, wins=(0.7 * below).tolist())
+    found = difference(ours, theirs, np.ones(400, dtype=bool), confidence=confidence)
+    assert found.half_width == pytest.approx(z * gains.std() / 20, rel=0.06)
+    assert found.value == pytest.approx(gains.mean())

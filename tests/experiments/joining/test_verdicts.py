@@ -7,10 +7,22 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.evaluation import Estimate
 from experiments.run.record import Record
 from experiments.studies.joining.grid import SETTING, grid
 from experiments.studies.joining.point import End, JoiningArm, JoiningPoint
-from experiments.studies.joining.verdicts import Conclusion, Judged, Margins, judged
+from experiments.studies.joining.sums import HospitalSums
+from experiments.studies.joining.verdicts import (
+    Conclusion,
+    Judged,
+    Margins,
+    _holm,
+    _notes,
+    _side,
+    _Test,
+    judged,
+    size_classes,
+)
 
 SIZES = [15] * 12 + [30] * 12 + [60] * 12 + [120] * 12 + [300] * 6
 ARMS: dict[tuple[JoiningArm, float | None], float] = {
@@ -125,9 +137,6 @@ def test_margins_turn_verdicts() -> None:
 
 def test_holm_takes_back_what_one_of_many_tests_may_find_by_chance() -> None:
     """The same interval decides alone, and is undecided beside four more that find nothing."""
-    from experiments.evaluation import Estimate
-    from experiments.studies.joining.verdicts import _holm, _Test
-
     near = Estimate(0.021, 0.001, 0.041)  # z of 2.06: one-sided p of .020
     nothing = Estimate(0.0, -0.02, 0.02)
     (alone,) = _holm([_Test("x", 0.0, near)], Margins())
@@ -173,3 +182,40 @@ def test_the_grid_is_the_protocols() -> None:
     assert all(len(p.seeds) == 5 and p.folds == 5 for p in points)
     fewer = grid("heart", SETTING, scored=False, growing=(), parts=("whole", "growing"))
     assert len(fewer) == 8 and JoiningArm.SCORE not in {p.arm for p in fewer}
+
+
+def test_the_size_classes_are_the_protocols_to_the_patient() -> None:
+    ends = [0, 1, 9, 10, 20, 21, 40, 41, 80, 81, 200, 201]
+    sums = HospitalSums(**metrics(0.7, sizes=ends))
+    found = {n: [ends[k] for k in np.flatnonzero(c)] for n, c in size_classes(sums).items()}
+    assert found == {
+        "10-20": [10, 20], "21-40": [21, 40], "41-80": [41, 80], "81-200": [81, 200],
+        "above 200": [201], "all": ends[1:],
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("lower", "upper", "verdict"),
+    [
+        (-0.009, 0.1, Conclusion.HOLDS),
+        (-0.011, 0.1, Conclusion.UNDECIDED),
+        (-0.012, -0.002, Conclusion.UNDECIDED),  # below 0, and perhaps not by the margin
+        (-0.02, -0.011, Conclusion.DOES_NOT_HOLD),
+    ],
+)
+def test_an_interval_decides_where_it_stands_on_one_side_of_the_margin(
+    lower: float, upper: float, verdict: Conclusion
+) -> None:
+    assert _side(Estimate((lower + upper) / 2, lower, upper), -0.01) is verdict
+
+
+def test_a_class_is_without_power_above_the_half_width_and_loses_below_nothing() -> None:
+    assert _notes(Estimate(0.0, -0.031, 0.031), Margins()) == ["without power"]
+    assert _notes(Estimate(0.0, -0.029, 0.029), Margins()) == []
+    assert _notes(Estimate(-0.03, -0.059, -0.001), Margins()) == ["loses"]
+
+
+def test_holm_stops_at_the_first_that_is_not_rejected() -> None:
+    near = Estimate(0.021, 0.001, 0.041)  # alone it would hold; two of them do not
+    both = _holm([_Test("x", 0.0, near), _Test("y", 0.0, near)], Margins())
+    assert {one.verdict for one in both} == {Conclusion.UNDECIDED}
