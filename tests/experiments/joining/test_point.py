@@ -106,6 +106,14 @@ def test_more_hospitals_hold_the_fewer_ones() -> None:
         of(JoiningArm.POOLED, hospitals=7)._taking_part(cohort(), 0)
 
 
+def test_their_number_is_varied_among_hospitals_of_20_to_60_patients() -> None:
+    for size, expected in ((58, {"0", "1", "2"}), (15, {"5"})):  # 58 to 63, 15 to 20 patients
+        point = of(JoiningArm.POOLED, hospitals=len(expected))
+        assert set(point._taking_part(cohort(size=size), 0).hospitals) == expected
+        with pytest.raises(InvalidInputError, match="20 to 60 patients"):
+            replace(point, hospitals=4)._taking_part(cohort(size=size), 0)
+
+
 def test_the_published_setting_is_the_best_of_its_search() -> None:
     best = best_trainings(read_records(ROOT / "paper" / "tuning"), "ist-odd")
     assert best[Regime.FULL, "logistic"] == SETTING
