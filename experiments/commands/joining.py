@@ -37,7 +37,7 @@ class Joining(StudyCommand):
 
     def check(self) -> None:
         """Refuse parts that are none, and no cross-validation."""
-        from experiments.studies.joining.grid import PARTS
+        from experiments.studies.joining.arms import PARTS
         from privacy._validate import natural
         from privacy.errors import InvalidInputError
 
@@ -56,7 +56,7 @@ class Joining(StudyCommand):
         from experiments.cohorts import load, resolve
         from experiments.run.record import read_records
         from experiments.studies.design import Regime
-        from experiments.studies.joining.grid import GROWING, SETTING, grid
+        from experiments.studies.joining.arms import GROWING, SETTING, grid
         from experiments.studies.searched import best_trainings
 
         name, data_dir = resolve(self.cohort, self.data_dir)

@@ -16,7 +16,7 @@ from experiments.studies import (
 from experiments.studies.frontier import overview as frontier
 from experiments.studies.frontier.grid_figures import draw_headline
 from experiments.studies.joining import tables as joining
-from experiments.studies.joining.figures import draw_joining
+from experiments.studies.joining.drawn_gains import draw_joining
 from experiments.studies.learning_figures import (
     draw_asynchrony,
     draw_calibration,

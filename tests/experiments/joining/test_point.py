@@ -15,8 +15,8 @@ from experiments.cohorts import Cohort, folds
 from experiments.run.record import read_records
 from experiments.studies.design import Regime, TrainingSetting
 from experiments.studies.joining import point as joining
-from experiments.studies.joining.figures import draw_joining
-from experiments.studies.joining.grid import SETTING, grid
+from experiments.studies.joining.arms import SETTING, grid
+from experiments.studies.joining.drawn_gains import draw_joining
 from experiments.studies.joining.point import End, JoiningArm, JoiningPoint
 from experiments.studies.searched import best_trainings
 from privacy.errors import InvalidInputError
@@ -132,8 +132,8 @@ def test_the_command_measures_shows_and_draws(
     )
     monkeypatch.setattr("experiments.cohorts.load", lambda name, data_dir=None: small)
     monkeypatch.setattr("experiments.cohorts.resolve", lambda name, place: ("few", place))
-    monkeypatch.setattr("experiments.studies.joining.grid.SETTING", BRIEF)
-    monkeypatch.setattr("experiments.studies.joining.grid.GROWING", (3, 4))
+    monkeypatch.setattr("experiments.studies.joining.arms.SETTING", BRIEF)
+    monkeypatch.setattr("experiments.studies.joining.arms.GROWING", (3, 4))
     with pytest.raises(SystemExit) as ended:
         main(["joining", "--cohort", "few", "--seeds", "1", "--jobs", "1", "--out", str(tmp_path)])
     assert ended.value.code == 0

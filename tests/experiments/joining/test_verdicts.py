@@ -9,7 +9,7 @@ import pytest
 
 from experiments.evaluation import Estimate
 from experiments.run.record import Record
-from experiments.studies.joining.grid import SETTING, grid
+from experiments.studies.joining.arms import SETTING, grid
 from experiments.studies.joining.point import End, JoiningArm, JoiningPoint
 from experiments.studies.joining.sums import HospitalSums
 from experiments.studies.joining.verdicts import (
