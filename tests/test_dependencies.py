@@ -52,7 +52,8 @@ FOR_TESTS = {"hypothesis", "pytest", "prv-accountant"}
 
 def test_what_is_imported_is_declared() -> None:
     extras = PROJECT["optional-dependencies"]
-    run = names(PROJECT["dependencies"] + extras["cluster"] + extras["export"] + extras["sql"])
+    users = [line for extra in ("cluster", "deploy", "export", "sql") for line in extras[extra]]
+    run = names(PROJECT["dependencies"] + users)
     run.add("pydantic-core")  # pydantic's own other half
     assert imported(LAYERS) - run - BENCHES == FOR_TESTS
     assert names(extras["test"]) >= FOR_TESTS
