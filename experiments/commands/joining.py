@@ -72,7 +72,7 @@ class Joining(StudyCommand):
                 setting,
                 parts=self.parts,
                 scored=bool(cohort.schema.score),
-                growing=[count for count in GROWING if count <= some],
+                growing=sorted({*(count for count in GROWING if count < some), some} - {0}),
                 seeds=range(self.seeds),
             ),
             data_dir,

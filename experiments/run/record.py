@@ -10,6 +10,7 @@ import hashlib
 import itertools
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ __all__ = [
 ]
 
 _ROOT = Path(__file__).resolve().parents[2]
+_ROW = re.compile(r"\[\n\s*((?:-?[\d.e+-]+,?\s+)+)\]")  # a line break stands in no JSON string
 
 
 @dataclass(frozen=True)
@@ -83,10 +85,14 @@ def read_records(folder: Path) -> list[Record]:
 
 
 def write_json(path: Path, content: object) -> Path:
-    """Write JSON with sorted keys through a temporary file, so that no half of it is ever seen."""
+    """Write JSON with sorted keys through a temporary file, so that no half of it is ever seen.
+
+    A list of numbers stands on one line: a matrix is read, and compared, row by row.
+    """
     partial = path.with_suffix(path.suffix + ".tmp")
     try:
-        text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False) + "\n"
+        text = json.dumps(content, sort_keys=True, indent=1, allow_nan=False)
+        text = _ROW.sub(lambda row: f"[{' '.join(row[1].split())}]", text) + "\n"
         partial.write_text(text, encoding="utf-8")
         partial.replace(path)
     except OSError as error:

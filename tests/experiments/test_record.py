@@ -112,3 +112,15 @@ def test_nobody_prints_a_symmetric_interval() -> None:
     """Near 0 and 1 it would leave what a rate can be; both ends are printed instead."""
     for path in sorted((ROOT / "experiments").rglob("*.py")):
         assert "±" not in path.read_text(encoding="utf-8"), path
+
+
+def test_a_list_of_numbers_stands_on_one_line(tmp_path: Path) -> None:
+    content = {
+        "rows": [[1, -2.5, 3e-07], [], [4.0, 5, 6]],
+        "words": ["[\n 1,\n 2\n]", "a"],
+        "mixed": [1, None, "2"],
+        "one": [7],
+    }
+    text = write_json(tmp_path / "a.json", content).read_text()
+    assert json.loads(text) == content
+    assert "[1, -2.5, 3e-07]" in text and "[4.0, 5, 6]" in text and "[7]" in text

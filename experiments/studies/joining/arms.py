@@ -15,12 +15,13 @@ PARTS = ("whole", "unseen", "growing")
 """All hospitals; hospitals that were never seen; by their number."""
 GROWING = (4, 10, 25, 50, 100)
 _A = JoiningArm
-_WHOLE = (
-    (_A.OWN, None), (_A.SCORE, None), (_A.POOLED, None), (_A.NONE, None), (_A.SEALED, 0.3),
-    (_A.SEALED, 1.0), (_A.SEALED, 3.0), (_A.LOCAL, 1.0), (_A.ARTICLE, 1.0),
+_FEDERATIONS: tuple[tuple[JoiningArm, float | None], ...] = (
+    (_A.NONE, None), (_A.SEALED, 0.3), (_A.SEALED, 1.0), (_A.SEALED, 3.0), (_A.LOCAL, 1.0),
+    (_A.ARTICLE, 1.0),
 )  # fmt: skip
-_UNSEEN = ((_A.SCORE, None), (_A.POOLED, None), (_A.SEALED, 1.0))
-_FEW = ((_A.OWN, None), (_A.SEALED, 1.0))
+_WHOLE = ((_A.OWN, None), (_A.SCORE, None), (_A.POOLED, None), *_FEDERATIONS)
+_UNSEEN = ((_A.SCORE, None), (_A.POOLED, None), *_FEDERATIONS)
+_FEW = ((_A.OWN, None), *_FEDERATIONS)
 
 
 def grid(

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from itertools import product
 from pathlib import Path
@@ -21,6 +21,7 @@ from experiments.evaluation import Scored
 from experiments.studies.design import DELTA, Design, TrainingSetting, make_plan
 from experiments.studies.final_model import final_model
 from experiments.studies.frontier.metrics import epsilon_spent
+from experiments.studies.joining.calibrated import Calibrated, calibrated
 from experiments.studies.joining.sums import HospitalSums, as_json
 from experiments.studies.problem import LogisticProblem
 from privacy.errors import InvalidInputError
@@ -91,7 +92,7 @@ class JoiningPoint:
     unseen: bool = False
     hospitals: int | None = None
     colluders: int = 1
-    code_version: int = 1
+    code_version: int = 2
 
     def __post_init__(self) -> None:
         if self.unseen and self.arm is JoiningArm.OWN:
@@ -148,24 +149,22 @@ class JoiningPoint:
         return ScoredFold(unit, scored, plan)
 
     def summarise(self, parts: "list[ScoredFold]") -> dict[str, Any]:
-        """Sums by hospital and seed, for each end."""
+        """Sums by hospital and seed, and calibration over all of them, for each end."""
         names = sorted({n for p in parts for site in p.scored.values() for n in site}, key=_natural)
         plan = parts[0].plan
         # Everybody is drawn in full batches: all hospitals spend the same.
         spent = plan and epsilon_spent(run_event(plan, plan.hospitals[0]), delta=plan.delta)
+        seeds = {
+            end: [[p.scored[end] for p in parts if p.unit[0] == seed] for seed in self.seeds]
+            for end in parts[0].scored
+        }
+        # A score is no risk; and of few hospitals a slope says little.
+        sure = self.arm is not JoiningArm.SCORE and self.hospitals is None
         return {
             "hospitals": names,
-            "ends": {
-                end: as_json(
-                    HospitalSums.of(
-                        names,
-                        [
-                            [p.scored[end] for p in parts if p.unit[0] == seed]
-                            for seed in self.seeds
-                        ],
-                    )
-                )
-                for end in parts[0].scored
+            "ends": {end: as_json(HospitalSums.of(names, own)) for end, own in seeds.items()},
+            "calibration": {
+                end: asdict(calibrated(names, own)) for end, own in seeds.items() if sure
             },
             "epsilon_spent": spent and spent["upper"],
             "noise_multiplier": None if plan is None else plan.noise_multiplier,
@@ -241,6 +240,7 @@ class JoiningMetrics:
     Attributes:
       hospitals: Scored ones, in the order of the sums.
       ends: Sums by what hospitals predict with.
+      calibration: Likewise, over all hospitals; none of a score, and of a few hospitals.
       epsilon_spent: Upper bound of the whole run's, for the hospital where it is largest; None: no
         federation, or one without noise.
       noise_multiplier: Of the sum.
@@ -248,6 +248,7 @@ class JoiningMetrics:
 
     hospitals: tuple[str, ...]
     ends: Mapping[End, HospitalSums]
+    calibration: Mapping[End, Calibrated] = field(default_factory=dict)
     epsilon_spent: float | None = None
     noise_multiplier: float | None = None
 

@@ -1,8 +1,8 @@
 r"""Sums of what a model does at each hospital, and intervals that draw hospitals and seeds.
 
-Of a hospital at a seed are kept the *wins* and *pairs* of its AUC, the squared errors and the
-excess of predicted over observed outcomes: every mean and every paired difference over any class of
-hospitals follows from them, without a patient.
+Of a hospital at a seed are kept the *wins* and *pairs* of its AUC, the squared errors, the excess
+of predicted over observed outcomes and the net benefit at some thresholds: every mean and every
+paired difference over any class of hospitals follows from them, without a patient.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,16 @@ import numpy as np
 from jaxtyping import Bool
 from numpy.typing import NDArray
 
-from experiments.evaluation import Estimate, Scored
+from experiments.evaluation import Estimate, Scored, net_benefit
 from privacy._validate import natural, unit_open
 from privacy.errors import InvalidInputError
 
-__all__ = ["HospitalSums", "as_json", "difference", "mean_of"]
+__all__ = ["THRESHOLDS", "HospitalSums", "as_json", "benefit_at", "difference", "mean_of", "over"]
 
-_FIGURES = ("auc", "brier", "excess")
+Matrix = NDArray[np.float64]
+
+THRESHOLDS = (0.2, 0.4, 0.6, 0.8)
+"""Risks from which one would treat."""
 REPLICATES = 2_000
 
 
@@ -34,6 +37,8 @@ class HospitalSums:
       squares: Summed squared differences of risk and outcome.
       excess: Summed differences of risk and outcome.
       patients: Who were scored.
+      benefits: Summed net benefit of treating from each of ``THRESHOLDS`` on (``evaluation``'s
+        ``net_benefit``), ``[threshold][seed][hospital]``; without any, none is asked for.
     """
 
     wins: Sequence[Sequence[float]]
@@ -41,6 +46,7 @@ class HospitalSums:
     squares: Sequence[Sequence[float]]
     excess: Sequence[Sequence[float]]
     patients: Sequence[Sequence[float]]
+    benefits: Sequence[Sequence[Sequence[float]]] = ()
 
     @classmethod
     def of(
@@ -52,20 +58,27 @@ class HospitalSums:
           hospitals: All of them, in the order of the sums.
           seeds: Of each seed its folds, each with the scored patients by hospital.
         """
-        sums = np.zeros((5, len(seeds), len(hospitals)))
+        sums = np.zeros((5 + len(THRESHOLDS), len(seeds), len(hospitals)))
         place = {name: k for k, name in enumerate(hospitals)}
         for s, folds in enumerate(seeds):
             for fold in folds:
                 for name, site in fold.items():
                     sums[:, s, place[name]] += _of_site(site)
-        return cls(*(part.tolist() for part in sums))
+        wins, pairs, squares, excess, patients, *benefits = (part.tolist() for part in sums)
+        return cls(wins, pairs, squares, excess, patients, benefits)
 
-    def ratio(self, figure: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    def ratio(self, figure: str) -> tuple[Matrix, Matrix]:
         """Numerator and denominator of a figure, ``[seeds, hospitals]``."""
-        if figure not in _FIGURES:
-            raise InvalidInputError(f"Unknown figure {figure!r}; choose of {', '.join(_FIGURES)}.")
-        above = {"auc": self.wins, "brier": self.squares, "excess": self.excess}[figure]
-        return np.array(above), np.array(self.pairs if figure == "auc" else self.patients)
+        above = {"auc": self.wins, "brier": self.squares, "excess": self.excess}
+        above |= {benefit_at(t): own for t, own in zip(THRESHOLDS, self.benefits, strict=False)}
+        if figure not in above:
+            raise InvalidInputError(f"Unknown figure {figure!r}; choose of {', '.join(above)}.")
+        return np.array(above[figure]), np.array(self.pairs if figure == "auc" else self.patients)
+
+
+def benefit_at(threshold: float) -> str:
+    """The figure's name of the net benefit at a threshold."""
+    return f"net benefit at {threshold:g}"
 
 
 def mean_of(
@@ -79,7 +92,7 @@ def mean_of(
 ) -> Estimate:
     """Return a figure over a class of hospitals; arguments as of ``difference``."""
     none = [[0.0] * len(row) for row in sums.wins]
-    zero = HospitalSums(none, sums.pairs, none, none, sums.patients)
+    zero = HospitalSums(none, sums.pairs, none, none, sums.patients, [none] * len(sums.benefits))
     return difference(
         sums,
         zero,
@@ -117,7 +130,8 @@ def difference(
       ours: Of a design.
       theirs: Of what it is compared to, at the same seeds and hospitals.
       among: The class.
-      figure: ``auc`` (weighted by pairs), ``brier`` or ``excess`` (weighted by patients).
+      figure: ``auc`` (weighted by pairs), ``brier``, ``excess`` or ``benefit_at`` a threshold
+        (weighted by patients).
       each: Whether every hospital weighs the same instead.
       confidence: Nominal coverage.
       replicates: Draws.
@@ -145,35 +159,55 @@ def difference(
     if each:
         gaps = np.divide(gaps, weights, out=np.zeros_like(gaps), where=weights > 0)
         weights = (weights > 0).astype(float)
+    return over(gaps, weights, confidence=confidence, replicates=replicates, seed=seed)
+
+
+def over(
+    above: Matrix,
+    below: Matrix,
+    *,
+    confidence: float = 0.95,
+    replicates: int = REPLICATES,
+    seed: int = 0,
+) -> Estimate:
+    """Return the ratio of sums over hospitals, averaged over seeds, with the study's interval.
+
+    Args:
+      above: Numerator, ``[seeds, hospitals]``.
+      below: Denominator, ``[seeds, hospitals]``.
+      confidence: Nominal coverage.
+      replicates: Draws of hospitals and seeds, as of ``difference``.
+      seed: Of the draws.
+    """
     rng = np.random.default_rng([seed, 41])
-    seeds, hospitals = gaps.shape
+    seeds, hospitals = above.shape
     drawn = rng.multinomial(hospitals, np.full(hospitals, 1 / hospitals), size=replicates)
-    by_seed = _ratio(drawn @ gaps.T, drawn @ weights.T)  # [replicates, seeds]
+    by_seed = _ratio(drawn @ above.T, drawn @ below.T)  # [replicates, seeds]
     picks = rng.integers(seeds, size=(replicates, seeds))
     found = _mean(np.take_along_axis(by_seed, picks, axis=1))
     tail = (1 - confidence) / 2
     lower, upper = np.nanquantile(found, [tail, 1 - tail])
-    value = float(_mean(_ratio(gaps.sum(axis=1), weights.sum(axis=1))[None])[0])
+    value = float(_mean(_ratio(above.sum(axis=1), below.sum(axis=1))[None])[0])
     return Estimate(value, float(lower), float(upper), "hospitals and seeds drawn", confidence)
 
 
-def _mean(values: NDArray[np.float64]) -> NDArray[np.float64]:
+def _mean(values: Matrix) -> Matrix:
     """Of each row, over what is there: a seed may have drawn none of the hospitals."""
     there = ~np.isnan(values)
     return _ratio(np.where(there, values, 0.0).sum(axis=1), there.sum(axis=1).astype(float))
 
 
-def _ratio(above: NDArray[np.float64], below: NDArray[np.float64]) -> NDArray[np.float64]:
+def _ratio(above: Matrix, below: Matrix) -> Matrix:
     return np.asarray(np.divide(above, below, out=np.full(below.shape, np.nan), where=below > 0))
 
 
-def _of_site(site: Scored) -> NDArray[np.float64]:
+def _of_site(site: Scored) -> Matrix:
     ill, well = site.scores[site.outcomes == 1], np.sort(site.scores[site.outcomes == 0])
     left, right = np.searchsorted(well, ill, side="left"), np.searchsorted(well, ill, side="right")
     gap = site.risks - site.outcomes
-    return np.array(
-        [(left + right).sum() / 2, len(ill) * len(well), gap @ gap, gap.sum(), len(site)]
-    )
+    benefits = [len(site) * net_benefit(site, threshold=t).model for t in THRESHOLDS]
+    wins = (left + right).sum() / 2
+    return np.array([wins, len(ill) * len(well), gap @ gap, gap.sum(), len(site), *benefits])
 
 
 def as_json(sums: HospitalSums) -> dict[str, Any]:
@@ -184,4 +218,5 @@ def as_json(sums: HospitalSums) -> dict[str, Any]:
         "squares": [[round(v, 6) for v in row] for row in sums.squares],
         "excess": [[round(v, 6) for v in row] for row in sums.excess],
         "patients": [list(row) for row in sums.patients],
+        "benefits": [[[round(v, 6) for v in row] for row in one] for one in sums.benefits],
     }

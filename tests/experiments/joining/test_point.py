@@ -141,7 +141,11 @@ def test_the_command_measures_shows_and_draws(
     for word in ("within-site AUC, few", "Q1 joining pays", "hospitals scored", "sealed eps 1"):
         assert word in told
     records = read_records(tmp_path / "records")
-    assert len(records) == len(grid("few", BRIEF, growing=(3, 4)))
+    # All six of 20 to 60 patients stand behind the numbers that leave some out.
+    assert len(records) == len(grid("few", BRIEF, growing=(3, 4, 6)))
+    whole = next(r for r in records if r.config["arm"] == "sealed" and r.config["hospitals"] is None
+                 and not r.config["unseen"] and r.config["epsilon"] == 1.0)  # fmt: skip
+    assert set(whole.metrics["calibration"]) == {"bare", "intercept", "fit"}
     assert (tmp_path / "figures" / "joining.png").stat().st_size > 10_000
     axes = draw_joining(records).axes
     assert len(axes) == 2 and axes[1].get_xticklabels()[0].get_text() == "3"

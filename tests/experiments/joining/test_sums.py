@@ -6,8 +6,15 @@ import numpy as np
 import pytest
 from scipy.stats import binom
 
-from experiments.evaluation import Scored, auc, brier
-from experiments.studies.joining.sums import HospitalSums, as_json, difference, mean_of
+from experiments.evaluation import Scored, auc, brier, net_benefit
+from experiments.studies.joining.sums import (
+    THRESHOLDS,
+    HospitalSums,
+    as_json,
+    benefit_at,
+    difference,
+    mean_of,
+)
 from privacy.errors import InvalidInputError
 
 NAMES = ("a", "b", "c")
@@ -141,3 +148,20 @@ def test_of_many_hospitals_it_is_as_wide_as_a_normal_interval(confidence: float,
     found = difference(ours, theirs, np.ones(400, dtype=bool), confidence=confidence)
     assert found.half_width == pytest.approx(z * gains.std() / 20, rel=0.06)
     assert found.value == pytest.approx(gains.mean())
+
+
+def test_net_benefit_is_that_of_the_evaluation_over_all_patients_of_a_class() -> None:
+    sums, among = made(1.0), np.array([True, False, True])
+    for threshold in THRESHOLDS:
+        sites = [
+            joined([{"": joined(folds_of(seed, 1.0), n)} for n in ("a", "c")], "")
+            for seed in range(3)
+        ]
+        expected = np.mean([net_benefit(site, threshold=threshold).model for site in sites])
+        found = mean_of(sums, among, figure=benefit_at(threshold))
+        assert found.value == pytest.approx(expected, abs=1e-12)
+    bare = replace(sums, benefits=())
+    with pytest.raises(InvalidInputError, match=r"Unknown figure 'net benefit at 0\.2'"):
+        mean_of(bare, among, figure=benefit_at(0.2))
+    again = HospitalSums(**as_json(sums))
+    np.testing.assert_allclose(again.benefits, sums.benefits, atol=1e-6)

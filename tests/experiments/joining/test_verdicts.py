@@ -177,8 +177,8 @@ def test_from_how_many_hospitals_on(
 
 def test_the_grid_is_the_protocols() -> None:
     points = grid("ist-odd", SETTING)
-    assert len(points) == len({str(p.config) for p in points}) == 9 + 3 + 10
-    assert sum(p.unseen for p in points) == 3 and len([p for p in points if p.hospitals]) == 10
+    assert len(points) == len({str(p.config) for p in points}) == 9 + 8 + 35
+    assert sum(p.unseen for p in points) == 8 and len([p for p in points if p.hospitals]) == 35
     assert all(len(p.seeds) == 5 and p.folds == 5 for p in points)
     fewer = grid("heart", SETTING, scored=False, growing=(), parts=("whole", "growing"))
     assert len(fewer) == 8 and JoiningArm.SCORE not in {p.arm for p in fewer}
