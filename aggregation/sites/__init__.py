@@ -5,7 +5,7 @@
     Site        the roles of one site, taken up from its folder             site
     daemon      a process that answers on the site's socket                 daemon, frames
     Closing     ledgers counter-signed by messages when a run has ended     closing
-    Courier     carries bytes between sockets, and holds nothing            courier
+    Courier     carries bytes between sites, and holds nothing              courier, link
 
 Patients, keys, ledgers and what a restart needs live in a site's folder and in its daemon, and
 nowhere else. A courier sees sealed, signed messages, and is believed in nothing.

@@ -1,122 +1,32 @@
-"""Carries bytes between sites' sockets on one machine; it holds nothing that a run rests on.
+"""Carries bytes between sites, however it reaches them; it holds nothing that a run rests on.
 
 Whatever it loses is said again: a courier is killed and begun anew like any other process.
 """
 
 import queue
-import secrets
-import socket
 import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from pathlib import Path
-from types import TracebackType
 from typing import Any
 
 from aggregation.roles.messages import AGGREGATOR
-from aggregation.sites.frames import (
-    SMALL,
-    FrameKind,
-    Greeting,
-    read_reply,
-    receive,
-    send,
-    socket_place,
-)
-from privacy._foreign import parse_json
-from privacy.errors import CorruptMessageError, InpatientError, RefusedError
+from aggregation.sites.frames import FrameKind, Greeting
+from aggregation.sites.link import Link, Said, ask
+from privacy.errors import InpatientError, RefusedError
 
-__all__ = ["Courier", "Link"]
+__all__ = ["Courier", "Dial"]
 
 _PAUSE = 0.05  # seconds between tries to reach a site
 _WAKE_AFTER = 2.0  # seconds of silence before the aggregator is woken; doubled each time
 _WAKE_MOST = 60.0
 _LOOK = 0.05  # seconds between looks at what goes on
 _DUE_EVERY = 1.0  # seconds between questions for what it is time for
+_END_WITHIN = 5.0  # seconds that a message on its way is waited for in the end
 _CLOSE_WITHIN = 20.0  # seconds of silence, after the last sum, that ledgers are waited for
-_ANSWER_WITHIN = 600.0  # seconds that a site may take for one message
 
-Said = list[tuple[str, bytes]]
-
-
-class Link:
-    """A connection to one site's daemon.
-
-    Args:
-      path: The site's socket.
-
-    Raises:
-      RefusedError: Nobody answers there, or another version does.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self._connection = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            self._connection.settimeout(_ANSWER_WITHIN)
-            with socket_place(path) as place:
-                self._connection.connect(place)
-            ours = Greeting("courier", (), "", secrets.token_hex(8), 0)
-            send(self._connection, FrameKind.GREETING, ours.to_bytes())
-            _, body = receive(self._connection, SMALL)
-            self.greeting = Greeting.from_bytes(body)
-        except OSError as error:
-            self.close()
-            raise RefusedError(
-                f"No site answers at {path}: {error.strerror or error}. Start its daemon: "
-                f"inpatient site {path.parent}."
-            ) from error
-        except BaseException:
-            self.close()
-            raise
-
-    def ask(self, kind: FrameKind, body: bytes = b"") -> tuple[dict[str, Any], Said] | None:
-        """Hand a site something; return its state and what leaves it. None: it refuses.
-
-        Raises:
-          OSError: It is gone; whether it had taken the message is not known.
-          CorruptMessageError: Its answer is none.
-        """
-        send(self._connection, kind, body)
-        # A site may say several messages at once, each as large as it reads itself.
-        answered, content = receive(self._connection, 64 * self.greeting.largest)
-        if answered is FrameKind.REFUSED:
-            return None
-        if answered is not FrameKind.REPLY:
-            raise CorruptMessageError("A site answered with what is no reply.")
-        return read_reply(content)
-
-    def status(self) -> dict[str, Any]:
-        """Return what the site tells of itself.
-
-        Raises:
-          RefusedError: It is gone.
-          CorruptMessageError: What it says is no state.
-        """
-        try:
-            send(self._connection, FrameKind.STATUS)
-            _, content = receive(self._connection, SMALL)
-        except OSError as error:
-            raise RefusedError("The site was gone before it answered; ask again.") from error
-        told = parse_json(content, what="A site's state", most=SMALL)
-        if not isinstance(told, dict):
-            raise CorruptMessageError("A site's state is no object.")
-        return told
-
-    def close(self) -> None:
-        """Let the site go."""
-        self._connection.close()
-
-    def __enter__(self) -> "Link":
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+Dial = Callable[[], Link]
+"""Reaches a site's daemon; raises ``RefusedError`` while nobody answers."""
 
 
 class Courier:
@@ -130,19 +40,21 @@ class Courier:
       - a site with another agreement than the aggregator's is carried nothing.
 
     Args:
-      sockets: Each site's socket, by its name; the aggregator's is among them.
+      dials: How each site's daemon is reached, by the site's name; the aggregator is among them.
       watch: Called with the aggregator's state whenever it changes.
+      fails: Asked again and again: why nothing more can come, or nothing.
     """
 
     def __init__(
         self,
-        sockets: Mapping[str, Path],
+        dials: Mapping[str, Dial],
         watch: Callable[[Mapping[str, Any]], None] = lambda _: None,
+        fails: Callable[[], str] = lambda: "",
     ) -> None:
-        if AGGREGATOR not in sockets:
-            raise RefusedError(f"None of {', '.join(sockets)} is the {AGGREGATOR}; name its site.")
-        self._carriers = {name: _Carrier(path, self) for name, path in sockets.items()}
-        self._watch = watch
+        if AGGREGATOR not in dials:
+            raise RefusedError(f"None of {', '.join(dials)} is the {AGGREGATOR}; name its site.")
+        self._carriers = {name: _Carrier(dial, self) for name, dial in dials.items()}
+        self._watch, self._fails = watch, fails
         self._lock = threading.Lock()
         self._routes: dict[str, _Carrier] = {}
         self._agreed = ""
@@ -150,7 +62,7 @@ class Courier:
         self.moved = time.monotonic()
         self.returned = threading.Event()  # some site was started again
         self.states: dict[str, Mapping[str, Any]] = {}
-        self.refusals: dict[str, int] = dict.fromkeys(sockets, 0)
+        self.refusals: dict[str, int] = dict.fromkeys(dials, 0)
         self.carried: dict[str, int] = {}
         self.failure: Exception | None = None
 
@@ -158,7 +70,7 @@ class Courier:
         """Carry until the run has ended at every hospital; return the aggregator's last state.
 
         Raises:
-          RefusedError: It has not ended within so many seconds; a later courier goes on.
+          RefusedError: It has not ended within so many seconds, or can't; a later courier goes on.
         """
         end = time.monotonic() + seconds
         try:
@@ -168,8 +80,9 @@ class Courier:
             self._watch_over(end)
         finally:
             self._stop.set()
+            over = time.monotonic() + _END_WITHIN
             for carrier in self._carriers.values():
-                carrier.join()
+                carrier.join(over)
         return self.states[AGGREGATOR]
 
     def _reach_all(self, end: float) -> None:
@@ -201,6 +114,8 @@ class Courier:
     def _require(self, end: float, what: str) -> None:
         if self.failure is not None:
             raise self.failure
+        if why := self._fails():
+            raise RefusedError(why)
         if time.monotonic() > end:
             late = [name for name, carrier in self._carriers.items() if carrier.greeting is None]
             told = f"; {', '.join(late)} can't be reached" if late else ""
@@ -271,8 +186,8 @@ class Courier:
 class _Carrier:
     """One site's queue, and the thread that empties it."""
 
-    def __init__(self, path: Path, courier: Courier) -> None:
-        self._path, self._courier = path, courier
+    def __init__(self, dial: Dial, courier: Courier) -> None:
+        self._dial, self._courier = dial, courier
         self._queue: queue.Queue[tuple[FrameKind, bytes]] = queue.Queue()
         self._link: Link | None = None
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -281,8 +196,8 @@ class _Carrier:
     def start(self) -> None:
         self._thread.start()
 
-    def join(self) -> None:
-        self._thread.join(timeout=5.0)
+    def join(self, end: float) -> None:
+        self._thread.join(timeout=max(end - time.monotonic(), 0.0))
         if self._link is not None:
             self._link.close()
 
@@ -313,7 +228,7 @@ class _Carrier:
             if self._link is None or self.greeting is None:
                 return
             try:
-                answer = self._link.ask(kind, body)
+                answer = ask(self._link, kind, body)
             except OSError:
                 self._lose()
                 continue
@@ -332,7 +247,7 @@ class _Carrier:
         """Connect, again and again until somebody answers."""
         while not self._courier.stopped:
             with suppress(RefusedError):
-                self._link = Link(self._path)
+                self._link = self._dial()
                 break
             time.sleep(_PAUSE)
         if self._link is None:

@@ -27,11 +27,11 @@ class SiteCommand:
         if self.status:
             import json
 
-            from aggregation.sites.courier import Link
+            from aggregation.sites.link import SocketLink, state_of
             from aggregation.sites.site_settings import SiteSettings
 
-            with Link(self.folder / SiteSettings.load(self.folder).socket) as link:
-                print(json.dumps(link.status(), sort_keys=True))
+            with SocketLink(self.folder / SiteSettings.load(self.folder).socket) as link:
+                print(json.dumps(state_of(link), sort_keys=True))
             return 0
         from aggregation.sites.daemon import serve
 

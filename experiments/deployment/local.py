@@ -12,11 +12,13 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from aggregation.roles.messages import AGGREGATOR
-from aggregation.sites.courier import Courier, Link
+from aggregation.sites.courier import Courier
+from aggregation.sites.link import SocketLink, state_of
 from aggregation.sites.site_settings import SiteSettings
 from aggregation.transcript import Transcript
 from privacy.errors import InpatientError, InvalidInputError, RefusedError
@@ -53,8 +55,8 @@ def states(folders: Mapping[str, Path]) -> dict[str, dict[str, Any] | None]:
     told: dict[str, dict[str, Any] | None] = {}
     for name, folder in folders.items():
         told[name] = None
-        with suppress(RefusedError), Link(socket_of(folder)) as link:
-            told[name] = link.status()
+        with suppress(RefusedError), SocketLink(socket_of(folder)) as link:
+            told[name] = state_of(link)
     return told
 
 
@@ -148,22 +150,9 @@ def carry_to_the_end(
     Raises:
       RefusedError: It has not ended by then, or can't.
     """
-    courier = Courier({name: socket_of(folder) for name, folder in folders.items()}, watch)
-    stop = threading.Event()
-
-    def look() -> None:
-        while not stop.wait(0.2):
-            if why := failed():
-                courier.failure = RefusedError(why)
-                return
-
-    looking = threading.Thread(target=look, daemon=True)
-    looking.start()
-    try:
-        courier.run(seconds=seconds)
-    finally:
-        stop.set()
-        looking.join()
+    dials = {name: partial(SocketLink, socket_of(folder)) for name, folder in folders.items()}
+    courier = Courier(dials, watch, failed)
+    courier.run(seconds=seconds)
     return courier
 
 

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,9 +23,10 @@ import pytest
 from aggregation.agreement import Agreement, Trajectory
 from aggregation.roles.messages import AGGREGATOR, OPENER
 from aggregation.sites.agreed import Agreed
-from aggregation.sites.courier import Courier, Link
+from aggregation.sites.courier import Courier, Dial
 from aggregation.sites.daemon import LOG
 from aggregation.sites.frames import FrameKind
+from aggregation.sites.link import Link, SocketLink, ask
 from aggregation.trained import Trained
 from aggregation.transcript import Transcript
 from privacy.errors import RefusedError
@@ -36,7 +38,7 @@ from tests.aggregation.sites.test_daemon import ROOT, running
 _NURSERY = """
 import os, signal, sys
 from pathlib import Path
-import aggregation.sites.courier, duckdb, opendp.measurements, pydantic
+import aggregation.sites.daemon, duckdb, opendp.measurements, pydantic
 from aggregation.sites.daemon import serve
 signal.signal(signal.SIGCHLD, signal.SIG_IGN)
 for line in sys.stdin:
@@ -116,8 +118,8 @@ class Processes:
                 self._nursery.stdin.close()
 
 
-def sockets(folders: Mapping[str, Path]) -> dict[str, Path]:
-    return {name: folder / "socket" for name, folder in folders.items()}
+def sockets(folders: Mapping[str, Path]) -> dict[str, Dial]:
+    return {name: partial(SocketLink, folder / "socket") for name, folder in folders.items()}
 
 
 def whole(out: Path, folders: Mapping[str, Path]) -> None:
@@ -219,8 +221,7 @@ def test_a_site_with_another_agreement_is_carried_nothing(tmp_path: Path) -> Non
     folders = dict(dealt(tmp_path / "a", made()))
     other = dealt(tmp_path / "b", made())
     with running(folders["north"]), running(other[AGGREGATOR]):
-        courier = Courier({"north": folders["north"] / "socket",
-                           AGGREGATOR: other[AGGREGATOR] / "socket"})  # fmt: skip
+        courier = Courier(sockets({"north": folders["north"], AGGREGATOR: other[AGGREGATOR]}))
         with pytest.raises(RefusedError, match="Compare the files of agreed/"):
             courier.run(seconds=20.0)
         assert courier.carried == {}
@@ -231,8 +232,8 @@ def test_two_daemons_of_one_site_are_caught(tmp_path: Path) -> None:
     copy = tmp_path / "copy"
     shutil.copytree(folders["north"], copy)
     with running(folders["north"]), running(copy), running(folders[AGGREGATOR]):
-        courier = Courier({"north": folders["north"] / "socket", "copy": copy / "socket",
-                           AGGREGATOR: folders[AGGREGATOR] / "socket"})  # fmt: skip
+        named = {"north": folders["north"], "copy": copy, AGGREGATOR: folders[AGGREGATOR]}
+        courier = Courier(sockets(named))
         with pytest.raises(RefusedError, match="Two sites are addressed"):
             courier.run(seconds=20.0)
 
@@ -260,17 +261,16 @@ def test_a_message_whose_answer_did_not_come_is_handed_over_again(
     folders = dealt(tmp_path / "run", made(rounds=2))
     monkeypatch.setattr("aggregation.sites.courier._WAKE_AFTER", 1000.0)
     cut: list[str] = []
-    real = Link.ask
 
-    def ask(self: Link, kind: FrameKind, body: bytes = b"") -> Any:
-        answer = real(self, kind, body)
-        name = self.greeting.name
+    def cut_off(link: Link, kind: FrameKind, body: bytes = b"") -> Any:
+        answer = ask(link, kind, body)
+        name = link.greeting.name
         if kind is FrameKind.DELIVER and cut.count(name) < 3:
             cut.append(name)
             raise ConnectionError  # the answer was on its way
         return answer
 
-    monkeypatch.setattr(Link, "ask", ask)
+    monkeypatch.setattr("aggregation.sites.courier.ask", cut_off)
     with contextlib.ExitStack() as stack:
         for folder in folders.values():
             stack.enter_context(running(folder))
@@ -281,7 +281,7 @@ def test_a_message_whose_answer_did_not_come_is_handed_over_again(
 
 def test_a_courier_without_an_aggregator_is_refused() -> None:
     with pytest.raises(RefusedError, match="name its site"):
-        Courier({"north": Path("nowhere")})
+        Courier(sockets({"north": Path("nowhere")}))
 
 
 def test_a_restored_copy_of_a_site_releases_nothing_more(tmp_path: Path) -> None:

@@ -19,7 +19,6 @@ import pytest
 
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, pack
 from aggregation.sites import daemon as daemon_module
-from aggregation.sites.courier import Link
 from aggregation.sites.daemon import BROKEN, LOG, Daemon
 from aggregation.sites.frames import (
     SMALL,
@@ -31,6 +30,7 @@ from aggregation.sites.frames import (
     send,
     socket_place,
 )
+from aggregation.sites.link import SocketLink, ask, state_of
 from aggregation.sites.site import Site
 from privacy.errors import CorruptMessageError, RefusedError
 from tests.aggregation.sites.parts import SENTINEL, dealt, made
@@ -118,13 +118,13 @@ def test_a_second_daemon_is_refused_while_the_first_lives(north: Path) -> None:
     with running(north):
         with pytest.raises(RefusedError, match="One daemon runs a site"):
             Daemon(north)
-        with Link(north / "socket") as link:  # the first one has not noticed
-            assert link.status()["name"] == "north"
+        with SocketLink(north / "socket") as link:  # the first one has not noticed
+            assert state_of(link)["name"] == "north"
     with running(north):
         pass
     (north / "socket").touch()  # left by one that was killed
-    with running(north), Link(north / "socket") as link:
-        assert link.status()["run"] == "test"
+    with running(north), SocketLink(north / "socket") as link:
+        assert state_of(link)["run"] == "test"
 
 
 @pytest.mark.parametrize("greeted", [True, False])
@@ -148,8 +148,8 @@ def test_what_is_no_frame_ends_the_connection_and_nothing_else(
             with suppress(ConnectionResetError):
                 while connection.recv(1 << 16):
                     pass  # a greeting, at most
-        with Link(north / "socket") as link:
-            assert link.ask(FrameKind.DELIVER, plan_message(north)) == (
+        with SocketLink(north / "socket") as link:
+            assert ask(link, FrameKind.DELIVER, plan_message(north)) == (
                 {"closed": False, "ended": False},
                 [],
             )
@@ -176,10 +176,10 @@ def test_who_speaks_another_version_is_refused_at_the_greeting(
 def test_a_refused_message_leaves_one_line_and_no_word_of_it_leaves_the_site(north: Path) -> None:
     evil = 'east"}\n{"event": "ended'
     said = Message(evil, "north", MessageKind.PLAN, 0, b"\x00\n", run="test")
-    with running(north), Link(north / "socket") as link:
+    with running(north), SocketLink(north / "socket") as link:
         for content in (b"", b"\x00" * 30, pack([said.to_bytes()]), pack([b"1", b"2", b"3"])):
-            assert link.ask(FrameKind.DELIVER, content) is None
-        assert link.ask(FrameKind.WAKE) == ({"closed": False, "ended": False}, [])
+            assert ask(link, FrameKind.DELIVER, content) is None
+        assert ask(link, FrameKind.WAKE) == ({"closed": False, "ended": False}, [])
     told = lines(north)  # each is one JSON object
     assert [line["event"] for line in told].count("refused") == 4
     assert [line["event"] for line in told].count("ended") == 1
@@ -199,7 +199,7 @@ def test_asked_to_end_it_finishes_what_it_is_at(
         return real(self, envelope)
 
     monkeypatch.setattr(Site, "deliver", slow)
-    with running(north) as daemon, Link(north / "socket") as link:
+    with running(north) as daemon, SocketLink(north / "socket") as link:
 
         def end_it() -> None:
             began.wait()
@@ -207,7 +207,7 @@ def test_asked_to_end_it_finishes_what_it_is_at(
 
         threading.Thread(target=end_it).start()
         with suppress(OSError):  # it may be gone before its answer is
-            link.ask(FrameKind.DELIVER, plan_message(north))
+            ask(link, FrameKind.DELIVER, plan_message(north))
     assert finished.is_set()
     assert [line["event"] for line in lines(north)][-2:] == ["handled", "ended"]
 
@@ -223,8 +223,8 @@ def test_at_what_nobody_foresaw_it_ends_and_says_no_word_of_it(
     statuses: list[int] = []
     thread = threading.Thread(target=lambda: statuses.append(daemon.run()))
     thread.start()
-    with Link(north / "socket") as link, pytest.raises(OSError):
-        link.ask(FrameKind.DELIVER, plan_message(north))
+    with SocketLink(north / "socket") as link, pytest.raises(OSError):
+        ask(link, FrameKind.DELIVER, plan_message(north))
     thread.join(timeout=20)
     assert statuses == [BROKEN]
     (line,) = [line for line in lines(north) if line["event"] == "broken"]
@@ -247,11 +247,11 @@ def test_too_many_connections_are_not_served_and_let_go_again(north: Path) -> No
         try:
             time.sleep(0.1)
             with pytest.raises(RefusedError, match="No site answers"):
-                Link(north / "socket")
+                SocketLink(north / "socket")
         finally:
             for one in held:
                 one.close()
-        _eventually(lambda: Link(north / "socket").close())
+        _eventually(lambda: SocketLink(north / "socket").close())
 
 
 def _plain(folder: Path) -> socket.socket:
