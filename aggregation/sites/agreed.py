@@ -18,6 +18,7 @@ from aggregation.sealing import (
     scheme_class,
 )
 from aggregation.sealing.holders import QuorumScheme
+from aggregation.sites.network import NETWORK_FILE, Network
 from aggregation.timing.declared import read_schedule, write_schedule
 from aggregation.timing.schedule import Schedule
 from privacy._foreign import parse_json, read_file
@@ -86,6 +87,7 @@ class Agreed:
       adder: Public material that the aggregator adds with.
       schedule: Which uploads are opened together; None: synchronous rounds.
       detects: Whether an opening is refused in which a lie could go unseen (``Judge``).
+      network: Where sites on several machines meet; None: somebody carries between their sockets.
 
     Raises:
       RefusedError: The plan names other material or another roster, or the scheme is none for
@@ -98,6 +100,7 @@ class Agreed:
     adder: bytes
     schedule: Schedule | None = None
     detects: bool = False
+    network: Network | None = None
 
     def __post_init__(self) -> None:
         if self.plan.scheme not in SCHEMES:
@@ -151,6 +154,8 @@ class Agreed:
         }
         if self.schedule is not None:
             files["schedule.json"] = write_schedule(self.schedule)
+        if self.network is not None:
+            files[NETWORK_FILE] = self.network.to_bytes()
         return files
 
     @cached_property
@@ -198,7 +203,9 @@ class Agreed:
             members = Members(members.run, ordered, members.opener, members.aggregator)
             there = (folder / "schedule.json").exists()
             schedule = read_schedule(content("schedule.json")) if there else None
+            there = (folder / NETWORK_FILE).exists()
+            network = Network.from_bytes(content(NETWORK_FILE)) if there else None
             return cls(plan, members, content("sealer"), content("adder"), schedule,
-                       told["detects"])  # fmt: skip
+                       told["detects"], network)  # fmt: skip
         except InvalidInputError as error:
             raise CorruptMessageError(f"{folder} holds no agreement: {error}") from error

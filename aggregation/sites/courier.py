@@ -57,7 +57,7 @@ class Courier:
         self._watch, self._fails = watch, fails
         self._lock = threading.Lock()
         self._routes: dict[str, _Carrier] = {}
-        self._agreed = ""
+        self.agreed = ""
         self._stop = threading.Event()
         self.moved = time.monotonic()
         self.returned = threading.Event()  # some site was started again
@@ -150,11 +150,11 @@ class Courier:
           RefusedError: It has another agreement, or an address that another site has.
         """
         with self._lock:
-            self._agreed = self._agreed or greeting.agreed
-            if greeting.agreed != self._agreed:
+            self.agreed = self.agreed or greeting.agreed
+            if greeting.agreed != self.agreed:
                 raise RefusedError(
                     f"The site {greeting.name!r} has agreed to {greeting.agreed[:12]}, others to "
-                    f"{self._agreed[:12]}. Compare the files of agreed/ at all sites; nothing is "
+                    f"{self.agreed[:12]}. Compare the files of agreed/ at all sites; nothing is "
                     "carried between them."
                 )
             for address in greeting.addresses:

@@ -15,6 +15,7 @@ from aggregation.roles.messages import AGGREGATOR, OPENER
 from aggregation.sealing import KeyScheme, Policy, Roster
 from aggregation.sealing.holders import QuorumScheme
 from aggregation.sites.agreed import Agreed, Members
+from aggregation.sites.network import Network
 from aggregation.sites.site import SECRET
 from aggregation.sized import sealing_for
 from aggregation.timing import Rounds
@@ -35,6 +36,7 @@ def deal(
     schedule: Schedule | None = None,
     seed: int | None = None,
     detects: bool = False,
+    network: Network | None = None,
 ) -> Mapping[str, Path]:
     """Make a folder for each site; return them by the site's name.
 
@@ -47,17 +49,18 @@ def deal(
       schedule: Which uploads are opened together; None: synchronous rounds.
       seed: Of simulated sites; None: real ones.
       detects: As for ``Federation.real``.
+      network: Where the sites meet; None: somebody carries between their sockets.
 
     Raises:
       InvalidInputError: Something stands there already, or the disk refuses.
       RefusedError: The scheme is none for sites.
     """
-    if out.exists() and any(out.iterdir()):
-        raise InvalidInputError(f"{out} is not empty, and keys are never overwritten.")
     scheme = sealing_for(plan, schedule or Rounds(plan.hospitals, plan.rounds), detects=detects)
     openers = () if isinstance(scheme, QuorumScheme) else (OPENER,)
     names = (*plan.hospitals, AGGREGATOR, *openers)
     folders = {name: out / name for name in names}
+    if any(folder.exists() for folder in folders.values()):
+        raise InvalidInputError(f"Sites lie in {out} already, and keys are never overwritten.")
     keys = {n: SigningKey.create(folders[n] / "keys" / f"{n}.key") for n in names}
     members = {name: keys[name].public for name in plan.hospitals}
     secrets: dict[str, bytes] = {}
@@ -76,6 +79,7 @@ def deal(
         scheme.adder().to_bytes(),
         schedule,
         detects,
+        network,
     )
     for name, folder in folders.items():
         agreed.save(folder / "agreed")

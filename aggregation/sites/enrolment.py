@@ -11,7 +11,7 @@ the files took. The schemes are ``shares``, whose holders are hospitals, and ``b
 makes the key; a joint key of ``threshold`` needs a ceremony of all holders, which is not here.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,6 +23,7 @@ from aggregation.sealing.bfv import Bfv
 from aggregation.sealing.quorum import HolderPublic, HolderSecret, Quorum, vouch
 from aggregation.sealing.shares import Shares
 from aggregation.sites.agreed import Agreed, Members
+from aggregation.sites.network import Network
 from aggregation.sites.site import SECRET
 from aggregation.sized import SealingSizes, sizes_of
 from aggregation.standing import StandingLedgers
@@ -44,6 +45,9 @@ APART = ("shares", "bfv")
 _DOMAIN = b"inpatient enrolment request 1\x00"
 _LARGEST = 1 << 28
 _HOLDER_KEY = "holder.key"
+ASKED = ".request.zip"
+_LARGEST_ASKED = 1 << 16
+_MOST_ASKED = 4
 
 
 @dataclass(frozen=True)
@@ -60,6 +64,8 @@ class Request(Form):
       vouched: The site's signature over its own holder's keys; likewise.
       sealer: SHA-256 of an opener's public material for hospitals; None: it opens nothing.
       adder: SHA-256 of its public material for the aggregator; likewise.
+      certificates: SHA-256 over what asks for its certificates; None: it meets nobody over a
+        network.
       signature: The site's, over all of the above.
       version: Of this form.
     """
@@ -73,6 +79,7 @@ class Request(Form):
     vouched: str | None = ruled(optional(hexadecimal(128)), None)
     sealer: str | None = ruled(optional(hexadecimal(64)), None)
     adder: str | None = ruled(optional(hexadecimal(64)), None)
+    certificates: str | None = ruled(optional(hexadecimal(64)), None)
     signature: str = ruled(text(128, least=0), "")
     version: int = ruled(constant(1), 1)
 
@@ -100,6 +107,7 @@ def ask(
     schedule: Schedule | None = None,
     detects: bool = False,
     ledgers: Path | None = None,
+    certificates: Callable[[], Mapping[str, bytes]] | None = None,
 ) -> Request:
     """Make a site's keys, and what it publishes of them: ``request/`` in its folder.
 
@@ -111,6 +119,8 @@ def ask(
       detects: As for ``deal``; all sites have to say the same.
       ledgers: Folder of ledgers and keys that outlive runs (``StandingLedgers``): a key that is
         there is the site's; None: a new one, in the site's folder.
+      certificates: Makes the site's keys for the wire, and returns what asks for certificates, by
+        the file's name; None: it meets nobody over a network.
 
     Raises:
       InvalidInputError: Keys of this run are there already, or the plan has no such site.
@@ -142,6 +152,10 @@ def ask(
         create_durably(folder / SECRET, scheme.opener(nobody).to_bytes(), mode=0o600)
         sealer, adder = (canonical.digest(content) for content in files.values())
         request = replace(request, sealer=sealer, adder=adder)
+    if certificates is not None:
+        asked = certificates()
+        request = replace(request, certificates=_digest_of(asked))
+        files |= asked
     request = request.signed(key)
     files["request.json"] = canonical.encode(request.to_json())
     for file, content in files.items():
@@ -150,7 +164,9 @@ def ask(
 
 
 def read_request(folder: Path) -> tuple[Request, Mapping[str, bytes]]:
-    """Read what a site published; return it with the opener's material, where it has some.
+    """Read what a site published; return it with the files beside it that it names.
+
+    These are an opener's public material, and what asks for certificates.
 
     Raises:
       CorruptMessageError: Something else, or its signature does not fit.
@@ -171,6 +187,17 @@ def read_request(folder: Path) -> tuple[Request, Mapping[str, bytes]]:
             files[file] = read_file(folder / file, most=_LARGEST, what="An opener's material")
             if canonical.digest(files[file]) != digest:
                 raise CorruptMessageError(f"The {file} beside a request is not the one it names.")
+    if request.certificates is not None:
+        asked = {
+            path.name: read_file(path, most=_LARGEST_ASKED, what="A certificate's request")
+            for path in sorted(folder.glob(f"*{ASKED}"))[:_MOST_ASKED]
+        }
+        if _digest_of(asked) != request.certificates:
+            raise CorruptMessageError(
+                f"What asks for the certificates of {request.site!r} changed on the way. Have it "
+                "sent again."
+            )
+        files |= asked
     return request, files
 
 
@@ -180,8 +207,16 @@ def agree(
     *,
     schedule: Schedule | None = None,
     detects: bool = False,
+    network: Network | None = None,
 ) -> Agreed:
     """Put the requests of all sites together; it takes no secret.
+
+    Args:
+      plan: As drafted.
+      requests: Of all sites, each as ``read_request`` returned it.
+      schedule: As for ``ask``.
+      detects: As for ``deal``.
+      network: Where the sites meet; None: somebody carries between their sockets.
 
     Raises:
       RefusedError: A site is missing, is there twice or is none of the run's; a request is for
@@ -204,6 +239,11 @@ def agree(
                 f"The request of {request.site!r} is for run {request.run!r} and plan "
                 f"{request.plan[:12]}; this is {plan.run!r} and {plan.digest[:12]}."
             )
+        if (request.certificates is None) != (network is None):
+            raise RefusedError(
+                f"The site {request.site!r} asks for {'no' if network else 'a'} certificate, and "
+                f"the run {'has' if network else 'has no'} network. All join with the same files."
+            )
     keys = {site: request.public_key for site, (request, _) in by_site.items()}
     if len(set(keys.values())) != len(keys):
         raise RefusedError("Two sites ask under one key; each makes its own.")
@@ -211,16 +251,17 @@ def agree(
     if plan.scheme == "shares":
         material = _shares(plan, {s: r for s, (r, _) in by_site.items()}, sizes)
     else:
-        material = dict(by_site[OPENER][1])
-        if material.keys() != {"sealer", "adder"}:
+        came = by_site[OPENER][1]
+        if not came.keys() >= {"sealer", "adder"}:
             raise RefusedError("The opener's request lacks its public material.")
+        material = {file: came[file] for file in ("sealer", "adder")}
         _require_sizes(material, sizes)
     opener = keys[OPENER] if openers else ""
     parameters = load_sealer(material["sealer"], plan.hospitals[0]).parameters
     roster = Roster(plan.run, members, opener=opener)
     named = replace(plan, sealing=parameters.digest, roster=roster.digest)
     told = Members(plan.run, members, opener, keys[AGGREGATOR])
-    return Agreed(named, told, material["sealer"], material["adder"], schedule, detects)
+    return Agreed(named, told, material["sealer"], material["adder"], schedule, detects, network)
 
 
 def accept(folder: Path, agreed: Agreed, site: str) -> None:
@@ -259,6 +300,12 @@ def accept(folder: Path, agreed: Agreed, site: str) -> None:
     agreed.save(folder / "agreed")
     with suppress(FileNotFoundError):
         (folder / _HOLDER_KEY).unlink()  # it is in the secret now
+
+
+def _digest_of(files: Mapping[str, bytes]) -> str:
+    return canonical.digest(
+        canonical.encode({name_: canonical.digest(content) for name_, content in files.items()})
+    )
 
 
 def _require_draft(plan: Plan, site: str) -> None:

@@ -12,6 +12,7 @@ from experiments.commands.deploy_begin import (
     InitFederation,
     JoinFederation,
 )
+from experiments.commands.deploy_network import CheckKit, Relay
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,8 @@ class Local:
     seed: int | None = None
     """For measurements alone: simulated sites, with seeded noise and ledgers in memory, whose sums
     are compared with those of one process, bit for bit."""
+    network: bool = False
+    """Over NVFLARE with mutual TLS on 127.0.0.1, as between machines (extra ``deploy``)."""
     within: float = 3600.0
     """Seconds after which it gives up for now; a later call goes on."""
     data_dir: Path | None = None
@@ -65,6 +68,10 @@ class Local:
         if not 0 < self.epsilon < math.inf:
             raise InvalidInputError(f"Expected a finite epsilon={self.epsilon} > 0.")
         _check_within(self.within)
+        if self.network:
+            from aggregation.sites.flare.nvflare_commands import require_nvflare
+
+            require_nvflare()
 
     def run(self) -> int:
         """Deal, start, carry, verify; 0 if the ledgers were verified."""
@@ -75,10 +82,11 @@ class Local:
 
 @dataclass(frozen=True)
 class Run:
-    """Carry between sites on this machine whose daemons are started elsewhere, until the end."""
+    """Carry between sites until the end; their daemons, and relays, are started elsewhere."""
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
-    """Folder in which the sites' folders lie."""
+    """Between machines the server's SITE_DIR: jobs of NVFLARE carry, and are submitted again as
+    often as it takes. On one machine the folder in which the sites' folders lie."""
     within: float = 3600.0
     """Seconds after which it gives up for now; a later call goes on."""
 
@@ -90,15 +98,15 @@ class Run:
         """Carry; 0 when the run has ended."""
         from rich.console import Console
 
-        from experiments.deployment.local import carry_to_the_end, site_folders
+        from aggregation.roles.messages import AGGREGATOR
+        from experiments.deployment.local import carry_over_network, carry_to_the_end, site_folders
 
+        folders, carry = {AGGREGATOR: self.folder}, carry_over_network
+        if not (self.folder / "site.toml").exists():
+            folders, carry = site_folders(self.folder), carry_to_the_end
         console = Console(stderr=True)
         with console.status("carrying") as status:
-            carry_to_the_end(
-                site_folders(self.folder),
-                seconds=self.within,
-                watch=lambda state: status.update(_told(state)),
-            )
+            carry(folders, seconds=self.within, watch=lambda state: status.update(_told(state)))
         print("The run has ended at every site.")
         return 0
 
@@ -136,6 +144,8 @@ class Deploy:
             Annotated[JoinFederation, subcommand("join")],
             Annotated[AgreeRequests, subcommand("agree")],
             Annotated[AcceptAgreed, subcommand("accept")],
+            Annotated[CheckKit, subcommand("check")],
+            Annotated[Relay, subcommand("relay")],
             Annotated[Local, subcommand("local")],
             Annotated[Run, subcommand("run")],
             Annotated[Status, subcommand("status")],

@@ -7,9 +7,15 @@ from typing import TYPE_CHECKING, Annotated
 from tyro.conf import Positional, arg
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from aggregation.plan import Plan
+    from aggregation.sites.network import Network
 
 __all__ = ["AcceptAgreed", "AgreeRequests", "InitFederation", "JoinFederation"]
+
+_AUTHORITY = "authority"
+_SIGNED = "certificates"
 
 
 @dataclass(frozen=True)
@@ -19,26 +25,41 @@ class InitFederation:
     proposal: Annotated[Positional[Path], arg(metavar="FEDERATION_TOML")]
     """The ``federation.toml`` (docs/deploy.md)."""
     out: Path = Path("federation")
-    """Folder for ``plan.json`` and ``schema.toml``, which go to every site."""
+    """Folder for ``plan.json``, ``schema.toml`` and, over a network, ``network.json``, which go to
+    every site; ``authority/`` stays."""
 
     def run(self) -> int:
         """Write the draft and say what it asks of a hospital."""
+        from aggregation.sites.flare.nvflare_commands import require_nvflare
+        from aggregation.sites.network import NETWORK_FILE
         from experiments.deployment.federation_file import drafted
         from privacy.errors import InvalidInputError
         from privacy.files import create_durably
 
-        plan, schema = drafted(self.proposal)
+        draft = drafted(self.proposal)
+        plan, meeting, files = draft.plan, draft.meeting, "plan.json and schema.toml"
+        if meeting is not None:
+            require_nvflare()
+            files = f"plan.json, schema.toml and {NETWORK_FILE}"
         try:
             create_durably(self.out / "plan.json", plan.to_bytes())
-            create_durably(self.out / "schema.toml", schema.read_bytes())
+            create_durably(self.out / "schema.toml", draft.schema.read_bytes())
         except FileExistsError as error:
             raise InvalidInputError(
                 f"{self.out} holds a plan already, and sites may have asked to take part in it. "
                 "Choose another folder with --out."
             ) from error
+        option = ""
+        if meeting is not None:
+            from aggregation.sites.flare.certificates import make_authority
+
+            network = make_authority(self.out / _AUTHORITY, meeting.server, meeting.port)
+            create_durably(self.out / NETWORK_FILE, network.to_bytes())
+            option = f" --network {NETWORK_FILE}"
+            print(f"{self.out / _AUTHORITY} holds the key that signs certificates: it stays here.")
         _tell(plan)
-        print(f"Send {self.out}/plan.json and schema.toml to every site; each then runs: "
-              "inpatient deploy join plan.json SITE_DIR --site NAME")  # fmt: skip
+        print(f"Send {files} in {self.out} to every site; each then runs: "
+              f"inpatient deploy join plan.json SITE_DIR --site NAME{option}")  # fmt: skip
         return 0
 
 
@@ -58,6 +79,8 @@ class JoinFederation:
     """The ``schema.toml`` that the coordinator sent."""
     epsilon: float = 1.0
     """Budget of a hospital's ledger, if it is made now; one that stands keeps its own."""
+    network: Path | None = None
+    """The ``network.json`` that the coordinator sent, where the sites meet over a network."""
     ledgers: Path | None = None
     """Folder of the site's ledger and key, for all runs on the same patients; what is there is
     taken up. By default new ones in SITE_DIR."""
@@ -71,6 +94,7 @@ class JoinFederation:
     def run(self) -> int:
         """Make keys, ``site.toml`` and ``request/``; print the request's fingerprint."""
         import json
+        from functools import partial
 
         from aggregation.roles.messages import AGGREGATOR, OPENER
         from aggregation.sites.enrolment import ask
@@ -83,8 +107,17 @@ class JoinFederation:
                 "A hospital reads its own table: name its mapping by --table and the schema by "
                 "--schema."
             )
+        network = None if self.network is None else _network(self.network)
         make_folder(self.folder, mode=0o700)
-        request = ask(self.folder, plan, self.site, ledgers=self.ledgers)
+        request = ask(
+            self.folder,
+            plan,
+            self.site,
+            ledgers=self.ledgers,
+            certificates=None
+            if network is None
+            else partial(_certificates, self.folder, self.site, network),
+        )
         settings: dict[str, object] = {"name": self.site, "roles": [self.site]}
         if self.site not in (AGGREGATOR, OPENER):
             settings["roles"] = ["hospital", *(["holder"] if request.box is not None else [])]
@@ -109,19 +142,27 @@ class AgreeRequests:
     """The ``plan.json`` as it was drafted."""
     requests: Annotated[Positional[tuple[Path, ...]], arg(metavar="REQUEST_DIR...")]
     """The ``request`` folder of each site."""
+    authority: Path | None = None
+    """Folder with the key that signs certificates; by default ``authority`` beside the draft."""
     out: Path = Path("federation/agreed")
     """Folder for what all sites have alike; it goes to every site."""
 
     def run(self) -> int:
         """Check every request, write ``agreed/``, and print its digest."""
         from aggregation.sites.enrolment import agree, read_request
+        from aggregation.sites.network import NETWORK_FILE
         from privacy.errors import InvalidInputError
         from privacy.ledger import save_trust
 
         if (self.out / "plan.json").exists():
             raise InvalidInputError(f"{self.out} holds an agreement already; choose another --out.")
         read = [read_request(folder) for folder in self.requests]
-        agreed = agree(_read(self.draft), read)
+        beside = self.draft.parent / NETWORK_FILE
+        network = _network(beside) if beside.exists() else None
+        agreed = agree(_read(self.draft), read, network=network)
+        if network is not None:
+            authority = self.authority or self.draft.parent / _AUTHORITY
+            _sign(authority, network, {r.site: files for r, files in read}, self.out)
         agreed.save(self.out)
         members = agreed.members
         save_trust(
@@ -159,9 +200,52 @@ class AcceptAgreed:
                 f"{self.digest[:80] or 'nothing'}. Ask the coordinator for it by telephone, and "
                 "accept nothing else."
             )
-        accept(self.folder, agreed, SiteSettings.load(self.folder).name)
+        site = SiteSettings.load(self.folder).name
+        if agreed.network is not None:
+            _install(self.folder, site, agreed.network, self.agreed)
+        accept(self.folder, agreed, site)
         print(f"Installed. Start the site: inpatient site {self.folder}")
+        if agreed.network is not None:
+            print(f"and what carries for it: inpatient deploy relay {self.folder}")
         return 0
+
+
+def _network(path: Path) -> "Network":
+    from aggregation.sites.network import Network
+    from privacy._foreign import read_file
+
+    return Network.from_bytes(read_file(path, most=1 << 12, what="The network"))
+
+
+def _certificates(folder: Path, site: str, network: "Network") -> "Mapping[str, bytes]":
+    from aggregation.sites.flare.certificates import request_certificates
+
+    return request_certificates({site: folder}, network)[site]
+
+
+def _sign(
+    authority: Path,
+    network: "Network",
+    requests: "Mapping[str, Mapping[str, bytes]]",
+    out: Path,
+) -> None:
+    """Sign what each site asks for, and put it where it goes to every site."""
+    from aggregation.sites.flare.certificates import approve_certificates
+    from privacy.files import write_durably
+
+    for site, files in approve_certificates(authority, network, requests).items():
+        for name, content in files.items():
+            write_durably(out / _SIGNED / site / name, content)
+
+
+def _install(folder: Path, site: str, network: "Network", agreed: Path) -> None:
+    """Make a site's kits from what came back for it."""
+    from aggregation.sites.flare.certificates import install_kits
+    from privacy._foreign import read_file
+
+    came = sorted((agreed / _SIGNED / site).glob("*.zip"))
+    signed = {path.name: read_file(path, most=1 << 16, what="A certificate") for path in came[:4]}
+    install_kits({site: folder}, network, {site: signed})
 
 
 def _read(path: Path) -> "Plan":

@@ -11,6 +11,10 @@
     [hospitals]                      # patients that each makes public: at most so many take part
     north = 300
     east = 120
+
+    [network]                        # where sites on several machines meet (extra ``deploy``)
+    server = "fl.example.org"        # the server's machine, as the sites reach it
+    port = 8002
 """
 
 from dataclasses import dataclass, field, replace
@@ -24,6 +28,7 @@ from aggregation.data.patients import Patients, Schema
 from aggregation.models import Inputs, named_model
 from aggregation.plan import Plan
 from aggregation.sites.enrolment import APART
+from aggregation.sites.network import Network, require_carriable
 from experiments.studies.design import (
     DELTA,
     WIDTH,
@@ -36,9 +41,45 @@ from privacy._validate import natural, positive
 from privacy.errors import InvalidInputError
 from privacy.names import distinct_names, plain_name
 
-__all__ = ["FederationFile", "drafted"]
+__all__ = ["Draft", "FederationFile", "Meeting", "drafted"]
 
 _MOST_PATIENTS = 100_000_000
+
+
+@dataclass(frozen=True)
+class Meeting:
+    """Where the sites of a run meet.
+
+    Attributes:
+      server: Name or IPv4 address of the server's machine, as the sites reach it.
+      port: TCP port there.
+
+    Raises:
+      InvalidInputError: It is no address.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    server: str
+    port: int = 8002
+
+    def __post_init__(self) -> None:
+        Network(self.server, self.port, "0" * 64)
+
+
+@dataclass(frozen=True)
+class Draft:
+    """What a ``federation.toml`` proposes.
+
+    Attributes:
+      plan: Without keys.
+      schema: Path of the schema.
+      meeting: Where the sites meet; None: somebody carries between their sockets.
+    """
+
+    plan: Plan
+    schema: Path
+    meeting: Meeting | None
 
 
 @dataclass(frozen=True)
@@ -59,6 +100,7 @@ class FederationFile:
     learning_rate: float | None = None
     clip_norm: float | None = None
     average_last: int | None = None
+    network: Meeting | None = None
 
     def __post_init__(self) -> None:
         plain_name(run=self.run)
@@ -69,6 +111,9 @@ class FederationFile:
             natural(patients=patients, least=1)
             if patients > _MOST_PATIENTS:
                 raise InvalidInputError(f"hospitals: more than {_MOST_PATIENTS} patients")
+        if self.network is not None:
+            for hospital in self.hospitals:
+                require_carriable(hospital)
         positive(epsilon=self.epsilon)
         if self.scheme not in APART:
             raise InvalidInputError(f"scheme: choose one of {', '.join(APART)}")
@@ -76,8 +121,8 @@ class FederationFile:
             natural(rounds=self.rounds, least=1)
 
 
-def drafted(path: Path) -> tuple[Plan, Path]:
-    """Return the plan that a ``federation.toml`` proposes, without keys, and its schema's path.
+def drafted(path: Path) -> Draft:
+    """Return what a ``federation.toml`` proposes.
 
     Raises:
       InvalidInputError: The file can't be read, holds an unknown key, or breaks a rule.
@@ -103,7 +148,7 @@ def drafted(path: Path) -> tuple[Plan, Path]:
         scheme=told.scheme,
         delta=told.delta,
     )
-    return plan, path.parent / told.schema
+    return Draft(plan, path.parent / told.schema, told.network)
 
 
 def _so_many(count: int, features: int) -> Patients:

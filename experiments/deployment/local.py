@@ -4,13 +4,14 @@ import itertools
 import json
 import os
 import signal
+import socket
 import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -18,17 +19,40 @@ from typing import Any
 
 from aggregation.roles.messages import AGGREGATOR
 from aggregation.sites.courier import Courier
+from aggregation.sites.flare.certificates import (
+    approve_certificates,
+    install_kits,
+    request_certificates,
+)
+from aggregation.sites.flare.nvflare_commands import require_nvflare
+from aggregation.sites.flare.parent_process import relay_pid
+from aggregation.sites.flare.progress import Progress
 from aggregation.sites.link import SocketLink, state_of
+from aggregation.sites.network import Network
 from aggregation.sites.site_settings import SiteSettings
 from aggregation.transcript import Transcript
 from privacy.errors import InpatientError, InvalidInputError, RefusedError
 from privacy.files import write_durably
 
-__all__ = ["Daemons", "Measured", "carry_to_the_end", "measured", "site_folders", "states"]
+__all__ = [
+    "Daemons",
+    "Measured",
+    "carry_over_network",
+    "carry_to_the_end",
+    "certify",
+    "free_port",
+    "measured",
+    "site_folders",
+    "states",
+]
 
 _MOST_STARTS = 5  # of one daemon that ends each time within seconds
 _SOON = 10.0  # seconds
 _END_WITHIN = 60.0
+
+
+def _relay_of(name: str) -> str:
+    return f"{name}'s relay"
 
 
 def site_folders(folder: Path) -> dict[str, Path]:
@@ -70,10 +94,15 @@ class Daemons:
 
     Args:
       folders: Each site's, by its name.
+      network: Whether each site has a relay too, which carries over the network.
     """
 
-    def __init__(self, folders: Mapping[str, Path]) -> None:
-        self._folders = folders
+    def __init__(self, folders: Mapping[str, Path], *, network: bool = False) -> None:
+        self._folders, self._network = folders, network
+        self._commands = {name: ["site", str(folder)] for name, folder in folders.items()}
+        if network:
+            for name, folder in folders.items():
+                self._commands[_relay_of(name)] = ["deploy", "relay", str(folder)]
         self._ours: dict[str, subprocess.Popen[bytes]] = {}
         self._others: dict[str, int] = {}
         self._starts: dict[str, list[float]] = {}
@@ -85,11 +114,10 @@ class Daemons:
         """Start them, and watch over them until the end of the block."""
         watcher = threading.Thread(target=self._watch, daemon=True)
         try:
-            for name, state in states(self._folders).items():
-                if state is None:
+            self._others = self._running()
+            for name in self._commands:
+                if name not in self._others:
                     self._start(name)
-                else:
-                    self._others[name] = int(state["pid"])
             watcher.start()
             yield self
         finally:
@@ -98,10 +126,25 @@ class Daemons:
                 watcher.join()
             self._end()
 
+    def _running(self) -> dict[str, int]:
+        """The processes that run already, by name."""
+        told = states(self._folders)
+        found = {name: int(state["pid"]) for name, state in told.items() if state is not None}
+        if self._network:
+            pids = {_relay_of(name): relay_pid(folder) for name, folder in self._folders.items()}
+            found |= {name: pid for name, pid in pids.items() if pid is not None}
+        return found
+
     def _start(self, name: str) -> None:
-        command = [sys.executable, "-m", "experiments.cli", "site", str(self._folders[name])]
+        command = [sys.executable, "-m", "experiments.cli", *self._commands[name]]
         self._starts.setdefault(name, []).append(time.monotonic())
-        self._ours[name] = subprocess.Popen(command, stdin=subprocess.DEVNULL)  # noqa: S603 - ours
+        relay = name not in self._folders
+        # What NVFLARE prints is in its own logs too.
+        out = (Path(command[-1]) / "relay.txt").open("wb") if relay else None
+        with out or nullcontext():
+            self._ours[name] = subprocess.Popen(  # noqa: S603 - ours
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
 
     def _watch(self) -> None:
         while not self._ending.wait(0.2):
@@ -111,9 +154,10 @@ class Daemons:
                 soon = [at for at in self._starts[name] if time.monotonic() - at < _SOON]
                 refused = process.returncode == 2  # said why; it would again
                 if refused or len(soon) >= _MOST_STARTS:
+                    log = "site.log" if name in self._folders else "relay.txt"
                     self.failure = (
                         f"The daemon of {name} ended with status {process.returncode}; its log is "
-                        f"{self._folders[name] / 'site.log'}."
+                        f"{Path(self._commands[name][-1]) / log}."
                     )
                     return
                 self._start(name)
@@ -138,8 +182,8 @@ def carry_to_the_end(
     seconds: float,
     watch: Callable[[Mapping[str, Any]], None] = lambda _: None,
     failed: Callable[[], str] = lambda: "",
-) -> Courier:
-    """Carry between the sites of folders until the run has ended; return the courier.
+) -> None:
+    """Carry between the sites of folders until the run has ended.
 
     Args:
       folders: Each site's, by its name.
@@ -151,9 +195,51 @@ def carry_to_the_end(
       RefusedError: It has not ended by then, or can't.
     """
     dials = {name: partial(SocketLink, socket_of(folder)) for name, folder in folders.items()}
-    courier = Courier(dials, watch, failed)
-    courier.run(seconds=seconds)
-    return courier
+    Courier(dials, watch, failed).run(seconds=seconds)
+
+
+def carry_over_network(
+    folders: Mapping[str, Path],
+    *,
+    seconds: float,
+    watch: Callable[[Mapping[str, Any]], None] = lambda _: None,
+    failed: Callable[[], str] = lambda: "",
+) -> None:
+    """As ``carry_to_the_end``, by NVFLARE's jobs: between machines, and on one.
+
+    Args:
+      folders: The server's site, under its name; others may be there too.
+      seconds: How long at most.
+      watch: Called with the aggregator's state.
+      failed: Tells why nothing more will come, or nothing.
+
+    Raises:
+      RefusedError: It has not ended by then, or can't.
+    """
+    require_nvflare()
+    from aggregation.sites.flare.supervisor import supervise
+
+    def told(progress: Progress) -> None:
+        if state := progress.states.get(AGGREGATOR):
+            watch(state)
+
+    supervise(folders[AGGREGATOR], seconds=seconds, watch=told, fails=failed)
+
+
+def certify(folders: Mapping[str, Path], network: Network, authority: Path) -> None:
+    """Give all sites their kits, in one place: each asks, the authority signs, each installs.
+
+    Raises:
+      InpatientError: NVFLARE is not there, or failed.
+    """
+    asked = request_certificates(folders, network)
+    install_kits(folders, network, approve_certificates(authority, network, asked))
+
+
+def free_port() -> int:
+    """Return a TCP port that nobody on this machine listens on now."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        return int(server.getsockname()[1])
 
 
 @dataclass(frozen=True)

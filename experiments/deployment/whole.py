@@ -18,13 +18,18 @@ from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR
 from aggregation.sites.agreed import Agreed
 from aggregation.sites.dealt import deal
+from aggregation.sites.flare.certificates import make_authority
+from aggregation.sites.flare.kit import KitKind
 from aggregation.sites.site_settings import SiteSettings
 from aggregation.transcript import Transcript
 from experiments.cohorts import load, resolve
 from experiments.deployment.local import (
     Daemons,
     Measured,
+    carry_over_network,
     carry_to_the_end,
+    certify,
+    free_port,
     measured,
     site_folders,
     states,
@@ -50,6 +55,7 @@ class LocalRun:
       scheme: How sums are sealed.
       rounds: How many; None: as the model is trained by default.
       seed: Of simulated sites; None: real ones.
+      network: Whether NVFLARE carries, over mutual TLS on 127.0.0.1.
       within: Seconds after which it gives up for now.
       data_dir: Folder with heart's original files; None: as packaged.
       json: Whether to print what was measured as JSON.
@@ -62,6 +68,7 @@ class LocalRun:
     scheme: str
     rounds: int | None
     seed: int | None
+    network: bool
     within: float
     data_dir: Path | None
     json: bool
@@ -85,15 +92,15 @@ def run_local(asked: LocalRun) -> int:
     console = Console(stderr=asked.json)
     began = time.monotonic()
     folders = _folders(asked, console)
-    with Daemons(folders).running() as daemons, console.status("starting") as status:
-        carry_to_the_end(
-            folders,
-            seconds=asked.within,
-            watch=lambda state: status.update(
-                f"round {state['round']}, waiting for {', '.join(state['late']) or 'nobody'}"
-            ),
-            failed=lambda: daemons.failure,
-        )
+    network = (folders[AGGREGATOR] / KitKind.SERVER.folder).exists()
+    with Daemons(folders, network=network).running() as daemons, console.status("") as status:
+
+        def watch(state: Mapping[str, Any]) -> None:
+            late = ", ".join(state["late"]) or "nobody"
+            status.update(f"round {state['round']}, waiting for {late}")
+
+        carry = carry_over_network if network else carry_to_the_end
+        carry(folders, seconds=asked.within, watch=watch, failed=lambda: daemons.failure)
         found = measured(folders, states(folders))
     seconds = time.monotonic() - began
     found.save(asked.out / "measured.json")
@@ -122,7 +129,12 @@ def _folders(asked: LocalRun, console: Console) -> Mapping[str, Path]:
     tables = own_tables(asked.cohort, asked.data_dir)
     run = f"{cohort.name[:30]}-{secrets.token_hex(4)}"
     plan = _planned(asked, run, cohort.hospitals, Inputs.of(cohort.schema))
-    return deal(asked.out, plan, tables, epsilon=asked.epsilon, seed=asked.seed)
+    if not asked.network:
+        return deal(asked.out, plan, tables, epsilon=asked.epsilon, seed=asked.seed)
+    network = make_authority(asked.out / "authority", "localhost", free_port())
+    made = deal(asked.out, plan, tables, epsilon=asked.epsilon, seed=asked.seed, network=network)
+    certify(made, network, asked.out / "authority")
+    return made
 
 
 def _planned(asked: LocalRun, run: str, patients: Mapping[str, Patients], inputs: Inputs) -> Plan:

@@ -312,7 +312,7 @@ def open_plan(folder: Path) -> Plan:
 
 def test_nothing_is_dealt_over_what_is_there(tmp_path: Path) -> None:
     dealt(tmp_path / "run", made())
-    with pytest.raises(InvalidInputError, match="not empty"):
+    with pytest.raises(InvalidInputError, match="never overwritten"):
         dealt(tmp_path / "run", made())
     for scheme in ("plain", "pairwise"):
         noise = {"noise": "local"} if scheme == "plain" else {}

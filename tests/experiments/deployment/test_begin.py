@@ -7,6 +7,7 @@ import pytest
 
 from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR, OPENER
+from aggregation.sites.network import Network
 from experiments.deployment.federation_file import drafted
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust, verify
@@ -46,7 +47,9 @@ def refuses(arguments: list[str], told: str, capsys: pytest.CaptureFixture[str])
     assert "Traceback" not in said
 
 
-def joined(place: Path, names: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, str]:
+def joined(
+    place: Path, names: list[str], capsys: pytest.CaptureFixture[str], *options: str
+) -> dict[str, str]:
     """Have every site join; return the fingerprints that they tell."""
     does(["init", str(place / "federation.toml"), "--out", str(place / "draft")], capsys)
     told = {}
@@ -56,7 +59,7 @@ def joined(place: Path, names: list[str], capsys: pytest.CaptureFixture[str]) ->
             table, schema = place / name / "table.toml", place / "draft" / "schema.toml"
             own = ["--table", str(table), "--schema", str(schema), "--epsilon", "1"]
         plan, site = place / "draft" / "plan.json", place / "sites" / name
-        said = does(["join", str(plan), str(site), "--site", name, *own], capsys)
+        said = does(["join", str(plan), str(site), "--site", name, *own, *options], capsys)
         assert "12 patients; epsilon 1" in said or "epsilon 0.99" in said
         (found,) = re.findall(r"(?:[0-9a-f]{4} ){7}[0-9a-f]{4}", said)
         told[name] = found
@@ -84,6 +87,57 @@ def test_from_a_proposal_to_a_verified_run(
         assert carry(sites) == []
     verdict = verify([*folders.values()], load_trust(agreed / "trust.json"))
     assert [str(f) for f in verdict.findings if f.level == "FAIL"] == []
+
+
+def test_between_machines_each_site_gets_a_kit_from_what_was_agreed(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    proposal, names = place / "federation.toml", [*HOSPITALS, AGGREGATOR]
+    proposal.write_text(PROPOSAL + '[network]\nserver = "fl.example.org"\n')
+    network = str(place / "draft" / "network.json")
+    told = joined(place, names, capsys, "--network", network)
+    sites, draft = place / "sites", place / "draft" / "plan.json"
+    requests = [str(sites / name / "request") for name in names]
+    swapped = sites / "north" / "request" / "site.request.zip"
+    kept = swapped.read_bytes()
+    swapped.write_bytes((sites / "east" / "request" / "site.request.zip").read_bytes())
+    agree = ["agree", str(draft), *requests, "--out", str(place / "agreed")]
+    refuses(agree, "changed on the way", capsys)
+    swapped.write_bytes(kept)
+    said = does(agree, capsys)
+    assert all(f"{name}: {fingerprint}" in said for name, fingerprint in told.items())
+    digest = re.findall(r"[0-9a-f]{64}", said)[-1]
+    assert not [*(place / "agreed").rglob("*.key")]
+    assert (place / "draft" / "authority").stat().st_mode & 0o777 == 0o700
+    north = sites / "north"
+    for name in names:
+        said = does(
+            ["accept", str(sites / name), str(place / "agreed"), "--digest", digest], capsys
+        )
+        assert f"inpatient deploy relay {sites / name}" in said
+    assert "OK: flare" in does(["check", str(north)], capsys)
+    said = does(["check", str(sites / AGGREGATOR)], capsys)
+    assert "OK: flare" in said and "OK: supervisor" in said
+    resources = north / "flare" / "local" / "resources.json"
+    resources.write_text(resources.read_text().replace('"enforce"', '"warn"'))
+    status, said = said_by(["deploy", "check", str(north)], capsys)
+    assert status == 1 and "FAIL: flare: resources.json: class_list_enforcement" in said
+    refuses(["relay", str(north)], "NVFLARE is not started", capsys)
+    other = place / "agreed" / "network.json"
+    other.write_text(other.read_text().replace("8002", "8003"))
+    again = ["accept", str(north), str(place / "agreed"), "--digest", digest]
+    refuses(again, "accept nothing else", capsys)
+
+
+def test_all_sites_join_with_the_network_or_none_does(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    joined(place, [*HOSPITALS, AGGREGATOR], capsys)
+    network = place / "draft" / "network.json"
+    network.write_bytes(Network("fl.example.org", 8002, "ab" * 32).to_bytes())
+    requests = [str(place / "sites" / name / "request") for name in (*HOSPITALS, AGGREGATOR)]
+    agree = ["agree", str(place / "draft" / "plan.json"), *requests]
+    refuses([*agree, "--out", str(place / "agreed")], "asks for no certificate", capsys)
 
 
 def test_what_is_wrong_is_refused_by_whoever_meets_it_first(
@@ -115,7 +169,9 @@ def test_what_is_wrong_is_refused_by_whoever_meets_it_first(
 
 
 def test_a_proposal_becomes_a_plan_without_keys(place: Path) -> None:
-    plan, schema = drafted(place / "federation.toml")
+    draft = drafted(place / "federation.toml")
+    plan, schema = draft.plan, draft.schema
+    assert draft.meeting is None
     assert plan.hospitals == HOSPITALS and plan.declared_sizes == (12, 12, 12)
     assert (plan.rounds, plan.scheme, plan.noise, plan.colluders) == (3, "shares", "shared", 1)
     assert plan.sealing is None and plan.roster is None
@@ -123,7 +179,7 @@ def test_a_proposal_becomes_a_plan_without_keys(place: Path) -> None:
     assert Plan.from_bytes(plan.to_bytes()) == plan
     text = PROPOSAL.replace("rounds = 3", "rounds = 5\nlearning_rate = 0.5\nclip_norm = 2.0")
     (place / "federation.toml").write_text(text + "west = 40\n")
-    other, _ = drafted(place / "federation.toml")
+    other = drafted(place / "federation.toml").plan
     assert (other.rounds, other.learning_rate, other.clip_norm) == (5, 0.5, 2.0)
     assert other.declared_sizes[-1] == 40
 
@@ -144,6 +200,10 @@ def test_a_proposal_becomes_a_plan_without_keys(place: Path) -> None:
         ("north = 12", "EAST = 12"),
         ("north = 12\neast = 12\n", ""),
         ('"stroke-2026"', '"a/b"'),
+        ("south = 12", "south = 12\n[network]\nport = 8002"),
+        ("south = 12", "south = 12\n[network]\nserver = 'a b'"),
+        ("south = 12", "south = 12\n[network]\nserver = 'a'\nport = 0"),
+        ("south = 12", "'south 2' = 12\n[network]\nserver = 'a'"),
         ('"north/schema.toml"', '"nowhere.toml"'),
     ],
 )

@@ -119,10 +119,12 @@ def in_another_process(out: Path, *arguments: str) -> "subprocess.Popen[str]":
     return subprocess.Popen([*command, *arguments], cwd=root, stdout=subprocess.PIPE, text=True)
 
 
-@pytest.mark.parametrize("scheme", ["shares", "bfv"])
-def test_four_hospitals_give_the_sums_of_one_process(scheme: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("scheme", "network"), [("shares", ()), ("bfv", ("--network",))])
+def test_four_hospitals_give_the_sums_of_one_process(
+    scheme: str, network: tuple[str, ...], tmp_path: Path
+) -> None:
     out = tmp_path / "run"
-    asked = ("--rounds", "4", "--seed", "3", "--scheme", scheme, "--json")
+    asked = ("--rounds", "4", "--seed", "3", "--scheme", scheme, "--json", *network)
     with in_another_process(out, *asked) as process:
         said, _ = process.communicate(timeout=300)
     assert process.returncode == 0
