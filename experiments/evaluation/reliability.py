@@ -27,7 +27,15 @@ from experiments.evaluation.scored import Estimate, Scored
 from privacy._validate import natural
 from privacy.errors import InvalidInputError
 
-__all__ = ["Calibration", "Reliability", "brier", "calibration", "chance_ece", "reliability"]
+__all__ = [
+    "Calibration",
+    "Reliability",
+    "brier",
+    "calibration",
+    "chance_ece",
+    "ece_by_chance",
+    "reliability",
+]
 
 _Z = NormalDist().inv_cdf(0.975)
 
@@ -120,8 +128,10 @@ def brier(*repeats: Mapping[str, Scored]) -> Estimate:
     return Estimate(value, max(0.0, value - half), min(1.0, value + half), "normal", 0.95)
 
 
-def chance_ece(*repeats: Scored, bins: int = 10, draws: int = 1_000, seed: int = 0) -> float:
-    """Return what the calibration error of *right* risks exceeds once in twenty, at these patients.
+def ece_by_chance(
+    *repeats: Scored, bins: int = 10, draws: int = 1_000, seed: int = 0
+) -> Float[np.ndarray, "draws"]:
+    """Return calibration errors that *right* risks show at these patients.
 
     The error is not 0 for a model whose every risk is right: each bin's few patients fall ill more
     or less often than they should. Outcomes are drawn from the risks themselves (Broecker and Smith
@@ -145,9 +155,14 @@ def chance_ece(*repeats: Scored, bins: int = 10, draws: int = 1_000, seed: int =
     found = np.zeros(draws)
     for r in repeats:
         places = np.minimum((r.risks * bins).astype(np.int64), bins - 1)
-        members = places[:, None] == np.arange(bins)
+        members = (places[:, None] == np.arange(bins)).astype(float)
         found += np.abs((r.risks - outcomes) @ members).sum(axis=1) / patients / len(repeats)
-    return float(np.quantile(found, 0.95))
+    return found
+
+
+def chance_ece(*repeats: Scored, bins: int = 10, draws: int = 1_000, seed: int = 0) -> float:
+    """Return what ``ece_by_chance`` exceeds once in twenty; arguments as there."""
+    return float(np.quantile(ece_by_chance(*repeats, bins=bins, draws=draws, seed=seed), 0.95))
 
 
 def reliability(site: Scored, *, bins: int = 10) -> Reliability:

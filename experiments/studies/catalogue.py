@@ -6,7 +6,7 @@ from experiments.run.record import Record
 from experiments.run.study import Study
 from experiments.studies import (
     asynchrony,
-    correction,
+    correction_tables,
     correlated,
     inference,
     poor_labels,
@@ -48,7 +48,7 @@ STUDIES: tuple[Study, ...] = (
         ("correction",),
         "correction rules, calibration",
         "inpatient correction",
-        tables=correction.tables,
+        tables=correction_tables.tables,
         figures={"correction": draw_correction, "calibration": draw_calibration},
     ),
     Study(

@@ -1,8 +1,8 @@
 """The claims of an article on federated learning for hospitals, each held against an experiment.
 
-A claim has a rule (``studies.claim_rules``), a function of records that says *holds*, *holds
-only if* (and if what) or *does not hold*. The article is paraphrased; its own noise, at its own
-epsilon, is the design ``article``.
+A claim has a rule (``studies.claim_rules``, ``studies.learning_rules``), a function of records that
+says *holds*, *holds only if* (and if what), *does not hold* or *undecided*. The article is
+paraphrased; its own noise, at its own epsilon, is the design ``article``.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -10,17 +10,18 @@ from dataclasses import dataclass, replace
 
 from experiments.run.record import Record
 from experiments.run.study import GridPoint
-from experiments.studies import asynchrony, claim_rules, correction
+from experiments.studies import asynchrony, claim_rules, correction, learning_rules
 from experiments.studies.asynchronous import ArrivalRule
-from experiments.studies.claim_rules import Ruling, Verdict
 from experiments.studies.claim_words import Text
+from experiments.studies.conclusion import Conclusion
 from experiments.studies.design import Design, Regime
 from experiments.studies.equivalent import Equivalent
 from experiments.studies.equivalent_heart import OwnPatients
 from experiments.studies.frontier import grid
 from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.gains import Compared, Gain
-from experiments.studies.poor_labels import Defence, Harm, LabelPoint
+from experiments.studies.poor_labels import SEEDS, Defence, Harm, LabelPoint
+from experiments.studies.ruling import Ruling
 from experiments.studies.uploads import Uploads
 
 __all__ = ["CLAIMS", "ArticleClaim", "ClaimFinding", "Subject", "evaluate", "markdown", "points"]
@@ -50,7 +51,7 @@ class ClaimFinding:
 
     claim: str
     sentence: Text
-    verdict: Verdict
+    verdict: Conclusion
     condition: Text
     effect: Text
     value: float
@@ -124,7 +125,8 @@ def _gains(*pairs: tuple[Compared, Compared]) -> Callable[[Subject], Sequence[Gr
 
 def _corrected(subject: Subject) -> Sequence[GridPoint]:
     cohorts = (subject.cohort, *correction.COHORTS[1:])
-    return correction.grid(subject.seed, cohorts=cohorts, rules=(correction.SEALED,))
+    rules = [rule for rule in correction.RULES_COMPARED if rule != "local"]
+    return correction.grid(subject.seed, cohorts=cohorts, rules=rules)
 
 
 def _asynchronous(subject: Subject) -> Sequence[GridPoint]:
@@ -142,8 +144,8 @@ def _asynchronous(subject: Subject) -> Sequence[GridPoint]:
 def _labels(subject: Subject) -> Sequence[GridPoint]:
     return [
         LabelPoint(harm, Defence.NORM_BOUND, subject.seed + s, cohort=subject.cohort)
-        for harm in (Harm.NONE, Harm.WRONG)
-        for s in _SEEDS
+        for harm in Harm
+        for s in range(SEEDS)
     ]
 
 
@@ -193,7 +195,7 @@ CLAIMS: tuple[ArticleClaim, ...] = (
             Equivalent(seeds=tuple(range(s.seed, s.seed + 5))),
             OwnPatients(s.judged, s.cohort, seeds=tuple(range(s.seed, s.seed + 10))),
         ],
-        claim_rules.threefold,
+        learning_rules.threefold,
     ),
     ArticleClaim(
         "AUC up",
@@ -205,7 +207,7 @@ CLAIMS: tuple[ArticleClaim, ...] = (
             ((Design.NONE, None), (Design.LOCAL_ONLY, None)),
             ((Design.SEALED, 1.0), (Design.LOCAL_ONLY, None)),
         ),
-        claim_rules.auc_up,
+        learning_rules.auc_up,
     ),
     ArticleClaim(
         "acceptable",
@@ -214,7 +216,7 @@ CLAIMS: tuple[ArticleClaim, ...] = (
             "加权与校正使各类医院都达到可接受的区间。",
         ),
         _corrected,
-        claim_rules.acceptable,
+        learning_rules.acceptable,
     ),
     ArticleClaim(
         "no waiting",
@@ -241,7 +243,7 @@ CLAIMS: tuple[ArticleClaim, ...] = (
             "标签质量差的医院会拖累整个模型。",
         ),
         _labels,
-        claim_rules.poor_labels,
+        learning_rules.poor_labels,
     ),
 )
 

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.box import SIMPLE
-from rich.table import Table
 
 from aggregation.data.patients import Patients
 from aggregation.federation import Federation
@@ -43,9 +41,7 @@ from experiments.studies.fairness import (
     BandFigures,
     SiteFigures,
     clinical_figures,
-    clinical_table,
     fairness_figures,
-    fairness_table,
 )
 from experiments.studies.problem import LogisticProblem, scores
 from experiments.studies.trainers import TRAINERS, Steps, Trained, trainer_of
@@ -60,17 +56,11 @@ __all__ = [
     "CorrectionResult",
     "grid",
     "read_correction",
-    "tables",
 ]
 
 COHORTS = ("heart", "network")
 SEEDS = 20  # cross-validations of the heart cohort: one alone moves the Brier score by .001
 SEALED = "sealed"
-LEGEND = (
-    "within: within-site AUC; then that of each hospital or tier; ECE: of the worst hospital or "
-    "tier, * if right risks would show as much in one case of twenty or more; +b: Brier score, "
-    "then ECE, with the intercept that each hospital fits on its own patients and keeps."
-)
 _STEPS = Steps()
 RULES_COMPARED = (*TRAINERS, SEALED)
 """Those of the project; ``grid`` adds what other files registered."""
@@ -107,7 +97,7 @@ class CorrectionPoint:
     epsilon: float = 1.0
     hospitals: int = 40
     heterogeneity: float = 1.0
-    code_version: int = 4
+    code_version: int = 5
 
     @property
     def config(self) -> dict[str, Any]:
@@ -158,9 +148,7 @@ class CorrectionPoint:
         if unit == self.seeds[0]:
             local = sites["local_intercept"]
             told = {
-                "acceptance": self._acceptance(sites, cohort, split)
-                if self.rule == SEALED
-                else None,
+                "acceptance": self._acceptance(sites, cohort, split),
                 "clinical": clinical_figures(local),
                 "fairness": (
                     fairness_figures(local, split, cohort) if tells_bands(cohort.schema) else {}
@@ -188,9 +176,9 @@ class CorrectionPoint:
         return {kind: by_patient([one[kind] for one in folded], split) for kind in KINDS}
 
     def _acceptance(
-        self, sealed: Mapping[str, Sites], cohort: Cohort, split: Sequence[Fold]
+        self, ours: Mapping[str, Sites], cohort: Cohort, split: Sequence[Fold]
     ) -> list[dict[str, Any]]:
-        """Hold the sealed model against the stated thresholds, on its first seed."""
+        """Hold the rule's model against the stated thresholds, on its first seed."""
 
         def plain(rule: str) -> Sites:
             other = dataclasses.replace(self, rule=rule)
@@ -198,11 +186,11 @@ class CorrectionPoint:
 
         pooled = plain("pooled")
         checks = acceptance(
-            sealed["as_trained"],
+            ours["as_trained"],
             local=plain("local"),
             pooled=pooled,
-            recalibrated=sealed["recalibrated"],
-            unprotected=pooled,
+            recalibrated=ours["recalibrated"],
+            unprotected=pooled if self.rule == SEALED else None,
             tiers=cohort.tiers or None,
             replicates=500,
         )
@@ -365,14 +353,14 @@ class CorrectionMetrics:
     Attributes:
       as_trained: Of the models as they are.
       local_intercept: With the intercept that each hospital fits and keeps.
-      acceptance: Of the sealed rule.
+      acceptance: The stated thresholds.
       clinical: By hospital, with local intercepts.
       fairness: By hospital or tier, and band of sex or age; empty where they are not told.
     """
 
     as_trained: KindFigures
     local_intercept: KindFigures
-    acceptance: tuple[Check, ...] | None
+    acceptance: tuple[Check, ...]
     clinical: Mapping[str, SiteFigures]
     fairness: Mapping[str, Mapping[str, BandFigures]]
 
@@ -383,62 +371,3 @@ CorrectionResult = TypedRecord[CorrectionPoint, CorrectionMetrics]
 def read_correction(records: Sequence[Record]) -> list[CorrectionResult]:
     """Read records of this study, in order."""
     return read_all(records, CorrectionPoint, CorrectionMetrics)
-
-
-def tables(records: Sequence[Record]) -> list[Table | str]:
-    """The rules of each cohort; the sealed ones' thresholds, and what clinicians ask of them."""
-    results = read_correction(records)
-    shown: list[Table | str] = [
-        _comparison(cohort, [r for r in results if r.point.cohort == cohort])
-        for cohort in dict.fromkeys(r.point.cohort for r in results)
-    ]
-    shown += [_verdicts(r.point, r.metrics.acceptance) for r in results if r.metrics.acceptance]
-    shown.append(LEGEND)
-    for result in results:
-        title = f"{called(result.point.cohort)}: {result.point.rule}"
-        if result.point.rule == SEALED and result.point.cohort == "heart":
-            shown.append(clinical_table(f"{title}, local intercepts", result.metrics.clinical))
-        if result.point.rule == SEALED and result.metrics.fairness:
-            shown.append(fairness_table(title, result.metrics.fairness))
-    return [*shown, "All counts here are of test patients without noise: unprotected."]
-
-
-def _comparison(cohort: str, results: Sequence[CorrectionResult]) -> Table:
-    groups = list(results[0].metrics.as_trained.groups)
-    table = Table(title=called(cohort), title_justify="left", box=SIMPLE, padding=(0, 1, 0, 0))
-    table.add_column("rule", no_wrap=True)
-    for heading in ("within", *(g[:4] for g in groups), "Brier", "ECE", "+b", "ECE"):
-        table.add_column(heading, justify="right", no_wrap=True)
-    for result in results:
-        plain, fitted = result.metrics.as_trained, result.metrics.local_intercept
-        table.add_row(
-            result.point.rule,
-            f"{plain.auc_within.value:.3f}",
-            *(f"{plain.groups[g].auc:.3f}" for g in groups),
-            f"{plain.brier:.3f}",
-            _starred(plain),
-            f"{fitted.brier:.3f}",
-            _starred(fitted),
-        )
-    return table
-
-
-def _starred(figures: KindFigures) -> str:
-    ece, by_chance = figures.worst_ece
-    return f"{ece:.2f}" + ("*" if ece <= by_chance else "")
-
-
-def _verdicts(point: CorrectionPoint, checks: Sequence[Check]) -> Table:
-    """The thresholds of acceptance; hospitals that are too small are counted."""
-    judged = [c for c in checks if c.verdict != "too few"]
-    title = (
-        f"{point.cohort}: sealed at epsilon {point.epsilon:g} "
-        f"({len(checks) - len(judged)} checks left out: fewer than 50 of a class)"
-    )
-    table = Table(title=title, title_justify="left")
-    for heading in ("rule", "where", "value", "asked", "verdict"):
-        table.add_column(heading, justify="right" if heading == "value" else "left")
-    for c in judged:
-        value = "" if c.value is None else f"{c.value:.3f}"
-        table.add_row(c.rule, c.where, value, c.bound, c.verdict)
-    return table

@@ -1,6 +1,6 @@
-"""Hospitals with wrong or hidden labels: what helps, and what does not.
+"""Hospitals with poor labels or columns: what helps, and what does not.
 
-Full-batch training of clipped sums, five folds; labels are spoilt in training only. Defences are
+Full-batch training of clipped sums, five folds; tables are spoilt in training only. Defences are
 those that a sealed sum allows (``aggregation.rules.bounded_influence``). Contribution scores are
 noised losses, paid for with an epsilon of their own beside the training's; training itself is not
 noised, so that what is seen is the labels' harm.
@@ -19,7 +19,7 @@ from jaxtyping import Float
 from rich.box import SIMPLE
 from rich.table import Table
 
-from aggregation.data.patients import Patients
+from aggregation.data.patients import Patients, Schema
 from aggregation.engines.clear import follow
 from aggregation.models import Logistic
 from aggregation.rules import BoundedInfluence, Call
@@ -45,17 +45,25 @@ _FOLDS = 5
 
 
 class Harm(StrEnum):
-    """What is wrong with the labels; the value is the name in records."""
+    """What is wrong with a hospital's table; the value is the name in records.
+
+    The last three spoil columns, not labels: the number of the largest public mean recorded in a
+    unit in which it is a tenth; yes and no swapped in every such column; half of all values
+    missing, which a hospital fills with the schema's constant.
+    """
 
     NONE = "none"
     WRONG = "25 % wrong at one"
     HIDDEN = "25 % hidden at one"
     WRONG_AT_TWO = "40 % wrong at two"
     REVERSED = "all reversed at one"
+    UNITS = "another unit at one"
+    CODES = "codes swapped at one"
+    MISSING = "half missing at one"
 
     @property
     def rates(self) -> tuple[float, ...]:
-        """How many of the labels are hit at the largest hospital, the second largest, ..."""
+        """What fraction of labels is hit at the largest hospital, the second largest, ..."""
         return _RATES[self]
 
     @property
@@ -71,6 +79,9 @@ _RATES: Mapping[Harm, tuple[float, ...]] = MappingProxyType(
         Harm.HIDDEN: (0.25,),
         Harm.WRONG_AT_TWO: (0.4, 0.4),
         Harm.REVERSED: (1.0,),
+        Harm.UNITS: (0.0,),
+        Harm.CODES: (0.0,),
+        Harm.MISSING: (0.0,),
     }
 )
 
@@ -150,7 +161,7 @@ class LabelPoint:
         rng = np.random.default_rng([57, self.seed, unit])
         largest = sorted(cohort.hospitals, key=lambda name: -len(cohort.hospitals[name]))
         rates = dict(zip(largest, self.harm.rates, strict=False))
-        sites = _spoilt(self.harm, rates, fold, rng)
+        sites = _spoilt(self.harm, rates, fold, cohort.schema, rng)
         exponent = self.exponent if self.defence is Defence.BOUNDED_INFLUENCE else 0.0
         model = Logistic(next(iter(sites.values())).features.shape[1])
         params = _train(model, sites, clip_norm=self.defence.clip_norm, exponent=exponent)
@@ -189,15 +200,41 @@ def grid(seed: int = 0, *, seeds: int = SEEDS, cohort: str = "heart") -> list[La
 
 
 def _spoilt(
-    harm: Harm, rates: Mapping[str, float], fold: Fold, rng: np.random.Generator
+    harm: Harm,
+    rates: Mapping[str, float],
+    fold: Fold,
+    schema: Schema,
+    rng: np.random.Generator,
 ) -> dict[str, Patients]:
-    """The fold's training patients with the harm's labels, at these rates by hospital."""
+    """The fold's training patients as the harmed hospitals' tables have them."""
     sites = {}
     for name, p in fold.train.items():
         hit = rng.random(len(p)) < rates.get(name, 0.0)
         spoilt = np.zeros_like(p.outcomes) if harm.hides else 1 - p.outcomes
-        sites[name] = Patients(p.features, np.where(hit, spoilt, p.outcomes), p.ids)
+        features = _recorded(harm, p.features, schema, rng) if name in rates else p.features
+        sites[name] = Patients(features, np.where(hit, spoilt, p.outcomes), p.ids)
     return sites
+
+
+def _recorded(
+    harm: Harm,
+    features: Float[np.ndarray, "patients columns"],
+    schema: Schema,
+    rng: np.random.Generator,
+) -> Float[np.ndarray, "patients columns"]:
+    columns = schema.columns
+    if harm is Harm.MISSING:
+        return np.where(rng.random(features.shape) < 0.5, 0.0, features)
+    found = features.copy()
+    if harm is Harm.CODES:
+        yes_or_no = [k for k, column in enumerate(columns) if column.binary and not column.group]
+        found[:, yes_or_no] = 1 - found[:, yes_or_no]
+    if harm is Harm.UNITS:
+        numeric = [k for k, column in enumerate(columns) if not column.binary]
+        for k in sorted(numeric, key=lambda k: columns[k].mean)[-1:]:
+            mean, sd = columns[k].mean, columns[k].sd
+            found[:, k] = ((found[:, k] * sd + mean) / 10 - mean) / sd
+    return found
 
 
 def _train(

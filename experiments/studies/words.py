@@ -1,5 +1,6 @@
 """The words of generated tables, in two languages."""
 
+from experiments.studies.conclusion import Conclusion
 from experiments.studies.frontier.risks import BY_DEFINITION, NOT_TRIED
 
 __all__ = [
@@ -64,8 +65,14 @@ COLUMNS = {
     },
 }
 VERDICTS = {
-    "en": {"holds": "holds", "holds only if": "holds only if", "does not hold": "does not hold"},
-    "zh": {"holds": "成立", "holds only if": "有条件成立", "does not hold": "不成立"},
+    "en": {verdict.value: verdict.value for verdict in Conclusion},
+    "zh": {
+        "holds": "成立",
+        "holds only if": "有条件成立",
+        "does not hold": "不成立",
+        "undecided": "未定",
+        "not tried": "未试",
+    },
 }
 RISK_WORDS = {
     "en": {},

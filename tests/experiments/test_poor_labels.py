@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from experiments.cohorts import folds, load
 from experiments.run.sweep import sweep
 from experiments.studies import poor_labels
 from experiments.studies.poor_labels import Defence, Harm, LabelPoint
@@ -34,3 +36,29 @@ def test_every_defence_that_scores_pays_what_its_name_says() -> None:
     assert paid == {d: float(d.rpartition(" ")[2]) for d in paid} and len(paid) == 2
     assert [d for d in Defence if d.score_epsilon is not None] == list(paid)
     assert all(harm.rates for harm in Harm if harm is not Harm.NONE)
+
+
+@pytest.mark.parametrize("harm", [Harm.UNITS, Harm.CODES, Harm.MISSING])
+def test_columns_are_spoilt_at_the_largest_hospital_alone_and_labels_are_not(harm: Harm) -> None:
+    cohort = load("heart")
+    columns, fold = cohort.schema.columns, folds(cohort, count=5, seed=0)[0]
+    rates = dict(zip(["cleveland", "hungary"], harm.rates, strict=False))
+    sites = poor_labels._spoilt(harm, rates, fold, cohort.schema, np.random.default_rng(0))
+    for name, p in fold.train.items():
+        assert np.array_equal(sites[name].outcomes, p.outcomes)
+        assert np.array_equal(sites[name].features, p.features) == (name != "cleveland")
+    before, after = fold.train["cleveland"].features, sites["cleveland"].features
+    changed = {columns[k].name for k in np.flatnonzero((before != after).any(axis=0))}
+    if harm is Harm.UNITS:
+        (name,) = changed
+        k = next(k for k, column in enumerate(columns) if column.name == name)
+        assert name == "chol" and columns[k].mean == max(c.mean for c in columns)
+        told = after[:, k] * columns[k].sd + columns[k].mean
+        np.testing.assert_allclose(10 * told, before[:, k] * columns[k].sd + columns[k].mean)
+    elif harm is Harm.CODES:
+        assert changed == {c.name for c in columns if c.binary and not c.group}
+        assert set(np.unique((before + after)[before != after])) == {1.0}
+    else:
+        missing = (after == 0) & (before != 0)
+        assert np.array_equal(after[~missing], before[~missing])
+        assert missing[before != 0].mean() == pytest.approx(0.5, abs=0.03)

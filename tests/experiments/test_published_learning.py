@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from experiments.margins import LABEL_HARM
 from experiments.run.record import read_records
 from experiments.studies.asynchronous import SEALED_SETTINGS, ArrivalRule
-from experiments.studies.claim_rules import LABEL_HARM
 from experiments.studies.poor_labels import Defence
 
 PAPER = Path(__file__).parents[2] / "paper"

@@ -1,61 +1,33 @@
 """Verdicts of the study of joining, by the rules of ``paper/protocol.md``, as functions of records.
 
-Every margin stands in ``Margins``: flip one, and see what changes.
+Every margin stands in ``experiments.margins``: flip one, and see what changes.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from enum import StrEnum
-from statistics import NormalDist
 
 import numpy as np
 from numpy.typing import NDArray
 
 from experiments.evaluation import Estimate
+from experiments.evaluation.several_tests import holm, p_beyond
+from experiments.margins import Margins
 from experiments.run.record import Record
 from experiments.run.typed import read_all
+from experiments.studies.conclusion import Conclusion, side_of
 from experiments.studies.joining.point import End, JoiningArm, JoiningMetrics, JoiningPoint
 from experiments.studies.joining.sums import HospitalSums, difference
 
 __all__ = [
     "CohortRecords",
-    "Conclusion",
     "Judged",
-    "Margins",
     "cohort_records",
     "judged",
     "size_classes",
 ]
 
-_NORMAL = NormalDist()
 ArmAt = tuple[JoiningArm, float | None]
 ByArm = Mapping[ArmAt, JoiningMetrics]
-
-
-@dataclass(frozen=True)
-class Margins:
-    """What the verdicts turn on.
-
-    Attributes:
-      worse: AUC by which a class may be worse off, or protection may cost.
-      power: Half-width of an interval above which a class is without power.
-      level: One-sided level of each interval and of Holm's families.
-      target: Epsilon of the primary design.
-    """
-
-    worse: float = 0.01
-    power: float = 0.03
-    level: float = 0.025
-    target: float = 1.0
-
-
-class Conclusion(StrEnum):
-    """What a rule says."""
-
-    HOLDS = "holds"
-    DOES_NOT_HOLD = "does not hold"
-    UNDECIDED = "undecided"
-    NOT_TRIED = "not tried"
 
 
 @dataclass(frozen=True)
@@ -139,7 +111,7 @@ def judged(records: Sequence[Record], margins: Margins | None = None) -> list[Ju
     ]
     *costs, q5, q7, keeps, mends = _holm(family, rules)
     effect = _all(primary, own)
-    pays = Judged("Q1 joining pays", _side(effect, 0.0), effect)
+    pays = Judged("Q1 joining pays", side_of(effect, 0.0), effect)
     classes = _classes(primary, own, rules)
     return [pays, *classes, *costs, q5, _growing(found, rules), q7, keeps, mends]
 
@@ -164,15 +136,6 @@ def _all(
     return difference(ours, theirs, size_classes(ours)["all"], figure=figure)
 
 
-def _side(effect: Estimate | None, margin: float) -> Conclusion:
-    """Which side of the margin the whole interval stands on."""
-    if effect is None:
-        return Conclusion.NOT_TRIED
-    if effect.lower > margin:
-        return Conclusion.HOLDS
-    return Conclusion.DOES_NOT_HOLD if effect.upper < margin else Conclusion.UNDECIDED
-
-
 def _classes(
     ours: HospitalSums | None, theirs: HospitalSums | None, rules: Margins
 ) -> list[Judged]:
@@ -184,7 +147,7 @@ def _classes(
         for name, among in size_classes(ours).items()
         if name != "all" and among.any()
     }
-    each = {name: _side(effect, -rules.worse) for name, effect in effects.items()}
+    each = {name: side_of(effect, -rules.worse) for name, effect in effects.items()}
     if Conclusion.DOES_NOT_HOLD in each.values():
         promise = Conclusion.DOES_NOT_HOLD
     else:
@@ -209,24 +172,13 @@ def _notes(effect: Estimate, rules: Margins) -> list[str]:
 
 
 def _holm(tests: Sequence[_Test], rules: Margins) -> list[Judged]:
-    """Holm (1979), Scand J Stat 6:65, over those that were tried; each may fall to either side.
-
-    The p-value of an interval is that of a normal estimate of its width.
-    """
-    tried = [(k, t, t.effect) for k, t in enumerate(tests) if t.effect is not None]
-    values = {}
-    for k, test, effect in tried:
-        error = effect.half_width / _NORMAL.inv_cdf((1 + effect.confidence) / 2)
-        gap = abs(effect.value - test.margin)
-        values[k] = _NORMAL.cdf(-gap / error) if error > 0 else (0.5 if gap == 0 else 0.0)
-    rejected = set()
-    for rank, k in enumerate(sorted(values, key=lambda k: values[k])):
-        if values[k] > rules.level / (len(values) - rank):
-            break
-        rejected.add(k)
+    """Holm's correction over those that were tried; each may fall to either side."""
+    tried = [k for k, test in enumerate(tests) if test.effect is not None]
+    values = [p_beyond(t.effect, t.margin) for t in tests if t.effect is not None]
+    rejected = {tried[i] for i in holm(values, level=rules.level)}
     found = []
     for k, test in enumerate(tests):
-        alone = _side(test.effect, test.margin)
+        alone = side_of(test.effect, test.margin)
         decided = alone in (Conclusion.HOLDS, Conclusion.DOES_NOT_HOLD)
         lost = decided and k not in rejected
         note = f"{alone} before Holm's correction" if lost else ""
@@ -249,7 +201,7 @@ def _growing(found: CohortRecords, rules: Margins) -> Judged:
     if not effects or None in effects.values():
         return Judged(question, Conclusion.NOT_TRIED)
     for count in sorted(effects, reverse=True):
-        if _side(effects[count], 0.0) is not Conclusion.HOLDS:
+        if side_of(effects[count], 0.0) is not Conclusion.HOLDS:
             break
         least = count
     if least is None:

@@ -5,11 +5,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.stats import binom
 from sklearn.linear_model import LogisticRegression
 
 from aggregation.rules import fit_intercept
 from experiments.cohorts import folds, load
-from experiments.evaluation import Scored, acceptance, auc, bands, brier, calibration, join
+from experiments.evaluation import Check, Scored, acceptance, auc, bands, brier, calibration, join
+from experiments.evaluation.acceptance import _expected_over_observed
 from privacy.errors import InvalidInputError
 
 GOLDEN = json.loads((Path(__file__).parents[2] / "golden" / "cohorts_evaluation.json").read_text())
@@ -45,6 +47,59 @@ def test_a_model_much_worse_fails_and_an_unclear_one_is_open() -> None:
     assert {c.verdict for c in unclear if c.rule.startswith("AUC")} == {"open"}
 
 
+def test_right_risks_hardly_ever_fail_however_many_checks_there_are() -> None:
+    """Twelve hospitals, 72 checks: at 95 % each, one at least would fail nine times of ten."""
+    runs, failed, outside = 20, 0, 0
+    for run in range(runs):
+        sites = {str(k): draw(1_000 * run + k, 250) for k in range(12)}
+        table = acceptance(sites, local=sites, pooled=sites, recalibrated=sites, replicates=2)
+        failed += any(c.verdict == "fail" for c in table)
+        outside += any(
+            c.lower is not None and c.rule == "calibration in the large" and abs(c.lower) > 0
+            and (c.lower > 0 or (c.upper or 0) < 0)
+            for c in table
+        )  # fmt: skip
+    assert failed <= binom.ppf(1 - 1e-6, runs, 0.05), failed
+    assert outside > runs / 4  # what a check alone would have called wrong
+
+
+def test_a_check_needs_its_whole_interval_to_pass_and_chance_to_be_excluded_to_fail() -> None:
+    sites = {"a": draw(0, 5_000)}
+
+    def checked(slope: float) -> Check:
+        scored = {"a": Scored(sites["a"].scores / slope, sites["a"].outcomes)}
+        table = acceptance(scored, local=scored, pooled=scored, recalibrated=scored, replicates=2)
+        return next(c for c in table if c.rule == "calibration slope")
+
+    assert [checked(s).verdict for s in (1.0, 0.81, 0.78, 0.6)] == ["pass", "open", "open", "fail"]
+    one = checked(0.6)
+    assert one.value is not None and one.lower is not None and one.upper is not None
+    assert one.lower < one.value < one.upper < 0.8
+    found = calibration(Scored(sites["a"].scores / 0.6, sites["a"].outcomes)).slope
+    assert found is not None and (one.lower, one.upper) == (found.lower, found.upper)
+
+
+def test_calibration_error_fails_only_where_right_risks_would_hardly_show_it() -> None:
+    def checked(site: Scored) -> Check:
+        sites = {"a": site}
+        table = acceptance(sites, local=sites, pooled=sites, recalibrated=sites, replicates=2)
+        return next(c for c in table if c.rule == "ECE")
+
+    few = [checked(draw(seed, 160)) for seed in range(12)]
+    assert {c.verdict for c in few} == {"pass", "open"}  # above .08 by chance alone
+    assert all((c.verdict == "pass") == (c.value is not None and c.value <= 0.08) for c in few)
+    tilted = draw(0, 3_000)
+    assert checked(Scored(tilted.scores + 1.0, tilted.outcomes)).verdict == "fail"
+
+
+def test_expected_over_observed_holds_the_truth_about_as_often_as_it_says() -> None:
+    held, runs = 0, 400
+    for run in range(runs):
+        one = _expected_over_observed(draw(run, 300))
+        held += one.lower <= 1 <= one.upper
+    assert held >= binom.ppf(1e-6, runs, 0.95), held
+
+
 def test_few_negatives_are_told_and_not_judged() -> None:
     sites = {"swiss": Scored(np.linspace(-1, 1, 123), np.array([0] * 8 + [1] * 115))}
     table = acceptance(sites, local=sites, pooled=sites, recalibrated=sites, replicates=20)
@@ -55,7 +110,9 @@ def test_a_gap_between_tiers_is_held_against_pooled_training() -> None:
     ours = {"a": draw(0, 900), "b": draw(1, 900, noise=2.0)}
     even = {"a": draw(0, 900), "b": draw(1, 900)}
     tiers = {"a": "large", "b": "small"}
-    table = acceptance(ours, local=ours, pooled=even, recalibrated=ours, tiers=tiers, replicates=20)
+    table = acceptance(
+        ours, local=ours, pooled=even, recalibrated=ours, tiers=tiers, replicates=200
+    )
     gap = next(check for check in table if check.rule == "AUC gap between tiers")
     assert gap.verdict == "fail"
     assert gap.value == pytest.approx(auc({"a": ours["a"]}) - auc({"b": ours["b"]}))

@@ -8,17 +8,16 @@ import numpy as np
 import pytest
 
 from experiments.evaluation import Estimate
+from experiments.margins import Margins
 from experiments.run.record import Record
+from experiments.studies.conclusion import Conclusion, side_of
 from experiments.studies.joining.arms import SETTING, grid
 from experiments.studies.joining.point import End, JoiningArm, JoiningPoint
 from experiments.studies.joining.sums import HospitalSums
 from experiments.studies.joining.verdicts import (
-    Conclusion,
     Judged,
-    Margins,
     _holm,
     _notes,
-    _side,
     _Test,
     judged,
     size_classes,
@@ -206,7 +205,7 @@ def test_the_size_classes_are_the_protocols_to_the_patient() -> None:
 def test_an_interval_decides_where_it_stands_on_one_side_of_the_margin(
     lower: float, upper: float, verdict: Conclusion
 ) -> None:
-    assert _side(Estimate((lower + upper) / 2, lower, upper), -0.01) is verdict
+    assert side_of(Estimate((lower + upper) / 2, lower, upper), -0.01) is verdict
 
 
 def test_a_class_is_without_power_above_the_half_width_and_loses_below_nothing() -> None:
