@@ -44,6 +44,7 @@ STUDIES: tuple[Study, ...] = (
     Study(("data equivalent",), "claim: three times the data", "inpatient claims"),
     Study(("gain",), "claims: gains in AUC", "inpatient claims"),
     Study(("uploads",), "claims: bytes", "inpatient claims"),
+    Study(("readings",), "claims: the article's noise in three readings", "inpatient claims"),
     Study(
         ("correction",),
         "correction rules, calibration",

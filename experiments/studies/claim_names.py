@@ -5,8 +5,9 @@ from collections.abc import Mapping
 from experiments.studies.asynchronous import ArrivalRule
 from experiments.studies.claim_words import Text
 from experiments.studies.poor_labels import Harm
+from experiments.studies.readings import Reading
 
-__all__ = ["ARRIVAL_WORDS", "CORRECTION_WORDS", "HARM_WORDS"]
+__all__ = ["ARRIVAL_WORDS", "CORRECTION_WORDS", "HARM_WORDS", "READING_WORDS"]
 
 ARRIVAL_WORDS: Mapping[str, Text] = {
     ArrivalRule.SYNCHRONOUS: Text("rounds that wait", "等待所有医院的轮次"),
@@ -24,6 +25,11 @@ HARM_WORDS: Mapping[str, Text] = {
     Harm.UNITS: Text("a column in another unit at one", "一家有一列用了另一种单位"),
     Harm.CODES: Text("yes and no swapped at one", "一家是与否互换"),
     Harm.MISSING: Text("half of the values missing at one", "一家缺失一半的数值"),
+}
+READING_WORDS: Mapping[str, Text] = {
+    Reading.UPLOAD: Text("the upload's norm", "上传的范数"),
+    Reading.PATIENT: Text("the largest patient's norm", "最大一名患者的范数"),
+    Reading.CONSTANT: Text("a constant clip norm", "固定的裁剪范数"),
 }
 CORRECTION_WORDS: Mapping[str, str] = {
     "fedsgd": "FedSGD",

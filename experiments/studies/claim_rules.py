@@ -15,13 +15,14 @@ from numpy.typing import NDArray
 from attacks.scoring.rates import student_half_width
 from experiments.margins import PRIVACY_COST, RISK_MARGIN, WAIT
 from experiments.run.record import Record
-from experiments.run.typed import read
+from experiments.run.typed import read, read_all
 from experiments.studies.asynchrony import GAP, RuleOverSeeds, read_asynchrony, repeated
-from experiments.studies.claim_names import ARRIVAL_WORDS
+from experiments.studies.claim_names import ARRIVAL_WORDS, READING_WORDS
 from experiments.studies.claim_words import Text, capital, ends, names_of
-from experiments.studies.conclusion import Conclusion
+from experiments.studies.conclusion import Conclusion, side_of
 from experiments.studies.frontier.risks import FrontierResult, Risk, read_frontier
 from experiments.studies.gains import Gain, GainMetrics
+from experiments.studies.readings import Reading, ReadingMetrics, ReadingPoint
 from experiments.studies.ruling import Ruling, three
 from experiments.studies.uploads import UploadMetrics, Uploads
 
@@ -110,35 +111,67 @@ def infeasible(records: Sequence[Record]) -> Ruling:
 
 
 def no_impact(records: Sequence[Record]) -> Ruling:
-    """That noise does not significantly impact the model's performance."""
-    article, shared = (read(r, Gain, GainMetrics).metrics.gain for r in records)
-    if article.lower >= -PRIVACY_COST:
+    """That noise does not significantly impact the model's performance: in which reading of it?"""
+    shared = read(records[-1], Gain, GainMetrics).metrics.gain
+    found = {
+        r.point.reading: r.metrics for r in read_all(records[:-1], ReadingPoint, ReadingMetrics)
+    }
+    each = {name: side_of(metrics.gain, -PRIVACY_COST) for name, metrics in found.items()}
+    within = [name for name, side in each.items() if side is Conclusion.HOLDS]
+    if len(within) == len(each):
         verdict = Conclusion.HOLDS
         first = Text(
-            f"The loss is surely within the margin of {PRIVACY_COST:g}",
-            f"损失肯定不超过 {PRIVACY_COST:g} 的界限",
+            f"The loss is surely within {PRIVACY_COST:g} in every reading of the noise's scale",
+            f"在噪声尺度的每种解读下，损失都肯定不超过 {PRIVACY_COST:g}",
         )
-    elif article.upper < -PRIVACY_COST:
-        verdict = Conclusion.DOES_NOT_HOLD
+    elif within:
+        verdict = Conclusion.HOLDS_ONLY_IF
+        named = names_of(within, READING_WORDS)
         first = Text(
-            f"The loss is surely above the margin of {PRIVACY_COST:g}",
-            f"损失肯定超过 {PRIVACY_COST:g} 的界限",
+            f"It holds only if the noise's scale is read as this, where the loss is surely within "
+            f"{PRIVACY_COST:g}: {named.en}",
+            f"仅当噪声尺度按以下方式解读时才成立，此时损失肯定不超过 {PRIVACY_COST:g}：{named.zh}",
         )
-    else:
+    elif Conclusion.UNDECIDED in each.values():
         verdict = Conclusion.UNDECIDED
         first = Text(
-            f"The interval neither shows nor excludes a loss within the margin of {PRIVACY_COST:g}",
-            f"区间既未证实也未排除损失不超过 {PRIVACY_COST:g} 的界限",
+            f"In no reading of the noise's scale is the loss surely within {PRIVACY_COST:g}, and "
+            "in some the interval does not exclude it",
+            f"在噪声尺度的任何解读下，都不能肯定损失不超过 {PRIVACY_COST:g}，"
+            "有的区间也未排除这一点",
         )
+    else:
+        verdict = Conclusion.DOES_NOT_HOLD
+        first = Text(
+            f"The loss is surely above {PRIVACY_COST:g} in every reading of the noise's scale",
+            f"在噪声尺度的每种解读下，损失都肯定超过 {PRIVACY_COST:g}",
+        )
+    told = [_read_as(name, metrics) for name, metrics in found.items()]
     lost, zh_lost = ends(-shared.value, -shared.upper, -shared.lower)
     condition = Text(
-        f"{first.en} (all patients in every round); sealed sums with one shared noise at ε = 1 for "
-        f"the whole run lose {lost}.",
-        f"{first.zh}（每轮使用全部患者）；密封求和并共享一份噪声、整次运行 ε = 1 时"
+        f"{first.en}. AUC, and how often who knows all others names the patient, by the scale: "
+        f"{'; '.join(t.en for t in told)}. Sealed sums with one shared noise at ε = 1 for the "
+        f"whole run lose {lost}.",
+        f"{first.zh}。按尺度列出 AUC 之差以及知道其余所有患者的人指对患者的比率："
+        f"{'；'.join(t.zh for t in told)}。密封求和并共享一份噪声、整次运行 ε = 1 时"
         f"损失 {zh_lost}。",
     )
-    effect = Text("AUC, the article's noise less none", "AUC：用文章的噪声减去不加噪声")
-    return Ruling(verdict, condition, effect, *three(article))
+    effect = Text(
+        "AUC with noise by the upload's norm, less without",
+        "AUC：按上传的范数加噪声减去不加噪声",
+    )
+    return Ruling(verdict, condition, effect, *three(found[Reading.UPLOAD].gain))
+
+
+def _read_as(reading: Reading, metrics: ReadingMetrics) -> Text:
+    name = READING_WORDS[reading]
+    gain, zh_gain = ends(*three(metrics.gain))
+    bound = "none" if metrics.bound is None else f"{metrics.bound:.2f}"
+    zh_bound = "无" if metrics.bound is None else f"{metrics.bound:.2f}"
+    return Text(
+        f"{name.en} {gain}, {metrics.risk.value:.2f} under a bound of {bound}",
+        f"{name.zh} {zh_gain}，{metrics.risk.value:.2f}，上界 {zh_bound}",
+    )
 
 
 def without_waiting(records: Sequence[Record]) -> Ruling:

@@ -21,6 +21,7 @@ from experiments.studies.frontier import grid
 from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.gains import Compared, Gain
 from experiments.studies.poor_labels import SEEDS, Defence, Harm, LabelPoint
+from experiments.studies.readings import readings
 from experiments.studies.ruling import Ruling
 from experiments.studies.uploads import Uploads
 
@@ -111,7 +112,7 @@ def _core(*compared: Compared) -> Callable[[Subject], Sequence[GridPoint]]:
 
 
 def _article_everywhere(subject: Subject) -> Sequence[GridPoint]:
-    core = [*_group("small", subject), *_group("full", subject)]
+    core = [p for name in ("small", "full", "model") for p in _group(name, subject)]
     return [p for p in core if p.design is Design.ARTICLE]
 
 
@@ -179,10 +180,10 @@ CLAIMS: tuple[ArticleClaim, ...] = (
             "That noise does not significantly impact the model's performance.",
             "这种噪声不会显著影响模型的表现。",
         ),
-        _gains(
-            ((Design.ARTICLE, 1.0), (Design.NONE, None)),
-            ((Design.SEALED, 1.0), (Design.NONE, None)),
-        ),
+        lambda s: [
+            *readings(s.cohort, seeds=[s.seed + k for k in _SEEDS]),
+            *_gains(((Design.SEALED, 1.0), (Design.NONE, None)))(s),
+        ],
         claim_rules.no_impact,
     ),
     ArticleClaim(

@@ -24,6 +24,7 @@ from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.gains import Gain
 from experiments.studies.lineups import AttackSuite
 from experiments.studies.poor_labels import SEEDS, Defence, Harm, LabelPoint
+from experiments.studies.readings import readings
 from experiments.studies.uploads import Uploads
 from tests.experiments.made_up import frontier_metrics, interval
 
@@ -54,6 +55,16 @@ def gain(value: float, **sites: float) -> Record:
     by_site = {n: interval(v, 0.005) for n, v in sites.items()}
     point = Gain((Design.SEALED, 1.0), (Design.NONE, None))
     return record(point, {"gain": interval(value, 0.005), "gain_sites": by_site})
+
+
+def read_as(*gains: float) -> list[Record]:
+    """The article's noise in three readings, and sealed sums."""
+    risk = {**interval(0.2, 0.005), "attack": "informed"}
+    rows = [
+        record(p, {"gain": interval(g, 0.005), "risk": risk, "bound": p.bound})
+        for p, g in zip(readings(), gains, strict=True)
+    ]
+    return [*rows, gain(-0.01)]
 
 
 def ratios(*values: float) -> list[Record]:
@@ -127,9 +138,10 @@ CASES: dict[str, dict[str, list[Record]]] = {
         "does not hold": [attacked(0.1), attacked(0.6, eps=10.0)],
     },
     "no impact": {
-        "holds": [gain(-0.002), gain(-0.01)],
-        "undecided": [gain(-0.01), gain(-0.01)],
-        "does not hold": [gain(-0.2), gain(-0.01)],
+        "holds": read_as(-0.002, -0.001, 0.0),
+        "holds only if": read_as(-0.2, -0.02, -0.001),
+        "undecided": read_as(-0.2, -0.02, -0.01),
+        "does not hold": read_as(-0.2, -0.02, -0.03),
     },
     "threefold": {
         "holds": ratios(4.0, 5.0),

@@ -1,0 +1,139 @@
+"""The article's noise in three readings: its scale, the exact posterior, and the proven bound."""
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from dp_accounting import GaussianDpEvent, SelfComposedDpEvent
+from scipy.stats import multivariate_normal
+
+from aggregation.data.patients import Patients
+from aggregation.models import Logistic
+from experiments.studies import readings as module
+from experiments.studies.design import RELATION
+from experiments.studies.people import LINEUP, LineUp
+from experiments.studies.readings import Reading, ReadingPoint, noise_factor, readings
+from privacy.accounting import epsilon as epsilon_of
+from privacy.mechanisms import clip
+from privacy.mechanisms.article import article_noise_std
+from privacy.reconstruction import success_bound
+
+
+def people(seed: int, n: int) -> Patients:
+    rng = np.random.default_rng(seed)
+    return Patients(2 * rng.normal(size=(n, 3)), rng.integers(0, 2, n))
+
+
+def one_lineup(site: Patients, row: int) -> LineUp:
+    rng = np.random.default_rng(9)
+    crowd = 2 * rng.normal(size=(LINEUP, 3))
+    crowd[4] = site.features[row]
+    return LineUp("a", crowd, int(site.outcomes[row]), 4, int(site.ids[row]))
+
+
+def test_the_scale_is_the_readings_and_the_uploads_is_the_snippets() -> None:
+    upload, largest = np.array(3.0), np.array(2.0)
+    factor = math.sqrt(2 * math.log(1.25 / 1e-5)) / 0.5
+    found = {r: module._scale(ReadingPoint(r, 0.5), upload, largest) for r in Reading}
+    assert found == pytest.approx(
+        {Reading.UPLOAD: 3 * factor, Reading.PATIENT: 2 * factor, Reading.CONSTANT: factor}
+    )
+    assert noise_factor(0.5) * 5 == pytest.approx(
+        article_noise_std(np.array([3.0, 4.0]), epsilon=0.5, delta=1e-5)
+    )
+
+
+@pytest.mark.parametrize("reading", Reading)
+def test_uploads_have_noise_of_that_scale(reading: Reading) -> None:
+    """At the first model, over many hospitals of the same patients."""
+    site, point = people(0, 30), ReadingPoint(reading, 2.0)
+    run = module._trained(point, {str(k): site for k in range(400)}, np.random.default_rng(0),
+                          setting=replace(point.setting, rounds=1, average_last=1))  # fmt: skip
+    model = Logistic(3)
+    rows = model.per_patient_gradients(np.zeros(model.dim), site.features, site.outcomes)
+    if reading is Reading.CONSTANT:
+        rows = clip(rows, clip_norm=point.setting.clip_norm).values
+    clear = rows.sum(axis=0)
+    scale = {
+        Reading.UPLOAD: np.linalg.norm(clear),
+        Reading.PATIENT: np.linalg.norm(rows, axis=1).max(),
+        Reading.CONSTANT: point.setting.clip_norm,
+    }[reading]
+    noise = np.stack([own[0] for own in run.uploads.values()]) - clear
+    assert noise.std() == pytest.approx(noise_factor(2.0) * scale, rel=0.08)
+    assert abs(noise.mean()) < 4 * noise.std() / math.sqrt(noise.size)
+
+
+def test_training_is_descent_on_the_mean_of_all_patients() -> None:
+    sites = {"a": people(0, 30), "b": people(1, 10)}
+    how = replace(ReadingPoint(Reading.UPLOAD).setting, rounds=3, average_last=2)
+    run = module._trained(None, sites, np.random.default_rng(0), setting=how)
+    model, both = Logistic(3), Patients.together(sites.values())
+    models = [np.zeros(model.dim)]
+    for _ in range(3):
+        rows = model.per_patient_gradients(models[-1], both.features, both.outcomes)
+        models.append(models[-1] - how.learning_rate * rows.mean(axis=0))
+    np.testing.assert_allclose(run.final, (models[2] + models[3]) / 2)
+
+
+@pytest.mark.parametrize("reading", Reading)
+def test_the_informed_adversary_is_the_exact_posterior(reading: Reading) -> None:
+    """Each candidate's run is computed anew, patient by patient."""
+    site, row = people(0, 12), 7
+    point, lineup = ReadingPoint(reading), one_lineup(site, row)
+    run = module._trained(point, {"a": site}, np.random.default_rng(1))
+    found = module._informed(point, run, {"a": site}, [lineup])[0]
+    expected = np.zeros(LINEUP)
+    for k, person in enumerate(lineup.people):
+        features = site.features.copy()
+        features[row] = person
+        for params, seen in zip(run.models, run.uploads["a"], strict=False):
+            rows = run.model.per_patient_gradients(params, features, site.outcomes)
+            if reading is Reading.CONSTANT:
+                rows = clip(rows, clip_norm=point.setting.clip_norm).values
+            norms = np.linalg.norm(rows, axis=1)
+            mean = rows.sum(axis=0)
+            std = {
+                Reading.UPLOAD: np.linalg.norm(mean),
+                Reading.PATIENT: norms.max(),
+                Reading.CONSTANT: point.setting.clip_norm,
+            }[reading] * noise_factor(1.0)
+            expected[k] += multivariate_normal(mean, std**2 * np.eye(len(mean))).logpdf(seen)
+    np.testing.assert_allclose(found - found[4], expected - expected[4], atol=1e-6)
+
+
+@pytest.mark.parametrize(("epsilon", "named"), [(1e6, 1.0), (1e-4, 0.0)])
+def test_it_names_everybody_without_noise_and_nobody_under_much(
+    epsilon: float, named: float
+) -> None:
+    site = people(0, 12)
+    for reading in Reading:
+        hits = []
+        for seed in range(8):
+            point, lineup = ReadingPoint(reading, epsilon), one_lineup(site, seed)
+            run = module._trained(point, {"a": site}, np.random.default_rng(seed))
+            logs = module._informed(point, run, {"a": site}, [lineup])[0]
+            hits.append(int(np.argmax(logs)) == lineup.target)
+        assert np.mean(hits) == 1.0 if named else np.mean(hits) < 0.7
+
+
+def test_only_a_constant_scale_has_a_bound_and_it_is_of_the_whole_run() -> None:
+    bounds = {p.reading: p.bound for p in readings()}
+    assert bounds[Reading.UPLOAD] is None and bounds[Reading.PATIENT] is None
+    run = SelfComposedDpEvent(GaussianDpEvent(noise_factor(1.0)), 40)
+    expected = success_bound(run, prior_success=0.1, relation=RELATION)
+    assert bounds[Reading.CONSTANT] == expected and 0.3 < expected < 0.7
+    # One upload is within the epsilon that the snippet names; forty are not.
+    first = epsilon_of(GaussianDpEvent(noise_factor(1.0)), delta=1e-5, relation=RELATION)
+    whole = epsilon_of(run, delta=1e-5, relation=RELATION)
+    assert first.upper < 1.0 < 4.0 < whole.lower
+
+
+def test_a_point_measures_gain_risk_and_bound_on_real_patients() -> None:
+    point = ReadingPoint(Reading.CONSTANT, seeds=(0,), folds=2)
+    found = point.summarise([point.measure(unit, None) for unit in point.units])
+    assert found["gain"]["lower"] <= found["gain"]["value"] <= found["gain"]["upper"]
+    assert -0.1 < found["gain"]["value"] < 0.03
+    assert 0.0 < found["risk"]["value"] < found["bound"] + 0.15
+    assert found["risk"]["batches"] == 2 and found["risk"]["targets"] > 50
