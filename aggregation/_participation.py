@@ -24,6 +24,15 @@ def check_participation(plan: "Plan") -> None:
     _check_correlated(plan)
 
 
+def _told(plan: "Plan") -> str:
+    """What rounds that belong together may not have, as the plan has it."""
+    return (
+        f"noise={plan.noise!r}, unit={plan.unit!r}, local_steps={plan.local_steps}, sampling_size="
+        f"{plan.sampling_size}, {len(plan.scalars)} scalars, patient_hospitals="
+        f"{plan.patient_hospitals} and the rule {plan.used_rule.contract.name!r}"
+    )
+
+
 def _check_several(plan: "Plan") -> None:
     natural(patient_hospitals=plan.patient_hospitals, least=1)
     if plan.patient_hospitals == 1:
@@ -60,8 +69,9 @@ def _check_pass(plan: "Plan") -> None:
     if not known:
         raise RefusedError(
             "Random allocation is of patients of one hospital, to sums of one step without memory "
-            "and with nothing beside them: a scalar would need a pass of its own. Leave out "
-            "sampling_size, local_steps, scalars and patient_hospitals, or pass_rounds."
+            "and with nothing beside them: a scalar would need a pass of its own. The plan has "
+            f"{_told(plan)}. Leave out sampling_size, local_steps, scalars and patient_hospitals, "
+            "or pass_rounds."
         )
 
 
@@ -87,6 +97,6 @@ def _check_correlated(plan: "Plan") -> None:
         raise RefusedError(
             "Correlated noise is accounted for over all rounds together: of noise 'local', sums of "
             "one step, patients of one hospital in all rounds or in one fixed round of each pass, "
-            "and rules whose uploads are declared, without memory or scalars. Leave out the "
-            "others, or correlated."
+            "and rules whose uploads are declared, without memory or scalars. The plan has "
+            f"{_told(plan)}. Leave out the others, or correlated."
         )

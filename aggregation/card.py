@@ -14,9 +14,11 @@ from dp_accounting import ComposedDpEvent, DpEvent, NeighboringRelation, NonPriv
 from aggregation.data.patients import Schema
 from aggregation.evaluation import CountedFigure, Evaluated
 from aggregation.plan import Plan
-from aggregation.releases import run_event
+from aggregation.releases import run_event, stated
 from privacy.accounting import epsilon
+from privacy.accounting.events import to_json
 from privacy.errors import RefusedError
+from privacy.report import meant_by, strings
 
 __all__ = ["LANGUAGES", "card"]
 
@@ -102,7 +104,14 @@ _WORDS: Mapping[str, Mapping[str, str]] = {
 }
 
 
-def card(plan: Plan, schema: Schema, language: str, evaluated: Evaluated | None = None) -> str:
+def card(
+    plan: Plan,
+    schema: Schema,
+    language: str,
+    evaluated: Evaluated | None = None,
+    *,
+    records: int = 1,
+) -> str:
     """Return the card of the model that a plan trains, as Markdown.
 
     Args:
@@ -110,6 +119,7 @@ def card(plan: Plan, schema: Schema, language: str, evaluated: Evaluated | None 
       schema: Of the patients that it was trained on.
       language: One of ``LANGUAGES``.
       evaluated: What its evaluation round found; None: there was none, nothing is measured.
+      records: Rows of one hospital that one patient may have.
 
     Raises:
       RefusedError: The evaluation is of another plan's model.
@@ -144,10 +154,20 @@ def card(plan: Plan, schema: Schema, language: str, evaluated: Evaluated | None 
     for name, size in zip(plan.hospitals, plan.declared_sizes, strict=True):
         told = f"{_up(spent[name], 3):g}" if math.isfinite(spent[name]) else words["infinite"]
         lines.append(f"| {name} | {size} | {told} |")
-    told = words["protects"].format(**facts) if math.isfinite(most) else words["unprotected"]
+    told = words["unprotected"]
+    if math.isfinite(most):
+        told = " ".join([words["protects"].format(**facts), *_meant(plan, records, language)])
     lines += ["", told, "", f"## {words['quality']}", "", *_quality(evaluated, words), ""]
     lines += [f"## {words['not']}", "", words["uses"], ""]
     return "\n".join(lines)
+
+
+def _meant(plan: Plan, records: int, language: str) -> list[str]:
+    """What the epsilon is for, in the words of the auditor's page."""
+    told = {**stated(plan), "a patient's records": f"at most {records}"}
+    events = [to_json(run_event(plan, name)) for name in plan.hospitals]
+    found = meant_by(plan.unit, events, {name: (value,) for name, value in told.items()})
+    return found.sentences(strings(language))
 
 
 def _quality(evaluated: Evaluated | None, words: Mapping[str, str]) -> list[str]:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float, Int
+from scipy.linalg import toeplitz
 
+from privacy._foreign import printable
 from privacy._validate import fraction, natural, positive
 from privacy.accounting.correlated import banded_square_root, buffered
 from privacy.errors import InvalidInputError
@@ -18,6 +20,7 @@ from privacy.errors import InvalidInputError
 __all__ = ["Correlation"]
 
 _MOST_BUFFERS = 32
+_MOST_BANDS = 10_000  # of each, a round's noise is remembered
 _EXACT = 2.0**51 / 1000  # sums of floats below are wrong by less than a thousandth
 
 
@@ -47,9 +50,10 @@ class Correlation:
                 f"Expected bands of at least 1, or as many scales as decays: got bands={self.bands}"
                 f", {len(self.scales)} scales and {len(self.decays)} decays."
             )
-        if len(self.scales) > _MOST_BUFFERS:
+        if len(self.scales) > _MOST_BUFFERS or self.bands > _MOST_BANDS:
             raise InvalidInputError(
-                f"Expected at most {_MOST_BUFFERS} buffers, got {len(self.scales)}."
+                f"Expected at most {_MOST_BUFFERS} buffers or {_MOST_BANDS} bands, got "
+                f"{len(self.scales)} and {self.bands}: each is kept on the hospital's disk."
             )
         for scale, decay in zip(self.scales, self.decays, strict=True):
             positive(scale=scale)
@@ -57,24 +61,56 @@ class Correlation:
             if decay == 1:
                 raise InvalidInputError("Expected decays below 1: what never fades adds up.")
 
+    @classmethod
+    def parse(cls, text: str) -> "Correlation":
+        """Read what a command is given: ``banded:8``, or ``buffered:0.3/0.8,0.3/0.6``.
+
+        Args:
+          text: A kind and its numbers: bands, or a scale and a decay of each buffer.
+
+        Raises:
+          InvalidInputError: Another form, or numbers out of range.
+        """
+        kind, _, numbers = text.partition(":")
+        try:
+            if kind == "banded":
+                return cls(bands=int(numbers))
+            if kind == "buffered":
+                pairs = [one.split("/") for one in numbers.split(",")]
+                scales, decays = zip(*((float(a), float(b)) for a, b in pairs), strict=True)
+                return cls(scales=scales, decays=decays)
+        except ValueError as error:
+            if isinstance(error, InvalidInputError):
+                raise
+        raise InvalidInputError(
+            f"Expected a correlation such as banded:8 (rounds) or buffered:0.3/0.8,0.3/0.6 (a "
+            f"scale and a decay of each buffer), got {printable(text)[:80]!r}."
+        )
+
+    @property
+    def told(self) -> str:
+        """What a hospital's ledger says of it: a kind, and how many bands or buffers."""
+        return f"banded {self.bands}" if self.bands else f"buffered {len(self.scales)}"
+
     def coefficients(self, rounds: int) -> tuple[float, ...]:
         """Return c_0 = 1, c_1, ... of so many rounds; zeros at the end are left out."""
         if self.bands:
             return banded_square_root(min(self.bands, rounds))
         return buffered(self.scales, self.decays, rounds)
 
-    def growth(self, rounds: int) -> float:
-        """Return the largest variance of what is sent in a round, for a variance of 1 drawn.
-
-        The sum of squares of the coefficients of C's inverse.
-        """
+    def inverse(self, rounds: int) -> Float[np.ndarray, "rounds rounds"]:
+        """Return C's inverse: what is sent in each round, but for rounding, of what was drawn."""
         c = np.asarray(self.coefficients(rounds))
-        inverse = np.zeros(rounds)
-        inverse[0] = 1.0
+        column = np.zeros(rounds)
+        column[0] = 1.0
         for t in range(1, rounds):
-            past = inverse[max(0, t - len(c) + 1) : t][::-1]
-            inverse[t] = -float(c[1 : len(past) + 1] @ past)
-        return float((inverse**2).sum())
+            past = column[max(0, t - len(c) + 1) : t][::-1]
+            column[t] = -float(c[1 : len(past) + 1] @ past)
+        return np.asarray(toeplitz(column, np.zeros(rounds)))
+
+    def growth(self, rounds: int) -> float:
+        """Return the largest variance of what is sent in a round, for a variance of 1 drawn."""
+        return float((self.inverse(rounds)[-1] ** 2).sum())
 
     def nothing(self, dim: int) -> Float[np.ndarray, "kept dim"]:
         """Return what is remembered before the first round of ``dim`` coordinates."""

@@ -272,6 +272,11 @@ class Plan:
         return tuple(self.sampling_size / n for n in self.declared_sizes)
 
     @property
+    def draws_patients(self) -> bool:
+        """Whether a round holds a random part of the patients; else all of them, in every round."""
+        return self.sampling_size is not None or self.pass_rounds is not None
+
+    @property
     def step(self) -> float:
         """What one integer step means, in units of the parameters."""
         return (self.clip_norm or 1.0) / self.radius

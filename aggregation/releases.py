@@ -37,6 +37,7 @@ __all__ = [
     "run_event",
     "scalar_event",
     "schedule",
+    "stated",
 ]
 
 _OVERSEEN = 16
@@ -191,15 +192,29 @@ def _sampler(plan: Plan, prob: float) -> Sampler:
     return AllPatients() if plan.sampling_size is None else Poisson(prob)
 
 
+def stated(plan: Plan) -> dict[str, str]:
+    """Return what a ledger states of a plan whose epsilon is not that of the usual case.
+
+    ``privacy.report.meant`` reads it, for the auditor's page and the model card.
+    """
+    found = {}
+    if plan.patient_hospitals > 1:
+        found["a patient's hospitals"] = f"at most {plan.patient_hospitals}"
+    if plan.pass_rounds is not None:
+        kept = plan.correlated is not None  # then a patient's step is the same in all passes
+        found["a patient's rounds"] = f"{'the same ' * kept}one of {plan.pass_rounds}"
+    if plan.correlated is not None:
+        found["noise of rounds"] = plan.correlated.told
+    return found
+
+
 def schedule(
     plan: Plan, asked: list[Release], *, repeats: int, context: Mapping[str, str] | None = None
 ) -> ReleaseSchedule:
     """Return what a plan has a hospital release: ``repeats`` rounds of such releases."""
     once = _covered(plan)
     steps = tuple(Planned(release.kind, release.event, once) for release in asked)
-    named = {**(context or {}), "run": plan.run, "plan": plan.digest}
-    if plan.patient_hospitals > 1:
-        named["a patient's hospitals"] = f"at most {plan.patient_hospitals}"
+    named = {**(context or {}), "run": plan.run, "plan": plan.digest, **stated(plan)}
     return ReleaseSchedule(cast(Unit, plan.unit), steps, repeats // once, named, plan=plan.digest)
 
 

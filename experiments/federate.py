@@ -8,12 +8,14 @@ import itertools
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from rich.console import Console
 
 from aggregation.card import LANGUAGES, card
+from aggregation.correlation import Correlation
 from aggregation.data.patients import Patients
 from aggregation.evaluation import (
     Evaluated,
@@ -39,7 +41,7 @@ from experiments.studies.design import (
     training_of,
 )
 from privacy._validate import natural
-from privacy.errors import InvalidInputError
+from privacy.errors import InvalidInputError, RefusedError
 from privacy.report import EvaluationResult, save_evidence
 
 __all__ = ["Wanted", "deploy", "settle"]
@@ -57,6 +59,8 @@ class Wanted:
       held_out: Fraction of patients held out for it.
       bins: Score bins of the round.
       pass_rounds: Rounds of a pass in which each patient takes part once; None: as ``regime`` says.
+      correlated: How each hospital's own noise is correlated over rounds; None: it is shared, and
+        independent.
     """
 
     epsilon: float
@@ -66,6 +70,7 @@ class Wanted:
     held_out: float = 0.2
     bins: int = 8
     pass_rounds: int | None = None
+    correlated: Correlation | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.epsilon < float("inf"):
@@ -81,6 +86,12 @@ class Wanted:
             raise InvalidInputError(f"Expected held_out={self.held_out} between 0 and 1.")
         if self.pass_rounds is not None:
             natural(pass_rounds=self.pass_rounds, least=2)
+        elif self.correlated is not None and self.regime is Regime.SMALL:
+            raise InvalidInputError(
+                f"Expected no correlated={self.correlated.told} noise where patients are drawn "
+                f"anew for every round (regime={self.regime}): for that no cost is proved. Choose "
+                "the regime full, or give pass_rounds: one fixed round of each pass."
+            )
 
     @property
     def training(self) -> TrainingSetting:
@@ -124,6 +135,7 @@ def deploy(
         console.print("The federation of an earlier run is there already; it is verified again.")
         return
     run = f"{cohort.name[:30]}-{secrets.token_hex(4)}"  # two runs on one ledger differ
+    _check_hospitals(cohort, wanted)
     train, held = _parted(cohort.hospitals, wanted, run)
     plan = _planned(run, cohort, wanted, train, held)
     earlier = len([*out.glob("cut-short-*")])
@@ -149,7 +161,7 @@ def deploy(
     if round_ is not None:
         with console.status("evaluating"):
             evaluated = round_.run(trained)
-    _hand_out(running, federation.plan, trained, evaluated)
+    _hand_out(running, federation.plan, trained, evaluated, cohort.repeats.records)
     federation.save(running)
     _publish(out)
     wraps = federation.wrap_probability()
@@ -168,6 +180,17 @@ def deploy(
         f"{plan.rounds} rounds; an opened sum wrapped with probability at most "
         f"{max(wraps, 1e-300):.0e}."
     )
+
+
+def _check_hospitals(cohort: Cohort, wanted: Wanted) -> None:
+    most = cohort.repeats.hospitals
+    if most > 1 and (wanted.pass_rounds is not None or wanted.correlated is not None):
+        told = None if wanted.correlated is None else wanted.correlated.told
+        raise RefusedError(
+            f"A patient of {cohort.name} may stand in {most} hospitals, and what is proved of "
+            "passes and of correlated noise is of patients of one (pass_rounds="
+            f"{wanted.pass_rounds}, correlated={told}). Leave them out."
+        )
 
 
 def _parted(
@@ -197,7 +220,8 @@ def _planned(
     held: Mapping[str, Patients] | None,
 ) -> Plan:
     """The training's plan: with its evaluation it costs ``wanted.epsilon`` and no more."""
-    plan = make_plan(
+    made = partial(
+        make_plan,
         run=run,
         design=Design.SEALED,
         epsilon=wanted.epsilon,
@@ -206,21 +230,13 @@ def _planned(
         patients=train,
         patient_hospitals=cohort.repeats.hospitals,
         pass_rounds=wanted.pass_rounds,
+        correlated=wanted.correlated,
     )
+    plan = made()
     if held is None or wanted.evaluate is None:
         return plan
     counting = evaluation_plan(plan, _declared(held), epsilon=wanted.evaluate, bins=wanted.bins)
-    return make_plan(
-        run=run,
-        design=Design.SEALED,
-        epsilon=wanted.epsilon,
-        model=plan.model,
-        setting=wanted.training,
-        patients=train,
-        patient_hospitals=cohort.repeats.hospitals,
-        pass_rounds=wanted.pass_rounds,
-        beside=run_event(counting, plan.hospitals[0]),
-    )
+    return made(beside=run_event(counting, plan.hospitals[0]))
 
 
 def _declared(held: Mapping[str, Patients]) -> tuple[int, ...]:
@@ -288,11 +304,13 @@ class _Evaluation:
         return Evaluated(plan, opened_counts(plan, outcome.opened[0], edges), disjoint)
 
 
-def _hand_out(out: Path, plan: Plan, trained: Trained, evaluated: Evaluated | None) -> None:
+def _hand_out(
+    out: Path, plan: Plan, trained: Trained, evaluated: Evaluated | None, records: int
+) -> None:
     """Write ``model/`` with its cards, and what was measured for the auditor's page."""
     folder = trained.save(out / "model")
     for language in LANGUAGES:
-        text = card(plan, trained.schema, language, evaluated)
+        text = card(plan, trained.schema, language, evaluated, records=records)
         (folder / f"card.{language}.md").write_text(text, encoding="utf-8")
     if evaluated is None:
         return
@@ -334,9 +352,7 @@ def _repeats(cohort: Cohort) -> dict[str, str]:
     """What the auditor is told of patients that stand more than once."""
     if not cohort.repeats.any:
         return {}
-    return {
-        "a patient's records": f"at most {cohort.repeats.records} at a hospital, clipped as one"
-    }
+    return {"a patient's records": f"at most {cohort.repeats.records}"}
 
 
 def _commit() -> str:

@@ -72,7 +72,7 @@ class Disaggregation:
         """
         view = require(observation, GradientView, self.name)
         params = view.gradients[0].params
-        if view.plan.sampling_size is not None or any(
+        if view.plan.draws_patients or any(
             not np.array_equal(g.params, params) for g in view.gradients
         ):
             raise RefusedError(

@@ -38,7 +38,7 @@ def isolate(view: GradientView) -> GradientView:
     Raises:
       RefusedError: Rounds were sampled: the same hospital's gradients are not the same.
     """
-    if view.plan.sampling_size is not None:
+    if view.plan.draws_patients:
         raise RefusedError(
             "Differencing needs the same patients in every sum; this plan draws them anew each "
             "round. Attack the rounds one by one."

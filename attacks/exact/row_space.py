@@ -68,10 +68,10 @@ class RowSpace:
         """
         view = require(observation, GradientView, self.name)
         plan = view.plan
-        if plan.model.dim != plan.model.features + 1 or plan.sampling_size is not None:
+        if plan.model.dim != plan.model.features + 1 or plan.draws_patients:
             raise RefusedError(
                 "The row space needs a logistic model and the same patients in every round; this "
-                f"plan has model {plan.model.kind!r} and sampling_size={plan.sampling_size}."
+                f"plan has model {plan.model.kind!r} and draws_patients={plan.draws_patients}."
             )
         grid = _combinations(prior.features, plan.model.features, self.combinations)
         parts = [guesses(prior, 0)]

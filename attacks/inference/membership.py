@@ -144,7 +144,8 @@ def train_shadows(
     """
     if (
         isinstance(plan.model, Logistic)
-        or plan.sampling_size is not None
+        or plan.draws_patients
+        or plan.correlated is not None
         or plan.local_steps > 1
         or plan.unit != "patient"
     ):

@@ -153,7 +153,7 @@ def _tail(
 
 def _linear(view: GradientView) -> None:
     plan = view.plan
-    if plan.sampling_size is not None or plan.local_steps > 1 or plan.unit != "patient":
+    if plan.draws_patients or plan.local_steps > 1 or plan.unit != "patient":
         raise RefusedError(
             "Only sums of one step over all patients are linear in who took part; this plan "
             "samples, walks several steps, or clips whole updates."

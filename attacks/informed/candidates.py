@@ -15,14 +15,25 @@ prior-aware likelihood).
 """
 
 import math
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from jaxtyping import Float, Int, Real
 from scipy.linalg import solve_triangular
+from scipy.special import logsumexp
 
 from aggregation.plan import Plan
+from privacy.errors import InvalidInputError
 
-__all__ = ["article_log_ratios", "log_ratios", "matrix_log_ratios", "posterior"]
+__all__ = [
+    "allocated_log_ratios",
+    "article_log_ratios",
+    "correlated_log_ratios",
+    "log_ratios",
+    "matrix_log_ratios",
+    "passes_log_ratios",
+    "posterior",
+]
 
 _ROUNDING = 1 / 12  # variance of what rounding alone leaves, in squared integer steps
 
@@ -114,6 +125,74 @@ def article_log_ratios(
 
     present = log_density(known[..., None, :] + gradients)
     return _sampled(np.asarray(present - log_density(known)[..., None]), prob)
+
+
+def allocated_log_ratios(
+    ratios: Float[np.ndarray, "steps *any"], *, steps: int
+) -> Float[np.ndarray, "*any"]:
+    """Return the same of a whole pass, of which one took part in one step, whichever.
+
+    Given the step, the pass is worth what that step is; so the ratios' mean is the likelihood.
+
+    Args:
+      ratios: Of the steps that were seen, each as if one had surely taken part in it.
+      steps: How many the pass has; one who was in a step that was not seen left no trace.
+    """
+    unseen = np.zeros((steps - len(ratios), *ratios.shape[1:]))
+    return np.asarray(logsumexp(np.concatenate([ratios, unseen]), axis=0) - math.log(steps))
+
+
+def passes_log_ratios(
+    ratios: Float[np.ndarray, "sums *any"], rounds: Sequence[int], *, steps: int
+) -> Float[np.ndarray, "*any"]:
+    """Return the same of several passes, the step drawn anew for each.
+
+    Args:
+      ratios: Of each sum that was seen, as in ``allocated_log_ratios``.
+      rounds: Of these sums, no round twice.
+      steps: Rounds of a pass.
+    """
+    number = np.asarray(rounds) // steps
+    passes = [allocated_log_ratios(ratios[number == k], steps=steps) for k in np.unique(number)]
+    return np.asarray(np.sum(passes, axis=0))
+
+
+def correlated_log_ratios(
+    plan: Plan,
+    residuals: Real[np.ndarray, "*targets sums dim"],
+    moves: Real[np.ndarray, "*targets candidates sums dim"],
+    *,
+    rounds: Sequence[int],
+    contributors: Sequence[Collection[str]],
+) -> Float[np.ndarray, "*targets candidates"]:
+    r"""Return the same where each hospital's noise is correlated over rounds.
+
+    But for rounding the sums are :math:`x + C^{-1} z` (``privacy.accounting.correlated``): a matrix
+    mechanism whose columns are what each hospital drew for each round.
+
+    Args:
+      plan: With a correlation; in passes, a patient is in the same step of each.
+      residuals: The sums less what is known, in integer steps, for each target.
+      moves: What each candidate would add to every sum in which it took part.
+      rounds: Of the sums, no round twice.
+      contributors: Of each sum, whose noise is not known.
+    """
+    if plan.correlated is None:
+        raise InvalidInputError(f"The noise of plan {plan.run!r} is not correlated over rounds.")
+    sent = plan.correlated.inverse(plan.rounds)[list(rounds)]
+    names = sorted({name for some in contributors for name in some})
+    there = np.array([[name in some for name in names] for some in contributors])
+    openings = np.hstack([sent * there[:, [k]] for k in range(len(names))])
+    if plan.pass_rounds is None:
+        return matrix_log_ratios(residuals, moves, openings=openings, std=plan.share_std)
+    step = np.asarray(rounds) % plan.pass_rounds
+    ratios = [
+        matrix_log_ratios(
+            residuals, moves * (step == k)[:, None], openings=openings, std=plan.share_std
+        )
+        for k in np.unique(step)
+    ]
+    return allocated_log_ratios(np.stack(ratios), steps=plan.pass_rounds)
 
 
 def posterior(

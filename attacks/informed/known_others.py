@@ -26,7 +26,13 @@ from torch import Tensor
 
 from aggregation.data.patients import Patients
 from attacks.exact.closed_form import peel
-from attacks.informed.candidates import article_log_ratios, log_ratios, posterior
+from attacks.informed.candidates import (
+    article_log_ratios,
+    correlated_log_ratios,
+    log_ratios,
+    passes_log_ratios,
+    posterior,
+)
 from attacks.knowledge.features import project
 from attacks.knowledge.priors import Prior
 from attacks.knowledge.replay import integer_rows, integer_sum
@@ -78,7 +84,7 @@ class InformedPool:
         Raises:
           RefusedError: The adversary is not informed, or the plan's releases are no plain sums.
         """
-        view = require(observation, InformedView, self.name)
+        view = require(observation, InformedView, self.name, together=True)
         if (self.presence is None) != (view.plan.sampling_size is None) or (
             self.presence is not None and len(self.presence) != len(view.gradients)
         ):
@@ -87,27 +93,46 @@ class InformedPool:
                 f"rounds, and for them alone: presence={self.presence}, rounds in the view: "
                 f"{len(view.gradients)}."
             )
-        presence = np.ones(len(view.gradients)) if self.presence is None else self.presence
         logs = np.zeros(len(self.pool)) if self.log_prior is None else self.log_prior.copy()
-        left, x, y = residuals(view), self.pool.features, self.pool.outcomes
-        for gradient, residual, prob in zip(view.gradients, left, presence, strict=True):
-            params = gradient.params
-            if view.plan.noise == "article":
-                gradients = view.plan.model.per_patient_gradients(params, x, y)
-                known = sum(
-                    p.per_patient(
-                        view.plan.model.per_patient_gradients(params, p.features, p.outcomes)
-                    ).sum(0)
-                    for p in _known(view, gradient)
-                )
-                logs += article_log_ratios(
-                    view.plan, gradient.integers, known + np.zeros(len(params)), gradients,
-                    prob=float(prob),
-                )  # fmt: skip
-            else:
-                rows = integer_rows(view.plan, params, x, y)
-                logs += log_ratios(residual, rows, std=gradient.noise_std, prob=float(prob))
-        return posterior(logs)
+        left, plan = residuals(view), view.plan
+        rounds = [g.round for g in view.gradients]
+        if plan.correlated is not None:
+            rows = [self._rows(view, gradient) for gradient in view.gradients]
+            who = [gradient.hospitals for gradient in view.gradients]
+            return posterior(logs + correlated_log_ratios(
+                plan, left, np.stack(rows, axis=1), rounds=rounds, contributors=who
+            ))  # fmt: skip
+        presence = np.ones(len(rounds)) if self.presence is None else self.presence
+        ratios = [
+            self._of_round(view, gradient, residual, float(prob))
+            for gradient, residual, prob in zip(view.gradients, left, presence, strict=True)
+        ]
+        if plan.pass_rounds is not None:
+            return posterior(
+                logs + passes_log_ratios(np.stack(ratios), rounds, steps=plan.pass_rounds)
+            )
+        return posterior(sum(ratios, logs))
+
+    def _rows(self, view: InformedView, gradient: Gradient) -> NDArray[np.int64]:
+        return integer_rows(view.plan, gradient.params, self.pool.features, self.pool.outcomes)
+
+    def _of_round(
+        self, view: InformedView, gradient: Gradient, left: NDArray[np.int64], prob: float
+    ) -> NDArray[np.float64]:
+        """One release's log-likelihoods of the candidates, drawn with this probability."""
+        if view.plan.noise != "article":
+            rows = self._rows(view, gradient)
+            return log_ratios(left, rows, std=gradient.noise_std, prob=prob)
+        model, params = view.plan.model, gradient.params
+        x, y = self.pool.features, self.pool.outcomes
+        known = sum(
+            p.per_patient(model.per_patient_gradients(params, p.features, p.outcomes)).sum(0)
+            for p in _known(view, gradient)
+        )
+        return article_log_ratios(
+            view.plan, gradient.integers, known + np.zeros(len(params)),
+            model.per_patient_gradients(params, x, y), prob=prob,
+        )  # fmt: skip
 
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Return the candidates, likeliest first, each with its posterior probability."""
@@ -143,7 +168,7 @@ class InformedExact:
         Raises:
           RefusedError: The adversary is not informed, or the plan's releases are no plain sums.
         """
-        view = require(observation, InformedView, self.name)
+        view = require(observation, InformedView, self.name, together=True)
         for gradient, left in zip(view.gradients, residuals(view), strict=True):
             found = peel(view.plan, replace(gradient, integers=left), prior)
             if found.complete and len(found.records) == 1:
@@ -261,7 +286,7 @@ def _known(view: InformedView, gradient: Gradient) -> list[Patients]:
     knowledge, found = view.knowledge, []
     for hospital in gradient.hospitals:
         patients = knowledge.patients.get(hospital)
-        if view.plan.sampling_size is not None:
+        if view.plan.draws_patients:
             patients = knowledge.batches.get((gradient.round, hospital))
             if patients is None:
                 raise RefusedError(

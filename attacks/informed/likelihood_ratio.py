@@ -21,6 +21,9 @@ the prior, stand between them.
   one holds the target with the plan's probability alone, and a law that is not quite the patients'
   own takes whoever fits it by chance for present (heart, sealed sums without noise: four rounds
   named .56, the first alone .75).
+- In a pass each takes part in one step, so that the steps' likelihood ratios are averaged. The
+  first pass is read: later ones mix the same others anew. Noise that is correlated over rounds has
+  its covariance between the sums; the steps are then the same in all passes, all of which are read.
 - The article's noise has a scale that depends on the patients: its law is averaged over drawn
   batches, since no normal law has it.
 - Several local steps move the model by each batch: walks of drawn people are bent to where the seen
@@ -45,7 +48,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
-from attacks.informed.candidates import posterior
+from attacks.informed.candidates import allocated_log_ratios, posterior
 from attacks.informed.others import article_ratios, normal_ratios
 from attacks.informed.seen_sums import Openings
 from attacks.informed.walks import walk_ratios
@@ -99,7 +102,7 @@ class LikelihoodRatio:
         Raises:
           RefusedError: The adversary sees no gradient, or declares no candidates.
         """
-        view = require(observation, GradientView, self.name)
+        view = require(observation, GradientView, self.name, together=True)
         pool = view.knowledge.candidates
         if pool is None or len(pool) == 0:
             raise RefusedError(
@@ -134,7 +137,7 @@ class LikelihoodRatio:
         Raises:
           RefusedError: The adversary sees no sum of this hospital's patients' gradients.
         """
-        view = require(observation, GradientView, self.name)
+        view = require(observation, GradientView, self.name, together=True)
         return self.of_openings(_relevant(view, hospital), prior, hospital, people, outcomes)
 
     def of_openings(
@@ -207,6 +210,8 @@ def _log_ratios(
 ) -> NDArray[np.float64]:
     plan = openings.plan
     ours = (part for part in openings.each() if hospital in part.hospitals)
+    if plan.pass_rounds is not None:
+        return _of_passes(openings, hospital, people, drawn, rng)
     if plan.local_steps > 1:
         return walk_ratios(next(ours), hospital, people, drawn, rng)
     if plan.noise == "article":
@@ -214,3 +219,23 @@ def _log_ratios(
     if plan.sampling_size is None:
         return normal_ratios(openings, hospital, people, drawn)
     return normal_ratios(next(ours), hospital, people, drawn)
+
+
+def _of_passes(
+    openings: Openings, hospital: str, people: Patients, drawn: Patients, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """One who is in some step of a pass: of the first, or of all, where it is the same in all."""
+    plan, steps = openings.plan, openings.plan.pass_rounds or 1
+    read = plan.rounds if plan.correlated is not None else steps
+    own: dict[int, list[int]] = {}
+    for t, round_ in enumerate(openings.rounds):
+        if round_ < read and hospital in openings.some([t]).hospitals:
+            own.setdefault(round_ % steps, []).append(t)
+    ratios = np.zeros((len(own), len(people)))
+    for k, sums in enumerate(own.values()):
+        part = openings.some(sums)
+        if plan.noise == "article":
+            ratios[k] = article_ratios(part, hospital, people, drawn, rng)
+        else:
+            ratios[k] = normal_ratios(part, hospital, people, drawn)
+    return allocated_log_ratios(ratios, steps=steps)

@@ -142,7 +142,7 @@ def article_ratios(
     """
     count = _others(openings, hospital, hospital)
     sizes = np.full(_BATCHES, round(count))
-    if openings.plan.sampling_size is not None:
+    if openings.plan.draws_patients:
         sizes = rng.poisson(count, _BATCHES)
     cloud = openings.rows(hospital, drawn.features, drawn.outcomes)
     batches = np.stack([cloud[rng.integers(len(cloud), size=n)].sum(axis=0) for n in sizes])

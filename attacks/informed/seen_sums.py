@@ -5,7 +5,7 @@ update is a sum of one upload; a sealed sum has a row of ones; a buffered one ha
 signed weights; under *Memory* a sum holds differences of uploads, and one upload's noise is in two.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -51,6 +51,7 @@ class Openings:
       seen: The sums, in integer steps.
       noise: Covariance of the noise between sums, the same on each coordinate, in squared integer
         steps.
+      rounds: Of each sum; empty where they don't matter.
     """
 
     plan: Plan
@@ -58,6 +59,7 @@ class Openings:
     matrix: Float[np.ndarray, "sums uploads"]
     seen: Float[np.ndarray, "sums dim"]
     noise: Float[np.ndarray, "sums sums"]
+    rounds: tuple[int, ...] = ()
 
     @classmethod
     def of(cls, view: GradientView) -> "Openings":
@@ -80,20 +82,27 @@ class Openings:
             tuple(Upload(c.hospital, c.params, c.weight, c.labels) for _, c in parts),
             matrix,
             np.stack([g.integers for g in view.gradients]).astype(np.float64),
-            np.diag([g.noise_std**2 for g in view.gradients]),
+            _noise_between(view),
+            tuple(g.round for g in view.gradients),
         )
 
     def each(self) -> "Iterator[Openings]":
         """Yield every sum by itself: where patients are drawn anew, sums share almost nobody."""
-        for t, row in enumerate(self.matrix):
-            part = np.flatnonzero(row)
-            yield Openings(
-                self.plan,
-                tuple(self.uploads[j] for j in part),
-                row[None, part],
-                self.seen[[t]],
-                self.noise[t : t + 1, t : t + 1],
-            )
+        for t in range(len(self.seen)):
+            yield self.some([t])
+
+    def some(self, sums: Sequence[int]) -> "Openings":
+        """Return some of the sums, as if the others had not been seen."""
+        at = np.asarray(sums, dtype=np.int64)
+        part = np.flatnonzero(self.matrix[at].any(axis=0))
+        return Openings(
+            self.plan,
+            tuple(self.uploads[j] for j in part),
+            self.matrix[np.ix_(at, part)],
+            self.seen[at],
+            self.noise[np.ix_(at, at)],
+            tuple(self.rounds[t] for t in at) if self.rounds else (),
+        )
 
     @property
     def hospitals(self) -> tuple[str, ...]:
@@ -154,3 +163,14 @@ class Openings:
                 for t in np.flatnonzero(self.matrix[:, j]):
                     added[:, t] += self.matrix[t, j] * own
         return added
+
+
+def _noise_between(view: GradientView) -> Float[np.ndarray, "sums sums"]:
+    """Covariance of the noise: where it is correlated, as far as the same hospitals sent it."""
+    stds = np.array([g.noise_std for g in view.gradients])
+    if view.plan.correlated is None:
+        return np.diag(stds**2)
+    sent = view.plan.correlated.inverse(view.plan.rounds)[[g.round for g in view.gradients]]
+    who = [set(g.hospitals) for g in view.gradients]
+    common = np.array([[len(one & other) for other in who] for one in who])
+    return np.asarray(view.plan.share_std**2 * common * (sent @ sent.T))

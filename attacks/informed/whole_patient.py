@@ -60,11 +60,11 @@ class WholePatient:
             article's.
         """
         view = require(observation, InformedView, "whole patient")
-        if view.plan.sampling_size is not None or view.plan.noise == "article":
+        if view.plan.draws_patients or view.plan.noise == "article":
             raise RefusedError(
                 "A patient's records are drawn apart in several hospitals, and the article's noise "
-                f"follows them: what is seen then is not known (sampling_size="
-                f"{view.plan.sampling_size}, noise={view.plan.noise!r}). Use full batches and "
+                f"follows them: what is seen then is not known (draws_patients="
+                f"{view.plan.draws_patients}, noise={view.plan.noise!r}). Use full batches and "
                 "noise none, local or shared."
             )
         logs = np.zeros(len(self.pool)) if self.log_prior is None else self.log_prior.copy()

@@ -64,7 +64,7 @@ def infer_batches(
         ill = int(gradient.labels.sum())
         return (Batch(len(gradient.labels) - ill, ill, 1.0),)
     expected = expected_patients(plan, gradient)
-    sampled = plan.sampling_size is not None
+    sampled = plan.draws_patients
     spread = 4 * np.sqrt(expected) if sampled else 0.0
     least = 1 if sampled else expected  # of what is left of a sample, few may be left
     sizes = np.arange(least, int(expected + spread) + 1)

@@ -230,8 +230,18 @@ class InformedView(GradientView):
 View = TypeVar("View", bound=Observation)
 
 
-def require(observation: Observation, kind: type[View], attack: str) -> View:
+def require(
+    observation: Observation, kind: type[View], attack: str, *, together: bool = False
+) -> View:
     """Return the observation if it is of the kind that an attack needs.
+
+    Args:
+      observation: What was seen.
+      kind: What the attack reads.
+      attack: Its name.
+      together: Whether it knows of rounds that belong together: of patients who are in one round
+        of each pass, and of noise that is correlated. One round by itself any attack may read: it
+        is a Poisson sample, or its noise is as wide as the view says.
 
     Raises:
       RefusedError: The adversary does not see what the attack needs, or sees sums in which nobody
@@ -247,12 +257,14 @@ def require(observation: Observation, kind: type[View], attack: str) -> View:
         )
     if isinstance(observation, GradientView):
         plan = observation.plan
-        if plan.pass_rounds is not None or plan.correlated is not None:
+        bound = plan.pass_rounds is not None or plan.correlated is not None
+        if bound and not together and len({g.round for g in observation.gradients}) > 1:
             raise RefusedError(
                 "The rounds of this plan belong together: each patient is in one of a pass, or the "
                 f"noise is correlated (pass_rounds={plan.pass_rounds}, correlated="
-                f"{plan.correlated}). No attack here knows that, and what one finds who takes "
-                "rounds for independent would say nothing. The accountant's bound stands."
+                f"{plan.correlated}). The attack {attack!r} takes rounds for independent, so that "
+                "what it finds would say nothing. Narrow the view to one round "
+                "(view.only(round_=...)), or take likelihood_ratio or informed_pool, which know it."
             )
         _check_sums(observation)
     return observation

@@ -193,6 +193,13 @@ def _gradient(
     if not contributions:
         raise CorruptMessageError(f"The opened sum of round {round_} has no update before it.")
     noise = _noise_std(plan, integers, len(parts))
+    if plan.correlated is not None and not 0 <= round_ < plan.rounds:
+        raise CorruptMessageError(
+            f"An update of round {round_} in a run of {plan.rounds} rounds. Use the transcript and "
+            "the plan of one run."
+        )
+    if plan.correlated is not None:  # what is sent is what was drawn, less of what was sent before
+        noise *= float(np.linalg.norm(plan.correlated.inverse(plan.rounds)[round_]))
     wrong = [errors[part.sequence] for part in parts if part.sequence in errors]
     error = np.asarray(np.sum(wrong, axis=0)) if wrong else None
     return Gradient(round_, tuple(contributions), integers, noise, error)

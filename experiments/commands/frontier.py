@@ -41,6 +41,12 @@ class FrontierCommand(StudyCommand):
     model: str = "mlp"
     """Of the chosen designs: logistic, mlp, deep, embedded, transformer, or a Python file's factory
     of a torch module, FILE:FACTORY (docs/own-model.md)."""
+    pass_rounds: int | None = None
+    """Of the chosen designs: rounds of a pass, in each of which a patient is in exactly one round
+    (random allocation), in place of the regime's batches."""
+    correlated: str = ""
+    """Of the chosen designs (sealed, local): noise correlated over rounds, banded:8 (rounds) or
+    buffered:0.3/0.8,0.3/0.6 (a scale and a decay of each buffer), all of it at each hospital."""
     unseen: bool = False
     """Fold by hospital, with --cohort: each is tested by models that never saw it."""
     tuned: Path | None = None
@@ -76,10 +82,19 @@ class FrontierCommand(StudyCommand):
 
     def _chosen(self) -> "Sequence[AttackedPoint]":
         """The points that the options choose, of the published cohorts."""
+        from aggregation.correlation import Correlation
         from experiments.studies.frontier import grid
 
         if self.designs:
-            return grid.chosen_grid(self.designs, self.epsilons, self.regime, self.model, self.seed)
+            return grid.chosen_grid(
+                self.designs,
+                self.epsilons,
+                self.regime,
+                self.model,
+                self.seed,
+                pass_rounds=self.pass_rounds,
+                correlated=Correlation.parse(self.correlated) if self.correlated else None,
+            )
         if self.cells:
             return grid.cells(self.cells, self.seed)
         if self.groups:
@@ -113,12 +128,14 @@ class FrontierCommand(StudyCommand):
             )
         default = FrontierCommand()
         idle = [
-            n for n in ("epsilons", "regime", "model") if getattr(self, n) != getattr(default, n)
+            name
+            for name in ("epsilons", "regime", "model", "pass_rounds", "correlated")
+            if getattr(self, name) != getattr(default, name)
         ]
         if idle and not self.designs:
             raise InvalidInputError(
-                f"--{idle[0]} goes with --designs and would change nothing here. Add "
-                "--designs none local sealed, say."
+                f"--{idle[0].replace('_', '-')} goes with --designs and would change nothing "
+                "here. Add --designs none local sealed, say."
             )
         if self.tuned:
             self.points()

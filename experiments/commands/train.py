@@ -35,6 +35,10 @@ class Train:
     pass_rounds: int | None = None
     """Rounds of a pass: each patient takes part in exactly one of them, drawn in secret for that
     patient alone (random allocation), in place of the regime's batches."""
+    correlated: str = ""
+    """Noise correlated over rounds (DP-FTRL), all of it at each hospital: banded:8 (over as many
+    rounds), or buffered:0.3/0.8,0.3/0.6 (a scale and a decay of each buffer). With --pass-rounds a
+    patient's round is the same in all passes; --regime small alone has no proof, and is refused."""
     evaluate: float | None = None
     """Epsilon of an evaluation round, part of --epsilon: some patients are held out of training and
     counted after it, by score bin and outcome, with noise. More held-out patients tell more."""
@@ -58,6 +62,7 @@ class Train:
         self._wanted()
 
     def _wanted(self) -> "Wanted":
+        from aggregation.correlation import Correlation
         from experiments.federate import Wanted
         from experiments.studies.design import Regime
         from privacy.errors import InvalidInputError
@@ -72,6 +77,7 @@ class Train:
             held_out=self.held_out,
             bins=self.bins,
             pass_rounds=self.pass_rounds,
+            correlated=Correlation.parse(self.correlated) if self.correlated else None,
         )
 
     def run(self) -> int:

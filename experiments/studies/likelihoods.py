@@ -18,7 +18,8 @@ the curious server's, whose view has no more than its position sees.
 A likelihood is the same thing for every run, the release less what is known, and is computed as the
 run was made:
 
-- ``of_rounds``: rounds, with sampled patients, in clear or sealed;
+- ``of_rounds``: rounds, with sampled patients, in clear or sealed; in passes, where each takes part
+  in one round of each; with noise that is correlated over them;
 - ``of_walks``: several local steps without noise, replayed with each candidate in its place;
 - ``of_schedule``: a run at everybody's own pace, over all openings together. The coalition is the
   one that is worst for the target's hospital. Under *Memory* a sum holds differences, so that one
@@ -30,7 +31,8 @@ run was made:
   nothing but the shares of the colluders.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import numpy as np
@@ -46,7 +48,13 @@ from aggregation.sized import sealing_for
 from aggregation.timing.leverage import leverage, opening_matrix
 from aggregation.transcript import AGGREGATOR
 from attacks import Prior
-from attacks.informed.candidates import article_log_ratios, log_ratios, matrix_log_ratios
+from attacks.informed.candidates import (
+    article_log_ratios,
+    correlated_log_ratios,
+    log_ratios,
+    matrix_log_ratios,
+    passes_log_ratios,
+)
 from attacks.informed.likelihood_ratio import LikelihoodRatio
 from attacks.informed.seen_sums import ROUNDING, Openings, Upload
 from attacks.informed.walks import walked
@@ -95,11 +103,36 @@ def of_rounds(
     plan = view.plan
     if plan.local_steps > 1 or plan.unit != "patient":
         raise RefusedError("The informed adversary reads one-step sums of patients' gradients.")
-    logs = np.zeros((len(lineups), len(lineups[0].people)))
+    if plan.correlated is not None:
+        return _of_correlated(view, outcome, lineups)
+    ratios = np.zeros((plan.rounds, len(lineups), len(lineups[0].people)))
     for gradient in view.gradients:
         places = [i for i, one in enumerate(lineups) if one.hospital in gradient.hospitals]
         if places:
-            logs[places] += _of_round(plan, gradient, outcome, [lineups[i] for i in places])
+            there = [lineups[i] for i in places]
+            ratios[gradient.round, places] += _of_round(plan, gradient, outcome, there)
+    if plan.pass_rounds is None:
+        return np.asarray(ratios.sum(axis=0))
+    return passes_log_ratios(ratios, range(plan.rounds), steps=plan.pass_rounds)
+
+
+def _of_correlated(
+    view: GradientView, outcome: Outcome, lineups: Sequence[LineUp]
+) -> NDArray[np.float64]:
+    """Of a hospital's line-ups in all of its sums together."""
+    plan, logs = view.plan, np.zeros((len(lineups), len(lineups[0].people)))
+    for hospital in dict.fromkeys(one.hospital for one in lineups):
+        at = [i for i, one in enumerate(lineups) if one.hospital == hospital]
+        own = [lineups[i] for i in at]
+        sums = [g for g in view.gradients if hospital in g.hospitals]
+        parts = [part for g in sums for _, part in _less_known(plan, g, outcome, own)]
+        logs[at] = correlated_log_ratios(
+            plan,
+            np.stack([part.left for part in parts], axis=1),
+            np.stack([part.rows for part in parts], axis=2),
+            rounds=[g.round for g in sums],
+            contributors=[part.unknown for part in parts],
+        )
     return logs
 
 
@@ -202,6 +235,38 @@ def _by_hospital(
 def _of_round(
     plan: Plan, gradient: Gradient, outcome: Outcome, lineups: Sequence[LineUp]
 ) -> NDArray[np.float64]:
+    logs = np.zeros((len(lineups), len(lineups[0].people)))
+    for at, part in _less_known(plan, gradient, outcome, lineups):
+        prob = 1.0
+        if gradient.round > 0 and plan.pass_rounds is None:  # of a pass, steps are weighed later
+            prob = plan.sampling_probs[plan.hospitals.index(lineups[at[0]].hospital)]
+        if plan.noise == "article":
+            logs[at] = article_log_ratios(plan, gradient.integers, part.left, part.rows, prob=prob)
+            continue
+        std = plan.share_std * len(part.unknown) ** 0.5
+        logs[at] = log_ratios(part.left, part.rows, std=std, prob=prob)
+    return logs
+
+
+@dataclass(frozen=True)
+class _LessKnown:
+    """A sum without what is known of it, for the line-ups of one hospital.
+
+    Attributes:
+      left: Of each line-up; with the article's noise, the others' gradients instead.
+      rows: What each of its people would add.
+      unknown: Hospitals whose noise is in it and not known.
+    """
+
+    left: Float[np.ndarray, "lineups dim"]
+    rows: Float[np.ndarray, "lineups people dim"]
+    unknown: tuple[str, ...]
+
+
+def _less_known(
+    plan: Plan, gradient: Gradient, outcome: Outcome, lineups: Sequence[LineUp]
+) -> Iterator[tuple[NDArray[np.int64], _LessKnown]]:
+    """Yield the places of each hospital's line-ups, and its sum less what is known."""
     round_, params = gradient.round, gradient.params
     article = plan.noise == "article"
 
@@ -217,22 +282,18 @@ def _of_round(
     sums = {
         name: rows_of(outcome.drawn[name][round_][0]).sum(axis=0) for name in gradient.hospitals
     }
-    logs = np.zeros(rows.shape[:2])
     for hospital in dict.fromkeys(one.hospital for one in lineups):
         at = np.array([i for i, one in enumerate(lineups) if one.hospital == hospital])
-        prob = 1.0 if round_ == 0 else plan.sampling_probs[plan.hospitals.index(hospital)]
         if article:
-            others = sums[hospital] - hidden[at]
-            logs[at] = article_log_ratios(plan, gradient.integers, others, rows[at], prob=prob)
+            yield at, _LessKnown(sums[hospital] - hidden[at], rows[at], (hospital,))
             continue
         # As many colluders as the plan's noise allows for, the target's hospital not among them.
         colluders = [name for name in gradient.hospitals if name != hospital][: plan.colluders]
         residual = gradient.integers.astype(np.float64)
         for name in gradient.hospitals:
             residual = residual - (outcome.sent[name][round_] if name in colluders else sums[name])
-        std = plan.share_std * (len(gradient.hospitals) - len(colluders)) ** 0.5
-        logs[at] = log_ratios(residual + hidden[at], rows[at], std=std, prob=prob)
-    return logs
+        unknown = tuple(name for name in gradient.hospitals if name not in colluders)
+        yield at, _LessKnown(residual + hidden[at], rows[at], unknown)
 
 
 def _candidates(lineups: Sequence[LineUp]) -> Patients:
@@ -310,7 +371,9 @@ def released_noise(
 
 
 def _sums_of(run: Outcome) -> GradientView:
-    return require(observe(run.transcript, "server_sealed"), GradientView, "informed")
+    return require(
+        observe(run.transcript, "server_sealed"), GradientView, "informed", together=True
+    )
 
 
 def _openings(agreement: Agreement) -> tuple[NDArray[np.float64], list[tuple[int, str]]]:

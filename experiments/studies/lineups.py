@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 from aggregation.data.patients import Schema
 from aggregation.federation import Outcome
 from attacks import Prior, lineup, observe
+from attacks.reconstructed import Reconstruction, join
 from attacks.scoring.rates import success_rate
 from attacks.scoring.selection import worst_attack
 from attacks.suite import Attack, make_attack
@@ -100,30 +101,36 @@ def attack_round(
 ) -> tuple[Trial, ...]:
     """Attack a run, and let every attack name somebody of each line-up.
 
-    Attacks that reconstruct read the first round, in which the targets surely took part; those that
-    compare likelihoods read what they can use of all.
+    Attacks that reconstruct read the first round, in which the targets surely took part, or each of
+    the first pass, in one of which they did; those that compare likelihoods read what they can use
+    of all.
 
     Args:
       suite: The attacks.
       outcome: The run: its transcript for the attack, who was drawn for the informed adversary.
-      lineups: Disjoint; their targets were in the first batches of their hospitals.
+      lineups: Disjoint; their targets were in the first batches of their hospitals, or in any of
+        the first pass.
       schema: What the columns mean: all that the attacker knows beforehand.
       adversary: ``server_plain`` (each update by itself) or ``server_sealed`` (their sum).
       seed: Of the fold's run, and of what the attacks draw.
     """
     if not lineups:
         return ()
-    view = require(observe(outcome.transcript, adversary), GradientView, "the frontier")
-    first = view.only(round_=0)
+    view = require(
+        observe(outcome.transcript, adversary), GradientView, "the frontier", together=True
+    )
+    plan = view.plan
+    firsts = [view.only(round_=round_) for round_ in range(plan.pass_rounds or 1)]
     prior = Prior.from_schema(schema)
     rng = np.random.default_rng([*seed, 1])
     batch = "/".join(map(str, seed))
     sums = adversary == "server_sealed"
     trials = []
     for attack in suite.make(seed=int(rng.integers(2**31))):
-        of_sums = attack.reconstruct(first, prior) if sums else None
+        of_sums = _of_each(attack, firsts, prior) if sums else None
         for name in dict.fromkeys(one.hospital for one in lineups):
-            records = of_sums or attack.reconstruct(first.only(hospital=name), prior)
+            own = [first.only(hospital=name) for first in firsts]
+            records = of_sums or _of_each(attack, own, prior)
             for one in lineups:
                 if one.hospital == name:
                     target = one.people[one.target]
@@ -135,11 +142,17 @@ def attack_round(
         logs = likelihoods.of_public(view, prior, lineups)
         trials += trials_of(LIKELIHOOD, lineups, logs, batch, rng)
     if INFORMED in suite.attacks:
-        walks = view.plan.local_steps > 1
+        walks = plan.local_steps > 1
         informed = likelihoods.of_walks if walks else likelihoods.of_rounds
         logs = informed(view, outcome, lineups)
         trials += trials_of(INFORMED, lineups, logs, batch, rng)
     return tuple(trials)
+
+
+def _of_each(attack: Attack, views: Sequence[GradientView], prior: Prior) -> Reconstruction:
+    """What it reads off each of some rounds; where nothing was sent, nothing can be read."""
+    sent = [view for view in views if any(g.integers.any() for g in view.gradients)]
+    return join(*(attack.reconstruct(view, prior) for view in sent or views[:1]))
 
 
 def trials_of(

@@ -278,6 +278,8 @@ def seated(
       patients: Who trains, by hospital.
       lineups: Of this run.
       seed: Of the run (``Federation.simulated``).
+
+    Where rounds are passes nobody is moved: everybody takes part in each of them.
     """
     if plan.sampling_size is None:
         return dict(patients), tuple(lineups)

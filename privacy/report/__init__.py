@@ -8,14 +8,19 @@ from privacy.report.evidence import (
     load_evidence,
     save_evidence,
 )
-from privacy.report.page import write_report
+from privacy.report.meant import Meant, Participation, meant_by
+from privacy.report.page import strings, write_report
 
 __all__ = [
     "AttackResult",
     "AuditResult",
     "EvaluationResult",
     "Evidence",
+    "Meant",
+    "Participation",
     "load_evidence",
+    "meant_by",
     "save_evidence",
+    "strings",
     "write_report",
 ]

@@ -18,6 +18,7 @@ from privacy.ledger.log.entries import Entry
 from privacy.ledger.preset_order import best_order, delta_at
 from privacy.ledger.requests import Budget
 from privacy.report.evidence import Evidence
+from privacy.report.meant import Meant, meant_by
 from privacy.report.printed import gaussian_mu
 
 __all__ = ["CurvePoint", "Facts", "LedgerRow", "SpentRow", "gather"]
@@ -103,7 +104,7 @@ class Facts:
       mu: The Gaussian with the worst row's (epsilon, delta), None if there is none.
       success: Bound on reconstruction at ``PRIOR``, None if there is none.
       honest: Hospitals that must keep their noise shares to themselves; None if none must.
-      sampled: Whether patients are drawn at random.
+      meant: What the epsilon is for.
       unprotected: Number of releases that nothing bounds.
       rounds: Number of rounds.
       files: Digest of every ledger's file, by name.
@@ -125,7 +126,7 @@ class Facts:
     mu: float | None
     success: float | None
     honest: int | None
-    sampled: bool
+    meant: Meant
     unprotected: int
     rounds: int
     files: Mapping[str, str]
@@ -195,7 +196,11 @@ def gather(
         mu=_mu(worst),
         success=_success(most, assessor) if most else None,
         honest=min(_honest(events), default=None),
-        sampled=any(mentions(event, "PoissonSampledDpEvent") for event in events),
+        meant=meant_by(
+            worst.budget.unit if worst else "patient",
+            events,
+            {name: tuple(values) for name, values in context.items() if _by_all(values, readings)},
+        ),
         unprotected=sum(
             row.count for row in released if row.event and mentions(row.event, "NonPrivateDpEvent")
         ),
@@ -208,6 +213,11 @@ def gather(
         ended=max(times, default=""),
         manifest=(sent.digest, sent.signed) if sent else None,
     )
+
+
+def _by_all(values: Mapping[str, tuple[str, ...]], readings: list[Reading]) -> bool:
+    """Whether every hospital states one of these."""
+    return {name for names in values.values() for name in names} == {r.hospital for r in readings}
 
 
 class _Sent(NamedTuple):

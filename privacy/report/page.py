@@ -139,6 +139,7 @@ def render(facts: Facts, language: str) -> str:
         verdict_class="unanchored" if claimed else outcome,
         verdict_words=t("verdict_claimed" if claimed else f"verdict_{outcome}"),
         guarantee=_guarantee(facts, t),
+        meant=facts.meant.sentences(table) if facts.promised else [],
         success=_success(facts, t),
         label=[*_label(facts, t, table), *quality(facts, t)],
         not_protected=_not_protected(facts, t),
@@ -216,7 +217,7 @@ def _label(facts: Facts, t: _Words, table: Mapping[str, str]) -> list[tuple[str,
         (t("label_epsilon"), f"({epsilon}, {power(worst.budget.delta)})"),
         (t("label_mu"), mu),
         (t("label_rounds"), str(facts.rounds)),
-        (t("label_sampling"), t("sampling_poisson" if facts.sampled else "sampling_all")),
+        (t("label_sampling"), facts.meant.sampling(table) or t("none")),
         (t("label_trust"), trust if facts.promised else t("none")),
     ]
 
@@ -262,6 +263,8 @@ def _minute(time: str) -> str:
 
 def _not_protected(facts: Facts, t: _Words) -> list[str]:
     lines = [t(f"not_{number}") for number in range(1, 6)]
+    if facts.meant.hospitals > 1:
+        lines[1] = t("not_2_several", hospitals=facts.meant.hospitals)
     if facts.worst is None or facts.worst.budget.unit == "patient":
         lines.insert(2, t("not_hospital"))
     if facts.unprotected:
@@ -327,21 +330,24 @@ def _ledger(row: LedgerRow, t: _Words, table: Mapping[str, str]) -> dict[str, An
 
 
 def _event(event: Mapping[str, Any], t: _Words) -> str:
-    """An event in the page's language; an unknown one as it stands in the ledger."""
+    """An event in the page's language."""
     name = str(event["type"])
     if name == "ComposedDpEvent":
         return t("event_join").join(_event(inner, t) for inner in event["events"])
     values = {
-        key: value if isinstance(value, str | int) else f"{value:.6g}"
+        key: t("list").join(_number(one) for one in value)
+        if isinstance(value, list)
+        else _number(value)
         for key, value in event.items()
-        if isinstance(value, str | int | float)
+        if key not in ("event", "events")
     }
     if isinstance(event.get("event"), Mapping):
         values["event"] = _event(event["event"], t)
-    try:
-        return t(f"event_{name}", **values)
-    except KeyError:
-        return json.dumps(dict(event), ensure_ascii=False)
+    return t(f"event_{name}", **values)
+
+
+def _number(value: object) -> str:
+    return f"{value:.6g}" if isinstance(value, float) else str(value)
 
 
 def _curve(facts: Facts, t: _Words) -> str:

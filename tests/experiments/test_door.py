@@ -102,6 +102,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "questions": ("mars",),
     "bins": ("1", "-8"),
     "pass_rounds": ("0", "1", "-4"),
+    "correlated": ("banded", "banded:0", "mars:3"),
     "evaluate": ("0", "1", "nan"),
     "held_out": ("0", "1", "nan"),
     "within": ("0", "-1", "nan"),

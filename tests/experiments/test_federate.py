@@ -13,6 +13,8 @@ import pytest
 from rich.console import Console
 
 from aggregation.card import LANGUAGES, card
+from aggregation.correlation import Correlation
+from aggregation.data.cohort import Repeats
 from aggregation.evaluation.round import FILE
 from aggregation.trained import Trained
 from experiments import federate
@@ -219,3 +221,60 @@ def test_training_in_passes_fills_up_the_last_one_and_is_verified(tmp_path: Path
         assert (spent.releases, spent.left) == (4, 0)
         assert spent.interval is not None
         assert 0.99 < spent.interval.upper <= 1.0
+
+
+@pytest.mark.parametrize("wanted", [{}, {"pass_rounds": 2}, {"evaluate": 0.4, "held_out": 0.3}])
+def test_training_with_correlated_noise_is_verified_and_said(
+    wanted: dict[str, Any], tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    trained(out, correlated=Correlation(bands=2), **wanted)
+    verdict = verify([out], load_trust(out / "trust.json"))
+    assert verdict.status == 0
+    for reading in verdict.readings:
+        (spent,) = reading.spent
+        assert spent.interval is not None
+        assert 0.99 < spent.interval.upper <= 1.0
+    for language, words in (("en", "correlated over its rounds"), ("zh", "噪声在各轮之间相关")):
+        assert words in (out / "model" / f"card.{language}.md").read_text(encoding="utf-8")
+    assert '"noise of rounds":"banded 2"' in (out / "ledgers" / "va.jsonl").read_text()
+
+
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"correlated": "banded"}, "Expected a correlation such as banded:8"),
+        ({"correlated": "banded:0"}, "bands=0"),
+        ({"correlated": "banded:-1"}, "bands=-1"),
+        ({"correlated": "banded:99999"}, "at most 32 buffers or 10000 bands, got 0 and 99999"),
+        ({"correlated": "buffered:0.3"}, "got 'buffered:0.3'"),
+        ({"correlated": "buffered:0.3/1"}, "decays below 1"),
+        ({"correlated": "buffered:0.3/0.5/2"}, "got 'buffered:0.3/0.5/2'"),
+        ({"correlated": "pink:3"}, "got 'pink:3'"),
+        (
+            {"correlated": "banded:3", "regime": "small"},
+            r"correlated=banded 3 noise .*\(regime=small\): .* regime full, or give pass_rounds",
+        ),
+    ],
+)
+def test_a_correlation_that_is_none_or_has_no_proof_is_refused(
+    wrong: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(InvalidInputError, match=said):
+        checked(Train(**wrong))
+
+
+def test_what_goes_with_small_batches_in_passes_alone_is_taken() -> None:
+    found = Train(regime="small", pass_rounds=8, correlated="buffered:0.3/0.8,0.2/0.6")._wanted()
+    assert found.correlated == Correlation(scales=(0.3, 0.2), decays=(0.8, 0.6))
+    assert found.training.sampling_size is None
+
+
+@pytest.mark.parametrize("more", [{"pass_rounds": 2}, {"correlated": Correlation(bands=2)}])
+def test_patients_of_several_hospitals_are_not_put_in_passes(
+    more: dict[str, Any], tmp_path: Path
+) -> None:
+    cohort = replace(load("heart"), repeats=Repeats(hospitals=2))
+    with pytest.raises(RefusedError, match=r"may stand in 2 hospitals, .* Leave them out"):
+        federate.deploy(tmp_path, cohort, Console(file=io.StringIO()), Wanted(1.0, **more))
+    assert not any(tmp_path.iterdir())

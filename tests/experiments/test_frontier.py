@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregation.correlation import Correlation
 from aggregation.federation import Federation
 from attacks.scoring.rates import equivalence
 from experiments.cohorts import folds, load
@@ -20,11 +21,13 @@ from experiments.studies.design import FEDERATED, TRAINING, Design, Regime, Trai
 from experiments.studies.frontier import grid
 from experiments.studies.frontier.figures import draw_frontier
 from experiments.studies.frontier.metrics import cross_validation, summarise
+from experiments.studies.frontier.overview import overview, tables
 from experiments.studies.frontier.point import FoldResult, FrontierPoint, measure
 from experiments.studies.frontier.risks import (
     ADVERSARIES,
     NOT_TRIED,
     FrontierResult,
+    frontier_point,
     read_frontier,
     risk_of,
     told,
@@ -34,6 +37,7 @@ from experiments.studies.people import LINEUP, traits_of
 from privacy.errors import InvalidInputError
 from tests.experiments.made_up import frontier_metrics
 
+BANDED = Correlation(bands=4)
 CHEAP = AttackSuite(("closed_form",))
 SHORT = TrainingSetting(rounds=3, learning_rate=1.0, clip_norm=1.0, average_last=2)
 
@@ -66,6 +70,58 @@ def first_rounds(design: Design, epsilon: float | None, seeds: range) -> list[Tr
                 seed=(seed, k),
             )
     return shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "said"),
+    [
+        ({"pass_rounds": 1}, "pass_rounds=1"),
+        ({"designs": ("none", "sealed"), "correlated": BANDED}, "designs=none, sealed whose hosp"),
+        ({"designs": ("sealed",), "correlated": BANDED}, r"finite epsilons=1, inf for noise that"),
+        (
+            {"designs": ("local",), "correlated": BANDED, "epsilons": (1.0,), "regime": "small"},
+            "regime=small full, or pass_rounds, for noise that is correlated=banded 4",
+        ),
+    ],
+)
+def test_rounds_that_belong_together_are_refused_where_nothing_is_proved(
+    fields: dict[str, Any], said: str
+) -> None:
+    given = {"designs": FEDERATED, "epsilons": (1.0, math.inf), "regime": "full"} | fields
+    with pytest.raises(InvalidInputError, match=said):
+        grid.chosen_grid(model="logistic", **given)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"pass_rounds": 3}, {"correlated": BANDED}, {"pass_rounds": 3, "correlated": BANDED}],
+    ids=["passes", "correlated", "both"],
+)
+def test_a_point_of_rounds_that_belong_together_is_attacked_and_bounded(
+    fields: dict[str, Any],
+) -> None:
+    (point,) = grid.chosen_grid(("sealed",), (8.0,), "small" if "pass_rounds" in fields else "full",
+                                "logistic", **fields)  # fmt: skip
+    assert point.training.sampling_size is None
+    assert set(fields) == set(point.config) & {"pass_rounds", "correlated"}
+    short = dataclasses.replace(point, setting=SHORT, folds=3)
+    assert short.training.rounds == 3
+    metrics = short.summarise([short.measure(unit) for unit in short.units])
+    assert set(metrics["risks"]) == {"closed_form", "likelihood_ratio", "informed"}
+    # As all Gaussians of epsilon 8; what is amplified has another curve, and a lower bound.
+    known = 0.65 if "correlated" in fields else 0.55
+    assert metrics["bound"] == pytest.approx(known, abs=0.01)
+    assert metrics["risks"]["informed"]["lower"] <= metrics["bound"]
+    record = Record(short.config, metrics, {"commit": "x"})
+    assert frontier_point(record).config == short.config
+    (shown,) = tables([record])
+    title = str(shown.title)
+    assert ("Each patient in one of 3 rounds" in title) is ("pass_rounds" in fields)
+    assert ("noise banded 4" in title) is ("correlated" in fields)
+    overview([record])  # row by row: it is none of the frontier's lines
+    plain = dataclasses.replace(short, pass_rounds=None, correlated=None)
+    assert not {"pass_rounds", "correlated"} & set(plain.config)
+    assert plain.label != short.label
 
 
 def test_undefended_the_attack_wins() -> None:

@@ -1,10 +1,12 @@
 """Line-ups before the informed adversary: the same as one by one, and never above the bound."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 import pytest
 
+from aggregation.correlation import Correlation
 from aggregation.data.patients import Patients
 from aggregation.federation import Federation
 from attacks.informed.candidates import posterior
@@ -48,6 +50,47 @@ def test_all_targets_at_once_are_judged_as_one_by_one(design: Design) -> None:
         prob = plan.sampling_probs[plan.hospitals.index("hungary")]
         pool = Patients(group.people, np.full(LINEUP, group.outcome))
         alone = InformedPool(pool, presence=np.array([1.0, prob, prob])).posterior(own)
+        np.testing.assert_allclose(alone, all_at_once, atol=1e-9)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"pass_rounds": 2},
+        {"correlated": Correlation(bands=3)},
+        {"pass_rounds": 2, "correlated": Correlation(scales=(0.3,), decays=(0.5,))},
+    ],
+    ids=["passes", "correlated", "both"],
+)
+@pytest.mark.parametrize("design", [Design.LOCAL, Design.SEALED])
+def test_over_rounds_that_belong_together_too(design: Design, fields: dict[str, Any]) -> None:
+    point = FrontierPoint(design, 30.0, Regime.FULL, "logistic", INFORMED, **fields)
+    _, split = point.split(0, 0)
+    plan = dataclasses.replace(point.plan(split.train, seed=0, fold=0), rounds=4, average_last=1)
+    patients, shown = point.seated(plan, split, 0, 0)
+    assert shown == split.lineups
+    outcome = Federation.simulated(plan, patients, seed=(0, 0)).run()
+    view = require(
+        observe(outcome.transcript, point.adversary), GradientView, "test", together=True
+    )
+    groups = [one for one in shown if one.hospital == "va"][:3]
+    ours = posterior(of_rounds(view, outcome, groups))
+    for group, all_at_once in zip(groups, ours, strict=True):
+        batches: dict[Place, Patients] = {
+            (t, name): b.take(b.ids != group.patient) if name == "va" else b
+            for name, rounds in outcome.drawn.items()
+            for t, (b,) in rounds.items()
+        }
+        known = {n: p.take(p.ids != group.patient) if n == "va" else p for n, p in patients.items()}
+        colluder = plan.hospitals[0]
+        assert colluder != "va"
+        sent = {(t, colluder): v for t, v in outcome.sent[colluder].items()}
+        updates = sent if plan.colluders else {}
+        knowledge = Knowledge(batches=batches, patients=known, updates=updates)
+        seen = observe(outcome.transcript, Adversary("informed", knowledge))
+        own = require(seen, InformedView, "test", together=True).only(hospital="va")
+        pool = Patients(group.people, np.full(LINEUP, group.outcome))
+        alone = InformedPool(pool).posterior(own)
         np.testing.assert_allclose(alone, all_at_once, atol=1e-9)
 
 

@@ -18,6 +18,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
+from aggregation.correlation import Correlation
 from aggregation.models import check_name, sized_kinds
 from attacks.suite import ATTACKS, Arena
 from experiments.run.record import config_hash
@@ -26,6 +27,7 @@ from experiments.studies.frontier.own_pace import ARRIVALS, AsynchronousPoint, A
 from experiments.studies.frontier.point import KEY_HOLDER, FrontierPoint
 from experiments.studies.lineups import AttackSuite
 from experiments.studies.named_models import called_model
+from privacy._validate import natural
 from privacy.errors import InvalidInputError
 
 __all__ = [
@@ -241,12 +243,22 @@ def full_grid(seed: int = 0) -> list[AttackedPoint]:
 
 
 def chosen_grid(
-    designs: Sequence[str], epsilons: Sequence[float], regime: str, model: str, seed: int = 0
+    designs: Sequence[str],
+    epsilons: Sequence[float],
+    regime: str,
+    model: str,
+    seed: int = 0,
+    *,
+    pass_rounds: int | None = None,
+    correlated: Correlation | None = None,
 ) -> list[FrontierPoint]:
     """The points of some designs at some epsilons (``inf``: no noise), with the demo's attacks.
 
+    In passes, or with correlated noise, attacks that compare likelihoods alone read all rounds.
+
     Raises:
-      InvalidInputError: An unknown design, regime or model, or an epsilon that is not above 0.
+      InvalidInputError: An unknown design, regime or model, an epsilon that is not above 0, or
+        correlated noise where hospitals add none of their own, or draw patients anew each round.
     """
     for name, value, choices in (
         *(("design", design, tuple(Design)) for design in designs),
@@ -260,6 +272,23 @@ def chosen_grid(
     for epsilon in epsilons:
         if not epsilon > 0:
             raise InvalidInputError(f"Expected epsilon={epsilon} > 0. Use inf for no noise.")
+    if pass_rounds is not None:
+        natural(pass_rounds=pass_rounds, least=2)
+    if correlated is not None and not {*designs} <= {Design.SEALED, Design.LOCAL}:
+        raise InvalidInputError(
+            f"Expected designs={', '.join(designs)} whose hospitals add noise, for it to be "
+            f"correlated={correlated.told} over rounds. Choose sealed, local, or both."
+        )
+    if correlated is not None and math.inf in epsilons:
+        raise InvalidInputError(
+            f"Expected finite epsilons={', '.join(f'{e:g}' for e in epsilons)} for noise that is "
+            f"correlated={correlated.told}: inf is no noise. Give --epsilons 1, say."
+        )
+    if correlated is not None and pass_rounds is None and regime != Regime.FULL:
+        raise InvalidInputError(
+            f"Expected regime={regime} full, or pass_rounds, for noise that is correlated="
+            f"{correlated.told}: where patients are drawn anew each round no cost is proved."
+        )
     attacks = _DEMO if (regime, model) == ("small", "mlp") else _DEMO_CHEAP
     if model not in sized_kinds():  # whose first layer nobody is told
         attacks = _DEMO_MODULE
@@ -271,6 +300,8 @@ def chosen_grid(
             model,
             attacks if design.federated else AttackSuite(()),
             (seed,),
+            pass_rounds=pass_rounds,
+            correlated=correlated,
         )
         for design in map(Design, designs)
         for epsilon in ((math.inf,) if design in (Design.NONE, Design.LOCAL_ONLY) else epsilons)

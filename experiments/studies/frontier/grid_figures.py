@@ -228,7 +228,7 @@ def _draw_halves(ax: Axes, place: int, result: FrontierResult, adversary: str, t
 def _name(point: AttackedPoint) -> str:
     walk = "" if point.local_steps == 1 else f", {point.local_steps} steps"
     seen = "" if point.sees is None else f", {point.sees.replace('_', ' ')}"
-    pace = f", {point.arrival}" if isinstance(point, AsynchronousPoint) else ""
+    pace = f", {point.arrival}" if isinstance(point, AsynchronousPoint) else point.rounds_together
     design = f"{point.design} ε = {epsilon_of(point.epsilon)}{seen}"
     return f"{point.cohort} {point.regime} {point.model}{walk}{pace}, {design}"
 

@@ -212,17 +212,21 @@ def _bound(point: FrontierPoint, plan: Plan) -> float | None:
     """Proven bound on naming a target of the first round, by whoever reads the whole run.
 
     That the target took part in the attacked round is given, so sampling does not hide it there; in
-    all other rounds it does. Who opens single updates meets one hospital's share of the noise only.
-    None: unprotected, any success is possible.
+    all other rounds it does. In passes nothing is given: one takes part in a round of each. Who
+    opens single updates meets one hospital's share of the noise only. None: unprotected, any
+    success is possible.
     """
     if not point.design.federated:
         return None if point.design is Design.POOLED else 1 / LINEUP
     if point.sees == KEY_HOLDER and plan.noise == "shared":
         alone = plan.share_std / plan.radius
-        plan = replace(plan, noise="local", noise_multiplier=alone, colluders=0)
+        plan = replace(plan, noise="local", noise_multiplier=alone, colluders=0, scheme="plain")
     every = round_event(plan, _most_drawn(plan))
     if isinstance(every, NonPrivateDpEvent):
         return None
+    if plan.pass_rounds is not None or plan.correlated is not None:
+        run = run_event(plan, _most_drawn(plan))
+        return float(success_bound(run, prior_success=1 / LINEUP, relation=RELATION))
     attacked = _unsampled(every)
     rest = [SelfComposedDpEvent(every, plan.rounds - 1)] if plan.rounds > 1 else []
     run = ComposedDpEvent([attacked, *rest])

@@ -61,7 +61,9 @@ def plain(record: Record) -> dict[str, Any]:
 
 def _on_frontier(point: AttackedPoint, cohort: str) -> bool:
     """Whether a point varies design and epsilon alone: others would cross each other's lines."""
-    core = isinstance(point, FrontierPoint) and (point.cohort, point.local_steps) == (cohort, 1)
+    if not isinstance(point, FrontierPoint) or point.rounds_together:
+        return False
+    core = (point.cohort, point.local_steps) == (cohort, 1)
     return core and point.sees is None and point.ablation is None
 
 
@@ -72,10 +74,14 @@ def _title(point: AttackedPoint) -> str:
     else:
         more += ["hospitals never seen"] if point.unseen else []
         more += [f"{point.local_steps} local steps"] if point.local_steps > 1 else []
+        more += [] if point.correlated is None else [f"noise {point.correlated.told}"]
         more += [f"seen by the {point.sees.replace('_', ' ')}"] if point.sees else []
         if point.ablation:
             more.append(f"{point.ablation} {varied(point, point.ablation):g}")
-    return ", ".join([f"{_REGIMES[point.regime]} ({point.model})", *more])
+    patients = _REGIMES[point.regime]
+    if isinstance(point, FrontierPoint) and point.pass_rounds is not None:
+        patients = f"Each patient in one of {point.pass_rounds} rounds"
+    return ", ".join([f"{patients} ({point.model})", *more])
 
 
 def _table(title: str, results: Sequence[FrontierResult]) -> Table:

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float
 
+from aggregation.correlation import Correlation
 from aggregation.data.patients import Patients
 from aggregation.federation import Federation, Outcome
 from aggregation.models import Inputs, named_model
@@ -84,6 +85,8 @@ class FrontierPoint:
       ablation: What is varied, where this is a point of an ablation.
       unseen: Whether hospitals are folded instead of patients: each is tested by models that never
         saw it. Not in the key where it is False, as the published points have it.
+      pass_rounds: As in ``Plan``; neither this nor the next is in the key where it is None.
+      correlated: As in ``Plan``.
       code_version: Raised when a change moves the numbers.
     """
 
@@ -103,6 +106,8 @@ class FrontierPoint:
     setting: TrainingSetting | None = None
     ablation: str | None = None
     unseen: bool = False
+    pass_rounds: int | None = None
+    correlated: Correlation | None = None
     code_version: int = 4
 
     @property
@@ -110,8 +115,9 @@ class FrontierPoint:
         """The record's config: the fields, how the model is trained, and which descent attacks."""
         descends = _DESCENDING.intersection(self.attacks.attacks)
         fields = asdict(self)
-        if not self.unseen:
-            del fields["unseen"]
+        for name in ("unseen", "pass_rounds", "correlated"):
+            if not fields[name]:
+                del fields[name]
         return {
             **fields,
             **identity(self.model),
@@ -126,6 +132,8 @@ class FrontierPoint:
     def training(self) -> TrainingSetting:
         """How it is trained: walks of several steps take fewer rounds."""
         chosen = self.setting or training_of(self.regime, self.model)
+        if self.pass_rounds is not None:
+            chosen = chosen.in_passes(self.pass_rounds)
         return replace(
             chosen,
             rounds=max(1, chosen.rounds // self.local_steps),
@@ -139,8 +147,15 @@ class FrontierPoint:
         walks = "" if self.local_steps == 1 else f" steps={self.local_steps}"
         varied = "" if self.ablation is None else f" ({self.ablation})"
         varied += " (unseen)" if self.unseen else ""
+        varied += self.rounds_together
         whose = f"{called(self.cohort)} {self.regime} {called_model(self.model)}{walks}"
         return f"{whose} {self.design} eps={epsilon}{varied}"
+
+    @property
+    def rounds_together(self) -> str:
+        """What belongs together over rounds, in short; empty where nothing does."""
+        passes = "" if self.pass_rounds is None else f" passes={self.pass_rounds}"
+        return passes + ("" if self.correlated is None else f" {self.correlated.told}")
 
     @property
     def adversary(self) -> Name:
@@ -221,6 +236,8 @@ class FrontierPoint:
             scheme=self.scheme,
             local_steps=self.local_steps,
             model_seed=first,
+            pass_rounds=self.pass_rounds,
+            correlated=self.correlated,
         )
 
 

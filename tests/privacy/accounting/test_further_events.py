@@ -19,6 +19,9 @@ from privacy.accounting.drawn_runs import mean_runs, stopping_prob
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
+    RandomAllocationDpEvent,
+    ShuffledBatchesDpEvent,
+    SkellamDpEvent,
     check,
     from_json,
     to_json,
@@ -251,6 +254,83 @@ def test_the_best_of_some_runs_costs_at_least_what_an_enumeration_shows(
         for p, q in itertools.permutations((best(p_of), best(q_of))):
             worst = max(worst, float(np.maximum(p - math.exp(at) * q, 0.0).sum()))
         assert worst <= delta(event, epsilon=at, relation=REPLACE).upper * (1 + 1e-9)
+
+
+@pytest.mark.parametrize(
+    ("event", "relation", "words"),
+    [
+        (
+            dp.SampledWithoutReplacementDpEvent(9, 3, dp.GaussianDpEvent(1.0)),
+            ADD,
+            "changes who else is drawn. Account for it under REPLACE_ONE.",
+        ),
+        (
+            dp.SampledWithReplacementDpEvent(9, 3, dp.GaussianDpEvent(1.0)),
+            SPECIAL,
+            "changes who else is drawn. Account for it under REPLACE_ONE.",
+        ),
+        (
+            ShuffledBatchesDpEvent(4, dp.GaussianDpEvent(1.0)),
+            ADD,
+            "moves the others. Account for it under REPLACE_SPECIAL or REPLACE_ONE.",
+        ),
+        (
+            dp.TruncatedSubsampledGaussianDpEvent(9, 0.1, 3, 1.0),
+            REPLACE,
+            "it has a bound under ADD_OR_REMOVE_ONE and REPLACE_SPECIAL only.",
+        ),
+        (
+            dp.RandomizedResponseDpEvent(0.5, 2),
+            ADD,
+            "account for it under REPLACE_ONE or REPLACE_SPECIAL, not ADD_OR_REMOVE_ONE.",
+        ),
+        (
+            dp.PoissonSampledDpEvent(0.5, dp.RandomizedResponseDpEvent(0.5, 2)),
+            SPECIAL,
+            "is missing, not special. Account for it without the sampling.",
+        ),
+        (
+            RandomAllocationDpEvent(4, dp.RandomizedResponseDpEvent(0.5, 2)),
+            SPECIAL,
+            "is missing, not special. Account for it without the allocation.",
+        ),
+        (
+            dp.PoissonSampledDpEvent(
+                0.5,
+                dp.SelfComposedDpEvent(dp.PoissonSampledDpEvent(0.5, dp.GaussianDpEvent(1.0)), 2),
+            ),
+            REPLACE,
+            "under REPLACE_ONE. Account for it under ADD_OR_REMOVE_ONE, or sample once.",
+        ),
+    ],
+)
+def test_a_refusal_names_the_relation_that_has_a_bound_and_following_it_finds_one(
+    event: dp.DpEvent, relation: Relation, words: str
+) -> None:
+    with pytest.raises(InvalidInputError) as refused:
+        epsilon(event, delta=1e-5, relation=relation)
+    said = str(refused.value)
+    assert said.startswith("event ") and said.endswith(words)
+    way_out = words.split("ccount for it under ")[-1] if "under" in words else ""
+    way_out = way_out.split(", ")[0].replace("it has a bound under ", "")
+    for other in (ADD, REPLACE, SPECIAL):
+        if other.name in way_out:
+            assert 0 < epsilon(event, delta=1e-5, relation=other).upper < math.inf
+
+
+@pytest.mark.parametrize("relation", [ADD, REPLACE, SPECIAL])
+def test_of_skellam_noise_the_method_and_the_reason_are_said(relation: Relation) -> None:
+    found = epsilon(SkellamDpEvent(3.0, 100, 9), delta=1e-5, relation=relation)
+    assert found.method == "concentrated DP"
+    assert found.why == (
+        "The noise is Skellam, or so narrow that this is the tightest certified bound."
+    )
+    both = dp.ComposedDpEvent([SkellamDpEvent(3.0, 100, 9), dp.GaussianDpEvent(3.0)])
+    mixed = epsilon(both, delta=1e-5, relation=relation)
+    assert mixed.why == "Sampling or mixed noise, composed with certified ends."
+    plain = epsilon(dp.GaussianDpEvent(3.0), delta=1e-5, relation=relation)
+    assert "Skellam" not in plain.why and plain.method == "closed form"
+    assert found.upper > plain.lower
 
 
 def test_selection_costs_about_what_the_library_says_and_more_than_one_run() -> None:
