@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, arg, subcommand
 
 from experiments.commands.bench_accounting import BenchAccounting
 from experiments.commands.bench_attacks import BenchAttacks
+from experiments.commands.bench_deployment import BenchDeployment
 from experiments.commands.bench_evaluation import BenchEvaluation
 from experiments.commands.bench_filters import BenchFilters
 from experiments.commands.bench_run import BenchRun
@@ -94,6 +95,7 @@ class Bench:
         | Annotated[BenchAttacks, subcommand("attacks")]
         | Annotated[BenchFederation, subcommand("federation")]
         | Annotated[BenchRun, subcommand("run")]
+        | Annotated[BenchDeployment, subcommand("deployment")]
         | Annotated[BenchAccounting, subcommand("accounting")]
         | Annotated[BenchFilters, subcommand("filters")]
         | Annotated[BenchEvaluation, subcommand("evaluation")],

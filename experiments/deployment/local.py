@@ -12,9 +12,10 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from aggregation.roles.messages import AGGREGATOR
@@ -40,6 +41,7 @@ __all__ = [
     "carry_over_network",
     "carry_to_the_end",
     "certify",
+    "children_of",
     "free_port",
     "measured",
     "site_folders",
@@ -49,6 +51,25 @@ __all__ = [
 _MOST_STARTS = 5  # of one daemon that ends each time within seconds
 _SOON = 10.0  # seconds
 _END_WITHIN = 60.0
+
+
+def children_of(pid: int) -> list[int]:
+    """Return the processes that one has begun, and that have not ended."""
+    found = []
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with suppress(OSError, ValueError, IndexError):
+            if int(path.read_text(encoding="utf-8").rpartition(")")[2].split()[1]) == pid:
+                found.append(int(path.parent.name))
+    return found
+
+
+def most_resident(pid: int) -> int:
+    """Return the most bytes that a process has had in memory; 0: it has ended."""
+    with suppress(OSError, ValueError):
+        for line in Path(f"/proc/{pid}/status").read_text(encoding="utf-8").splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
+    return 0
 
 
 def _relay_of(name: str) -> str:
@@ -108,6 +129,7 @@ class Daemons:
         self._starts: dict[str, list[float]] = {}
         self._ending = threading.Event()
         self.failure = ""
+        self.most_by_relay: dict[str, int] = {}
 
     @contextmanager
     def running(self) -> Iterator["Daemons"]:
@@ -125,6 +147,14 @@ class Daemons:
             if watcher.is_alive():
                 watcher.join()
             self._end()
+
+    def look(self) -> None:
+        """Take note of how much memory NVFLARE's processes at each site have had at most."""
+        for name in self._folders if self._network else ():
+            relay = self._ours.get(_relay_of(name))
+            if relay is not None:
+                size = sum(most_resident(pid) for pid in (relay.pid, *children_of(relay.pid)))
+                self.most_by_relay[name] = max(self.most_by_relay.get(name, 0), size)
 
     def _running(self) -> dict[str, int]:
         """The processes that run already, by name."""
@@ -253,6 +283,7 @@ class Measured:
       bytes_by_kind: Of all messages that passed the aggregator, headers included.
       memory: Most resident bytes of each process.
       mapped: Heavy libraries in each.
+      relays: Most resident bytes of NVFLARE's processes at each site, together; empty: none ran.
     """
 
     rounds: int
@@ -261,14 +292,24 @@ class Measured:
     bytes_by_kind: Mapping[str, int]
     memory: Mapping[str, int]
     mapped: Mapping[str, list[str]]
+    relays: Mapping[str, int] = field(default_factory=dict)
 
     def save(self, path: Path) -> None:
         """Write it as JSON."""
         write_durably(path, json.dumps(vars(self), indent=1, sort_keys=True).encode() + b"\n")
 
 
-def measured(folders: Mapping[str, Path], told: Mapping[str, dict[str, Any] | None]) -> Measured:
+def measured(
+    folders: Mapping[str, Path],
+    told: Mapping[str, dict[str, Any] | None],
+    relays: Mapping[str, int] = MappingProxyType({}),
+) -> Measured:
     """Return what a run took, from the aggregator's transcript and what the daemons told.
+
+    Args:
+      folders: The sites', by name.
+      told: What each daemon told of itself.
+      relays: Most memory of NVFLARE's processes at each site.
 
     Raises:
       InpatientError: There is no transcript yet.
@@ -292,4 +333,5 @@ def measured(folders: Mapping[str, Path], told: Mapping[str, dict[str, Any] | No
         dict(sorted(sizes.items())),
         {name: int(one["most resident"]) for name, one in memory.items()},
         {name: list(one["mapped"]) for name, one in memory.items()},
+        dict(relays),
     )

@@ -40,7 +40,7 @@ from experiments.studies.design import WIDTH, Design, Regime, make_plan, trainin
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust, verify
 
-__all__ = ["LocalRun", "run_local"]
+__all__ = ["Compared", "Deployed", "LocalRun", "deploy_here", "run_local"]
 
 
 @dataclass(frozen=True)
@@ -75,11 +75,60 @@ class LocalRun:
 
 
 @dataclass(frozen=True)
-class _Compared:
-    """The same run in one process."""
+class Compared:
+    """The same run in one process.
+
+    Attributes:
+      same_sums: Whether all opened sums are the same, bit for bit.
+      seconds_a_round: There.
+    """
 
     same_sums: bool
     seconds_a_round: float
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """A run of processes that has ended.
+
+    Attributes:
+      folders: The sites', by name.
+      measured: What it took.
+      compared: The same run in one process; None: of real sites nothing is compared.
+      seconds: From the first file to the last process's end, start-up included.
+    """
+
+    folders: Mapping[str, Path]
+    measured: Measured
+    compared: Compared | None
+    seconds: float
+
+
+def deploy_here(asked: LocalRun, console: Console) -> Deployed:
+    """Run a federation of processes into ``asked.out``, to its end.
+
+    Raises:
+      InvalidInputError: Something else lies there, or the cohort has no table for each hospital.
+      RefusedError: The run has not ended in time; a later call goes on.
+    """
+    began = time.monotonic()
+    folders = _folders(asked, console)
+    network = (folders[AGGREGATOR] / KitKind.SERVER.folder).exists()
+    with Daemons(folders, network=network).running() as daemons, console.status("") as status:
+
+        def watch(state: Mapping[str, Any]) -> None:
+            late = ", ".join(state["late"]) or "nobody"
+            status.update(f"round {state['round']}, waiting for {late}")
+            daemons.look()
+
+        carry = carry_over_network if network else carry_to_the_end
+        carry(folders, seconds=asked.within, watch=watch, failed=lambda: daemons.failure)
+        found = measured(folders, states(folders), daemons.most_by_relay)
+    seconds = time.monotonic() - began
+    found.save(asked.out / "measured.json")
+    return Deployed(
+        folders, found, None if asked.seed is None else _compare(asked, folders), seconds
+    )
 
 
 def run_local(asked: LocalRun) -> int:
@@ -90,24 +139,11 @@ def run_local(asked: LocalRun) -> int:
       RefusedError: The run has not ended in time; a later call goes on.
     """
     console = Console(stderr=asked.json)
-    began = time.monotonic()
-    folders = _folders(asked, console)
-    network = (folders[AGGREGATOR] / KitKind.SERVER.folder).exists()
-    with Daemons(folders, network=network).running() as daemons, console.status("") as status:
-
-        def watch(state: Mapping[str, Any]) -> None:
-            late = ", ".join(state["late"]) or "nobody"
-            status.update(f"round {state['round']}, waiting for {late}")
-
-        carry = carry_over_network if network else carry_to_the_end
-        carry(folders, seconds=asked.within, watch=watch, failed=lambda: daemons.failure)
-        found = measured(folders, states(folders))
-    seconds = time.monotonic() - began
-    found.save(asked.out / "measured.json")
-    compared = None if asked.seed is None else _compare(asked, folders)
-    _tell(console, found, compared, seconds)
+    deployed = deploy_here(asked, console)
+    folders, found, compared = deployed.folders, deployed.measured, deployed.compared
+    _tell(console, found, compared, deployed.seconds)
     if asked.json:
-        whole: dict[str, Any] = {**vars(found), "seconds": seconds}
+        whole: dict[str, Any] = {**vars(found), "seconds": deployed.seconds}
         print(json.dumps(whole | ({} if compared is None else vars(compared)), sort_keys=True))
     if compared is not None:
         return 0 if compared.same_sums else 1
@@ -153,7 +189,7 @@ def _planned(asked: LocalRun, run: str, patients: Mapping[str, Patients], inputs
     )
 
 
-def _compare(asked: LocalRun, folders: Mapping[str, Path]) -> _Compared:
+def _compare(asked: LocalRun, folders: Mapping[str, Path]) -> Compared:
     """Run the same plan in one process, from the same seeds, and compare all sums."""
     agreed = Agreed.load(folders[AGGREGATOR] / "agreed")
     plan = replace(agreed.plan, sealing=None, roster=None)
@@ -169,10 +205,10 @@ def _compare(asked: LocalRun, folders: Mapping[str, Path]) -> _Compared:
     opened = {m.round: m.payload for m in told if m.sender == AGGREGATOR}
     sums = [np.frombuffer(opened[number], dtype="<i8") for number in sorted(opened)]
     same = len(sums) == len(outcome.opened) and np.array_equal(np.stack(sums), outcome.opened)
-    return _Compared(same, seconds)
+    return Compared(same, seconds)
 
 
-def _tell(console: Console, found: Measured, compared: _Compared | None, seconds: float) -> None:
+def _tell(console: Console, found: Measured, compared: Compared | None, seconds: float) -> None:
     total = sum(found.bytes_by_kind.values())
     console.print(
         f"{found.rounds} rounds in {seconds:.1f} s, start-up included; a round took "
@@ -180,6 +216,9 @@ def _tell(console: Console, found: Measured, compared: _Compared | None, seconds
         f"{total / found.rounds / 1e3:.0f} kB passed the server in one."
     )
     memory = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in found.memory.items())
+    if found.relays:
+        relays = max(found.relays.values()) / 1e6
+        memory += f"; NVFLARE's processes at one site at most {relays:.0f} MB"
     console.print(f"Most memory by process: {memory}.")
     if compared is not None:
         same = "the same" if compared.same_sums else "NOT the same"

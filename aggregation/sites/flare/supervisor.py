@@ -16,7 +16,7 @@ from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
 
-from nvflare.fuel.flare_api.flare_api import Session, new_secure_session
+from nvflare.fuel.flare_api.flare_api import new_secure_session
 
 from aggregation.roles.messages import OPENER
 from aggregation.sites.agreed import Agreed
@@ -96,7 +96,7 @@ class _Jobs:
         self._server = (network.host, network.port)
         self._kit = (folder / KitKind.SUPERVISOR.folder).absolute()
         self._definition = job
-        self._session: Session | None = None
+        self._session: Any = None
         self._job, self._since = "", 0.0
         self._begun, self._heard, self._asked = False, 0.0, 0.0
         self.trouble = ""
@@ -140,7 +140,7 @@ class _Jobs:
             self._abort(self._session, self._job)
         self._leave()
 
-    def _connected(self) -> Session:
+    def _connected(self) -> Any:
         with socket.create_connection(self._server, timeout=_CONNECT_WITHIN):
             pass  # somebody listens: NVFLARE would wait for long, and complain aloud
         session = new_secure_session(SUPERVISOR, str(self._kit), timeout=_CONNECT_WITHIN)
@@ -150,7 +150,7 @@ class _Jobs:
                     self._abort(session, str(job.get("job_id")))
         return session
 
-    def _over(self, session: Session, now: float) -> bool:
+    def _over(self, session: Any, now: float) -> bool:
         if self._begun and now - self._heard > _SILENT:
             return True
         status = str(session.get_job_meta(self._job).get("status"))
@@ -158,7 +158,7 @@ class _Jobs:
             return True
         return status == "RUNNING" and not self._begun and now - self._since > _BEGIN_WITHIN
 
-    def _abort(self, session: Session, job: str) -> None:
+    def _abort(self, session: Any, job: str) -> None:
         with suppress(Exception):  # it has ended, or the server has forgotten it
             session.abort_job(job)
 

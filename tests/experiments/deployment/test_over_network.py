@@ -1,6 +1,7 @@
 """A federation over NVFLARE with mutual TLS: killed, listened to, and impersonated."""
 
 import os
+import random
 import signal
 import socket
 import ssl
@@ -13,6 +14,8 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+import pytest
+
 from aggregation.roles.messages import AGGREGATOR
 from aggregation.sites.flare.certificates import (
     make_authority,
@@ -21,7 +24,8 @@ from aggregation.sites.flare.parent_process import relay_pid
 from aggregation.sites.flare.progress import Progress
 from aggregation.sites.network import Network
 from aggregation.transcript import Transcript
-from experiments.deployment.local import Daemons, certify, free_port, states
+from experiments.deployment.local import Daemons, certify, children_of, free_port, states
+from tests.aggregation.parts import HOSPITALS
 from tests.aggregation.sites.parts import SENTINEL, dealt, made
 from tests.aggregation.sites.test_courier import assert_no_patients_value, whole
 
@@ -68,13 +72,9 @@ class Wire:
             one.close()
 
 
-def job_of(relay: int) -> int | None:
+def job_of(relay: int | None) -> int | None:
     """The job's process that NVFLARE's process of a site began."""
-    for path in Path("/proc").glob("[0-9]*/stat"):
-        with suppress(OSError, ValueError, IndexError):
-            if int(path.read_text().rpartition(")")[2].split()[1]) == relay:
-                return int(path.parent.name)
-    return None
+    return next(iter(children_of(relay)), None) if relay else None
 
 
 def await_that(holds: Callable[[], object], seconds: float = 120.0) -> None:
@@ -100,8 +100,8 @@ class Hunter:
         north, server = self._folders["north"], self._folders[AGGREGATOR]
         kinds: dict[str, Callable[[], int | None]] = {
             "daemon": lambda: (states({"north": north})["north"] or {}).get("pid"),
-            "site's job": lambda: job_of(relay_pid(north) or 0),
-            "server's job": lambda: job_of(relay_pid(server) or 0),
+            "site's job": lambda: job_of(relay_pid(north)),
+            "server's job": lambda: job_of(relay_pid(server)),
             "site's relay": lambda: relay_pid(north),
             "server's relay": lambda: relay_pid(server),
             "server's daemon": lambda: (states({"s": server})["s"] or {}).get("pid"),
@@ -115,9 +115,9 @@ class Hunter:
             self.killed.append(kind)
 
 
-def supervising(server: Path) -> "subprocess.Popen[str]":
+def supervising(server: Path, within: float = 300.0) -> "subprocess.Popen[str]":
     command = [sys.executable, "-m", "experiments.cli", "deploy", "run", str(server)]
-    return subprocess.Popen([*command, "--within", "300"], cwd=ROOT, text=True,
+    return subprocess.Popen([*command, "--within", str(within)], cwd=ROOT, text=True,
                             stdout=subprocess.PIPE, stderr=subprocess.STDOUT)  # fmt: skip
 
 
@@ -238,3 +238,44 @@ def _impersonates(folders: Mapping[str, Path], network: Network) -> None:
             assert "client east registered" not in log.read_text()
         finally:
             process.kill()
+
+
+@pytest.mark.nightly
+def test_twenty_random_kill_points_over_the_network(tmp_path: Path) -> None:
+    """As the two hundred from socket to socket, with relays and jobs among the victims."""
+    kills, dice, number = 0, random.Random(19), 0
+    while kills < 20:
+        out = tmp_path / f"run {number}"
+        network = make_authority(out / "authority", "localhost", free_port())
+        folders = dict(dealt(out, made(rounds=150), network=network))
+        certify(folders, network, out / "authority")
+        with Daemons(folders, network=True).running() as daemons:
+            ended = threading.Event()
+
+            def hunt(ended: threading.Event = ended, folders: Mapping[str, Path] = folders) -> None:
+                nonlocal kills
+                while not ended.wait(dice.uniform(5.0, 30.0)):
+                    name = dice.choice([*folders])
+                    told, relay = states({name: folders[name]})[name], relay_pid(folders[name])
+                    victims = [told and told["pid"], relay, job_of(relay)]
+                    if pid := dice.choice(victims):
+                        with suppress(ProcessLookupError):
+                            os.kill(pid, signal.SIGKILL)
+                            kills += 1
+
+            hunter = threading.Thread(target=hunt)
+            hunter.start()
+            try:
+                with supervising(folders[AGGREGATOR], within=1200.0) as process:
+                    said, _ = process.communicate(timeout=1300)
+            finally:
+                ended.set()
+                hunter.join()
+            assert daemons.failure == ""
+        forfeited = any("The spend is forfeited" in (folders[name] / "site.log").read_text()
+                        for name in HOSPITALS)  # fmt: skip
+        assert process.returncode == 0 or forfeited, said
+        if not forfeited:
+            whole(out, folders)
+        assert_no_patients_value(folders)
+        number += 1

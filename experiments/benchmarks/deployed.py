@@ -1,0 +1,97 @@
+"""A federation of processes on one machine, from socket to socket and over NVFLARE, beside one."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from experiments.deployment.whole import Deployed, LocalRun, deploy_here
+
+__all__ = ["DeployedRow", "measure_deployed"]
+
+_WITHIN = 1800.0  # seconds
+
+
+@dataclass(frozen=True)
+class DeployedRow:
+    """What one deployed run took.
+
+    Attributes:
+      model: As for ``named_model``.
+      network: Whether NVFLARE carried, over mutual TLS on 127.0.0.1.
+      rounds: Sums that were opened.
+      same_sums: Whether they are those of one process, bit for bit.
+      seconds: Start-up, certificates and closing of the ledgers included.
+      round_seconds: From one sum to the next, median.
+      longest_round: The longest, in seconds.
+      one_process_round_seconds: A round in one process, mean.
+      bytes_by_kind: Of all messages that passed the server.
+      site_bytes: Most memory of each site's daemon.
+      relay_bytes: Most memory of NVFLARE's processes at any site but the server's; 0: none ran.
+      server_relay_bytes: At the server's.
+      mapped: Heavy libraries in any site's daemon.
+    """
+
+    model: str
+    network: bool
+    rounds: int
+    same_sums: bool
+    seconds: float
+    round_seconds: float
+    longest_round: float
+    one_process_round_seconds: float
+    bytes_by_kind: Mapping[str, int]
+    site_bytes: Mapping[str, int]
+    relay_bytes: int
+    server_relay_bytes: int
+    mapped: list[str]
+
+
+def measure_deployed(models: Iterable[str], *, rounds: int, console: Console) -> dict[str, Any]:
+    """Deploy heart's four hospitals for each model, with and without network; return the record.
+
+    Raises:
+      InpatientError: As ``deploy_here``.
+    """
+    rows = []
+    for model in models:
+        for network in (False, True):
+            with tempfile.TemporaryDirectory() as named:
+                rows.append(_row(model, network, rounds, Path(named) / "run", console))
+    return {
+        "cohort": "heart", "scheme": "shares", "cores": os.cpu_count(),
+        "load": round(os.getloadavg()[1], 1), "rows": [vars(row) for row in rows],
+    }  # fmt: skip
+
+
+def _row(model: str, network: bool, rounds: int, out: Path, console: Console) -> DeployedRow:
+    asked = LocalRun(
+        out=out, cohort="heart", model=model, epsilon=1.0, scheme="shares", rounds=rounds, seed=1,
+        network=network, within=_WITHIN, data_dir=None, json=True,
+    )  # fmt: skip
+    return row_of(model, network, deploy_here(asked, console))
+
+
+def row_of(model: str, network: bool, deployed: Deployed) -> DeployedRow:
+    """Return what one run took, as it stands in the record."""
+    found, compared = deployed.measured, deployed.compared
+    server = found.relays.get("aggregator", 0)
+    return DeployedRow(
+        model,
+        network,
+        found.rounds,
+        compared is not None and compared.same_sums,
+        round(deployed.seconds, 1),
+        round(found.median_round, 4),
+        round(found.longest_round, 4),
+        round(compared.seconds_a_round, 4) if compared is not None else 0.0,
+        dict(found.bytes_by_kind),
+        dict(found.memory),
+        max((size for name, size in found.relays.items() if name != "aggregator"), default=0),
+        server,
+        sorted({name for mapped in found.mapped.values() for name in mapped}),
+    )

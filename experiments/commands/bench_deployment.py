@@ -1,0 +1,70 @@
+"""``inpatient bench deployment``: sites as processes, with and without a network, beside one."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from tyro.conf import Positional
+
+__all__ = ["BenchDeployment"]
+
+
+@dataclass(frozen=True)
+class BenchDeployment:
+    """Seconds, bytes and memory of ``deploy local``, over NVFLARE too, beside one process."""
+
+    what: Positional[Literal["deployment"]] = "deployment"
+    """What is measured."""
+    rounds: int = 30
+    """Rounds of each run."""
+    models: tuple[str, ...] = ("logistic", "mlp")
+    """As for ``inpatient train``."""
+    out: Path = Path("results/bench")
+    """Folder for deployment.json."""
+    json: bool = False
+    """Print the figures as JSON instead of a table."""
+
+    def check(self) -> None:
+        """Refuse no round, an unknown model, and a machine without NVFLARE."""
+        from aggregation.models import check_name
+        from aggregation.sites.flare.nvflare_commands import require_nvflare
+        from privacy._validate import natural
+
+        natural(rounds=self.rounds, least=1)
+        for model in self.models:
+            check_name(model)
+        require_nvflare()
+
+    def run(self) -> int:
+        """Measure, write, print; 0 if all sums were those of one process."""
+        import json
+
+        from rich.console import Console
+        from rich.table import Table
+
+        from experiments.benchmarks.deployed import measure_deployed
+        from experiments.run.record import writable_folder, write_new
+
+        folder = writable_folder(self.out)
+        record = measure_deployed(self.models, rounds=self.rounds, console=Console(stderr=True))
+        content = json.dumps(record, sort_keys=True, indent=1) + "\n"
+        (path,) = write_new((folder / "deployment.json", content.encode()))
+        if self.json:
+            print(json.dumps(record, sort_keys=True))
+        else:
+            table = Table(title=f"{self.rounds} rounds of four hospitals, {record['scheme']}")
+            for heading in ("model", "carried by", "s in all", "s a round", "one process",
+                            "kB a round", "MB a site", "MB of NVFLARE's"):  # fmt: skip
+                table.add_column(heading)
+            for row in record["rows"]:
+                passed = sum(row["bytes_by_kind"].values()) / row["rounds"]
+                largest = max(row["site_bytes"].values())
+                table.add_row(
+                    row["model"], "NVFLARE" if row["network"] else "sockets",
+                    f"{row['seconds']:.0f}", f"{row['round_seconds']:.3f}",
+                    f"{row['one_process_round_seconds']:.3f}", f"{passed / 1e3:.0f}",
+                    f"{largest / 1e6:.0f}", f"{row['relay_bytes'] / 1e6:.0f}",
+                )  # fmt: skip
+            Console().print(table)
+            print(f"Written: {path}")
+        return 0 if all(row["same_sums"] for row in record["rows"]) else 1
