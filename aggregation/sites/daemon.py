@@ -1,7 +1,6 @@
 """One site as a process: a lock, a socket, one message after the other, an orderly end."""
 
 import os
-import resource
 import secrets
 import signal
 import socket
@@ -226,10 +225,13 @@ def _memory() -> dict[str, object]:
     """Resident bytes of this process, now and at most; the heavy libraries that it has mapped."""
     try:
         pages = int(Path("/proc/self/statm").read_bytes().split()[1])
+        lines = Path("/proc/self/status").read_bytes().splitlines()
+        told = dict(line.split(b":", 1) for line in lines)
+        # Not getrusage: what it says of a process is its parent's, where that had more.
+        most = int(told[b"VmHWM"].split()[0]) * 1024
         maps = Path("/proc/self/maps").read_bytes()
-    except (OSError, ValueError, IndexError):
+    except (OSError, ValueError, IndexError, KeyError):
         return {}
     heavy = [name for name in ("torch", "tenseal", "numba") if f"/{name}/".encode() in maps]
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     size = pages * os.sysconf("SC_PAGE_SIZE")
     return {"resident": size, "most resident": most, "mapped": heavy}
