@@ -338,7 +338,7 @@ class Plan:
         """How often a hospital adds its noise in a round."""
         return 1 if self.unit == "hospital" else self.local_steps
 
-    @property
+    @cached_property
     def batch_sizes(self) -> tuple[float, ...]:
         """Expected patients of each hospital in one step."""
         return tuple(q * n for q, n in zip(self.sampling_probs, self.declared_sizes, strict=True))

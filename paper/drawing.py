@@ -13,7 +13,9 @@ from experiments.studies.equivalent_heart import OwnPatients, OwnPatientsMetrics
 from experiments.studies.frontier.figures import draw_frontier
 from experiments.studies.frontier.grid_figures import FIGURES
 from experiments.studies.frontier.risks import read_frontier
+from experiments.studies.joining.drawn_gains import draw_joining
 from experiments.studies.learning_figures import draw_asynchrony, draw_calibration, draw_correction
+from paper.joining import HALVES, draw_board
 from paper.points import CORE, Points
 
 __all__ = ["draw", "draw_equivalent"]
@@ -24,12 +26,13 @@ _GRID = ("headline", "ablations", "at-risk", "factors")
 def draw(folder: Path, records: Sequence[Record]) -> None:
     """Write every figure as SVG and PNG."""
     folder.mkdir(exist_ok=True)
-    points = Points(records)
+    points, joined = Points(records), _of(records, "joining")
     groups: dict[str, tuple[Callable[[list[Record]], Figure], list[Record]]] = {
         "frontier": (_frontier, [points.records[r.name] for p in CORE for r in points.panel(*p)]),
         "equivalent": (draw_equivalent, _of(records, "data equivalent")),
         "asynchrony": (draw_asynchrony, _of(records, "asynchrony")),
         "correction": (draw_correction, _of(records, "correction")),
+        "joining": (draw_joining, [r for c in HALVES for r in joined if r.config["cohort"] == c]),
         "calibration": (draw_calibration, _of(records, "correction")),
     }
     by_name = {r.name: r for r in records}
@@ -37,6 +40,8 @@ def draw(folder: Path, records: Sequence[Record]) -> None:
         wanted = [config_hash(point.config) for point in FIGURES[name].points(0)]
         if all(one in by_name for one in wanted):
             groups[name] = (FIGURES[name].draw, [by_name[one] for one in wanted])
+    if (board := draw_board(records)) is not None:
+        save(board, folder / "board", replace=True)
     for name, (figure_of, shown) in groups.items():
         if shown:
             save(figure_of(shown), folder / name, replace=True)

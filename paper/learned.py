@@ -15,7 +15,7 @@ from experiments.run.text import interval, mean, nearest, up, with_half_width
 from experiments.run.typed import read, read_all
 from experiments.studies.asynchrony import read_asynchrony, repeated
 from experiments.studies.claims import CLAIMS, Subject, evaluate
-from experiments.studies.correction import read_correction
+from experiments.studies.correction import SEALED, read_correction
 from experiments.studies.equivalent import Equivalent, EquivalentMetrics
 from experiments.studies.poor_labels import read_labels
 from experiments.studies.scaling import read_scaling
@@ -121,21 +121,22 @@ def asynchrony(records: Sequence[Record]) -> list[dict[str, str]]:
 
 
 def acceptance(records: Sequence[Record]) -> list[dict[str, str]]:
-    """The sealed model against the stated thresholds: checks passed, and which were not."""
+    """The sealed model against the stated thresholds: checks passed, open and failed."""
     rows = []
     for result in read_correction(_of(records, "correction")):
-        checks = result.metrics.acceptance
-        if checks is None:
+        if result.point.rule != SEALED:
             continue
+        checks = result.metrics.acceptance
         judged = [c for c in checks if c.verdict != "too few"]
-        failed = [c for c in judged if c.verdict != "pass"]
         counted: dict[str, int] = {}
-        for check in failed:
+        for check in (c for c in judged if c.verdict == "fail"):
             counted[check.rule] = counted.get(check.rule, 0) + 1
+        undecided = sum(c.verdict == "open" for c in judged)
         rows.append(
             {
                 "cohort": result.point.cohort,
-                "passed": str(len(judged) - len(failed)),
+                "passed": str(len(judged) - undecided - sum(counted.values())),
+                "open": str(undecided),
                 "judged": str(len(judged)),
                 "left_out": str(len(checks) - len(judged)),
                 "failed": ", ".join(f"{rule} ({n})" for rule, n in counted.items()) or "none",

@@ -18,6 +18,7 @@ from experiments.studies.frontier.risks import (
 )
 from experiments.studies.people import LINEUP
 from paper import learned, sealing, speed
+from paper.joining import joining
 from paper.points import CORE, Points, change, core, row
 from paper.reproduction import reproduce
 from paper.theory import theory
@@ -104,6 +105,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "asynchrony": learned.asynchrony(records),
         "equivalents": learned.equivalents(records),
         "claims": learned.claims(records),
+        "joining": joining([r for r in records if r.config["experiment"] == "joining"]),
         "claims_asked": str(len(CLAIMS)),
         "theory": theory([r for r in points.results if r.point.cohort == "heart"]),
         "reproduce": reproduce([*frontier, *others], timings),

@@ -1,4 +1,4 @@
-"""The generated parts of the READMEs: what was found, and its tables, between pairs of marks."""
+"""The generated parts of README and docs: what was found, and its tables, between marks."""
 
 import re
 import textwrap
@@ -19,24 +19,33 @@ from experiments.studies.words import (
     RISK_WORDS,
     VERDICTS,
 )
+from paper.joining import HALVES
+from paper.joining_words import HALF_WORDS, HEADINGS, SIZES, note_of, question_of
 from privacy.errors import InvalidInputError
 
-__all__ = ["BLOCKS", "LANGUAGES", "block", "fill"]
+__all__ = ["BLOCKS", "LANGUAGES", "PAGES", "block", "fill"]
 
-_PLACE = re.compile(r"\{([a-z_.]+)\}")
+_BETWEEN = re.compile(r" ?\(([−+\d.]+)(?: to |–)([−+\d.]+)\)")
+_PLACE = re.compile(r"\{([a-z_.0-9]+)\}")
 LANGUAGES = {"en": "README.md", "zh": "README.zh.md"}
+PAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
+    "en": {"README.md": ("found",), "docs/results.md": ("joining", "claims", "records")},
+    "zh": {"README.zh.md": ("found",), "docs/results.zh.md": ("joining", "claims", "records")},
+}
+"""By language: each page, and what stands between its marks."""
 
 
 def fill(root: Path, numbers: Mapping[str, Any]) -> None:
-    """Write every block of every README anew.
+    """Write every block of every page anew.
 
     Raises:
-      InvalidInputError: A README has lost a mark.
+      InvalidInputError: A page has lost a mark.
     """
-    for language, name in LANGUAGES.items():
+    pages = [(lang, name, parts) for lang, own in PAGES.items() for name, parts in own.items()]
+    for language, name, parts in pages:
         path = root / name
         text = path.read_text(encoding="utf-8")
-        for part in BLOCKS:
+        for part in parts:
             begin, end = f"<!-- {part}: begin -->", f"<!-- {part}: end -->"
             if text.count(begin) != 1 or text.count(end) != 1:
                 raise InvalidInputError(
@@ -69,6 +78,8 @@ def _found(numbers: Mapping[str, Any], language: str) -> str:
         values = {place: _value(numbers, place) for place in _PLACE.findall(paragraph)}
         if not {"—", NOT_TRIED}.intersection(values.values()):
             filled = _fill(paragraph, values)
+            if language == "zh":
+                filled = _BETWEEN.sub(r"（\1 至 \2）", filled)
             shown.append(textwrap.fill(filled, 110) if language == "en" else filled)
     return "\n\n".join(shown)
 
@@ -84,7 +95,8 @@ def _value(numbers: Mapping[str, Any], place: str) -> str:
     found: Any = numbers
     for step in place.split("."):
         found = found.get(step, "—") if isinstance(found, Mapping) else "—"
-    return str(found).replace(" to ", "–")
+    told = str(found)  # a dash between signed ends would read as a third sign
+    return told if told[:1] in "+−" else told.replace(" to ", "–")
 
 
 def _records(numbers: Mapping[str, Any], language: str) -> str:
@@ -135,10 +147,43 @@ def _claims(numbers: Mapping[str, Any], language: str) -> str:
     return f"{table}\n\n{left}"
 
 
+def _joining(numbers: Mapping[str, Any], language: str) -> str:
+    """Gain by size class on both halves, and the verdicts on the confirmation half."""
+    halves = {name: numbers["joining"].get(name) for name in HALVES.values()}
+    if None in halves.values():
+        return NOTHING_YET[language]
+    tables = []
+    for name, half in halves.items():
+        body = [
+            (
+                SIZES[language].get(row["class"], row["class"]),
+                row["hospitals"],
+                *(row[cell] for cell in ("fit", "none", "article", "score")),
+            )
+            for row in half["classes"]
+        ]
+        tables.append(
+            f"{HALF_WORDS[language][name]}\n\n{_table(HEADINGS[language]['classes'], body)}"
+        )
+    verdicts = [
+        (
+            question_of(one["question"], language),
+            f"**{VERDICTS[language][one['verdict']]}**",
+            COMMA[language].join(
+                told for told in (one["difference"], note_of(one["note"], language)) if told
+            ),
+        )
+        for one in halves["confirmed"]["verdicts"]
+    ]
+    tables.append(_table(HEADINGS[language]["verdicts"], verdicts))
+    text = "\n\n".join(tables)
+    return text if language == "en" else _BETWEEN.sub(r"（\1 至 \2）", text)
+
+
 def _table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-BLOCKS = {"found": _found, "records": _records, "claims": _claims}
-"""Marks of a README, and what stands between them."""
+BLOCKS = {"found": _found, "joining": _joining, "records": _records, "claims": _claims}
+"""Marks of a page, and what stands between them."""

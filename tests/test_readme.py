@@ -23,14 +23,23 @@ from experiments.door import checked
 from experiments.studies.frontier.grid import quick_grid
 from experiments.studies.problem import LogisticProblem
 from experiments.studies.trainers import Steps
-from paper.readme import BLOCKS, LANGUAGES, block, fill
+from paper.readme import BLOCKS, LANGUAGES, PAGES, block, fill
 from privacy.errors import InvalidInputError
 from privacy.ledger import SigningKey
 
 ROOT = Path(__file__).resolve().parents[1]
+DOCS = ROOT / "docs"
+NAMES = ("README", *(f"docs/{p.name.removesuffix('.zh.md')}" for p in sorted(DOCS.glob("*.zh.md"))))
+"""Pages that stand in both languages."""
+PAIRS = [
+    pytest.param(*((ROOT / f"{name}{end}").read_text() for end in (".md", ".zh.md")), id=name)
+    for name in NAMES
+]
 TEXTS = {language: (ROOT / name).read_text() for language, name in LANGUAGES.items()}
 EN, ZH = TEXTS["en"], TEXTS["zh"]
+EXTEND = (DOCS / "extend.md").read_text()
 MOST_LINES = 30
+LONGEST_README = 200
 
 
 def code(text: str) -> list[str]:
@@ -39,7 +48,7 @@ def code(text: str) -> list[str]:
 
 def run(index: int) -> dict[str, Any]:
     scope: dict[str, Any] = {"__name__": "readme"}
-    exec(compile(code(EN)[index], "README.md", "exec"), scope)
+    exec(compile([*code(EN), *code(EXTEND)][index], "README.md", "exec"), scope)
     return scope
 
 
@@ -51,36 +60,48 @@ def test_the_first_screen_says_what_was_found_for_whom_and_what_is_not_shown() -
     assert "make test" in screen
 
 
-def test_the_readmes_name_real_commands_and_real_files() -> None:
-    for text in TEXTS.values():
-        assert set(re.findall(r"inpatient ([a-z]+)", text)) <= set(COMMANDS)
-        for target in re.findall(r"\]\(([^)#]+)\)", text):
-            assert (ROOT / target).exists(), target
+def test_a_readme_is_what_a_newcomer_reads() -> None:
+    assert all(len(text.splitlines()) <= LONGEST_README for text in TEXTS.values())
 
 
-def test_both_languages_keep_step() -> None:
+def test_the_pages_name_real_commands_and_real_files() -> None:
+    for page in (*(ROOT / name for name in LANGUAGES.values()), *sorted(DOCS.glob("*.md"))):
+        text = page.read_text()
+        assert set(re.findall(r"`inpatient ([a-z]+)", text)) <= set(COMMANDS), page
+        for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", text):
+            assert target.startswith("http") or (page.parent / target).exists(), (page, target)
+
+
+@pytest.mark.parametrize(("english", "chinese"), PAIRS)
+def test_both_languages_keep_step(english: str, chinese: str) -> None:
+    others = re.findall(r"^\[English\]\(([^)]+)\)", chinese, re.MULTILINE)
+
     def levels(text: str) -> list[str]:
         return re.findall(r"^(#+) ", re.sub(r"```.*?```", "", text, flags=re.DOTALL), re.MULTILINE)
 
     def links(text: str) -> list[str]:
         found = re.findall(r"\]\(([^)]+)\)", text)
-        return sorted(t for t in found if t not in LANGUAGES.values() and not t.startswith("#"))
+        return sorted(t for t in found if not t.endswith(".zh.md") and t not in others)
 
     def figures(text: str) -> list[str]:  # generated parts have a test of their own
         written = re.sub(r"<!-- (\w+): begin.*?\1: end -->", "", text, flags=re.DOTALL)
         return sorted(re.findall(r"\d+\.\d+", written))
 
-    assert levels(EN) == levels(ZH)
-    assert links(EN) == links(ZH)
-    assert figures(EN) == figures(ZH)
-    assert re.findall(r"```.*?```", EN, re.DOTALL) == re.findall(r"```.*?```", ZH, re.DOTALL)
+    assert len(others) == 1
+    assert levels(english) == levels(chinese)
+    assert links(english) == links(chinese)
+    assert figures(english) == figures(chinese)
+    fenced = [re.findall(r"```.*?```", text, re.DOTALL) for text in (english, chinese)]
+    assert fenced[0] == fenced[1]
 
 
-def test_what_the_readmes_say_of_results_is_the_records() -> None:
+def test_what_the_pages_say_of_results_is_the_records() -> None:
     made = json.loads((ROOT / "paper" / "numbers.json").read_text())
-    for language, text in TEXTS.items():
-        for part in BLOCKS:
-            assert block(part, made, language) in text
+    for language, pages in PAGES.items():
+        assert sorted(part for parts in pages.values() for part in parts) == sorted(BLOCKS)
+        for name, parts in pages.items():
+            for part in parts:
+                assert block(part, made, language) in (ROOT / name).read_text()
 
 
 def test_a_lost_mark_is_named(tmp_path: Path) -> None:
@@ -90,8 +111,8 @@ def test_a_lost_mark_is_named(tmp_path: Path) -> None:
 
 
 def test_each_addition_is_short() -> None:
-    assert len(code(EN)) == 5
-    for addition in code(EN)[1:]:
+    assert len(code(EN)) == 1 and len(code(EXTEND)) == 4
+    for addition in code(EXTEND):
         assert sum(bool(line.strip()) for line in addition.splitlines()) < MOST_LINES
 
 
@@ -146,9 +167,11 @@ def test_the_rule_and_the_cohort_that_are_added_train_together(
     assert np.isfinite(outcome.params).all()
 
 
-def test_nothing_chinese_is_half_english_or_punctuated_in_english() -> None:
+@pytest.mark.parametrize(("english", "text"), PAIRS)
+def test_nothing_chinese_is_half_english_or_punctuated_in_english(english: str, text: str) -> None:
     """Generated parts too: no half-width mark beside Chinese text, no word left in English."""
-    written = re.sub(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->", "", ZH, flags=re.DOTALL)
+    assert english != text
+    written = re.sub(r"```.*?```|`[^`\n]*`|\]\([^)]*\)|<!--.*?-->", "", text, flags=re.DOTALL)
     chinese = r"[\u3400-\u9fff\u3000-\u303f\uff00-\uffef]"
     assert (
         re.findall(rf".{{0,8}}(?:{chinese} ?[,;:()?!]|[,;:()?!] ?{chinese}).{{0,8}}", written) == []
@@ -171,7 +194,6 @@ def test_every_path_that_the_readmes_and_docs_name_exists_or_is_written() -> Non
                 assert (ROOT / path).exists(), (name, path)
 
 
-DOCS = ROOT / "docs"
 OURS = {"privacy", "aggregation", "attacks", "experiments", "paper", "docs", "tests"}
 OF_THE_DEMO = {
     "",
@@ -213,8 +235,9 @@ def test_the_commands_are_found() -> None:
 
 def test_what_the_readme_says_of_the_patients_is_so() -> None:
     sizes = [len(patients) for patients in load("heart").hospitals.values()]
-    assert f"The patients are real: {sum(sizes)} of four hospitals" in EN
-    assert f"四家医院的 {sum(sizes)} 人" in ZH
+    results = [(DOCS / name).read_text() for name in ("results.md", "results.zh.md")]
+    assert f"The patients are real: {sum(sizes)} of four hospitals" in results[0]
+    assert f"四家医院的 {sum(sizes)} 人" in results[1]
     assert len(sizes) == 4
     assert f"the demo's {number(len(quick_grid()))} points" in EN
 

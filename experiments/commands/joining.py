@@ -25,8 +25,8 @@ class Joining(StudyCommand):
     cohort: str = "ist-odd"
     """Whose patients: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
     parts: tuple[str, ...] = ("whole", "unseen", "growing")
-    """Which of whole (all hospitals), unseen (hospitals that no model saw) and growing (by how many
-    hospitals take part)."""
+    """Which of whole (all hospitals), unseen (hospitals that no model saw), growing (by how many
+    hospitals take part) and risk (line-ups, by two adversaries; hours)."""
     tuned: Path | None = None
     """Folder of ``inpatient tune --regimes full --models logistic --cohort COHORT``: train with its
     best setting, not with the published one."""

@@ -72,7 +72,7 @@ STUDIES: tuple[Study, ...] = (
         tables=lambda records: [inference.table(records)],
     ),
     Study(
-        ("joining",),
+        ("joining", "joining risk"),
         "whether joining pays, by size of hospital",
         "inpatient joining",
         tables=joining.tables,

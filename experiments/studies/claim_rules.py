@@ -166,11 +166,11 @@ def no_impact(records: Sequence[Record]) -> Ruling:
 def _read_as(reading: Reading, metrics: ReadingMetrics) -> Text:
     name = READING_WORDS[reading]
     gain, zh_gain = ends(*three(metrics.gain))
-    bound = "none" if metrics.bound is None else f"{metrics.bound:.2f}"
-    zh_bound = "无" if metrics.bound is None else f"{metrics.bound:.2f}"
+    bound = "no bound" if metrics.bound is None else f"bound {metrics.bound:.2f}"
+    zh_bound = "无上界" if metrics.bound is None else f"上界 {metrics.bound:.2f}"
     return Text(
-        f"{name.en} {gain}, {metrics.risk.value:.2f} under a bound of {bound}",
-        f"{name.zh} {zh_gain}，{metrics.risk.value:.2f}，上界 {zh_bound}",
+        f"{name.en} {gain}, {metrics.risk.value:.2f} ({bound})",
+        f"{name.zh} {zh_gain}，{metrics.risk.value:.2f}（{zh_bound}）",
     )
 
 

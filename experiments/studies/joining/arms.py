@@ -2,8 +2,10 @@
 
 from collections.abc import Sequence
 
+from experiments.run.study import GridPoint
 from experiments.studies.design import TrainingSetting
 from experiments.studies.joining.point import JoiningArm, JoiningPoint
+from experiments.studies.joining.risk import JoiningRisk
 from privacy.errors import InvalidInputError
 
 __all__ = ["GROWING", "PARTS", "SETTING", "grid"]
@@ -11,8 +13,8 @@ __all__ = ["GROWING", "PARTS", "SETTING", "grid"]
 SETTING = TrainingSetting(80, 4.0, 2.0, 40)
 """The best of ``inpatient tune --cohort ist-odd --regimes full --models logistic --studies 4``."""
 
-PARTS = ("whole", "unseen", "growing")
-"""All hospitals; hospitals that were never seen; by their number."""
+PARTS = ("whole", "unseen", "growing", "risk")
+"""All hospitals; hospitals that were never seen; by their number; under attack."""
 GROWING = (4, 10, 25, 50, 100)
 _A = JoiningArm
 _FEDERATIONS: tuple[tuple[JoiningArm, float | None], ...] = (
@@ -32,7 +34,7 @@ def grid(
     scored: bool = True,
     growing: Sequence[int] = GROWING,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
-) -> list[JoiningPoint]:
+) -> list[GridPoint]:
     """Return the points of one cohort.
 
     Args:
@@ -53,7 +55,8 @@ def grid(
         "unseen": [(*arm, None) for arm in _UNSEEN],
         "growing": [(*arm, count) for count in growing for arm in _FEW],
     }
-    return [
+    attacked = _FEDERATIONS if "risk" in parts else ()
+    trained = [
         JoiningPoint(
             arm,
             epsilon,
@@ -63,8 +66,9 @@ def grid(
             unseen=part == "unseen",
             hospitals=count,
         )
-        for part in PARTS
+        for part in chosen
         if part in parts
         for arm, epsilon, count in chosen[part]
         if scored or arm is not JoiningArm.SCORE
     ]
+    return [*trained, *(JoiningRisk(arm, epsilon, cohort, setting) for arm, epsilon in attacked)]

@@ -13,12 +13,17 @@ from experiments.evaluation import Estimate
 from experiments.evaluation.several_tests import holm, p_beyond
 from experiments.margins import Margins
 from experiments.run.record import Record
+from experiments.run.text import up
 from experiments.run.typed import read_all
 from experiments.studies.conclusion import Conclusion, side_of
+from experiments.studies.frontier.risks import FrontierMetrics
 from experiments.studies.joining.point import End, JoiningArm, JoiningMetrics, JoiningPoint
+from experiments.studies.joining.risk import JoiningRisk
 from experiments.studies.joining.sums import HospitalSums, difference
 
 __all__ = [
+    "ArmAt",
+    "ByArm",
     "CohortRecords",
     "Judged",
     "cohort_records",
@@ -54,19 +59,26 @@ class CohortRecords:
     whole: ByArm
     unseen: ByArm
     growing: Mapping[int, ByArm]
+    risks: Mapping[ArmAt, FrontierMetrics]
 
 
 def cohort_records(records: Sequence[Record]) -> CohortRecords:
     """Sort the records of one cohort."""
     whole, unseen = dict[ArmAt, JoiningMetrics](), dict[ArmAt, JoiningMetrics]()
     growing: dict[int, dict[ArmAt, JoiningMetrics]] = {}
-    for one in read_all(records, JoiningPoint, JoiningMetrics):
+    attacked = [r for r in records if r.config["experiment"] == "joining risk"]
+    trained = [r for r in records if r not in attacked]
+    for one in read_all(trained, JoiningPoint, JoiningMetrics):
         key = (one.point.arm, one.point.epsilon)
         if one.point.hospitals is not None:
             growing.setdefault(one.point.hospitals, {})[key] = one.metrics
         else:
             (unseen if one.point.unseen else whole)[key] = one.metrics
-    return CohortRecords(whole, unseen, growing)
+    risks = {
+        (risk.point.arm, risk.point.epsilon): risk.metrics
+        for risk in read_all(attacked, JoiningRisk, FrontierMetrics)
+    }
+    return CohortRecords(whole, unseen, growing, risks)
 
 
 def size_classes(sums: HospitalSums) -> dict[str, NDArray[np.bool_]]:
@@ -113,7 +125,27 @@ def judged(records: Sequence[Record], margins: Margins | None = None) -> list[Ju
     effect = _all(primary, own)
     pays = Judged("Q1 joining pays", side_of(effect, 0.0), effect)
     classes = _classes(primary, own, rules)
-    return [pays, *classes, *costs, q5, _growing(found, rules), q7, keeps, mends]
+    growing, bounded = _growing(found, rules), _bounded(found, rules)
+    return [pays, *classes, *costs, q5, growing, q7, keeps, mends, bounded]
+
+
+def _bounded(found: CohortRecords, rules: Margins) -> Judged:
+    """Q9: no measured risk is above its bound beyond chance, over all points together."""
+    question = "Q9 the risk is what the bound says"
+    tried = [
+        (risk, m.bound)
+        for m in found.risks.values()
+        if m.bound is not None
+        for risk in m.risks.values()
+    ]
+    if not tried:
+        return Judged(question, Conclusion.NOT_TRIED)
+    values = [p_beyond(risk, bound) if risk.value > bound else 1.0 for risk, bound in tried]
+    above = holm(values, level=rules.level)
+    worst, bound = max(tried, key=lambda one: one[0].value - one[1])
+    verdict = Conclusion.DOES_NOT_HOLD if above else Conclusion.HOLDS
+    note = f"{len(tried)} risks; the least room is under a bound of {up(bound)}"
+    return Judged(question, verdict, worst, note)
 
 
 @dataclass(frozen=True)

@@ -13,6 +13,7 @@ from experiments.run.record import Record
 from experiments.studies.conclusion import Conclusion, side_of
 from experiments.studies.joining.arms import SETTING, grid
 from experiments.studies.joining.point import End, JoiningArm, JoiningPoint
+from experiments.studies.joining.risk import JoiningRisk
 from experiments.studies.joining.sums import HospitalSums
 from experiments.studies.joining.verdicts import (
     Judged,
@@ -22,6 +23,7 @@ from experiments.studies.joining.verdicts import (
     judged,
     size_classes,
 )
+from tests.experiments.made_up import frontier_metrics, interval
 
 SIZES = [15] * 12 + [30] * 12 + [60] * 12 + [120] * 12 + [300] * 6
 ARMS: dict[tuple[JoiningArm, float | None], float] = {
@@ -174,13 +176,53 @@ def test_from_how_many_hospitals_on(
     assert (found.verdict, found.note) == (verdict, note)
 
 
+def attacked(arm: JoiningArm, bound: float | None, *risks: float, half: float = 0.02) -> Record:
+    made = {k: {**interval(r, half), "attack": k} for k, r in zip("ab", risks, strict=False)}
+    point = JoiningRisk(arm, 1.0, "ist-odd", SETTING)
+    return Record(point.config, frontier_metrics(bound=bound) | {"risks": made}, {})
+
+
+@pytest.mark.parametrize(
+    ("records", "verdict"),
+    [
+        ([attacked(JoiningArm.SEALED, 0.16, 0.12, 0.15)], Conclusion.HOLDS),
+        ([attacked(JoiningArm.SEALED, 0.16, 0.12, 0.17)], Conclusion.HOLDS),  # by chance
+        ([attacked(JoiningArm.SEALED, 0.16, 0.12, 0.25)], Conclusion.DOES_NOT_HOLD),
+        ([attacked(JoiningArm.ARTICLE, None, 0.9)], Conclusion.NOT_TRIED),
+        (
+            # One of four just outside is chance; alone it would not be.
+            [
+                attacked(JoiningArm.SEALED, 0.16, 0.1, 0.183),
+                attacked(JoiningArm.LOCAL, 0.16, 0.1, 0.1),
+            ],
+            Conclusion.HOLDS,
+        ),
+        ([attacked(JoiningArm.SEALED, 0.16, 0.183)], Conclusion.DOES_NOT_HOLD),
+        ([], Conclusion.NOT_TRIED),
+    ],
+)
+def test_no_risk_is_above_its_bound_beyond_chance(
+    records: list[Record], verdict: Conclusion
+) -> None:
+    assert of(verdicts(records), "Q9").verdict is verdict
+
+
 def test_the_grid_is_the_protocols() -> None:
-    points = grid("ist-odd", SETTING)
+    under_attack = grid("ist-odd", SETTING, parts=("risk",))
+    assert [(p.arm, p.epsilon) for p in under_attack if isinstance(p, JoiningRisk)] == [
+        (JoiningArm.NONE, None), (JoiningArm.SEALED, 0.3), (JoiningArm.SEALED, 1.0),
+        (JoiningArm.SEALED, 3.0), (JoiningArm.LOCAL, 1.0), (JoiningArm.ARTICLE, 1.0),
+    ]  # fmt: skip
+    assert len(under_attack) == 6 and all(len(p.units) == 5 for p in under_attack)
+    every = grid("ist-odd", SETTING, parts=("whole", "unseen", "growing"))
+    points = [p for p in every if isinstance(p, JoiningPoint)]
+    assert len(points) == len(every)
     assert len(points) == len({str(p.config) for p in points}) == 9 + 8 + 35
     assert sum(p.unseen for p in points) == 8 and len([p for p in points if p.hospitals]) == 35
     assert all(len(p.seeds) == 5 and p.folds == 5 for p in points)
     fewer = grid("heart", SETTING, scored=False, growing=(), parts=("whole", "growing"))
-    assert len(fewer) == 8 and JoiningArm.SCORE not in {p.arm for p in fewer}
+    arms = {p.arm for p in fewer if isinstance(p, JoiningPoint)}
+    assert len(fewer) == 8 and JoiningArm.SCORE not in arms
 
 
 def test_the_size_classes_are_the_protocols_to_the_patient() -> None:
