@@ -14,7 +14,7 @@ from scipy.linalg import toeplitz
 
 from privacy._foreign import printable
 from privacy._validate import fraction, natural, positive
-from privacy.accounting.correlated import banded_square_root, buffered
+from privacy.accounting.matrix_noise import banded_square_root, buffered
 from privacy.errors import InvalidInputError
 
 __all__ = ["Correlation"]
@@ -26,7 +26,7 @@ _EXACT = 2.0**51 / 1000  # sums of floats below are wrong by less than a thousan
 
 @dataclass(frozen=True)
 class Correlation:
-    r"""The lower triangular Toeplitz matrix C of ``privacy.accounting.correlated``.
+    r"""The lower triangular Toeplitz matrix C of ``privacy.accounting.matrix_noise``.
 
     Either banded or with buffers, never both.
 

@@ -17,13 +17,13 @@ from dp_accounting import (
 
 from aggregation.plan import Plan
 from aggregation.sealing.slots import SlotGroup
-from privacy.accounting.correlated import upload_event
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
     RandomAllocationDpEvent,
     SeenAllocationDpEvent,
 )
+from privacy.accounting.matrix_noise import upload_event
 from privacy.accounting.units import in_several_hospitals
 from privacy.ledger import Ledger, Planned, Release
 from privacy.ledger.requests import NoiseSource, ReleaseSchedule, Unit
@@ -54,9 +54,9 @@ def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
     - Local noise: discrete Gaussian, once a local step when the patient is the unit.
     - A sampled round: Poisson-sampled at the hospital's own probability.
     - A round of a pass: the event of the *whole pass*, which its first round is charged and which
-      covers the others (``privacy.ledger.declared``). Where every update is seen in clear, what is
-      known of a hospital's batches from outside (sizes, outcomes, how long it took) is seen beside
-      it, and the allocation is counted as seen: one event a pass.
+      covers the others (``privacy.ledger.declared_schedule``). Where every update is seen in clear,
+      what is known of a hospital's batches from outside (sizes, outcomes, how long it took) is seen
+      beside it, and the allocation is counted as seen: one event a pass.
     - Correlated noise: an equal part of what all rounds cost together.
     - A patient in several hospitals: what they move in all of them at once, in each one's ledger
       (``_drawn``). Nothing is amplified then: a hospital vouches for its own draw alone, and may

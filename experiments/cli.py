@@ -22,17 +22,17 @@ from experiments.commands.bench import Bench
 from experiments.commands.claims import Claims
 from experiments.commands.cohort import CohortCommand
 from experiments.commands.correction import Correction
-from experiments.commands.correlated import Correlated
+from experiments.commands.correlated_study import Correlated
 from experiments.commands.deploy import Deploy
 from experiments.commands.export import ExportCommand
 from experiments.commands.frontier import Demo, FrontierCommand
-from experiments.commands.inference import Inference
+from experiments.commands.inference_study import Inference
 from experiments.commands.joining import Joining
 from experiments.commands.predict import Predict
-from experiments.commands.reliability import Reliability
+from experiments.commands.reliability_study import Reliability
 from experiments.commands.results import Results
 from experiments.commands.review import Review
-from experiments.commands.site import SiteCommand
+from experiments.commands.run_site import SiteCommand
 from experiments.commands.train import Train
 from experiments.commands.tune import Tune
 from experiments.door import enter

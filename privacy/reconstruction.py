@@ -22,11 +22,10 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from dp_accounting import NeighboringRelation as Relation
 from dp_accounting import dp_event as dp
-from jaxtyping import Float
 from numpy.typing import NDArray
 from scipy.special import ndtr, ndtri
 
-from privacy._validate import finite_array, fraction, natural, positive, unit_open
+from privacy._validate import fraction, unit_open
 from privacy.accounting.composition import upper_deltas
 from privacy.accounting.lowered import Lowered
 from privacy.accounting.lowering import lower
@@ -35,7 +34,7 @@ from privacy.accounting.roads import quick_grid
 from privacy.accounting.tilt import at_success
 from privacy.errors import InvalidInputError
 
-__all__ = ["attribute_bound", "success_bound", "success_curve", "unbiased_attacker_error"]
+__all__ = ["attribute_bound", "success_bound", "success_curve"]
 
 _FLOAT = 1e-9
 
@@ -116,31 +115,6 @@ def attribute_bound(event: dp.DpEvent, *, prior: Sequence[float], relation: Rela
 
     found = _least(right, lowest=-40.0) * math.exp(above.slack) * (1 + _FLOAT)
     return min(known, max(found, largest))
-
-
-def unbiased_attacker_error(
-    jacobian: Float[np.ndarray, "outputs inputs"], *, std: float, releases: int = 1
-) -> float:
-    r"""Return the least mean squared error an *unbiased* attacker makes, per input coordinate.
-
-    Cramér-Rao: :math:`E\|\hat z - z\|^2 / d \ge d / \mathrm{tr}(I)`, where the Fisher information
-    of Gaussian releases is :math:`I = T J^\top J / \sigma^2` (Guo, Karrer, Chaudhuri and van der
-    Maaten 2022, Theorem 1). It says nothing of attackers that use a prior: they are biased, and do
-    better.
-
-    Args:
-      jacobian: Of what is released before the noise, by the patient's record.
-      std: Standard deviation of the noise, in units of the outputs.
-      releases: Releases of the same function, each with fresh noise.
-
-    Raises:
-      InvalidInputError: ``std`` is not above 0, or the Jacobian holds NaN or infinity.
-    """
-    positive(std=std)
-    natural(releases=releases, least=1)
-    finite_array(jacobian=jacobian)
-    trace = releases * float((jacobian**2).sum()) / std**2
-    return jacobian.shape[1] / trace if trace > 0 else math.inf
 
 
 def _bound(above: Lowered, kappa: float) -> float:

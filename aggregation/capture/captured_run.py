@@ -10,10 +10,10 @@ from dp_accounting import DpEvent
 from jaxtyping import Float
 from numpy.typing import NDArray
 
-from aggregation.capture.files import read_weights
 from aggregation.capture.optimizers import Optimizer
 from aggregation.capture.run_log import Capture
 from aggregation.capture.update_folder import SavedUpdate
+from aggregation.capture.weight_files import read_weights
 from aggregation.capture.weights import Weights, from_weights
 from aggregation.models import Model
 from aggregation.plan import Plan

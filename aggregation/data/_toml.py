@@ -5,7 +5,7 @@ import tomllib
 from pathlib import Path
 from typing import Any, TypeVar
 
-from aggregation.data.names import printable
+from aggregation.data.safe_names import printable
 from privacy.errors import InvalidInputError
 from privacy.files import read_regular
 

@@ -35,8 +35,8 @@ import numpy as np
 
 from aggregation.data._toml import STRICT, read_toml
 from aggregation.data.encoding import masked
-from aggregation.data.names import site_name
 from aggregation.data.patients import Patients, Schema
+from aggregation.data.safe_names import site_name
 from aggregation.data.tables import read_sites, read_table
 from privacy._validate import natural
 from privacy.errors import InvalidInputError

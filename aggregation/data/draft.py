@@ -11,7 +11,7 @@ from pathlib import Path
 
 from aggregation.data.cells import NotANumberError, code, number
 from aggregation.data.encoding import FEW
-from aggregation.data.names import printable
+from aggregation.data.safe_names import printable
 from aggregation.data.sources import columns_of, read_file
 
 __all__ = ["Draft", "draft"]

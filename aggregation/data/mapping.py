@@ -31,8 +31,8 @@ from typing import Any, ClassVar, Literal
 
 from aggregation.data._toml import STRICT, read_toml
 from aggregation.data.cells import code
-from aggregation.data.names import printable, site_name
 from aggregation.data.patients import Field, Schema
+from aggregation.data.safe_names import printable, site_name
 from privacy._validate import positive
 from privacy.errors import InvalidInputError
 

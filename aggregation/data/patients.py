@@ -342,7 +342,7 @@ class Patients:
         """
         if not self.several_records:
             return rows
-        from privacy.mechanisms.rows import means  # tables are read without scipy
+        from privacy.mechanisms.kernels import means  # tables are read without scipy
 
         return means(np.ascontiguousarray(rows, dtype=np.float64), self.owners, self.count)
 

@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from aggregation.data.names import printable
+from aggregation.data.safe_names import printable
 from privacy.errors import InvalidInputError
 from privacy.files import open_regular
 

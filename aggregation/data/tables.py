@@ -15,8 +15,8 @@ from pathlib import Path
 
 from aggregation.data.encoding import Encoded, encode
 from aggregation.data.mapping import TableFile, read_mapping
-from aggregation.data.names import site_name
 from aggregation.data.patients import Patients, Schema
+from aggregation.data.safe_names import site_name
 from aggregation.data.sources import Batch, read_file
 from privacy.errors import InvalidInputError
 

@@ -5,7 +5,7 @@ each hospital's ledger, with discrete noise, sealed, and opened as a sum by thos
 training's. AUC and calibration follow from what was opened and cost nothing more.
 """
 
-from aggregation.evaluation.figures import CountedFigure, HeldOut, figures
+from aggregation.evaluation.counted_figures import CountedFigure, HeldOut, figures
 from aggregation.evaluation.held_out import binned, part, score_edges
 from aggregation.evaluation.round import Evaluated, evaluation_plan, opened_counts
 

@@ -10,7 +10,7 @@ import numpy as np
 from dp_accounting import NeighboringRelation, NonPrivateDpEvent
 from jaxtyping import Float, Int
 
-from aggregation.evaluation.figures import CountedFigure, HeldOut, figures
+from aggregation.evaluation.counted_figures import CountedFigure, HeldOut, figures
 from aggregation.models import Counts
 from aggregation.plan import Plan
 from aggregation.releases import run_event
@@ -129,7 +129,7 @@ class Evaluated:
 
     @property
     def figures(self) -> Mapping[str, CountedFigure]:
-        """``aggregation.evaluation.figures``."""
+        """``aggregation.evaluation.counted_figures``."""
         return figures(self.held_out)
 
     @property

@@ -28,7 +28,7 @@ from attacks.searching.local_steps import LocalWalk
 from attacks.views import AnswersView, Observation, require
 from privacy._validate import natural, positive
 from privacy.errors import InvalidInputError, RefusedError
-from privacy.mechanisms.article import article_noise_std
+from privacy.mechanisms.article_noise import article_noise_std
 
 __all__ = ["Lira", "Rmia", "auc", "confidences", "train_shadows"]
 

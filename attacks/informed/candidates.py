@@ -167,8 +167,8 @@ def correlated_log_ratios(
 ) -> Float[np.ndarray, "*targets candidates"]:
     r"""Return the same where each hospital's noise is correlated over rounds.
 
-    But for rounding the sums are :math:`x + C^{-1} z` (``privacy.accounting.correlated``): a matrix
-    mechanism whose columns are what each hospital drew for each round.
+    But for rounding the sums are :math:`x + C^{-1} z` (``privacy.accounting.matrix_noise``): a
+    matrix mechanism whose columns are what each hospital drew for each round.
 
     Args:
       plan: With a correlation; in passes, a patient is in the same step of each.

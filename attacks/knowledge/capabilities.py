@@ -1,9 +1,9 @@
 """What attacks ask of a model, and how they say that it is missing: never by a kind's name."""
 
 from aggregation.models import HiddenLayer, LinearInput, Model
-from privacy.errors import InvalidInputError, RefusedError
+from privacy.errors import InvalidInputError
 
-__all__ = ["hidden_layer", "linear_input", "needs_hidden"]
+__all__ = ["hidden_layer", "linear_input"]
 
 
 def linear_input(model: Model) -> LinearInput:
@@ -17,20 +17,6 @@ def linear_input(model: Model) -> LinearInput:
             f"This attack reads the gradient of a linear first layer, and the model "
             f"{model.kind!r} says of none: it has no first_layer. Give it one, or choose an "
             "attack that needs less."
-        )
-    return model
-
-
-def needs_hidden(model: Model) -> HiddenLayer:
-    """Return a model with a hidden layer of ReLU units.
-
-    Raises:
-      RefusedError: It has none.
-    """
-    if not isinstance(model, HiddenLayer):
-        raise RefusedError(
-            f"This attack reads hidden units, and the model {model.kind!r} has none. Choose one "
-            "that needs less."
         )
     return model
 

@@ -11,7 +11,6 @@ Certificates are proofs and stay at 1.
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -29,7 +28,7 @@ from attacks.views import Gradient, GradientView, Knowledge, SumPart
 from privacy._validate import natural
 from privacy.errors import InvalidInputError
 
-__all__ = ["Bin", "ConfidenceCurve", "draw_reliability", "records_right", "reliability", "simulate"]
+__all__ = ["Bin", "ConfidenceCurve", "records_right", "reliability", "simulate"]
 
 
 @dataclass(frozen=True)
@@ -174,28 +173,3 @@ def reliability(
         k, n = int(right[chosen].sum()), int(chosen.sum())
         found.append(Bin(float(confidence[chosen].mean()), k / n, *clopper_pearson(k, n), n))
     return tuple(found)
-
-
-def draw_reliability(curves: dict[str, tuple[Bin, ...]], path: Path) -> Path:
-    """Draw one reliability curve a name; the diagonal is a confidence that means what it says."""
-    import matplotlib as mpl
-    from matplotlib.figure import Figure
-
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "inpatient"}):
-        figure = Figure(figsize=(4.6, 4.2), layout="constrained")
-        axes = figure.subplots()
-        axes.plot([0, 1], [0, 1], color="#999999", linewidth=1, linestyle=":")
-        looks = (("#D55E00", "s"), ("#0072B2", "o"), ("#009E73", "^"))
-        for (name, bins), (colour, marker) in zip(curves.items(), looks, strict=False):
-            said, right = [b.said for b in bins], [b.right for b in bins]
-            low, high = [b.right - b.lower for b in bins], [b.upper - b.right for b in bins]
-            axes.errorbar(
-                said, right, yerr=[low, high], color=colour, marker=marker, label=name, capsize=2
-            )
-        axes.set(xlim=(-0.03, 1.03), ylim=(-0.03, 1.03))
-        axes.set_xlabel("confidence that a record is right in all features")
-        axes.set_ylabel("share of records that were")
-        axes.legend(loc="upper left", frameon=False, fontsize=8)
-        metadata = {"Date": None} if path.suffix == ".svg" else {"Software": None}
-        figure.savefig(path, dpi=120, metadata=metadata)
-    return path

@@ -6,6 +6,7 @@ them so that the total error over mixed features is least (Hungarian algorithm),
 the same number of records, so that the number of guesses favours nobody.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,10 +19,18 @@ from aggregation.data.patients import Patients
 from attacks.knowledge.features import Feature, errors, features_of
 from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Reconstruction
-from attacks.scoring.linkage import worst_off
+from privacy._validate import natural, unit_open
 from privacy.errors import InvalidInputError
 
-__all__ = ["LEVELS", "Score", "baseline_accuracies", "lineup", "matched_accuracies", "score"]
+__all__ = [
+    "LEVELS",
+    "Score",
+    "baseline_accuracies",
+    "lineup",
+    "matched_accuracies",
+    "score",
+    "worst_off",
+]
 
 LEVELS = (1.0, 0.9, 0.8, 0.6)
 """Shares of a patient's features that count as a match, for the exact-match rates."""
@@ -62,6 +71,21 @@ class Score:
     def advantage(self) -> Float[np.ndarray, "patients"]:
         """Accuracy over what guessing gives, patient by patient."""
         return np.asarray(self.accuracy - self.baseline)
+
+
+def worst_off(accuracy: Float[np.ndarray, "patients"], *, share: float = 0.05) -> float:
+    """Return the mean accuracy over the share of patients of whom most was recovered.
+
+    At least one patient. They are chosen with the truth in view, so only the same figure of the
+    baseline, over the same number of patients, says what it means.
+
+    Raises:
+      InvalidInputError: No patient, or a share outside (0, 1).
+    """
+    unit_open(share=share)
+    natural(patients=len(accuracy), least=1)
+    count = math.ceil(share * len(accuracy) - 1e-9)
+    return float(np.sort(accuracy)[-count:].mean())
 
 
 def score(

@@ -45,7 +45,7 @@ from attacks.views.observation import (
     SumPart,
     TrafficView,
 )
-from attacks.views.sums import plain_reader, read_opened
+from attacks.views.opened_bytes import plain_reader, read_opened
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 
 __all__ = ["observe"]

@@ -112,7 +112,7 @@ class CapturedUpdate:
 
         import numpy as np
 
-        from aggregation.capture.files import read_weights
+        from aggregation.capture.weight_files import read_weights
         from attacks.knowledge.priors import Prior
         from attacks.scoring.picture import draw_found
         from attacks.suite import make_attack

@@ -35,7 +35,7 @@ class Results:
         from rich.console import Console
         from rich.table import Table
 
-        from experiments.results import query
+        from experiments.records_table import query
 
         columns, rows = query(self.out / "records", self.query, seed=self.seed)
         if self.json:

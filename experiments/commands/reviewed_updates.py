@@ -251,7 +251,7 @@ def _captured(
     cohort: Any,
 ) -> "RunLog":
     from aggregation.capture import from_flower, from_nvflare, from_weights
-    from aggregation.capture.files import read_weights
+    from aggregation.capture.weight_files import read_weights
     from aggregation.models import Inputs, named_model
     from experiments.commands.captured import optimizer_of, private_step, reach_of
     from privacy._foreign import parse_json, read_file

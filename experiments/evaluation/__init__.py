@@ -2,6 +2,14 @@
 
 from experiments.evaluation.acceptance import Check, acceptance
 from experiments.evaluation.bands import bands, tells_bands
+from experiments.evaluation.calibration_slopes import (
+    Calibration,
+    Reliability,
+    brier,
+    calibration,
+    chance_ece,
+    reliability,
+)
 from experiments.evaluation.clinical import NetBenefit, net_benefit, sensitivity_at
 from experiments.evaluation.discrimination import (
     auc,
@@ -9,14 +17,6 @@ from experiments.evaluation.discrimination import (
     bootstrap_auc,
     bootstrap_difference,
     delong,
-)
-from experiments.evaluation.reliability import (
-    Calibration,
-    Reliability,
-    brier,
-    calibration,
-    chance_ece,
-    reliability,
 )
 from experiments.evaluation.scored import POOLED, Estimate, Scored, by_patient, join, pool
 

@@ -18,8 +18,8 @@ from typing import Literal
 
 import numpy as np
 
+from experiments.evaluation.calibration_slopes import calibration, ece_by_chance
 from experiments.evaluation.discrimination import auc, bootstrap_auc, bootstrap_difference
-from experiments.evaluation.reliability import calibration, ece_by_chance
 from experiments.evaluation.scored import Estimate, Scored
 from experiments.evaluation.several_tests import holm, p_beyond
 from experiments.margins import (

@@ -28,7 +28,7 @@ from aggregation.plan import Plan
 from aggregation.releases import round_event
 from aggregation.rules import Buffered, Call, FedAsync, Memory, Rule, corrected, fedbuff
 from aggregation.timing import Pace, Schedule, Trigger, simulate
-from aggregation.timing.spending import allowed_uploads
+from aggregation.timing.allowance import allowed_uploads
 from experiments.cohorts import Cohort, Fold, folds, load
 from experiments.cohorts.network import Network
 from experiments.studies.design import DELTA, RELATION, radius_for

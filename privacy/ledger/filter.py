@@ -34,7 +34,7 @@ from typing import Any
 
 from privacy.errors import CorruptMessageError, InpatientError
 from privacy.ledger.accountant import Accountant, Cost, composed
-from privacy.ledger.declared import DeclaredPlan, Fate, Part, parts_of
+from privacy.ledger.declared_schedule import DeclaredPlan, Fate, Part, parts_of
 from privacy.ledger.log.canonical import from_number, to_number
 from privacy.ledger.preset_order import best_order, epsilon_at
 from privacy.ledger.requests import Budget

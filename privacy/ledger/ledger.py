@@ -24,18 +24,18 @@ from privacy.errors import (
 )
 from privacy.ledger.accountant import Accountant, Certified, Guarded
 from privacy.ledger.chain import Chain, Clock, now
-from privacy.ledger.declared import Fate
+from privacy.ledger.declared_schedule import Fate
 from privacy.ledger.elsewhere import enter
 from privacy.ledger.filter import Decision, Filter
 from privacy.ledger.founding import first_entry
 from privacy.ledger.imported import Imported
+from privacy.ledger.kept_bytes import attach, seal_left_over
 from privacy.ledger.log.entries import Entry
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.keys import SigningKey
 from privacy.ledger.log.memory import MemoryStore
 from privacy.ledger.log.merkle import leaf
 from privacy.ledger.log.store import FileStore, Store
-from privacy.ledger.payloads import attach, seal_left_over
 from privacy.ledger.refusals import refuse
 from privacy.ledger.requests import (
     Budget,

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from privacy._validate import finite_array, member, natural, positive
 from privacy.errors import InvalidInputError
-from privacy.mechanisms import rows
+from privacy.mechanisms import kernels
 
 __all__ = ["BoundedIntegers", "Clipped", "clip", "to_integers"]
 
@@ -45,7 +45,7 @@ class Clipped:
     def __post_init__(self) -> None:
         positive(clip_norm=self.clip_norm)
         finite_array(values=self.values)
-        norms = rows.norms(_floats(self.values))
+        norms = kernels.norms(_floats(self.values))
         if (norms > self.clip_norm * (1 + _SLACK)).any():
             raise InvalidInputError(
                 f"Row {int(norms.argmax())} has norm {norms.max()} > clip_norm={self.clip_norm}: "
@@ -88,7 +88,7 @@ class BoundedIntegers:
                 "wrapped on its way to the check. to_integers(clipped, radius=...) makes int64."
             )
         values = np.ascontiguousarray(_table(self.values), dtype=np.int64)
-        short = rows.squares(values, self.radius) <= self.radius**2
+        short = kernels.squares(values, self.radius) <= self.radius**2
         if not short.all():
             raise InvalidInputError(
                 f"Row {int(np.argmin(short))} is longer than radius={self.radius}: "
@@ -127,7 +127,7 @@ def clip(updates: Float[np.ndarray, "patients dim"], *, clip_norm: float) -> Cli
     """
     positive(clip_norm=clip_norm)
     finite_array(updates=updates, hint="Reject such a patient's update before clipping.")
-    return Clipped(rows.clipped_rows(_floats(updates), clip_norm), clip_norm)
+    return Clipped(kernels.clipped_rows(_floats(updates), clip_norm), clip_norm)
 
 
 def to_integers(clipped: Clipped, *, radius: int) -> BoundedIntegers:
@@ -156,7 +156,7 @@ def to_integers(clipped: Clipped, *, radius: int) -> BoundedIntegers:
     # Shrinking by twice the slack makes every scaled row truly no longer than the radius, so that
     # taking back all that was rounded away from zero always suffices.
     scale = radius / clipped.clip_norm * (1 - 2 * _SLACK)
-    values = rows.bounded_rows(_floats(clipped.values), scale, radius)
+    values = kernels.bounded_rows(_floats(clipped.values), scale, radius)
     return BoundedIntegers(values, radius, clipped.clip_norm)
 
 

@@ -1,6 +1,6 @@
 """The auditor's page, and the form of the evidence that upper layers hand to it."""
 
-from privacy.report.evidence import (
+from privacy.report.evidence_file import (
     AttackResult,
     AuditResult,
     EvaluationResult,

@@ -13,11 +13,11 @@ from privacy.ledger.audit.manifest import Manifest
 from privacy.ledger.audit.reading import Reading, Spent, roots_at
 from privacy.ledger.audit.show import read_entries
 from privacy.ledger.audit.verify import Verdict
-from privacy.ledger.declared import parts_of
+from privacy.ledger.declared_schedule import parts_of
 from privacy.ledger.log.entries import Entry
 from privacy.ledger.preset_order import best_order, delta_at
 from privacy.ledger.requests import Budget
-from privacy.report.evidence import Evidence
+from privacy.report.evidence_file import Evidence
 from privacy.report.meant import Meant, meant_by
 from privacy.report.printed import gaussian_mu
 

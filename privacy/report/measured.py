@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from privacy.ledger.rounding import down, up
-from privacy.report.evidence import AttackResult, EvaluationResult
+from privacy.report.evidence_file import AttackResult, EvaluationResult
 from privacy.report.facts import Facts
 from privacy.report.printed import percent, percent_up
 

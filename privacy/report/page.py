@@ -13,7 +13,7 @@ from privacy.ledger.accountant import Assessor, Certified, RenyiOnly
 from privacy.ledger.audit.verify import Verdict, verify
 from privacy.ledger.rounding import down, up
 from privacy.report.charts import bar, curve
-from privacy.report.evidence import load_evidence
+from privacy.report.evidence_file import load_evidence
 from privacy.report.facts import PRIOR, Facts, LedgerRow, SpentRow, gather
 from privacy.report.measured import attack_groups, audits, quality
 from privacy.report.printed import percent_up, power

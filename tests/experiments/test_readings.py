@@ -16,7 +16,7 @@ from experiments.studies.people import LINEUP, LineUp
 from experiments.studies.readings import Reading, ReadingPoint, noise_factor, readings
 from privacy.accounting import epsilon as epsilon_of
 from privacy.mechanisms import clip
-from privacy.mechanisms.article import article_noise_std
+from privacy.mechanisms.article_noise import article_noise_std
 from privacy.reconstruction import success_bound
 
 

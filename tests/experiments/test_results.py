@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from experiments.cli import main
-from experiments.results import query
+from experiments.records_table import query
 from experiments.run.record import Record
 from privacy.errors import CorruptMessageError, InvalidInputError
 
@@ -110,7 +110,7 @@ def test_a_query_that_asks_for_too_much_is_refused_and_spills_nothing(
 def test_the_published_records_are_asked_within_a_gigabyte() -> None:
     code = (
         "import resource; resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30));"
-        "from pathlib import Path; from experiments.results import query;"
+        "from pathlib import Path; from experiments.records_table import query;"
         "print(query(Path('paper/records'), 'select count(*) from records where "
         "metrics.auc_within.value > 0.5')[1][0][0])"
     )

@@ -20,7 +20,7 @@ from privacy.ledger.log.keys import save_trust
 from privacy.ledger.log.merkle import consistent, included
 from privacy.ledger.registered import registered
 from privacy.report import AttackResult, save_evidence
-from privacy.report.evidence import load_evidence
+from privacy.report.evidence_file import load_evidence
 from privacy.review import read_review, told
 from tests.fuzzing import Draw, Parsers
 from tests.privacy.ledger.helpers import forged_line, public

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from aggregation.capture import Precision
-from aggregation.capture.files import read_weights
+from aggregation.capture.weight_files import read_weights
 from privacy.errors import CorruptMessageError, InpatientError, InvalidInputError
 from tests.aggregation.capture.clients import safetensors
 

@@ -20,9 +20,9 @@ from aggregation.capture import (
     from_opacus,
     record_flower,
 )
-from aggregation.capture.files import read_weights
 from aggregation.capture.nvflare_job import keep_result
 from aggregation.capture.update_folder import UpdateFolder, read_updates
+from aggregation.capture.weight_files import read_weights
 from aggregation.data.patients import Patients
 from aggregation.models import Perceptron
 from attacks.exact.closed_form import ClosedForm

@@ -29,7 +29,7 @@ from aggregation.rules import (
     corrected,
 )
 from aggregation.timing import Pace, Trigger, leverage, simulate
-from aggregation.timing.spending import allowed_uploads
+from aggregation.timing.allowance import allowed_uploads
 from attacks.views import observe
 from privacy.accounting import epsilon
 from privacy.accounting.events import DistributedDiscreteGaussianDpEvent, LinearOpeningsDpEvent

@@ -7,7 +7,6 @@ import torch
 
 from aggregation.capture import Adam, Precision, Sgd, from_weights
 from aggregation.models import Logistic, Perceptron
-from attacks.knowledge.capabilities import needs_hidden
 from attacks.scoring import score
 from attacks.searching.local_steps import FedAvgInversion, LocalWalk
 from attacks.views import Adversary, Knowledge, observe
@@ -37,7 +36,7 @@ def test_the_walk_is_what_the_hospital_sends(clip_norm: float | None, sampled: b
         else:
             x, y, present = batches[0].features, batches[0].outcomes, np.ones(5)
         walk = LocalWalk(
-            needs_hidden(done.plan.model), torch.tensor(g.params), clip_norm,
+            done.plan.model, torch.tensor(g.params), clip_norm,
             done.plan.learning_rate / done.plan.batch_sizes[i], 3, not sampled,
         )  # fmt: skip
         update = walk(

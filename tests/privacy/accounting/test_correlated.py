@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from scipy.linalg import toeplitz
 
 from privacy.accounting import delta, epsilon
-from privacy.accounting.correlated import (
+from privacy.accounting.events import DiscreteGaussianDpEvent, to_json
+from privacy.accounting.matrix_noise import (
     banded_square_root,
     buffered,
     squared_sensitivity,
     upload_event,
 )
-from privacy.accounting.events import DiscreteGaussianDpEvent, to_json
 from privacy.errors import InvalidInputError
 from privacy.ledger.preset_order import renyi
 

@@ -17,7 +17,7 @@ from privacy.errors import (
 from privacy.ledger import Budget, Entry, Ledger, Planned, Release
 from privacy.ledger.accountant import Certified, RenyiOnly
 from privacy.ledger.audit.read import read
-from privacy.ledger.declared import DeclaredPlan
+from privacy.ledger.declared_schedule import DeclaredPlan
 from privacy.ledger.filter import Filter
 from privacy.ledger.log.canonical import to_number
 from privacy.ledger.preset_order import epsilon_at, renyi

@@ -9,7 +9,7 @@ from privacy.accounting import epsilon
 from privacy.accounting.events import RandomAllocationDpEvent
 from privacy.errors import BudgetExceededError, RefusedError
 from privacy.ledger import Budget, Ledger, Planned, Release
-from privacy.ledger.declared import DeclaredPlan
+from privacy.ledger.declared_schedule import DeclaredPlan
 from privacy.ledger.samplers import AllPatients, RandomAllocation, Sampler
 from tests.privacy.ledger.helpers import PLAN, gaussian
 
