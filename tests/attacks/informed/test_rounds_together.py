@@ -20,12 +20,14 @@ from attacks.inference.membership import train_shadows
 from attacks.informed.candidates import (
     allocated_log_ratios,
     correlated_log_ratios,
+    log_ratios,
     passes_log_ratios,
     posterior,
 )
 from attacks.informed.known_others import InformedPool
 from attacks.informed.likelihood_ratio import LikelihoodRatio
 from attacks.informed.seen_sums import Openings
+from attacks.knowledge.replay import integer_rows
 from attacks.suite import ATTACKS, Arena, make_attack
 from attacks.views import (
     Gradient,
@@ -211,6 +213,38 @@ def test_who_knows_nobody_is_calibrated_over_rounds_that_belong_together(
     apart = float((h - p).sum() / np.sqrt((p * (1 - p)).sum()))
     assert abs(apart) < 5, (h.mean(), p.mean(), apart)
     assert h.mean() > (0.12 if "pass_rounds" in kind else 0.15)
+
+
+@pytest.mark.parametrize("kind", [KINDS[0][0], KINDS[3][0]], ids=["passes", "banded, in passes"])
+def test_with_nobody_else_it_is_the_informed_likelihood(kind: dict[str, Any]) -> None:
+    """Of the first pass; of all, where a patient's step is the same in them."""
+    people = {"north": cohort(3, size=1)["north"]}
+    fields = {**NOISE, "noise_multiplier": 0.5, "sampling_size": None, "rounds": 6, **kind}
+    done = run(5, patients=people, model=Logistic(len(SCHEMA)), **fields)
+    view, pool = seen(done, "server_plain"), simulated(np.random.default_rng(1), 10)
+    ours = LikelihoodRatio().log_likelihoods(
+        view, PRIOR, None, pool.features[None], pool.outcomes[None]
+    )[0]
+    gradients = view.gradients
+    rows = np.stack(
+        [integer_rows(done.plan, g.params, pool.features, pool.outcomes) for g in gradients], axis=1
+    )
+    left = np.stack([g.integers for g in gradients])
+    if "correlated" in kind:  # of each step's own sums, the others as if not seen
+        apart = dataclasses.replace(done.plan, pass_rounds=None)
+        each = [
+            correlated_log_ratios(
+                apart, left[s::3], rows[:, s::3], rounds=(s, s + 3), contributors=[("north",)] * 2
+            )
+            for s in range(3)
+        ]
+    else:
+        each = [
+            log_ratios(left[t], rows[:, t], std=done.plan.share_std, prob=1.0) for t in range(3)
+        ]
+    theirs = allocated_log_ratios(np.stack(each), steps=3)
+    assert np.ptp(theirs) > 0.1
+    np.testing.assert_allclose(ours, theirs, rtol=1e-3, atol=1e-4)
 
 
 @pytest.mark.parametrize("one", [BANDED, BUFFERED], ids=["banded", "buffered"])
