@@ -117,6 +117,6 @@ def _rounds(event: Mapping[str, Any], kept: list[int]) -> list[Rounds]:
     if kind == "LinearOpeningsDpEvent" and kept:
         return [(Participation.FIXED, steps) for steps in kept]
     inner = [*event.get("events", ()), *([event["event"]] if "event" in event else ())]
-    if not inner and kind != "ComposedDpEvent":
+    if not inner:
         return [(Participation.ALL, 0)]
     return [one for each in inner for one in _rounds(each, kept)]

@@ -21,7 +21,7 @@ from experiments.studies.design import FEDERATED, TRAINING, Design, Regime, Trai
 from experiments.studies.frontier import grid
 from experiments.studies.frontier.figures import draw_frontier
 from experiments.studies.frontier.metrics import cross_validation, summarise
-from experiments.studies.frontier.overview import overview, tables
+from experiments.studies.frontier.overview import _on_frontier, overview, tables
 from experiments.studies.frontier.point import FoldResult, FrontierPoint, measure
 from experiments.studies.frontier.risks import (
     ADVERSARIES,
@@ -119,9 +119,11 @@ def test_a_point_of_rounds_that_belong_together_is_attacked_and_bounded(
     assert ("Each patient in one of 3 rounds" in title) is ("pass_rounds" in fields)
     assert ("noise banded 4" in title) is ("correlated" in fields)
     overview([record])  # row by row: it is none of the frontier's lines
+    assert not _on_frontier(short, "heart")
     plain = dataclasses.replace(short, pass_rounds=None, correlated=None)
     assert not {"pass_rounds", "correlated"} & set(plain.config)
     assert plain.label != short.label
+    assert _on_frontier(plain, "heart")
 
 
 def test_undefended_the_attack_wins() -> None:

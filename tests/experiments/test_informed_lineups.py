@@ -94,6 +94,21 @@ def test_over_rounds_that_belong_together_too(design: Design, fields: dict[str, 
         np.testing.assert_allclose(alone, all_at_once, atol=1e-9)
 
 
+def test_records_are_read_off_every_round_of_the_first_pass_in_which_anything_was_sent() -> None:
+    suite = AttackSuite(("closed_form",))
+    point = FrontierPoint(Design.NONE, None, Regime.FULL, "mlp", suite, pass_rounds=40)
+    cohort, split = point.split(0, 0)
+    plan = point.plan(split.train, seed=0, fold=0)
+    assert plan.rounds == 40
+    outcome = Federation.simulated(plan, split.train, seed=(0, 0)).run()
+    batches = outcome.drawn["switzerland"]
+    assert any(len(batch) == 0 for (batch,) in batches.values())
+    shown = attack_round(
+        suite, outcome, split.lineups, cohort.schema, adversary="server_plain", seed=(0, 0)
+    )
+    assert np.mean([one.exact for one in shown]) > 0.5  # one round in 40 holds few of them
+
+
 def test_undefended_it_names_nearly_everybody_in_every_view() -> None:
     """It fails only where two of the ten are alike to the last integer."""
     for design in (Design.NONE, Design.SEALED):

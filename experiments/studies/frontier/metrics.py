@@ -224,7 +224,7 @@ def _bound(point: FrontierPoint, plan: Plan) -> float | None:
     every = round_event(plan, _most_drawn(plan))
     if isinstance(every, NonPrivateDpEvent):
         return None
-    if plan.pass_rounds is not None or plan.correlated is not None:
+    if plan.pass_rounds is not None:
         run = run_event(plan, _most_drawn(plan))
         return float(success_bound(run, prior_success=1 / LINEUP, relation=RELATION))
     attacked = _unsampled(every)

@@ -16,7 +16,11 @@ from aggregation.federation import Federation
 from aggregation.models import Logistic, Perceptron
 from aggregation.plan import Plan
 from aggregation.transcript import Transcript
+from attacks.exact.disaggregation import Disaggregation
+from attacks.exact.longitudinal import isolate
+from attacks.exact.row_space import RowSpace
 from attacks.inference.membership import train_shadows
+from attacks.inference.over_rounds import Coins
 from attacks.informed.candidates import (
     allocated_log_ratios,
     correlated_log_ratios,
@@ -27,6 +31,8 @@ from attacks.informed.candidates import (
 from attacks.informed.known_others import InformedPool
 from attacks.informed.likelihood_ratio import LikelihoodRatio
 from attacks.informed.seen_sums import Openings
+from attacks.informed.whole_patient import WholePatient
+from attacks.knowledge.batches import infer_batches
 from attacks.knowledge.replay import integer_rows
 from attacks.suite import ATTACKS, Arena, make_attack
 from attacks.views import (
@@ -307,6 +313,25 @@ def test_one_round_by_itself_may_be_read_by_every_attack_and_more_by_those_that_
             attack.reconstruct(whole.only(round_=0), PRIOR)
             ran.append(name)
     assert {"closed_form", "tableak", "informed_search"} <= set(ran)
+
+
+def test_a_round_of_a_pass_is_a_sample_to_whoever_needs_all_patients() -> None:
+    model = Logistic(len(SCHEMA))
+    done = run(model=model, sampling_size=None, rounds=2, pass_rounds=2, radius=2**24)
+    view = seen(done, "server_plain").only(round_=0)
+    with pytest.raises(RefusedError, match=r"same patients in every round.*draws_patients=True"):
+        RowSpace().reconstruct(view, PRIOR)
+    for reads in (isolate, Disaggregation().disaggregate):
+        with pytest.raises(RefusedError, match="Attack the rounds one by one"):
+            reads(view)
+    with pytest.raises(RefusedError, match="Only sums of one step over all patients"):
+        Coins().estimate(view, cohort(0), None, {n: np.full(60, 0.5) for n in cohort(0)})
+    records = WholePatient(({"north": cohort(0)["north"]},))
+    with pytest.raises(RefusedError, match="draws_patients=True"):
+        records.posterior(InformedView(done.plan, "informed", Knowledge(), view.gradients))
+    (first,) = view.only(hospital="north").gradients
+    rng = np.random.default_rng(0)
+    assert len({batch.size for batch in infer_batches(done.plan, first, PRIOR, rng)}) > 1
 
 
 @pytest.mark.parametrize("kind", [{"pass_rounds": 2}, {"correlated": BANDED}], ids=str)
