@@ -287,25 +287,6 @@ def test_the_label_says_which_run_when_on_whom_by_which_code(tmp_path: Path) -> 
     assert "未记录" in made["zh"]
 
 
-@pytest.mark.parametrize(("others", "whose"), [({}, "one row"), ({"most": 3}, "up to 3 hosp")])
-def test_a_patient_is_one_with_more_records_only_where_every_hospital_states_it(
-    others: dict[str, int], whose: str, tmp_path: Path
-) -> None:
-    keys = {name: SigningKey.generate() for name in ("north", "south")}
-    for name, most in (("north", 4), ("south", others.get("most"))):
-        Ledger.create(
-            tmp_path / "ledgers" / f"{name}.jsonl",
-            hospital=name,
-            key=keys[name],
-            budget=Budget(1.0),
-            accountant=RenyiOnly(),
-            clock=ticking(),
-            context={} if most is None else {"a patient's hospitals": f"at most {most}"},
-        ).spend(Release("update", gaussian(40.0)))
-    page = pages(tmp_path, {name: key.public for name, key in keys.items()})["en"]
-    assert f"Meant is {whose}" in page or whose in page.split("Meant is ")[1].split(":")[0]
-
-
 def test_an_attack_above_its_bound_is_called_a_falsification(tmp_path: Path) -> None:
     trust, _ = run_federation(tmp_path)
     won = AttackResult("informed", "likelihood", 500, 0.6, 0.55, 0.65, 0.95, 0.10, 0.155)
