@@ -160,7 +160,7 @@ def test_among_several_sets_of_records_the_likeliest_is_named_without_noise() ->
 def test_what_is_not_known_exactly_is_refused() -> None:
     others, own = wards(as_one=True)
     sampled = replace(plan(5.0, 2), sampling_size=5)
-    with pytest.raises(RefusedError, match="sampling_size=5"):
+    with pytest.raises(RefusedError, match="draws_patients=True"):
         WholePatient((own, {})).posterior(
             view(sampled, totals(plan(5.0, 2), others, (own,))[0], others)
         )
