@@ -15,7 +15,7 @@ from experiments.studies.frontier.grid_figures import FIGURES
 from experiments.studies.frontier.risks import read_frontier
 from experiments.studies.joining.drawn_gains import draw_joining
 from experiments.studies.learning_figures import draw_asynchrony, draw_calibration, draw_correction
-from paper.joining import HALVES, draw_board
+from paper.joining_told import HALVES, draw_board
 from paper.points import CORE, Points
 
 __all__ = ["draw", "draw_equivalent"]

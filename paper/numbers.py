@@ -18,7 +18,7 @@ from experiments.studies.frontier.risks import (
 )
 from experiments.studies.people import LINEUP
 from paper import learned, sealing, speed
-from paper.joining import joining
+from paper.joining_told import joining
 from paper.points import CORE, Points, change, core, row
 from paper.reproduction import reproduce
 from paper.theory import theory

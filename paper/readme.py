@@ -19,7 +19,7 @@ from experiments.studies.words import (
     RISK_WORDS,
     VERDICTS,
 )
-from paper.joining import HALVES
+from paper.joining_told import HALVES
 from paper.joining_words import HALF_WORDS, HEADINGS, SIZES, note_of, question_of
 from privacy.errors import InvalidInputError
 

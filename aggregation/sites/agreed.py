@@ -18,7 +18,7 @@ from aggregation.sealing import (
     scheme_class,
 )
 from aggregation.sealing.holders import QuorumScheme
-from aggregation.sites.network import NETWORK_FILE, Network
+from aggregation.sites.flare_network import NETWORK_FILE, FlareNetwork
 from aggregation.timing.declared import read_schedule, write_schedule
 from aggregation.timing.schedule import Schedule
 from privacy._foreign import parse_json, read_file
@@ -100,7 +100,7 @@ class Agreed:
     adder: bytes
     schedule: Schedule | None = None
     detects: bool = False
-    network: Network | None = None
+    network: FlareNetwork | None = None
 
     def __post_init__(self) -> None:
         if self.plan.scheme not in SCHEMES:
@@ -204,7 +204,7 @@ class Agreed:
             there = (folder / "schedule.json").exists()
             schedule = read_schedule(content("schedule.json")) if there else None
             there = (folder / NETWORK_FILE).exists()
-            network = Network.from_bytes(content(NETWORK_FILE)) if there else None
+            network = FlareNetwork.from_bytes(content(NETWORK_FILE)) if there else None
             return cls(plan, members, content("sealer"), content("adder"), schedule,
                        told["detects"], network)  # fmt: skip
         except InvalidInputError as error:

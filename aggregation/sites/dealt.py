@@ -15,7 +15,7 @@ from aggregation.roles.messages import AGGREGATOR, OPENER
 from aggregation.sealing import KeyScheme, Policy, Roster
 from aggregation.sealing.holders import QuorumScheme
 from aggregation.sites.agreed import Agreed, Members
-from aggregation.sites.network import Network
+from aggregation.sites.flare_network import FlareNetwork
 from aggregation.sites.site import SECRET
 from aggregation.sized import sealing_for
 from aggregation.timing import Rounds
@@ -36,7 +36,7 @@ def deal(
     schedule: Schedule | None = None,
     seed: int | None = None,
     detects: bool = False,
-    network: Network | None = None,
+    network: FlareNetwork | None = None,
 ) -> Mapping[str, Path]:
     """Make a folder for each site; return them by the site's name.
 

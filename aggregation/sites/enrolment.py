@@ -23,7 +23,7 @@ from aggregation.sealing.bfv import Bfv
 from aggregation.sealing.quorum import HolderPublic, HolderSecret, Quorum, vouch
 from aggregation.sealing.shares import Shares
 from aggregation.sites.agreed import Agreed, Members
-from aggregation.sites.network import Network
+from aggregation.sites.flare_network import FlareNetwork
 from aggregation.sites.site import SECRET
 from aggregation.sized import SealingSizes, sizes_of
 from aggregation.standing import StandingLedgers
@@ -207,7 +207,7 @@ def agree(
     *,
     schedule: Schedule | None = None,
     detects: bool = False,
-    network: Network | None = None,
+    network: FlareNetwork | None = None,
 ) -> Agreed:
     """Put the requests of all sites together; it takes no secret.
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from aggregation.plan import Plan
-    from aggregation.sites.network import Network
+    from aggregation.sites.flare_network import FlareNetwork
 
 __all__ = ["AcceptAgreed", "AgreeRequests", "InitFederation", "JoinFederation"]
 
@@ -31,7 +31,7 @@ class InitFederation:
     def run(self) -> int:
         """Write the draft and say what it asks of a hospital."""
         from aggregation.sites.flare.nvflare_commands import require_nvflare
-        from aggregation.sites.network import NETWORK_FILE
+        from aggregation.sites.flare_network import NETWORK_FILE
         from experiments.deployment.federation_file import drafted
         from privacy.errors import InvalidInputError
         from privacy.files import create_durably
@@ -51,7 +51,7 @@ class InitFederation:
             ) from error
         option = ""
         if meeting is not None:
-            from aggregation.sites.flare.certificates import make_authority
+            from aggregation.sites.flare.site_certificates import make_authority
 
             network = make_authority(self.out / _AUTHORITY, meeting.server, meeting.port)
             create_durably(self.out / NETWORK_FILE, network.to_bytes())
@@ -150,7 +150,7 @@ class AgreeRequests:
     def run(self) -> int:
         """Check every request, write ``agreed/``, and print its digest."""
         from aggregation.sites.enrolment import agree, read_request
-        from aggregation.sites.network import NETWORK_FILE
+        from aggregation.sites.flare_network import NETWORK_FILE
         from privacy.errors import InvalidInputError
         from privacy.ledger import save_trust
 
@@ -210,27 +210,27 @@ class AcceptAgreed:
         return 0
 
 
-def _network(path: Path) -> "Network":
-    from aggregation.sites.network import Network
+def _network(path: Path) -> "FlareNetwork":
+    from aggregation.sites.flare_network import FlareNetwork
     from privacy._foreign import read_file
 
-    return Network.from_bytes(read_file(path, most=1 << 12, what="The network"))
+    return FlareNetwork.from_bytes(read_file(path, most=1 << 12, what="The network"))
 
 
-def _certificates(folder: Path, site: str, network: "Network") -> "Mapping[str, bytes]":
-    from aggregation.sites.flare.certificates import request_certificates
+def _certificates(folder: Path, site: str, network: "FlareNetwork") -> "Mapping[str, bytes]":
+    from aggregation.sites.flare.site_certificates import request_certificates
 
     return request_certificates({site: folder}, network)[site]
 
 
 def _sign(
     authority: Path,
-    network: "Network",
+    network: "FlareNetwork",
     requests: "Mapping[str, Mapping[str, bytes]]",
     out: Path,
 ) -> None:
     """Sign what each site asks for, and put it where it goes to every site."""
-    from aggregation.sites.flare.certificates import approve_certificates
+    from aggregation.sites.flare.site_certificates import approve_certificates
     from privacy.files import write_durably
 
     for site, files in approve_certificates(authority, network, requests).items():
@@ -238,9 +238,9 @@ def _sign(
             write_durably(out / _SIGNED / site / name, content)
 
 
-def _install(folder: Path, site: str, network: "Network", agreed: Path) -> None:
+def _install(folder: Path, site: str, network: "FlareNetwork", agreed: Path) -> None:
     """Make a site's kits from what came back for it."""
-    from aggregation.sites.flare.certificates import install_kits
+    from aggregation.sites.flare.site_certificates import install_kits
     from privacy._foreign import read_file
 
     came = sorted((agreed / _SIGNED / site).glob("*.zip"))

@@ -28,7 +28,7 @@ from aggregation.data.patients import Patients, Schema
 from aggregation.models import Inputs, named_model
 from aggregation.plan import Plan
 from aggregation.sites.enrolment import APART
-from aggregation.sites.network import Network, require_carriable
+from aggregation.sites.flare_network import FlareNetwork, require_carriable
 from experiments.studies.design import (
     DELTA,
     WIDTH,
@@ -64,7 +64,7 @@ class Meeting:
     port: int = 8002
 
     def __post_init__(self) -> None:
-        Network(self.server, self.port, "0" * 64)
+        FlareNetwork(self.server, self.port, "0" * 64)
 
 
 @dataclass(frozen=True)

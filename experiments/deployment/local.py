@@ -20,16 +20,16 @@ from typing import Any
 
 from aggregation.roles.messages import AGGREGATOR
 from aggregation.sites.courier import Courier
-from aggregation.sites.flare.certificates import (
+from aggregation.sites.flare.nvflare_commands import require_nvflare
+from aggregation.sites.flare.parent_process import relay_pid
+from aggregation.sites.flare.progress import Progress
+from aggregation.sites.flare.site_certificates import (
     approve_certificates,
     install_kits,
     request_certificates,
 )
-from aggregation.sites.flare.nvflare_commands import require_nvflare
-from aggregation.sites.flare.parent_process import relay_pid
-from aggregation.sites.flare.progress import Progress
+from aggregation.sites.flare_network import FlareNetwork
 from aggregation.sites.link import SocketLink, state_of
-from aggregation.sites.network import Network
 from aggregation.sites.site_settings import SiteSettings
 from aggregation.transcript import Transcript
 from privacy.errors import InpatientError, InvalidInputError, RefusedError
@@ -256,7 +256,7 @@ def carry_over_network(
     supervise(folders[AGGREGATOR], seconds=seconds, watch=told, fails=failed)
 
 
-def certify(folders: Mapping[str, Path], network: Network, authority: Path) -> None:
+def certify(folders: Mapping[str, Path], network: FlareNetwork, authority: Path) -> None:
     """Give all sites their kits, in one place: each asks, the authority signs, each installs.
 
     Raises:

@@ -18,8 +18,8 @@ from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR
 from aggregation.sites.agreed import Agreed
 from aggregation.sites.dealt import deal
-from aggregation.sites.flare.certificates import make_authority
 from aggregation.sites.flare.kit import KitKind
+from aggregation.sites.flare.site_certificates import make_authority
 from aggregation.sites.site_settings import SiteSettings
 from aggregation.transcript import Transcript
 from experiments.cohorts import load, resolve

@@ -5,19 +5,15 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from dp_accounting import GaussianDpEvent, SelfComposedDpEvent
 from scipy.stats import multivariate_normal
 
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic
 from experiments.studies import readings as module
-from experiments.studies.design import RELATION
 from experiments.studies.people import LINEUP, LineUp
-from experiments.studies.readings import Reading, ReadingPoint, noise_factor, readings
-from privacy.accounting import epsilon as epsilon_of
+from experiments.studies.readings import Reading, ReadingPoint, noise_factor
 from privacy.mechanisms import clip
 from privacy.mechanisms.article_noise import article_noise_std
-from privacy.reconstruction import success_bound
 
 
 def people(seed: int, n: int) -> Patients:
@@ -107,33 +103,12 @@ def test_the_informed_adversary_is_the_exact_posterior(reading: Reading) -> None
 def test_it_names_everybody_without_noise_and_nobody_under_much(
     epsilon: float, named: float
 ) -> None:
-    site = people(0, 12)
+    site, hits = people(0, 12), []
     for reading in Reading:
-        hits = []
         for seed in range(8):
             point, lineup = ReadingPoint(reading, epsilon), one_lineup(site, seed)
             run = module._trained(point, {"a": site}, np.random.default_rng(seed))
             logs = module._informed(point, run, {"a": site}, [lineup])[0]
             hits.append(int(np.argmax(logs)) == lineup.target)
-        assert np.mean(hits) == 1.0 if named else np.mean(hits) < 0.7
-
-
-def test_only_a_constant_scale_has_a_bound_and_it_is_of_the_whole_run() -> None:
-    bounds = {p.reading: p.bound for p in readings()}
-    assert bounds[Reading.UPLOAD] is None and bounds[Reading.PATIENT] is None
-    run = SelfComposedDpEvent(GaussianDpEvent(noise_factor(1.0)), 40)
-    expected = success_bound(run, prior_success=0.1, relation=RELATION)
-    assert bounds[Reading.CONSTANT] == expected and 0.3 < expected < 0.7
-    # One upload is within the epsilon that the snippet names; forty are not.
-    first = epsilon_of(GaussianDpEvent(noise_factor(1.0)), delta=1e-5, relation=RELATION)
-    whole = epsilon_of(run, delta=1e-5, relation=RELATION)
-    assert first.upper < 1.0 < 4.0 < whole.lower
-
-
-def test_a_point_measures_gain_risk_and_bound_on_real_patients() -> None:
-    point = ReadingPoint(Reading.CONSTANT, seeds=(0,), folds=2)
-    found = point.summarise([point.measure(unit, None) for unit in point.units])
-    assert found["gain"]["lower"] <= found["gain"]["value"] <= found["gain"]["upper"]
-    assert -0.1 < found["gain"]["value"] < 0.03
-    assert 0.0 < found["risk"]["value"] < found["bound"] + 0.15
-    assert found["risk"]["batches"] == 2 and found["risk"]["targets"] > 50
+    # one in ten of 24 is more than 9 by chance once in 1e4; the bound says as much
+    assert all(hits) if named else sum(hits) <= 9

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import NoReturn
 
 import aggregation
-from aggregation.sites.flare.certificates import SUPERVISOR
 from aggregation.sites.flare.kit import KitKind, faults
 from aggregation.sites.flare.nvflare_commands import require_nvflare
-from aggregation.sites.network import NETWORK_FILE, Network
+from aggregation.sites.flare.site_certificates import SUPERVISOR
+from aggregation.sites.flare_network import NETWORK_FILE, FlareNetwork
 from aggregation.sites.site_settings import Part, SiteSettings
 from privacy._foreign import read_file
 from privacy.errors import RefusedError
@@ -27,7 +27,7 @@ _MODULES = {
 }
 
 
-def network_of(folder: Path) -> Network:
+def network_of(folder: Path) -> FlareNetwork:
     """Return where a site meets the others.
 
     Raises:
@@ -39,7 +39,7 @@ def network_of(folder: Path) -> Network:
             f"The run of {folder} has no network: its sites are on one machine. Name a server "
             "under [network] in federation.toml, and begin another run."
         )
-    return Network.from_bytes(read_file(path, most=1 << 12, what="The network"))
+    return FlareNetwork.from_bytes(read_file(path, most=1 << 12, what="The network"))
 
 
 def kit_faults(folder: Path, now: datetime) -> dict[str, list[str]]:
@@ -98,7 +98,7 @@ def relay_pid(folder: Path) -> int | None:
         os.close(descriptor)
 
 
-def _kits(folder: Path, network: Network) -> Mapping[KitKind, str]:
+def _kits(folder: Path, network: FlareNetwork) -> Mapping[KitKind, str]:
     name = SiteSettings.load(folder).name
     if name == Part.AGGREGATOR:
         return {KitKind.SERVER: network.host, KitKind.SUPERVISOR: SUPERVISOR}

@@ -20,11 +20,11 @@ from nvflare.fuel.flare_api.flare_api import new_secure_session
 
 from aggregation.roles.messages import OPENER
 from aggregation.sites.agreed import Agreed
-from aggregation.sites.flare.certificates import SUPERVISOR
 from aggregation.sites.flare.kit import CLASSES, KitKind
 from aggregation.sites.flare.parent_process import network_of
 from aggregation.sites.flare.progress import PROGRESS_FILE, Progress
-from aggregation.sites.network import Network
+from aggregation.sites.flare.site_certificates import SUPERVISOR
+from aggregation.sites.flare_network import FlareNetwork
 from aggregation.sites.site_settings import SiteSettings
 from privacy.errors import RefusedError
 
@@ -92,7 +92,7 @@ def supervise(
 class _Jobs:
     """The job that carries now, and the session in which it was submitted."""
 
-    def __init__(self, folder: Path, network: Network, job: Path) -> None:
+    def __init__(self, folder: Path, network: FlareNetwork, job: Path) -> None:
         self._server = (network.host, network.port)
         self._kit = (folder / KitKind.SUPERVISOR.folder).absolute()
         self._definition = job

@@ -7,7 +7,7 @@ import pytest
 
 from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR, OPENER
-from aggregation.sites.network import Network
+from aggregation.sites.flare_network import FlareNetwork
 from experiments.deployment.federation_file import drafted
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust, verify
@@ -134,7 +134,7 @@ def test_all_sites_join_with_the_network_or_none_does(
 ) -> None:
     joined(place, [*HOSPITALS, AGGREGATOR], capsys)
     network = place / "draft" / "network.json"
-    network.write_bytes(Network("fl.example.org", 8002, "ab" * 32).to_bytes())
+    network.write_bytes(FlareNetwork("fl.example.org", 8002, "ab" * 32).to_bytes())
     requests = [str(place / "sites" / name / "request") for name in (*HOSPITALS, AGGREGATOR)]
     agree = ["agree", str(place / "draft" / "plan.json"), *requests]
     refuses([*agree, "--out", str(place / "agreed")], "asks for no certificate", capsys)

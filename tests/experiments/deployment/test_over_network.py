@@ -17,12 +17,12 @@ from pathlib import Path
 import pytest
 
 from aggregation.roles.messages import AGGREGATOR
-from aggregation.sites.flare.certificates import (
-    make_authority,
-)
 from aggregation.sites.flare.parent_process import relay_pid
 from aggregation.sites.flare.progress import Progress
-from aggregation.sites.network import Network
+from aggregation.sites.flare.site_certificates import (
+    make_authority,
+)
+from aggregation.sites.flare_network import FlareNetwork
 from aggregation.transcript import Transcript
 from experiments.deployment.local import Daemons, certify, children_of, free_port, states
 from tests.aggregation.parts import HOSPITALS
@@ -171,7 +171,7 @@ def test_each_kind_of_process_is_killed_once_and_the_wire_tells_nothing(tmp_path
 
 
 @contextmanager
-def serving(out: Path) -> Iterator[tuple[dict[str, Path], Network]]:
+def serving(out: Path) -> Iterator[tuple[dict[str, Path], FlareNetwork]]:
     """A server that listens, of sites that are not there yet."""
     network = make_authority(out / "authority", "localhost", free_port())
     folders = dict(dealt(out, made(), network=network))
@@ -187,7 +187,7 @@ def serving(out: Path) -> Iterator[tuple[dict[str, Path], Network]]:
         yield folders, network
 
 
-def is_heard(network: Network, kit: Path | None) -> bool:
+def is_heard(network: FlareNetwork, kit: Path | None) -> bool:
     """Whether the server goes on talking to who shows a kit's certificate, or none."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -223,7 +223,7 @@ def test_who_has_no_certificate_of_the_runs_authority_is_not_heard(tmp_path: Pat
         _impersonates(folders, network)
 
 
-def _impersonates(folders: Mapping[str, Path], network: Network) -> None:
+def _impersonates(folders: Mapping[str, Path], network: FlareNetwork) -> None:
     """A hospital that has a certificate of its own, and calls itself another."""
     kit, log = folders["north"] / "flare", folders[AGGREGATOR] / "flare" / "log.txt"
     told = ["secure_train=true", "uid=east", "org=inpatient", "config_folder="]

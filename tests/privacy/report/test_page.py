@@ -23,11 +23,23 @@ from privacy.accounting.events import (
     to_json,
 )
 from privacy.errors import InvalidInputError
-from privacy.ledger import Budget, Ledger, Manifest, Planned, Release, SigningKey
-from privacy.ledger.accountant import RenyiOnly
+from privacy.ledger import (
+    Budget,
+    Ledger,
+    Manifest,
+    Planned,
+    Release,
+    SigningKey,
+    close,
+    verify,
+)
+from privacy.ledger.accountant import Certified, RenyiOnly
 from privacy.ledger.contents import RULES
 from privacy.ledger.log.entries import KINDS
+from privacy.ledger.log.keys import Trust
 from privacy.report import AttackResult, AuditResult, save_evidence, write_report
+from privacy.report.evidence_file import Evidence
+from privacy.report.facts import gather
 from privacy.report.page import (
     ASSUMPTIONS,
     FOREIGN,
@@ -285,6 +297,34 @@ def test_the_label_says_which_run_when_on_whom_by_which_code(tmp_path: Path) -> 
         r"\d{4}-\d\d-\d\d \d\d:\d\d to .* UTC, by the hospitals&#39; clocks", cell("Date")
     )
     assert "未记录" in made["zh"]
+
+
+@pytest.mark.parametrize(("south", "meant"), [(None, 1), (3, 3), (4, 4), (9, 4)])
+def test_what_a_patient_is_counts_only_where_every_hospital_states_it(
+    tmp_path: Path, south: int | None, meant: int
+) -> None:
+    """North states four hospitals a patient; of what all state, the least is meant."""
+    keys = {name: SigningKey.generate() for name in ("north", "south")}
+    public = {name: key.public for name, key in keys.items()}
+    stated = {"north": 4, "south": south}
+    ledgers = []
+    for name, key in keys.items():
+        most = stated[name]
+        ledger = Ledger.create(
+            tmp_path / f"{name}.jsonl",
+            hospital=name,
+            key=key,
+            budget=Budget(1.0),
+            enrolled=public,
+            context={} if most is None else {"a patient's hospitals": f"at most {most}"},
+            accountant=RenyiOnly(),
+            clock=ticking(),
+        )
+        ledger.spend(Release("update", gaussian(40.0)))
+        ledgers.append(ledger)
+    close(ledgers)
+    verdict = verify([tmp_path], Trust(public), accountants=(Certified(), RenyiOnly()))
+    assert gather(verdict, Evidence(), Certified()).meant.hospitals == meant
 
 
 def test_an_attack_above_its_bound_is_called_a_falsification(tmp_path: Path) -> None:

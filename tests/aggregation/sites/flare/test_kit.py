@@ -13,18 +13,18 @@ from typing import Any
 import pytest
 
 from aggregation.roles.messages import AGGREGATOR
-from aggregation.sites.flare.certificates import (
+from aggregation.sites.flare.frame_relay import MOST_BYTES
+from aggregation.sites.flare.kit import KitKind, faults
+from aggregation.sites.flare.nvflare_commands import require_nvflare, run_commands
+from aggregation.sites.flare.parent_process import become_relay, kit_faults, network_of, relay_pid
+from aggregation.sites.flare.site_certificates import (
     SUPERVISOR,
     approve_certificates,
     install_kits,
     make_authority,
     request_certificates,
 )
-from aggregation.sites.flare.frame_relay import MOST_BYTES
-from aggregation.sites.flare.kit import KitKind, faults
-from aggregation.sites.flare.nvflare_commands import require_nvflare, run_commands
-from aggregation.sites.flare.parent_process import become_relay, kit_faults, network_of, relay_pid
-from aggregation.sites.network import NETWORK_FILE, Network, require_carriable
+from aggregation.sites.flare_network import NETWORK_FILE, FlareNetwork, require_carriable
 from privacy.errors import CorruptMessageError, InpatientError, InvalidInputError, RefusedError
 
 NOW = datetime.now(UTC) + timedelta(hours=1)  # the certificates are made in a moment
@@ -243,18 +243,18 @@ def test_a_kit_is_made_from_ones_own_certificate_of_the_agreed_authority(
 
 
 def test_addresses_and_names(tmp_path: Path) -> None:
-    network = Network("10.0.0.7", 443, "ab" * 32)
-    assert Network.from_bytes(network.to_bytes()) == network
+    network = FlareNetwork("10.0.0.7", 443, "ab" * 32)
+    assert FlareNetwork.from_bytes(network.to_bytes()) == network
     assert network.fingerprint == "SHA256:" + ":".join(["AB"] * 32)
     for host in ("", "a b", "-a", "a..b", "a/b", "a" * 65, "http://a", "a\n"):
         with pytest.raises(InvalidInputError):
-            Network(host, 443, "ab" * 32)
+            FlareNetwork(host, 443, "ab" * 32)
     for port in (0, 65536):
         with pytest.raises(InvalidInputError):
-            Network("a", port, "ab" * 32)
+            FlareNetwork("a", port, "ab" * 32)
     for content in (b"", b"{}", b"[]", network.to_bytes().replace(b'"port":443', b'"port":"443"')):
         with pytest.raises(CorruptMessageError):
-            Network.from_bytes(content)
+            FlareNetwork.from_bytes(content)
     assert require_carriable("north-2_b") == "north-2_b"
     for name in ("", "a b", "a.b", "Österreich", "../a", "a@b", "-a", "a" * 64):
         with pytest.raises(InvalidInputError):

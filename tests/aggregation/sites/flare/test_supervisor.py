@@ -15,7 +15,7 @@ from aggregation.sites.agreed import Agreed
 from aggregation.sites.flare import supervisor
 from aggregation.sites.flare.progress import PROGRESS_FILE, Progress
 from aggregation.sites.flare.supervisor import far_sites, supervise
-from aggregation.sites.network import Network
+from aggregation.sites.flare_network import FlareNetwork
 from privacy.errors import RefusedError
 from tests.aggregation.parts import HOSPITALS
 from tests.aggregation.sites.parts import dealt, made
@@ -80,7 +80,7 @@ def serving(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, jobs: list[str], **options: Any
 ) -> Iterator[Server]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
-        network = Network("127.0.0.1", listener.getsockname()[1], "ab" * 32)
+        network = FlareNetwork("127.0.0.1", listener.getsockname()[1], "ab" * 32)
         folder = dealt(tmp_path / "run", made(), network=network)[AGGREGATOR]
         server = Server(folder, jobs, **options)
         monkeypatch.setattr(supervisor, "new_secure_session", server.session)

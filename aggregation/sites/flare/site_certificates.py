@@ -26,7 +26,7 @@ from cryptography.x509.oid import NameOID
 
 from aggregation.sites.flare.kit import KitKind, harden
 from aggregation.sites.flare.nvflare_commands import run_commands
-from aggregation.sites.network import Network, require_carriable
+from aggregation.sites.flare_network import FlareNetwork, require_carriable
 from aggregation.sites.site_settings import Part
 from privacy._foreign import parse_json
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
@@ -65,13 +65,13 @@ class _Part:
                 "project": PROJECT, "org": _ORGANISATION}  # fmt: skip
 
 
-def _parts(site: str, network: Network) -> tuple[_Part, ...]:
+def _parts(site: str, network: FlareNetwork) -> tuple[_Part, ...]:
     if site == Part.AGGREGATOR:
         return (_Part(KitKind.SERVER, network.host), _Part(KitKind.SUPERVISOR, SUPERVISOR))
     return (_Part(KitKind.SITE, require_carriable(site)),)
 
 
-def make_authority(folder: Path, host: str, port: int) -> Network:
+def make_authority(folder: Path, host: str, port: int) -> FlareNetwork:
     """Make the authority of a run's certificates; return where its sites meet.
 
     Args:
@@ -93,11 +93,11 @@ def make_authority(folder: Path, host: str, port: int) -> Network:
     # No --org: certificates would name an issuer without it, and chains would not verify.
     command = ["cert", "init", "--profile", str(path.absolute()), "-o", str(folder.absolute())]
     run_commands([command])
-    return Network(host, port, _fingerprint((folder / "rootCA.pem").read_bytes()))
+    return FlareNetwork(host, port, _fingerprint((folder / "rootCA.pem").read_bytes()))
 
 
 def request_certificates(
-    folders: Mapping[str, Path], network: Network
+    folders: Mapping[str, Path], network: FlareNetwork
 ) -> dict[str, dict[str, bytes]]:
     """Make sites' keys for the wire; return what each asks with, by site and by the file's name.
 
@@ -129,7 +129,7 @@ def request_certificates(
 
 
 def approve_certificates(
-    authority: Path, network: Network, requests: Mapping[str, Mapping[str, bytes]]
+    authority: Path, network: FlareNetwork, requests: Mapping[str, Mapping[str, bytes]]
 ) -> dict[str, dict[str, bytes]]:
     """Sign what each site asked for; return it by site and by the file's name.
 
@@ -170,7 +170,7 @@ def approve_certificates(
 
 
 def install_kits(
-    folders: Mapping[str, Path], network: Network, signed: Mapping[str, Mapping[str, bytes]]
+    folders: Mapping[str, Path], network: FlareNetwork, signed: Mapping[str, Mapping[str, bytes]]
 ) -> None:
     """Make sites' kits from what was signed for them, with the policy that they have to have.
 

@@ -8,7 +8,7 @@ from privacy.errors import CorruptMessageError, InvalidInputError
 from privacy.ledger.forms import Form, constant, hexadecimal, matching, ruled, whole
 from privacy.ledger.log import canonical
 
-__all__ = ["NETWORK_FILE", "Network", "require_carriable"]
+__all__ = ["NETWORK_FILE", "FlareNetwork", "require_carriable"]
 
 NETWORK_FILE = "network.json"
 _LARGEST = 1 << 12
@@ -18,7 +18,7 @@ _HOST = rf"(?=.{{1,64}}\Z){_WORD}(\.{_WORD})*"
 
 
 @dataclass(frozen=True)
-class Network(Form):
+class FlareNetwork(Form):
     """The one address that all sites connect to, and the authority of their certificates.
 
     Attributes:
@@ -45,7 +45,7 @@ class Network(Form):
         return canonical.encode(self.to_json())
 
     @classmethod
-    def from_bytes(cls, content: bytes) -> "Network":
+    def from_bytes(cls, content: bytes) -> "FlareNetwork":
         """Read what ``to_bytes`` wrote.
 
         Raises:
