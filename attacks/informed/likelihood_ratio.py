@@ -40,6 +40,7 @@ References:
 """
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -49,7 +50,7 @@ from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
 from attacks.informed.candidates import allocated_log_ratios, posterior
-from attacks.informed.others import article_ratios, normal_ratios
+from attacks.informed.others import NormalOthers, article_ratios
 from attacks.informed.seen_sums import Openings
 from attacks.informed.walks import walk_ratios
 from attacks.knowledge.priors import Prior
@@ -58,7 +59,13 @@ from attacks.views import GradientView, Observation, require
 from privacy._validate import natural
 from privacy.errors import InvalidInputError, RefusedError
 
-__all__ = ["LikelihoodRatio"]
+__all__ = ["Asked", "LikelihoodRatio"]
+
+Asked = Callable[
+    [str | None, Float[np.ndarray, "lineups people features"], Int[np.ndarray, "lineups people"]],
+    Float[np.ndarray, "lineups people"],
+]
+"""A hospital, candidates of many line-ups and their outcomes, to log-likelihoods."""
 
 _JOINT = 0.75  # of the draws are rows of a public table, where there is one; the rest its marginals
 
@@ -137,42 +144,47 @@ class LikelihoodRatio:
         Raises:
           RefusedError: The adversary sees no sum of this hospital's patients' gradients.
         """
+        return self.by_hospital(observation, prior)(hospital, people, outcomes)
+
+    def by_hospital(self, observation: Observation, prior: Prior) -> "Asked":
+        """Return ``log_likelihoods`` of one observation, to be asked hospital by hospital.
+
+        What hospitals share is computed once: of hundreds in one sum, nearly everything.
+        """
         view = require(observation, GradientView, self.name, together=True)
-        return self.of_openings(_relevant(view, hospital), prior, hospital, people, outcomes)
+        if any(len(g.contributions) > 1 for g in view.gradients):
+            return self.of_openings(Openings.of(view), prior)
 
-    def of_openings(
-        self,
-        openings: Openings,
-        prior: Prior,
-        hospital: str | None,
-        people: Float[np.ndarray, "lineups people features"],
-        outcomes: Int[np.ndarray, "lineups people"],
-    ) -> Float[np.ndarray, "lineups people"]:
+        def asked(
+            hospital: str | None, people: NDArray[np.float64], outcomes: NDArray[np.int64]
+        ) -> NDArray[np.float64]:
+            """Updates seen by themselves say of their sender alone."""
+            own = Openings.of(view.only(hospital=hospital) if hospital else view)
+            return self.of_openings(own, prior)(hospital, people, outcomes)
+
+        return asked
+
+    def of_openings(self, openings: Openings, prior: Prior) -> "Asked":
         """Return the same of sums whose mixture of uploads is given."""
-        if hospital is None:
-            if len(openings.hospitals) != 1:
-                raise RefusedError(
-                    f"The sums hold patients of {', '.join(openings.hospitals)}: say by "
-                    "Knowledge.hospital whose patients the candidates would be."
-                )
-            hospital = openings.hospitals[0]
-        flat = people.reshape(-1, people.shape[-1])
         drawn = self._drawn(prior)
+        sums = _Sums(openings, drawn, self.seed)
 
-        def of(labels: NDArray[np.int64]) -> NDArray[np.float64]:
-            rng = np.random.default_rng([self.seed, 12])
-            return _log_ratios(openings, hospital, Patients(flat, labels), drawn, rng)
-
-        if self.outcomes_known:
-            found = of(outcomes.ravel().astype(np.int64))
-        else:
+        def asked(
+            hospital: str | None, people: NDArray[np.float64], outcomes: NDArray[np.int64]
+        ) -> NDArray[np.float64]:
+            name = _whose(openings, hospital)
+            flat = people.reshape(-1, people.shape[-1])
+            if self.outcomes_known:
+                known = outcomes.ravel().astype(np.int64)
+                return sums.log_ratios(name, Patients(flat, known)).reshape(outcomes.shape)
             rates = (1 - prior.outcome_rate, prior.outcome_rate)
             each = [
-                math.log(rate) + of(np.full(len(flat), k, dtype=np.int64))
+                math.log(rate) + sums.log_ratios(name, Patients(flat, np.full(len(flat), k)))
                 for k, rate in enumerate(rates)
             ]
-            found = np.asarray(np.logaddexp(*each))
-        return found.reshape(outcomes.shape)
+            return np.asarray(np.logaddexp(*each)).reshape(outcomes.shape)
+
+        return asked
 
     def _drawn(self, prior: Prior) -> Patients:
         """People as they are expected to be, with outcomes."""
@@ -196,46 +208,63 @@ class LikelihoodRatio:
         )
 
 
-def _relevant(view: GradientView, hospital: str | None) -> Openings:
-    """Sums that say anything of a hospital: updates seen by themselves say it of their sender."""
-    single = all(len(g.contributions) == 1 for g in view.gradients)
-    openings = Openings.of(view.only(hospital=hospital) if single and hospital else view)
-    if hospital is not None and hospital not in openings.hospitals:
+def _whose(openings: Openings, hospital: str | None) -> str:
+    if hospital is None and len(openings.hospitals) == 1:
+        return openings.hospitals[0]
+    if hospital is None:
+        raise RefusedError(
+            f"The sums hold patients of {', '.join(openings.hospitals)}: say by "
+            "Knowledge.hospital whose patients the candidates would be."
+        )
+    if hospital not in openings.hospitals:
         raise RefusedError(f"No sum of this view holds patients of {hospital!r}.")
-    return openings
+    return hospital
 
 
-def _log_ratios(
-    openings: Openings, hospital: str, people: Patients, drawn: Patients, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    plan = openings.plan
-    ours = (part for part in openings.each() if hospital in part.hospitals)
-    if plan.pass_rounds is not None:
-        return _of_passes(openings, hospital, people, drawn, rng)
-    if plan.local_steps > 1:
-        return walk_ratios(next(ours), hospital, people, drawn, rng)
-    if plan.noise == "article":
-        return article_ratios(next(ours), hospital, people, drawn, rng)
-    if plan.sampling_size is None:
-        return normal_ratios(openings, hospital, people, drawn)
-    return normal_ratios(next(ours), hospital, people, drawn)
+class _Sums:
+    """What was opened, read for one hospital after another; laws of the others are kept."""
 
+    def __init__(self, openings: Openings, drawn: Patients, seed: int) -> None:
+        self._openings, self._drawn, self._seed = openings, drawn, seed
+        self._others: dict[tuple[int, ...], NormalOthers] = {}
 
-def _of_passes(
-    openings: Openings, hospital: str, people: Patients, drawn: Patients, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """One who is in some step of a pass: of the first, or of all, where it is the same in all."""
-    plan, steps = openings.plan, openings.plan.pass_rounds or 1
-    read = plan.rounds if plan.correlated is not None else steps
-    own: dict[int, list[int]] = {}
-    for t, round_ in enumerate(openings.rounds):
-        if round_ < read and hospital in openings.some([t]).hospitals:
-            own.setdefault(round_ % steps, []).append(t)
-    ratios = np.zeros((len(own), len(people)))
-    for k, sums in enumerate(own.values()):
-        part = openings.some(sums)
+    def log_ratios(self, hospital: str, people: Patients) -> NDArray[np.float64]:
+        openings, plan = self._openings, self._openings.plan
+        rng = np.random.default_rng([self._seed, 12])
+        if plan.pass_rounds is not None:
+            return self._of_passes(hospital, people, rng)
+        first = int(np.flatnonzero(openings.of_hospital(hospital))[0])
+        if plan.local_steps > 1:
+            return walk_ratios(openings.some([first]), hospital, people, self._drawn, rng)
         if plan.noise == "article":
-            ratios[k] = article_ratios(part, hospital, people, drawn, rng)
-        else:
-            ratios[k] = normal_ratios(part, hospital, people, drawn)
-    return allocated_log_ratios(ratios, steps=steps)
+            return article_ratios(openings.some([first]), hospital, people, self._drawn, rng)
+        if plan.sampling_size is None:
+            return self._normal(tuple(range(len(openings.seen))), hospital, people)
+        return self._normal((first,), hospital, people)
+
+    def _normal(
+        self, sums: tuple[int, ...], hospital: str, people: Patients
+    ) -> NDArray[np.float64]:
+        if sums not in self._others:
+            self._others[sums] = NormalOthers(self._openings.some(sums), self._drawn)
+        return self._others[sums].ratios(hospital, people)
+
+    def _of_passes(
+        self, hospital: str, people: Patients, rng: np.random.Generator
+    ) -> NDArray[np.float64]:
+        """One who is in some step of a pass: of the first; of all, where it is the same in all."""
+        openings, plan = self._openings, self._openings.plan
+        steps = plan.pass_rounds or 1
+        read = plan.rounds if plan.correlated is not None else steps
+        own: dict[int, list[int]] = {}
+        for t in np.flatnonzero(openings.of_hospital(hospital)):
+            if openings.rounds[t] < read:
+                own.setdefault(openings.rounds[t] % steps, []).append(int(t))
+        ratios = np.zeros((len(own), len(people)))
+        for k, sums in enumerate(own.values()):
+            if plan.noise == "article":
+                part = openings.some(sums)
+                ratios[k] = article_ratios(part, hospital, people, self._drawn, rng)
+            else:
+                ratios[k] = self._normal(tuple(sums), hospital, people)
+        return allocated_log_ratios(ratios, steps=steps)

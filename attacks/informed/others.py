@@ -5,10 +5,10 @@ Ratios are log-likelihoods of each person's having taken part, against nobody's 
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from scipy.linalg import solve_triangular
 from scipy.special import logsumexp
@@ -17,52 +17,66 @@ from aggregation.data.patients import Patients
 from aggregation.plan import Plan
 from attacks.informed.seen_sums import ROUNDING, Openings
 
-__all__ = ["article_ratios", "normal_ratio", "normal_ratios", "scaled_density"]
+__all__ = ["NormalOthers", "article_ratios", "normal_ratio", "scaled_density"]
 
 _BATCHES = 512  # drawn batches that the article's law is averaged over
 _SMALLEST = 1e-15  # of the largest eigenvalue: what float64 leaves of the least ones
 
 
-def normal_ratios(
-    openings: Openings, hospital: str, people: Patients, drawn: Patients
-) -> Float[np.ndarray, "people"]:
-    """Return each person's log-ratio under the normal law of the others' sum.
+class NormalOthers:
+    """The normal law of everybody but the target in some sums, for any hospital's people.
 
-    Args:
-      openings: One-step sums, read together.
-      hospital: Whose patients the people would be.
-      people: Candidates.
-      drawn: Public people, whose moments the others are taken to have.
+    What hospitals share is made once: of hundreds in one sum, all but the target's count are alike.
     """
-    rows = openings.rows(hospital, people.features, people.outcomes)
-    lower = openings.lower
 
-    def white(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    def __init__(self, openings: Openings, drawn: Patients) -> None:
+        """Send public people through the hospitals' steps.
+
+        Args:
+          openings: One-step sums, read together.
+          drawn: Public people, whose moments the others are taken to have.
+        """
+        self._openings, self._drawn = openings, drawn
+        self._crowds: dict[tuple[bytes, ...], _Crowd] = {}
+        for name in openings.hospitals:
+            key, labels = openings.pattern(name), openings.labels(name)
+            if labels is not None:
+                key = (*key, name.encode())
+            if key not in self._crowds:
+                cloud = self._white(openings.rows(name, drawn.features, drawn.outcomes))
+                self._crowds[key] = _Crowd(cloud, labels)
+            self._crowds[key].hospitals.append(name)
+        self._last: tuple[list[tuple[float, float]], _Law] | None = None
+
+    def ratios(self, hospital: str, people: Patients) -> Float[np.ndarray, "people"]:
+        """Return each person's log-ratio, as a patient of a hospital."""
+        counts = [crowd.counts(self._openings, hospital) for crowd in self._crowds.values()]
+        if self._last is None or self._last[0] != counts:
+            self._last = counts, self._law(counts)
+        law = self._last[1]
+        rows = self._white(self._openings.rows(hospital, people.features, people.outcomes))
+        return normal_ratio(law.left, rows[:, law.kept] @ law.axes, law.variances)
+
+    def _white(self, values: NDArray[np.float64]) -> NDArray[np.float64]:
         """Noise and rounding of variance 1, independent: ``[people, sums x dim]``."""
+        lower = self._openings.lower
         flat = np.moveaxis(values, -2, 0).reshape(len(lower), -1)
         solved = solve_triangular(lower, flat, lower=True)
         shape = (len(lower), *values.shape[:-2], values.shape[-1])
         return np.moveaxis(solved.reshape(shape), 0, -2).reshape(*values.shape[:-2], -1)
 
-    crowds: dict[tuple[bytes, ...], _Crowd] = {}
-    for name in openings.hospitals:
-        key, labels = openings.pattern(name), openings.labels(name)
-        if labels is not None:
-            key = (*key, name.encode())
-        if key not in crowds:
-            cloud = white(openings.rows(name, drawn.features, drawn.outcomes))
-            crowds[key] = _Crowd(cloud, labels)
-        crowds[key].add(_others(openings, name, hospital), openings.prob(name))
-    spread = sum(crowd.count * crowd.cloud.var(axis=0) for crowd in crowds.values())
-    kept = np.sort(np.argsort(-spread, kind="stable")[: len(drawn) // 2])
-    mean, cov = np.zeros(len(kept)), np.eye(len(kept))
-    for crowd in crowds.values():
-        centre, scatter = _moments(crowd.cloud[:, kept], drawn, crowd.labels)
-        mean += crowd.count * centre
-        cov += crowd.count * scatter + crowd.chance * np.outer(centre, centre)
-    values, axes = np.linalg.eigh(cov)
-    left = white(openings.seen)[kept] - mean
-    return normal_ratio(left @ axes, white(rows)[:, kept] @ axes, values)
+    def _law(self, counts: Sequence[tuple[float, float]]) -> "_Law":
+        crowds = [(crowd, *pair) for crowd, pair in zip(self._crowds.values(), counts, strict=True)]
+        spread = sum(count * crowd.cloud.var(axis=0) for crowd, count, _ in crowds)
+        kept = np.sort(np.argsort(-spread, kind="stable")[: len(self._drawn) // 2])
+        mean, cov = np.zeros(len(kept)), np.eye(len(kept))
+        for crowd, count, chance in crowds:
+            centre, scatter = _moments(crowd.cloud[:, kept], self._drawn, crowd.labels)
+            mean += count * centre
+            cov += count * scatter + chance * np.outer(centre, centre)
+        variances, axes = np.linalg.eigh(cov)
+        left = self._white(self._openings.seen)[kept] - mean
+        return _Law(left @ axes, kept, axes, variances)
 
 
 def normal_ratio(
@@ -81,18 +95,32 @@ def normal_ratio(
     return np.asarray(((left - moved / 2) * moved / variances).sum(axis=1))
 
 
-@dataclass
+@dataclass(frozen=True)
 class _Crowd:
-    """Others of one law, over hospitals: how many are expected, and the chance in their number."""
+    """Hospitals whose patients enter alike, and what public people would send from there."""
 
     cloud: NDArray[np.float64]
     labels: NDArray[np.int64] | None
-    count: float = 0.0
-    chance: float = 0.0
+    hospitals: list[str] = field(default_factory=list)
 
-    def add(self, count: float, prob: float) -> None:
-        self.count += count
-        self.chance += count * (1 - prob)  # variance of a Poisson sample's size
+    def counts(self, openings: Openings, hospital: str) -> tuple[float, float]:
+        """How many others of them are expected, and the chance in their number, by the target's."""
+        count = chance = 0.0
+        for name in self.hospitals:
+            others = _others(openings, name, hospital)
+            count += others
+            chance += others * (1 - openings.prob(name))  # variance of a Poisson sample's size
+        return count, chance
+
+
+@dataclass(frozen=True)
+class _Law:
+    """Along its axes, what was seen less the mean of the others, and its variances, rising."""
+
+    left: Float[np.ndarray, "axes"]
+    kept: Int[np.ndarray, "axes"]
+    axes: Float[np.ndarray, "axes axes"]
+    variances: Float[np.ndarray, "axes"]
 
 
 def _others(openings: Openings, name: str, hospital: str) -> float:

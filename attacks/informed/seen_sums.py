@@ -5,12 +5,12 @@ update is a sum of one upload; a sealed sum has a row of ones; a buffered one ha
 signed weights; under *Memory* a sum holds differences of uploads, and one upload's noise is in two.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from aggregation.plan import Plan
 from attacks.knowledge.replay import integer_rows
@@ -86,10 +86,9 @@ class Openings:
             tuple(g.round for g in view.gradients),
         )
 
-    def each(self) -> "Iterator[Openings]":
-        """Yield every sum by itself: where patients are drawn anew, sums share almost nobody."""
-        for t in range(len(self.seen)):
-            yield self.some([t])
+    def of_hospital(self, hospital: str) -> Bool[np.ndarray, "sums"]:
+        """Return which sums hold a hospital's patients."""
+        return np.asarray(self.matrix[:, self._of_hospital.get(hospital, [])].any(axis=1))
 
     def some(self, sums: Sequence[int]) -> "Openings":
         """Return some of the sums, as if the others had not been seen."""
@@ -107,7 +106,15 @@ class Openings:
     @property
     def hospitals(self) -> tuple[str, ...]:
         """Whose patients are in any sum, each once."""
-        return tuple(dict.fromkeys(upload.hospital for upload in self.uploads))
+        return tuple(self._of_hospital)
+
+    @cached_property
+    def _of_hospital(self) -> dict[str, list[int]]:
+        """Places of each hospital's uploads; hundreds of hospitals ask hundreds of times."""
+        places: dict[str, list[int]] = {}
+        for j, upload in enumerate(self.uploads):
+            places.setdefault(upload.hospital, []).append(j)
+        return places
 
     def prob(self, hospital: str) -> float:
         """Return the probability with which a hospital draws each of its patients."""
@@ -119,15 +126,15 @@ class Openings:
 
     def pattern(self, hospital: str) -> tuple[bytes, ...]:
         """Return what tells how a hospital's patients enter: hospitals of one pattern are alike."""
+        own = ((self.uploads[j], self.matrix[:, j]) for j in self._of_hospital[hospital])
         return tuple(
-            u.params.tobytes() + np.float64(u.weight).tobytes() + self.matrix[:, j].tobytes()
-            for j, u in enumerate(self.uploads)
-            if u.hospital == hospital
+            u.params.tobytes() + np.float64(u.weight).tobytes() + column.tobytes()
+            for u, column in own
         )
 
     def labels(self, hospital: str) -> Int[np.ndarray, "patients"] | None:
         """Return the outcomes of a hospital's batch, if all of its uploads declare the same."""
-        declared = [u.labels for u in self.uploads if u.hospital == hospital]
+        declared = [self.uploads[j].labels for j in self._of_hospital[hospital]]
         first = declared[0]
         if first is None or any(o is None or sorted(o) != sorted(first) for o in declared):
             return None
@@ -154,14 +161,13 @@ class Openings:
           outcomes: Theirs.
         """
         added = np.zeros((len(features), *self.seen.shape))
-        for j, upload in enumerate(self.uploads):
-            if upload.hospital == hospital:
-                radius = self.plan.radius_of(upload.weight)
-                own = integer_rows(
-                    self.plan, upload.params, features, outcomes, hospital=hospital, radius=radius
-                )
-                for t in np.flatnonzero(self.matrix[:, j]):
-                    added[:, t] += self.matrix[t, j] * own
+        for j in self._of_hospital.get(hospital, []):
+            params, radius = self.uploads[j].params, self.plan.radius_of(self.uploads[j].weight)
+            own = integer_rows(
+                self.plan, params, features, outcomes, hospital=hospital, radius=radius
+            )
+            for t in np.flatnonzero(self.matrix[:, j]):
+                added[:, t] += self.matrix[t, j] * own
         return added
 
 

@@ -190,8 +190,7 @@ def of_public(
       prior: What is public of patients.
       lineups: All of one number of people.
     """
-    attack = LikelihoodRatio()
-    return _by_hospital(lineups, lambda *one: attack.log_likelihoods(view, prior, *one))
+    return _by_hospital(lineups, LikelihoodRatio().by_hospital(view, prior))
 
 
 def of_public_schedule(
@@ -214,8 +213,7 @@ def of_public_schedule(
     seen = np.stack([g.integers for g in view.gradients]).astype(np.float64)
     noise = view.plan.share_std**2 * matrix @ matrix.T
     openings = Openings(view.plan, tuple(uploads), matrix, seen, noise)
-    attack = LikelihoodRatio()
-    return _by_hospital(lineups, lambda *one: attack.of_openings(openings, prior, *one))
+    return _by_hospital(lineups, LikelihoodRatio().of_openings(openings, prior))
 
 
 def _by_hospital(

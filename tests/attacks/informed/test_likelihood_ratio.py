@@ -11,8 +11,9 @@ from numpy.typing import NDArray
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Model, Perceptron
 from attacks.informed.candidates import log_ratios, posterior
-from attacks.informed.likelihood_ratio import LikelihoodRatio
+from attacks.informed.likelihood_ratio import Asked, LikelihoodRatio
 from attacks.informed.seen_sums import Openings
+from attacks.knowledge.priors import Prior
 from attacks.knowledge.replay import integer_rows
 from attacks.views import Adversary, GradientView, Knowledge, observe, require
 from privacy.errors import InvalidInputError, RefusedError
@@ -90,9 +91,10 @@ def test_rounds_read_apart_would_be_far_too_sure() -> None:
     """The same others are in every round: their covariance between rounds is not to be left out."""
 
     class Apart(LikelihoodRatio):
-        def of_openings(self, openings: Openings, *rest: Any) -> NDArray[np.float64]:
-            each = [super(Apart, self).of_openings(part, *rest) for part in openings.each()]
-            return np.asarray(np.sum(each, axis=0))
+        def of_openings(self, openings: Openings, prior: Prior) -> Asked:
+            parts = [openings.some([t]) for t in range(len(openings.seen))]
+            each = [super(Apart, self).of_openings(part, prior) for part in parts]
+            return lambda *asked: np.sum([one(*asked) for one in each], axis=0)
 
     fields = {**LOGISTIC, "rounds": 6, "radius": 2**10, "learning_rate": 0.01}
     assert abs(judged(LikelihoodRatio(), runs(40, 12, **fields), "server_plain")[2]) < 5
