@@ -38,6 +38,7 @@ from aggregation.sealing.quorum import read_quorum
 from aggregation.sites.agreed import Agreed
 from aggregation.sites.closing import Closing
 from aggregation.sites.ending import save_model
+from aggregation.sites.rehearsal import rehearse
 from aggregation.sites.rows import SentRows
 from aggregation.sites.site_settings import Part, SiteSettings
 from aggregation.standing import StandingLedgers
@@ -205,6 +206,7 @@ class Site:
         plan, settings = self.agreed.plan, self.settings
         self._schema = Schema.from_toml(self.folder / settings.schema)
         patients = self._patients(self._schema)  # before any key is in memory
+        rehearse(plan, self.name, patients, simulated=settings.simulated)
         key = self._key(self.name)
         self._kept = Kept(self.folder / "kept")
         self._closing.append(self._kept.close)

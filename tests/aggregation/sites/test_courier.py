@@ -145,6 +145,14 @@ def whole(out: Path, folders: Mapping[str, Path]) -> None:
         assert [spent.releases for spent in reading.spent] == [rounds]
 
 
+def forfeits(folders: Mapping[str, Path]) -> str:
+    """Who has lost an update's bytes twice, so that the run can't go on; empty: nobody."""
+    logs = {name: folders[name] / LOG for name in HOSPITALS}
+    lost = [name for name, log in logs.items()
+            if log.exists() and "The spend is forfeited" in log.read_text()]  # fmt: skip
+    return f"forfeited by {', '.join(lost)}" if lost else ""
+
+
 def assert_no_patients_value(folders: Mapping[str, Path]) -> None:
     """No file but the table holds the planted value, as text or as a number's bytes."""
     forms = [str(SENTINEL).encode(), struct.pack("<d", SENTINEL), struct.pack(">d", SENTINEL)]
@@ -200,12 +208,11 @@ def test_two_hundred_random_kill_points(tmp_path: Path) -> None:
             hunter.start()
             forfeited = False
             try:
-                Courier(sockets(folders)).run(seconds=300.0)
+                Courier(sockets(folders), fails=partial(forfeits, folders)).run(seconds=300.0)
             except RefusedError:
                 # Killed twice while it computed one update, a hospital forfeits it, and the run
                 # can't go on. That is the one reason that there may be.
-                logs = [(folders[name] / LOG).read_text() for name in HOSPITALS]
-                forfeited = any("The spend is forfeited" in log for log in logs)
+                forfeited = forfeits(folders) != ""
                 assert forfeited
             finally:
                 ended.set()
