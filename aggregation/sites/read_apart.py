@@ -5,11 +5,13 @@ What parses a stranger's CSV, Parquet or database is large (DuckDB maps 55 MB) a
 
 import multiprocessing
 import os
+from contextlib import suppress
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from aggregation.data.patients import Patients, Schema
 from aggregation.data.tables import read_table
+from aggregation.sites.site_log import place_of
 from privacy.errors import InvalidInputError
 
 __all__ = ["read_apart"]
@@ -48,7 +50,12 @@ def _read(answer: Connection, table_toml: Path, schema: Schema) -> None:
     least = max(answer.fileno(), 2) + 1
     os.closerange(3, answer.fileno())
     os.closerange(least, os.sysconf("SC_OPEN_MAX"))
+    found: Patients | str
     try:
-        answer.send(read_table(table_toml, schema))
+        found = read_table(table_toml, schema)
     except InvalidInputError as error:
-        answer.send(str(error))
+        found = str(error)
+    except Exception as error:  # noqa: BLE001 - its words may quote a patient's value
+        found = f"{table_toml} was not read: {type(error).__name__} at {place_of(error)}."
+    with suppress(BrokenPipeError):  # who asked was killed
+        answer.send(found)

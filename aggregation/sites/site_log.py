@@ -16,9 +16,15 @@ from aggregation.sites.site import TableRefusedError
 from privacy._foreign import printable
 from privacy.errors import InpatientError
 
-__all__ = ["SiteLog"]
+__all__ = ["SiteLog", "place_of"]
 
 _LONGEST = 500  # characters of a reason
+
+
+def place_of(error: BaseException) -> str:
+    """Return where in the code an error was raised, innermost first: files and lines, no words."""
+    frames = traceback.extract_tb(error.__traceback__)
+    return " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames[::-1])
 
 
 class SiteLog:
@@ -59,6 +65,5 @@ class SiteLog:
         elif isinstance(error, InpatientError):
             told["reason"] = printable(str(error))[:_LONGEST]
         else:
-            frames = traceback.extract_tb(error.__traceback__)
-            told["place"] = " < ".join(f"{Path(f.filename).name}:{f.lineno}" for f in frames[::-1])
+            told["place"] = place_of(error)
         self.say(event, **told, **facts)

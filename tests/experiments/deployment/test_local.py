@@ -29,7 +29,7 @@ from experiments.deployment.own_tables import own_tables
 from privacy.errors import InpatientError, InvalidInputError
 from privacy.ledger import load_trust, verify
 from tests.aggregation.parts import HOSPITALS
-from tests.aggregation.sites.parts import carry, dealt, made, opened, tables
+from tests.aggregation.sites.parts import SENTINEL, carry, dealt, made, opened, tables
 
 
 def test_each_hospital_of_heart_has_its_own_rows_in_a_format_of_its_own(tmp_path: Path) -> None:
@@ -74,6 +74,20 @@ def test_a_table_read_apart_is_refused_in_the_same_words(tmp_path: Path) -> None
             reader(tmp_path / "table.toml", schema)
         said.append(str(refused.value))
     assert said[0] == said[1]
+
+
+def test_of_an_error_that_nobody_foresaw_the_words_stay_in_the_reader(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    def breaks(*_: object) -> None:
+        raise ValueError(f"could not convert {SENTINEL}")
+
+    monkeypatch.setattr("aggregation.sites.read_apart.read_table", breaks)
+    tables("north", tmp_path)
+    with pytest.raises(InvalidInputError, match=r"ValueError at test_local\.py:") as refused:
+        read_apart(tmp_path / "table.toml", Schema.from_toml(tmp_path / "schema.toml"))
+    out, error = capfd.readouterr()
+    assert str(SENTINEL) not in str(refused.value) + out + error
 
 
 def test_a_reader_that_dies_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
