@@ -89,10 +89,16 @@ class Run:
     often as it takes. On one machine the folder in which the sites' folders lie."""
     within: float = 3600.0
     """Seconds after which it gives up for now; a later call goes on."""
+    silent: float = 20.0
+    """Between machines: seconds without a word of a site's relay, or of the job that carries, after
+    which another job is begun. More, where connections are slow."""
 
     def check(self) -> None:
         """Refuse a time that is none."""
+        from privacy._validate import positive
+
         _check_within(self.within)
+        positive(silent=self.silent, hint="These are seconds; another job then carries.")
 
     def run(self) -> int:
         """Carry; 0 when the run has ended."""
@@ -101,12 +107,17 @@ class Run:
         from aggregation.roles.messages import AGGREGATOR
         from experiments.deployment.local import carry_over_network, carry_to_the_end, site_folders
 
-        folders, carry = {AGGREGATOR: self.folder}, carry_over_network
-        if not (self.folder / "site.toml").exists():
-            folders, carry = site_folders(self.folder), carry_to_the_end
-        console = Console(stderr=True)
-        with console.status("carrying") as status:
-            carry(folders, seconds=self.within, watch=lambda state: status.update(_told(state)))
+        with Console(stderr=True).status("carrying") as status:
+
+            def watch(state: "Mapping[str, Any]") -> None:
+                status.update(_told(state))
+
+            if (self.folder / "site.toml").exists():
+                carry_over_network(
+                    {AGGREGATOR: self.folder}, seconds=self.within, silent=self.silent, watch=watch
+                )
+            else:
+                carry_to_the_end(site_folders(self.folder), seconds=self.within, watch=watch)
         print("The run has ended at every site.")
         return 0
 

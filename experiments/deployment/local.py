@@ -232,6 +232,7 @@ def carry_over_network(
     folders: Mapping[str, Path],
     *,
     seconds: float,
+    silent: float = 20.0,
     watch: Callable[[Mapping[str, Any]], None] = lambda _: None,
     failed: Callable[[], str] = lambda: "",
 ) -> None:
@@ -240,6 +241,7 @@ def carry_over_network(
     Args:
       folders: The server's site, under its name; others may be there too.
       seconds: How long at most.
+      silent: Seconds without a word of a site's relay after which another job is begun.
       watch: Called with the aggregator's state.
       failed: Tells why nothing more will come, or nothing.
 
@@ -253,7 +255,7 @@ def carry_over_network(
         if state := progress.states.get(AGGREGATOR):
             watch(state)
 
-    supervise(folders[AGGREGATOR], seconds=seconds, watch=told, fails=failed)
+    supervise(folders[AGGREGATOR], seconds=seconds, silent=silent, watch=told, fails=failed)
 
 
 def certify(folders: Mapping[str, Path], network: FlareNetwork, authority: Path) -> None:

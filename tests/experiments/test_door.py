@@ -106,6 +106,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "evaluate": ("0", "1", "nan"),
     "held_out": ("0", "1", "nan"),
     "within": ("0", "-1", "nan"),
+    "silent": ("0", "-1", "nan"),
 }
 CASES = [
     (name, field.name, value)

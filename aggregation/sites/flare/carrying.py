@@ -1,7 +1,9 @@
 """The courier between the server's own daemon and those of all other sites, behind their relays."""
 
 import math
-from collections.abc import Callable, Iterable
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +16,17 @@ from privacy.errors import InpatientError
 
 __all__ = ["carry_between_machines"]
 
-_SILENT = 20.0  # seconds without an answer of a site's relay, after which another job is begun
+_ASK_EVERY = 1.0  # seconds between questions to a site's relay whether it is there
 
 
 def carry_between_machines(
-    folder: Path, sites: Iterable[str], send: Sending, stopped: Callable[[], bool]
+    folder: Path,
+    sites: Iterable[str],
+    send: Sending,
+    stopped: Callable[[], bool],
+    *,
+    job: str,
+    silent: float,
 ) -> None:
     """Carry until the run has ended at every site.
 
@@ -27,27 +35,48 @@ def carry_between_machines(
       sites: All others, by the names in their certificates.
       send: How frames reach their relays.
       stopped: Whether the job was asked to end.
+      job: Name of this job, for the supervisor.
+      silent: Seconds without an answer of a site's relay, after which it can't go on.
 
     Raises:
       InpatientError: It can't go on within this job; another one does.
     """
     own = folder / SiteSettings.load(folder).socket
     dials: dict[str, Dial] = {Part.AGGREGATOR.value: partial(SocketLink, own)}
-    dials |= {site: partial(RelayedLink, site, send) for site in sites}
-    told = ProgressWriter(folder)
+    names = tuple(sites)
+    dials |= {site: partial(RelayedLink, site, send) for site in names}
+    told = ProgressWriter(folder, job)
 
     def fails() -> str:
         told.look(courier)
         if stopped():
             return "The job was asked to end."
         # Who has no part in a job can't join it later.
-        silent = ", ".join(send.silent(_SILENT))
-        return silent and f"The relays of {silent} have not answered for {_SILENT:g} s."
+        gone = ", ".join(send.silent(silent))
+        return gone and f"The relays of {gone} have not answered for {silent:g} s."
 
     courier = Courier(dials, fails=fails)
     try:
-        courier.run(seconds=math.inf)
+        with _asking(names, send):
+            courier.run(seconds=math.inf)
     except InpatientError as error:
         told.write(courier, why=str(error))
         raise
     told.write(courier, ended=True)
+
+
+@contextmanager
+def _asking(sites: Iterable[str], send: Sending) -> Iterator[None]:
+    """Ask each relay again and again: a message that it does not answer is waited for long."""
+    ended = threading.Event()
+
+    def ask(site: str) -> None:
+        while not ended.wait(_ASK_EVERY):
+            send.ask(site)
+
+    for site in sites:
+        threading.Thread(target=ask, args=(site,), daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()

@@ -21,8 +21,8 @@ PROGRESS_FILE = "carried.json"
 _EVERY = 0.5  # seconds
 _LARGEST = 1 << 22
 _KINDS: Mapping[str, type] = {
-    "agreed": str, "beat": int, "ended": bool, "why": str, "states": dict, "carried": dict,
-    "refusals": dict,
+    "agreed": str, "job": str, "beat": int, "ended": bool, "why": str, "states": dict,
+    "carried": dict, "refusals": dict,
 }  # fmt: skip
 
 
@@ -32,6 +32,7 @@ class Progress:
 
     Attributes:
       agreed: Digest of what the sites have agreed to.
+      job: Name of the job.
       beat: Another number each time.
       ended: Whether the run has ended at every site.
       why: Why the job ended before that, or nothing.
@@ -41,6 +42,7 @@ class Progress:
     """
 
     agreed: str
+    job: str
     beat: int
     ended: bool = False
     why: str = ""
@@ -73,10 +75,11 @@ class ProgressWriter:
 
     Args:
       folder: The folder.
+      job: Name of the courier's job.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self._path = folder / PROGRESS_FILE
+    def __init__(self, folder: Path, job: str) -> None:
+        self._path, self._job = folder / PROGRESS_FILE, job
         self._written = -_EVERY
 
     def look(self, courier: Courier) -> None:
@@ -88,7 +91,7 @@ class ProgressWriter:
         """Write how the courier is."""
         self._written = time.monotonic()
         told = Progress(
-            courier.agreed, time.monotonic_ns(), ended, why, dict(courier.states),
+            courier.agreed, self._job, time.monotonic_ns(), ended, why, dict(courier.states),
             dict(courier.carried), dict(courier.refusals),
         )  # fmt: skip
         beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")

@@ -15,6 +15,7 @@ Sender = Callable[[str, int, bytes, float], tuple[object, object] | None]
 
 _GREET_WITHIN = 5.0  # seconds
 _ANSWER_WITHIN = 60.0  # seconds; a message is then handed over again, and has been taken once
+_BEGIN_WITHIN = 60.0  # seconds that a relay's part of a job may take until it answers
 
 
 class Sending:
@@ -27,6 +28,7 @@ class Sending:
     def __init__(self, sender: Sender) -> None:
         self._sender = sender
         self._silent: dict[str, float] = {}
+        self._heard: set[str] = set()
 
     def __call__(self, site: str, kind: FrameKind, body: bytes) -> tuple[FrameKind, bytes]:
         """Send one frame; return the one that answers it.
@@ -40,7 +42,7 @@ class Sending:
         if answer is None:
             self._silent.setdefault(site, time.monotonic())
             raise ConnectionError(f"the relay of {site} does not answer")
-        self._silent.pop(site, None)
+        self._hear(site)
         told, content = answer
         if told == AWAY:
             raise ConnectionError(f"the daemon of {site} does not answer")
@@ -52,10 +54,28 @@ class Sending:
             raise CorruptMessageError(f"The relay of {site} answered with what is no frame.")
         return FrameKind(told), content
 
+    def ask(self, site: str) -> None:
+        """Ask a relay whether it is there: it answers by itself, whatever its daemon is at."""
+        if self._sender(site, AWAY, b"", _GREET_WITHIN) is None:
+            self._silent.setdefault(site, time.monotonic())
+        else:
+            self._hear(site)
+
     def silent(self, seconds: float) -> list[str]:
-        """Return the sites whose relays have not answered for so long."""
-        now = time.monotonic()
-        return sorted(site for site, since in [*self._silent.items()] if now - since > seconds)
+        """Return the sites whose relays have not answered for so long.
+
+        One that has not answered yet is given a minute to begin.
+        """
+        now, begin = time.monotonic(), max(seconds, _BEGIN_WITHIN)
+        return sorted(
+            site
+            for site, since in [*self._silent.items()]
+            if now - since > (seconds if site in self._heard else begin)
+        )
+
+    def _hear(self, site: str) -> None:
+        self._heard.add(site)
+        self._silent.pop(site, None)
 
 
 class RelayedLink:

@@ -12,6 +12,7 @@ from aggregation.sites.flare.carrying import carry_between_machines
 from aggregation.sites.flare.orphan import end_with_parent
 from aggregation.sites.flare.relayed_link import Sending
 from aggregation.sites.flare.site_end import BODY, KIND, TOPIC
+from privacy._validate import positive
 
 __all__ = ["ServerEnd"]
 
@@ -20,7 +21,14 @@ class ServerEnd(Controller):  # type: ignore[misc]
     """Carries between the daemons of all sites until the run has ended.
 
     The server's own site is in the folder that the kit lies in: no job can name another.
+
+    Args:
+      silent: Seconds without an answer of a site's relay, after which the job ends.
     """
+
+    def __init__(self, silent: float) -> None:
+        super().__init__()
+        self._silent = positive(silent=silent)
 
     def start_controller(self, fl_ctx: Any) -> None:
         """See to it that this process ends with the server's; the rest is in ``control_flow``."""
@@ -36,7 +44,10 @@ class ServerEnd(Controller):  # type: ignore[misc]
         folder = Path(engine.get_workspace().get_root_dir()).absolute().parent
         sites = [client.name for client in engine.get_clients()]
         sending = Sending(partial(_sent, engine))
-        carry_between_machines(folder, sites, sending, lambda: bool(abort_signal.triggered))
+        carry_between_machines(
+            folder, sites, sending, lambda: bool(abort_signal.triggered),
+            job=str(fl_ctx.get_job_id()), silent=self._silent,
+        )  # fmt: skip
 
     def stop_controller(self, fl_ctx: Any) -> None:
         """End nothing: ``control_flow`` has."""

@@ -32,7 +32,6 @@ __all__ = ["supervise"]
 
 _LOOK = 0.2  # seconds between looks at what the courier wrote
 _ASK_EVERY = 1.0  # seconds between questions to the server, while the courier is silent
-_SILENT = 15.0  # seconds after which a courier that had begun is given up
 _BEGIN_WITHIN = 60.0  # seconds that a job which is said to run may take until it carries
 _CONNECT_WITHIN = 5.0
 _JOB = "inpatient"
@@ -48,6 +47,7 @@ def supervise(
     folder: Path,
     *,
     seconds: float = math.inf,
+    silent: float = 20.0,
     watch: Callable[[Progress], None] = lambda _: None,
     fails: Callable[[], str] = lambda: "",
 ) -> Progress:
@@ -56,6 +56,8 @@ def supervise(
     Args:
       folder: The server's site, with its kits.
       seconds: How long at most.
+      silent: Seconds without a word of the courier, or of a site's relay to it, after which another
+        job is begun.
       watch: Called with what the courier tells.
       fails: Asked again and again: why nothing more can come, or nothing.
 
@@ -64,9 +66,10 @@ def supervise(
     """
     agreed = Agreed.load(folder / SiteSettings.load(folder).agreed)
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
-    end, told = time.monotonic() + seconds, Progress(agreed.digest, 0)
+    end, told = time.monotonic() + seconds, Progress(agreed.digest, "", 0)
     with tempfile.TemporaryDirectory(dir=folder) as named:
-        jobs = _Jobs(folder, network_of(folder), _write_job(Path(named), far_sites(agreed)))
+        job = _write_job(Path(named), far_sites(agreed), silent)
+        jobs = _Jobs(folder, network_of(folder), job, silent)
         try:
             while not (told.ended and told.states.keys() >= set(far_sites(agreed))):
                 if why := fails():
@@ -80,7 +83,7 @@ def supervise(
                 if found is not None and found.agreed == agreed.digest and found != told:
                     told = found
                     watch(told)
-                    jobs.heard()
+                    jobs.heard(told)
                 jobs.look()
                 time.sleep(_LOOK)
             jobs.ended()
@@ -92,23 +95,25 @@ def supervise(
 class _Jobs:
     """The job that carries now, and the session in which it was submitted."""
 
-    def __init__(self, folder: Path, network: FlareNetwork, job: Path) -> None:
+    def __init__(self, folder: Path, network: FlareNetwork, job: Path, silent: float) -> None:
         self._server = (network.host, network.port)
         self._kit = (folder / KitKind.SUPERVISOR.folder).absolute()
-        self._definition = job
+        self._definition, self._silent = job, silent
         self._session: Any = None
         self._job, self._since = "", 0.0
-        self._begun, self._heard, self._asked = False, 0.0, 0.0
+        self._begun, self._failed, self._heard, self._asked = False, False, 0.0, 0.0
         self.trouble = ""
 
-    def heard(self) -> None:
-        """Take note that the courier wrote something."""
-        self._begun, self._heard = True, time.monotonic()
+    def heard(self, told: Progress) -> None:
+        """Take note of what a courier wrote; what one writes that was given up is of no account."""
+        if told.job == self._job:
+            self._begun, self._failed, self._heard = True, told.why != "", time.monotonic()
 
     def look(self) -> None:
         """Submit a job where none carries."""
         now = time.monotonic()
-        if now - self._asked < _ASK_EVERY or (self._begun and now - self._heard < _ASK_EVERY):
+        carries = self._begun and not self._failed and now - self._heard < _ASK_EVERY
+        if now - self._asked < _ASK_EVERY or carries:
             return
         self._asked = now
         # NVFLARE tells its user what it does on the standard output, which is ours.
@@ -124,7 +129,7 @@ class _Jobs:
                 self._job = ""
             if not self._job:
                 self._job = self._session.submit_job(str(self._definition))
-                self._since, self._begun = now, False
+                self._since, self._begun, self._failed = now, False, False
             self.trouble = ""
         except Exception as error:  # noqa: BLE001 - whatever it is, the server is asked again
             self.trouble = f"the server does not answer: {type(error).__name__}"
@@ -151,7 +156,7 @@ class _Jobs:
         return session
 
     def _over(self, session: Any, now: float) -> bool:
-        if self._begun and now - self._heard > _SILENT:
+        if self._failed or (self._begun and now - self._heard > self._silent):
             return True
         status = str(session.get_job_meta(self._job).get("status"))
         if status.startswith(("FINISHED", "ABANDONED")):
@@ -169,10 +174,10 @@ class _Jobs:
         self._session = None
 
 
-def _write_job(place: Path, sites: tuple[str, ...]) -> Path:
+def _write_job(place: Path, sites: tuple[str, ...], silent: float) -> Path:
     """Write what the server is asked to run: two files that name our two classes."""
     server, site = CLASSES
-    workflow = {"id": "courier", "path": server, "args": {}}
+    workflow = {"id": "courier", "path": server, "args": {"silent": silent}}
     executor = {"tasks": ["frames"], "executor": {"path": site, "args": {}}}
     files: dict[str, Any] = {
         "meta.json": {

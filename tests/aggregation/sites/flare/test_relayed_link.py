@@ -1,6 +1,8 @@
 """The same courier, with every site but the server's behind a relay; and relays that lie."""
 
 import contextlib
+import threading
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -10,7 +12,7 @@ from aggregation.roles.messages import AGGREGATOR, OPENER
 from aggregation.sites.flare.carrying import carry_between_machines
 from aggregation.sites.flare.frame_relay import AWAY, FrameRelay
 from aggregation.sites.flare.progress import PROGRESS_FILE, Progress
-from aggregation.sites.flare.relayed_link import RelayedLink, Sending
+from aggregation.sites.flare.relayed_link import RelayedLink, Sender, Sending
 from aggregation.sites.frames import SMALL, FrameKind, Greeting
 from aggregation.sites.link import largest_reply
 from privacy.errors import CorruptMessageError, RefusedError
@@ -44,6 +46,15 @@ def far(folders: Mapping[str, Path]) -> dict[str, Path]:
     return {name: folder for name, folder in folders.items() if name != AGGREGATOR}
 
 
+def carried(
+    server: Path, folders: Mapping[str, Path], sender: Sender, *, stopped: bool = False
+) -> None:
+    sending = Sending(sender)
+    carry_between_machines(
+        server, far(folders), sending, lambda: stopped, job="of the test", silent=0.3
+    )
+
+
 @pytest.mark.parametrize("scheme", ["shares", "bfv"])
 def test_a_run_is_carried_between_machines(scheme: str, tmp_path: Path) -> None:
     folders = dealt(tmp_path / "run", made(scheme))
@@ -53,7 +64,7 @@ def test_a_run_is_carried_between_machines(scheme: str, tmp_path: Path) -> None:
         for folder in folders.values():
             stack.enter_context(running(folder))
         server = folders[AGGREGATOR]
-        carry_between_machines(server, far(folders), Sending(wire), lambda: False)
+        carried(server, folders, wire)
         told = Progress.read(server)
     assert told is not None and told.ended and told.why == ""
     assert set(told.states) == set(folders) and told.carried["north"] > 0
@@ -70,7 +81,7 @@ def test_it_opens_the_sums_of_one_process(tmp_path: Path) -> None:
             for folder in folders.values():
                 stack.enter_context(running(folder))
             server = folders[AGGREGATOR]
-            carry_between_machines(server, far(folders), Sending(wire), lambda: False)
+            carried(server, folders, wire)
         sums.append([one.tobytes() for one in opened_sums(folders[AGGREGATOR])])
     assert sums[0] == sums[1] and len(sums[0]) == 3
 
@@ -79,25 +90,32 @@ def test_a_job_that_is_asked_to_end_says_so(tmp_path: Path) -> None:
     folders = dealt(tmp_path / "run", made())
     server = folders[AGGREGATOR]
     with running(server), pytest.raises(RefusedError, match="asked to end"):
-        carry_between_machines(server, far(folders), Sending(Wire(far(folders))), lambda: True)
+        carried(server, folders, Wire(far(folders)), stopped=True)
     told = Progress.read(server)
     assert told is not None and not told.ended and "asked to end" in told.why
+    assert told.job == "of the test"
 
 
 def test_a_relay_that_is_silent_ends_the_job_and_a_daemon_that_is_away_does_not(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("aggregation.sites.flare.carrying._SILENT", 0.3)
+    """It is asked whether it is there while another message waits for its answer."""
+    monkeypatch.setattr("aggregation.sites.flare.carrying._ASK_EVERY", 0.05)
     folders = dealt(tmp_path / "run", made())
-    server, asked = folders[AGGREGATOR], []
+    server, asked, freed = folders[AGGREGATOR], Counter[str](), threading.Event()
 
-    def silent(site: str, kind: int, body: bytes, within: float) -> tuple[object, object] | None:
-        asked.append(within)
-        return (AWAY, b"") if site == "east" else None
+    def answers(site: str, kind: int, body: bytes, within: float) -> tuple[object, object] | None:
+        if kind == FrameKind.GREETING:
+            freed.wait(20.0)  # as long as NVFLARE may wait
+        asked[site] += 1
+        return (AWAY, b"") if site == "east" or asked[site] < 5 else None
 
-    with running(server), pytest.raises(RefusedError, match="relays of north, south have not"):
-        carry_between_machines(server, far(folders), Sending(silent), lambda: False)
-    assert set(asked) == {5.0}
+    with running(server), pytest.raises(RefusedError, match=r"relays of [a-z, ]+ have not"):
+        carried(server, folders, answers)
+    freed.set()
+    assert asked["east"] > 5
+    told = Progress.read(server)
+    assert told is not None and "have not answered" in told.why
 
 
 def greets(name: str, largest: int = 100) -> bytes:
@@ -153,10 +171,16 @@ def test_answers_have_a_bound_and_silence_is_counted_from_its_beginning(
             link.exchange(FrameKind.WAKE)
     now[0] = 106.0
     assert send.silent(5.0) == ["north"] and send.silent(7.0) == []
+    send.ask("south")  # it has not answered yet
+    assert send.silent(1.0) == ["north"]
+    now[0] = 167.0
+    assert send.silent(1.0) == ["north", "south"]
+    send.ask("north")
+    assert send.silent(1.0) == ["north", "south"]
     answers[0] = (AWAY, b"")  # its relay answers; the daemon is away
     with pytest.raises(ConnectionError):
         link.exchange(FrameKind.WAKE)
-    assert send.silent(0.0) == []
+    assert send.silent(0.0) == ["south"]
     link.close()
 
 

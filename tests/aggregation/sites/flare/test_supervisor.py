@@ -36,10 +36,19 @@ class Server:
         print("what NVFLARE tells its user")  # noqa: T201
         return self
 
-    def tell(self, *, ended: bool = False, agreed: str = "", names: tuple[str, ...] = ()) -> None:
+    def tell(
+        self,
+        *,
+        ended: bool = False,
+        agreed: str = "",
+        names: tuple[str, ...] = (),
+        job: str = "",
+        why: str = "",
+    ) -> None:
+        job = job or str(len(self.submitted))
         self.beats += 1
         states = {name: {"round": self.beats} for name in names or (*HOSPITALS, AGGREGATOR)}
-        told = Progress(agreed or self.agreed, self.beats, ended, "", states)
+        told = Progress(agreed or self.agreed, job, self.beats, ended, why, states)
         (self.folder / PROGRESS_FILE).write_text(json.dumps(vars(told)))
 
     def list_jobs(self) -> tuple[Mapping[str, str], ...]:
@@ -52,6 +61,8 @@ class Server:
             raise ConnectionError
         if self.now in ("silent", "begun", "ends"):
             self.tell(ended=self.now == "ends")
+        if self.now == "gives up":
+            self.tell(why="The relays of north have not answered.")
         if self.now == "incomplete":
             self.tell(ended=True, names=(AGGREGATOR, HOSPITALS[0]))
         if self.now == "another":
@@ -86,7 +97,6 @@ def serving(
         monkeypatch.setattr(supervisor, "new_secure_session", server.session)
         monkeypatch.setattr(supervisor, "_LOOK", 0.01)
         monkeypatch.setattr(supervisor, "_ASK_EVERY", 0.05)
-        monkeypatch.setattr(supervisor, "_SILENT", 0.3)
         monkeypatch.setattr(supervisor, "_BEGIN_WITHIN", 0.3)
         yield server
 
@@ -97,6 +107,7 @@ def serving(
         (["ends"], 1, []),
         (["fails", "lost", "ends"], 3, ["1", "2"]),
         (["silent", "ends"], 2, ["1"]),
+        (["gives up", "gives up", "ends"], 3, ["1", "2"]),
         (["never begins", "ends"], 2, ["1"]),
         (["incomplete", "ends"], 2, ["1"]),
         (["another", "ends"], 2, ["1"]),
@@ -114,7 +125,8 @@ def test_a_job_that_is_over_is_submitted_again_and_the_end_is_ours(
     with serving(tmp_path, monkeypatch, jobs) as server:
         (server.folder / PROGRESS_FILE).write_text("of an earlier one")
         seen: list[Progress] = []
-        told = supervise(server.folder, seconds=15.0, watch=seen.append)
+        silent = 60.0 if "gives up" in jobs else 0.3  # who says so is not waited for
+        told = supervise(server.folder, seconds=15.0, silent=silent, watch=seen.append)
     assert told.ended and seen[-1] == told
     assert len(server.submitted) == least and server.aborted == aborted
     assert server.sessions == server.closed >= 1
@@ -135,7 +147,24 @@ def test_a_job_asks_for_our_two_classes_at_every_site_and_nothing_else(
     (executor,) = files["config_fed_client.json"]["executors"]
     assert workflow["path"] == "aggregation.sites.flare.server_end.ServerEnd"
     assert executor["executor"]["path"] == "aggregation.sites.flare.site_end.SiteEnd"
-    assert workflow["args"] == executor["executor"]["args"] == {}
+    assert workflow["args"] == {"silent": 20.0} and executor["executor"]["args"] == {}
+
+
+def test_what_a_job_says_that_was_given_up_ends_no_later_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with serving(tmp_path, monkeypatch, ["begun"]) as server:
+        seen: list[Progress] = []
+
+        def watch(told: Progress) -> None:
+            seen.append(told)
+            if len(seen) == 1:
+                server.tell(job="0", why="The job was asked to end.")
+
+        with pytest.raises(RefusedError, match="Nothing is lost"):
+            supervise(server.folder, seconds=1.0, watch=watch)
+        assert [told.why != "" for told in seen] == [False, True]
+        assert len(server.submitted) == 1
 
 
 def test_jobs_of_a_supervisor_that_was_killed_are_ended_first(
