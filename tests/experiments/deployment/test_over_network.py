@@ -13,20 +13,38 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 
+from aggregation.federation import Federation
+from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR
 from aggregation.sites.flare.parent_process import relay_pid
 from aggregation.sites.flare.progress import Progress
-from aggregation.sites.flare.site_certificates import (
-    make_authority,
-)
+from aggregation.sites.flare.site_certificates import make_authority
 from aggregation.sites.flare_network import FlareNetwork
+from aggregation.timing.schedule import Schedule
+from aggregation.trained import Trained
 from aggregation.transcript import Transcript
-from experiments.deployment.local import Daemons, certify, children_of, free_port, states
+from experiments.deployment.local import (
+    Daemons,
+    carry_over_network,
+    certify,
+    children_of,
+    free_port,
+    states,
+)
 from tests.aggregation.parts import HOSPITALS
-from tests.aggregation.sites.parts import SENTINEL, dealt, made
+from tests.aggregation.sites.parts import (
+    SENTINEL,
+    dealt,
+    made,
+    opened_sums,
+    own_pace,
+    patients_of,
+)
 from tests.aggregation.sites.test_courier import assert_no_patients_value, whole
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -171,6 +189,40 @@ def test_each_kind_of_process_is_killed_once_and_the_wire_tells_nothing(tmp_path
     assert sum(secret in in_clear for secret in hidden) > 200  # they would have been found
 
 
+def networked(out: Path, agreed: Plan, **options: Any) -> dict[str, Path]:
+    """Sites with certificates, that meet on this machine."""
+    network = make_authority(out / "authority", "localhost", free_port())
+    folders = dict(dealt(out, agreed, network=network, **options))
+    certify(folders, network, out / "authority")
+    return folders
+
+
+STALE = made("threshold", smallest_sum=2, noise_multiplier=90.0)
+
+
+@pytest.mark.parametrize(
+    ("agreed", "schedule"),
+    [
+        pytest.param(STALE, own_pace(), id="threshold, declared schedule"),
+        pytest.param(made(), None, marks=pytest.mark.nightly, id="shares"),
+        pytest.param(made("threshold"), None, marks=pytest.mark.nightly, id="threshold"),
+        pytest.param(made("bfv"), None, marks=pytest.mark.nightly, id="bfv"),
+    ],
+)
+def test_over_nvflare_the_sums_are_those_of_one_process_bit_for_bit(
+    agreed: Plan, schedule: Schedule | None, tmp_path: Path
+) -> None:
+    folders = networked(tmp_path / "run", agreed, schedule=schedule, seed=5, epsilon=1000.0)
+    with Daemons(folders, network=True).running() as daemons:
+        carry_over_network(folders, seconds=240.0, failed=lambda: daemons.failure)
+    sums = opened_sums(folders[AGGREGATOR])
+    other = Federation.simulated(agreed, patients_of(folders), seed=5, schedule=schedule).run()
+    assert len(sums) == len(other.opened) >= 3
+    assert np.array_equal(np.stack(sums), other.opened)
+    for name in HOSPITALS:
+        assert np.array_equal(Trained.read(folders[name] / "model").params, other.params)
+
+
 @contextmanager
 def serving(out: Path) -> Iterator[tuple[dict[str, Path], FlareNetwork]]:
     """A server that listens, of sites that are not there yet."""
@@ -247,9 +299,7 @@ def test_twenty_random_kill_points_over_the_network(tmp_path: Path) -> None:
     kills, dice, number = 0, random.Random(19), 0
     while kills < 20:
         out = tmp_path / f"run {number}"
-        network = make_authority(out / "authority", "localhost", free_port())
-        folders = dict(dealt(out, made(rounds=150), network=network))
-        certify(folders, network, out / "authority")
+        folders = networked(out, made(rounds=150))
         with Daemons(folders, network=True).running() as daemons:
             ended = threading.Event()
 

@@ -6,8 +6,11 @@ from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+from aggregation.federation import Federation
+from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR, OPENER
 from aggregation.sites.flare.carrying import carry_between_machines
 from aggregation.sites.flare.frame_relay import AWAY, FrameRelay
@@ -15,10 +18,12 @@ from aggregation.sites.flare.progress import PROGRESS_FILE, Progress
 from aggregation.sites.flare.relayed_link import RelayedLink, Sender, Sending
 from aggregation.sites.frames import SMALL, FrameKind, Greeting
 from aggregation.sites.link import largest_reply
+from aggregation.timing.schedule import Schedule
 from privacy.errors import CorruptMessageError, RefusedError
-from tests.aggregation.sites.parts import dealt, made, opened_sums
+from tests.aggregation.sites.parts import dealt, made, opened_sums, patients_of
 from tests.aggregation.sites.test_courier import whole
 from tests.aggregation.sites.test_daemon import running
+from tests.aggregation.sites.test_site import CASES
 
 
 class Wire:
@@ -72,18 +77,20 @@ def test_a_run_is_carried_between_machines(scheme: str, tmp_path: Path) -> None:
     whole(tmp_path / "run", folders)
 
 
-def test_it_opens_the_sums_of_one_process(tmp_path: Path) -> None:
-    sums = []
-    for number in range(2):
-        folders = dealt(tmp_path / str(number), made(), seed=5, epsilon=1000.0)
-        wire = Wire(far(folders))
-        with contextlib.closing(wire), contextlib.ExitStack() as stack:
-            for folder in folders.values():
-                stack.enter_context(running(folder))
-            server = folders[AGGREGATOR]
-            carried(server, folders, wire)
-        sums.append([one.tobytes() for one in opened_sums(folders[AGGREGATOR])])
-    assert sums[0] == sums[1] and len(sums[0]) == 3
+@pytest.mark.parametrize(("_", "agreed", "schedule"), CASES, ids=[case[0] for case in CASES])
+def test_it_opens_the_sums_of_one_process(
+    _: str, agreed: Plan, schedule: Schedule | None, tmp_path: Path
+) -> None:
+    folders = dealt(tmp_path / "run", agreed, schedule=schedule, seed=5, epsilon=1000.0)
+    wire = Wire(far(folders))
+    with contextlib.closing(wire), contextlib.ExitStack() as stack:
+        for folder in folders.values():
+            stack.enter_context(running(folder))
+        carried(folders[AGGREGATOR], folders, wire)
+    sums = opened_sums(folders[AGGREGATOR])
+    other = Federation.simulated(agreed, patients_of(folders), seed=5, schedule=schedule).run()
+    assert len(sums) == len(other.opened) >= 2
+    assert np.array_equal(np.stack(sums), other.opened)
 
 
 def test_a_job_that_is_asked_to_end_says_so(tmp_path: Path) -> None:
