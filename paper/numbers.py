@@ -17,7 +17,7 @@ from experiments.studies.frontier.risks import (
     told,
 )
 from experiments.studies.people import LINEUP
-from paper import learned, sealing, speed
+from paper import correlated_noise, learned, sealing, speed
 from paper.joining_told import joining
 from paper.points import CORE, Points, change, core, row
 from paper.reproduction import reproduce
@@ -99,6 +99,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "acceptance": learned.acceptance(records),
         "sealing": sealing.rows(sealing.committed(timings.parent)),
         "speed": {} if (fast := speed.committed(timings.parent)) is None else fast.words(),
+        "correlated": correlated_noise.rows(correlated_noise.committed(timings.parent)),
         "poor_labels": learned.poor_labels(records),
         "replications": learned.replications(records),
         "audits": learned.audits(records),

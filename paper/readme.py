@@ -19,6 +19,7 @@ from experiments.studies.words import (
     RISK_WORDS,
     VERDICTS,
 )
+from paper import correlated_noise
 from paper.joining_told import HALVES
 from paper.joining_words import HALF_WORDS, HEADINGS, SIZES, note_of, question_of
 from privacy.errors import InvalidInputError
@@ -28,9 +29,16 @@ __all__ = ["BLOCKS", "LANGUAGES", "PAGES", "block", "fill"]
 _BETWEEN = re.compile(r" ?\(([−+\d.]+)(?: to |–)([−+\d.]+)\)")
 _PLACE = re.compile(r"\{([a-z_.0-9]+)\}")
 LANGUAGES = {"en": "README.md", "zh": "README.zh.md"}
+_RESULTS = ("joining", "claims", "records", "correlated")
 PAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
-    "en": {"README.md": ("found",), "docs/results.md": ("joining", "claims", "records")},
-    "zh": {"README.zh.md": ("found",), "docs/results.zh.md": ("joining", "claims", "records")},
+    "en": {
+        "README.md": ("found",),
+        "docs/results.md": ("joining", "claims", "records", "correlated"),
+    },
+    "zh": {
+        "README.zh.md": ("found",),
+        "docs/results.zh.md": ("joining", "claims", "records", "correlated"),
+    },
 }
 """By language: each page, and what stands between its marks."""
 
@@ -180,10 +188,30 @@ def _joining(numbers: Mapping[str, Any], language: str) -> str:
     return text if language == "en" else _BETWEEN.sub(r"（\1 至 \2）", text)
 
 
+def _correlated(numbers: Mapping[str, Any], language: str) -> str:
+    """AUC of each way to take part and to add noise, by cohort."""
+    body = [
+        (
+            correlated_noise.COHORTS[language][row["cohort"]],
+            correlated_noise.ARMS[language][row["arm"]],
+            row["runs"],
+            _bracketed(row["auc"], row["between"], language) if row["between"] else row["auc"],
+        )
+        for row in numbers["correlated"]
+    ]
+    return _table(correlated_noise.COLUMNS[language], body)
+
+
 def _table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
 
 
-BLOCKS = {"found": _found, "joining": _joining, "records": _records, "claims": _claims}
+BLOCKS = {
+    "found": _found,
+    "joining": _joining,
+    "records": _records,
+    "claims": _claims,
+    "correlated": _correlated,
+}
 """Marks of a page, and what stands between them."""

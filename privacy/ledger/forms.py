@@ -113,7 +113,8 @@ class Form:
             missing, unknown = set(rules) - set(content), set(content) - set(rules)
             raise InvalidInputError(
                 f"A record of the form {cls.__name__} lacks the fields {sorted(missing)} and has "
-                f"the unknown fields {quoted(sorted(map(str, unknown)))}."
+                f"the unknown fields {quoted(sorted(map(str, unknown)))}. Its fields are "
+                f"{', '.join(sorted(rules))}."
             )
         return cls(**{n: rule.check(n, rule.read(n, content[n])) for n, rule in rules.items()})
 
