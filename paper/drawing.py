@@ -5,7 +5,7 @@ from pathlib import Path
 
 from matplotlib.figure import Figure
 
-from experiments.run.plots import save, spread
+from experiments.run.plots import PAGE, printed, save, spread
 from experiments.run.record import Record, config_hash
 from experiments.run.typed import read
 from experiments.studies.equivalent import Equivalent, EquivalentMetrics, Ratio
@@ -32,7 +32,7 @@ def draw(folder: Path, records: Sequence[Record]) -> None:
         "equivalent": (draw_equivalent, _of(records, "data equivalent")),
         "asynchrony": (draw_asynchrony, _of(records, "asynchrony")),
         "correction": (draw_correction, _of(records, "correction")),
-        "joining": (draw_joining, [r for c in HALVES for r in joined if r.config["cohort"] == c]),
+        "joining": (_joining, [r for c in HALVES for r in joined if r.config["cohort"] == c]),
         "calibration": (draw_calibration, _of(records, "correction")),
     }
     by_name = {r.name: r for r in records}
@@ -47,12 +47,13 @@ def draw(folder: Path, records: Sequence[Record]) -> None:
             save(figure_of(shown), folder / name, replace=True)
 
 
+@printed
 def draw_equivalent(records: Sequence[Record]) -> Figure:
     """How many times its own data joining is worth, against the hospital's size.
 
     Hollow: no size that a hospital was tried at alone is as good; the multiple is at least that.
     """
-    figure = Figure(figsize=(5.6, 3.6), layout="constrained")
+    figure = Figure(figsize=(0.7 * PAGE, 2.5), layout="constrained")
     ax = figure.subplots()
     curves: list[tuple[Sequence[Ratio], str, str, str, str]] = []
     for record in records:
@@ -78,14 +79,26 @@ def draw_equivalent(records: Sequence[Record]) -> Figure:
     ax.set(xscale="log", yscale="log", xlabel="patients of the hospital", ylabel="times its data")
     ax.grid(alpha=0.25, linewidth=0.5)
     ax.set_xticks(_SIZES, [str(size) for size in _SIZES])
+    ax.set_yticks(_TIMES, [str(times) for times in _TIMES])
     ax.minorticks_off()
-    figure.legend(fontsize=8, ncols=3, loc="outside lower center")
+    figure.legend(ncols=3, loc="outside lower center")
     return figure
 
 
 _SIZES = (20, 50, 100, 200, 400)
+_TIMES = (1, 3, 10, 30)
 _NAMES = {"cleveland": "Cleveland", "hungary": "Hungary", "va": "VA Long Beach"}
 _REAL = (("#009E73", "s", "-."), ("#CC79A7", "^", "-."), ("#E69F00", "v", "-."))
+
+
+_HALVES = {
+    "ist-even": "confirmation half (hospitals of even numbers)",
+    "ist-odd": "exploration half (odd numbers)",
+}
+
+
+def _joining(records: Sequence[Record]) -> Figure:
+    return draw_joining(records, _HALVES)
 
 
 def _frontier(records: Sequence[Record]) -> Figure:

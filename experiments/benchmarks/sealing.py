@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
-from matplotlib.artist import Artist
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -31,6 +30,7 @@ from aggregation.sealing.proposal import Place
 from aggregation.sealing.quorum import Quorum
 from aggregation.sealing.streams import lane
 from experiments.benchmarks.peers import PEERS, Measured, least_time, require_peers
+from experiments.run.plots import PAGE, decades, legend, printed
 from privacy._validate import natural
 from privacy.errors import CorruptMessageError
 from privacy.ledger.log.keys import SigningKey
@@ -283,16 +283,17 @@ def _rows(found: dict[str, Measured], size: int, hospitals: int) -> list[Sealing
     return rows
 
 
+@printed
 def draw(benchmark: SealingBenchmark, hospitals: int) -> Figure:
     """Bytes and seconds of sealing against the vector's size, for one number of hospitals."""
     rows = [row for row in benchmark.rows if row.hospitals == hospitals]
     names = [name for name in _LOOKS if any(row.name == name for row in rows)]
-    figure = Figure(figsize=(9.0, 4.4), layout="constrained")
+    figure = Figure(figsize=(0.9 * PAGE, 2.7), layout="constrained")
     left, right = figure.subplots(1, 2)
     for name in names:
         colour, marker, label = _LOOKS[name]
         own = sorted((r for r in rows if r.name == name), key=lambda r: r.size)
-        style = {"color": colour, "marker": marker, "markersize": 5, "linewidth": 1.2}
+        style = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.0}
         if name in ("minimum", "aes"):
             style |= {"linestyle": ":", "marker": ""}
         sized = [r for r in own if r.bytes]
@@ -305,12 +306,8 @@ def draw(benchmark: SealingBenchmark, hospitals: int) -> Figure:
     right.set_ylabel("seconds to seal one update")
     for ax in (left, right):
         ax.set(xscale="log", yscale="log", xlabel=f"values ({hospitals} hospitals)")
+        for axis in (ax.xaxis, ax.yaxis):
+            decades(axis)
         ax.grid(visible=True, which="major", linewidth=0.3)
-    handles: dict[str, Artist] = {}
-    for ax in (left, right):
-        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-            handles.setdefault(label, handle)
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=4, fontsize=8
-    )
+    legend(figure, [left, right], columns=4)
     return figure

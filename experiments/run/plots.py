@@ -1,18 +1,50 @@
 """What all figures share: the same records give the same bytes."""
 
 import io
-from collections.abc import Sequence
+import re
+from collections.abc import Callable, Sequence
+from functools import wraps
 from pathlib import Path
+from typing import Any, ParamSpec
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 
 from experiments.evaluation import Estimate
 from experiments.run.record import write_new
+from experiments.run.text import power_of_ten
 
-__all__ = ["legend", "save", "spread"]
+__all__ = ["PAGE", "decades", "legend", "printed", "save", "spread"]
+
+_DEFINED = re.compile(rb'id="([a-z][0-9a-f]{10})"')
+_NAMED = re.compile(rb"\b[a-z][0-9a-f]{10}\b")
+_Given = ParamSpec("_Given")
+
+PAGE = 6.7
+"""Width of the paper's text, in inches. Figures are drawn as large as they are printed."""
+
+_PRINTED: dict[Any, Any] = {
+    "font.size": 7.5,
+    "axes.titlesize": 8.0,
+    "axes.labelsize": 7.5,
+    "xtick.labelsize": 7.0,
+    "ytick.labelsize": 7.0,
+    "legend.fontsize": 7.0,
+}
+
+
+def printed(draw: Callable[_Given, Figure]) -> Callable[_Given, Figure]:
+    """Draw a figure in the sizes of text of a printed page: nothing is below 6 points."""
+
+    @wraps(draw)
+    def drawn(*args: _Given.args, **named: _Given.kwargs) -> Figure:
+        with mpl.rc_context(_PRINTED):
+            return draw(*args, **named)
+
+    return drawn
 
 
 def save(figure: Figure, path: Path, *, replace: bool = False) -> tuple[Path, Path]:
@@ -22,15 +54,22 @@ def save(figure: Figure, path: Path, *, replace: bool = False) -> tuple[Path, Pa
     be replaced (the paper's, which stand in a repository).
     """
     svg, png = io.BytesIO(), io.BytesIO()
-    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": "inpatient"}):
+    with mpl.rc_context({**_PRINTED, "svg.fonttype": "none", "svg.hashsalt": "inpatient"}):
         figure.savefig(svg, format="svg", metadata={"Date": None})
         figure.savefig(png, format="png", dpi=160, metadata={"Software": None})
     paths = path.with_suffix(".svg"), path.with_suffix(".png")
     if replace:
         for one in paths:
             one.unlink(missing_ok=True)
-    one, other = write_new((paths[0], svg.getvalue()), (paths[1], png.getvalue()))
+    one, other = write_new((paths[0], _numbered(svg.getvalue())), (paths[1], png.getvalue()))
     return one, other
+
+
+def _numbered(svg: bytes) -> bytes:
+    """Number what is defined: hashes follow the last bits of floats, which processors differ in."""
+    names = dict.fromkeys(_DEFINED.findall(svg))
+    numbers = {name: b"d%d" % k for k, name in enumerate(names)}
+    return _NAMED.sub(lambda found: numbers.get(found[0], found[0]), svg)
 
 
 def legend(figure: Figure, axes: Sequence[Axes], *, columns: int) -> None:
@@ -45,8 +84,12 @@ def legend(figure: Figure, axes: Sequence[Axes], *, columns: int) -> None:
             list(handles),
             loc="outside lower center",
             ncols=columns,
-            fontsize=8,
         )
+
+
+def decades(axis: Axis) -> None:
+    """Label the decades of a logarithmic axis in text of one size."""
+    axis.set_major_formatter(lambda value, _: power_of_ten(value))
 
 
 def spread(values: Sequence[Estimate]) -> list[list[float]]:

@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from matplotlib.artist import Artist
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from aggregation.rules import RULES
 from experiments.cohorts import called
+from experiments.run.plots import PAGE, decades, legend, printed
 from experiments.run.record import Record
 from experiments.studies.asynchronous import ArrivalRule
 from experiments.studies.asynchrony import GAP, AsynchronyMetrics, read_asynchrony
@@ -48,11 +48,12 @@ def _fits(metrics: CorrectionMetrics) -> list[tuple[KindFigures, str, str, str]]
     ]
 
 
+@printed
 def draw_asynchrony(records: Sequence[Record]) -> Figure:
     """Gap and AUC against simulated time and against bytes, means over seeds; one row a cohort."""
     results = read_asynchrony(records)
     cohorts = sorted({r.point.cohort for r in results})
-    figure = Figure(figsize=(13.0, 3.2 * len(cohorts) + 0.8), layout="constrained")
+    figure = Figure(figsize=(PAGE, 1.5 * len(cohorts) + 0.7), layout="constrained")
     rows = figure.subplots(len(cohorts), 4, squeeze=False)
     for row, cohort in zip(rows, cohorts, strict=True):
         shown = [r for r in results if r.point.cohort == cohort]
@@ -61,25 +62,27 @@ def draw_asynchrony(records: Sequence[Record]) -> Figure:
             if seeds:
                 _draw_run(list(row), rule, seeds)
         pooled = float(np.mean([r.metrics.pooled_auc for r in shown]))
-        row[0].set(ylabel=f"{called(cohort)}: excess loss over pooled (nats)")
+        row[0].set(ylabel=f"{called(cohort)}: excess loss (nats)")
         row[2].set(ylabel="within-site AUC")
         for ax in row[:2]:
             ax.axhline(GAP, color="#555555", linewidth=0.6)
             ax.set(yscale="log", ylim=(1e-5, 1.0))
+            decades(ax.yaxis)
         for ax in row[2:]:
             ax.axhline(pooled, color="#555555", linewidth=0.6)
             ax.set(ylim=(pooled - 0.15, pooled + 0.02))
         for ax in row[::2]:
             ax.set(xlabel="simulated time")
         for ax in row[1::2]:
-            ax.set(xlabel="kB of all uploads before sealing", xscale="log")
-    _legend(figure, rows[0][0], columns=6)
+            ax.set(xlabel="kB of all uploads", xscale="log")
+            decades(ax.xaxis)
+    legend(figure, [rows[0][0]], columns=6)
     return figure
 
 
 def _draw_run(row: list[Axes], rule: ArrivalRule, seeds: Sequence[AsynchronyMetrics]) -> None:
     colour, dash = _PATHS[rule]
-    style: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": 1.3, "label": rule}
+    style: dict[str, Any] = {"color": colour, "linestyle": dash, "linewidth": 1.0, "label": rule}
     time, gap, auc, sent = (
         np.mean(values, axis=0)
         for values in (
@@ -97,6 +100,7 @@ def _draw_run(row: list[Axes], rule: ArrivalRule, seeds: Sequence[AsynchronyMetr
     row[3].plot(sent[some] / 1e3, auc[some], **style)
 
 
+@printed
 def draw_correction(records: Sequence[Record]) -> Figure:
     """Within-site AUC of each rule, and each hospital's or tier's calibration error."""
     results = read_correction(records)
@@ -115,7 +119,7 @@ def draw_correction(records: Sequence[Record]) -> Figure:
         row[1].set(xlabel="calibration error (ECE), each hospital or tier", xlim=(0, None))
         for ax in row:
             ax.grid(alpha=0.25, linewidth=0.5)
-    _legend(figure, rows[0][1], columns=2)
+    legend(figure, [rows[0][1]], columns=2)
     return figure
 
 
@@ -138,6 +142,7 @@ def _draw_rule(row: list[Axes], place: int, metrics: CorrectionMetrics) -> None:
         )
 
 
+@printed
 def draw_calibration(records: Sequence[Record], rule: str = "fedavg") -> Figure:
     """Observed against predicted risk of one rule, a panel a hospital or tier."""
     shown = [r for r in read_correction(records) if r.point.rule == rule]
@@ -145,7 +150,7 @@ def draw_calibration(records: Sequence[Record], rule: str = "fedavg") -> Figure:
     panels = [(r.metrics, g) for r in shown for g in r.metrics.as_trained.groups]
     columns = min(3, max(1, len(panels)))
     lines = -(-max(1, len(panels)) // columns)
-    figure = Figure(figsize=(3.2 * columns, 3.2 * lines + 0.6), layout="constrained")
+    figure = Figure(figsize=(0.25 * PAGE * columns, 1.5 * lines + 0.4), layout="constrained")
     axes = figure.subplots(lines, columns, squeeze=False)
     for ax in axes.flat[len(panels) :]:
         ax.set_axis_off()
@@ -162,7 +167,7 @@ def draw_calibration(records: Sequence[Record], rule: str = "fedavg") -> Figure:
                 ],
                 color=colour,
                 marker=marker,
-                markersize=4,
+                markersize=3,
                 linewidth=1,
                 elinewidth=0.5,
                 label=label,
@@ -171,14 +176,5 @@ def draw_calibration(records: Sequence[Record], rule: str = "fedavg") -> Figure:
         ax.set(title=group, xlim=(0, 1), ylim=(0, 1))
         ax.set(xlabel=f"predicted risk ({rule})", ylabel="observed")
     if panels:
-        _legend(figure, axes[0][0], columns=2)
+        legend(figure, [axes[0][0]], columns=2)
     return figure
-
-
-def _legend(figure: Figure, ax: Axes, *, columns: int) -> None:
-    handles: dict[str, Artist] = {}
-    for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
-        handles.setdefault(label, handle)
-    figure.legend(
-        list(handles.values()), list(handles), loc="outside lower center", ncols=columns, fontsize=8
-    )

@@ -1,6 +1,7 @@
 """The paper and the README say what the committed records say, and the README's code runs."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 
@@ -50,6 +51,25 @@ def test_the_paper_builds_from_its_records(tmp_path: Path) -> None:
         assert (tmp_path / "paper" / "figures" / figure.name).read_bytes() == figure.read_bytes()
     for name in pages:
         assert (tmp_path / name).read_text() == (ROOT / name).read_text()
+
+
+_PRINTED = re.compile(r'image\(\s*"/figures/(\w[\w-]*)\.svg",\s*width: (\d+)%')
+_SIZE = re.compile(r"font(?:-size)?: (?:\w+ )*([\d.]+)px")
+
+
+def test_no_text_of_a_figure_is_printed_below_six_points() -> None:
+    """A4 less both margins of 1.9 cm, in points; an SVG's pixels are its points."""
+    wide = (210 - 2 * 19) / 25.4 * 72
+    sections = "".join(p.read_text() for p in sorted((ROOT / "paper" / "sections").glob("*.typ")))
+    assert "margin: (x: 1.9cm" in (ROOT / "paper" / "paper.typ").read_text()
+    found = _PRINTED.findall(sections)
+    assert len(found) == sections.count("/figures/") > 6
+    for name, width in found:
+        svg = (ROOT / "paper" / "figures" / f"{name}.svg").read_text()
+        drawn = re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg)
+        assert drawn is not None
+        scale = wide * int(width) / 100 / float(drawn[1])
+        assert scale * min(float(size) for size in _SIZE.findall(svg)) >= 6, name
 
 
 def test_the_font_covers_the_chinese_abstract() -> None:

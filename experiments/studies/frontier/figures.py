@@ -12,7 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from experiments.evaluation import Estimate
-from experiments.run.plots import legend, spread
+from experiments.run.plots import PAGE, legend, printed, spread
 from experiments.run.text import epsilon
 from experiments.studies.asynchronous import ArrivalRule
 from experiments.studies.design import Design, Regime
@@ -60,6 +60,7 @@ TITLES = {
 }
 
 
+@printed
 def draw_frontier(results: Sequence[FrontierResult]) -> Figure:
     """Risk against AUC: a column a regime and model, a row an adversary, a line a design.
 
@@ -68,9 +69,7 @@ def draw_frontier(results: Sequence[FrontierResult]) -> Figure:
     federation has no risk to measure: its AUC is a vertical line with its interval.
     """
     panels = sorted({(r.point.regime, r.point.model) for r in results})  # "full" comes first
-    figure = Figure(
-        figsize=(4.2 * max(len(panels), 1), 3.1 * len(ADVERSARIES) + 0.8), layout="constrained"
-    )
+    figure = Figure(figsize=(PAGE, 1.9 * len(ADVERSARIES) + 0.6), layout="constrained")
     axes = figure.subplots(
         len(ADVERSARIES), max(len(panels), 1), sharey=True, sharex="col", squeeze=False
     )
@@ -79,9 +78,9 @@ def draw_frontier(results: Sequence[FrontierResult]) -> Figure:
             _draw_panel(
                 ax, [r for r in results if (r.point.regime, r.point.model) == panel], adversary
             )
-        row[0].set_ylabel(f"risk: {who}\nnames one of ten", fontsize=9)
+        row[0].set_ylabel(f"risk: {who}\nnames one of ten")
     for ax, (regime, model) in zip(axes[0], panels, strict=False):
-        ax.set_title(f"{TITLES[regime]} ({model})", fontsize=10)
+        ax.set_title(f"{TITLES[regime]} ({model})")
     for ax in axes[-1]:
         ax.set_xlabel("within-site AUC")
     legend(figure, list(axes.flat), columns=3)
@@ -169,7 +168,7 @@ def _draw_design(ax: Axes, line: Sequence[FrontierResult], risks: Sequence[Risk 
         looks={
             "color": colour,
             "marker": marker,
-            "markersize": 6,
+            "markersize": 4,
             "linewidth": 1.2,
             "elinewidth": 0.6,
         },

@@ -11,7 +11,7 @@ from types import MappingProxyType
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from experiments.run.plots import legend, spread
+from experiments.run.plots import PAGE, decades, legend, printed, spread
 from experiments.run.record import Record
 from experiments.run.study import GridPoint
 from experiments.run.text import epsilon as epsilon_of
@@ -72,9 +72,10 @@ def _groups(*names: str) -> Callable[[int], Sequence[GridPoint]]:
     return lambda seed: [point for name in names for point in grid.group(name, seed)]
 
 
+@printed
 def draw_headline(records: Sequence[Record]) -> Figure:
     """AUC that sealing gains over full noise at each hospital, against the number of hospitals."""
-    figure = Figure(figsize=(7.4, 3.4), layout="constrained")
+    figure = Figure(figsize=(0.8 * PAGE, 2.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     results = scaling.read_scaling(records)
     titles = {
@@ -102,20 +103,22 @@ def draw_headline(records: Sequence[Record]) -> Figure:
             )
         ax.axhline(0, color="#555555", linestyle=":", linewidth=1)
         ax.set_xscale("log")
+        decades(ax.xaxis)
         ax.set_xlabel("hospitals")
-        ax.set_title(title, fontsize=10)
+        ax.set_title(title)
         ax.grid(alpha=0.25, linewidth=0.5)
     axes[0].set_ylabel("AUC gained by sealing")
-    axes[0].legend(fontsize=8)
+    axes[0].legend()
     return figure
 
 
+@printed
 def draw_ablations(records: Sequence[Record]) -> Figure:
     """AUC and each adversary's risk as one thing is varied, one column each, around the core."""
     results = read_frontier(records)
     base = [r for r in results if r.point.ablation is None]
     names = [n for n in ABLATIONS if any(r.point.ablation == n for r in results)]
-    figure = Figure(figsize=(1.4 * max(len(names), 1), 5.4), layout="constrained")
+    figure = Figure(figsize=(PAGE, 4.0), layout="constrained")
     axes = figure.subplots(3, max(len(names), 1), sharey="row", squeeze=False)
     for column, name in enumerate(names):
         around = [r for r in results if r.point.ablation == name]
@@ -143,17 +146,17 @@ def draw_ablations(records: Sequence[Record]) -> Figure:
         for ax in axes[:, column]:
             ax.set_xscale("log")
             ax.set_xlim(min(tried) / 1.15, max(tried) * 1.15)
-            ax.set_xticks(sorted(tried), [f"{x:g}" for x in sorted(tried)], fontsize=7)
-            ax.tick_params(axis="y", labelsize=7)
+            ax.set_xticks(sorted(tried), [f"{x:g}" for x in sorted(tried)], fontsize=6.5)
             ax.minorticks_off()
             ax.grid(alpha=0.25, linewidth=0.5)
-    axes[0, 0].set_ylabel("within-site AUC", fontsize=8)
+    axes[0, 0].set_ylabel("within-site AUC")
     for row, who in zip(axes[1:], ADVERSARIES.values(), strict=True):
-        row[0].set_ylabel(f"risk:\n{who}", fontsize=8)
+        row[0].set_ylabel(f"risk:\n{who}")
     legend(figure, list(axes.flat), columns=3)
     return figure
 
 
+@printed
 def draw_factors(results: Sequence[FrontierResult]) -> Figure:
     """Every point of the one-at-a-time factors: AUC, then each adversary's risk."""
     figure = Figure(figsize=(8.6, 0.17 * len(results) + 1.0), layout="constrained")

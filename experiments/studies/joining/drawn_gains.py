@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 
 from experiments.cohorts import called
 from experiments.evaluation import Estimate
+from experiments.run.plots import PAGE, legend, printed
 from experiments.run.record import Record
 from experiments.studies.joining.point import End, JoiningArm
 from experiments.studies.joining.sums import difference
@@ -24,23 +25,27 @@ _SHOWN: Mapping[tuple[ArmAt, End], tuple[str, str, str]] = {
 }
 
 
-def draw_joining(records: Sequence[Record]) -> Figure:
-    """Difference in within-site AUC to each hospital's own model, with 95 % intervals."""
+@printed
+def draw_joining(records: Sequence[Record], titles: Mapping[str, str] | None = None) -> Figure:
+    """Difference in within-site AUC to each hospital's own model, with 95 % intervals.
+
+    Args:
+      records: Of the study, of any cohorts.
+      titles: What a cohort is called, where its name is not enough.
+    """
     cohorts = by_cohort(records)
-    figure = Figure(figsize=(10.0, 3.6 * len(cohorts) + 0.4), layout="constrained")
+    figure = Figure(figsize=(PAGE, 1.85 * len(cohorts) + 0.4), layout="constrained")
     rows = figure.subplots(len(cohorts), 2, squeeze=False, sharey="row")
     for row, (cohort, own) in zip(rows, cohorts.items(), strict=True):
         found = cohort_records(own)
         _by_size(row[0], found.whole)
         _by_number(row[1], found.growing)
         row[0].set_ylabel("AUC less a hospital's own")
-        row[0].set_title(called(cohort), loc="left")
+        row[0].set_title((titles or {}).get(cohort, called(cohort)), loc="left")
         for axes in row:
             axes.axhline(0, color="black", linewidth=0.8)
             axes.spines[["top", "right"]].set_visible(False)
-    handles, labels = rows[0][0].get_legend_handles_labels()
-    if handles:
-        figure.legend(handles, labels, loc="outside lower center", ncols=2, frameon=False)
+    legend(figure, [rows[0][0]] if len(rows) else [], columns=2)
     return figure
 
 
@@ -89,5 +94,5 @@ def _points(
     values = [gain.value for gain in gains]
     ends = [[g.value - g.lower for g in gains], [g.upper - g.value for g in gains]]
     axes.errorbar(
-        places, values, yerr=ends, fmt=marker, color=color, label=label, markersize=4, linewidth=1.2
+        places, values, yerr=ends, fmt=marker, color=color, label=label, markersize=3, linewidth=1.0
     )
