@@ -6,7 +6,7 @@ OUT ?= results/demo
 PACKAGES := privacy aggregation attacks experiments paper tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-postgres test-fresh nightly resolve audit bench bench-setup bench-federation lint format lock paper clean
+.PHONY: help setup demo test test-browser test-postgres test-anonymity test-fresh nightly resolve audit anonymity bench bench-setup bench-federation lint format lock paper clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -37,7 +37,10 @@ test-browser: setup ## the auditor's page in headless Chromium (Debian: chromium
 test-postgres: setup ## hospitals' tables from a PostgreSQL of the tests' own (Debian: postgresql)
 	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q -m postgres
 
-nightly: setup ## hours of hunting: kills, tamperings, random Hypothesis; new clones
+test-anonymity: setup anonymity ## k-anonymous tables by anjana itself
+	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q -m anonymity
+
+nightly: setup anonymity ## hours of hunting: kills, tamperings, random Hypothesis; new clones
 	@HYPOTHESIS_PROFILE=hunt $(BIN)/python -m pytest -q -m nightly
 	@HYPOTHESIS_PROFILE=hunt $(BIN)/python -m pytest -q tests/privacy/accounting/test_trees.py  # 20,000 of them
 	@$(MAKE) test-fresh
@@ -68,6 +71,10 @@ audit: ## verify LEDGER=folder-or-file [TRUST=keys.json], nothing else installed
 	@test -n "$(LEDGER)" || { echo "Say what to verify: make audit LEDGER=results/demo TRUST=trust.json"; exit 2; }
 	$(call environment,audit,.venv-audit)
 	@.venv-audit/bin/python -m privacy.ledger verify $(LEDGER) $(if $(TRUST),--trust $(TRUST))
+
+# Python 3.11 or 3.12: anjana's numpy has no wheels for 3.13.
+anonymity: ## anjana, which `inpatient deidentified` makes tables k-anonymous with
+	$(call environment,anonymity,.venv-anonymity)
 
 # Our code beside its peers, in an environment of their own; an absent peer is an error.
 bench-setup:
@@ -103,9 +110,11 @@ lock: $(BIN)/uv ## resolve requirements.lock anew (only here is uv used)
 	  --constraint torch.txt --no-emit-package torch --no-header --no-annotate -o requirements-bench.lock
 	@$(BIN)/uv pip compile -q requirements-bench-pfl.txt --universal --python-version 3.11 --generate-hashes \
 	  --constraint torch.txt --no-emit-package torch --no-header --no-annotate -o requirements-bench-pfl.lock
+	@$(BIN)/uv pip compile -q requirements-anonymity.txt --universal --python-version 3.11 --generate-hashes \
+	  --no-header --no-annotate -o requirements-anonymity.lock
 
 paper: setup ## paper/paper.pdf from the committed records
 	@$(BIN)/python -m paper
 
 clean: ## remove the environment and the results
-	rm -rf $(VENV) .venv-audit .venv-bench .venv-bench-pfl results
+	rm -rf $(VENV) .venv-audit .venv-bench .venv-bench-pfl .venv-anonymity results

@@ -23,6 +23,7 @@ from experiments.commands.claims import Claims
 from experiments.commands.cohort import CohortCommand
 from experiments.commands.correction import Correction
 from experiments.commands.correlated_study import Correlated
+from experiments.commands.deidentified import Deidentified
 from experiments.commands.deploy import Deploy
 from experiments.commands.export import ExportCommand
 from experiments.commands.frontier import Demo, FrontierCommand
@@ -61,6 +62,7 @@ COMMANDS: dict[str, type[Command]] = {
     "attack": AttackCommand,
     "claims": Claims,
     "cohort": CohortCommand,
+    "deidentified": Deidentified,
     "demo": Demo,
     "deploy": Deploy,
     "export": ExportCommand,

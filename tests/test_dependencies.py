@@ -40,7 +40,7 @@ def imported(folders: tuple[str, ...]) -> set[str]:
 BENCHES = names(
     [
         line
-        for path in sorted(ROOT.glob("requirements-bench*.txt"))
+        for path in sorted(ROOT.glob("requirements-[ab]*.txt"))
         for line in path.read_text().splitlines()
         if not line.startswith(("#", "-"))
     ]

@@ -13,6 +13,7 @@ from experiments.studies import (
     reliability,
     searched,
 )
+from experiments.studies.deidentified import tables as deidentified
 from experiments.studies.frontier import overview as frontier
 from experiments.studies.frontier.grid_figures import draw_headline
 from experiments.studies.joining import tables as joining
@@ -77,6 +78,12 @@ STUDIES: tuple[Study, ...] = (
         "inpatient joining",
         tables=joining.tables,
         figures={"joining": draw_joining},
+    ),
+    Study(
+        ("deidentified",),
+        "de-identified tables",
+        "inpatient deidentified",
+        tables=deidentified.tables,
     ),
     Study(
         ("reliability",),

@@ -74,6 +74,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "root": ("nowhere",),
     "tuned": ("nowhere", "file"),
     "parts": ("mars",),
+    "quasi": ("mars",),
     "backend": ("cloud",),
     "shard": ("0/2", "3/2", "one"),
     "cohorts": ("mars",),
