@@ -15,6 +15,7 @@ from experiments.studies.frontier.grid_figures import FIGURES
 from experiments.studies.frontier.risks import read_frontier
 from experiments.studies.joining.drawn_gains import draw_joining
 from experiments.studies.learning_figures import draw_asynchrony, draw_calibration, draw_correction
+from paper.drawn_use import draw_use
 from paper.joining_told import HALVES, draw_board
 from paper.points import CORE, Points
 
@@ -40,8 +41,9 @@ def draw(folder: Path, records: Sequence[Record]) -> None:
         wanted = [config_hash(point.config) for point in FIGURES[name].points(0)]
         if all(one in by_name for one in wanted):
             groups[name] = (FIGURES[name].draw, [by_name[one] for one in wanted])
-    if (board := draw_board(records)) is not None:
-        save(board, folder / "board", replace=True)
+    for name, figure in (("board", draw_board(records)), ("use", draw_use(records))):
+        if figure is not None:
+            save(figure, folder / name, replace=True)
     for name, (figure_of, shown) in groups.items():
         if shown:
             save(figure_of(shown), folder / name, replace=True)

@@ -1,6 +1,6 @@
 """Words and the first page's figure of the study of joining, from its records alone."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 
 from experiments.evaluation import Estimate
 from experiments.run.record import Record
-from experiments.run.text import nearest
+from experiments.run.text import nearest, up
 from experiments.studies.conclusion import Conclusion
 from experiments.studies.design import Design, Regime
-from experiments.studies.frontier.risks import risk_of
-from experiments.studies.joining.point import End, JoiningArm, JoiningMetrics
+from experiments.studies.frontier.risks import NOT_TRIED, FrontierMetrics, risk_of
+from experiments.studies.joining.point import End, JoiningArm
 from experiments.studies.joining.sums import (
     THRESHOLDS,
     HospitalSums,
@@ -29,6 +29,7 @@ from experiments.studies.joining.verdicts import (
     judged,
     size_classes,
 )
+from experiments.studies.lineups import INFORMED, LIKELIHOOD
 from experiments.studies.words import VERDICTS
 from paper.points import Points
 
@@ -85,6 +86,10 @@ def joining(records: Sequence[Record]) -> dict[str, Any]:
                     if one["question"] in _NAMED
                 },
                 "gain": _signed(_gain(sorted_.whole)),
+                "again": _signed(_gain(sorted_.again))
+                if {_OWN, _PRIMARY} <= {*sorted_.again}
+                else "",
+                "risks": _measured(sorted_.risks),
                 "scored": str(int(size_classes(_sums(sorted_.whole, _OWN, End.FIT))["all"].sum())),
             }
     return found
@@ -141,7 +146,7 @@ _ARMS = {
 }
 
 
-def _place(item: tuple[ArmAt, JoiningMetrics]) -> tuple[int, float]:
+def _place(item: tuple[ArmAt, object]) -> tuple[int, float]:
     (arm, epsilon), _ = item
     return list(_ARMS).index(arm), epsilon or 0.0
 
@@ -166,6 +171,26 @@ def _by_class(whole: ByArm) -> list[dict[str, str]]:
         }
         rows.append({"class": name, "hospitals": str(int(among.sum())), **cells})
     return rows
+
+
+def _measured(risks: Mapping[ArmAt, FrontierMetrics]) -> list[dict[str, str]]:
+    """How often a line-up's patient is named, by adversary, beside what is proven."""
+    return [
+        {
+            "arm": _ARMS[arm],
+            "epsilon": "" if epsilon is None else f"{epsilon:g}",
+            "curious": _risk(metrics, LIKELIHOOD),
+            "informed": _risk(metrics, INFORMED),
+            "bound": "none" if metrics.bound is None else up(metrics.bound),
+            "strata": str(len(metrics.not_measurable)),
+        }
+        for (arm, epsilon), metrics in sorted(risks.items(), key=_place)
+    ]
+
+
+def _risk(metrics: FrontierMetrics, attack: str) -> str:
+    risk = metrics.risks.get(attack)
+    return NOT_TRIED if risk is None else _told(risk, 2)
 
 
 def _unseen(some: ByArm) -> list[dict[str, str]]:

@@ -106,7 +106,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "asynchrony": learned.asynchrony(records),
         "equivalents": learned.equivalents(records),
         "claims": learned.claims(records),
-        "joining": joining([r for r in records if r.config["experiment"] == "joining"]),
+        "joining": joining([r for r in records if r.config["experiment"].startswith("joining")]),
         "claims_asked": str(len(CLAIMS)),
         "theory": theory([r for r in points.results if r.point.cohort == "heart"]),
         "reproduce": reproduce([*frontier, *others], timings),

@@ -26,7 +26,8 @@ class Joining(StudyCommand):
     """Whose patients: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
     parts: tuple[str, ...] = ("whole", "unseen", "growing")
     """Which of whole (all hospitals), unseen (hospitals that no model saw), growing (by how many
-    hospitals take part) and risk (line-ups, by two adversaries; hours)."""
+    hospitals take part), again (the primary comparison with other seeds) and risk (line-ups, by
+    two adversaries; hours)."""
     tuned: Path | None = None
     """Folder of ``inpatient tune --regimes full --models logistic --cohort COHORT``: train with its
     best setting, not with the published one."""

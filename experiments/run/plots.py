@@ -5,7 +5,7 @@ import re
 from collections.abc import Callable, Sequence
 from functools import wraps
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any, ParamSpec, TypeVar
 
 import matplotlib as mpl
 from matplotlib.artist import Artist
@@ -22,6 +22,7 @@ __all__ = ["PAGE", "decades", "legend", "printed", "save", "spread"]
 _DEFINED = re.compile(rb'id="([a-z][0-9a-f]{10})"')
 _NAMED = re.compile(rb"\b[a-z][0-9a-f]{10}\b")
 _Given = ParamSpec("_Given")
+_Drawn = TypeVar("_Drawn", bound="Figure | None")
 
 PAGE = 6.7
 """Width of the paper's text, in inches. Figures are drawn as large as they are printed."""
@@ -36,11 +37,11 @@ _PRINTED: dict[Any, Any] = {
 }
 
 
-def printed(draw: Callable[_Given, Figure]) -> Callable[_Given, Figure]:
+def printed(draw: Callable[_Given, _Drawn]) -> Callable[_Given, _Drawn]:
     """Draw a figure in the sizes of text of a printed page: nothing is below 6 points."""
 
     @wraps(draw)
-    def drawn(*args: _Given.args, **named: _Given.kwargs) -> Figure:
+    def drawn(*args: _Given.args, **named: _Given.kwargs) -> _Drawn:
         with mpl.rc_context(_PRINTED):
             return draw(*args, **named)
 

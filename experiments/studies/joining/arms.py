@@ -13,8 +13,8 @@ __all__ = ["GROWING", "PARTS", "SETTING", "grid"]
 SETTING = TrainingSetting(80, 4.0, 2.0, 40)
 """The best of ``inpatient tune --cohort ist-odd --regimes full --models logistic --studies 4``."""
 
-PARTS = ("whole", "unseen", "growing", "risk")
-"""All hospitals; hospitals that were never seen; by their number; under attack."""
+PARTS = ("whole", "unseen", "growing", "again", "risk")
+"""All hospitals; hospitals never seen; by their number; with other seeds; under attack."""
 GROWING = (4, 10, 25, 50, 100)
 _A = JoiningArm
 _FEDERATIONS: tuple[tuple[JoiningArm, float | None], ...] = (
@@ -23,6 +23,7 @@ _FEDERATIONS: tuple[tuple[JoiningArm, float | None], ...] = (
 )  # fmt: skip
 _WHOLE = ((_A.OWN, None), (_A.SCORE, None), (_A.POOLED, None), *_FEDERATIONS)
 _UNSEEN = ((_A.SCORE, None), (_A.POOLED, None), *_FEDERATIONS)
+_AGAIN: tuple[tuple[JoiningArm, float | None], ...] = ((_A.OWN, None), (_A.SEALED, 1.0))
 _FEW = ((_A.OWN, None), *_FEDERATIONS)
 
 
@@ -43,7 +44,7 @@ def grid(
       parts: Of ``PARTS``.
       scored: Whether the cohort has a published score.
       growing: Numbers of hospitals of 20 to 60 patients.
-      seeds: Of splits and noise.
+      seeds: Of splits and noise; *again* takes as many that follow.
 
     Raises:
       InvalidInputError: No such part, or none.
@@ -56,6 +57,12 @@ def grid(
         "growing": [(*arm, count) for count in growing for arm in _FEW],
     }
     attacked = _FEDERATIONS if "risk" in parts else ()
+    others = tuple(seed + len(seeds) for seed in seeds)
+    again = [
+        JoiningPoint(arm, epsilon, cohort, setting, seeds=others)
+        for arm, epsilon in _AGAIN
+        if "again" in parts
+    ]
     trained = [
         JoiningPoint(
             arm,
@@ -71,4 +78,5 @@ def grid(
         for arm, epsilon, count in chosen[part]
         if scored or arm is not JoiningArm.SCORE
     ]
-    return [*trained, *(JoiningRisk(arm, epsilon, cohort, setting) for arm, epsilon in attacked)]
+    risks = [JoiningRisk(arm, epsilon, cohort, setting) for arm, epsilon in attacked]
+    return [*trained, *again, *risks]

@@ -54,9 +54,10 @@ class Judged:
 
 @dataclass(frozen=True)
 class CohortRecords:
-    """The records of one cohort, by what they are of."""
+    """The records of one cohort, by what they are of; ``again``: all, with other seeds."""
 
     whole: ByArm
+    again: ByArm
     unseen: ByArm
     growing: Mapping[int, ByArm]
     risks: Mapping[ArmAt, FrontierMetrics]
@@ -64,7 +65,7 @@ class CohortRecords:
 
 def cohort_records(records: Sequence[Record]) -> CohortRecords:
     """Sort the records of one cohort."""
-    whole, unseen = dict[ArmAt, JoiningMetrics](), dict[ArmAt, JoiningMetrics]()
+    whole, unseen, again = (dict[ArmAt, JoiningMetrics]() for _ in range(3))
     growing: dict[int, dict[ArmAt, JoiningMetrics]] = {}
     attacked = [r for r in records if r.config["experiment"] == "joining risk"]
     trained = [r for r in records if r not in attacked]
@@ -72,13 +73,15 @@ def cohort_records(records: Sequence[Record]) -> CohortRecords:
         key = (one.point.arm, one.point.epsilon)
         if one.point.hospitals is not None:
             growing.setdefault(one.point.hospitals, {})[key] = one.metrics
+        elif one.point.unseen:
+            unseen[key] = one.metrics
         else:
-            (unseen if one.point.unseen else whole)[key] = one.metrics
+            (whole if 0 in one.point.seeds else again)[key] = one.metrics
     risks = {
         (risk.point.arm, risk.point.epsilon): risk.metrics
         for risk in read_all(attacked, JoiningRisk, FrontierMetrics)
     }
-    return CohortRecords(whole, unseen, growing, risks)
+    return CohortRecords(whole, again, unseen, growing, risks)
 
 
 def size_classes(sums: HospitalSums) -> dict[str, NDArray[np.bool_]]:

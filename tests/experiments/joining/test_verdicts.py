@@ -220,6 +220,10 @@ def test_the_grid_is_the_protocols() -> None:
     assert len(points) == len({str(p.config) for p in points}) == 9 + 8 + 35
     assert sum(p.unseen for p in points) == 8 and len([p for p in points if p.hospitals]) == 35
     assert all(len(p.seeds) == 5 and p.folds == 5 for p in points)
+    again = grid("ist-odd", SETTING, parts=("again",))
+    assert [(p.arm, p.epsilon, p.seeds) for p in again if isinstance(p, JoiningPoint)] == [
+        (JoiningArm.OWN, None, (5, 6, 7, 8, 9)), (JoiningArm.SEALED, 1.0, (5, 6, 7, 8, 9)),
+    ]  # fmt: skip
     fewer = grid("heart", SETTING, scored=False, growing=(), parts=("whole", "growing"))
     arms = {p.arm for p in fewer if isinstance(p, JoiningPoint)}
     assert len(fewer) == 8 and JoiningArm.SCORE not in arms
