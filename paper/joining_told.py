@@ -90,6 +90,12 @@ def joining(records: Sequence[Record]) -> dict[str, Any]:
                 if {_OWN, _PRIMARY} <= {*sorted_.again}
                 else "",
                 "risks": _measured(sorted_.risks),
+                "at_risk": {
+                    arm.value: row
+                    for (arm, epsilon), metrics in sorted_.risks.items()
+                    if (arm, epsilon) in ((JoiningArm.NONE, None), _PRIMARY)
+                    for row in _measured({(arm, epsilon): metrics})
+                },
                 "scored": str(int(size_classes(_sums(sorted_.whole, _OWN, End.FIT))["all"].sum())),
             }
     return found

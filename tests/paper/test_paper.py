@@ -63,7 +63,7 @@ def test_no_text_of_a_figure_is_printed_below_six_points() -> None:
     sections = "".join(p.read_text() for p in sorted((ROOT / "paper" / "sections").glob("*.typ")))
     assert "margin: (x: 1.9cm" in (ROOT / "paper" / "paper.typ").read_text()
     found = _PRINTED.findall(sections)
-    assert len(found) == sections.count("/figures/") > 6
+    assert len(found) == sections.count('"/figures/') > 6
     for name, width in found:
         svg = (ROOT / "paper" / "figures" / f"{name}.svg").read_text()
         drawn = re.search(r'<svg [^>]*?width="([\d.]+)pt"', svg)

@@ -42,7 +42,8 @@ class Judged:
     Attributes:
       question: Its number and what is compared.
       verdict: By its rule, corrected where the protocol corrects.
-      effect: The difference with its uncorrected interval; None: not tried, or a number.
+      effect: The difference with its uncorrected interval (Q9: of the risk that leaves the least
+        room to its bound, less the bound); None: not tried, or a number.
       note: What the verdict alone does not say.
     """
 
@@ -146,9 +147,13 @@ def _bounded(found: CohortRecords, rules: Margins) -> Judged:
     values = [p_beyond(risk, bound) if risk.value > bound else 1.0 for risk, bound in tried]
     above = holm(values, level=rules.level)
     worst, bound = max(tried, key=lambda one: one[0].value - one[1])
+    room = Estimate(
+        worst.value - bound, worst.lower - bound, worst.upper - bound, worst.method,
+        worst.confidence,
+    )  # fmt: skip
     verdict = Conclusion.DOES_NOT_HOLD if above else Conclusion.HOLDS
     note = f"{len(tried)} risks; the least room is under a bound of {up(bound)}"
-    return Judged(question, verdict, worst, note)
+    return Judged(question, verdict, room, note)
 
 
 @dataclass(frozen=True)
