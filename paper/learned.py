@@ -14,11 +14,14 @@ from experiments.run.record import Record, config_hash
 from experiments.run.text import interval, mean, nearest, up, with_half_width
 from experiments.run.typed import read, read_all
 from experiments.studies.asynchrony import read_asynchrony, repeated
-from experiments.studies.claims import CLAIMS, Subject, evaluate
+from experiments.studies.claim_words import Text
+from experiments.studies.claims import CLAIMS, ClaimFinding, Subject, evaluate
 from experiments.studies.correction import SEALED, read_correction
 from experiments.studies.equivalent import Equivalent, EquivalentMetrics
 from experiments.studies.poor_labels import read_labels
+from experiments.studies.ruling import Ruling
 from experiments.studies.scaling import read_scaling
+from experiments.studies.sentences import SENTENCES
 
 __all__ = [
     "acceptance",
@@ -30,6 +33,7 @@ __all__ = [
     "poor_labels",
     "replications",
     "scaling",
+    "sentences",
 ]
 
 
@@ -208,22 +212,30 @@ def claims(records: Sequence[Record]) -> list[dict[str, Any]]:
         if any(config_hash(point.config) not in by_name for point in claim.points(Subject())):
             continue
         (finding,) = evaluate(by_name, only=(claim.key,))
-        value, ends = _short(finding.value), (_short(finding.lower), _short(finding.upper))
-        random = finding.lower is not None
-        english = value + (f" ({' to '.join(ends)})" if random else "")
-        chinese = value + (f"（{' 至 '.join(ends)}）" if random else "")
-        rows.append(
-            {
-                "claim": claim.key,
-                "sentence": asdict(finding.sentence),
-                "verdict": finding.verdict,
-                "effect": {
-                    "en": f"{finding.condition.en} Measured: {finding.effect.en}: {english}.",
-                    "zh": f"{finding.condition.zh}实测：{finding.effect.zh}：{chinese}。",
-                },
-            }
-        )
+        rows.append(_judged(claim.key, claim.sentence, finding))
     return rows
+
+
+def sentences(records: Sequence[Record]) -> list[dict[str, Any]]:
+    """The same of sentences that other studies' records answer."""
+    ruled = [(one, one.rule(records)) for one in SENTENCES]
+    return [_judged(one.key, one.sentence, ruling) for one, ruling in ruled if ruling is not None]
+
+
+def _judged(key: str, sentence: Text, found: ClaimFinding | Ruling) -> dict[str, Any]:
+    value, ends = _short(found.value), (_short(found.lower), _short(found.upper))
+    random = found.lower is not None
+    english = value + (f" ({' to '.join(ends)})" if random else "")
+    chinese = value + (f"（{' 至 '.join(ends)}）" if random else "")
+    return {
+        "claim": key,
+        "sentence": asdict(sentence),
+        "verdict": found.verdict,
+        "effect": {
+            "en": f"{found.condition.en} Measured: {found.effect.en}: {english}.",
+            "zh": f"{found.condition.zh}实测：{found.effect.zh}：{chinese}。",
+        },
+    }
 
 
 def equivalents(records: Sequence[Record]) -> list[dict[str, str]]:

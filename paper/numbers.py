@@ -21,6 +21,7 @@ from paper import correlated_noise, learned, sealing, speed
 from paper.joining_told import joining
 from paper.points import CORE, Points, change, core, row
 from paper.reproduction import reproduce
+from paper.tables_told import tables_of
 from paper.theory import theory
 from privacy.errors import InvalidInputError
 
@@ -106,6 +107,8 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "asynchrony": learned.asynchrony(records),
         "equivalents": learned.equivalents(records),
         "claims": learned.claims(records),
+        "sentences": learned.sentences(records),
+        "deidentified": tables_of(records),
         "joining": joining([r for r in records if r.config["experiment"].startswith("joining")]),
         "claims_asked": str(len(CLAIMS)),
         "theory": theory([r for r in points.results if r.point.cohort == "heart"]),

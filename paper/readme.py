@@ -22,6 +22,7 @@ from experiments.studies.words import (
 from paper import correlated_noise
 from paper.joining_told import HALVES
 from paper.joining_words import HALF_WORDS, HEADINGS, SIZES, note_of, question_of
+from paper.tables_told import tables_block
 from privacy.errors import InvalidInputError
 
 __all__ = ["BLOCKS", "LANGUAGES", "PAGES", "block", "fill"]
@@ -29,15 +30,15 @@ __all__ = ["BLOCKS", "LANGUAGES", "PAGES", "block", "fill"]
 _BETWEEN = re.compile(r" ?\(([−+\d.]+)(?: to |–)([−+\d.]+)\)")
 _PLACE = re.compile(r"\{([a-z_.0-9]+)\}")
 LANGUAGES = {"en": "README.md", "zh": "README.zh.md"}
-_RESULTS = ("joining", "claims", "records", "correlated")
+_RESULTS = ("joining", "claims", "sentences", "tables", "records", "correlated")
 PAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "en": {
         "README.md": ("found",),
-        "docs/results.md": ("joining", "claims", "records", "correlated"),
+        "docs/results.md": _RESULTS,
     },
     "zh": {
         "README.zh.md": ("found",),
-        "docs/results.zh.md": ("joining", "claims", "records", "correlated"),
+        "docs/results.zh.md": _RESULTS,
     },
 }
 """By language: each page, and what stands between its marks."""
@@ -140,19 +141,35 @@ def _bracketed(value: str, between: str, language: str) -> str:
 def _claims(numbers: Mapping[str, Any], language: str) -> str:
     if not numbers["claims"]:
         return NOTHING_YET[language]
+    body = numbers["claims"]
+    table = _judged(body, language)
+    if len(body) == int(numbers["claims_asked"]):
+        return table
+    left = PARTLY[language].format(judged=len(body), asked=numbers["claims_asked"])
+    return f"{table}\n\n{left}"
+
+
+def _judged(rows: Sequence[Mapping[str, Any]], language: str) -> str:
     body = [
         (
             row["sentence"][language],
             f"**{VERDICTS[language][row['verdict']]}**",
             row["effect"][language],
         )
-        for row in numbers["claims"]
+        for row in rows
     ]
-    table = _table(COLUMNS[language]["claims"], body)
-    if len(body) == int(numbers["claims_asked"]):
-        return table
-    left = PARTLY[language].format(judged=len(body), asked=numbers["claims_asked"])
-    return f"{table}\n\n{left}"
+    return _table(COLUMNS[language]["claims"], body)
+
+
+def _sentences(numbers: Mapping[str, Any], language: str) -> str:
+    """Sentences that other studies' records answer, as far as their records are there."""
+    rows = numbers["sentences"]
+    return _judged(rows, language) if rows else NOTHING_YET[language]
+
+
+def _tables(numbers: Mapping[str, Any], language: str) -> str:
+    text = tables_block(numbers["deidentified"], language)
+    return text if language == "en" else _BETWEEN.sub(r"（\1 至 \2）", text)
 
 
 def _joining(numbers: Mapping[str, Any], language: str) -> str:
@@ -212,6 +229,8 @@ BLOCKS = {
     "joining": _joining,
     "records": _records,
     "claims": _claims,
+    "sentences": _sentences,
+    "tables": _tables,
     "correlated": _correlated,
 }
 """Marks of a page, and what stands between them."""

@@ -40,11 +40,12 @@ def tables_rule(records: Sequence[Record]) -> Ruling | None:
     is above guessing by ``RISK_MARGIN``, and *hides* where it is below.
 
     Args:
-      records: Of this study; without any there is no ruling.
+      records: Of all studies; without any of this one there is no ruling.
     """
+    own = read_tables([r for r in records if r.config["experiment"] == "deidentified"])
     tables = [
         (_called(way_of(one.point), table), table)
-        for one in read_tables(records)
+        for one in sorted(own, key=lambda one: (one.point.quasi, one.point.curator))
         for table in one.metrics.tables
         if table.k in JUDGED
     ]

@@ -74,6 +74,7 @@ def test_each_verdict_is_reached_and_no_table_that_is_not_judged_counts(
     found: list[tuple[float, float]], verdict: Conclusion
 ) -> None:
     assert ruled(*found).verdict is verdict
+    assert tables_rule(records(*found)[::-1]) == ruled(*found)
     for others in ((-0.5, 1.0), (0.5, 0.0)):
         ruling = tables_rule(records(*found, others=others))
         assert ruling is not None and ruling.verdict is verdict
