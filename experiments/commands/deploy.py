@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Deploy"]
 
+_FRESH = 30.0  # seconds
+
 
 @dataclass(frozen=True)
 class Local:
@@ -124,17 +126,27 @@ class Run:
 
 @dataclass(frozen=True)
 class Status:
-    """How the sites on this machine are: rounds, who is late, budgets, memory."""
+    """How the sites on this machine are, or at the server how those on all machines are."""
 
     folder: Annotated[Positional[Path], arg(metavar="DIR")]
-    """Folder in which the sites' folders lie."""
+    """Folder in which the sites' folders lie: each daemon is asked. Between machines the server's
+    SITE_DIR: what sites tell in public is shown, as the courier wrote it last."""
     json: bool = False
     """Print it as JSON."""
 
     def run(self) -> int:
-        """Ask each daemon; 0 if all run."""
+        """Show it; 0 if all run, or have ended."""
         import json
 
+        if (self.folder / "site.toml").exists():
+            from experiments.deployment.far import far_states
+
+            far = far_states(self.folder)
+            if self.json:
+                print(json.dumps(far, sort_keys=True))
+            else:
+                _show_far(far)
+            return 0 if far["ended"] or (not far["why"] and far["seconds"] < _FRESH) else 2
         from experiments.deployment.local import site_folders, states
 
         told = states(site_folders(self.folder))
@@ -179,6 +191,32 @@ def _check_within(seconds: float) -> None:
 def _told(state: "Mapping[str, Any]") -> str:
     late = ", ".join(state.get("late", ())) or "nobody"
     return f"round {state.get('round', '?')}, waiting for {late}"
+
+
+def _show_far(told: "Mapping[str, Any]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    late, console = ", ".join(told["late"]) or "nobody", Console()
+    console.print(
+        f"{told['run']}: round {told['round']} of {told['rounds']}, waiting for {late}; told "
+        f"{told['seconds']:.0f} s ago{'; ' if told['why'] else ''}{told['why']}",
+        markup=False, highlight=False,
+    )  # fmt: skip
+    table = Table()
+    for heading in ("site", "ended", "counter-signed", "refused", "kB to it", "costs a patient"):
+        table.add_column(heading)
+    for name, site in told["sites"].items():
+        cost = site.get("costs")
+        table.add_row(
+            name, _said(site["ended"]), _said(site["closed"]), str(site["refused"]),
+            f"{told['bytes'].get(name, 0) / 1e3:.0f}", "" if cost is None else f"{cost:g}",
+        )  # fmt: skip
+    console.print(table)
+
+
+def _said(state: object) -> str:
+    return {True: "yes", False: "no"}.get(bool(state), "") if state is not None else ""
 
 
 def _show(told: "Mapping[str, dict[str, Any] | None]") -> None:

@@ -7,6 +7,7 @@
     epsilon = 1.0                    # of the whole run, for each patient
     # optional: model = "mlp", scheme = "bfv", rounds = 30, colluders = 1, delta = 1e-5,
     # learning_rate = 4.0, clip_norm = 1.0, average_last = 10
+    # refused, with the way out: scheme = "threshold", schedule = "..."
 
     [hospitals]                      # patients that each makes public: at most so many take part
     north = 300
@@ -100,6 +101,7 @@ class FederationFile:
     learning_rate: float | None = None
     clip_norm: float | None = None
     average_last: int | None = None
+    schedule: str = ""
     network: Meeting | None = None
 
     def __post_init__(self) -> None:
@@ -115,8 +117,20 @@ class FederationFile:
             for hospital in self.hospitals:
                 require_carriable(hospital)
         positive(epsilon=self.epsilon)
+        if self.scheme == "threshold":
+            raise InvalidInputError(
+                "scheme: the joint key of threshold takes a ceremony of all holders, which sites "
+                "with keys of their own can't hold yet. Choose shares, which hides an update from "
+                "as many holders and needs none; or try threshold on one machine (inpatient deploy "
+                "local --scheme threshold)"
+            )
         if self.scheme not in APART:
             raise InvalidInputError(f"scheme: choose one of {', '.join(APART)}")
+        if self.schedule:
+            raise InvalidInputError(
+                "schedule: what is proposed here runs in rounds of all hospitals. Leave it out; a "
+                "declared schedule is begun by aggregation.sites.dealt.deal, in one place"
+            )
         if self.rounds is not None:
             natural(rounds=self.rounds, least=1)
 

@@ -168,6 +168,21 @@ def test_what_is_wrong_is_refused_by_whoever_meets_it_first(
     assert not (folders["north"] / "agreed").exists()
 
 
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ('scheme = "threshold"', "ceremony of all holders.*Choose shares"),
+        ('schedule = "schedule.json"', "rounds of all hospitals.*Leave it out"),
+    ],
+)
+def test_what_can_not_be_begun_apart_is_refused_with_the_way_out(
+    line: str, told: str, place: Path
+) -> None:
+    (place / "federation.toml").write_text(f"{line}\n{PROPOSAL}")
+    with pytest.raises(InvalidInputError, match=told):
+        drafted(place / "federation.toml")
+
+
 def test_a_proposal_becomes_a_plan_without_keys(place: Path) -> None:
     draft = drafted(place / "federation.toml")
     plan, schema = draft.plan, draft.schema
@@ -195,6 +210,7 @@ def test_a_proposal_becomes_a_plan_without_keys(place: Path) -> None:
         ("rounds = 3", "model = 'mars'"),
         ("rounds = 3", "scheme = 'mars'"),
         ("rounds = 3", "colluders = 3"),
+        ("rounds = 3", "schedule = 'schedule.json'"),
         ("north = 12", "north = 0"),
         ("north = 12", "'../north' = 12"),
         ("north = 12", "EAST = 12"),
@@ -212,3 +228,23 @@ def test_a_proposal_that_breaks_a_rule_is_refused(change: str, said: str, place:
     (place / "federation.toml").write_text(PROPOSAL.replace(change, said))
     with pytest.raises(InvalidInputError):
         drafted(place / "federation.toml")
+
+
+def test_an_incidents_words_are_those_that_the_code_says() -> None:
+    """Each quotation in the guide's two tables of incidents is found in a message of ours."""
+    root = Path(__file__).resolve().parents[3]
+    guide = (root / "docs" / "deploy.md").read_text()
+    source = "".join(
+        path.read_text()
+        for package in ("aggregation", "privacy", "experiments")
+        for path in sorted((root / package).rglob("*.py"))
+    )
+    source = re.sub(r'"\s*\n\s*f?"', "", source)
+    rows = guide.split("What an incident looks like")[1].split("**To remove a site**")[0]
+    cells = [row.split("|")[1] for row in rows.splitlines() if row.startswith("| `")]
+    said = [quoted for cell in cells for quoted in re.findall(r'"([^"]+)"', cell)]
+    assert len(said) >= 25
+    for quoted in said:
+        parts = quoted.split(" ... ")
+        if quoted not in ("event", "reason", "but claimed"):  # NVFLARE's own
+            assert re.search(".{0,80}?".join(map(re.escape, parts)), source), quoted

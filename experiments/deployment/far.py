@@ -1,0 +1,73 @@
+"""How the sites on other machines are, by what the courier's job last wrote at the server.
+
+It is what they told in public on the way: no ledger, no memory, nothing of a patient leaves a site.
+"""
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from aggregation.releases import run_event
+from aggregation.roles.messages import AGGREGATOR
+from aggregation.sites.agreed import Agreed
+from aggregation.sites.flare.progress import PROGRESS_FILE, Progress
+from aggregation.sites.site_settings import SiteSettings
+from experiments.studies.design import RELATION
+from privacy.accounting import epsilon
+from privacy.errors import InvalidInputError, RefusedError
+from privacy.ledger.rounding import up
+
+__all__ = ["far_states"]
+
+
+def far_states(folder: Path) -> dict[str, Any]:
+    """Return how a run between machines is, as its courier told last.
+
+    Returns:
+      ``run``, ``rounds`` in all, ``round`` that is open, ``late``; ``ended`` at every site; ``why``
+      the last job ended before that, or nothing; ``seconds`` since it was told; ``bytes`` by
+      address; by site ``ended``, ``closed``, ``refused`` and, of a hospital in synchronous rounds,
+      ``costs``: what the agreed plan costs each of its patients, spent or not.
+
+    Raises:
+      InvalidInputError: The folder is not the server's site.
+      RefusedError: No job has carried anything yet.
+      CorruptMessageError: What lies there is no courier's word on this run.
+    """
+    settings = SiteSettings.load(folder)
+    if settings.name != AGGREGATOR:
+        raise InvalidInputError(
+            f"{folder} is the site {settings.name!r}. How all are is told at the {AGGREGATOR}; of "
+            "one site alone: inpatient site SITE_DIR --status."
+        )
+    agreed = Agreed.load(folder / settings.agreed)
+    told = Progress.read(folder)
+    if told is None or told.agreed != agreed.digest:
+        raise RefusedError(
+            f"Nothing has been carried in {folder} yet. Start it: inpatient deploy run {folder}."
+        )
+    server = told.states.get(AGGREGATOR, {})
+    return {
+        "run": agreed.plan.run,
+        "rounds": agreed.agreement.timing.sums,
+        "round": server.get("round"),
+        "late": server.get("late", []),
+        "ended": told.ended,
+        "why": told.why,
+        "seconds": round(max(time.time() - (folder / PROGRESS_FILE).stat().st_mtime, 0.0), 1),
+        "bytes": dict(told.carried),
+        "sites": {name: _site(name, agreed, told) for name in told.refusals},
+    }
+
+
+def _site(name: str, agreed: Agreed, told: Progress) -> Mapping[str, Any]:
+    state = told.states.get(name, {})
+    facts = {
+        "ended": state.get("ended"), "closed": state.get("closed"), "refused": told.refusals[name]
+    }  # fmt: skip
+    if name in agreed.plan.hospitals and agreed.schedule is None:
+        event = run_event(agreed.plan, name)
+        spent = epsilon(event, delta=agreed.plan.delta, relation=RELATION).upper
+        facts["costs"] = float(up(spent))
+    return facts
