@@ -5,7 +5,7 @@ from collections.abc import Mapping
 
 from experiments.studies.words import VERDICTS
 
-__all__ = ["HALF_WORDS", "HEADINGS", "SIZES", "note_of", "question_of"]
+__all__ = ["ARMS", "CONTRASTS", "HALF_WORDS", "HEADINGS", "SIZES", "note_of", "question_of"]
 
 HALF_WORDS = {
     "en": {
@@ -19,6 +19,19 @@ HALF_WORDS = {
         "explored": "*探索半*（奇数号医院，各种做法都在此试过）：",
     },
 }
+CONTRASTS = {
+    "en": {
+        "heart": "*Contrast, post hoc: heart*, four hospitals that can each learn alone "
+        "(settings as of the stroke trial):",
+        "dialysis": "*Contrast, post hoc: dialysis*, 67 centres with six columns, where there is "
+        "little to learn together:",
+    },
+    "zh": {
+        "heart": "*对照（事后）：心脏病*，四家医院各自都能学习（设置与卒中试验相同）：",
+        "dialysis": "*对照（事后）：透析*，67 个中心、六列，一起能学到的不多：",
+    },
+}
+"""Cohorts beside the two halves, and what is said of them."""
 HEADINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "en": {
         "classes": (
@@ -30,6 +43,13 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "score, no training",
         ),
         "verdicts": ("question (confirmation half)", "verdict", "difference (95 %)"),
+        "risks": (
+            "trained on the confirmation half",
+            "ε",
+            "named by who knows nobody (likelihood ratio alone; searches not tried)",
+            "named by who knows all others",
+            "proven bound",
+        ),
     },
     "zh": {
         "classes": (
@@ -41,12 +61,30 @@ HEADINGS: Mapping[str, Mapping[str, tuple[str, ...]]] = {
             "评分，无需训练",
         ),
         "verdicts": ("问题（验证半）", "结论", "差值（95%）"),
+        "risks": (
+            "在验证半上训练",
+            "ε",
+            "被不认识任何人者指出（仅似然比；搜索式攻击未试）",
+            "被知道其余所有患者者指出",
+            "可证明的上界",
+        ),
     },
 }
 SIZES: Mapping[str, Mapping[str, str]] = {
     "en": {},
     "zh": {"above 200": "200 以上", "all": "全部"},
 }
+ARMS = {
+    "en": {},
+    "zh": {
+        "joined, sealed": "联合，密封",
+        "joined, no protection": "联合，无保护",
+        "joined, full noise at each": "联合，各院各加全部噪声",
+        "joined, the article's noise": "联合，文章的噪声",
+        "none": "无",
+    },
+}
+"""Words of the tables of risks."""
 _ARMS = {"sealed": "密封", "local": "各院各加全部噪声", "article": "文章的噪声"}
 _QUESTIONS = (
     (

@@ -21,7 +21,15 @@ from experiments.studies.words import (
 )
 from paper import correlated_noise
 from paper.joining_told import HALVES
-from paper.joining_words import HALF_WORDS, HEADINGS, SIZES, note_of, question_of
+from paper.joining_words import (
+    ARMS,
+    CONTRASTS,
+    HALF_WORDS,
+    HEADINGS,
+    SIZES,
+    note_of,
+    question_of,
+)
 from paper.tables_told import tables_block
 from privacy.errors import InvalidInputError
 
@@ -177,19 +185,9 @@ def _joining(numbers: Mapping[str, Any], language: str) -> str:
     halves = {name: numbers["joining"].get(name) for name in HALVES.values()}
     if None in halves.values():
         return NOTHING_YET[language]
-    tables = []
-    for name, half in halves.items():
-        body = [
-            (
-                SIZES[language].get(row["class"], row["class"]),
-                row["hospitals"],
-                *(row[cell] for cell in ("fit", "none", "article", "score")),
-            )
-            for row in half["classes"]
-        ]
-        tables.append(
-            f"{HALF_WORDS[language][name]}\n\n{_table(HEADINGS[language]['classes'], body)}"
-        )
+    tables = [
+        _by_class(half, HALF_WORDS[language][name], language) for name, half in halves.items()
+    ]
     verdicts = [
         (
             question_of(one["question"], language),
@@ -201,8 +199,39 @@ def _joining(numbers: Mapping[str, Any], language: str) -> str:
         for one in halves["confirmed"]["verdicts"]
     ]
     tables.append(_table(HEADINGS[language]["verdicts"], verdicts))
+    if risks := halves["confirmed"]["risks"]:
+        told = ARMS[language]
+        body = [
+            (
+                told.get(row["arm"], row["arm"]),
+                row["epsilon"] or "∞",
+                row["curious"],
+                row["informed"],
+                told.get(row["bound"], row["bound"]),
+            )
+            for row in risks
+        ]
+        tables.append(_table(HEADINGS[language]["risks"], body))
+    tables += [
+        _by_class(numbers["joining"][cohort], told, language)
+        for cohort, told in CONTRASTS[language].items()
+        if cohort in numbers["joining"]
+    ]
     text = "\n\n".join(tables)
     return text if language == "en" else _BETWEEN.sub(r"（\1 至 \2）", text)
+
+
+def _by_class(found: Mapping[str, Any], words: str, language: str) -> str:
+    """What joining gains by size of hospital; a cohort without a published score has none."""
+    body = [
+        (
+            SIZES[language].get(row["class"], row["class"]),
+            row["hospitals"],
+            *(row.get(cell, "—") for cell in ("fit", "none", "article", "score")),
+        )
+        for row in found["classes"]
+    ]
+    return f"{words}\n\n{_table(HEADINGS[language]['classes'], body)}"
 
 
 def _correlated(numbers: Mapping[str, Any], language: str) -> str:
