@@ -89,12 +89,12 @@ def joining(records: Sequence[Record]) -> dict[str, Any]:
                 "again": _signed(_gain(sorted_.again))
                 if {_OWN, _PRIMARY} <= {*sorted_.again}
                 else "",
-                "risks": _measured(sorted_.risks),
+                "risks": _measured(sorted_.risks, sorted_.whole) if sorted_.risks else [],
                 "at_risk": {
                     arm.value: row
                     for (arm, epsilon), metrics in sorted_.risks.items()
                     if (arm, epsilon) in ((JoiningArm.NONE, None), _PRIMARY)
-                    for row in _measured({(arm, epsilon): metrics})
+                    for row in _measured({(arm, epsilon): metrics}, {})
                 },
                 "scored": str(int(size_classes(_sums(sorted_.whole, _OWN, End.FIT))["all"].sum())),
             }
@@ -179,10 +179,25 @@ def _by_class(whole: ByArm) -> list[dict[str, str]]:
     return rows
 
 
-def _measured(risks: Mapping[ArmAt, FrontierMetrics]) -> list[dict[str, str]]:
-    """How often a line-up's patient is named, by adversary, beside what is proven."""
-    return [
-        {
+def _measured(risks: Mapping[ArmAt, FrontierMetrics], whole: ByArm) -> list[dict[str, str]]:
+    """How often a line-up's patient is named, by adversary, beside what is proven.
+
+    A federation that was trained and not attacked stands there too: nobody tried.
+    """
+    untried: dict[ArmAt, dict[str, str]] = {
+        (arm, epsilon): {
+            "arm": _ARMS[arm],
+            "epsilon": "" if epsilon is None else f"{epsilon:g}",
+            "curious": NOT_TRIED,
+            "informed": NOT_TRIED,
+            "bound": "—",
+            "strata": "",
+        }
+        for arm, epsilon in whole
+        if arm.shared and arm is not JoiningArm.POOLED and (arm, epsilon) not in risks
+    }
+    tried: dict[ArmAt, dict[str, str]] = {
+        (arm, epsilon): {
             "arm": _ARMS[arm],
             "epsilon": "" if epsilon is None else f"{epsilon:g}",
             "curious": _risk(metrics, LIKELIHOOD),
@@ -190,8 +205,9 @@ def _measured(risks: Mapping[ArmAt, FrontierMetrics]) -> list[dict[str, str]]:
             "bound": "none" if metrics.bound is None else up(metrics.bound),
             "strata": str(len(metrics.not_measurable)),
         }
-        for (arm, epsilon), metrics in sorted(risks.items(), key=_place)
-    ]
+        for (arm, epsilon), metrics in risks.items()
+    }
+    return [row for _, row in sorted((tried | untried).items(), key=_place)]
 
 
 def _risk(metrics: FrontierMetrics, attack: str) -> str:

@@ -82,6 +82,7 @@ ARMS = {
         "joined, full noise at each": "联合，各院各加全部噪声",
         "joined, the article's noise": "联合，文章的噪声",
         "none": "无",
+        "not tried": "未试",
     },
 }
 """Words of the tables of risks."""

@@ -205,8 +205,8 @@ def _joining(numbers: Mapping[str, Any], language: str) -> str:
             (
                 told.get(row["arm"], row["arm"]),
                 row["epsilon"] or "∞",
-                row["curious"],
-                row["informed"],
+                told.get(row["curious"], row["curious"]),
+                told.get(row["informed"], row["informed"]),
                 told.get(row["bound"], row["bound"]),
             )
             for row in risks

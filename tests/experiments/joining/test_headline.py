@@ -105,3 +105,17 @@ def test_a_margin_that_is_moved_moves_its_verdict() -> None:
 
     assert verdict(Margins()) is Conclusion.HOLDS
     assert verdict(Margins(worse=1e-6)) is not Conclusion.HOLDS
+
+
+def test_a_federation_that_was_not_attacked_is_not_left_out() -> None:
+    """Risks stand for all that were trained together; where nobody tried, it says so."""
+    rows = {(row["arm"], row["epsilon"]): row for row in told("ist-even")["risks"]}
+    assert len(rows) == 6
+    tried = {
+        (r.config["arm"], r.config["epsilon"])
+        for r in read_records(ROOT / "paper" / "records")
+        if r.config["experiment"] == "joining risk" and r.config["cohort"] == "ist-even"
+    }
+    untried = [row for row in rows.values() if row["informed"] == "not tried"]
+    assert len(untried) == 6 - len(tried)
+    assert all(row["curious"] == "not tried" for row in untried)
