@@ -64,7 +64,7 @@ def sizes_of(plan: Plan, timing: Timing | None = None, *, detects: bool = False)
     options: dict[str, Any] = {}
     if plan.scheme in ("shares", "threshold"):
         options = _quorum(plan.hospitals, plan.colluders, detects=detects)
-    if timing.synchronous and plan.scheme == "threshold":
+    if plan.scheme == "threshold":
         options["openings"] = rounds
     return SealingSizes(plan.dim, contributors, bound, options)
 

@@ -10,6 +10,7 @@ Polynomials are ``uint64[primes, ..., N]`` residues, in coefficients or at the r
 ("values", bit-reversed order), where multiplication is coordinate by coordinate.
 """
 
+import math
 import os
 from dataclasses import dataclass
 from functools import cached_property, lru_cache
@@ -18,13 +19,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.sealing.primes import ring_primes
-from privacy.errors import InvalidInputError
+from privacy.errors import CorruptMessageError, InvalidInputError
 
-__all__ = ["NOISE_STD", "Ring", "noise", "ternary"]
+__all__ = ["LARGEST_NOISE", "NOISE_STD", "Residues", "Ring", "noise", "ternary"]
 
 Residues = NDArray[np.uint64]
 
 _COINS = 21
+LARGEST_NOISE = _COINS
+"""Largest absolute noise in a coefficient."""
 NOISE_STD = (_COINS / 2) ** 0.5
 """Standard deviation of the centred binomial noise (3.24; the HE standard asks for 3.2)."""
 
@@ -72,12 +75,12 @@ class Ring:
     @cached_property
     def t(self) -> int:
         """The plaintext modulus."""
-        return _product(self.plain_primes)
+        return math.prod(self.plain_primes)
 
     @cached_property
     def noise_modulus(self) -> int:
         """Q: noise below half of it is read exactly."""
-        return _product(self.noise_primes)
+        return math.prod(self.noise_primes)
 
     @property
     def log_q(self) -> int:
@@ -163,6 +166,31 @@ class Ring:
             messages.append(lifted * np.uint64(pow(self.noise_modulus, -1, p)) % prime)
         return _compose(_mixed_radix(np.array(messages), self.plain_primes), self.plain_primes)
 
+    def to_bytes(self, residues: Residues) -> bytes:
+        """Return residues as they travel: 4 bytes each, little-endian."""
+        return residues.astype("<u4").tobytes()
+
+    def from_bytes(self, content: bytes, shape: tuple[int, ...]) -> Residues:
+        """Read polynomials of a shape.
+
+        Raises:
+          CorruptMessageError: Another size, or a residue not below its prime.
+        """
+        expected = 4 * len(self.primes) * math.prod(shape)
+        if len(content) != expected:
+            raise CorruptMessageError(
+                f"Expected {expected} bytes of polynomials, got {len(content)}; another run's, "
+                "perhaps."
+            )
+        flat = np.frombuffer(content, dtype="<u4").astype(np.uint64)
+        residues = flat.reshape(len(self.primes), *shape)
+        for row, prime in zip(residues, self.primes, strict=True):
+            if row.max(initial=0) >= prime:
+                raise CorruptMessageError(
+                    "A ciphertext holds a residue that is not below its prime."
+                )
+        return residues
+
     def smudge(self, shape: tuple[int, ...], bits: int) -> Residues:
         """Draw residues of integers uniform on ``[-2^bits, 2^bits)``, from the operating system.
 
@@ -217,20 +245,13 @@ def _fold(sums: Residues, prime: Residues | np.uint64) -> Residues:
     return folded
 
 
-def _product(primes: tuple[int, ...]) -> int:
-    product = 1
-    for p in primes:
-        product *= p
-    return product
-
-
 def _mixed_radix(residues: Residues, primes: tuple[int, ...]) -> list[Residues]:
     """Return digits x with value ``x0 + x1 p0 + x2 p0 p1 + ...`` (Garner's algorithm)."""
     digits: list[Residues] = []
     for i, (row, p) in enumerate(zip(residues, primes, strict=True)):
         prime = np.uint64(p)
         known = _evaluate(digits, primes, p) if digits else np.zeros_like(row)
-        inverse = np.uint64(pow(_product(primes[:i]), -1, p)) if i else np.uint64(1)
+        inverse = np.uint64(pow(math.prod(primes[:i]), -1, p)) if i else np.uint64(1)
         digits.append(_fold(row + (prime - known), prime) * inverse % prime)
     return digits
 

@@ -36,12 +36,10 @@ from typing import Any
 import numpy as np
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey, X25519PublicKey
-from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
-from cryptography.hazmat.primitives.hashes import SHA256
-from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from numpy.typing import NDArray
 
 from aggregation.sealing.answers import Parts
+from aggregation.sealing.boxes import box_cipher
 from aggregation.sealing.contribution import Contribution
 from aggregation.sealing.envelope import Kind, unwrap
 from aggregation.sealing.holders import Holder, QuorumScheme
@@ -62,6 +60,7 @@ from privacy.errors import CorruptMessageError
 __all__ = ["ShareHolder", "Shares"]
 
 _LABEL = "shares/3"
+_USE = b"inpatient shares box v2"
 _KEY = 32
 _SALT = 32
 _HASH = 32
@@ -184,7 +183,7 @@ class _Sealer(Sealer):
         salt, bound = os.urandom(_SALT), _bound(self.parameters, self.hospital)
         boxes = []
         for name, (shared, theirs) in self._agreed.items():
-            box = _box(shared, salt, self._key, theirs)
+            box = box_cipher(shared, self._key, theirs, use=_USE, salt=salt)
             content = b"".join(seeds[i] for i in self._quorum.held_by(name))
             boxes.append(box.encrypt(bytes(12), content, bound))
         hashes = [_hash(seed, piece) for piece, seed in enumerate(seeds)]
@@ -254,7 +253,7 @@ class ShareHolder(Holder):
         ours = self._private.public_key().public_bytes_raw()
         try:
             shared = self._private.exchange(X25519PublicKey.from_public_bytes(sender))
-            opened = _box(shared, salt, sender, ours).decrypt(
+            opened = box_cipher(shared, sender, ours, use=_USE, salt=salt).decrypt(
                 bytes(12),
                 content[start : start + size],
                 _bound(self.parameters, contribution.hospital),
@@ -293,9 +292,3 @@ def _hash(seed: bytes, piece: int) -> bytes:
 
 def _bound(parameters: Parameters, hospital: str) -> bytes:
     return bytes.fromhex(parameters.digest) + hospital.encode()
-
-
-def _box(shared: bytes, salt: bytes, sender: bytes, receiver: bytes) -> ChaCha20Poly1305:
-    """Make the cipher of one box; its key is fresh, so that its nonce may be constant."""
-    info = b"inpatient shares box v2" + sender + receiver
-    return ChaCha20Poly1305(HKDF(SHA256(), _KEY, salt=salt, info=info).derive(shared))

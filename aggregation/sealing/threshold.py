@@ -1,10 +1,9 @@
 r"""Threshold RLWE, add-only: nobody ever holds the key, against parties that follow the protocol.
 
-*Keys.* For each piece A of the quorum a ternary :math:`s_A` is drawn by its holders, who publish
-:math:`b_A = -a s_A + e_A`, first as a hash and then in clear, so that nobody chooses a key after
-seeing the others' (a rogue key would open alone). The joint key is :math:`b = \sum_A b_A`, and its
-secret :math:`s = \sum_A s_A` never exists anywhere. The common :math:`a` is hashed out of the run's
-parameters.
+*Keys.* For each piece A of the quorum there is a ternary :math:`s_A`, known to its holders alone;
+the joint key is :math:`b = \sum_A b_A` with :math:`b_A = -a s_A + e_A`, and its secret
+:math:`s = \sum_A s_A` never exists anywhere (``joint_key``, which says how pieces are drawn so that
+nobody chooses the sum).
 
 *Seal.* :math:`c_0 = b u + e_0 + Q m,\; c_1 = a u + e_1` with ternary u. *Add* ciphertexts.
 
@@ -38,7 +37,6 @@ and CKKS included; the scheme ``shares`` with the hospitals as holders has no su
 the one to choose where a hospital may be malicious.
 """
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -48,40 +46,19 @@ from numpy.typing import NDArray
 from aggregation.sealing.answers import Parts
 from aggregation.sealing.envelope import Kind, unwrap
 from aggregation.sealing.holders import Holder, QuorumScheme
+from aggregation.sealing.joint_key import JointKey, common_polynomial
 from aggregation.sealing.parameters import Parameters
 from aggregation.sealing.policy import Policy
 from aggregation.sealing.quorum import HolderSecret, Quorum, quorum_settings
-from aggregation.sealing.rlwe import Ring, noise, ternary
+from aggregation.sealing.rlwe import Residues, noise, ternary
 from aggregation.sealing.roles import Adder, Sealer
-from aggregation.sealing.streams import stream
-from aggregation.sealing.threshold_layout import LABEL, ThresholdLayout, read_layout
-from privacy._validate import natural
+from aggregation.sealing.threshold_layout import LABEL, read_layout
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger.log import canonical
 
-__all__ = ["KeyHolder", "Threshold", "joint_key"]
-
-Residues = NDArray[np.uint64]
+__all__ = ["KeyHolder", "Threshold"]
 
 _LABEL = LABEL
-
-
-def joint_key(published: Sequence[Residues], commitments: Sequence[str], ring: Ring) -> Residues:
-    """Add the published pieces of the key, each of which was committed to beforehand.
-
-    Raises:
-      RefusedError: A piece is not the one whose hash came first: a rogue key.
-    """
-    total = np.zeros_like(published[0])
-    for number, (piece, commitment) in enumerate(zip(published, commitments, strict=True)):
-        if _digest(piece) != commitment:
-            raise RefusedError(
-                f"Piece {number} of the joint key is not the one that was committed to. Whoever "
-                "changed it could have made a key that opens alone; begin the key anew without "
-                "them."
-            )
-        total = ring.add(total, piece)
-    return total
 
 
 class Threshold(QuorumScheme):
@@ -91,8 +68,7 @@ class Threshold(QuorumScheme):
       - opens to the same integers as ``plain`` and ``bfv``, bit for bit, whichever quorum answers;
       - ring and modulus have 128 bits by the HE standard's table, and the margin holds;
       - a holder makes one answer to each opening, kept and sent again as it is, and no more than
-        ``openings`` in all;
-      - a published key piece that was not committed to is refused.
+        ``openings`` in all.
     """
 
     label = _LABEL
@@ -125,45 +101,29 @@ class Threshold(QuorumScheme):
         corrupt: int = 1,
         openings: int = 1000,
     ) -> "Threshold":
-        """Choose parameters and run the key generation, all holders in one process.
+        """Choose parameters and make the joint key, all holders in one process.
+
+        Between machines each holder draws its pieces at home (``JointKey``).
 
         Raises:
           InvalidInputError: An unsafe quorum, or no parameters hold such a sum.
         """
         quorum = Quorum(tuple(holders), threshold, corrupt)
-        natural(openings=openings, least=1)
-        layout = ThresholdLayout.smallest(
-            dim=dim,
-            bits=Parameters("threshold", dim, contributors, bound).bits,
-            contributors=contributors,
-            quorum=quorum,
-            openings=openings,
-        )
-        ring = layout.ring
         secrets = {name: HolderSecret.generate() for name in quorum.names}
-        settings: dict[str, Any] = {
-            "library": _LABEL,
-            "degree": ring.degree,
-            "primes": list(ring.primes),
-            "lanes": layout.lanes.per_slot,
-            "limbs": layout.lanes.limbs,
-            "smudge_bits": layout.smudge_bits,
-            "openings": openings,
-            **quorum_settings(quorum, {n: s.public for n, s in secrets.items()}),
+        public = {name: secret.public for name, secret in secrets.items()}
+        context = canonical.digest(canonical.encode(quorum_settings(quorum, public)))
+        key = JointKey(dim, contributors, bound, quorum, openings, context)
+        drawn = {name: key.draw(name) for name in quorum.names}
+        pieces = {
+            piece: secret
+            for name, (own, _) in drawn.items()
+            for piece, secret in zip(key.led_by(name), own, strict=True)
         }
-        settings["seed"] = canonical.digest(canonical.encode(settings))
-        common = _common(ring, settings["seed"])
-        pieces = [ternary((ring.degree,)) for _ in quorum.pieces]
-        published = []
-        for piece in pieces:
-            masked = ring.multiply(common, ring.to_values(ring.residues(piece)))
-            error = ring.to_values(ring.residues(noise((ring.degree,))))
-            published.append(ring.subtract(error, masked))
-        commitments = [_digest(piece) for piece in published]  # exchanged before the pieces
-        public = _to_bytes(joint_key(published, commitments, ring))
-        settings["public_key"] = canonical.digest(public)
-        parameters = Parameters("threshold", dim, contributors, bound, settings)
-        return cls(parameters, public, secrets, pieces)
+        published = {name: content for name, (_, content) in drawn.items()}
+        said = {name: key.commitment(name, content) for name, content in published.items()}
+        joint = key.joined(published, said)
+        ordered = [pieces[piece] for piece in range(len(quorum.pieces))]
+        return cls(key.parameters(public, joint), joint, secrets, ordered)
 
     def sealer(self, hospital: str) -> Sealer:
         """Return the role of one hospital: the joint public key."""
@@ -190,7 +150,7 @@ class Threshold(QuorumScheme):
         content = unwrap(total, Kind.TOTAL, _LABEL, parameters.digest, largest=2 * half)
         phase, second = _Adder(parameters).parse(content)
         for part in parts.values():
-            phase = ring.add(phase, _from_bytes(part, second.shape[1:], ring))
+            phase = ring.add(phase, ring.from_bytes(part, second.shape[1:]))
         slots = ring.lower(ring.to_coefficients(phase)).ravel()
         return layout.lanes.unpack(slots[: layout.lanes.slots])
 
@@ -214,8 +174,8 @@ class _Sealer(Sealer):
         self._layout, _ = read_layout(parameters)
         ring = self._layout.ring
         self._public = public
-        self._key = _from_bytes(public, (ring.degree,), ring)
-        self._common = _common(ring, parameters.settings["seed"])
+        self._key = ring.from_bytes(public, (ring.degree,))
+        self._common = common_polynomial(ring, parameters.settings["seed"])
 
     def _seal(self, residues: NDArray[np.uint64]) -> Sequence[bytes]:
         layout, ring = self._layout, self._layout.ring
@@ -227,7 +187,7 @@ class _Sealer(Sealer):
         error = ring.to_values(ring.residues(noise(shape)))
         first = ring.add(ring.multiply(self._key[:, None], u), ring.to_values(message))
         second = ring.add(ring.multiply(self._common[:, None], u), error)
-        return _to_bytes(first), _to_bytes(second)
+        return ring.to_bytes(first), ring.to_bytes(second)
 
     def _material(self) -> bytes:
         return self._public
@@ -254,8 +214,8 @@ class _Adder(Adder):
             )
         shape = (layout.ciphertexts, layout.ring.degree)
         return (
-            _from_bytes(content[: layout.half], shape, layout.ring),
-            _from_bytes(content[layout.half :], shape, layout.ring),
+            layout.ring.from_bytes(content[: layout.half], shape),
+            layout.ring.from_bytes(content[layout.half :], shape),
         )
 
     def _add(self, content: bytes) -> None:
@@ -265,7 +225,7 @@ class _Adder(Adder):
         self._sums = new
 
     def _total(self) -> bytes:
-        return b"".join(_to_bytes(half) for half in self._sums or ())
+        return b"".join(self._layout.ring.to_bytes(half) for half in self._sums or ())
 
     def _clear(self) -> None:
         self._sums = None
@@ -340,33 +300,7 @@ class KeyHolder(Holder):
                 share += self._pieces[piece]
         key = ring.to_values(ring.residues(share))
         smudge = ring.smudge(second.shape[1:], self._layout.smudge_bits)
-        return _to_bytes(ring.add(ring.multiply(second, key[:, None]), ring.to_values(smudge)))
+        return ring.to_bytes(ring.add(ring.multiply(second, key[:, None]), ring.to_values(smudge)))
 
 
 Threshold.roles = _Adder, KeyHolder
-
-
-def _common(ring: Ring, seed: str) -> Residues:
-    """Hash out the common polynomial ``a``, in values: nobody chose it (bias below 2^-32)."""
-    words = stream(bytes.fromhex(seed), len(ring.primes) * ring.degree, 64)
-    moduli = np.array(ring.primes, dtype=np.uint64)[:, None]
-    return np.asarray(words.reshape(len(ring.primes), ring.degree) % moduli, dtype=np.uint64)
-
-
-def _to_bytes(residues: Residues) -> bytes:
-    return residues.astype("<u4").tobytes()
-
-
-def _from_bytes(content: bytes, shape: tuple[int, ...], ring: Ring) -> Residues:
-    flat = np.frombuffer(content, dtype="<u4").astype(np.uint64)
-    if flat.size != len(ring.primes) * math.prod(shape):
-        raise CorruptMessageError(f"A polynomial has {flat.size} residues; another run's, perhaps.")
-    residues = flat.reshape(len(ring.primes), *shape)
-    for row, prime in zip(residues, ring.primes, strict=True):
-        if row.max(initial=0) >= prime:
-            raise CorruptMessageError("A ciphertext holds a residue that is not below its prime.")
-    return residues
-
-
-def _digest(residues: Residues) -> str:
-    return canonical.digest(_to_bytes(residues))

@@ -2,18 +2,19 @@
 
     coordinator   draft    the plan, without keys                                plan.json
     site          ask      makes its keys; publishes the public halves, signed   request/
-    coordinator   agree    puts all requests together; has no secret             agreed/
+    holder        publish  of ``threshold``, with all requests in hand           revealed/
+    coordinator   agree    puts all of it together; has no secret                agreed/
     site          accept   finds its own keys in it, and installs it             agreed/, secret
 
 No private key ever travels, and whoever puts requests together can only put in what was asked for:
 each site compares the digest of what it accepted with the others', by another way than the one that
-the files took. The schemes are ``shares``, whose holders are hospitals, and ``bfv``, whose opener
-makes the key; a joint key of ``threshold`` needs a ceremony of all holders, which is not here.
+the files took. The schemes are ``shares``, whose holders are hospitals; ``threshold``, whose
+holders make a joint key besides (``ceremony``); and ``bfv``, whose opener makes the key.
 """
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from aggregation.plan import Plan
@@ -22,81 +23,28 @@ from aggregation.sealing import Policy, Roster, load_adder, load_sealer, make_sc
 from aggregation.sealing.bfv import Bfv
 from aggregation.sealing.quorum import HolderPublic, HolderSecret, Quorum, vouch
 from aggregation.sealing.shares import Shares
+from aggregation.sealing.threshold import Threshold
 from aggregation.sites.agreed import Agreed, Members
+from aggregation.sites.ceremony import PIECES, Ceremony, Reveal, Reveals, commit, joint_key, reveal
 from aggregation.sites.flare_network import FlareNetwork
+from aggregation.sites.request import Request, Requests, digest_of, read_request, require_all
 from aggregation.sites.site import SECRET
 from aggregation.sized import SealingSizes, sizes_of
 from aggregation.standing import StandingLedgers
 from aggregation.timing import Rounds
 from aggregation.timing.schedule import Schedule
-from privacy._foreign import parse_json, read_file
+from privacy._foreign import parse_json
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.files import create_durably, read_regular, write_durably
 from privacy.ledger import SigningKey
-from privacy.ledger.forms import Form, constant, hexadecimal, name, optional, ruled, text
 from privacy.ledger.log import canonical
-from privacy.ledger.log.keys import verifies
 
-__all__ = ["APART", "Request", "accept", "agree", "ask", "read_request"]
+__all__ = ["APART", "accept", "agree", "ask", "publish"]
 
-APART = ("shares", "bfv")
+APART = ("shares", "threshold", "bfv")
 """Schemes whose keys can be made apart, each by who uses it."""
 
-_DOMAIN = b"inpatient enrolment request 1\x00"
-_LARGEST = 1 << 28
 _HOLDER_KEY = "holder.key"
-ASKED = ".request.zip"
-_LARGEST_ASKED = 1 << 16
-_MOST_ASKED = 4
-
-
-@dataclass(frozen=True)
-class Request(Form):
-    """What a site publishes of itself, in order to take part in one run.
-
-    Attributes:
-      site: Its name: a hospital's of the plan, ``aggregator`` or ``opener``.
-      run: Name of the run.
-      plan: Digest of the plan as it was drafted, in hex.
-      public_key: Ed25519; the site's messages, ledger and rows are signed with it.
-      box: X25519 of a holder, in hex; None: it holds nothing.
-      sign: Ed25519 of a holder, in hex; likewise.
-      vouched: The site's signature over its own holder's keys; likewise.
-      sealer: SHA-256 of an opener's public material for hospitals; None: it opens nothing.
-      adder: SHA-256 of its public material for the aggregator; likewise.
-      certificates: SHA-256 over what asks for its certificates; None: it meets nobody over a
-        network.
-      signature: The site's, over all of the above.
-      version: Of this form.
-    """
-
-    site: str = ruled(name())
-    run: str = ruled(name())
-    plan: str = ruled(hexadecimal(64))
-    public_key: str = ruled(hexadecimal(64))
-    box: str | None = ruled(optional(hexadecimal(64)), None)
-    sign: str | None = ruled(optional(hexadecimal(64)), None)
-    vouched: str | None = ruled(optional(hexadecimal(128)), None)
-    sealer: str | None = ruled(optional(hexadecimal(64)), None)
-    adder: str | None = ruled(optional(hexadecimal(64)), None)
-    certificates: str | None = ruled(optional(hexadecimal(64)), None)
-    signature: str = ruled(text(128, least=0), "")
-    version: int = ruled(constant(1), 1)
-
-    @property
-    def statement(self) -> bytes:
-        """What its signature covers."""
-        return _DOMAIN + canonical.encode(self.to_json() | {"signature": ""})
-
-    def signed(self, key: SigningKey) -> "Request":
-        """Return it with the site's signature."""
-        return replace(self, signature=key.sign(self.statement))
-
-    @property
-    def fingerprint(self) -> str:
-        """What people compare by telephone: the digest of it, in groups."""
-        digest = canonical.digest(canonical.encode(self.to_json()))[:32]
-        return " ".join(digest[i : i + 4] for i in range(0, 32, 4))
 
 
 def ask(
@@ -131,15 +79,17 @@ def ask(
         raise InvalidInputError(f"{folder} has asked to take part already; take another folder.")
     own = folder / "keys" / f"{site}.key"
     key = SigningKey.create(own) if ledgers is None else StandingLedgers(ledgers).key(site)
-    sizes = sizes_of(plan, schedule or Rounds(plan.hospitals, plan.rounds), detects=detects)
+    sizes = _sizes(plan, schedule, detects=detects)
     request, files = Request(site, plan.run, plan.digest, key.public), dict[str, bytes]()
-    if plan.scheme == "shares" and site in sizes.options["holders"]:
+    if site in sizes.options.get("holders", ()):
         secret = HolderSecret.generate()
         said = canonical.encode({"box": secret.box.hex(), "sign": secret.sign.hex()})
         create_durably(folder / _HOLDER_KEY, said, mode=0o600)
         public = secret.public
         vouched = vouch(plan.run, site, public, key)
         request = replace(request, box=public.box, sign=public.sign, vouched=vouched)
+        if plan.scheme == "threshold":
+            request = replace(request, pieces=commit(folder, joint_key(plan, sizes), site))
     if site == OPENER:
         scheme = make_scheme(plan.scheme, **sizes.settings)
         if not isinstance(scheme, Bfv):
@@ -154,7 +104,7 @@ def ask(
         request = replace(request, sealer=sealer, adder=adder)
     if certificates is not None:
         asked = certificates()
-        request = replace(request, certificates=_digest_of(asked))
+        request = replace(request, certificates=digest_of(asked))
         files |= asked
     request = request.signed(key)
     files["request.json"] = canonical.encode(request.to_json())
@@ -163,47 +113,51 @@ def ask(
     return request
 
 
-def read_request(folder: Path) -> tuple[Request, Mapping[str, bytes]]:
-    """Read what a site published; return it with the files beside it that it names.
+def publish(
+    folder: Path,
+    plan: Plan,
+    requests: Requests,
+    *,
+    schedule: Schedule | None = None,
+    detects: bool = False,
+    ledgers: Path | None = None,
+) -> Reveal:
+    """Reveal a holder's pieces of a joint key, once all have asked: ``revealed/`` in its folder.
 
-    These are an opener's public material, and what asks for certificates.
+    Args:
+      folder: The site's.
+      plan: As drafted.
+      requests: Of all sites, each as ``read_request`` returned it.
+      schedule: As for ``ask``.
+      detects: As for ``ask``.
+      ledgers: As for ``ask``.
 
     Raises:
-      CorruptMessageError: Something else, or its signature does not fit.
+      RefusedError: The requests are not complete, or the site's own is not among them; the run has
+        no joint key, or the site holds none of it; or it has revealed under other requests.
     """
-    content = read_file(folder / "request.json", most=1 << 16, what="The request")
-    try:
-        request = Request.from_json(parse_json(content, what="A request"))
-    except InvalidInputError as error:
-        raise CorruptMessageError(f"{folder} holds no request: {error}") from error
-    if not verifies(request.public_key, request.signature, request.statement):
-        raise CorruptMessageError(
-            f"The request of {request.site!r} is not signed with the key that it names: it changed "
-            "on the way. Have it sent again."
+    by_site, (own, _) = require_all(plan, requests), read_request(folder / "request")
+    site = own.site
+    if by_site.get(site) != own:
+        raise RefusedError(
+            f"The request of {site!r} among these is not the one that this site made. Reveal "
+            "nothing, and ask the coordinator."
         )
-    files = {}
-    for file, digest in (("sealer", request.sealer), ("adder", request.adder)):
-        if digest is not None:
-            files[file] = read_file(folder / file, most=_LARGEST, what="An opener's material")
-            if canonical.digest(files[file]) != digest:
-                raise CorruptMessageError(f"The {file} beside a request is not the one it names.")
-    if request.certificates is not None:
-        asked = {
-            path.name: read_file(path, most=_LARGEST_ASKED, what="A certificate's request")
-            for path in sorted(folder.glob(f"*{ASKED}"))[:_MOST_ASKED]
-        }
-        if _digest_of(asked) != request.certificates:
-            raise CorruptMessageError(
-                f"What asks for the certificates of {request.site!r} changed on the way. Have it "
-                "sent again."
-            )
-        files |= asked
-    return request, files
+    if plan.scheme != "threshold" or own.box is None:
+        raise RefusedError(
+            f"The site {site!r} has nothing to reveal: that is for the holders of the joint key of "
+            "threshold alone."
+        )
+    path = folder / "keys" / f"{site}.key"
+    key = SigningKey.load(path) if ledgers is None else StandingLedgers(ledgers).key(site)
+    sizes = _sizes(plan, schedule, detects=detects)
+    return reveal(folder, joint_key(plan, sizes), by_site, site, key)
 
 
 def agree(
     plan: Plan,
-    requests: Sequence[tuple[Request, Mapping[str, bytes]]],
+    requests: Requests,
+    reveals: Reveals = (),
     *,
     schedule: Schedule | None = None,
     detects: bool = False,
@@ -214,61 +168,62 @@ def agree(
     Args:
       plan: As drafted.
       requests: Of all sites, each as ``read_request`` returned it.
+      reveals: Of all holders of ``threshold``, each as ``read_reveal`` returned it.
       schedule: As for ``ask``.
       detects: As for ``deal``.
       network: Where the sites meet; None: somebody carries between their sockets.
 
     Raises:
       RefusedError: A site is missing, is there twice or is none of the run's; a request is for
-        another run or plan, or lacks what the site's part needs.
+        another run or plan, or lacks what the site's part needs; or as ``Ceremony``.
     """
-    by_site = {request.site: (request, files) for request, files in requests}
-    sizes = sizes_of(plan, schedule or Rounds(plan.hospitals, plan.rounds), detects=detects)
-    openers = () if plan.scheme == "shares" else (OPENER,)
-    expected = (*plan.hospitals, AGGREGATOR, *openers)
-    if len(by_site) != len(requests) or set(by_site) != set(expected):
-        missing = ", ".join(n for n in expected if n not in by_site) or "nobody"
-        raise RefusedError(
-            f"Expected one request of each of {', '.join(expected)}; missing: {missing}; got "
-            f"{len(requests)} of {len(by_site)} sites."
-        )
-    for request, _ in requests:
+    by_site = require_all(plan, requests)
+    for request in by_site.values():
         _require_draft(plan, request.site)
-        if (request.run, request.plan) != (plan.run, plan.digest):
-            raise RefusedError(
-                f"The request of {request.site!r} is for run {request.run!r} and plan "
-                f"{request.plan[:12]}; this is {plan.run!r} and {plan.digest[:12]}."
-            )
         if (request.certificates is None) != (network is None):
             raise RefusedError(
                 f"The site {request.site!r} asks for {'no' if network else 'a'} certificate, and "
                 f"the run {'has' if network else 'has no'} network. All join with the same files."
             )
-    keys = {site: request.public_key for site, (request, _) in by_site.items()}
-    if len(set(keys.values())) != len(keys):
-        raise RefusedError("Two sites ask under one key; each makes its own.")
-    members = {hospital: keys[hospital] for hospital in plan.hospitals}
+    members = {hospital: by_site[hospital].public_key for hospital in plan.hospitals}
+    sizes = _sizes(plan, schedule, detects=detects)
+    if reveals and plan.scheme != "threshold":
+        raise RefusedError(
+            f"Under {plan.scheme!r} there is nothing to reveal; give requests alone."
+        )
     if plan.scheme == "shares":
-        material = _shares(plan, {s: r for s, (r, _) in by_site.items()}, sizes)
+        material = _shares(plan, by_site, sizes)
+    elif plan.scheme == "threshold":
+        ceremony = Ceremony(joint_key(plan, sizes), by_site, reveals)
+        material = _threshold(by_site, ceremony)
     else:
-        came = by_site[OPENER][1]
+        (came,) = (files for request, files in requests if request.site == OPENER)
         if not came.keys() >= {"sealer", "adder"}:
             raise RefusedError("The opener's request lacks its public material.")
         material = {file: came[file] for file in ("sealer", "adder")}
         _require_sizes(material, sizes)
-    opener = keys[OPENER] if openers else ""
+    opener = by_site[OPENER].public_key if OPENER in by_site else ""
     parameters = load_sealer(material["sealer"], plan.hospitals[0]).parameters
     roster = Roster(plan.run, members, opener=opener)
     named = replace(plan, sealing=parameters.digest, roster=roster.digest)
-    told = Members(plan.run, members, opener, keys[AGGREGATOR])
+    told = Members(plan.run, members, opener, by_site[AGGREGATOR].public_key)
     return Agreed(named, told, material["sealer"], material["adder"], schedule, detects, network)
 
 
-def accept(folder: Path, agreed: Agreed, site: str) -> None:
+def accept(
+    folder: Path, agreed: Agreed, site: str, ceremony: tuple[Requests, Reveals] | None = None
+) -> None:
     """Find the site's own keys in an agreement, and install it in the site's folder.
 
+    Args:
+      folder: The site's.
+      agreed: What came back.
+      site: The site's name.
+      ceremony: What came with it of how a joint key was made, which each site checks itself.
+
     Raises:
-      RefusedError: It is of another plan than the site asked for, or does not have its keys.
+      RefusedError: It is of another plan than the site asked for, or does not have its keys; or its
+        joint key is not what the holders revealed, or a piece of it does not fit.
       CorruptMessageError: What the site kept of its request is damaged.
     """
     request, _ = read_request(folder / "request")
@@ -285,11 +240,16 @@ def accept(folder: Path, agreed: Agreed, site: str) -> None:
         raise RefusedError(f"What came back has another key under the name of {site!r}.")
     sizes = sizes_of(agreed.plan, agreed.agreement.timing, detects=agreed.detects)
     _require_sizes({"sealer": agreed.sealer, "adder": agreed.adder}, sizes)
+    held = b""
+    if agreed.plan.scheme == "threshold":
+        held = _checked(folder, agreed, drafted, request, ceremony or ((), ()))
     if request.box is not None:
-        content = _holder_material(folder, site)
+        keys = _holder_secret(folder)
+        content = canonical.encode([site, keys.box.hex(), keys.sign.hex()]) + b"\n" + held
+        scheme = Threshold if agreed.plan.scheme == "threshold" else Shares
         nobody = Policy(members.roster, min_honest=1, c_assumed=0)
         try:
-            holder = Shares.load_holder(agreed.parameters, content, nobody)
+            holder = scheme.load_holder(agreed.parameters, content, nobody)
         except CorruptMessageError as error:
             raise RefusedError(
                 f"What came back has other holder's keys under the name of {site!r}: {error}"
@@ -298,21 +258,16 @@ def accept(folder: Path, agreed: Agreed, site: str) -> None:
     elif site == OPENER and canonical.digest(agreed.sealer) != request.sealer:
         raise RefusedError("What came back has another public key than the opener's own.")
     agreed.save(folder / "agreed")
-    with suppress(FileNotFoundError):
-        (folder / _HOLDER_KEY).unlink()  # it is in the secret now
-
-
-def _digest_of(files: Mapping[str, bytes]) -> str:
-    return canonical.digest(
-        canonical.encode({name_: canonical.digest(content) for name_, content in files.items()})
-    )
+    for file in (_HOLDER_KEY, PIECES):  # they are in the secret now
+        with suppress(FileNotFoundError):
+            (folder / file).unlink()
 
 
 def _require_draft(plan: Plan, site: str) -> None:
     if plan.scheme not in APART:
         raise RefusedError(
             f"The scheme {plan.scheme!r} can't be begun by sites whose keys are made apart. Choose "
-            "shares or bfv."
+            f"one of {', '.join(APART)}."
         )
     if plan.sealing is not None or plan.roster is not None:
         raise RefusedError("The plan names keys already; a draft names none.")
@@ -325,16 +280,52 @@ def _require_draft(plan: Plan, site: str) -> None:
         raise InvalidInputError(f"Under {plan.scheme!r} hospitals hold, and there is no {OPENER}.")
 
 
-def _shares(plan: Plan, requests: Mapping[str, Request], sizes: SealingSizes) -> dict[str, bytes]:
-    """The public material of ``shares`` from each holder's public half."""
+def _sizes(plan: Plan, schedule: Schedule | None, *, detects: bool) -> SealingSizes:
+    return sizes_of(plan, schedule or Rounds(plan.hospitals, plan.rounds), detects=detects)
+
+
+def _checked(
+    folder: Path, agreed: Agreed, drafted: Plan, own: Request, came: tuple[Requests, Reveals]
+) -> bytes:
+    """Make the joint key again from what all have said; return the site's own pieces of it."""
+    by_site, members = require_all(drafted, came[0]), agreed.members
+    named = {AGGREGATOR: members.aggregator, **members.hospitals}
+    others = [site for site, one in by_site.items() if named[site] != one.public_key]
+    if others or by_site[own.site] != own:
+        raise RefusedError(
+            f"The joint key was made with other requests than those of this run's sites "
+            f"({', '.join(others) or own.site}). Accept nothing, and ask the coordinator."
+        )
+    sizes = _sizes(drafted, agreed.schedule, detects=agreed.detects)
+    # As was agreed: another machine's last digit may make the bound larger by one.
+    key = joint_key(drafted, replace(sizes, bound=agreed.parameters.bound))
+    ceremony = Ceremony(key, by_site, came[1])
+    if _threshold(by_site, ceremony) != {"sealer": agreed.sealer, "adder": agreed.adder}:
+        raise RefusedError(
+            "The joint key that came back is not the sum of what the holders revealed. Accept "
+            "nothing, and ask the coordinator."
+        )
+    return b"" if own.box is None else ceremony.held(folder, own.site, _holder_secret(folder))
+
+
+def _holders(
+    requests: Mapping[str, Request], names: Sequence[str]
+) -> tuple[dict[str, HolderPublic], dict[str, dict[str, str]]]:
+    """The public keys of the holders, and who vouches for them."""
     public, vouched = dict[str, HolderPublic](), dict[str, dict[str, str]]()
-    for holder in sizes.options["holders"]:
+    for holder in names:
         one = requests[holder]
         if one.box is None or one.sign is None or one.vouched is None:
             raise RefusedError(f"The request of {holder!r}, who is to hold, has no holder's keys.")
         public[holder] = HolderPublic(one.box, one.sign)
         vouched[holder] = {"by": holder, "signature": one.vouched}
+    return public, vouched
+
+
+def _shares(plan: Plan, requests: Mapping[str, Request], sizes: SealingSizes) -> dict[str, bytes]:
+    """The public material of ``shares`` from each holder's public half."""
     named = sizes.options
+    public, vouched = _holders(requests, named["holders"])
     quorum = Quorum(tuple(named["holders"]), named["threshold"], named["corrupt"])
     bare = Shares.public_parameters(
         quorum, public, dim=sizes.dim, contributors=sizes.contributors, bound=sizes.bound
@@ -343,6 +334,17 @@ def _shares(plan: Plan, requests: Mapping[str, Request], sizes: SealingSizes) ->
     return {
         "sealer": Shares.load_sealer(parameters, b"", plan.hospitals[0]).to_bytes(),
         "adder": Shares.load_adder(parameters).to_bytes(),
+    }
+
+
+def _threshold(requests: Mapping[str, Request], ceremony: Ceremony) -> dict[str, bytes]:
+    """The public material of ``threshold`` from each holder's public half and the joint key."""
+    public, vouched = _holders(requests, ceremony.key.quorum.names)
+    bare = ceremony.key.parameters(public, ceremony.public)
+    parameters = replace(bare, settings={**bare.settings, "vouched": vouched})
+    return {
+        "sealer": Threshold.load_sealer(parameters, ceremony.public, next(iter(public))).to_bytes(),
+        "adder": Threshold.load_adder(parameters).to_bytes(),
     }
 
 
@@ -358,13 +360,12 @@ def _require_sizes(material: Mapping[str, bytes], sizes: SealingSizes) -> None:
         raise RefusedError("The sealing parameters name another quorum than the plan asks for.")
 
 
-def _holder_material(folder: Path, site: str) -> bytes:
+def _holder_secret(folder: Path) -> HolderSecret:
     path = folder / _HOLDER_KEY
     try:
         told = parse_json(read_regular(path, largest=1 << 12, secret=True), what="A holder's key")
-        keys = [site, str(told["box"]), str(told["sign"])]
+        return HolderSecret(bytes.fromhex(told["box"]), bytes.fromhex(told["sign"]))
     except OSError as error:
         raise RefusedError(f"{path} can't be read: {error.strerror}. Ask anew.") from error
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise CorruptMessageError(f"{path} is no holder's key.") from error
-    return canonical.encode(keys) + b"\n"

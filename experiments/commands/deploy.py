@@ -11,6 +11,7 @@ from experiments.commands.deploy_begin import (
     AgreeRequests,
     InitFederation,
     JoinFederation,
+    RevealPieces,
 )
 from experiments.commands.deploy_network import CheckKit, Relay
 
@@ -165,6 +166,7 @@ class Deploy:
         Union[  # noqa: UP007 - annotated members, one subcommand each
             Annotated[InitFederation, subcommand("init")],
             Annotated[JoinFederation, subcommand("join")],
+            Annotated[RevealPieces, subcommand("reveal")],
             Annotated[AgreeRequests, subcommand("agree")],
             Annotated[AcceptAgreed, subcommand("accept")],
             Annotated[CheckKit, subcommand("check")],

@@ -1,4 +1,4 @@
-"""How a federation between institutions begins: ``inpatient deploy init, join, agree, accept``."""
+"""How institutions begin a run: ``inpatient deploy init, join, reveal, agree, accept``."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +12,10 @@ if TYPE_CHECKING:
     from aggregation.plan import Plan
     from aggregation.sites.flare_network import FlareNetwork
 
-__all__ = ["AcceptAgreed", "AgreeRequests", "InitFederation", "JoinFederation"]
+__all__ = ["AcceptAgreed", "AgreeRequests", "InitFederation", "JoinFederation", "RevealPieces"]
 
 _AUTHORITY = "authority"
+_CEREMONY = "ceremony"
 _SIGNED = "certificates"
 
 
@@ -131,6 +132,40 @@ class JoinFederation:
         _tell(plan)
         print(f"Send {self.folder / 'request'} to the coordinator, and tell its fingerprint by "
               f"another way: {request.fingerprint}")  # fmt: skip
+        if plan.scheme == "threshold" and request.box is not None:
+            print("When all sites have asked, the coordinator sends you their requests; then: "
+                  f"inpatient deploy reveal {self.draft} {self.folder} REQUEST...")  # fmt: skip
+        return 0
+
+
+@dataclass(frozen=True)
+class RevealPieces:
+    """Under threshold: publish this holder's pieces of the joint key, once all sites have asked.
+
+    Nobody could choose a piece after seeing another's: each request says by a hash which they are.
+    """
+
+    draft: Annotated[Positional[Path], arg(metavar="PLAN_JSON")]
+    """The ``plan.json`` that the coordinator sent."""
+    folder: Annotated[Positional[Path], arg(metavar="SITE_DIR")]
+    """The site's folder, as ``inpatient deploy join`` made it."""
+    requests: Annotated[Positional[tuple[Path, ...]], arg(metavar="REQUEST_DIR...")]
+    """The ``request`` folder of each site, as the coordinator sent them."""
+
+    def run(self) -> int:
+        """Write ``revealed/``, which goes to the coordinator."""
+        from aggregation.sites.enrolment import publish
+        from aggregation.sites.request import read_request
+        from aggregation.sites.site_settings import SiteSettings
+
+        ledgers = SiteSettings.load(self.folder).ledgers
+        publish(
+            self.folder,
+            _read(self.draft),
+            [read_request(folder) for folder in self.requests],
+            ledgers=Path(ledgers) if ledgers else None,
+        )
+        print(f"Send {self.folder / 'revealed'} to the coordinator.")
         return 0
 
 
@@ -141,7 +176,7 @@ class AgreeRequests:
     draft: Annotated[Positional[Path], arg(metavar="PLAN_JSON")]
     """The ``plan.json`` as it was drafted."""
     requests: Annotated[Positional[tuple[Path, ...]], arg(metavar="REQUEST_DIR...")]
-    """The ``request`` folder of each site."""
+    """The ``request`` folder of each site and, under threshold, ``revealed`` of each holder."""
     authority: Path | None = None
     """Folder with the key that signs certificates; by default ``authority`` beside the draft."""
     out: Path = Path("federation/agreed")
@@ -149,20 +184,26 @@ class AgreeRequests:
 
     def run(self) -> int:
         """Check every request, write ``agreed/``, and print its digest."""
-        from aggregation.sites.enrolment import agree, read_request
+        from aggregation.sites.ceremony import REVEAL, read_reveal, save_ceremony
+        from aggregation.sites.enrolment import agree
         from aggregation.sites.flare_network import NETWORK_FILE
+        from aggregation.sites.request import read_request
         from privacy.errors import InvalidInputError
         from privacy.ledger import save_trust
 
         if (self.out / "plan.json").exists():
             raise InvalidInputError(f"{self.out} holds an agreement already; choose another --out.")
-        read = [read_request(folder) for folder in self.requests]
+        revealed = [folder for folder in self.requests if (folder / REVEAL).exists()]
+        reveals = [read_reveal(folder) for folder in revealed]
+        read = [read_request(folder) for folder in self.requests if folder not in revealed]
         beside = self.draft.parent / NETWORK_FILE
         network = _network(beside) if beside.exists() else None
-        agreed = agree(_read(self.draft), read, network=network)
+        agreed = agree(_read(self.draft), read, reveals, network=network)
         if network is not None:
             authority = self.authority or self.draft.parent / _AUTHORITY
             _sign(authority, network, {r.site: files for r, files in read}, self.out)
+        if reveals:
+            save_ceremony(self.out / _CEREMONY, read, reveals)
         agreed.save(self.out)
         members = agreed.members
         save_trust(
@@ -203,7 +244,12 @@ class AcceptAgreed:
         site = SiteSettings.load(self.folder).name
         if agreed.network is not None:
             _install(self.folder, site, agreed.network, self.agreed)
-        accept(self.folder, agreed, site)
+        ceremony = None
+        if agreed.plan.scheme == "threshold":
+            from aggregation.sites.ceremony import load_ceremony
+
+            ceremony = load_ceremony(self.agreed / _CEREMONY)
+        accept(self.folder, agreed, site, ceremony)
         print(f"Installed. Start the site: inpatient site {self.folder}")
         if agreed.network is not None:
             print(f"and what carries for it: inpatient deploy relay {self.folder}")

@@ -5,9 +5,9 @@
     run = "stroke-2026"
     schema = "schema.toml"
     epsilon = 1.0                    # of the whole run, for each patient
-    # optional: model = "mlp", scheme = "bfv", rounds = 30, colluders = 1, delta = 1e-5,
-    # learning_rate = 4.0, clip_norm = 1.0, average_last = 10
-    # refused, with the way out: scheme = "threshold", schedule = "..."
+    # optional: model = "mlp", scheme = "threshold" or "bfv", rounds = 30, colluders = 1,
+    # delta = 1e-5, learning_rate = 4.0, clip_norm = 1.0, average_last = 10
+    # refused, with the way out: schedule = "..."
 
     [hospitals]                      # patients that each makes public: at most so many take part
     north = 300
@@ -117,13 +117,6 @@ class FederationFile:
             for hospital in self.hospitals:
                 require_carriable(hospital)
         positive(epsilon=self.epsilon)
-        if self.scheme == "threshold":
-            raise InvalidInputError(
-                "scheme: the joint key of threshold takes a ceremony of all holders, which sites "
-                "with keys of their own can't hold yet. Choose shares, which hides an update from "
-                "as many holders and needs none; or try threshold on one machine (inpatient deploy "
-                "local --scheme threshold)"
-            )
         if self.scheme not in APART:
             raise InvalidInputError(f"scheme: choose one of {', '.join(APART)}")
         if self.schedule:

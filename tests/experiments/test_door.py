@@ -31,6 +31,7 @@ NEEDED = {  # what a command can't do without
     "deploy run": ("nowhere",),
     "deploy init": ("nowhere",),
     "deploy join": ("nowhere", "nowhere"),
+    "deploy reveal": ("nowhere", "nowhere", "nowhere"),
     "deploy agree": ("nowhere", "nowhere"),
     "deploy accept": ("nowhere", "nowhere"),
     "deploy status": ("nowhere",),

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.ciphers.aead import ChaCha20Poly1305
 import aggregation.sealing
 from aggregation.sealing import SCHEMES, Scheme, bfv, make_scheme, shares
 from aggregation.sealing.bfv import Bfv
+from aggregation.sealing.boxes import box_cipher
 from aggregation.sealing.envelope import Kind, wrap
 from aggregation.sealing.pairwise import Pairwise
 from aggregation.sealing.proposal import Place
@@ -142,7 +143,7 @@ def test_unequal_seeds_are_seen_before_anything_is_opened(monkeypatch: pytest.Mo
     sealer = scheme.sealer("long beach")
     parties._sealers["long beach"] = sealer
     quorum = Quorum(("holder 1", "holder 2", "holder 3", "holder 4"), 3, 1)
-    (first, *_), whole = quorum.held_by("holder 2"), shares._box
+    (first, *_), whole = quorum.held_by("holder 2"), box_cipher
     encrypt = ChaCha20Poly1305.encrypt
 
     class Other:
@@ -156,12 +157,12 @@ def test_unequal_seeds_are_seen_before_anything_is_opened(monkeypatch: pytest.Mo
 
     theirs = bytes.fromhex(scheme.parameters.settings["keys"]["holder 2"]["box"])
 
-    def box(shared: bytes, salt: bytes, sender: bytes, receiver: bytes) -> Any:
-        cipher = whole(shared, salt, sender, receiver)
+    def box(shared: bytes, sender: bytes, receiver: bytes, **bound: bytes) -> Any:
+        cipher = whole(shared, sender, receiver, **bound)
         return Other(cipher) if receiver == theirs else cipher
 
     with monkeypatch.context() as patched:
-        patched.setattr(shares, "_box", box)
+        patched.setattr(shares, "box_cipher", box)
         mine = [parties.contribute("long beach", [1, 2, 3])]
     mine += [parties.contribute(n, [1, 2, 3]) for n in parties.names[:3]]
     opener = parties.opener()

@@ -11,18 +11,11 @@ import pytest
 from aggregation.sealing import OpeningLog, load_adder, load_holder, load_sealer, make_scheme
 from aggregation.sealing.envelope import Kind, unwrap, wrap
 from aggregation.sealing.holders import Holder
+from aggregation.sealing.joint_key import common_polynomial
 from aggregation.sealing.material import split
 from aggregation.sealing.quorum import Quorum
 from aggregation.sealing.rlwe import NOISE_STD, Ring
-from aggregation.sealing.threshold import (
-    Threshold,
-    _Adder,
-    _common,
-    _digest,
-    _from_bytes,
-    _to_bytes,
-    joint_key,
-)
+from aggregation.sealing.threshold import Threshold, _Adder
 from aggregation.sealing.threshold_layout import LEAST_MARGIN, ThresholdLayout, read_layout
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from tests.aggregation.sealing.parties import Parties
@@ -138,21 +131,6 @@ def test_a_key_serves_as_many_openings_as_its_smudging_was_sized_for() -> None:
                 opener.open(total, mine)
 
 
-def test_a_rogue_key_is_refused() -> None:
-    # The last party waits for the others' pieces and publishes one that cancels them.
-    ring = Ring(16, (20,), (31, 31))
-    rng = np.random.default_rng(0)
-    pieces = [ring.residues(rng.integers(0, 2**40, 16)) for _ in range(3)]
-    commitments = [_digest(p) for p in pieces]
-    assert np.array_equal(
-        joint_key(pieces, commitments, ring), ring.add(ring.add(pieces[0], pieces[1]), pieces[2])
-    )
-    own = ring.residues(np.arange(16))
-    rogue = ring.subtract(own, ring.add(pieces[0], pieces[1]))
-    with pytest.raises(RefusedError, match="Piece 2 of the joint key"):
-        joint_key([*pieces[:2], rogue], commitments, ring)
-
-
 def test_a_made_up_ciphertext_reads_the_joint_secret_off_the_opened_sum() -> None:
     # The limit that the module states: (0, Q K) is a ciphertext of K s. The hospital that sends
     # it needs nothing but its own place in the run, and "shares" gives it no such handle.
@@ -164,7 +142,7 @@ def test_a_made_up_ciphertext_reads_the_joint_secret_off_the_opened_sum() -> Non
     multiple = np.zeros((layout.ciphertexts, ring.degree), dtype=np.uint64)
     multiple[:, 0] = k
     positive = np.full_like(multiple, k * pieces)  # K (s + P) is nowhere negative
-    content = b"".join(_to_bytes(ring.to_values(ring.lift(m))) for m in (positive, multiple))
+    content = b"".join(ring.to_bytes(ring.to_values(ring.lift(m))) for m in (positive, multiple))
     made_up = wrap(Kind.UPDATE, scheme.label, scheme.digest, content)
     honest = np.random.default_rng(0).integers(-2000, 2000, (3, 4096))
     mine = [parties.contribute(n, v) for n, v in zip(parties.names[:3], honest, strict=True)]
@@ -201,9 +179,9 @@ def test_the_common_polynomial_is_hashed_out_of_the_parameters() -> None:
     scheme = made()
     ring = read_layout(scheme.parameters)[0].ring
     seed = scheme.parameters.settings["seed"]
-    common = _common(ring, seed)
-    assert np.array_equal(common, _common(ring, seed))
-    assert not np.array_equal(common, _common(ring, "00" * 32))
+    common = common_polynomial(ring, seed)
+    assert np.array_equal(common, common_polynomial(ring, seed))
+    assert not np.array_equal(common, common_polynomial(ring, "00" * 32))
     for row, prime in zip(common, ring.primes, strict=True):
         assert row.max() < prime
         assert abs(row.mean() / prime - 0.5) < 5 * math.sqrt(1 / 12 / ring.degree)
@@ -218,8 +196,8 @@ def test_edited_parameters_and_residues_out_of_range_are_refused() -> None:
     primes = np.repeat(np.array(ring.primes, dtype=np.uint64)[:, None], 16, axis=1)
     for wrong in (np.full((2, 16), 2**32 - 1, dtype=np.uint64), primes):
         with pytest.raises(CorruptMessageError, match="not below its prime"):
-            _from_bytes(_to_bytes(wrong), (16,), ring)
-    assert np.array_equal(_from_bytes(_to_bytes(primes - 1), (16,), ring), primes - 1)
+            ring.from_bytes(ring.to_bytes(wrong), (16,))
+    assert np.array_equal(ring.from_bytes(ring.to_bytes(primes - 1), (16,)), primes - 1)
     with pytest.raises(InvalidInputError, match="No threshold parameters"):
         ThresholdLayout.smallest(dim=3, bits=60, contributors=9, quorum=FOUR, openings=2**200)
 
@@ -244,7 +222,7 @@ def test_an_answer_is_smudged_as_far_as_the_layout_says() -> None:
         start=np.zeros(ring.degree, dtype=np.int64),
     )
     exact = ring.multiply(second, ring.to_values(ring.residues(share))[:, None])
-    said = _from_bytes(parts[holders[0].name], second.shape[1:], ring)
+    said = ring.from_bytes(parts[holders[0].name], second.shape[1:])
     smudge = ring.to_coefficients(ring.subtract(said, exact)).reshape(len(ring.primes), -1)
     modulus = math.prod(ring.primes)
     largest = 0

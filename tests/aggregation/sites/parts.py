@@ -22,6 +22,7 @@ from privacy.errors import InpatientError
 from tests.aggregation.parts import HOSPITALS, plan
 
 _COLUMNS = "abc"
+MORE = ("west", "midland")  # hospitals of larger federations
 SENTINEL = 47.115  # a value of one patient of each hospital, in no other place
 
 
@@ -36,7 +37,7 @@ def tables(name: str, folder: Path) -> tuple[str, str]:
     (folder / "table.toml").write_text(
         'source = "ward.csv"\nid = "id"\noutcome = {column = "event"}\n'
     )
-    rows = np.random.default_rng(HOSPITALS.index(name)).normal(size=(12, 3)).round(3)
+    rows = np.random.default_rng((*HOSPITALS, *MORE).index(name)).normal(size=(12, 3)).round(3)
     rows[3, 1] = SENTINEL
     lines = [f"{i},{r[0]},{r[1]},{r[2]},{int(r[0] > 0)}" for i, r in enumerate(rows)]
     (folder / "ward.csv").write_text("\n".join(["id,a,b,c,event", *lines]) + "\n")

@@ -13,7 +13,8 @@ from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR, OPENER
 from aggregation.sealing import Policy, Roster, load_opener, make_scheme
 from aggregation.sites.agreed import Agreed
-from aggregation.sites.enrolment import Request, accept, agree, ask, read_request
+from aggregation.sites.enrolment import accept, agree, ask
+from aggregation.sites.request import Request, Requests, read_request
 from aggregation.sites.server_site import open_site
 from aggregation.sized import sizes_of
 from privacy.errors import CorruptMessageError, InpatientError, InvalidInputError, RefusedError
@@ -21,8 +22,6 @@ from privacy.ledger import SigningKey, verify
 from privacy.ledger.log.keys import Trust
 from tests.aggregation.parts import HOSPITALS
 from tests.aggregation.sites.parts import carry, made, opened, own_pace, tables
-
-Requests = list[tuple[Request, Mapping[str, bytes]]]
 
 
 def asked(out: Path, plan: Plan, **options: Any) -> dict[str, Path]:
@@ -40,7 +39,7 @@ def asked(out: Path, plan: Plan, **options: Any) -> dict[str, Path]:
     return {name: out / name for name in names}
 
 
-def requests(folders: Mapping[str, Path]) -> Requests:
+def requests(folders: Mapping[str, Path]) -> list[tuple[Request, Mapping[str, bytes]]]:
     return [read_request(folder / "request") for folder in folders.values()]
 
 
@@ -226,7 +225,7 @@ def test_parameters_that_are_too_small_for_the_plan_are_refused(tmp_path: Path) 
 @pytest.mark.parametrize(
     "work",
     [
-        lambda folder: ask(folder, made("threshold"), "north"),
+        lambda folder: ask(folder, made("ckks"), "north"),
         lambda folder: ask(folder, made(), OPENER),
         lambda folder: ask(folder, made(), "mars"),
         lambda folder: ask(folder, made(sealing="0" * 64), "north"),

@@ -12,7 +12,7 @@ from experiments.deployment.federation_file import drafted
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust, verify
 from tests.aggregation.parts import HOSPITALS
-from tests.aggregation.sites.parts import carry, opened, tables
+from tests.aggregation.sites.parts import MORE, carry, opened, tables
 from tests.experiments.deployment.test_local import said_by
 
 PROPOSAL = """
@@ -29,7 +29,7 @@ south = 12
 
 @pytest.fixture
 def place(tmp_path: Path) -> Path:
-    for name in HOSPITALS:
+    for name in (*HOSPITALS, *MORE):
         tables(name, tmp_path / name)
     (tmp_path / "federation.toml").write_text(PROPOSAL)
     return tmp_path
@@ -55,7 +55,7 @@ def joined(
     told = {}
     for name in names:
         own = []
-        if name in HOSPITALS:
+        if name not in (AGGREGATOR, OPENER):
             table, schema = place / name / "table.toml", place / "draft" / "schema.toml"
             own = ["--table", str(table), "--schema", str(schema), "--epsilon", "1"]
         plan, site = place / "draft" / "plan.json", place / "sites" / name
@@ -66,16 +66,25 @@ def joined(
     return told
 
 
-@pytest.mark.parametrize("scheme", ["shares", "bfv"])
+@pytest.mark.parametrize("scheme", ["shares", "threshold", "bfv"])
 def test_from_a_proposal_to_a_verified_run(
     scheme: str, place: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     proposal = place / "federation.toml"
-    proposal.write_text(f'scheme = "{scheme}"\n' + PROPOSAL)
-    names = [*HOSPITALS, AGGREGATOR, *([OPENER] if scheme == "bfv" else [])]
+    proposal.write_text(f'scheme = "{scheme}"\n{PROPOSAL}west = 12\n')
+    hospitals = [*HOSPITALS, "west"]
+    names = [*hospitals, AGGREGATOR, *([OPENER] if scheme == "bfv" else [])]
     told = joined(place, names, capsys)
     plan, agreed = str(place / "draft" / "plan.json"), place / "agreed"
     requests = [str(place / "sites" / name / "request") for name in names]
+    if scheme == "threshold":
+        refuses(["agree", plan, *requests, "--out", str(agreed)], "missing: north", capsys)
+        for name in hospitals:
+            said = does(["reveal", plan, str(place / "sites" / name), *requests], capsys)
+            assert f"Send {place / 'sites' / name / 'revealed'}" in said
+        requests += [str(place / "sites" / name / "revealed") for name in hospitals]
+        refuses(["agree", plan, *requests[:-1], "--out", str(agreed)], "missing: west", capsys)
+        assert not (agreed / "plan.json").exists()
     said = does(["agree", plan, *requests, "--out", str(agreed)], capsys)
     for name, fingerprint in told.items():
         assert f"{name}: {fingerprint}" in said
@@ -171,7 +180,6 @@ def test_what_is_wrong_is_refused_by_whoever_meets_it_first(
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ('scheme = "threshold"', "ceremony of all holders.*Choose shares"),
         ('schedule = "schedule.json"', "rounds of all hospitals.*Leave it out"),
     ],
 )
