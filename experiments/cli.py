@@ -20,7 +20,7 @@ from experiments.commands.asynchrony import Asynchrony
 from experiments.commands.attack import AttackCommand
 from experiments.commands.bench import Bench
 from experiments.commands.claims import Claims
-from experiments.commands.cohort import CohortCommand
+from experiments.commands.cohort_check import CohortCommand
 from experiments.commands.correction import Correction
 from experiments.commands.correlated_study import Correlated
 from experiments.commands.deidentified import Deidentified
@@ -30,7 +30,7 @@ from experiments.commands.frontier import Demo, FrontierCommand
 from experiments.commands.inference_study import Inference
 from experiments.commands.joining import Joining
 from experiments.commands.predict import Predict
-from experiments.commands.reliability_study import Reliability
+from experiments.commands.reliability_study import ReliabilityStudy
 from experiments.commands.results import Results
 from experiments.commands.review import Review
 from experiments.commands.run_site import SiteCommand
@@ -39,7 +39,7 @@ from experiments.commands.tune import Tune
 from experiments.door import enter
 from experiments.plugins import load, load_installed
 from privacy.errors import InvalidInputError
-from privacy.ledger.commands import Ledger
+from privacy.ledger.commands import LedgerCommand
 from privacy.terminal import exit_status
 
 __all__ = ["COMMANDS", "main", "parsed", "plugins_of"]
@@ -69,9 +69,9 @@ COMMANDS: dict[str, type[Command]] = {
     "frontier": FrontierCommand,
     "inference": Inference,
     "joining": Joining,
-    "ledger": Ledger,
+    "ledger": LedgerCommand,
     "predict": Predict,
-    "reliability": Reliability,
+    "reliability": ReliabilityStudy,
     "correlated": Correlated,
     "results": Results,
     "review": Review,

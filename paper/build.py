@@ -12,7 +12,7 @@ import typst
 
 from experiments.run.plots import save
 from experiments.run.record import write_json
-from paper import sealing
+from paper import sealing_told
 from paper.drawing import draw
 from paper.frontier_page import write_page
 from paper.numbers import numbers, published
@@ -34,8 +34,8 @@ def build(root: Path) -> Path:
     found = numbers(records, paper / "timings.json")
     write_json(paper / "numbers.json", found)
     draw(paper / "figures", records)
-    if (measured := sealing.committed(paper)) is not None:
-        save(sealing.draw_committed(measured), paper / "figures" / "sealing", replace=True)
+    if (measured := sealing_told.committed(paper)) is not None:
+        save(sealing_told.draw_committed(measured), paper / "figures" / "sealing", replace=True)
     write_page(paper / "frontier.html", Points(records))
     fill(root, found)
     return compile_pdf(paper)

@@ -9,9 +9,9 @@ from matplotlib.figure import Figure
 from experiments.run.plots import PAGE, legend, printed
 from experiments.run.record import Record
 from experiments.studies.design import Design, Regime
-from experiments.studies.joining.point import End, JoiningArm
+from experiments.studies.joining.arm_point import End, JoiningArm
+from experiments.studies.joining.shown import by_cohort
 from experiments.studies.joining.sums import THRESHOLDS, benefit_at, mean_of
-from experiments.studies.joining.tables import by_cohort
 from experiments.studies.joining.verdicts import ArmAt, ByArm, cohort_records, size_classes
 from paper.points import Points
 

@@ -13,7 +13,8 @@ from experiments.run.text import nearest, up
 from experiments.studies.conclusion import Conclusion
 from experiments.studies.design import Design, Regime
 from experiments.studies.frontier.risks import NOT_TRIED, FrontierMetrics, risk_of
-from experiments.studies.joining.point import End, JoiningArm
+from experiments.studies.joining.arm_point import End, JoiningArm
+from experiments.studies.joining.shown import by_cohort
 from experiments.studies.joining.sums import (
     THRESHOLDS,
     HospitalSums,
@@ -21,7 +22,6 @@ from experiments.studies.joining.sums import (
     difference,
     mean_of,
 )
-from experiments.studies.joining.tables import by_cohort
 from experiments.studies.joining.verdicts import (
     ArmAt,
     ByArm,

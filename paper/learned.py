@@ -13,15 +13,15 @@ from typing import Any
 from experiments.run.record import Record, config_hash
 from experiments.run.text import interval, mean, nearest, up, with_half_width
 from experiments.run.typed import read, read_all
-from experiments.studies.asynchrony import read_asynchrony, repeated
+from experiments.studies.article_sentences import SENTENCES
+from experiments.studies.asynchrony_study import read_asynchrony, repeated
 from experiments.studies.claim_words import Text
-from experiments.studies.claims import CLAIMS, ClaimFinding, Subject, evaluate
-from experiments.studies.correction import SEALED, read_correction
+from experiments.studies.correction_study import SEALED, read_correction
 from experiments.studies.equivalent import Equivalent, EquivalentMetrics
+from experiments.studies.judged_claims import CLAIMS, ClaimFinding, Subject, evaluate
 from experiments.studies.poor_labels import read_labels
 from experiments.studies.ruling import Ruling
 from experiments.studies.scaling import read_scaling
-from experiments.studies.sentences import SENTENCES
 
 __all__ = [
     "acceptance",

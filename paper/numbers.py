@@ -7,7 +7,6 @@ from typing import Any
 from experiments.demo import EPSILON
 from experiments.run.record import Record, read_records
 from experiments.run.text import interval, nearest, power_of_ten, signed, tiny
-from experiments.studies.claims import CLAIMS
 from experiments.studies.design import DELTA
 from experiments.studies.frontier.risks import (
     ADVERSARIES,
@@ -16,8 +15,9 @@ from experiments.studies.frontier.risks import (
     risk_of,
     told,
 )
+from experiments.studies.judged_claims import CLAIMS
 from experiments.studies.people import LINEUP
-from paper import correlated_noise, learned, sealing, speed
+from paper import correlated_told, learned, sealing_told, speed
 from paper.joining_told import joining
 from paper.points import CORE, Points, change, core, row
 from paper.reproduction import reproduce
@@ -98,9 +98,9 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "scaling": learned.scaling(records),
         "correction": learned.correction(records),
         "acceptance": learned.acceptance(records),
-        "sealing": sealing.rows(sealing.committed(timings.parent)),
+        "sealing": sealing_told.rows(sealing_told.committed(timings.parent)),
         "speed": {} if (fast := speed.committed(timings.parent)) is None else fast.words(),
-        "correlated": correlated_noise.rows(correlated_noise.committed(timings.parent)),
+        "correlated": correlated_told.rows(correlated_told.committed(timings.parent)),
         "poor_labels": learned.poor_labels(records),
         "replications": learned.replications(records),
         "audits": learned.audits(records),

@@ -19,7 +19,7 @@ from experiments.studies.words import (
     RISK_WORDS,
     VERDICTS,
 )
-from paper import correlated_noise
+from paper import correlated_told
 from paper.joining_told import HALVES
 from paper.joining_words import (
     ARMS,
@@ -238,14 +238,14 @@ def _correlated(numbers: Mapping[str, Any], language: str) -> str:
     """AUC of each way to take part and to add noise, by cohort."""
     body = [
         (
-            correlated_noise.COHORTS[language][row["cohort"]],
-            correlated_noise.ARMS[language][row["arm"]],
+            correlated_told.COHORTS[language][row["cohort"]],
+            correlated_told.ARMS[language][row["arm"]],
             row["runs"],
             _bracketed(row["auc"], row["between"], language) if row["between"] else row["auc"],
         )
         for row in numbers["correlated"]
     ]
-    return _table(correlated_noise.COLUMNS[language], body)
+    return _table(correlated_told.COLUMNS[language], body)
 
 
 def _table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:

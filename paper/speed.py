@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from experiments.benchmarks import attacks, federation
+from experiments.benchmarks import attacks, many_hospitals
 from experiments.run.text import nearest, signed
 from privacy.errors import InvalidInputError
 
@@ -33,7 +33,7 @@ class Speed:
       inversion: Of the attacks.
     """
 
-    rounds: federation.FederationBenchmark
+    rounds: many_hospitals.FederationBenchmark
     inversion: attacks.AttacksBenchmark
 
     def peer(self, name: str) -> float:
@@ -104,10 +104,10 @@ def committed(paper: Path) -> Speed | None:
         return None
     rounds, inversion = (_content(path) for path in paths.values())
     try:
-        rows = tuple(federation.FederationRow(**row) for row in rounds.pop("rows"))
+        rows = tuple(many_hospitals.FederationRow(**row) for row in rounds.pop("rows"))
         found = tuple(attacks.AttacksRow(**row) for row in inversion.pop("rows"))
         return Speed(
-            federation.FederationBenchmark(rows, **rounds),
+            many_hospitals.FederationBenchmark(rows, **rounds),
             attacks.AttacksBenchmark(found, **inversion),
         )
     except (KeyError, TypeError) as error:

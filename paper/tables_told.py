@@ -7,8 +7,8 @@ from typing import Any
 from experiments.evaluation import Estimate
 from experiments.run.record import Record
 from experiments.run.text import interval, nearest, signed
-from experiments.studies.deidentified.metrics import read_tables
-from experiments.studies.deidentified.rule import way_of
+from experiments.studies.deidentified.lost_value import way_of
+from experiments.studies.deidentified.table_metrics import read_tables
 from experiments.studies.lineups import INFORMED
 from experiments.studies.words import NOTHING_YET
 

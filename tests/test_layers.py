@@ -78,3 +78,23 @@ def test_no_module_is_longer_than_one_idea(layer: str) -> None:
         for path in (ROOT / layer).rglob("*.py")
     }
     assert {name: length for name, length in lengths.items() if length > 450} == {}
+
+
+def test_a_modules_name_means_one_thing() -> None:
+    """But for what a package is entered by."""
+    by_name: dict[str, list[str]] = {}
+    for layer in LAYERS:
+        for path in (ROOT / layer).rglob("*.py"):
+            if path.stem not in ("__init__", "__main__"):
+                by_name.setdefault(path.stem, []).append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in by_name.items() if len(paths) > 1} == {}
+
+
+def test_a_public_classs_name_means_one_thing() -> None:
+    by_name: dict[str, list[str]] = {}
+    for layer in LAYERS:
+        for path in (ROOT / layer).rglob("*.py"):
+            for node in ast.parse(path.read_text()).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    by_name.setdefault(node.name, []).append(str(path.relative_to(ROOT)))
+    assert {name: paths for name, paths in by_name.items() if len(paths) > 1} == {}

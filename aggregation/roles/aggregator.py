@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 from aggregation.agreement import Agreement, Trajectory
 from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, SetTimer, Timer, TimerKind
-from aggregation.roles.opener import Asked
+from aggregation.roles.opener import OpeningAsked
 from aggregation.roles.opening import OpeningRequest
 from aggregation.sealing import Adder, Contribution, Roster
 from aggregation.sealing.answers import Witnessed
@@ -68,7 +68,7 @@ class Aggregator:
         self._opening = opening
         self._place = Place(plan.digest)
         self._contributions: dict[str, Contribution] = {}
-        self._asked: Asked | None = None  # the sum that is to be opened
+        self._asked: OpeningAsked | None = None  # the sum that is to be opened
         self._told: tuple[bytes, bytes] | None = None  # evidence and sum of the last opening
 
     @property
@@ -89,7 +89,7 @@ class Aggregator:
             self.receive(Contribution.from_message(incoming.payload, incoming.public))
             if not self.ready:
                 return ()
-            self._asked = Asked(self._place, *self.total())
+            self._asked = OpeningAsked(self._place, *self.total())
             return self._opening.ask(self._asked, incoming.time)
         if incoming.kind in (MessageKind.RETURNED, MessageKind.WITNESSED):
             return self._relay(incoming)
@@ -196,7 +196,7 @@ class Aggregator:
             if awaited and name not in self._contributions:
                 self.receive(contribution)
         if self.ready:
-            self._asked = Asked(self._place, *self.total())
+            self._asked = OpeningAsked(self._place, *self.total())
 
     def step(
         self, opened_sum: Int[np.ndarray, "slots"], hospitals: Sequence[str] | None = None

@@ -23,11 +23,11 @@ from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.ledger import SigningKey
 from privacy.ledger.log import canonical
 
-__all__ = ["Asked", "HolderRole", "OpenerRole", "read_answer", "read_tried"]
+__all__ = ["HolderRole", "OpenerRole", "OpeningAsked", "read_answer", "read_tried"]
 
 
 @dataclass(frozen=True)
-class Asked:
+class OpeningAsked:
     """A sum that somebody is asked to open.
 
     Attributes:
@@ -48,7 +48,7 @@ class Asked:
         return pack([canonical.encode(self.place.to_json()), self.total, *parts])
 
     @classmethod
-    def from_bytes(cls, payload: bytes, *, contributors: int) -> "Asked":
+    def from_bytes(cls, payload: bytes, *, contributors: int) -> "OpeningAsked":
         """Read what ``to_bytes`` wrote.
 
         Raises:
@@ -98,7 +98,9 @@ class OpenerRole:
         if message.kind is MessageKind.RETURNED:
             word = _witnessed(self._key, OPENER, self._run, message, log)
             return (_message(OPENER, MessageKind.WITNESSED, message.round, word, self._run, {}),)
-        asked = Asked.from_bytes(message.payload, contributors=opener.parameters.contributors)
+        asked = OpeningAsked.from_bytes(
+            message.payload, contributors=opener.parameters.contributors
+        )
         proposal = asked.proposal(opener.parameters.digest)
         number = log.number_of(proposal.digest)
         payload = None if number is None else log.kept(number)
@@ -129,7 +131,7 @@ class HolderRole:
     def __init__(self, run: str, holder: Holder) -> None:
         self._run = run
         self._holder = holder
-        self._asked: Asked | None = None
+        self._asked: OpeningAsked | None = None
 
     def handle(self, incoming: Message | Timer) -> tuple[Message, ...]:
         """Try a total, commit to the one that was chosen, answer when enough have.
@@ -149,7 +151,7 @@ class HolderRole:
             return (self._say(MessageKind.WITNESSED, message.round, _witnessed(*given)),)
         if message.kind is MessageKind.TOTAL:
             most = holder.parameters.contributors
-            asked = Asked.from_bytes(message.payload, contributors=most)
+            asked = OpeningAsked.from_bytes(message.payload, contributors=most)
             if asked.place.number != message.round:
                 raise RefusedError(
                     f"A sum to be opened as number {asked.place.number} came in round "

@@ -25,7 +25,7 @@ from aggregation.roles.messages import (
     holder_address,
     pack,
 )
-from aggregation.roles.opener import Asked, HolderRole, OpenerRole, read_answer, read_tried
+from aggregation.roles.opener import HolderRole, OpenerRole, OpeningAsked, read_answer, read_tried
 from aggregation.sealing import Contribution, KeyScheme, Policy, Roster, Scheme
 from aggregation.sealing.answers import Answer, Commitment, Parts
 from aggregation.sealing.holders import Holder, QuorumScheme
@@ -34,7 +34,7 @@ from aggregation.sealing.quorum import read_quorum
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger import SigningKey
 
-__all__ = ["ByHolders", "ByOpener", "LocalOpening", "OpeningRequest", "Verdict"]
+__all__ = ["ByHolders", "ByOpener", "LocalOpening", "OpeningRequest", "OpeningVerdict"]
 
 Said = tuple[Message | SetTimer, ...]
 Integers = NDArray[np.int64]
@@ -43,7 +43,7 @@ _PATIENCE = 60.0  # how long holders may take for a step, in the engine's unit o
 
 
 @dataclass(frozen=True)
-class Verdict:
+class OpeningVerdict:
     """An opened sum, and why it is believed.
 
     Attributes:
@@ -61,11 +61,11 @@ class OpeningRequest(Protocol):
 
     judge: Judge
 
-    def ask(self, asked: Asked, now: float) -> Said:
+    def ask(self, asked: OpeningAsked, now: float) -> Said:
         """Ask for a sum to be opened."""
         ...
 
-    def take(self, message: Message) -> Said | Verdict:
+    def take(self, message: Message) -> Said | OpeningVerdict:
         """Take what came back: what to say next, or the opened sum."""
         ...
 
@@ -86,15 +86,15 @@ class ByOpener:
 
     def __init__(self, judge: Judge) -> None:
         self.judge = judge
-        self._asked: Asked | None = None
+        self._asked: OpeningAsked | None = None
 
-    def ask(self, asked: Asked, now: float) -> Said:
+    def ask(self, asked: OpeningAsked, now: float) -> Said:
         """Send the opener the sum and its contributions."""
         self._asked = asked
         payload, number, run = asked.to_bytes(), asked.place.number, self.judge.run
         return (Message(AGGREGATOR, OPENER, MessageKind.TOTAL, number, payload, run=run),)
 
-    def take(self, message: Message) -> Verdict:
+    def take(self, message: Message) -> OpeningVerdict:
         """Read the opened sum, which the opener has signed."""
         asked = self._asked
         if (
@@ -111,7 +111,9 @@ class ByOpener:
             raise CorruptMessageError("The opener told a sum without its signed word on it.")
         proposal = asked.proposal(self.judge.parameters.digest)
         evidence = Evidence(proposal, (), (Answer.from_bytes(said.encode()),))
-        verdict = Verdict(evidence, self.judge.sum_of(evidence, asked.place, message.payload))
+        verdict = OpeningVerdict(
+            evidence, self.judge.sum_of(evidence, asked.place, message.payload)
+        )
         self._asked = None  # said again, it is no other sum
         return verdict
 
@@ -147,21 +149,21 @@ class ByHolders:
         self._parameters = judge.parameters
         self._quorum, self._keys = read_quorum(judge.parameters, self._scheme.label)
         self._step = _Step.TRY
-        self._asked: Asked | None = None
+        self._asked: OpeningAsked | None = None
         self._proposal: Proposal | None = None
         self._tried: dict[str, tuple[str, ...]] = {}
         self._commitments: dict[str, Commitment] = {}
         self._answers: dict[str, tuple[Answer, Parts]] = {}
         self._awaited: tuple[str, ...] = ()
 
-    def ask(self, asked: Asked, now: float) -> Said:
+    def ask(self, asked: OpeningAsked, now: float) -> Said:
         """Send every holder the sum and its contributions, to try."""
         self._asked = asked
         self._proposal = asked.proposal(self._parameters.digest)
         self._tried, self._commitments, self._answers = {}, {}, {}
         return self._tell(_Step.TRY, self._quorum.names, MessageKind.TOTAL, asked.to_bytes(), now)
 
-    def take(self, message: Message) -> Said | Verdict:
+    def take(self, message: Message) -> Said | OpeningVerdict:
         """Take what a holder says in this step; the last answer gives the sum."""
         name = self._signer(message)
         kinds = {
@@ -219,7 +221,7 @@ class ByHolders:
             adder = self._scheme.load_adder(self._parameters)
             for contribution in kept:
                 adder.add(contribution.sealed)
-            return self.ask(Asked(asked.place, adder.total(), kept), now)
+            return self.ask(OpeningAsked(asked.place, adder.total(), kept), now)
         willing = tuple(n for n in self._quorum.names if self._tried.get(n) == ())
         self._require_enough(willing, "can answer for every contribution of")
         opening = proposal.digest.encode()
@@ -234,7 +236,7 @@ class ByHolders:
         payload = pack([self._commitments[name].to_bytes() for name in committed])
         return self._tell(_Step.ANSWER, awaited, MessageKind.AGREED, payload, now)
 
-    def _verdict(self) -> Verdict:
+    def _verdict(self) -> OpeningVerdict:
         asked, proposal = self._whole
         parts: dict[str, bytes] = {}
         for name in self._awaited:
@@ -247,12 +249,12 @@ class ByHolders:
             asked.total,
             parts,
         )
-        verdict = Verdict(evidence, self.judge.sum_of(evidence, asked.place))
+        verdict = OpeningVerdict(evidence, self.judge.sum_of(evidence, asked.place))
         self._asked = None  # no answer and no timer of it counts any more
         return verdict
 
     @property
-    def _whole(self) -> tuple[Asked, Proposal]:
+    def _whole(self) -> tuple[OpeningAsked, Proposal]:
         if self._asked is None or self._proposal is None:
             raise RefusedError("No sum was asked for yet.")
         return self._asked, self._proposal
@@ -357,7 +359,7 @@ class LocalOpening:
         if isinstance(self._scheme, QuorumScheme):
             self._require_present(self._scheme, contributions)
             request = ByHolders(self.judge)
-        waiting = list(request.ask(Asked(self.place, total, tuple(contributions)), 0.0))
+        waiting = list(request.ask(OpeningAsked(self.place, total, tuple(contributions)), 0.0))
         timers: list[SetTimer] = []
         while waiting or timers:
             if not waiting:
@@ -372,7 +374,7 @@ class LocalOpening:
             for answer in self._roles[said.receiver].handle(said):
                 if isinstance(answer, Message):
                     taken = request.take(answer)
-                    if isinstance(taken, Verdict):
+                    if isinstance(taken, OpeningVerdict):
                         self.place = self.place.after(taken.evidence.proposal.digest)
                         return taken.total
                     waiting += taken

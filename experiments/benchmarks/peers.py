@@ -22,13 +22,13 @@ from numpy.typing import NDArray
 
 from privacy.errors import InvalidInputError
 
-__all__ = ["PEERS", "Measured", "least_time", "require_peers"]
+__all__ = ["PEERS", "PeerMeasured", "least_time", "require_peers"]
 
 Updates = NDArray[np.float64]
 
 
 @dataclass(frozen=True)
-class Measured:
+class PeerMeasured:
     """One contender at one size.
 
     Attributes:
@@ -97,7 +97,7 @@ def _quiet() -> Iterator[None]:
         os.close(kept)
 
 
-def measure_nvflare(updates: Updates, hospitals: int, repeats: int) -> Measured:
+def measure_nvflare(updates: Updates, hospitals: int, repeats: int) -> PeerMeasured:
     """NVFLARE's HE filters with its provisioned context: CKKS, one secret key in every client."""
     import tenseal as ts
 
@@ -146,10 +146,10 @@ def measure_nvflare(updates: Updates, hospitals: int, repeats: int) -> Measured:
     whole = len(fobs.dumps(params))
     size = len(sealed[0]["update"])
     note = f"ciphertexts alone; its message with the public context: {whole} bytes"
-    return Measured(seconds, add_seconds, open_seconds, size, float(error), note)
+    return PeerMeasured(seconds, add_seconds, open_seconds, size, float(error), note)
 
 
-def measure_flower(updates: Updates, hospitals: int, repeats: int) -> Measured:
+def measure_flower(updates: Updates, hospitals: int, repeats: int) -> PeerMeasured:
     """Flower's SecAgg+ client, stage by stage, with its workflow's defaults and all neighbours."""
     mod = import_module("flwr.client.mod.secure_aggregation.secaggplus_mod")
     common = import_module("flwr.common")
@@ -208,10 +208,10 @@ def measure_flower(updates: Updates, hospitals: int, repeats: int) -> Measured:
         "more; "
         "32-bit mask seeds; error of its quantiser, masks cancel"
     )
-    return Measured(seconds, None, None, uploads["vector"], error, note)
+    return PeerMeasured(seconds, None, None, uploads["vector"], error, note)
 
 
-def measure_paillier(updates: Updates, hospitals: int, repeats: int) -> Measured:
+def measure_paillier(updates: Updates, hospitals: int, repeats: int) -> PeerMeasured:
     """Paillier with 3072 bits, one value a ciphertext; 20 values are timed and scaled up."""
     phe = import_module("phe")
     public, private = phe.generate_paillier_keypair(n_length=3072)
@@ -233,7 +233,7 @@ def measure_paillier(updates: Updates, hospitals: int, repeats: int) -> Measured
     opened = np.array([r - public.n if r > public.n // 2 else r for r in raw], dtype=float) * step
     error = float(np.abs(opened - updates[:, :some].sum(axis=0)).max())
     scale = size / some
-    return Measured(
+    return PeerMeasured(
         seconds * scale,
         add_seconds * scale,
         open_seconds * scale,
@@ -243,7 +243,7 @@ def measure_paillier(updates: Updates, hospitals: int, repeats: int) -> Measured
     )
 
 
-PEERS: dict[str, Callable[[Updates, int, int], Measured]] = {
+PEERS: dict[str, Callable[[Updates, int, int], PeerMeasured]] = {
     "nvflare": measure_nvflare,
     "flower": measure_flower,
     "paillier": measure_paillier,

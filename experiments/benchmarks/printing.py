@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from rich.table import Table
 
-from experiments.benchmarks.sealing import SealingBenchmark
+from experiments.benchmarks.sealing_cost import SealingBenchmark
 
 __all__ = ["sealing_tables"]
 

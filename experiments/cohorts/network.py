@@ -30,7 +30,7 @@ from aggregation.data.patients import Column, Patients, Schema
 from experiments.cohorts.prevent import log_odds
 from privacy._validate import fraction, natural
 
-__all__ = ["SCHEMA", "HospitalBlock", "Network"]
+__all__ = ["SCHEMA", "Network", "NetworkBlock"]
 
 BLOCK = 256  # hospitals made at once; part of what a seed means
 
@@ -73,7 +73,7 @@ _SIZE_SD = 0.4  # of the log of the number of patients
 
 
 @dataclass(frozen=True)
-class HospitalBlock:
+class NetworkBlock:
     """Some neighbouring hospitals; patients lie one hospital after the other.
 
     Attributes:
@@ -148,7 +148,7 @@ class Network:
         fraction(heterogeneity=self.heterogeneity)
         fraction(tier3_fraction=self.tier3_fraction)
 
-    def blocks(self) -> Iterator[HospitalBlock]:
+    def blocks(self) -> Iterator[NetworkBlock]:
         """Make the hospitals, a block at a time, in order."""
         for first in range(0, self.hospitals, BLOCK):
             yield self._block(first, min(BLOCK, self.hospitals - first))
@@ -183,7 +183,7 @@ class Network:
                 pairs += float(prob.sum() * (1 - prob).sum() - (prob * (1 - prob)).sum())
         return wins / pairs
 
-    def _block(self, first: int, kept: int) -> HospitalBlock:
+    def _block(self, first: int, kept: int) -> NetworkBlock:
         """Make a whole block, whatever the number of hospitals, and keep its beginning."""
         rng = np.random.default_rng([self.seed, first])
         numbers = first + np.arange(BLOCK)
@@ -204,7 +204,7 @@ class Network:
         outcomes = happened & (noticed >= self._mixed("unrecorded", tier3))
         features = self._measured(values, tier3, rng)
         end = int(offsets[kept])
-        return HospitalBlock(
+        return NetworkBlock(
             first,
             tuple("tier3" if t else "clinic" for t in is_tier3[:kept]),
             offsets[: kept + 1],

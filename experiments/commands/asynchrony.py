@@ -35,7 +35,7 @@ class Asynchrony(ComparisonCommand):
     def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
         """Every rule on every cohort, once a seed."""
         from experiments.run.record import read_records
-        from experiments.studies import asynchrony
+        from experiments.studies import asynchrony_study
         from experiments.studies.asynchronous import SEALED_SETTINGS
         from experiments.studies.searched import best_paced
 
@@ -45,7 +45,7 @@ class Asynchrony(ComparisonCommand):
             records = read_records(self.tuned / "records")
             best = {(c, r): s for c in cohorts for r, s in best_paced(records, c).items()}
             settings = {**settings, **best}
-        points = asynchrony.grid(
+        points = asynchrony_study.grid(
             self.seed, seeds=self.seeds, cohorts=cohorts, sealed_settings=settings
         )
         return points, data_dir

@@ -47,7 +47,7 @@ class BenchFederation:
         from rich.console import Console
         from rich.table import Table
 
-        from experiments.benchmarks.federation import measure
+        from experiments.benchmarks.many_hospitals import measure
         from experiments.run.record import writable_folder, write_new
 
         folder = writable_folder(self.out)

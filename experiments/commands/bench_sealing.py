@@ -42,7 +42,7 @@ class BenchSealing:
         from rich.console import Console
 
         from experiments.benchmarks.printing import sealing_tables
-        from experiments.benchmarks.sealing import draw, measure
+        from experiments.benchmarks.sealing_cost import draw, measure
         from experiments.run.plots import save
         from experiments.run.record import writable_folder, write_new
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from experiments.run.record import Record
     from experiments.run.study import GridPoint
-    from experiments.studies.claims import Subject
+    from experiments.studies.judged_claims import Subject
 
 __all__ = ["Claims"]
 
@@ -34,27 +34,27 @@ class Claims(StudyCommand):
 
     def check(self) -> None:
         """Refuse names of no claim."""
-        from experiments.studies import claims
+        from experiments.studies import judged_claims
         from privacy.errors import InvalidInputError
 
         super().check()
-        names = [claim.key for claim in claims.CLAIMS]
+        names = [claim.key for claim in judged_claims.CLAIMS]
         unknown = sorted(set(self.only) - set(names))
         if unknown:
             raise InvalidInputError(f"Unknown claims {unknown}; choose among {names}.")
 
     def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
         """What the chosen claims rest on."""
-        from experiments.studies import claims
+        from experiments.studies import judged_claims
 
         subject, data_dir = self._subject()
-        return claims.points(subject, only=self.only), data_dir
+        return judged_claims.points(subject, only=self.only), data_dir
 
     def _subject(self) -> "tuple[Subject, Path | None]":
         """On whom the claims are tested, and where the tables lie."""
         from experiments.cohorts import load, resolve
-        from experiments.studies.claims import Subject
         from experiments.studies.equivalent_heart import judged
+        from experiments.studies.judged_claims import Subject
 
         cohort, data_dir = resolve(self.cohort, self.data_dir)
         return Subject(self.seed, cohort, judged(load(cohort, data_dir).hospitals)), data_dir
@@ -67,14 +67,16 @@ class Claims(StudyCommand):
         from rich.table import Table
 
         from experiments.run.record import write_new
-        from experiments.studies import claims
+        from experiments.studies import judged_claims
 
-        findings = claims.evaluate({r.name: r for r in records}, self._subject()[0], only=self.only)
+        findings = judged_claims.evaluate(
+            {r.name: r for r in records}, self._subject()[0], only=self.only
+        )
         plain = [asdict(finding) for finding in findings]
         told = json.dumps(plain, sort_keys=True, indent=1)
         paths = write_new(
             (self.out / "claims.json", f"{told}\n".encode()),
-            (self.out / "claims.md", f"{claims.markdown(findings)}\n".encode()),
+            (self.out / "claims.md", f"{judged_claims.markdown(findings)}\n".encode()),
         )
         if self.json:
             print(json.dumps(plain, sort_keys=True))

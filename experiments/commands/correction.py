@@ -24,10 +24,10 @@ class Correction(ComparisonCommand):
 
     def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
         """Every rule on every cohort; spoilt labels on real ones."""
-        from experiments.studies import correction, poor_labels
+        from experiments.studies import correction_study, poor_labels
 
         cohorts, data_dir = self.chosen()
-        rules = correction.grid(self.seed, seeds=self.seeds, cohorts=cohorts)
+        rules = correction_study.grid(self.seed, seeds=self.seeds, cohorts=cohorts)
         labels = [
             point
             for cohort in cohorts

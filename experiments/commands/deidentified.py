@@ -38,22 +38,22 @@ class Deidentified(StudyCommand):
     def check(self) -> None:
         """Refuse no cross-validation, and what is no field of the cohort."""
         from experiments.cohorts import load, resolve
-        from experiments.studies.deidentified import tables
-        from experiments.studies.deidentified.point import which
+        from experiments.studies.deidentified import shown_tables
+        from experiments.studies.deidentified.published_point import which
 
         super().check()
-        tables.grid(quasi=self.quasi, seed=self.seed, seeds=self.seeds)
+        shown_tables.grid(quasi=self.quasi, seed=self.seed, seeds=self.seeds)
         which(self.quasi, load(*resolve(self.cohort, self.data_dir)))
 
     def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
         """All fields and some, by hospitals and by a curator."""
         from experiments.cohorts import resolve
-        from experiments.studies.deidentified import tables
+        from experiments.studies.deidentified import shown_tables
         from experiments.studies.deidentified.published import require
 
         require()
         name, data_dir = resolve(self.cohort, self.data_dir)
         return (
-            tables.grid(name, quasi=self.quasi, seed=self.seed, seeds=self.seeds),
+            shown_tables.grid(name, quasi=self.quasi, seed=self.seed, seeds=self.seeds),
             data_dir,
         )

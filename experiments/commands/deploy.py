@@ -24,7 +24,7 @@ _FRESH = 30.0  # seconds
 
 
 @dataclass(frozen=True)
-class Local:
+class DeployLocal:
     """All sites as processes on this machine: server, hospitals, and an opener for bfv.
 
     Each hospital's process sees its own table alone. Run again on the same --out, it goes on where
@@ -171,7 +171,7 @@ class Deploy:
             Annotated[AcceptAgreed, subcommand("accept")],
             Annotated[CheckKit, subcommand("check")],
             Annotated[Relay, subcommand("relay")],
-            Annotated[Local, subcommand("local")],
+            Annotated[DeployLocal, subcommand("local")],
             Annotated[Run, subcommand("run")],
             Annotated[Status, subcommand("status")],
         ],

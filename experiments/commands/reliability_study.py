@@ -10,11 +10,11 @@ from experiments.commands.base import StudyCommand
 if TYPE_CHECKING:
     from experiments.run.study import GridPoint
 
-__all__ = ["Reliability"]
+__all__ = ["ReliabilityStudy"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Reliability(StudyCommand):
+class ReliabilityStudy(StudyCommand):
     """How sure the likelihood ratio is of whom it names, and how often it is right.
 
     On a real table, as it is and divided by a number that simulated hospitals tell.

@@ -42,7 +42,7 @@ from privacy._validate import natural, positive
 from privacy.errors import InvalidInputError
 from privacy.names import distinct_names, plain_name
 
-__all__ = ["Draft", "FederationFile", "Meeting", "drafted"]
+__all__ = ["FederationDraft", "FederationFile", "Meeting", "drafted"]
 
 _MOST_PATIENTS = 100_000_000
 
@@ -69,7 +69,7 @@ class Meeting:
 
 
 @dataclass(frozen=True)
-class Draft:
+class FederationDraft:
     """What a ``federation.toml`` proposes.
 
     Attributes:
@@ -128,7 +128,7 @@ class FederationFile:
             natural(rounds=self.rounds, least=1)
 
 
-def drafted(path: Path) -> Draft:
+def drafted(path: Path) -> FederationDraft:
     """Return what a ``federation.toml`` proposes.
 
     Raises:
@@ -155,7 +155,7 @@ def drafted(path: Path) -> Draft:
         scheme=told.scheme,
         delta=told.delta,
     )
-    return Draft(plan, path.parent / told.schema, told.network)
+    return FederationDraft(plan, path.parent / told.schema, told.network)
 
 
 def _so_many(count: int, features: int) -> Patients:

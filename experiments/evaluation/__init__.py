@@ -1,6 +1,6 @@
 """Figures that a clinician and an auditor accept, each with its interval."""
 
-from experiments.evaluation.acceptance import Check, acceptance
+from experiments.evaluation.acceptance import AcceptanceCheck, acceptance
 from experiments.evaluation.bands import bands, tells_bands
 from experiments.evaluation.calibration_slopes import (
     Calibration,
@@ -22,8 +22,8 @@ from experiments.evaluation.scored import POOLED, Estimate, Scored, by_patient, 
 
 __all__ = [
     "POOLED",
+    "AcceptanceCheck",
     "Calibration",
-    "Check",
     "Estimate",
     "NetBenefit",
     "Reliability",

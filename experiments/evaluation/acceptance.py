@@ -38,7 +38,7 @@ from experiments.margins import (
 )
 from privacy.errors import InvalidInputError
 
-__all__ = ["Check", "acceptance"]
+__all__ = ["AcceptanceCheck", "acceptance"]
 
 CheckVerdict = Literal["pass", "fail", "open", "too few"]
 _Z = NormalDist().inv_cdf(0.975)
@@ -46,7 +46,7 @@ _CHANCE_DRAWS = 10_000  # so that a p-value may be small enough for Holm's first
 
 
 @dataclass(frozen=True)
-class Check:
+class AcceptanceCheck:
     """One line of the table.
 
     Attributes:
@@ -78,7 +78,7 @@ def acceptance(
     tiers: Mapping[str, str] | None = None,
     replicates: int = 1_000,
     seed: int = 0,
-) -> tuple[Check, ...]:
+) -> tuple[AcceptanceCheck, ...]:
     """Return the table; all arguments score the same patients in the same order.
 
     Guarantee (a test in ``tests/experiments/evaluation/test_acceptance.py``): of a model whose
@@ -127,11 +127,11 @@ def acceptance(
 class _Judged:
     """A check, and the p-value of its being outside; None: it is not outside, or not judged."""
 
-    check: Check
+    check: AcceptanceCheck
     p_value: float | None = None
 
 
-def _corrected(found: Sequence[_Judged]) -> tuple[Check, ...]:
+def _corrected(found: Sequence[_Judged]) -> tuple[AcceptanceCheck, ...]:
     """What is outside fails only if it survives Holm over all judged checks."""
     judged = [k for k, one in enumerate(found) if one.check.verdict != "too few"]
     values = [1.0 if (p := found[k].p_value) is None else p for k in judged]
@@ -152,11 +152,16 @@ def _calibrated(name: str, site: Scored) -> list[_Judged]:
         _within(rules[0], name, found.in_the_large, -IN_THE_LARGE, IN_THE_LARGE),
         _within(rules[1], name, _expected_over_observed(site), *EXPECTED_OVER_OBSERVED),
         _within(rules[2], name, found.slope, *SLOPE),
-        _small(Check(rules[3], name, found.ece, f"<= {limit:g}", "pass"), site, found.ece, limit),
+        _small(
+            AcceptanceCheck(rules[3], name, found.ece, f"<= {limit:g}", "pass"),
+            site,
+            found.ece,
+            limit,
+        ),
     ]
 
 
-def _small(check: Check, site: Scored, ece: float, limit: float) -> _Judged:
+def _small(check: AcceptanceCheck, site: Scored, ece: float, limit: float) -> _Judged:
     if ece <= limit:
         return _Judged(check)
     chance = ece_by_chance(site, draws=_CHANCE_DRAWS)
@@ -173,7 +178,7 @@ def _expected_over_observed(site: Scored) -> Estimate:
 
 
 def _too_few(rule: str, where: str, bound: str) -> _Judged:
-    return _Judged(Check(rule, where, None, bound, "too few"))
+    return _Judged(AcceptanceCheck(rule, where, None, bound, "too few"))
 
 
 def _within(rule: str, where: str, value: Estimate | None, low: float, high: float) -> _Judged:
@@ -184,8 +189,8 @@ def _within(rule: str, where: str, value: Estimate | None, low: float, high: flo
     elif low == -math.inf:
         bound = f"<= {high:g}"
     if value is None:  # classes that a line separates: no slope exists
-        return _Judged(Check(rule, where, None, bound, "open"))
-    check = Check(rule, where, value.value, bound, "open", value.lower, value.upper)
+        return _Judged(AcceptanceCheck(rule, where, None, bound, "open"))
+    check = AcceptanceCheck(rule, where, value.value, bound, "open", value.lower, value.upper)
     if low <= value.lower and value.upper <= high:
         return _Judged(replace(check, verdict="pass"))
     if value.upper < low or value.lower > high:

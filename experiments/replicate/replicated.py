@@ -24,9 +24,9 @@ from experiments.replicate.bounds import (
     reconstruction_success,
 )
 from experiments.replicate.certificates import hunt
-from experiments.replicate.spear import solve_batch
-from experiments.replicate.sratta import recover
-from experiments.replicate.tableak import PUBLISHED, OneHot, attack_batch
+from experiments.replicate.spear_on_adult import solve_batch
+from experiments.replicate.sratta_on_adult import recover
+from experiments.replicate.tableak_on_adult import PUBLISHED, OneHot, attack_batch
 from experiments.run.record import Record, stamp, writable_folder
 from privacy.accounting.gaussian import gaussian_mu
 

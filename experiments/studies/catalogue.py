@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from experiments.run.record import Record
 from experiments.run.study import Study
 from experiments.studies import (
-    asynchrony,
+    asynchrony_study,
     correction_tables,
     correlated,
     inference,
@@ -13,10 +13,10 @@ from experiments.studies import (
     reliability,
     searched,
 )
-from experiments.studies.deidentified import tables as deidentified
+from experiments.studies.deidentified import shown_tables as deidentified
 from experiments.studies.frontier import overview as frontier
 from experiments.studies.frontier.grid_figures import draw_headline
-from experiments.studies.joining import tables as joining
+from experiments.studies.joining import shown as joining
 from experiments.studies.joining.drawn_gains import draw_joining
 from experiments.studies.learning_figures import (
     draw_asynchrony,
@@ -63,7 +63,7 @@ STUDIES: tuple[Study, ...] = (
         ("asynchrony",),
         "hospitals at their own pace",
         "inpatient asynchrony",
-        tables=lambda records: [*asynchrony.tables(records), asynchrony.LEGEND],
+        tables=lambda records: [*asynchrony_study.tables(records), asynchrony_study.LEGEND],
         figures={"asynchrony": draw_asynchrony},
     ),
     Study(

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from experiments.studies.asynchronous import ArrivalRule
 from experiments.studies.claim_words import Text
 from experiments.studies.poor_labels import Harm
-from experiments.studies.readings import Reading
+from experiments.studies.readings import NoiseReading
 
 __all__ = ["ARRIVAL_WORDS", "CORRECTION_WORDS", "HARM_WORDS", "READING_WORDS"]
 
@@ -27,9 +27,9 @@ HARM_WORDS: Mapping[str, Text] = {
     Harm.MISSING: Text("half of the values missing at one", "一家缺失一半的数值"),
 }
 READING_WORDS: Mapping[str, Text] = {
-    Reading.UPLOAD: Text("the upload's norm", "上传的范数"),
-    Reading.PATIENT: Text("the largest patient's norm", "最大一名患者的范数"),
-    Reading.CONSTANT: Text("a constant clip norm", "固定的裁剪范数"),
+    NoiseReading.UPLOAD: Text("the upload's norm", "上传的范数"),
+    NoiseReading.PATIENT: Text("the largest patient's norm", "最大一名患者的范数"),
+    NoiseReading.CONSTANT: Text("a constant clip norm", "固定的裁剪范数"),
 }
 CORRECTION_WORDS: Mapping[str, str] = {
     "fedsgd": "FedSGD",

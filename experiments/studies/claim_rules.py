@@ -16,13 +16,13 @@ from attacks.scoring.rates import student_half_width
 from experiments.margins import PRIVACY_COST, RISK_MARGIN, WAIT
 from experiments.run.record import Record
 from experiments.run.typed import read, read_all
-from experiments.studies.asynchrony import GAP, RuleOverSeeds, read_asynchrony, repeated
+from experiments.studies.asynchrony_study import GAP, RuleOverSeeds, read_asynchrony, repeated
 from experiments.studies.claim_names import ARRIVAL_WORDS, READING_WORDS
 from experiments.studies.claim_words import Text, capital, ends, names_of
 from experiments.studies.conclusion import Conclusion, side_of
 from experiments.studies.frontier.risks import FrontierResult, Risk, read_frontier
 from experiments.studies.gains import Gain, GainMetrics
-from experiments.studies.readings import Reading, ReadingMetrics, ReadingPoint
+from experiments.studies.readings import NoiseReading, ReadingMetrics, ReadingPoint
 from experiments.studies.ruling import Ruling, three
 from experiments.studies.uploads import UploadMetrics, Uploads
 
@@ -160,10 +160,10 @@ def no_impact(records: Sequence[Record]) -> Ruling:
         "AUC with noise by the upload's norm, less without",
         "AUC：按上传的范数加噪声减去不加噪声",
     )
-    return Ruling(verdict, condition, effect, *three(found[Reading.UPLOAD].gain))
+    return Ruling(verdict, condition, effect, *three(found[NoiseReading.UPLOAD].gain))
 
 
-def _read_as(reading: Reading, metrics: ReadingMetrics) -> Text:
+def _read_as(reading: NoiseReading, metrics: ReadingMetrics) -> Text:
     name = READING_WORDS[reading]
     gain, zh_gain = ends(*three(metrics.gain))
     bound = "no bound" if metrics.bound is None else f"bound {metrics.bound:.2f}"

@@ -6,9 +6,9 @@ from rich.box import SIMPLE
 from rich.table import Table
 
 from experiments.cohorts import called
-from experiments.evaluation import Check
+from experiments.evaluation import AcceptanceCheck
 from experiments.run.record import Record
-from experiments.studies.correction import (
+from experiments.studies.correction_study import (
     SEALED,
     CorrectionPoint,
     CorrectionResult,
@@ -83,7 +83,7 @@ def _accepted(results: Sequence[CorrectionResult]) -> Table:
     return table
 
 
-def _verdicts(point: CorrectionPoint, checks: Sequence[Check]) -> Table:
+def _verdicts(point: CorrectionPoint, checks: Sequence[AcceptanceCheck]) -> Table:
     """The thresholds of acceptance; hospitals that are too small are counted."""
     judged = [c for c in checks if c.verdict != "too few"]
     title = (

@@ -34,7 +34,7 @@ from experiments.studies.design import Design, TrainingSetting, make_plan
 from privacy._validate import natural, positive
 from privacy.mechanisms import Seeded
 
-__all__ = ["Arm", "CorrelatedPoint", "follow_plan", "grid", "read_correlated", "table"]
+__all__ = ["CorrelatedArm", "CorrelatedPoint", "follow_plan", "grid", "read_correlated", "table"]
 
 _FOLDS = 5
 _ROUNDS = 40
@@ -43,7 +43,7 @@ _RATES = (0.25, 0.5, 1.0, 2.0, 4.0, 8.0)
 _BUFFERS = Correlation(scales=(0.3, 0.3), decays=(0.8, 0.6))
 
 
-class Arm(StrEnum):
+class CorrelatedArm(StrEnum):
     """How patients take part, and how noise is correlated; the value is the name in records."""
 
     ALL = "all rounds, independent"
@@ -56,16 +56,16 @@ class Arm(StrEnum):
     @property
     def passes(self) -> bool:
         """Whether each patient is in one round of a pass."""
-        return self not in (Arm.ALL, Arm.ALL_BANDED)
+        return self not in (CorrelatedArm.ALL, CorrelatedArm.ALL_BANDED)
 
     @property
     def correlation(self) -> Correlation | None:
         """Of the noise of a hospital's rounds."""
         return {
-            Arm.ALL_BANDED: Correlation(bands=_PASS),
-            Arm.FIXED: Correlation(bands=1),
-            Arm.BANDED: Correlation(bands=_PASS),
-            Arm.BUFFERED: _BUFFERS,
+            CorrelatedArm.ALL_BANDED: Correlation(bands=_PASS),
+            CorrelatedArm.FIXED: Correlation(bands=1),
+            CorrelatedArm.BANDED: Correlation(bands=_PASS),
+            CorrelatedArm.BUFFERED: _BUFFERS,
         }.get(self)
 
 
@@ -94,7 +94,7 @@ class CorrelatedPoint:
       code_version: Raised when a change moves the numbers.
     """
 
-    arm: Arm
+    arm: CorrelatedArm
     epsilon: float = 1.0
     seed: int = 0
     cohort: str = "heart"
@@ -191,7 +191,7 @@ def grid(
     natural(seeds=seeds, least=1)
     positive(epsilon=epsilon)
     every = range(seed, seed + seeds)
-    return [CorrelatedPoint(arm, epsilon, s, cohort) for arm in Arm for s in every]
+    return [CorrelatedPoint(arm, epsilon, s, cohort) for arm in CorrelatedArm for s in every]
 
 
 @dataclass(frozen=True)
@@ -225,7 +225,7 @@ def table(records: Sequence[Record]) -> Table:
     shown.add_column("noise of rounds")
     for heading in ("noise multiplier", "AUC", "lowest", "highest"):
         shown.add_column(heading, justify="right")
-    groups: dict[tuple[str, float, Arm], list[CorrelatedMetrics]] = {}
+    groups: dict[tuple[str, float, CorrelatedArm], list[CorrelatedMetrics]] = {}
     for record in read_correlated(records):
         point = record.point
         key = called(point.cohort), point.epsilon, point.arm

@@ -33,7 +33,7 @@ from attacks.scoring.rates import student_half_width
 from experiments.cohorts import called, load
 from experiments.run.record import Record
 from experiments.studies.design import DELTA, TRAINING, Design, Regime, make_plan
-from experiments.studies.questions import DIGITS, SHADOWS, Asked, CoinRun, Inferred, answer
+from experiments.studies.questions import DIGITS, SHADOWS, CoinRun, Inferred, QuestionKind, answer
 from privacy.errors import InvalidInputError
 
 __all__ = ["SEEDS", "InferencePoint", "grid", "table"]
@@ -55,7 +55,7 @@ class InferencePoint:
       code_version: Raised when a change moves the numbers.
     """
 
-    question: Asked
+    question: QuestionKind
     design: Design
     epsilon: float | None
     cohort: str = "heart"
@@ -132,21 +132,23 @@ def grid(
     """
     if seeds < 2:
         raise InvalidInputError(f"Expected seeds={seeds} >= 2; an interval needs two runs.")
-    unknown = sorted(set(questions) - set(Asked))
+    unknown = sorted(set(questions) - set(QuestionKind))
     if unknown:
-        raise InvalidInputError(f"Unknown questions {unknown}; choose of {', '.join(Asked)}.")
+        raise InvalidInputError(
+            f"Unknown questions {unknown}; choose of {', '.join(QuestionKind)}."
+        )
     every = tuple(range(seed, seed + seeds))
     return [
         InferencePoint(question, design, epsilon, cohort, every)
-        for question in (map(Asked, questions) if questions else Asked)
+        for question in (map(QuestionKind, questions) if questions else QuestionKind)
         for design in question.designs
         for epsilon in _epsilons(question, design)
     ]
 
 
-def _epsilons(question: Asked, design: Design) -> tuple[float | None, ...]:
+def _epsilons(question: QuestionKind, design: Design) -> tuple[float | None, ...]:
     """None: no noise."""
-    if design is Design.NONE or question is Asked.OWN_PACE:
+    if design is Design.NONE or question is QuestionKind.OWN_PACE:
         return (None,)
     return (None, 1.0) if design is Design.SEALED else (1.0,)
 
@@ -161,7 +163,7 @@ def table(records: Sequence[Record]) -> Table:
         config, metrics = record.config, record.metrics
         attack, bound = metrics["attack"], metrics["bound"]
         shown.add_row(
-            Asked(config["question"]).words,
+            QuestionKind(config["question"]).words,
             metrics["adversary"],
             config["design"],
             "inf" if config["epsilon"] is None else f"{config['epsilon']:g}",

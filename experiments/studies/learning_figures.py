@@ -15,8 +15,8 @@ from experiments.cohorts import called
 from experiments.run.plots import PAGE, decades, legend, printed
 from experiments.run.record import Record
 from experiments.studies.asynchronous import ArrivalRule
-from experiments.studies.asynchrony import GAP, AsynchronyMetrics, read_asynchrony
-from experiments.studies.correction import (
+from experiments.studies.asynchrony_study import GAP, AsynchronyMetrics, read_asynchrony
+from experiments.studies.correction_study import (
     RULES_COMPARED,
     CorrectionMetrics,
     KindFigures,

@@ -17,7 +17,7 @@ from experiments.run.typed import read
 from experiments.studies.claim_names import CORRECTION_WORDS, HARM_WORDS
 from experiments.studies.claim_words import Text, ends, hospital, names_of
 from experiments.studies.conclusion import Conclusion, side_of
-from experiments.studies.correction import SEALED, CorrectionResult, read_correction
+from experiments.studies.correction_study import SEALED, CorrectionResult, read_correction
 from experiments.studies.equivalent import Equivalent, EquivalentMetrics, Ratio
 from experiments.studies.equivalent_heart import OwnPatients, OwnPatientsMetrics
 from experiments.studies.gains import Gain, GainMetrics

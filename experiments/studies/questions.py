@@ -42,7 +42,7 @@ from privacy.accounting import delta
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.reconstruction import success_bound
 
-__all__ = ["DIGITS", "FEATURE", "SHADOWS", "Asked", "CoinRun", "Inferred", "answer"]
+__all__ = ["DIGITS", "FEATURE", "SHADOWS", "CoinRun", "Inferred", "QuestionKind", "answer"]
 
 SHADOWS = 32
 DIGITS = 2  # whole per cents: what a service that sells risks answers
@@ -53,7 +53,7 @@ _SHARES = 0.29  # standard deviation of a hospital's share, of which nothing is 
 _UPDATES = 20  # of the smallest sum, in mean times of a hospital
 
 
-class Asked(StrEnum):
+class QuestionKind(StrEnum):
     """What is asked; the value is the name in records and commands."""
 
     MEMBERSHIP = "membership"
@@ -88,7 +88,7 @@ class Asked(StrEnum):
     @property
     def designs(self) -> tuple[Design, ...]:
         """Of which federations it is asked."""
-        if self is Asked.OWN_PACE:  # no sum is opened of one hospital, and noise has no pace
+        if self is QuestionKind.OWN_PACE:  # no sum is opened of one hospital, and noise has no pace
             return (Design.SEALED,)
         return (Design.NONE, Design.ARTICLE, Design.LOCAL, Design.SEALED)
 
@@ -97,21 +97,21 @@ _NAMED = "share of people told rightly"
 _OFF = "mean error of a hospital's share"
 _PAIRS = "share of pairs of hospitals ordered rightly by size"
 _PUBLIC, _BUYER, _SERVER, _NETWORK = "public", "buyer", "curious server", "eavesdropper"
-_ASKED: Mapping[Asked, tuple[str, str, str]] = MappingProxyType(
+_ASKED: Mapping[QuestionKind, tuple[str, str, str]] = MappingProxyType(
     {
-        Asked.MEMBERSHIP: ("membership (LiRA)", _PUBLIC, _NAMED),
-        Asked.RMIA: ("membership (RMIA)", _PUBLIC, _NAMED),
-        Asked.ONE_RUN: ("membership (strangers)", _PUBLIC, _NAMED),
-        Asked.ANSWERS: ("membership (RMIA)", _BUYER, _NAMED),
-        Asked.ROUNDS: ("membership (coins)", _SERVER, _NAMED),
-        Asked.FEDMIA: ("membership (FedMIA)", _SERVER, _NAMED),
-        Asked.ATTRIBUTE: ("sex (shadows)", _PUBLIC, _NAMED),
-        Asked.ATTRIBUTE_ANSWERS: ("sex (shadows)", _BUYER, _NAMED),
-        Asked.ATTRIBUTE_ROUNDS: ("sex (coins)", _SERVER, _NAMED),
-        Asked.PREVALENCE: ("share of the ill", _SERVER, _OFF),
-        Asked.PROPERTY: ("share of men", _SERVER, _OFF),
-        Asked.TRAFFIC: ("larger hospital, in rounds", _NETWORK, _PAIRS),
-        Asked.OWN_PACE: ("larger hospital, at own pace", _NETWORK, _PAIRS),
+        QuestionKind.MEMBERSHIP: ("membership (LiRA)", _PUBLIC, _NAMED),
+        QuestionKind.RMIA: ("membership (RMIA)", _PUBLIC, _NAMED),
+        QuestionKind.ONE_RUN: ("membership (strangers)", _PUBLIC, _NAMED),
+        QuestionKind.ANSWERS: ("membership (RMIA)", _BUYER, _NAMED),
+        QuestionKind.ROUNDS: ("membership (coins)", _SERVER, _NAMED),
+        QuestionKind.FEDMIA: ("membership (FedMIA)", _SERVER, _NAMED),
+        QuestionKind.ATTRIBUTE: ("sex (shadows)", _PUBLIC, _NAMED),
+        QuestionKind.ATTRIBUTE_ANSWERS: ("sex (shadows)", _BUYER, _NAMED),
+        QuestionKind.ATTRIBUTE_ROUNDS: ("sex (coins)", _SERVER, _NAMED),
+        QuestionKind.PREVALENCE: ("share of the ill", _SERVER, _OFF),
+        QuestionKind.PROPERTY: ("share of men", _SERVER, _OFF),
+        QuestionKind.TRAFFIC: ("larger hospital, in rounds", _NETWORK, _PAIRS),
+        QuestionKind.OWN_PACE: ("larger hospital, at own pace", _NETWORK, _PAIRS),
     }
 )
 
@@ -212,24 +212,24 @@ class CoinRun:
         return min(sizes, key=lambda name: sizes[name])
 
 
-def answer(question: Asked, case: CoinRun) -> Inferred:
+def answer(question: QuestionKind, case: CoinRun) -> Inferred:
     """Let the question's adversary answer it, and hold the answer against the truth."""
     return _ANSWERED[question](case, question)
 
 
-def _final_model(case: CoinRun, question: Asked) -> Inferred:
+def _final_model(case: CoinRun, question: QuestionKind) -> Inferred:
     """Membership from answers of the final model, of everybody at once."""
     people = Patients.together(case.everybody.values())
     members = np.concatenate([case.members[name] for name in case.everybody])
     view = case.seen(question.adversary)
-    if question is Asked.MEMBERSHIP:
+    if question is QuestionKind.MEMBERSHIP:
         told = Lira(SHADOWS, case.seed).scores(view, people) > 0
     else:
         told = Rmia(SHADOWS, seed=case.seed).scores(view, people) > 0.5
     return Inferred(float((told == members).mean()), 0.5, case.membership_bound())
 
 
-def _one_run(case: CoinRun, question: Asked) -> Inferred:
+def _one_run(case: CoinRun, question: QuestionKind) -> Inferred:
     """Half of those who took no part are known for it; coins are told of all others.
 
     They are told rightly in the mean of the two kinds: guessing gets half.
@@ -246,10 +246,10 @@ def _one_run(case: CoinRun, question: Asked) -> Inferred:
     return Inferred(right, 0.5, case.membership_bound())
 
 
-def _rounds(case: CoinRun, question: Asked) -> Inferred:
+def _rounds(case: CoinRun, question: QuestionKind) -> Inferred:
     view = case.seen(question.adversary)
     people = case.everybody
-    if question is Asked.ROUNDS:
+    if question is QuestionKind.ROUNDS:
         half = {name: np.full(len(p), 0.5) for name, p in people.items()}
         coins = Coins().estimate(view, people, None, half)
         told = {name: mean > 0.5 for name, (mean, _) in coins.items()}
@@ -263,12 +263,12 @@ def _rounds(case: CoinRun, question: Asked) -> Inferred:
     return Inferred(float(right.mean()), 0.5, case.membership_bound())
 
 
-def _attribute(case: CoinRun, question: Asked) -> Inferred:
+def _attribute(case: CoinRun, question: QuestionKind) -> Inferred:
     feature, train, public = case.feature, case.train, case.public
     members = Patients.together(train.values())
     truth = feature.codes(members.features)
     view = case.seen(question.adversary)
-    if question is Asked.ATTRIBUTE_ROUNDS:
+    if question is QuestionKind.ATTRIBUTE_ROUNDS:
         versions = [{n: _written(feature, p, k) for n, p in train.items()} for k in (1, 0)]
         prior = {n: impute(feature, p, public)[:, 1] for n, p in train.items()}
         coins = Coins().estimate(view, versions[0], versions[1], prior)
@@ -287,10 +287,10 @@ def _written(feature: Feature, people: Patients, level: int) -> Patients:
     return Patients(rows, people.outcomes, people.ids)
 
 
-def _of_hospitals(case: CoinRun, question: Asked) -> Inferred:
+def _of_hospitals(case: CoinRun, question: QuestionKind) -> Inferred:
     """How far the curious server is off, and who takes the public patients' share."""
     train, public, feature = case.train, case.public, case.feature
-    if question is Asked.PREVALENCE:
+    if question is QuestionKind.PREVALENCE:
         truth = {name: float(p.outcomes.mean()) for name, p in train.items()}
         blind = float(public.outcomes.mean())
     else:
@@ -301,7 +301,7 @@ def _of_hospitals(case: CoinRun, question: Asked) -> Inferred:
     view = require(case.seen(question.adversary), GradientView, question)
     rng = np.random.default_rng([case.seed, 83])
     try:
-        if question is Asked.PREVALENCE:
+        if question is QuestionKind.PREVALENCE:
             shares: Sequence[Prevalence | Share] = prevalence(
                 view, Prior.from_schema(case.schema), rng
             )
@@ -317,11 +317,11 @@ def _of_hospitals(case: CoinRun, question: Asked) -> Inferred:
     return Inferred(float(np.mean(errors)), baseline)
 
 
-def _traffic(case: CoinRun, question: Asked) -> Inferred:
+def _traffic(case: CoinRun, question: QuestionKind) -> Inferred:
     """Who sends less often has more patients; where nobody waits for anybody, that is so."""
     sizes = {name: len(p) for name, p in case.train.items()}
     transcript = case.outcome.transcript
-    if question is Asked.OWN_PACE:
+    if question is QuestionKind.OWN_PACE:
         paces = {name: Pace(size / _SLOW) for name, size in sizes.items()}
         horizon = _UPDATES * float(np.mean(list(sizes.values()))) / _SLOW
         few = len(sizes) - 1
@@ -341,20 +341,20 @@ def _traffic(case: CoinRun, question: Asked) -> Inferred:
     return Inferred(float(np.mean(right)), 0.5)
 
 
-_ANSWERED: Mapping[Asked, Callable[[CoinRun, Asked], Inferred]] = MappingProxyType(
+_ANSWERED: Mapping[QuestionKind, Callable[[CoinRun, QuestionKind], Inferred]] = MappingProxyType(
     {
-        Asked.MEMBERSHIP: _final_model,
-        Asked.RMIA: _final_model,
-        Asked.ONE_RUN: _one_run,
-        Asked.ANSWERS: _final_model,
-        Asked.ROUNDS: _rounds,
-        Asked.FEDMIA: _rounds,
-        Asked.ATTRIBUTE: _attribute,
-        Asked.ATTRIBUTE_ANSWERS: _attribute,
-        Asked.ATTRIBUTE_ROUNDS: _attribute,
-        Asked.PREVALENCE: _of_hospitals,
-        Asked.PROPERTY: _of_hospitals,
-        Asked.TRAFFIC: _traffic,
-        Asked.OWN_PACE: _traffic,
+        QuestionKind.MEMBERSHIP: _final_model,
+        QuestionKind.RMIA: _final_model,
+        QuestionKind.ONE_RUN: _one_run,
+        QuestionKind.ANSWERS: _final_model,
+        QuestionKind.ROUNDS: _rounds,
+        QuestionKind.FEDMIA: _rounds,
+        QuestionKind.ATTRIBUTE: _attribute,
+        QuestionKind.ATTRIBUTE_ANSWERS: _attribute,
+        QuestionKind.ATTRIBUTE_ROUNDS: _attribute,
+        QuestionKind.PREVALENCE: _of_hospitals,
+        QuestionKind.PROPERTY: _of_hospitals,
+        QuestionKind.TRAFFIC: _traffic,
+        QuestionKind.OWN_PACE: _traffic,
     }
 )

@@ -37,13 +37,13 @@ from experiments.studies.people import LINEUP, LineUp, LineUpFold, targets_of, w
 from privacy.mechanisms import clip
 from privacy.reconstruction import success_bound
 
-__all__ = ["Reading", "ReadingMetrics", "ReadingPoint", "noise_factor", "readings"]
+__all__ = ["NoiseReading", "ReadingMetrics", "ReadingPoint", "noise_factor", "readings"]
 
 Matrix = NDArray[np.float64]
 _TINY = 1e-30  # variance of an upload that is zero, and so has no noise
 
 
-class Reading(StrEnum):
+class NoiseReading(StrEnum):
     """Which norm the noise is scaled by; the value is the name in records."""
 
     UPLOAD = "norm of the upload"
@@ -64,7 +64,7 @@ class ReadingPoint:
       code_version: Raised when a change moves the numbers.
     """
 
-    reading: Reading
+    reading: NoiseReading
     epsilon: float = 1.0
     cohort: str = "heart"
     seeds: tuple[int, ...] = (0, 1, 2)
@@ -126,7 +126,7 @@ class ReadingPoint:
     @property
     def bound(self) -> float | None:
         """On naming a patient out of ten from all uploads; None: the scale follows patients."""
-        if self.reading is not Reading.CONSTANT:
+        if self.reading is not NoiseReading.CONSTANT:
             return None
         run = SelfComposedDpEvent(GaussianDpEvent(noise_factor(self.epsilon)), self.setting.rounds)
         return float(success_bound(run, prior_success=1 / LINEUP, relation=RELATION))
@@ -170,7 +170,7 @@ def readings(
     cohort: str = "heart", *, epsilon: float = 1.0, seeds: Sequence[int] = (0, 1, 2)
 ) -> list[ReadingPoint]:
     """All three."""
-    return [ReadingPoint(reading, epsilon, cohort, tuple(seeds)) for reading in Reading]
+    return [ReadingPoint(reading, epsilon, cohort, tuple(seeds)) for reading in NoiseReading]
 
 
 def noise_factor(epsilon: float, *, delta: float = DELTA) -> float:
@@ -223,7 +223,7 @@ def _rows(
     outcomes: NDArray[np.int64],
 ) -> Matrix:
     rows = model.per_patient_gradients(params, features, outcomes)
-    if point is None or point.reading is not Reading.CONSTANT:
+    if point is None or point.reading is not NoiseReading.CONSTANT:
         return np.asarray(rows)
     return np.asarray(clip(rows, clip_norm=point.setting.clip_norm).values)
 
@@ -231,9 +231,9 @@ def _rows(
 def _scale(point: ReadingPoint, upload: Any, largest: Any) -> Any:
     """Standard deviation of the noise, from norms of the upload and of its largest patient."""
     sensitivity = {
-        Reading.UPLOAD: upload,
-        Reading.PATIENT: largest,
-        Reading.CONSTANT: np.full_like(upload, point.setting.clip_norm),
+        NoiseReading.UPLOAD: upload,
+        NoiseReading.PATIENT: largest,
+        NoiseReading.CONSTANT: np.full_like(upload, point.setting.clip_norm),
     }
     return noise_factor(point.epsilon) * sensitivity[point.reading]
 

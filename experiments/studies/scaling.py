@@ -48,15 +48,15 @@ from experiments.run.typed import TypedRecord, read_all
 from experiments.studies.design import DELTA, RELATION, make_plan
 from experiments.studies.likelihoods import name_targets, of_fleet
 from experiments.studies.people import LINEUP, LineUp, in_network, targets_of
-from experiments.studies.scaling_steps import SETTING, Arm, Arrangement, step_of
+from experiments.studies.scaling_steps import SETTING, Arrangement, ScalingArm, step_of
 from privacy.reconstruction import success_bound
 
 __all__ = [
-    "Arm",
     "Arrangement",
     "Crowd",
     "NetworkReplicate",
     "Scaling",
+    "ScalingArm",
     "grid",
     "plan_of",
     "read_scaling",
@@ -192,14 +192,18 @@ class Scaling:
         return f"scaling {self.arrangement} n={self.hospitals} eps={self.epsilon:g}"
 
     @property
-    def arms(self) -> dict[Arm, float]:
+    def arms(self) -> dict[ScalingArm, float]:
         """The epsilon of each arm; the first one has no noise."""
-        return {Arm.NONE: math.inf, Arm.LOCAL: self.epsilon, Arm.SEALED: self.epsilon}
+        return {
+            ScalingArm.NONE: math.inf,
+            ScalingArm.LOCAL: self.epsilon,
+            ScalingArm.SEALED: self.epsilon,
+        }
 
     @property
-    def steps(self) -> dict[Arm, float]:
+    def steps(self) -> dict[ScalingArm, float]:
         """The step of each arm."""
-        searched = {Arm.NONE: Arm.SEALED}  # by name of the step's table
+        searched = {ScalingArm.NONE: ScalingArm.SEALED}  # by name of the step's table
         return {
             arm: step_of(self.arrangement, self.hospitals, searched.get(arm, arm), epsilon)
             for arm, epsilon in self.arms.items()
@@ -221,27 +225,31 @@ class Scaling:
             train,
             test,
             count=_TARGETS,
-            colluders=plans[Arm.SEALED].colluders,
+            colluders=plans[ScalingArm.SEALED].colluders,
             alike=self.arrangement is Arrangement.DIVIDED,
             rng=np.random.default_rng([unit, 3]),
         )
-        auc, risk, bound = dict[Arm, float](), dict[Arm, float](), dict[Arm, float]()
+        auc, risk, bound = (
+            dict[ScalingArm, float](),
+            dict[ScalingArm, float](),
+            dict[ScalingArm, float](),
+        )
         for arm, plan in plans.items():
-            sought = None if arm is Arm.NONE else targets
+            sought = None if arm is ScalingArm.NONE else targets
             seed = (unit, arm.noise_seed)
             auc[arm], risk[arm] = trained(plan, train, test, seed=seed, targets=sought)
             event = run_event(plan, plan.hospitals[0])
-            bound[arm] = 1.0 if arm is Arm.NONE else success_bound(
+            bound[arm] = 1.0 if arm is ScalingArm.NONE else success_bound(
                 event, prior_success=1 / LINEUP, relation=RELATION
             )  # fmt: skip
         return NetworkReplicate(
-            none=auc[Arm.NONE],
-            local=auc[Arm.LOCAL],
-            sealed=auc[Arm.SEALED],
-            risk_local=risk[Arm.LOCAL],
-            risk_sealed=risk[Arm.SEALED],
-            bound_local=bound[Arm.LOCAL],
-            bound_sealed=bound[Arm.SEALED],
+            none=auc[ScalingArm.NONE],
+            local=auc[ScalingArm.LOCAL],
+            sealed=auc[ScalingArm.SEALED],
+            risk_local=risk[ScalingArm.LOCAL],
+            risk_sealed=risk[ScalingArm.SEALED],
+            bound_local=bound[ScalingArm.LOCAL],
+            bound_sealed=bound[ScalingArm.SEALED],
             bayes=bayes,
             patients=len(train.outcomes),
             largest=int(np.diff(train.offsets).max()),
@@ -297,7 +305,7 @@ def split(arrangement: Arrangement, hospitals: int, unit: int) -> tuple[Crowd, C
     return train, Crowd.of(later), later.bayes_auc()
 
 
-def plan_of(train: Crowd, arm: Arm, epsilon: float) -> Plan:
+def plan_of(train: Crowd, arm: ScalingArm, epsilon: float) -> Plan:
     """Calibrate an arm's design to the epsilon of the whole run; the step is left to be chosen."""
     return make_plan(
         run=f"scaling {arm.design} eps={epsilon:g} n={len(train.offsets) - 1}",

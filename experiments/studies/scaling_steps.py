@@ -13,7 +13,7 @@ from types import MappingProxyType
 from experiments.studies.design import Design, TrainingSetting
 from privacy.errors import InvalidInputError
 
-__all__ = ["SETTING", "STEPS", "Arm", "Arrangement", "StepKey", "step_of"]
+__all__ = ["SETTING", "STEPS", "Arrangement", "ScalingArm", "StepKey", "step_of"]
 
 
 class Arrangement(StrEnum):
@@ -23,7 +23,7 @@ class Arrangement(StrEnum):
     DIVIDED = "divided"
 
 
-class Arm(StrEnum):
+class ScalingArm(StrEnum):
     """What is compared on one network: clipping alone, all noise at each hospital, one noise."""
 
     NONE = "none"
@@ -33,62 +33,62 @@ class Arm(StrEnum):
     @property
     def noise_seed(self) -> int:
         """Tells the noises of one network apart; part of every published number."""
-        return {Arm.NONE: 4, Arm.LOCAL: 5, Arm.SEALED: 6}[self]
+        return {ScalingArm.NONE: 4, ScalingArm.LOCAL: 5, ScalingArm.SEALED: 6}[self]
 
     @property
     def design(self) -> Design:
         """The design that is trained: what has no noise is summed as sealed."""
-        return Design.LOCAL if self is Arm.LOCAL else Design.SEALED
+        return Design.LOCAL if self is ScalingArm.LOCAL else Design.SEALED
 
 
 SETTING = TrainingSetting(20, 1.0, 1.0, 10)
 """Rounds, clip norm and averaging of every design; each has a step of its own."""
 
-StepKey = tuple[Arrangement, int, Arm, float]
+StepKey = tuple[Arrangement, int, ScalingArm, float]
 """Arrangement, hospitals, design and epsilon."""
 
 STEPS: Mapping[StepKey, float] = MappingProxyType(
     {
-        (Arrangement.GROWING, 4, Arm.SEALED, math.inf): 64.0,
-        (Arrangement.GROWING, 4, Arm.LOCAL, 0.1): 0.0625,
-        (Arrangement.GROWING, 4, Arm.SEALED, 0.1): 0.0625,
-        (Arrangement.GROWING, 4, Arm.LOCAL, 1.0): 0.0625,
-        (Arrangement.GROWING, 4, Arm.SEALED, 1.0): 0.0625,
-        (Arrangement.GROWING, 40, Arm.SEALED, math.inf): 64.0,
-        (Arrangement.GROWING, 40, Arm.LOCAL, 0.1): 0.0625,
-        (Arrangement.GROWING, 40, Arm.SEALED, 0.1): 4.0,
-        (Arrangement.GROWING, 40, Arm.LOCAL, 1.0): 16.0,
-        (Arrangement.GROWING, 40, Arm.SEALED, 1.0): 64.0,
-        (Arrangement.GROWING, 400, Arm.SEALED, math.inf): 64.0,
-        (Arrangement.GROWING, 400, Arm.LOCAL, 0.1): 0.0625,
-        (Arrangement.GROWING, 400, Arm.SEALED, 0.1): 64.0,
-        (Arrangement.GROWING, 400, Arm.LOCAL, 1.0): 64.0,
-        (Arrangement.GROWING, 400, Arm.SEALED, 1.0): 64.0,
-        (Arrangement.DIVIDED, 4, Arm.SEALED, math.inf): 16.0,
-        (Arrangement.DIVIDED, 4, Arm.LOCAL, 0.1): 16.0,
-        (Arrangement.DIVIDED, 4, Arm.SEALED, 0.1): 16.0,
-        (Arrangement.DIVIDED, 4, Arm.LOCAL, 1.0): 16.0,
-        (Arrangement.DIVIDED, 4, Arm.SEALED, 1.0): 16.0,
-        (Arrangement.DIVIDED, 40, Arm.SEALED, math.inf): 16.0,
-        (Arrangement.DIVIDED, 40, Arm.LOCAL, 0.1): 4.0,
-        (Arrangement.DIVIDED, 40, Arm.SEALED, 0.1): 16.0,
-        (Arrangement.DIVIDED, 40, Arm.LOCAL, 1.0): 16.0,
-        (Arrangement.DIVIDED, 40, Arm.SEALED, 1.0): 16.0,
-        (Arrangement.DIVIDED, 400, Arm.SEALED, math.inf): 16.0,
-        (Arrangement.DIVIDED, 400, Arm.LOCAL, 0.1): 0.0625,
-        (Arrangement.DIVIDED, 400, Arm.SEALED, 0.1): 16.0,
-        (Arrangement.DIVIDED, 400, Arm.LOCAL, 1.0): 4.0,
-        (Arrangement.DIVIDED, 400, Arm.SEALED, 1.0): 16.0,
-        (Arrangement.DIVIDED, 4000, Arm.SEALED, math.inf): 16.0,
-        (Arrangement.DIVIDED, 4000, Arm.LOCAL, 0.1): 1.0,
-        (Arrangement.DIVIDED, 4000, Arm.SEALED, 0.1): 16.0,
-        (Arrangement.DIVIDED, 4000, Arm.LOCAL, 1.0): 4.0,
-        (Arrangement.DIVIDED, 4000, Arm.SEALED, 1.0): 16.0,
+        (Arrangement.GROWING, 4, ScalingArm.SEALED, math.inf): 64.0,
+        (Arrangement.GROWING, 4, ScalingArm.LOCAL, 0.1): 0.0625,
+        (Arrangement.GROWING, 4, ScalingArm.SEALED, 0.1): 0.0625,
+        (Arrangement.GROWING, 4, ScalingArm.LOCAL, 1.0): 0.0625,
+        (Arrangement.GROWING, 4, ScalingArm.SEALED, 1.0): 0.0625,
+        (Arrangement.GROWING, 40, ScalingArm.SEALED, math.inf): 64.0,
+        (Arrangement.GROWING, 40, ScalingArm.LOCAL, 0.1): 0.0625,
+        (Arrangement.GROWING, 40, ScalingArm.SEALED, 0.1): 4.0,
+        (Arrangement.GROWING, 40, ScalingArm.LOCAL, 1.0): 16.0,
+        (Arrangement.GROWING, 40, ScalingArm.SEALED, 1.0): 64.0,
+        (Arrangement.GROWING, 400, ScalingArm.SEALED, math.inf): 64.0,
+        (Arrangement.GROWING, 400, ScalingArm.LOCAL, 0.1): 0.0625,
+        (Arrangement.GROWING, 400, ScalingArm.SEALED, 0.1): 64.0,
+        (Arrangement.GROWING, 400, ScalingArm.LOCAL, 1.0): 64.0,
+        (Arrangement.GROWING, 400, ScalingArm.SEALED, 1.0): 64.0,
+        (Arrangement.DIVIDED, 4, ScalingArm.SEALED, math.inf): 16.0,
+        (Arrangement.DIVIDED, 4, ScalingArm.LOCAL, 0.1): 16.0,
+        (Arrangement.DIVIDED, 4, ScalingArm.SEALED, 0.1): 16.0,
+        (Arrangement.DIVIDED, 4, ScalingArm.LOCAL, 1.0): 16.0,
+        (Arrangement.DIVIDED, 4, ScalingArm.SEALED, 1.0): 16.0,
+        (Arrangement.DIVIDED, 40, ScalingArm.SEALED, math.inf): 16.0,
+        (Arrangement.DIVIDED, 40, ScalingArm.LOCAL, 0.1): 4.0,
+        (Arrangement.DIVIDED, 40, ScalingArm.SEALED, 0.1): 16.0,
+        (Arrangement.DIVIDED, 40, ScalingArm.LOCAL, 1.0): 16.0,
+        (Arrangement.DIVIDED, 40, ScalingArm.SEALED, 1.0): 16.0,
+        (Arrangement.DIVIDED, 400, ScalingArm.SEALED, math.inf): 16.0,
+        (Arrangement.DIVIDED, 400, ScalingArm.LOCAL, 0.1): 0.0625,
+        (Arrangement.DIVIDED, 400, ScalingArm.SEALED, 0.1): 16.0,
+        (Arrangement.DIVIDED, 400, ScalingArm.LOCAL, 1.0): 4.0,
+        (Arrangement.DIVIDED, 400, ScalingArm.SEALED, 1.0): 16.0,
+        (Arrangement.DIVIDED, 4000, ScalingArm.SEALED, math.inf): 16.0,
+        (Arrangement.DIVIDED, 4000, ScalingArm.LOCAL, 0.1): 1.0,
+        (Arrangement.DIVIDED, 4000, ScalingArm.SEALED, 0.1): 16.0,
+        (Arrangement.DIVIDED, 4000, ScalingArm.LOCAL, 1.0): 4.0,
+        (Arrangement.DIVIDED, 4000, ScalingArm.SEALED, 1.0): 16.0,
     }
 )
 
 
-def step_of(arrangement: Arrangement, hospitals: int, design: Arm, epsilon: float) -> float:
+def step_of(arrangement: Arrangement, hospitals: int, design: ScalingArm, epsilon: float) -> float:
     """Return the step of a design.
 
     A number of hospitals that was not searched takes the step of the searched place of its
@@ -117,7 +117,7 @@ def step_of(arrangement: Arrangement, hospitals: int, design: Arm, epsilon: floa
     return STEPS[min(candidates, key=distance)]
 
 
-def _noise(hospitals: int, design: Arm, epsilon: float) -> float:
+def _noise(hospitals: int, design: ScalingArm, epsilon: float) -> float:
     """Noise on the mean gradient, up to what all places share: one noise in all, or one each."""
-    shares = hospitals if design is Arm.SEALED else math.sqrt(hospitals)
+    shares = hospitals if design is ScalingArm.SEALED else math.sqrt(hospitals)
     return 1.0 / (shares * epsilon)

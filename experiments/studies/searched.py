@@ -10,7 +10,7 @@ from experiments.run.record import Record
 from experiments.run.typed import TypedRecord, read
 from experiments.studies.asynchronous import ArrivalRule
 from experiments.studies.design import Regime, TrainingSetting
-from experiments.studies.scaling import Arm
+from experiments.studies.scaling import ScalingArm
 from experiments.studies.scaling_steps import StepKey
 from experiments.studies.tuning import AsynchronousSearch, Search, StepSearch, TrainingSearch
 from privacy.errors import InvalidInputError
@@ -34,7 +34,7 @@ class Tried:
     auc: float
     standard_error: float | None = None
     setting: Mapping[str, Any] = field(default_factory=dict)
-    design: Arm | None = None
+    design: ScalingArm | None = None
     epsilon: float | None = None
     step: float = 0.0
 
@@ -136,7 +136,7 @@ def best_steps(results: Sequence[TypedRecord[Search, SearchMetrics]]) -> dict[St
             continue
         for tried in result.metrics.scores:
             epsilon = math.inf if tried.epsilon is None else tried.epsilon
-            arm = Arm(tried.design or Arm.NONE)
+            arm = ScalingArm(tried.design or ScalingArm.NONE)
             key = (result.point.arrangement, result.point.hospitals, arm, epsilon)
             best[key] = max(best.get(key, (-math.inf, 0.0)), (tried.auc, -tried.step))
     return {key: -step for key, (_, step) in best.items()}

@@ -28,7 +28,7 @@ from experiments.studies.design import WIDTH, Design, Regime, TrainingSetting, m
 from experiments.studies.final_model import final_model
 from experiments.studies.named_models import called_model, identity
 from experiments.studies.problem import scored_by
-from experiments.studies.scaling import Arm, Arrangement, plan_of, split, trained
+from experiments.studies.scaling import Arrangement, ScalingArm, plan_of, split, trained
 from experiments.studies.scaling_steps import SETTING
 from experiments.studies.simulated import PublicShape, shape_of, simulated_study
 
@@ -258,11 +258,11 @@ class AsynchronousSearch(Search):
 
 CANDIDATES = (0.0625, 0.25, 1.0, 4.0, 16.0, 64.0)
 ARMS = (
-    (Arm.SEALED, math.inf),
-    (Arm.LOCAL, 0.1),
-    (Arm.SEALED, 0.1),
-    (Arm.LOCAL, 1.0),
-    (Arm.SEALED, 1.0),
+    (ScalingArm.SEALED, math.inf),
+    (ScalingArm.LOCAL, 0.1),
+    (ScalingArm.SEALED, 0.1),
+    (ScalingArm.LOCAL, 1.0),
+    (ScalingArm.SEALED, 1.0),
 )
 NETWORKS: Mapping[tuple[Arrangement, int], int] = {
     (Arrangement.GROWING, 4): 24,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 import tyro
 
-from privacy.ledger.commands import Ledger
+from privacy.ledger.commands import LedgerCommand
 from privacy.terminal import exit_status
 
 __all__ = ["main"]
@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     sys.exit(
         exit_status(
             "ledger",
-            lambda: tyro.cli(Ledger, prog="python -m privacy.ledger", args=arguments).run(),
+            lambda: tyro.cli(LedgerCommand, prog="python -m privacy.ledger", args=arguments).run(),
         )
     )
 

@@ -6,7 +6,7 @@ from typing import Annotated
 
 from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, Positional, arg, subcommand
 
-__all__ = ["Abandon", "Enter", "Export", "Ledger", "Prove", "Report", "Show", "Verify"]
+__all__ = ["Abandon", "Enter", "Export", "LedgerCommand", "Prove", "Report", "Show", "Verify"]
 
 
 @dataclass(frozen=True)
@@ -218,7 +218,7 @@ class Export:
 
 
 @dataclass(frozen=True)
-class Ledger:
+class LedgerCommand:
     """What was released, who allowed it, and what anyone can check years later."""
 
     action: Annotated[

@@ -43,7 +43,7 @@ __all__ = [
     "AttackResult",
     "AuditResult",
     "EvaluationResult",
-    "Evidence",
+    "ReportedEvidence",
     "load_evidence",
     "save_evidence",
 ]
@@ -177,7 +177,7 @@ class EvaluationResult(Form):
 
 
 @dataclass(frozen=True)
-class Evidence:
+class ReportedEvidence:
     """All evidence of a run; empty lists mean "not measured".
 
     Attributes:
@@ -233,7 +233,7 @@ def save_evidence(
         ) from error
 
 
-def load_evidence(folder: Path) -> Evidence:
+def load_evidence(folder: Path) -> ReportedEvidence:
     """Read all evidence of a folder; no folder means none.
 
     Raises:
@@ -254,6 +254,6 @@ def load_evidence(folder: Path) -> Evidence:
                 f"The evidence {quoted(path)} can't be read: {error}"
             ) from error
         files[f"{folder.name}/{path.name}"] = hashlib.sha256(content).hexdigest()
-    return Evidence(
+    return ReportedEvidence(
         tuple(results["attacks"]), tuple(results["audit"]), tuple(results["evaluation"]), files
     )

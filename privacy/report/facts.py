@@ -17,7 +17,7 @@ from privacy.ledger.declared_schedule import parts_of
 from privacy.ledger.log.entries import Entry
 from privacy.ledger.preset_order import best_order, delta_at
 from privacy.ledger.requests import Budget
-from privacy.report.evidence_file import Evidence
+from privacy.report.evidence_file import ReportedEvidence
 from privacy.report.meant import Meant, meant_by
 from privacy.report.printed import gaussian_mu
 
@@ -118,7 +118,7 @@ class Facts:
 
     run: str
     verdict: Verdict
-    evidence: Evidence
+    evidence: ReportedEvidence
     spent: tuple[SpentRow, ...]
     worst: SpentRow | None
     rows: tuple[LedgerRow, ...]
@@ -163,7 +163,11 @@ class Facts:
 
 
 def gather(
-    verdict: Verdict, evidence: Evidence, assessor: Assessor, *, manifest: Path | None = None
+    verdict: Verdict,
+    evidence: ReportedEvidence,
+    assessor: Assessor,
+    *,
+    manifest: Path | None = None,
 ) -> Facts:
     """Collect the page's facts from a verdict and the evidence beside it."""
     readings = [reading for reading in verdict.readings if reading.hospital]

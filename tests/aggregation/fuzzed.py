@@ -12,7 +12,7 @@ from aggregation.data import Cohort, Schema, read_table
 from aggregation.plan import Plan
 from aggregation.roles.evidence import Evidence
 from aggregation.roles.messages import Message, MessageKind, pack, unpack
-from aggregation.roles.opener import Asked, read_answer, read_tried
+from aggregation.roles.opener import OpeningAsked, read_answer, read_tried
 from aggregation.sealing import (
     SCHEMES,
     Contribution,
@@ -56,7 +56,7 @@ def _said(draw: Draw) -> dict[str, Callable[[], None]]:
     scheme = make_scheme("plain", **SMALL)
     parties = Parties(scheme, ("zurich",))
     contribution = parties.contribute("zurich", VALUES)
-    asked = Asked(Place(), parties.total([contribution]), (contribution,))
+    asked = OpeningAsked(Place(), parties.total([contribution]), (contribution,))
     commitment = Commitment.sign(key_of("zurich"), "north", "0" * 64)
     answer = Answer.sign(key_of("zurich"), "north", "0" * 64, ("north",), {"0": b"1", "1": b"2"})
     proposal = asked.proposal(scheme.digest)
@@ -84,7 +84,7 @@ def _said(draw: Draw) -> dict[str, Callable[[], None]]:
         unpack(draw.bytes_(pack([b"one", b"", b"three" * 50])), most=4)
 
     def total_() -> None:
-        Asked.from_bytes(draw.bytes_(asked.to_bytes()), contributors=4)
+        OpeningAsked.from_bytes(draw.bytes_(asked.to_bytes()), contributors=4)
 
     def public() -> None:
         found = draw.value(dict(contribution.public))

@@ -9,16 +9,16 @@ from experiments.commands.asynchrony import Asynchrony
 from experiments.door import enter
 from experiments.run.plots import save
 from experiments.run.sweep import sweep
-from experiments.studies import asynchrony
+from experiments.studies import asynchrony_study
 from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun, follow
-from experiments.studies.asynchrony import AsynchronyPoint
+from experiments.studies.asynchrony_study import AsynchronyPoint
 from experiments.studies.learning_figures import draw_asynchrony
 from privacy.errors import InvalidInputError
 from tests.experiments.measured import measured
 
 
 def compared(cohort: str, *rules: str) -> dict[str, dict[str, Any]]:
-    points = asynchrony.grid(cohorts=(cohort,), rules=[ArrivalRule(rule) for rule in rules])
+    points = asynchrony_study.grid(cohorts=(cohort,), rules=[ArrivalRule(rule) for rule in rules])
     return {point.run.rule: measured(point) for point in points}
 
 
@@ -73,7 +73,7 @@ def test_a_second_run_computes_nothing_and_figures_are_the_same_bytes(
     assert [r.name for r in again] == [r.name for r in first]
     one, two = (save(draw_asynchrony(first), tmp_path / name)[0].read_bytes() for name in "ab")
     assert one == two and b"ca2fl" in one
-    assert asynchrony.tables(first)[0].row_count == 2
+    assert asynchrony_study.tables(first)[0].row_count == 2
 
 
 def test_impossible_requests_are_refused(tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import pytest
 from numpy.typing import NDArray
 
 from aggregation.engines.fleet import Fleet
-from experiments.benchmarks import federation, federation_job
+from experiments.benchmarks import federation_job, many_hospitals
 from experiments.commands.bench import BenchFederation
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.mechanisms import Seeded
@@ -34,11 +34,11 @@ def test_a_small_run_is_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 def test_memory_does_not_follow_the_number_of_hospitals(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(federation_job, "_MEDIAN", 20)
-    federation.measure(64, threads=1)  # whatever is loaded or cached once
+    many_hospitals.measure(64, threads=1)  # whatever is loaded or cached once
     peaks = []
     for hospitals in (256, 1024):
         tracemalloc.start()
-        federation.measure(hospitals, threads=1)
+        many_hospitals.measure(hospitals, threads=1)
         peaks.append(tracemalloc.get_traced_memory()[1])
         tracemalloc.stop()
     assert peaks[1] < peaks[0] + 768 * 1000  # names, sizes: under 1 kB a hospital
@@ -57,7 +57,7 @@ def test_an_absent_peer_is_an_error_and_not_a_missing_row(tmp_path: Path) -> Non
 
 def test_a_peer_s_client_sends_what_our_fleet_sums() -> None:
     numbers = federation_job.sizes(70, 0)
-    plan = federation._plan(numbers, 1)
+    plan = many_hospitals._plan(numbers, 1)
     fleet = Fleet.simulated(plan, lambda: federation_job.blocks(numbers, 0), seed=0)
     job = federation_job.Job(70, 0, 1.0, plan.radius, plan.share_std, 1)
     params = np.linspace(-1, 1, 19)
@@ -69,16 +69,16 @@ def test_a_peer_that_did_another_job_is_refused(monkeypatch: pytest.MonkeyPatch)
     def other(job: federation_job.Job) -> tuple[float, NDArray[np.int64]]:
         return 1.0, np.zeros(19, dtype=np.int64)
 
-    monkeypatch.setattr(federation, "find_peers", lambda _: {"other": other})
+    monkeypatch.setattr(many_hospitals, "find_peers", lambda _: {"other": other})
     with pytest.raises(RefusedError, match="other's seeded sum is not ours"):
-        federation.measure(3, peer_hospitals=3, threads=1)
+        many_hospitals.measure(3, peer_hospitals=3, threads=1)
 
 
 def test_a_peer_with_arithmetic_of_its_own_is_timed_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     def own(job: federation_job.Job) -> tuple[float, None]:
         return 1e6, None
 
-    monkeypatch.setattr(federation, "find_peers", lambda _: {"own": own})
-    *_, ours, row = federation.measure(3, peer_hospitals=3, threads=1).rows
+    monkeypatch.setattr(many_hospitals, "find_peers", lambda _: {"own": own})
+    *_, ours, row = many_hospitals.measure(3, peer_hospitals=3, threads=1).rows
     assert (row.name, row.ratio_to) == ("own", "inpatient")
     assert row.ratio == 1e6 / ours.seconds

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from aggregation.roles.opening import LocalOpening
-from experiments.benchmarks import peers, sealing
+from experiments.benchmarks import peers, sealing_cost
 from experiments.benchmarks.printing import sealing_tables
 from experiments.commands.bench_sealing import BenchSealing
 from privacy.errors import CorruptMessageError, InvalidInputError
@@ -27,9 +27,9 @@ def test_our_schemes_are_measured_and_the_exact_ones_are_exact(
     points = {(row["size"], row["hospitals"]) for row in printed["rows"]}
     assert points == {(50, 3), (300, 3), (300, 5)}
     by_name = {row["name"]: row for row in printed["rows"] if row["hospitals"] == 3}
-    assert set(by_name) == {"minimum", "numpy", "aes", *sealing.OURS}
+    assert set(by_name) == {"minimum", "numpy", "aes", *sealing_cost.OURS}
     for name in ("plain", "shares", "bfv", "threshold", "pairwise"):
-        assert by_name[name]["accuracy"] <= 3 * sealing.STEP / 2
+        assert by_name[name]["accuracy"] <= 3 * sealing_cost.STEP / 2
         assert by_name[name]["bytes"] >= by_name["minimum"]["bytes"]
         assert by_name[name]["seconds"] > 0
     assert (tmp_path / "sealing.png").stat().st_size > 10_000
@@ -56,20 +56,20 @@ def test_a_wrong_sum_stops_the_benchmark(monkeypatch: pytest.MonkeyPatch) -> Non
     opened = LocalOpening.open
     monkeypatch.setattr(LocalOpening, "open", lambda *given: opened(*given) + 1)
     with pytest.raises(CorruptMessageError, match="plain opened a wrong sum"):
-        sealing.measure([(50, 3)], peers=False, repeats=1)
+        sealing_cost.measure([(50, 3)], peers=False, repeats=1)
 
 
 def test_ratios_are_to_nvflare() -> None:
     found = {
-        "nvflare": peers.Measured(2.0, 1.0, 1.0, 1000, 1e-8),
-        "bfv": peers.Measured(0.5, 0.1, 0.1, 250, 0.0),
-        "minimum": peers.Measured(0.0, None, None, 100, None),
+        "nvflare": peers.PeerMeasured(2.0, 1.0, 1.0, 1000, 1e-8),
+        "bfv": peers.PeerMeasured(0.5, 0.1, 0.1, 250, 0.0),
+        "minimum": peers.PeerMeasured(0.0, None, None, 100, None),
     }
-    rows = {row.name: row for row in sealing._rows(found, 10, 4)}
+    rows = {row.name: row for row in sealing_cost._rows(found, 10, 4)}
     assert (rows["bfv"].ratio, rows["bfv"].bytes_ratio) == (0.25, 0.25)
     assert (rows["minimum"].ratio, rows["minimum"].bytes_ratio) == (None, 0.1)
     assert {row.ratio_to for row in rows.values()} == {"nvflare"}
-    (table,) = sealing_tables(sealing.SealingBenchmark(tuple(rows.values()), {}, 1))
+    (table,) = sealing_tables(sealing_cost.SealingBenchmark(tuple(rows.values()), {}, 1))
     assert table.row_count == 3
 
 

@@ -10,18 +10,18 @@ import pytest
 
 from experiments.run.record import Record
 from experiments.run.study import GridPoint
-from experiments.studies import claims
+from experiments.studies import judged_claims
 from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun
 from experiments.studies.claim_rules import SPEED
 from experiments.studies.claim_words import Text
-from experiments.studies.claims import CLAIMS, ArticleClaim, Subject, markdown
 from experiments.studies.conclusion import Conclusion
-from experiments.studies.correction import CorrectionPoint
+from experiments.studies.correction_study import CorrectionPoint
 from experiments.studies.design import Design, Regime
 from experiments.studies.equivalent import Equivalent
 from experiments.studies.equivalent_heart import OwnPatients
 from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.gains import Gain
+from experiments.studies.judged_claims import CLAIMS, ArticleClaim, Subject, markdown
 from experiments.studies.lineups import AttackSuite
 from experiments.studies.poor_labels import SEEDS, Defence, Harm, LabelPoint
 from experiments.studies.readings import readings
@@ -263,10 +263,10 @@ def test_every_claim_names_points_of_its_own_and_is_judged_by_their_records(
     drops = {harm.name: tuple(0.05 + 0.001 * s for s in range(SEEDS)) for harm in Harm}
     judged = labels(**{**drops, "NONE": (0.0,) * SEEDS})
     monkeypatch.setattr(
-        claims, "CLAIMS", (ArticleClaim("x", Text("y", "z"), small.points, small.rule),)
+        judged_claims, "CLAIMS", (ArticleClaim("x", Text("y", "z"), small.points, small.rule),)
     )
     names = [Record(p.config, {}, {}).name for p in small.points(Subject())]
-    (found,) = claims.evaluate(dict(zip(names, judged, strict=True)))
+    (found,) = judged_claims.evaluate(dict(zip(names, judged, strict=True)))
     assert found.records == tuple(names)
     assert found.value == pytest.approx(0.052)
     table = markdown([found])

@@ -14,8 +14,8 @@ from experiments.door import enter
 from experiments.evaluation import Scored, by_patient
 from experiments.run.plots import save
 from experiments.run.sweep import sweep
-from experiments.studies import correction
-from experiments.studies.correction import CorrectionPoint
+from experiments.studies import correction_study
+from experiments.studies.correction_study import CorrectionPoint
 from experiments.studies.correction_tables import tables
 from experiments.studies.design import TRAINING, Regime
 from experiments.studies.learning_figures import draw_calibration, draw_correction
@@ -106,7 +106,7 @@ def test_folds_are_joined_in_the_order_of_patients() -> None:
 
 
 def test_a_second_run_computes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    points = correction.grid(cohorts=("heart",), rules=("pooled", "local"))
+    points = correction_study.grid(cohorts=("heart",), rules=("pooled", "local"))
     first = sweep(tmp_path, points, jobs=1)
     monkeypatch.setattr(CorrectionPoint, "measure", pytest.fail)
     assert [r.name for r in sweep(tmp_path, points, jobs=1)] == [r.name for r in first]
@@ -130,7 +130,9 @@ def test_a_small_network_is_told_by_tier_and_drawn_the_same_each_time(tmp_path: 
 
 def test_the_sealed_model_is_held_against_the_thresholds(monkeypatch: pytest.MonkeyPatch) -> None:
     brief = dataclasses.replace(TRAINING[Regime.FULL, "logistic"], rounds=3, average_last=1)
-    monkeypatch.setattr("experiments.studies.correction.TRAINING", {("full", "logistic"): brief})
+    monkeypatch.setattr(
+        "experiments.studies.correction_study.TRAINING", {("full", "logistic"): brief}
+    )
     found = measured(CorrectionPoint("heart", "sealed", folds=2))["acceptance"]
     asked = {(c["rule"], c["where"]): c["verdict"] for c in found}
     assert asked["AUC not below local", "switzerland"] == "too few"

@@ -14,7 +14,7 @@ from aggregation.releases import run_event
 from experiments.cohorts import folds, load
 from experiments.run.record import Record
 from experiments.studies.correlated import (
-    Arm,
+    CorrelatedArm,
     CorrelatedPoint,
     follow_plan,
     grid,
@@ -41,8 +41,8 @@ def test_without_seals_and_ledgers_it_is_the_federations_model(made: Plan) -> No
     assert np.array_equal(follow_plan(made, cohort(), (5, 6)), whole.params)
 
 
-@pytest.mark.parametrize("arm", list(Arm))
-def test_every_arm_costs_the_epsilon_and_no_less(arm: Arm) -> None:
+@pytest.mark.parametrize("arm", list(CorrelatedArm))
+def test_every_arm_costs_the_epsilon_and_no_less(arm: CorrelatedArm) -> None:
     train = folds(load("heart"), count=5, seed=0)[0].train
     made = CorrelatedPoint(arm).plan(train)
     assert (made.noise, made.scheme) == ("local", "shares")
@@ -53,7 +53,7 @@ def test_every_arm_costs_the_epsilon_and_no_less(arm: Arm) -> None:
 
 
 def test_a_record_is_read_and_shown_and_its_point_comes_again() -> None:
-    point = CorrelatedPoint(Arm.BANDED, seed=3)
+    point = CorrelatedPoint(CorrelatedArm.BANDED, seed=3)
     part = replace(point.measure(0), noise_multiplier=2.0)
     metrics = point.summarise([part, replace(point.measure(1), noise_multiplier=4.0)])
     assert metrics["noise_multiplier"] == 3.0
@@ -69,7 +69,7 @@ def test_a_record_is_read_and_shown_and_its_point_comes_again() -> None:
 
 def test_a_grid_is_every_arm_once_a_seed() -> None:
     points = grid(4, seeds=2, epsilon=3.0, cohort="network")
-    assert {(p.arm, p.seed) for p in points} == {(arm, s) for arm in Arm for s in (4, 5)}
+    assert {(p.arm, p.seed) for p in points} == {(arm, s) for arm in CorrelatedArm for s in (4, 5)}
     assert {(p.epsilon, p.cohort) for p in points} == {(3.0, "network")}
     for wrong in ({"seeds": 0}, {"epsilon": 0.0}, {"epsilon": float("inf")}):
         with pytest.raises(InvalidInputError):
@@ -86,15 +86,20 @@ def committed() -> list[Record]:
 
 
 def test_what_the_changelog_says_of_it_stands_in_the_committed_record() -> None:
-    found: dict[tuple[str, Arm], list[float]] = {}
+    found: dict[tuple[str, CorrelatedArm], list[float]] = {}
     for read in read_correlated(committed()):
         assert read.point.epsilon == 1.0
         found.setdefault((read.point.cohort, read.point.arm), []).append(read.metrics.auc_within)
     assert all(len(v) == (1 if name == "ist-odd" else 3) for (name, _), v in found.items())
     assert {name for name, _ in found} == {"heart", "network", "ist-odd"}
-    assert len(found) == 3 * len(Arm)
+    assert len(found) == 3 * len(CorrelatedArm)
     told = (Path(__file__).parents[2] / "CHANGELOG.md").read_text(encoding="utf-8")
     for (_, arm), values in found.items():
-        if arm in (Arm.ALL, Arm.ALLOCATED, Arm.FIXED, Arm.BANDED):
+        if arm in (
+            CorrelatedArm.ALL,
+            CorrelatedArm.ALLOCATED,
+            CorrelatedArm.FIXED,
+            CorrelatedArm.BANDED,
+        ):
             assert f"{np.mean(values):.3f}".removeprefix("0") in told
     assert not any(record.stamp["dirty"] for record in committed())

@@ -9,17 +9,21 @@ import pytest
 from experiments.run.sweep import sweep
 from experiments.studies.design import Design
 from experiments.studies.inference import InferencePoint, grid, table
-from experiments.studies.questions import Asked, Inferred
+from experiments.studies.questions import Inferred, QuestionKind
 from privacy.errors import InvalidInputError
 
 
-def asked(question: Asked, design: Design, epsilon: float | None, seeds: int) -> list[Inferred]:
+def asked(
+    question: QuestionKind, design: Design, epsilon: float | None, seeds: int
+) -> list[Inferred]:
     point = InferencePoint(question, design, epsilon)
     return [point.measure(seed, None) for seed in range(seeds)]
 
 
-@pytest.mark.parametrize("question", [Asked.PREVALENCE, Asked.PROPERTY])
-def test_a_clear_update_gives_a_hospital_away_and_a_sealed_sum_does_not(question: Asked) -> None:
+@pytest.mark.parametrize("question", [QuestionKind.PREVALENCE, QuestionKind.PROPERTY])
+def test_a_clear_update_gives_a_hospital_away_and_a_sealed_sum_does_not(
+    question: QuestionKind,
+) -> None:
     clear = asked(question, Design.NONE, None, 2)
     errors = [one.attack for one in clear if one.attack is not None]
     assert len(errors) == 2
@@ -31,19 +35,19 @@ def test_a_clear_update_gives_a_hospital_away_and_a_sealed_sum_does_not(question
 
 def test_membership_stays_below_its_bound_and_noiseless_runs_have_none() -> None:
     """Of 920 fair coins; five deviations of a share of as many."""
-    (noisy,) = asked(Asked.MEMBERSHIP, Design.SEALED, 1.0, 1)
+    (noisy,) = asked(QuestionKind.MEMBERSHIP, Design.SEALED, 1.0, 1)
     assert noisy.attack is not None and noisy.bound is not None
     assert 0.5 < noisy.bound < 1
     assert noisy.attack < noisy.bound + 5 * math.sqrt(0.25 / 920)
     assert abs(noisy.attack - 0.5) < 5 * math.sqrt(0.25 / 920)  # and nobody is told apart
-    (bare,) = asked(Asked.MEMBERSHIP, Design.NONE, None, 1)
+    (bare,) = asked(QuestionKind.MEMBERSHIP, Design.NONE, None, 1)
     assert bare.bound is None
     assert bare.attack is not None and bare.attack > 0.5
 
 
-@pytest.mark.parametrize("question", [Asked.ROUNDS, Asked.ATTRIBUTE_ROUNDS])
+@pytest.mark.parametrize("question", [QuestionKind.ROUNDS, QuestionKind.ATTRIBUTE_ROUNDS])
 def test_sums_of_all_rounds_tell_everything_of_everybody_unless_there_is_noise(
-    question: Asked,
+    question: QuestionKind,
 ) -> None:
     for design in (Design.NONE, Design.SEALED):
         (bare,) = asked(question, design, None, 1)
@@ -53,9 +57,11 @@ def test_sums_of_all_rounds_tell_everything_of_everybody_unless_there_is_noise(
     assert noisy.baseline - 0.05 < noisy.attack < noisy.bound + 5 * math.sqrt(0.25 / 920)
 
 
-@pytest.mark.parametrize("question", [Asked.RMIA, Asked.ANSWERS, Asked.ONE_RUN])
+@pytest.mark.parametrize(
+    "question", [QuestionKind.RMIA, QuestionKind.ANSWERS, QuestionKind.ONE_RUN]
+)
 def test_the_final_model_tells_more_than_nothing_and_at_epsilon_1_no_more_than_proven(
-    question: Asked,
+    question: QuestionKind,
 ) -> None:
     bare = [one.attack for one in asked(question, Design.NONE, None, 4)]
     assert all(one is not None for one in bare)
@@ -66,28 +72,28 @@ def test_the_final_model_tells_more_than_nothing_and_at_epsilon_1_no_more_than_p
 
 
 def test_traffic_tells_the_larger_hospital_where_nobody_waits_and_nothing_in_rounds() -> None:
-    own = asked(Asked.OWN_PACE, Design.SEALED, None, 3)
+    own = asked(QuestionKind.OWN_PACE, Design.SEALED, None, 3)
     assert np.mean([one.attack for one in own if one.attack is not None]) > 0.8
-    (rounds,) = asked(Asked.TRAFFIC, Design.SEALED, None, 1)
+    (rounds,) = asked(QuestionKind.TRAFFIC, Design.SEALED, None, 1)
     assert rounds.attack is None
 
 
 def test_fedmia_needs_clear_updates() -> None:
-    (clear,) = asked(Asked.FEDMIA, Design.NONE, None, 1)
+    (clear,) = asked(QuestionKind.FEDMIA, Design.NONE, None, 1)
     assert clear.attack is not None and clear.attack > 0.5
-    (sealed,) = asked(Asked.FEDMIA, Design.SEALED, 1.0, 1)
+    (sealed,) = asked(QuestionKind.FEDMIA, Design.SEALED, 1.0, 1)
     assert sealed.attack is None
 
 
 def test_an_attribute_is_told_beside_what_an_imputer_knows() -> None:
-    (noisy,) = asked(Asked.ATTRIBUTE, Design.SEALED, 1.0, 1)
+    (noisy,) = asked(QuestionKind.ATTRIBUTE, Design.SEALED, 1.0, 1)
     assert noisy.attack is not None
     assert abs(noisy.attack - noisy.baseline) < 0.1
     assert noisy.baseline > 0.5
 
 
 def test_a_record_has_the_intervals_and_says_whose_answer_it_is(tmp_path: Path) -> None:
-    points = [InferencePoint(Asked.PREVALENCE, d, None, seeds=(0, 1)) for d in
+    points = [InferencePoint(QuestionKind.PREVALENCE, d, None, seeds=(0, 1)) for d in
               (Design.NONE, Design.SEALED)]  # fmt: skip
     clear, sealed = sweep(tmp_path, points, jobs=1)
     assert clear.metrics["adversary"] == "curious server"
@@ -102,4 +108,4 @@ def test_impossible_requests_are_refused() -> None:
         grid(questions=("names",))
     with pytest.raises(InvalidInputError, match="seeds=1"):
         grid(seeds=1)
-    assert len(grid()) == 5 * (len(Asked) - 1) + 1
+    assert len(grid()) == 5 * (len(QuestionKind) - 1) + 1

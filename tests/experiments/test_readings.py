@@ -11,7 +11,7 @@ from aggregation.data.patients import Patients
 from aggregation.models import Logistic
 from experiments.studies import readings as module
 from experiments.studies.people import LINEUP, LineUp
-from experiments.studies.readings import Reading, ReadingPoint, noise_factor
+from experiments.studies.readings import NoiseReading, ReadingPoint, noise_factor
 from privacy.mechanisms import clip
 from privacy.mechanisms.article_noise import article_noise_std
 
@@ -31,30 +31,34 @@ def one_lineup(site: Patients, row: int) -> LineUp:
 def test_the_scale_is_the_readings_and_the_uploads_is_the_snippets() -> None:
     upload, largest = np.array(3.0), np.array(2.0)
     factor = math.sqrt(2 * math.log(1.25 / 1e-5)) / 0.5
-    found = {r: module._scale(ReadingPoint(r, 0.5), upload, largest) for r in Reading}
+    found = {r: module._scale(ReadingPoint(r, 0.5), upload, largest) for r in NoiseReading}
     assert found == pytest.approx(
-        {Reading.UPLOAD: 3 * factor, Reading.PATIENT: 2 * factor, Reading.CONSTANT: factor}
+        {
+            NoiseReading.UPLOAD: 3 * factor,
+            NoiseReading.PATIENT: 2 * factor,
+            NoiseReading.CONSTANT: factor,
+        }
     )
     assert noise_factor(0.5) * 5 == pytest.approx(
         article_noise_std(np.array([3.0, 4.0]), epsilon=0.5, delta=1e-5)
     )
 
 
-@pytest.mark.parametrize("reading", Reading)
-def test_uploads_have_noise_of_that_scale(reading: Reading) -> None:
+@pytest.mark.parametrize("reading", NoiseReading)
+def test_uploads_have_noise_of_that_scale(reading: NoiseReading) -> None:
     """At the first model, over many hospitals of the same patients."""
     site, point = people(0, 30), ReadingPoint(reading, 2.0)
     run = module._trained(point, {str(k): site for k in range(400)}, np.random.default_rng(0),
                           setting=replace(point.setting, rounds=1, average_last=1))  # fmt: skip
     model = Logistic(3)
     rows = model.per_patient_gradients(np.zeros(model.dim), site.features, site.outcomes)
-    if reading is Reading.CONSTANT:
+    if reading is NoiseReading.CONSTANT:
         rows = clip(rows, clip_norm=point.setting.clip_norm).values
     clear = rows.sum(axis=0)
     scale = {
-        Reading.UPLOAD: np.linalg.norm(clear),
-        Reading.PATIENT: np.linalg.norm(rows, axis=1).max(),
-        Reading.CONSTANT: point.setting.clip_norm,
+        NoiseReading.UPLOAD: np.linalg.norm(clear),
+        NoiseReading.PATIENT: np.linalg.norm(rows, axis=1).max(),
+        NoiseReading.CONSTANT: point.setting.clip_norm,
     }[reading]
     noise = np.stack([own[0] for own in run.uploads.values()]) - clear
     assert noise.std() == pytest.approx(noise_factor(2.0) * scale, rel=0.08)
@@ -63,7 +67,7 @@ def test_uploads_have_noise_of_that_scale(reading: Reading) -> None:
 
 def test_training_is_descent_on_the_mean_of_all_patients() -> None:
     sites = {"a": people(0, 30), "b": people(1, 10)}
-    how = replace(ReadingPoint(Reading.UPLOAD).setting, rounds=3, average_last=2)
+    how = replace(ReadingPoint(NoiseReading.UPLOAD).setting, rounds=3, average_last=2)
     run = module._trained(None, sites, np.random.default_rng(0), setting=how)
     model, both = Logistic(3), Patients.together(sites.values())
     models = [np.zeros(model.dim)]
@@ -73,8 +77,8 @@ def test_training_is_descent_on_the_mean_of_all_patients() -> None:
     np.testing.assert_allclose(run.final, (models[2] + models[3]) / 2)
 
 
-@pytest.mark.parametrize("reading", Reading)
-def test_the_informed_adversary_is_the_exact_posterior(reading: Reading) -> None:
+@pytest.mark.parametrize("reading", NoiseReading)
+def test_the_informed_adversary_is_the_exact_posterior(reading: NoiseReading) -> None:
     """Each candidate's run is computed anew, patient by patient."""
     site, row = people(0, 12), 7
     point, lineup = ReadingPoint(reading), one_lineup(site, row)
@@ -86,14 +90,14 @@ def test_the_informed_adversary_is_the_exact_posterior(reading: Reading) -> None
         features[row] = person
         for params, seen in zip(run.models, run.uploads["a"], strict=False):
             rows = run.model.per_patient_gradients(params, features, site.outcomes)
-            if reading is Reading.CONSTANT:
+            if reading is NoiseReading.CONSTANT:
                 rows = clip(rows, clip_norm=point.setting.clip_norm).values
             norms = np.linalg.norm(rows, axis=1)
             mean = rows.sum(axis=0)
             std = {
-                Reading.UPLOAD: np.linalg.norm(mean),
-                Reading.PATIENT: norms.max(),
-                Reading.CONSTANT: point.setting.clip_norm,
+                NoiseReading.UPLOAD: np.linalg.norm(mean),
+                NoiseReading.PATIENT: norms.max(),
+                NoiseReading.CONSTANT: point.setting.clip_norm,
             }[reading] * noise_factor(1.0)
             expected[k] += multivariate_normal(mean, std**2 * np.eye(len(mean))).logpdf(seen)
     np.testing.assert_allclose(found - found[4], expected - expected[4], atol=1e-6)
@@ -104,7 +108,7 @@ def test_it_names_everybody_without_noise_and_nobody_under_much(
     epsilon: float, named: float
 ) -> None:
     site, hits = people(0, 12), []
-    for reading in Reading:
+    for reading in NoiseReading:
         for seed in range(8):
             point, lineup = ReadingPoint(reading, epsilon), one_lineup(site, seed)
             run = module._trained(point, {"a": site}, np.random.default_rng(seed))

@@ -15,7 +15,7 @@ from experiments.studies import scaling, scaling_steps, searched, tuning
 from experiments.studies.likelihoods import name_targets, of_fleet
 from experiments.studies.people import LINEUP, LineUp, in_network
 from experiments.studies.people import targets_of as places_of
-from experiments.studies.scaling import Arm, Arrangement, Scaling, plan_of, split, trained
+from experiments.studies.scaling import Arrangement, Scaling, ScalingArm, plan_of, split, trained
 from experiments.studies.scaling_steps import STEPS, step_of
 from privacy.errors import InvalidInputError
 
@@ -38,19 +38,19 @@ def test_the_steps_are_those_that_the_search_found() -> None:
 def test_a_number_that_was_not_searched_takes_the_step_of_a_place_as_noisy() -> None:
     """One noise a hospital over n of them is 1/sqrt(n): at 4000 and .1 it is that of 40 and 1."""
     assert (
-        step_of(Arrangement.GROWING, 4000, Arm.LOCAL, 0.1)
-        == STEPS[Arrangement.GROWING, 40, Arm.LOCAL, 1.0]
+        step_of(Arrangement.GROWING, 4000, ScalingArm.LOCAL, 0.1)
+        == STEPS[Arrangement.GROWING, 40, ScalingArm.LOCAL, 1.0]
     )
     assert (
-        step_of(Arrangement.GROWING, 4000, Arm.SEALED, 0.1)
-        == STEPS[Arrangement.GROWING, 400, Arm.SEALED, 1.0]
+        step_of(Arrangement.GROWING, 4000, ScalingArm.SEALED, 0.1)
+        == STEPS[Arrangement.GROWING, 400, ScalingArm.SEALED, 1.0]
     )
     assert (
-        step_of(Arrangement.GROWING, 4000, Arm.SEALED, math.inf)
-        == STEPS[Arrangement.GROWING, 400, Arm.SEALED, math.inf]
+        step_of(Arrangement.GROWING, 4000, ScalingArm.SEALED, math.inf)
+        == STEPS[Arrangement.GROWING, 400, ScalingArm.SEALED, math.inf]
     )
     with pytest.raises(InvalidInputError, match="searched"):
-        step_of(Arrangement.GROWING, 4, Arm.LOCAL, 2.0)
+        step_of(Arrangement.GROWING, 4, ScalingArm.LOCAL, 2.0)
 
 
 def test_the_best_step_is_the_smaller_of_two_that_tie() -> None:
@@ -60,14 +60,14 @@ def test_the_best_step_is_the_smaller_of_two_that_tie() -> None:
     ]
     record = Record(tuning.StepSearch(Arrangement.GROWING, 4).config, {"scores": rows}, {})
     assert searched.best_steps(searched.read_searches([record])) == {
-        (Arrangement.GROWING, 4, Arm.LOCAL, math.inf): 1.0
+        (Arrangement.GROWING, 4, ScalingArm.LOCAL, math.inf): 1.0
     }
 
 
 def test_it_trains_what_a_federation_trains() -> None:
     """Two roads: the vectorised run's model, and the hospitals' one by one."""
     train, test, _ = split(Arrangement.GROWING, 4, 7)
-    plan = replace(plan_of(train, Arm.SEALED, 1.0), rounds=2, average_last=1, scheme="plain")
+    plan = replace(plan_of(train, ScalingArm.SEALED, 1.0), rounds=2, average_last=1, scheme="plain")
     outcome = Federation.simulated(plan, train.hospitals, seed=(7, 6)).run()
     expected = test.within_site_auc(plan.model.scores(outcome.params, test.features))
     assert trained(plan, train, test, seed=(7, 6))[0] == pytest.approx(expected, abs=1e-12)
@@ -93,8 +93,8 @@ def test_line_ups_hold_a_participant_and_nine_who_are_not(arrangement: Arrangeme
         assert patients.outcomes[one.patient] == one.outcome and len(one.people) == LINEUP
 
 
-@pytest.mark.parametrize("arm", [Arm.LOCAL, Arm.SEALED])
-def test_with_little_noise_all_are_named_and_with_much_one_in_ten(arm: Arm) -> None:
+@pytest.mark.parametrize("arm", [ScalingArm.LOCAL, ScalingArm.SEALED])
+def test_with_little_noise_all_are_named_and_with_much_one_in_ten(arm: ScalingArm) -> None:
     train, targets = targets_of(Arrangement.GROWING, 6, 3)
     plan = replace(plan_of(train, arm, 1.0), rounds=1, average_last=1)
     found = {}

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from experiments.run.record import read_records
-from experiments.studies.sentences import SENTENCES
+from experiments.studies.article_sentences import SENTENCES
 from experiments.studies.words import VERDICTS
 from paper.learned import sentences
 

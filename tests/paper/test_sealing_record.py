@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.benchmarks.sealing import SealingBenchmark, SealingRow
+from experiments.benchmarks.sealing_cost import SealingBenchmark, SealingRow
 from experiments.run.plots import save
-from paper.sealing import TARGETS, Target, committed, draw_committed, rows
+from paper.sealing_told import TARGETS, Target, committed, draw_committed, rows
 from privacy.errors import InvalidInputError
 
 ROOT = Path(__file__).resolve().parents[2]

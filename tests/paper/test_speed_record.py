@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from experiments.benchmarks import attacks, federation
+from experiments.benchmarks import attacks, many_hospitals
 from paper.speed import Speed, committed
 from privacy.errors import InvalidInputError
 
@@ -13,13 +13,13 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def speed() -> Speed:
-    def peer(name: str, ratio: float) -> federation.FederationRow:
-        return federation.FederationRow(name, 100, 0.1 * ratio, 800, None, "inpatient", ratio)
+    def peer(name: str, ratio: float) -> many_hospitals.FederationRow:
+        return many_hospitals.FederationRow(name, 100, 0.1 * ratio, 800, None, "inpatient", ratio)
 
-    rounds = federation.FederationBenchmark(
+    rounds = many_hospitals.FederationBenchmark(
         (
-            federation.FederationRow("inpatient", 36_000, 3.14, 8, 0.8),
-            federation.FederationRow("inpatient", 100, 0.1, 8, 0.8),
+            many_hospitals.FederationRow("inpatient", 36_000, 3.14, 8, 0.8),
+            many_hospitals.FederationRow("inpatient", 100, 0.1, 8, 0.8),
             peer("flower", 50.0),
             peer("pfl", 2.0),
             peer("pfl (its own PyTorch)", 12.0),

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from experiments.run.study import GridPoint
 from experiments.studies.design import TrainingSetting
-from experiments.studies.joining.point import JoiningArm, JoiningPoint
+from experiments.studies.joining.arm_point import JoiningArm, JoiningPoint
 from experiments.studies.joining.risk import JoiningRisk
 from privacy.errors import InvalidInputError
 

@@ -9,9 +9,9 @@ from experiments.cohorts import called
 from experiments.evaluation import Estimate
 from experiments.run.plots import PAGE, legend, printed
 from experiments.run.record import Record
-from experiments.studies.joining.point import End, JoiningArm
+from experiments.studies.joining.arm_point import End, JoiningArm
+from experiments.studies.joining.shown import by_cohort
 from experiments.studies.joining.sums import difference
-from experiments.studies.joining.tables import by_cohort
 from experiments.studies.joining.verdicts import ArmAt, ByArm, cohort_records, size_classes
 
 __all__ = ["draw_joining"]

@@ -13,7 +13,7 @@ from experiments.cohorts import called
 from experiments.studies.design import DELTA, Design, Regime, TrainingSetting
 from experiments.studies.frontier.metrics import summarise
 from experiments.studies.frontier.point import FoldResult, FrontierPoint, measure
-from experiments.studies.joining.point import JoiningArm
+from experiments.studies.joining.arm_point import JoiningArm
 from experiments.studies.lineups import INFORMED, LIKELIHOOD, AttackSuite
 from experiments.studies.people import LINEUP
 

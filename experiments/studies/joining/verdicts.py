@@ -17,7 +17,7 @@ from experiments.run.text import up
 from experiments.run.typed import read_all
 from experiments.studies.conclusion import Conclusion, side_of
 from experiments.studies.frontier.risks import FrontierMetrics
-from experiments.studies.joining.point import End, JoiningArm, JoiningMetrics, JoiningPoint
+from experiments.studies.joining.arm_point import End, JoiningArm, JoiningMetrics, JoiningPoint
 from experiments.studies.joining.risk import JoiningRisk
 from experiments.studies.joining.sums import HospitalSums, difference
 

@@ -22,8 +22,8 @@ from aggregation.roles.messages import (
     TimerKind,
     holder_address,
 )
-from aggregation.roles.opener import Asked, HolderRole
-from aggregation.roles.opening import ByHolders, Verdict
+from aggregation.roles.opener import HolderRole, OpeningAsked
+from aggregation.roles.opening import ByHolders, OpeningVerdict
 from aggregation.sealing import Contribution, OpeningLog, Parameters, Policy, Roster, make_scheme
 from aggregation.sealing.answers import SUM, Answer, Question, Witnessed
 from aggregation.sealing.holders import QuorumScheme
@@ -136,7 +136,7 @@ class Parts:
         }
         self.judge = Judge(roster, made.parameters, scheme=type(made), least=4)
         self.side = ByHolders(self.judge)
-        self.asked = Asked(Place(), self.total, tuple(contributions))
+        self.asked = OpeningAsked(Place(), self.total, tuple(contributions))
 
     @staticmethod
     def patience(step: str) -> Timer:
@@ -156,7 +156,7 @@ class Parts:
     def finish(self, agreed: list[Message]) -> NDArray[np.int64]:
         for answer in self.answers(agreed):
             said = self.side.take(answer)
-        assert isinstance(said, Verdict)
+        assert isinstance(said, OpeningVerdict)
         return said.total
 
 

@@ -9,7 +9,7 @@ from aggregation.plan import Plan
 from aggregation.roles.aggregator import Aggregator
 from aggregation.roles.evidence import Judge
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, Timer, TimerKind
-from aggregation.roles.opener import Asked
+from aggregation.roles.opener import OpeningAsked
 from aggregation.roles.opening import ByOpener
 from aggregation.sealing import Contribution, Roster, Scheme, make_scheme
 from privacy.errors import CorruptMessageError, RefusedError
@@ -134,7 +134,7 @@ def test_woken_anew_it_tells_the_last_sum_and_asks_for_what_is_not_there() -> No
     said = anew(*updates)
     assert said[-1].kind is MessageKind.TOTAL
     assert not any(m.kind is MessageKind.MODEL for m in said)
-    number = Asked.from_bytes(said[-1].payload, contributors=3).place.number
+    number = OpeningAsked.from_bytes(said[-1].payload, contributors=3).place.number
     assert number == 1
 
 

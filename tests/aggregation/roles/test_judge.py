@@ -9,7 +9,7 @@ import pytest
 
 from aggregation.roles.evidence import Evidence, Judge
 from aggregation.roles.messages import Message
-from aggregation.roles.opening import Verdict
+from aggregation.roles.opening import OpeningVerdict
 from aggregation.sealing import make_scheme
 from aggregation.sealing.answers import Answer, Commitment
 from aggregation.sealing.proposal import Place
@@ -25,7 +25,7 @@ def opened(parts: Parts) -> Evidence:
     agreed = [m for one in parts.answers(parts.ask()) for m in sent(parts.side.take(one))]
     for answer in parts.answers(agreed):
         said = parts.side.take(answer)
-    assert isinstance(said, Verdict)
+    assert isinstance(said, OpeningVerdict)
     return said.evidence
 
 

@@ -17,8 +17,8 @@ from aggregation.roles.messages import (
     holder_address,
     pack,
 )
-from aggregation.roles.opener import Asked, HolderRole, OpenerRole
-from aggregation.roles.opening import ByOpener, Verdict
+from aggregation.roles.opener import HolderRole, OpenerRole, OpeningAsked
+from aggregation.roles.opening import ByOpener, OpeningVerdict
 from aggregation.sealing import Contribution, KeyScheme, OpeningLog, Policy, Roster, make_scheme
 from aggregation.sealing.proposal import Place
 from privacy.errors import CorruptMessageError, RefusedError
@@ -103,7 +103,7 @@ def test_an_opener_is_heard_for_the_round_that_waits_and_for_what_it_signed() ->
             )
         )  # fmt: skip
     side = ByOpener(Judge(roster, made.parameters))
-    asked = Asked(Place(None, 4), adder.total(), tuple(contributions))
+    asked = OpeningAsked(Place(None, 4), adder.total(), tuple(contributions))
     (request,) = side.ask(asked, 0.0)
     assert isinstance(request, Message) and request.kind is MessageKind.TOTAL
     role = OpenerRole("run", made.opener(Policy(roster, min_honest=3, c_assumed=1)), key)
@@ -125,7 +125,7 @@ def test_an_opener_is_heard_for_the_round_that_waits_and_for_what_it_signed() ->
 def test_half_a_contribution_is_refused() -> None:
     payload = Parts().asked.to_bytes() + pack([b"more"])
     with pytest.raises(CorruptMessageError, match="or with half of one"):
-        Asked.from_bytes(payload, contributors=9)
+        OpeningAsked.from_bytes(payload, contributors=9)
 
 
 def harmed(parts: Parts, hospital: int, *holders: str) -> None:
@@ -250,7 +250,7 @@ def test_a_holder_restarted_at_any_step_says_the_same_bytes(scheme: str, tmp_pat
         others = parts.answers([m for m in sent(told) if m not in here])
         for word in [*again, *others]:
             told = parts.side.take(word)
-    assert isinstance(told, Verdict) and told.total.tolist() == [111] * 3
+    assert isinstance(told, OpeningVerdict) and told.total.tolist() == [111] * 3
     log = OpeningLog(tmp_path / f"log-{name}.jsonl")
     assert len(log) == 1
 

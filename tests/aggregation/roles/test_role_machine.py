@@ -24,7 +24,7 @@ from aggregation.roles.messages import (
     TimerKind,
     holder_address,
 )
-from aggregation.roles.opener import Asked
+from aggregation.roles.opener import OpeningAsked
 from aggregation.sealing import Contribution
 from aggregation.sealing.proposal import Place
 from privacy.errors import InpatientError
@@ -165,7 +165,7 @@ class Network(World, RuleBasedStateMachine):
                 contributions.append(Contribution.from_message(message.payload, message.public))
                 adder.add(message.payload)
             place = Place(self.plan.digest, data.draw(st.integers(0, 1)))
-            asked = Asked(place, adder.total(), tuple(contributions))
+            asked = OpeningAsked(place, adder.total(), tuple(contributions))
             opening = asked.proposal(self.scheme.digest).digest
         except InpatientError:
             return

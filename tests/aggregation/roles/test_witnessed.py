@@ -24,7 +24,7 @@ from aggregation.roles.messages import (
     TimerKind,
     holder_address,
 )
-from aggregation.roles.opener import Asked, HolderRole, OpenerRole
+from aggregation.roles.opener import HolderRole, OpenerRole, OpeningAsked
 from aggregation.roles.opening import ByHolders, ByOpener
 from aggregation.roles.witnessed import WitnessedLedger
 from aggregation.sealing import Contribution, KeyScheme, OpeningLog, Policy, Roster, make_scheme
@@ -378,7 +378,7 @@ def test_who_was_told_two_sums_is_in_no_sum_together(tmp_path: Path) -> None:
     for contribution in mine:
         adder.add(contribution.sealed)
     place = Place(run.plan.digest).after(right.proposal.digest)
-    payload = Asked(place, adder.total(), tuple(mine)).to_bytes()
+    payload = OpeningAsked(place, adder.total(), tuple(mine)).to_bytes()
     for name in HOSPITALS:
         address = holder_address(name)
         ask = Message(AGGREGATOR, address, MessageKind.TOTAL, 1, payload, run=run.plan.run)

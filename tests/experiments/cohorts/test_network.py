@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import LogisticRegression
 
 from experiments.cohorts import Network, load
-from experiments.cohorts.network import BLOCK, SCHEMA, HospitalBlock
+from experiments.cohorts.network import BLOCK, SCHEMA, NetworkBlock
 from experiments.cohorts.prevent import log_odds
 from experiments.evaluation import Scored, auc
 from privacy.errors import InvalidInputError
@@ -60,12 +60,12 @@ def test_men_follow_the_table_term_by_term(
     assert float(found) == pytest.approx(expected, abs=1e-9)
 
 
-def whole(network: Network) -> HospitalBlock:
+def whole(network: Network) -> NetworkBlock:
     (block,) = network.blocks()
     return block
 
 
-def in_tier3(block: HospitalBlock) -> np.ndarray:
+def in_tier3(block: NetworkBlock) -> np.ndarray:
     return np.repeat([tier == "tier3" for tier in block.tiers], np.diff(block.offsets))
 
 

@@ -11,7 +11,7 @@ from experiments import cohorts
 from experiments.cli import main
 from experiments.cohorts import Cohort, called, load, resolve
 from experiments.run.record import Record, config_hash, read_records
-from experiments.studies import asynchrony, correction
+from experiments.studies import asynchrony_study, correction_study
 from experiments.studies.asynchronous import ArrivalRule
 from experiments.studies.design import Design, Regime
 from experiments.studies.frontier.point import FrontierPoint
@@ -122,11 +122,11 @@ def test_an_attack_takes_an_own_cohort(
 
 def test_correction_and_asynchrony_take_an_own_cohort(stroke: Path) -> None:
     name, place = resolve(str(stroke))
-    (point,) = correction.grid(cohorts=(name,), rules=("pooled",), seeds=1)
+    (point,) = correction_study.grid(cohorts=(name,), rules=("pooled",), seeds=1)
     metrics = measured(point, place)
     assert list(metrics["as_trained"]["groups"]) == ["north", "south", "west"]
     assert metrics["fairness"] == {}  # this schema tells no sex
-    (point_of_run,) = asynchrony.grid(cohorts=(name,), rules=(ArrivalRule.FEDBUFF,))
+    (point_of_run,) = asynchrony_study.grid(cohorts=(name,), rules=(ArrivalRule.FEDBUFF,))
     paced = point_of_run.run
     cohort, split = paced.split(place)
     assert list(paced.paces(cohort)) == ["north", "south", "west"]
@@ -134,7 +134,7 @@ def test_correction_and_asynchrony_take_an_own_cohort(stroke: Path) -> None:
     tired = Cohort("x", cohort.hospitals, cohort.schema, dict.fromkeys(cohort.hospitals, "ward"))
     assert {pace.duration for pace in paced.paces(tired).values()} == {6.0}
     rules = (ArrivalRule.SEALED_MEMORY,)
-    own, heart = (asynchrony.grid(cohorts=(c,), rules=rules)[0].run for c in (name, "heart"))
+    own, heart = (asynchrony_study.grid(cohorts=(c,), rules=rules)[0].run for c in (name, "heart"))
     assert own.sealed_rate == heart.sealed_rate
 
 

@@ -6,11 +6,11 @@ import numpy as np
 import pytest
 
 from experiments.run.record import Record
-from experiments.studies.deidentified import point as module
 from experiments.studies.deidentified import published
-from experiments.studies.deidentified.metrics import DeidentifiedMetrics, read_tables
+from experiments.studies.deidentified import published_point as module
 from experiments.studies.deidentified.naming import CLASSES, DENSITY
-from experiments.studies.deidentified.point import DeidentifiedPoint
+from experiments.studies.deidentified.published_point import DeidentifiedPoint
+from experiments.studies.deidentified.table_metrics import DeidentifiedMetrics, read_tables
 from experiments.studies.design import Regime, TrainingSetting
 from experiments.studies.lineups import INFORMED
 from experiments.studies.people import with_line_ups

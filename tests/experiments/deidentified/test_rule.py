@@ -7,9 +7,9 @@ import pytest
 from experiments import margins
 from experiments.run.record import Record
 from experiments.studies.conclusion import Conclusion
-from experiments.studies.deidentified import rule
-from experiments.studies.deidentified.rule import JUDGED, tables_rule
-from experiments.studies.deidentified.tables import grid, tables
+from experiments.studies.deidentified import lost_value
+from experiments.studies.deidentified.lost_value import JUDGED, tables_rule
+from experiments.studies.deidentified.shown_tables import grid, tables
 from experiments.studies.ruling import Ruling
 from privacy.errors import InvalidInputError
 from tests.experiments.made_up import interval
@@ -100,11 +100,11 @@ def test_the_condition_names_the_tables_and_the_effect_is_the_first_one_s() -> N
 
 def test_the_margins_stand_in_their_file(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("PRIVACY_COST", "RISK_MARGIN"):
-        assert getattr(rule, name) == getattr(margins, name)
-    monkeypatch.setattr(rule, "PRIVACY_COST", 0.2)
+        assert getattr(lost_value, name) == getattr(margins, name)
+    monkeypatch.setattr(lost_value, "PRIVACY_COST", 0.2)
     assert ruled(*[BOTH] * 8).verdict is Conclusion.DOES_NOT_HOLD
     monkeypatch.undo()
-    monkeypatch.setattr(rule, "RISK_MARGIN", 0.25)
+    monkeypatch.setattr(lost_value, "RISK_MARGIN", 0.25)
     assert ruled(*[BOTH] * 8).verdict is Conclusion.DOES_NOT_HOLD
 
 

@@ -10,7 +10,16 @@ from sklearn.linear_model import LogisticRegression
 
 from aggregation.rules import fit_intercept
 from experiments.cohorts import folds, load
-from experiments.evaluation import Check, Scored, acceptance, auc, bands, brier, calibration, join
+from experiments.evaluation import (
+    AcceptanceCheck,
+    Scored,
+    acceptance,
+    auc,
+    bands,
+    brier,
+    calibration,
+    join,
+)
 from experiments.evaluation.acceptance import _expected_over_observed
 from privacy.errors import InvalidInputError
 
@@ -66,7 +75,7 @@ def test_right_risks_hardly_ever_fail_however_many_checks_there_are() -> None:
 def test_a_check_needs_its_whole_interval_to_pass_and_chance_to_be_excluded_to_fail() -> None:
     sites = {"a": draw(0, 5_000)}
 
-    def checked(slope: float) -> Check:
+    def checked(slope: float) -> AcceptanceCheck:
         scored = {"a": Scored(sites["a"].scores / slope, sites["a"].outcomes)}
         table = acceptance(scored, local=scored, pooled=scored, recalibrated=scored, replicates=2)
         return next(c for c in table if c.rule == "calibration slope")
@@ -80,7 +89,7 @@ def test_a_check_needs_its_whole_interval_to_pass_and_chance_to_be_excluded_to_f
 
 
 def test_calibration_error_fails_only_where_right_risks_would_hardly_show_it() -> None:
-    def checked(site: Scored) -> Check:
+    def checked(site: Scored) -> AcceptanceCheck:
         sites = {"a": site}
         table = acceptance(sites, local=sites, pooled=sites, recalibrated=sites, replicates=2)
         return next(c for c in table if c.rule == "ECE")

@@ -14,10 +14,10 @@ from experiments.cli import main
 from experiments.cohorts import Cohort, folds
 from experiments.run.record import read_records
 from experiments.studies.design import Regime, TrainingSetting
-from experiments.studies.joining import point as joining
+from experiments.studies.joining import arm_point as joining
+from experiments.studies.joining.arm_point import End, JoiningArm, JoiningPoint
 from experiments.studies.joining.arms import PARTS, SETTING, grid
 from experiments.studies.joining.drawn_gains import draw_joining
-from experiments.studies.joining.point import End, JoiningArm, JoiningPoint
 from experiments.studies.searched import best_trainings
 from privacy.errors import InvalidInputError
 from tests.aggregation.evaluation.test_round import SCHEMA

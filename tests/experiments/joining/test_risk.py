@@ -3,7 +3,7 @@
 import pytest
 
 from experiments.studies.design import TrainingSetting
-from experiments.studies.joining.point import JoiningArm
+from experiments.studies.joining.arm_point import JoiningArm
 from experiments.studies.joining.risk import JoiningRisk
 
 BRIEF = TrainingSetting(4, 4.0, 1.0, 2)

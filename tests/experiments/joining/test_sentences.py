@@ -8,10 +8,10 @@ import pytest
 from experiments.evaluation import Scored, auc
 from experiments.run.record import Record
 from experiments.studies.conclusion import Conclusion
-from experiments.studies.joining import sentences
+from experiments.studies.joining import sentence_answers
+from experiments.studies.joining.arm_point import End, JoiningArm, JoiningPoint
 from experiments.studies.joining.arms import SETTING
-from experiments.studies.joining.point import End, JoiningArm, JoiningPoint
-from experiments.studies.joining.sentences import COHORTS, alone, naively, side_by_side
+from experiments.studies.joining.sentence_answers import COHORTS, alone, naively, side_by_side
 from experiments.studies.joining.sums import HospitalSums, difference
 from experiments.studies.joining.verdicts import size_classes
 from experiments.studies.ruling import Ruling
@@ -110,9 +110,9 @@ def test_naively(gain: Figures, harm: Figures, verdict: Conclusion) -> None:
 
 
 def test_margins_turn_them_and_a_missing_half_is_no_ruling(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sentences, "AUC_MARGIN", 0.08)
+    monkeypatch.setattr(sentence_answers, "AUC_MARGIN", 0.08)
     assert ruled(alone(records(every(0.05)))).verdict is Conclusion.DOES_NOT_HOLD
-    monkeypatch.setattr(sentences, "PRIVACY_COST", 0.1)
+    monkeypatch.setattr(sentence_answers, "PRIVACY_COST", 0.1)
     assert ruled(naively(records(every(-0.05)))).verdict is Conclusion.DOES_NOT_HOLD
     for some in ([], records(every(0.05), cohorts=COHORTS[:1]), records(every(0.05))[:3]):
         assert alone(some) is None and naively(some) is None
@@ -123,10 +123,12 @@ def test_correction_leaves_open_what_one_test_alone_would_decide(
 ) -> None:
     found = records(every(0.0) | {"10-20": 0.0228})
     ruling = ruled(alone(found))
-    monkeypatch.setattr(sentences, "holm", lambda p, level: set(range(len(p))))
+    monkeypatch.setattr(sentence_answers, "holm", lambda p, level: set(range(len(p))))
     assert ruled(alone(found)).verdict is Conclusion.HOLDS_ONLY_IF
     assert ruling.verdict in (Conclusion.HOLDS_ONLY_IF, Conclusion.UNDECIDED)
-    monkeypatch.setattr(sentences, "holm", lambda p, level: {k for k, v in enumerate(p) if v > 1})
+    monkeypatch.setattr(
+        sentence_answers, "holm", lambda p, level: {k for k, v in enumerate(p) if v > 1}
+    )
     assert ruled(alone(found)).verdict is Conclusion.UNDECIDED
 
 

@@ -11,8 +11,8 @@ from experiments.evaluation import Estimate
 from experiments.margins import Margins
 from experiments.run.record import Record
 from experiments.studies.conclusion import Conclusion, side_of
+from experiments.studies.joining.arm_point import End, JoiningArm, JoiningPoint
 from experiments.studies.joining.arms import SETTING, grid
-from experiments.studies.joining.point import End, JoiningArm, JoiningPoint
 from experiments.studies.joining.risk import JoiningRisk
 from experiments.studies.joining.sums import HospitalSums
 from experiments.studies.joining.verdicts import (

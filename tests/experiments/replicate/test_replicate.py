@@ -13,9 +13,9 @@ from aggregation.data.patients import Patients
 from attacks.knowledge.features import features_of
 from attacks.knowledge.priors import Prior
 from experiments.replicate.adult import load_adult
-from experiments.replicate.spear import solve_batch
-from experiments.replicate.sratta import recover
-from experiments.replicate.tableak import OneHot, Soft, TwoLayer, attack_batch
+from experiments.replicate.spear_on_adult import solve_batch
+from experiments.replicate.sratta_on_adult import recover
+from experiments.replicate.tableak_on_adult import OneHot, Soft, TwoLayer, attack_batch
 from privacy.errors import InvalidInputError
 from tests.attacks.runs import SCHEMA, cohort
 

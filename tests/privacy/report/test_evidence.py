@@ -9,7 +9,7 @@ from privacy.report import (
     AttackResult,
     AuditResult,
     EvaluationResult,
-    Evidence,
+    ReportedEvidence,
     load_evidence,
     save_evidence,
 )
@@ -25,11 +25,13 @@ def test_evidence_round_trips(tmp_path: Path) -> None:
     drowned = replace(AUC, value=None, lower=0.0, upper=1.0, epsilon=float("inf"), disjoint=False)
     save_evidence(tmp_path / "evidence" / "evaluation.json", [AUC, drowned])
     found = load_evidence(tmp_path / "evidence")
-    assert found == Evidence((ATTACK, replace(ATTACK, bound=None)), (AUDIT,), (AUC, drowned))
+    assert found == ReportedEvidence(
+        (ATTACK, replace(ATTACK, bound=None)), (AUDIT,), (AUC, drowned)
+    )
 
 
 def test_no_folder_means_not_measured(tmp_path: Path) -> None:
-    assert load_evidence(tmp_path / "absent") == Evidence()
+    assert load_evidence(tmp_path / "absent") == ReportedEvidence()
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,7 @@ from privacy.ledger.contents import RULES
 from privacy.ledger.log.entries import KINDS
 from privacy.ledger.log.keys import Trust
 from privacy.report import AttackResult, AuditResult, save_evidence, write_report
-from privacy.report.evidence_file import Evidence
+from privacy.report.evidence_file import ReportedEvidence
 from privacy.report.facts import gather
 from privacy.report.page import (
     ASSUMPTIONS,
@@ -324,7 +324,7 @@ def test_what_a_patient_is_counts_only_where_every_hospital_states_it(
         ledgers.append(ledger)
     close(ledgers)
     verdict = verify([tmp_path], Trust(public), accountants=(Certified(), RenyiOnly()))
-    assert gather(verdict, Evidence(), Certified()).meant.hospitals == meant
+    assert gather(verdict, ReportedEvidence(), Certified()).meant.hospitals == meant
 
 
 def test_an_attack_above_its_bound_is_called_a_falsification(tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from experiments.evaluation import Estimate
 from experiments.run.record import Record
 from experiments.run.typed import TypedRecord, read_all
-from experiments.studies.deidentified.point import DeidentifiedPoint
+from experiments.studies.deidentified.published_point import DeidentifiedPoint
 from experiments.studies.frontier.risks import Risk
 
 __all__ = ["DeidentifiedMetrics", "TableMetrics", "read_tables"]

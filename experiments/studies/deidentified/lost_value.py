@@ -11,8 +11,8 @@ from experiments.margins import PRIVACY_COST, RISK_MARGIN
 from experiments.run.record import Record
 from experiments.studies.claim_words import Text
 from experiments.studies.conclusion import Conclusion, side_of
-from experiments.studies.deidentified.metrics import TableMetrics, read_tables
-from experiments.studies.deidentified.point import DeidentifiedPoint
+from experiments.studies.deidentified.published_point import DeidentifiedPoint
+from experiments.studies.deidentified.table_metrics import TableMetrics, read_tables
 from experiments.studies.people import LINEUP
 from experiments.studies.ruling import Ruling, three
 

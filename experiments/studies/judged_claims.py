@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 
 from experiments.run.record import Record
 from experiments.run.study import GridPoint
-from experiments.studies import asynchrony, claim_rules, correction, learning_rules
+from experiments.studies import asynchrony_study, claim_rules, correction_study, learning_rules
 from experiments.studies.asynchronous import ArrivalRule
 from experiments.studies.claim_words import Text
 from experiments.studies.conclusion import Conclusion
@@ -125,9 +125,9 @@ def _gains(*pairs: tuple[Compared, Compared]) -> Callable[[Subject], Sequence[Gr
 
 
 def _corrected(subject: Subject) -> Sequence[GridPoint]:
-    cohorts = (subject.cohort, *correction.COHORTS[1:])
-    rules = [rule for rule in correction.RULES_COMPARED if rule != "local"]
-    return correction.grid(subject.seed, cohorts=cohorts, rules=rules)
+    cohorts = (subject.cohort, *correction_study.COHORTS[1:])
+    rules = [rule for rule in correction_study.RULES_COMPARED if rule != "local"]
+    return correction_study.grid(subject.seed, cohorts=cohorts, rules=rules)
 
 
 def _asynchronous(subject: Subject) -> Sequence[GridPoint]:
@@ -139,7 +139,9 @@ def _asynchronous(subject: Subject) -> Sequence[GridPoint]:
         ArrivalRule.SEALED_CORRECTED,
         ArrivalRule.SEALED_MEMORY,
     )
-    return asynchrony.grid(subject.seed, seeds=_REPETITIONS, cohorts=(subject.cohort,), rules=rules)
+    return asynchrony_study.grid(
+        subject.seed, seeds=_REPETITIONS, cohorts=(subject.cohort,), rules=rules
+    )
 
 
 def _labels(subject: Subject) -> Sequence[GridPoint]:

@@ -29,7 +29,7 @@ from aggregation.sealing import SCHEMES, Contribution, Parameters, Policy, Roste
 from aggregation.sealing.proposal import Place
 from aggregation.sealing.quorum import Quorum
 from aggregation.sealing.streams import lane
-from experiments.benchmarks.peers import PEERS, Measured, least_time, require_peers
+from experiments.benchmarks.peers import PEERS, PeerMeasured, least_time, require_peers
 from experiments.run.plots import PAGE, decades, legend, printed
 from privacy._validate import natural
 from privacy.errors import CorruptMessageError
@@ -57,7 +57,7 @@ _LOOKS = {
     "paillier": ("#999999", "*", "Paillier 3072"),
 }
 
-Contender = Callable[[NDArray[np.float64], int, int], Measured]
+Contender = Callable[[NDArray[np.float64], int, int], PeerMeasured]
 
 
 @dataclass(frozen=True)
@@ -142,7 +142,7 @@ def measure(
         natural(hospitals=hospitals, least=1)
         rng = np.random.default_rng([size, hospitals])
         updates = rng.uniform(-REACH, REACH, (min(SEALED, hospitals), size))
-        found: dict[str, Measured] = {}
+        found: dict[str, PeerMeasured] = {}
         for name, contender in _contenders(peers):
             progress(f"{name}, {size} values, {hospitals} hospitals")
             found[name] = contender(updates, hospitals, repeats)
@@ -156,7 +156,9 @@ def largest_coordinate(hospitals: int) -> int:
     return hospitals * math.ceil(REACH / STEP)
 
 
-def measure_ours(name: str, updates: NDArray[np.float64], hospitals: int, repeats: int) -> Measured:
+def measure_ours(
+    name: str, updates: NDArray[np.float64], hospitals: int, repeats: int
+) -> PeerMeasured:
     """Seal, add and open by one of our schemes, with signatures and policy.
 
     Raises:
@@ -193,7 +195,7 @@ def measure_ours(name: str, updates: NDArray[np.float64], hospitals: int, repeat
     size = len(contributions[0].sealed)
     if name == "pairwise" and hospitals > len(updates):
         note = "all hospitals answer to open; not opened here"
-        return Measured(seconds, add_seconds / len(updates), None, size, None, note)
+        return PeerMeasured(seconds, add_seconds / len(updates), None, size, None, note)
     roster = Roster(_RUN, {hospital: key.public for hospital, key in keys.items()})
     opener = LocalOpening(scheme, Policy(roster, min_honest=len(names), c_assumed=0))
     opener.place = Place(number=round_)
@@ -206,10 +208,10 @@ def measure_ours(name: str, updates: NDArray[np.float64], hospitals: int, repeat
             "Don't use it; report this run's versions."
         )
     error = float(np.abs(opened * STEP - updates.sum(axis=0)).max())
-    return Measured(seconds, add_seconds / len(updates), open_seconds, size, error)
+    return PeerMeasured(seconds, add_seconds / len(updates), open_seconds, size, error)
 
 
-def _measure_numpy(updates: NDArray[np.float64], hospitals: int, repeats: int) -> Measured:
+def _measure_numpy(updates: NDArray[np.float64], hospitals: int, repeats: int) -> PeerMeasured:
     """Float32 in clear."""
     singles = updates.astype(np.float32)
     seconds, content = least_time(singles[0].tobytes, repeats=repeats)
@@ -220,10 +222,10 @@ def _measure_numpy(updates: NDArray[np.float64], hospitals: int, repeats: int) -
 
     add_seconds, _ = least_time(add, repeats=repeats)
     error = float(np.abs(singles.sum(axis=0) - updates.sum(axis=0)).max())
-    return Measured(seconds, add_seconds, 0.0, len(content), error, "float32 in clear")
+    return PeerMeasured(seconds, add_seconds, 0.0, len(content), error, "float32 in clear")
 
 
-def _measure_aes(updates: NDArray[np.float64], hospitals: int, repeats: int) -> Measured:
+def _measure_aes(updates: NDArray[np.float64], hospitals: int, repeats: int) -> PeerMeasured:
     """AES-256 over as many bytes as the streams of the scheme ``shares`` have, and nothing else."""
     bits = Parameters("plain", updates.shape[1], hospitals, largest_coordinate(hospitals)).bits
     streams = len(Quorum(("1", "2", "3", "4"), 3, 1).pieces)
@@ -237,13 +239,15 @@ def _measure_aes(updates: NDArray[np.float64], hospitals: int, repeats: int) -> 
                 cipher.update_into(zeros[: size - start], buffer)
 
     seconds, _ = least_time(expand, repeats=max(repeats, 5))
-    return Measured(seconds, None, None, 0, None, f"{streams} key streams alone")
+    return PeerMeasured(seconds, None, None, 0, None, f"{streams} key streams alone")
 
 
-def _measure_minimum(updates: NDArray[np.float64], hospitals: int, repeats: int) -> Measured:
+def _measure_minimum(updates: NDArray[np.float64], hospitals: int, repeats: int) -> PeerMeasured:
     """The bits of the integers of a sum, in clear."""
     bits = Parameters("plain", updates.shape[1], hospitals, largest_coordinate(hospitals)).bits
-    return Measured(0.0, None, None, -(-bits * updates.shape[1] // 8), None, f"{bits} bits a value")
+    return PeerMeasured(
+        0.0, None, None, -(-bits * updates.shape[1] // 8), None, f"{bits} bits a value"
+    )
 
 
 def _contenders(peers: bool) -> Iterator[tuple[str, Contender]]:
@@ -256,7 +260,7 @@ def _contenders(peers: bool) -> Iterator[tuple[str, Contender]]:
         yield from PEERS.items()
 
 
-def _rows(found: dict[str, Measured], size: int, hospitals: int) -> list[SealingRow]:
+def _rows(found: dict[str, PeerMeasured], size: int, hospitals: int) -> list[SealingRow]:
     base = found.get(_BASE)
     rows = []
     for name, m in found.items():

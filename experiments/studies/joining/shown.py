@@ -8,7 +8,7 @@ from rich.table import Table
 from experiments.cohorts import called
 from experiments.evaluation import Estimate
 from experiments.run.record import Record
-from experiments.studies.joining.point import End, JoiningArm, JoiningMetrics
+from experiments.studies.joining.arm_point import End, JoiningArm, JoiningMetrics
 from experiments.studies.joining.sums import difference, mean_of
 from experiments.studies.joining.verdicts import (
     ArmAt,

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 
 from experiments.run.record import Record
 from experiments.studies.claim_words import Text
-from experiments.studies.deidentified.rule import tables_rule
-from experiments.studies.joining.sentences import alone, naively
+from experiments.studies.deidentified.lost_value import tables_rule
+from experiments.studies.joining.sentence_answers import alone, naively
 from experiments.studies.ruling import Ruling
 
 __all__ = ["SENTENCES", "Sentence"]

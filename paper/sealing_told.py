@@ -11,7 +11,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from experiments.benchmarks.sealing import SealingBenchmark, SealingRow, draw
+from experiments.benchmarks.sealing_cost import SealingBenchmark, SealingRow, draw
 from privacy.errors import InvalidInputError
 
 __all__ = ["TARGETS", "Target", "committed", "draw_committed", "rows"]

@@ -16,7 +16,7 @@ from experiments.margins import AUC_MARGIN, LEVEL, PRIVACY_COST
 from experiments.run.record import Record
 from experiments.studies.claim_words import Text, ends
 from experiments.studies.conclusion import Conclusion, side_of
-from experiments.studies.joining.point import End, JoiningArm
+from experiments.studies.joining.arm_point import End, JoiningArm
 from experiments.studies.joining.sums import HospitalSums, difference
 from experiments.studies.joining.verdicts import cohort_records, size_classes
 from experiments.studies.ruling import Ruling, three

@@ -11,7 +11,7 @@ import numpy as np
 
 from experiments.run.record import Record
 from experiments.run.text import nearest
-from experiments.studies.correlated import Arm, read_correlated
+from experiments.studies.correlated import CorrelatedArm, read_correlated
 from privacy.errors import InvalidInputError
 
 __all__ = ["ARMS", "COHORTS", "COLUMNS", "committed", "rows"]
@@ -26,20 +26,20 @@ COHORTS = {
 }
 ARMS: Mapping[str, Mapping[str, str]] = {
     "en": {
-        Arm.ALL: "all patients in every round, independent",
-        Arm.ALL_BANDED: "all patients in every round, banded",
-        Arm.ALLOCATED: "one round of each pass of 8, drawn anew, independent",
-        Arm.FIXED: "one fixed round of each pass of 8, independent",
-        Arm.BANDED: "one fixed round of each pass of 8, banded",
-        Arm.BUFFERED: "one fixed round of each pass of 8, with buffers",
+        CorrelatedArm.ALL: "all patients in every round, independent",
+        CorrelatedArm.ALL_BANDED: "all patients in every round, banded",
+        CorrelatedArm.ALLOCATED: "one round of each pass of 8, drawn anew, independent",
+        CorrelatedArm.FIXED: "one fixed round of each pass of 8, independent",
+        CorrelatedArm.BANDED: "one fixed round of each pass of 8, banded",
+        CorrelatedArm.BUFFERED: "one fixed round of each pass of 8, with buffers",
     },
     "zh": {
-        Arm.ALL: "每轮全部患者，独立噪声",
-        Arm.ALL_BANDED: "每轮全部患者，带状相关噪声",
-        Arm.ALLOCATED: "每遍 8 轮中的一轮，每遍重新抽取，独立噪声",
-        Arm.FIXED: "每遍 8 轮中固定的一轮，独立噪声",
-        Arm.BANDED: "每遍 8 轮中固定的一轮，带状相关噪声",
-        Arm.BUFFERED: "每遍 8 轮中固定的一轮，缓冲相关噪声",
+        CorrelatedArm.ALL: "每轮全部患者，独立噪声",
+        CorrelatedArm.ALL_BANDED: "每轮全部患者，带状相关噪声",
+        CorrelatedArm.ALLOCATED: "每遍 8 轮中的一轮，每遍重新抽取，独立噪声",
+        CorrelatedArm.FIXED: "每遍 8 轮中固定的一轮，独立噪声",
+        CorrelatedArm.BANDED: "每遍 8 轮中固定的一轮，带状相关噪声",
+        CorrelatedArm.BUFFERED: "每遍 8 轮中固定的一轮，缓冲相关噪声",
     },
 }
 
@@ -66,13 +66,13 @@ def rows(records: Sequence[Record]) -> list[dict[str, str]]:
     Returns:
       ``cohort``, ``arm``, ``runs``, ``auc`` and ``between``, the last empty for one run.
     """
-    found: dict[tuple[str, Arm], list[float]] = {}
+    found: dict[tuple[str, CorrelatedArm], list[float]] = {}
     for read in read_correlated(records):
         found.setdefault((read.point.cohort, read.point.arm), []).append(read.metrics.auc_within)
     return [_row(cohort, arm, values) for (cohort, arm), values in found.items()]
 
 
-def _row(cohort: str, arm: Arm, values: Sequence[float]) -> dict[str, str]:
+def _row(cohort: str, arm: CorrelatedArm, values: Sequence[float]) -> dict[str, str]:
     ends = f"{nearest(min(values))} to {nearest(max(values))}" if len(values) > 1 else ""
     return {
         "cohort": cohort,

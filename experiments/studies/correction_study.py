@@ -20,7 +20,7 @@ from aggregation.rules import RULES, Contract, fit_intercept, recalibrate
 from experiments.cohorts import Cohort, Fold, called, folds, load
 from experiments.cohorts.network import Network
 from experiments.evaluation import (
-    Check,
+    AcceptanceCheck,
     Scored,
     acceptance,
     auc,
@@ -360,7 +360,7 @@ class CorrectionMetrics:
 
     as_trained: KindFigures
     local_intercept: KindFigures
-    acceptance: tuple[Check, ...]
+    acceptance: tuple[AcceptanceCheck, ...]
     clinical: Mapping[str, SiteFigures]
     fairness: Mapping[str, Mapping[str, BandFigures]]
 

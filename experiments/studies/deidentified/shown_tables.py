@@ -9,9 +9,9 @@ from experiments.cohorts import called
 from experiments.evaluation import Estimate
 from experiments.run.record import Record
 from experiments.run.text import interval, nearest, signed
-from experiments.studies.deidentified.metrics import read_tables
-from experiments.studies.deidentified.point import DeidentifiedPoint
-from experiments.studies.deidentified.rule import tables_rule, way_of
+from experiments.studies.deidentified.lost_value import tables_rule, way_of
+from experiments.studies.deidentified.published_point import DeidentifiedPoint
+from experiments.studies.deidentified.table_metrics import read_tables
 from experiments.studies.lineups import INFORMED
 from privacy._validate import natural
 from privacy.errors import InvalidInputError
