@@ -10,11 +10,11 @@ from itertools import combinations
 from math import comb
 
 import numpy as np
-from dp_accounting import DpEvent, NonPrivateDpEvent
+from dp_accounting import ComposedDpEvent, DpEvent, NonPrivateDpEvent, SelfComposedDpEvent
 from jaxtyping import Float, Int
 
 from aggregation.plan import Plan
-from aggregation.releases import round_event
+from aggregation.releases import round_event, run_event, scalar_event
 from aggregation.rules import Opened
 from aggregation.timing import Rounds, Schedule, Timing
 from aggregation.timing.leverage import opening_matrix
@@ -71,6 +71,21 @@ class Agreement:
     def declared_event(self, hospital: str) -> DpEvent:
         """Return the DP event of one upload of the weight that is known beforehand."""
         return self.event(hospital, Trajectory(self).weight(hospital))
+
+    def run_event(self, hospital: str) -> DpEvent:
+        """Return the DP event of all that a hospital releases in the run, at most.
+
+        Weights that follow staleness are taken for 1, which costs most.
+        """
+        if self.timing.synchronous:
+            return run_event(self.plan, hospital)
+        weight = 1.0 if self.plan.used_rule.adaptive else Trajectory(self).weight(hospital)
+        event = self.event(hospital, weight)
+        if isinstance(event, NonPrivateDpEvent):
+            return event
+        beside = [scalar_event(self.plan, scalar, hospital) for scalar in self.plan.scalars]
+        once = ComposedDpEvent([event, *beside]) if beside else event
+        return SelfComposedDpEvent(once, self.timing.uploads.get(hospital, 0))
 
     def uploads(self, hospital: str) -> int | None:
         """Return how many uploads of one weight are declared beforehand; None: unknown.
@@ -186,6 +201,12 @@ def _check(plan: Plan, timing: Timing) -> None:
             "A run along a schedule takes one step over all patients an upload, with the patient "
             "as the unit; set local_steps=1, unit='patient', sampling_size=None, pass_rounds=None, "
             "correlated=None."
+        )
+    strangers = sorted(set(timing.uploads) - set(plan.hospitals))
+    if strangers:
+        raise InvalidInputError(
+            f"The schedule has uploads of {', '.join(strangers)}, who are not in the plan. Make it "
+            "from the paces of the plan's hospitals."
         )
     least = plan.smallest_sum or len(plan.hospitals)
     for version in range(timing.sums):

@@ -35,7 +35,9 @@ from privacy.ledger.forms import (
 )
 from privacy.ledger.log import canonical
 
-__all__ = ["Agreed", "Members"]
+__all__ = ["SCHEDULE_FILE", "Agreed", "Members"]
+
+SCHEDULE_FILE = "schedule.json"
 
 SCHEMES = ("shares", "threshold", "bfv", "ckks")
 """Schemes whose hospitals all seal with the same public material."""
@@ -153,7 +155,7 @@ class Agreed:
             "adder": self.adder,
         }
         if self.schedule is not None:
-            files["schedule.json"] = write_schedule(self.schedule)
+            files[SCHEDULE_FILE] = write_schedule(self.schedule)
         if self.network is not None:
             files[NETWORK_FILE] = self.network.to_bytes()
         return files
@@ -201,8 +203,8 @@ class Agreed:
             if len(ordered) != len(members.hospitals):
                 raise InvalidInputError("it lists hospitals that the plan does not have")
             members = Members(members.run, ordered, members.opener, members.aggregator)
-            there = (folder / "schedule.json").exists()
-            schedule = read_schedule(content("schedule.json")) if there else None
+            there = (folder / SCHEDULE_FILE).exists()
+            schedule = read_schedule(content(SCHEDULE_FILE)) if there else None
             there = (folder / NETWORK_FILE).exists()
             network = FlareNetwork.from_bytes(content(NETWORK_FILE)) if there else None
             return cls(plan, members, content("sealer"), content("adder"), schedule,

@@ -27,7 +27,14 @@ from aggregation.sealing.threshold import Threshold
 from aggregation.sites.agreed import Agreed, Members
 from aggregation.sites.ceremony import PIECES, Ceremony, Reveal, Reveals, commit, joint_key, reveal
 from aggregation.sites.flare_network import FlareNetwork
-from aggregation.sites.request import Request, Requests, digest_of, read_request, require_all
+from aggregation.sites.request import (
+    Request,
+    Requests,
+    digest_of,
+    read_request,
+    require_all,
+    schedule_digest,
+)
 from aggregation.sites.site import SECRET
 from aggregation.sized import SealingSizes, sizes_of
 from aggregation.standing import StandingLedgers
@@ -80,7 +87,8 @@ def ask(
     own = folder / "keys" / f"{site}.key"
     key = SigningKey.create(own) if ledgers is None else StandingLedgers(ledgers).key(site)
     sizes = _sizes(plan, schedule, detects=detects)
-    request, files = Request(site, plan.run, plan.digest, key.public), dict[str, bytes]()
+    joins = schedule_digest(schedule)
+    request, files = Request(site, plan.run, plan.digest, key.public, joins), dict[str, bytes]()
     if site in sizes.options.get("holders", ()):
         secret = HolderSecret.generate()
         said = canonical.encode({"box": secret.box.hex(), "sign": secret.sign.hex()})
@@ -136,7 +144,7 @@ def publish(
       RefusedError: The requests are not complete, or the site's own is not among them; the run has
         no joint key, or the site holds none of it; or it has revealed under other requests.
     """
-    by_site, (own, _) = require_all(plan, requests), read_request(folder / "request")
+    by_site, (own, _) = require_all(plan, schedule, requests), read_request(folder / "request")
     site = own.site
     if by_site.get(site) != own:
         raise RefusedError(
@@ -177,7 +185,7 @@ def agree(
       RefusedError: A site is missing, is there twice or is none of the run's; a request is for
         another run or plan, or lacks what the site's part needs; or as ``Ceremony``.
     """
-    by_site = require_all(plan, requests)
+    by_site = require_all(plan, schedule, requests)
     for request in by_site.values():
         _require_draft(plan, request.site)
         if (request.certificates is None) != (network is None):
@@ -234,6 +242,12 @@ def accept(
             f"what came back is for {site!r} and the plan {drafted.digest[:12]}. Accept nothing, "
             "and ask the coordinator."
         )
+    if request.schedule != schedule_digest(agreed.schedule):
+        raise RefusedError(
+            "What came back has another schedule than the one that the site joined under: who is "
+            "opened with whom, and what it costs, would be another. Accept nothing, and ask the "
+            "coordinator."
+        )
     members = agreed.members
     named = {AGGREGATOR: members.aggregator, OPENER: members.opener, **members.hospitals}
     if named.get(site) != request.public_key:
@@ -288,7 +302,7 @@ def _checked(
     folder: Path, agreed: Agreed, drafted: Plan, own: Request, came: tuple[Requests, Reveals]
 ) -> bytes:
     """Make the joint key again from what all have said; return the site's own pieces of it."""
-    by_site, members = require_all(drafted, came[0]), agreed.members
+    by_site, members = require_all(drafted, agreed.schedule, came[0]), agreed.members
     named = {AGGREGATOR: members.aggregator, **members.hospitals}
     others = [site for site, one in by_site.items() if named[site] != one.public_key]
     if others or by_site[own.site] != own:

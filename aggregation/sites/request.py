@@ -6,6 +6,8 @@ from pathlib import Path
 
 from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR, OPENER
+from aggregation.timing.declared import write_schedule
+from aggregation.timing.schedule import Schedule
 from privacy._foreign import parse_json, read_file
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.ledger import SigningKey
@@ -13,7 +15,15 @@ from privacy.ledger.forms import Form, constant, hexadecimal, name, optional, ru
 from privacy.ledger.log import canonical
 from privacy.ledger.log.keys import verifies
 
-__all__ = ["Request", "Requests", "digest_of", "read_request", "require_all", "set_digest"]
+__all__ = [
+    "Request",
+    "Requests",
+    "digest_of",
+    "read_request",
+    "require_all",
+    "schedule_digest",
+    "set_digest",
+]
 
 _DOMAIN = b"inpatient enrolment request 1\x00"
 _LARGEST = 1 << 28
@@ -30,6 +40,7 @@ class Request(Form):
       site: Its name: a hospital's of the plan, ``aggregator`` or ``opener``.
       run: Name of the run.
       plan: Digest of the plan as it was drafted, in hex.
+      schedule: SHA-256 of the declared schedule that it joins under; None: synchronous rounds.
       public_key: Ed25519; the site's messages, ledger and rows are signed with it.
       box: X25519 of a holder, in hex; None: it holds nothing.
       sign: Ed25519 of a holder, in hex; likewise.
@@ -48,6 +59,7 @@ class Request(Form):
     run: str = ruled(name())
     plan: str = ruled(hexadecimal(64))
     public_key: str = ruled(hexadecimal(64))
+    schedule: str | None = ruled(optional(hexadecimal(64)), None)
     box: str | None = ruled(optional(hexadecimal(64)), None)
     sign: str | None = ruled(optional(hexadecimal(64)), None)
     vouched: str | None = ruled(optional(hexadecimal(128)), None)
@@ -123,12 +135,17 @@ def digest_of(files: Mapping[str, bytes]) -> str:
     )
 
 
-def require_all(plan: Plan, requests: Requests) -> dict[str, Request]:
+def schedule_digest(schedule: Schedule | None) -> str | None:
+    """Return what requests name a declared schedule by; None: synchronous rounds."""
+    return None if schedule is None else canonical.digest(write_schedule(schedule))
+
+
+def require_all(plan: Plan, schedule: Schedule | None, requests: Requests) -> dict[str, Request]:
     """Return the requests by their site, if there is one of each site of a run and no other.
 
     Raises:
       RefusedError: A site is missing, is there twice, is none of the run's, or has asked to take
-        part in another plan; or two ask under one key.
+        part in another plan, or along another schedule; or two ask under one key.
     """
     by_site = {request.site: request for request, _ in requests}
     openers = (OPENER,) if plan.scheme == "bfv" else ()
@@ -145,9 +162,21 @@ def require_all(plan: Plan, requests: Requests) -> dict[str, Request]:
                 f"The request of {request.site!r} is for run {request.run!r} and plan "
                 f"{request.plan[:12]}; this is {plan.run!r} and {plan.digest[:12]}."
             )
+        if request.schedule != schedule_digest(schedule):
+            raise RefusedError(
+                f"The site {request.site!r} joined {_along(request.schedule)}; this run goes "
+                f"{_along(schedule_digest(schedule))}. All join with the same files: plan.json "
+                "and, where there is one, schedule.json beside it."
+            )
     if len({request.public_key for request in by_site.values()}) != len(by_site):
         raise RefusedError("Two sites ask under one key; each makes its own.")
     return by_site
+
+
+def _along(schedule: str | None) -> str:
+    if schedule is None:
+        return "in rounds of all hospitals"
+    return f"along the schedule {schedule[:12]}"
 
 
 def set_digest(requests: Mapping[str, Request]) -> str:

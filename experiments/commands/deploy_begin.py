@@ -11,6 +11,7 @@ if TYPE_CHECKING:
 
     from aggregation.plan import Plan
     from aggregation.sites.flare_network import FlareNetwork
+    from aggregation.timing.schedule import Schedule
 
 __all__ = ["AcceptAgreed", "AgreeRequests", "InitFederation", "JoinFederation", "RevealPieces"]
 
@@ -26,24 +27,29 @@ class InitFederation:
     proposal: Annotated[Positional[Path], arg(metavar="FEDERATION_TOML")]
     """The ``federation.toml`` (docs/deploy.md)."""
     out: Path = Path("federation")
-    """Folder for ``plan.json``, ``schema.toml`` and, over a network, ``network.json``, which go to
-    every site; ``authority/`` stays."""
+    """Folder for ``plan.json``, ``schema.toml`` and, where there are such, ``schedule.json`` and
+    ``network.json``, which go to every site; ``authority/`` stays."""
 
     def run(self) -> int:
         """Write the draft and say what it asks of a hospital."""
+        from aggregation.sites.agreed import SCHEDULE_FILE
         from aggregation.sites.flare.nvflare_commands import require_nvflare
         from aggregation.sites.flare_network import NETWORK_FILE
+        from aggregation.timing.declared import write_schedule
         from experiments.deployment.federation_file import drafted
         from privacy.errors import InvalidInputError
         from privacy.files import create_durably
 
         draft = drafted(self.proposal)
-        plan, meeting, files = draft.plan, draft.meeting, "plan.json and schema.toml"
+        plan, meeting, files = draft.plan, draft.meeting, ["plan.json", "schema.toml"]
         if meeting is not None:
             require_nvflare()
-            files = f"plan.json, schema.toml and {NETWORK_FILE}"
+            files.append(NETWORK_FILE)
         try:
             create_durably(self.out / "plan.json", plan.to_bytes())
+            if draft.schedule is not None:
+                create_durably(self.out / SCHEDULE_FILE, write_schedule(draft.schedule))
+                files.append(SCHEDULE_FILE)
             create_durably(self.out / "schema.toml", draft.schema.read_bytes())
         except FileExistsError as error:
             raise InvalidInputError(
@@ -58,8 +64,8 @@ class InitFederation:
             create_durably(self.out / NETWORK_FILE, network.to_bytes())
             option = f" --network {NETWORK_FILE}"
             print(f"{self.out / _AUTHORITY} holds the key that signs certificates: it stays here.")
-        _tell(plan)
-        print(f"Send {files} in {self.out} to every site; each then runs: "
+        _tell(plan, draft.schedule)
+        print(f"Send {', '.join(files)} in {self.out} to every site; each then runs: "
               f"inpatient deploy join plan.json SITE_DIR --site NAME{option}")  # fmt: skip
         return 0
 
@@ -69,7 +75,7 @@ class JoinFederation:
     """Ask to take part: make this site's keys here, and write what it publishes of them."""
 
     draft: Annotated[Positional[Path], arg(metavar="PLAN_JSON")]
-    """The ``plan.json`` that the coordinator sent."""
+    """The ``plan.json`` that the coordinator sent; ``schedule.json`` beside it, if there is one."""
     folder: Annotated[Positional[Path], arg(metavar="SITE_DIR")]
     """The site's folder; its keys never leave it."""
     site: str = ""
@@ -102,7 +108,7 @@ class JoinFederation:
         from privacy.errors import InvalidInputError
         from privacy.files import create_durably, make_folder
 
-        plan = _read(self.draft)
+        plan, schedule = _read(self.draft)
         if self.site in plan.hospitals and not (self.table and self.schema):
             raise InvalidInputError(
                 "A hospital reads its own table: name its mapping by --table and the schema by "
@@ -114,6 +120,7 @@ class JoinFederation:
             self.folder,
             plan,
             self.site,
+            schedule=schedule,
             ledgers=self.ledgers,
             certificates=None
             if network is None
@@ -129,7 +136,7 @@ class JoinFederation:
             settings["ledgers"] = str(self.ledgers.absolute())
         lines = [f"{k} = {json.dumps(v, ensure_ascii=False)}\n" for k, v in settings.items()]
         create_durably(self.folder / "site.toml", "".join(lines).encode())
-        _tell(plan)
+        _tell(plan, schedule)
         print(f"Send {self.folder / 'request'} to the coordinator, and tell its fingerprint by "
               f"another way: {request.fingerprint}")  # fmt: skip
         if plan.scheme == "threshold" and request.box is not None:
@@ -159,10 +166,12 @@ class RevealPieces:
         from aggregation.sites.site_settings import SiteSettings
 
         ledgers = SiteSettings.load(self.folder).ledgers
+        plan, schedule = _read(self.draft)
         publish(
             self.folder,
-            _read(self.draft),
+            plan,
             [read_request(folder) for folder in self.requests],
+            schedule=schedule,
             ledgers=Path(ledgers) if ledgers else None,
         )
         print(f"Send {self.folder / 'revealed'} to the coordinator.")
@@ -198,7 +207,8 @@ class AgreeRequests:
         read = [read_request(folder) for folder in self.requests if folder not in revealed]
         beside = self.draft.parent / NETWORK_FILE
         network = _network(beside) if beside.exists() else None
-        agreed = agree(_read(self.draft), read, reveals, network=network)
+        plan, schedule = _read(self.draft)
+        agreed = agree(plan, read, reveals, schedule=schedule, network=network)
         if network is not None:
             authority = self.authority or self.draft.parent / _AUTHORITY
             _sign(authority, network, {r.site: files for r, files in read}, self.out)
@@ -294,24 +304,36 @@ def _install(folder: Path, site: str, network: "FlareNetwork", agreed: Path) -> 
     install_kits({site: folder}, network, {site: signed})
 
 
-def _read(path: Path) -> "Plan":
+def _read(path: Path) -> "tuple[Plan, Schedule | None]":
+    """Read a plan as it was drafted, and the schedule that lies beside it, if it has one."""
     from aggregation.plan import Plan
+    from aggregation.sites.agreed import SCHEDULE_FILE
+    from aggregation.timing.declared import read_schedule
     from privacy._foreign import read_file
 
-    return Plan.from_bytes(read_file(path, most=1 << 20, what="The plan"))
+    plan = Plan.from_bytes(read_file(path, most=1 << 20, what="The plan"))
+    beside = path.parent / SCHEDULE_FILE
+    if not beside.exists():
+        return plan, None
+    return plan, read_schedule(read_file(beside, what="The schedule"))
 
 
-def _tell(plan: "Plan") -> None:
+def _tell(plan: "Plan", schedule: "Schedule | None") -> None:
     """Say what a plan asks of each hospital."""
-    from aggregation.releases import run_event
+    from aggregation.agreement import Agreement
     from experiments.studies.design import RELATION
     from privacy.accounting import epsilon
     from privacy.ledger.rounding import up
 
-    print(f"Run {plan.run}: {plan.rounds} rounds of {plan.model.kind} with {plan.model.dim} "
+    agreement = Agreement.of(plan, schedule)
+    sums = (
+        f"{plan.rounds} rounds" if schedule is None else f"{schedule.sums} sums at their own pace"
+    )
+    print(f"Run {plan.run}: {sums} of {plan.model.kind} with {plan.model.dim} "
           f"parameters under {plan.scheme}; {plan.colluders} hospitals may collude.")  # fmt: skip
     for name, size in zip(plan.hospitals, plan.declared_sizes, strict=True):
-        spent = epsilon(run_event(plan, name), delta=plan.delta, relation=RELATION).upper
-        print(f"  {name}: at most {size} patients; epsilon {up(spent)} for each of them at delta "
-              f"{plan.delta:g}")  # fmt: skip
+        spent = epsilon(agreement.run_event(name), delta=plan.delta, relation=RELATION).upper
+        uploads = "" if schedule is None else f"{schedule.uploads.get(name, 0)} uploads; "
+        print(f"  {name}: at most {size} patients; {uploads}epsilon {up(spent)} for each of them "
+              f"at delta {plan.delta:g}")  # fmt: skip
     print(f"Digest of the plan as drafted: {plan.digest}")

@@ -8,7 +8,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from aggregation.releases import run_event
 from aggregation.roles.messages import AGGREGATOR
 from aggregation.sites.agreed import Agreed
 from aggregation.sites.flare.progress import PROGRESS_FILE, Progress
@@ -27,8 +26,8 @@ def far_states(folder: Path) -> dict[str, Any]:
     Returns:
       ``run``, ``rounds`` in all, ``round`` that is open, ``late``; ``ended`` at every site; ``why``
       the last job ended before that, or nothing; ``seconds`` since it was told; ``bytes`` by
-      address; by site ``ended``, ``closed``, ``refused`` and, of a hospital in synchronous rounds,
-      ``costs``: what the agreed plan costs each of its patients, spent or not.
+      address; by site ``ended``, ``closed``, ``refused`` and, of a hospital, ``costs``:
+      what the agreed plan costs each of its patients, spent or not.
 
     Raises:
       InvalidInputError: The folder is not the server's site.
@@ -66,8 +65,8 @@ def _site(name: str, agreed: Agreed, told: Progress) -> Mapping[str, Any]:
     facts = {
         "ended": state.get("ended"), "closed": state.get("closed"), "refused": told.refusals[name]
     }  # fmt: skip
-    if name in agreed.plan.hospitals and agreed.schedule is None:
-        event = run_event(agreed.plan, name)
+    if name in agreed.plan.hospitals:
+        event = agreed.agreement.run_event(name)
         spent = epsilon(event, delta=agreed.plan.delta, relation=RELATION).upper
         facts["costs"] = float(up(spent))
     return facts

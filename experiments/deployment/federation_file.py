@@ -7,11 +7,14 @@
     epsilon = 1.0                    # of the whole run, for each patient
     # optional: model = "mlp", scheme = "threshold" or "bfv", rounds = 30, colluders = 1,
     # delta = 1e-5, learning_rate = 4.0, clip_norm = 1.0, average_last = 10
-    # refused, with the way out: schedule = "..."
 
     [hospitals]                      # patients that each makes public: at most so many take part
     north = 300
     east = 120
+
+    [arrival]                        # hospitals at their own pace; without it: rounds of all
+    together = 2                     # uploads of so many hospitals are opened together
+    pace = {north = 1.0, east = 2.5} # how long an update takes at each, in one unit of time
 
     [network]                        # where sites on several machines meet (extra ``deploy``)
     server = "fl.example.org"        # the server's machine, as the sites reach it
@@ -30,6 +33,12 @@ from aggregation.models import Inputs, named_model
 from aggregation.plan import Plan
 from aggregation.sites.enrolment import APART
 from aggregation.sites.flare_network import FlareNetwork, require_carriable
+from aggregation.timing.schedule import Schedule
+from experiments.deployment.declared_paces import (
+    DeclaredPaces,
+    paced_schedule,
+    with_schedule,
+)
 from experiments.studies.design import (
     DELTA,
     WIDTH,
@@ -75,11 +84,13 @@ class FederationDraft:
     Attributes:
       plan: Without keys.
       schema: Path of the schema.
+      schedule: Which uploads are opened together; None: rounds of all hospitals.
       meeting: Where the sites meet; None: somebody carries between their sockets.
     """
 
     plan: Plan
     schema: Path
+    schedule: Schedule | None
     meeting: Meeting | None
 
 
@@ -101,7 +112,7 @@ class FederationFile:
     learning_rate: float | None = None
     clip_norm: float | None = None
     average_last: int | None = None
-    schedule: str = ""
+    arrival: DeclaredPaces | None = None
     network: Meeting | None = None
 
     def __post_init__(self) -> None:
@@ -119,11 +130,8 @@ class FederationFile:
         positive(epsilon=self.epsilon)
         if self.scheme not in APART:
             raise InvalidInputError(f"scheme: choose one of {', '.join(APART)}")
-        if self.schedule:
-            raise InvalidInputError(
-                "schedule: what is proposed here runs in rounds of all hospitals. Leave it out; a "
-                "declared schedule is begun by aggregation.sites.dealt.deal, in one place"
-            )
+        if self.arrival is not None and set(self.arrival.pace) != set(self.hospitals):
+            raise InvalidInputError("arrival: expected a pace of each hospital, and of no other")
         if self.rounds is not None:
             natural(rounds=self.rounds, least=1)
 
@@ -155,7 +163,11 @@ def drafted(path: Path) -> FederationDraft:
         scheme=told.scheme,
         delta=told.delta,
     )
-    return FederationDraft(plan, path.parent / told.schema, told.network)
+    schedule, arrival = None, told.arrival
+    if arrival is not None:
+        schedule = paced_schedule(arrival, sums=plan.rounds)
+        plan = with_schedule(plan, schedule, together=arrival.together, epsilon=told.epsilon)
+    return FederationDraft(plan, path.parent / told.schema, schedule, told.network)
 
 
 def _so_many(count: int, features: int) -> Patients:

@@ -102,11 +102,13 @@ def test_what_fits_is_the_secret_of_that_piece_with_noise_as_it_is_drawn() -> No
     edge[0] = -LARGEST_NOISE
     assert KEY.fits("a", led[0], secret, published(secret, edge))
     edge[0] -= 1
+    two = secret.copy()
+    two[0] = 2
     for other, error in (
         (secret, edge),  # a coefficient that is never drawn
         (secret, 4 * ones),  # longer than noise is
         (ones, zeros),  # a secret longer than one is
-        (2 * secret, zeros),
+        (two, zeros),
         (secret, ones * ring.primes[0]),  # nothing in the first residue
     ):
         assert not KEY.fits("a", led[0], other, published(other, error))

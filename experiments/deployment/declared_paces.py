@@ -1,0 +1,110 @@
+"""``[arrival]`` of a ``federation.toml``: hospitals at their own pace, by a declared schedule.
+
+Nobody's pace is measured later: who says how long an update takes there says when its uploads are
+due, and which of them are opened together is fixed, priced and agreed on before a patient is read.
+"""
+
+from dataclasses import dataclass, field, replace
+from typing import Any, ClassVar
+
+from dp_accounting import DpEvent
+
+from aggregation.agreement import Agreement
+from aggregation.data._toml import STRICT
+from aggregation.plan import Plan
+from aggregation.timing import Pace, Trigger
+from aggregation.timing.schedule import Schedule, simulate
+from experiments.studies.design import RELATION
+from privacy._validate import natural, positive
+from privacy.calibration import noise_multiplier
+from privacy.errors import InvalidInputError
+
+__all__ = ["DeclaredPaces", "paced_schedule", "with_schedule"]
+
+_SLOWEST = 1000.0  # times the fastest
+
+
+@dataclass(frozen=True)
+class DeclaredPaces:
+    """At which pace hospitals work, and how many uploads are opened together.
+
+    Attributes:
+      together: Hospitals whose uploads make up one sum; the noise is sized for so many.
+      pace: How long an update takes at each hospital, from the model to the sealed upload; all in
+        one unit.
+
+    Raises:
+      InvalidInputError: A time that is none, or far from the others'.
+    """
+
+    __pydantic_config__: ClassVar[Any] = STRICT
+
+    together: int
+    pace: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        natural(together=self.together, least=1)
+        for time in self.pace.values():
+            positive(pace=time)
+        if self.pace and max(self.pace.values()) > _SLOWEST * min(self.pace.values()):
+            raise InvalidInputError(
+                f"pace: one hospital takes more than {_SLOWEST:g} times as long as another; the "
+                "slow one would be in hardly any sum. Leave it out, or run in rounds"
+            )
+
+
+def paced_schedule(paces: DeclaredPaces, *, sums: int) -> Schedule:
+    """Return which uploads are opened together, in so many sums; it follows from the paces alone.
+
+    A hospital waits while its last upload is unopened: none is in a sum twice. Uploads that no sum
+    would hold are never made.
+
+    Raises:
+      InvalidInputError: Fewer hospitals than are opened together, or one that is in no sum.
+    """
+    # Within twice the slowest time all have an upload in the buffer, or it was opened.
+    horizon = 2.0 * (sums + 1) * max(paces.pace.values(), default=1.0)
+    made = simulate(
+        {name: Pace(duration=time, variation=0.0) for name, time in paces.pace.items()},
+        Trigger(count=paces.together, distinct=paces.together),
+        horizon=horizon,
+        seed=0,  # nothing is drawn: durations do not vary
+        waits=True,
+    )
+    schedule = Schedule(made.openings[:sums], (), ())
+    absent = sorted(set(paces.pace) - set(schedule.uploads))
+    if absent:
+        raise InvalidInputError(
+            f"{', '.join(absent)} would be in none of the {sums} sums; raise rounds, leave it out, "
+            "or run in rounds of all hospitals (without [arrival])"
+        )
+    return schedule
+
+
+def with_schedule(plan: Plan, schedule: Schedule, *, together: int, epsilon: float) -> Plan:
+    """Return a plan along a schedule, with the least noise whose certified epsilon is kept.
+
+    All uploads weigh the same, so that a hospital in more sums than another counts more in all. (A
+    weight of its own would travel beside each update, and an auditor takes 1 alone.)
+
+    Args:
+      plan: As in synchronous rounds, with the default rule.
+      schedule: What is opened together.
+      together: Hospitals in the smallest sum.
+      epsilon: Of the whole run, for each patient of the hospital that uploads most often.
+
+    Raises:
+      InvalidInputError: As ``Agreement.of``.
+    """
+    uploads = schedule.uploads
+    most = max(uploads, key=lambda name: uploads[name])
+
+    def paced(multiplier: float) -> Plan:
+        return replace(plan, smallest_sum=together, noise_multiplier=multiplier)
+
+    def event_at(multiplier: float) -> DpEvent:
+        return Agreement.of(paced(multiplier), schedule).run_event(most)
+
+    return paced(
+        noise_multiplier(event_at, target_epsilon=epsilon, delta=plan.delta, relation=RELATION)
+    )
