@@ -34,6 +34,7 @@ from experiments.commands.reliability_study import ReliabilityStudy
 from experiments.commands.results import Results
 from experiments.commands.review import Review
 from experiments.commands.run_site import SiteCommand
+from experiments.commands.spread_study import Spread
 from experiments.commands.train import Train
 from experiments.commands.tune import Tune
 from experiments.door import enter
@@ -76,6 +77,7 @@ COMMANDS: dict[str, type[Command]] = {
     "results": Results,
     "review": Review,
     "site": SiteCommand,
+    "spread": Spread,
     "train": Train,
     "tune": Tune,
 }

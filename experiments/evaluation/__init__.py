@@ -16,6 +16,7 @@ from experiments.evaluation.discrimination import (
     auc_draws,
     bootstrap_auc,
     bootstrap_difference,
+    bootstrap_runs,
     delong,
 )
 from experiments.evaluation.scored import POOLED, Estimate, Scored, by_patient, join, pool
@@ -34,6 +35,7 @@ __all__ = [
     "bands",
     "bootstrap_auc",
     "bootstrap_difference",
+    "bootstrap_runs",
     "brier",
     "by_patient",
     "calibration",

@@ -30,7 +30,7 @@ from experiments.evaluation.scored import Estimate, Scored
 from privacy._validate import natural, unit_open
 from privacy.errors import InvalidInputError
 
-__all__ = ["auc", "auc_draws", "bootstrap_auc", "bootstrap_difference", "delong"]
+__all__ = ["auc", "auc_draws", "bootstrap_auc", "bootstrap_difference", "bootstrap_runs", "delong"]
 
 
 def auc(sites: Mapping[str, Scored]) -> float:
@@ -142,6 +142,32 @@ def bootstrap_difference(
     draws = np.take_along_axis(gaps, repeats, axis=0).mean(axis=0)
     value = float(np.mean([auc(a) - auc(b) for a, b in zip(ours, theirs, strict=True)]))
     return _percentile(value, draws, confidence)
+
+
+def bootstrap_runs(
+    *repeats: Mapping[str, Scored],
+    replicates: int = 1_000,
+    seed: int = 0,
+    confidence: float = 0.95,
+) -> tuple[Estimate, Estimate]:
+    """Return the mean within-site AUC over cross-validations, with two intervals.
+
+    Both hold the patients, drawn within hospitals and the same in every cross-validation, and the
+    cross-validations, which share neither splits nor noise: the first is of the mean over endless
+    ones, the second of a single one.
+
+    Raises:
+      InvalidInputError: Fewer than two cross-validations.
+    """
+    natural(cross_validations=len(repeats), least=2)
+    unit_open(confidence=confidence)
+    drawn = _Draws(replicates, seed)
+    found = np.stack([_aucs(sites, drawn) for sites in repeats])
+    rng = np.random.default_rng([seed, len(repeats)])
+    means = np.take_along_axis(found, rng.integers(len(found), size=found.shape), axis=0).mean(0)
+    singles = found[rng.integers(len(found), size=replicates), np.arange(replicates)]
+    value = float(np.mean([auc(sites) for sites in repeats]))
+    return _percentile(value, means, confidence), _percentile(value, singles, confidence)
 
 
 def _check_same(ours: Mapping[str, Scored], theirs: Mapping[str, Scored]) -> None:

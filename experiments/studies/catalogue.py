@@ -12,6 +12,7 @@ from experiments.studies import (
     poor_labels,
     reliability,
     searched,
+    spread,
 )
 from experiments.studies.deidentified import shown_tables as deidentified
 from experiments.studies.frontier import overview as frontier
@@ -96,6 +97,12 @@ STUDIES: tuple[Study, ...] = (
         "noise correlated over rounds",
         "inpatient correlated",
         tables=lambda records: [correlated.table(records)],
+    ),
+    Study(
+        ("spread",),
+        "how far an AUC moves with splits and noise",
+        "inpatient spread",
+        tables=lambda records: [spread.table(records)],
     ),
     Study(
         ("tuning", "tuning asynchrony", "tuning scaling"),

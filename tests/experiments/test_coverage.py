@@ -11,7 +11,14 @@ from aggregation.data.patients import Column, Patients, Schema
 from aggregation.models import Logistic
 from aggregation.plan import Plan
 from experiments.cohorts import Cohort, Fold, folds
-from experiments.evaluation import Scored, auc, bootstrap_auc, bootstrap_difference
+from experiments.evaluation import (
+    Estimate,
+    Scored,
+    auc,
+    bootstrap_auc,
+    bootstrap_difference,
+    bootstrap_runs,
+)
 from experiments.studies.design import TrainingSetting, make_plan
 from experiments.studies.frontier.metrics import cross_validation
 from experiments.studies.frontier.point import FoldResult
@@ -115,6 +122,41 @@ def gain_covered(seed: int) -> bool:
 
 def test_the_interval_of_a_gain_covers() -> None:
     assert not surely_outside([gain_covered(seed) for seed in range(400)])
+
+
+_SHIFT, _LUCK = 1.2, 0.4
+
+
+def runs(seed: int) -> tuple[Estimate, Estimate, float]:
+    """Twelve runs whose noise moves the shift; the two intervals, and a fresh run's true AUC."""
+    rng = np.random.default_rng([15, seed])
+    own = {name: rng.integers(0, 2, size) for name, size in SIZES.items()}
+    shared = {name: rng.normal(size=len(y)) for name, y in own.items()}
+
+    def run() -> dict[str, Scored]:
+        shift = rng.normal(_SHIFT, _LUCK)
+        return {
+            name: Scored(
+                shift * y + np.sqrt(0.7) * shared[name] + np.sqrt(0.3) * rng.normal(size=len(y)), y
+            )
+            for name, y in own.items()
+        }
+
+    mean, single = bootstrap_runs(*(run() for _ in range(12)), replicates=100, seed=seed)
+    return mean, single, float(ndtr(rng.normal(_SHIFT, _LUCK) / math.sqrt(2)))
+
+
+def test_the_intervals_over_runs_cover_their_mean_and_a_fresh_one() -> None:
+    """Of patients alone the interval misses the mean: it takes these very runs for all."""
+    truth = float(ndtr(_SHIFT / math.sqrt(2) / math.sqrt(1 + _LUCK**2 / 2)))
+    hits, fresh = [], []
+    for seed in range(200):
+        mean, single, next_ = runs(seed)
+        hits.append(mean.lower <= truth <= mean.upper)
+        fresh.append(single.lower <= next_ <= single.upper)
+    assert not surely_outside(hits)
+    # Twelve runs show little of the tails beyond them; a single one is covered a little less.
+    assert binom.cdf(sum(fresh), len(fresh), 0.88) > 0.0005
 
 
 def test_the_interval_over_replicates_covers() -> None:

@@ -1,0 +1,76 @@
+"""How far AUCs move: the frontier's runs, many times over, with two intervals."""
+
+import json
+
+import numpy as np
+import pytest
+
+from aggregation.federation import Federation
+from experiments.evaluation import Scored, auc, bootstrap_auc, bootstrap_runs
+from experiments.run.record import Record
+from experiments.studies.design import Design
+from experiments.studies.frontier.point import FrontierPoint
+from experiments.studies.lineups import AttackSuite
+from experiments.studies.spread import SpreadPoint, grid, read_spread, table
+from privacy.errors import InvalidInputError
+
+
+def test_a_unit_is_the_frontiers_run_without_its_attacks() -> None:
+    """The same people train, with the same noise: sums in clear are the sealed ones."""
+    point = SpreadPoint(Design.SEALED, 1.0, seeds=(3, 4))
+    found = point.measure((3, 1))
+    frontier = FrontierPoint(
+        Design.SEALED, 1.0, point.regime, "logistic", AttackSuite(()), seeds=(3,), scheme="shares"
+    )
+    _, split = frontier.split(3, 1)
+    plan = frontier.plan(split.train, seed=3, fold=1)
+    patients, _ = frontier.seated(plan, split, 3, 1)
+    params = Federation.simulated(plan, patients, seed=(3, 1)).run().params
+    for name, test in split.test.items():
+        assert np.array_equal(found.scores[name], plan.model.scores(params, test.features))
+    assert found.trials == ()
+
+
+def test_a_record_is_read_and_shown_and_tells_each_run() -> None:
+    point = SpreadPoint(Design.ARTICLE, 0.3, seeds=(100, 101))
+    parts = [point.measure(unit) for unit in point.units]
+    metrics = json.loads(json.dumps(point.summarise(parts)))
+    record = Record(json.loads(json.dumps(point.config)), metrics, {"commit": "c", "dirty": False})
+    (read,) = read_spread([record])
+    assert read.point == point
+    found = read.metrics
+    assert found.auc_within.value == found.single.value == pytest.approx(np.mean(found.runs))
+    assert found.runs[0] != found.runs[1]
+    assert found.single.half_width >= found.auc_within.half_width > 0
+    text = "".join(cell for column in table([record]).columns for cell in map(str, column.cells))
+    assert "article" in text and "0.3" in text
+
+
+def test_the_grid_has_each_design_with_seeds_apart_from_the_frontiers() -> None:
+    points = grid(seeds=3)
+    assert {p.design for p in points} == {
+        Design.NONE, Design.ARTICLE, Design.LOCAL, Design.SEALED,
+    }  # fmt: skip
+    assert all(p.seeds == (100, 101, 102) for p in points)
+    assert len({json.dumps(p.config, sort_keys=True) for p in points}) == len(points)
+    with pytest.raises(InvalidInputError, match="seeds"):
+        grid(seeds=1)
+
+
+def test_runs_alike_leave_the_patients_interval_and_runs_that_differ_widen_it() -> None:
+    rng = np.random.default_rng(4)
+    y = rng.integers(0, 2, 80)
+
+    def run(shift: float) -> dict[str, Scored]:
+        return {"a": Scored(shift * y + np.random.default_rng(5).normal(size=80), y)}
+
+    alike = [run(1.0)] * 6
+    mean, single = bootstrap_runs(*alike)
+    assert mean == single == bootstrap_auc(*alike)
+    apart = [run(shift) for shift in (0.0, 0.4, 0.8, 1.2, 1.6, 2.0)]
+    mean, single = bootstrap_runs(*apart)
+    assert bootstrap_auc(*apart).half_width < mean.half_width < single.half_width
+    low, high = min(map(auc, apart)), max(map(auc, apart))
+    assert single.half_width > 0.3 * (high - low)
+    with pytest.raises(InvalidInputError, match="cross_validations"):
+        bootstrap_runs(alike[0])
