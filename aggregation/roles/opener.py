@@ -91,6 +91,12 @@ class OpenerRole:
         self._opener = opener
         self._key = key
 
+    def has_opened(self, sums: int) -> bool:
+        """Whether it has opened so many sums, and kept all answers: it needs no key to say them."""
+        log = self._opener.policy.log
+        done = len(log.openings) == sums
+        return done and all(log.kept(one.number) is not None for one in log.openings)
+
     def handle(self, incoming: Message | Timer) -> tuple[Message, ...]:
         """Answer a sealed total with the opened sum, and who asks for it with a ledger's head."""
         message = _of_kind(incoming, MessageKind.TOTAL, MessageKind.RETURNED)

@@ -38,18 +38,21 @@ class Closing:
       - one checkpoint a run, whenever the site was killed; each head of another is noted once;
       - a head that does not extend the last one seen of that ledger is not counter-signed;
       - a signature that is not an enrolled hospital's over this very head does not count;
+      - nobody signs before it has learnt the last sum, durably: a head with all signatures says
+        that the run has ended at every hospital;
       - in the end the ledger says that all others have counter-signed it.
 
     Args:
       run: Name of the run.
       round_: How many sums it opens.
       ledger: The hospital's own, on a disk.
-      kept: What a restart finds.
+      kept: What a restart finds; None: it has ended everywhere, and others alone may need a
+        signature still.
       others: All other hospitals of the run.
     """
 
     def __init__(
-        self, run: str, round_: int, ledger: Ledger, kept: Kept, others: tuple[str, ...]
+        self, run: str, round_: int, ledger: Ledger, kept: Kept | None, others: tuple[str, ...]
     ) -> None:
         self._run, self._round = run, round_
         self._ledger, self._kept, self._others = ledger, kept, others
@@ -58,7 +61,11 @@ class Closing:
     def done(self) -> bool:
         """Whether all others have counter-signed."""
         head = self._head
-        return not self._others or (head is not None and self._ledger.countersigned == head)
+        return (
+            self._kept is None
+            or not self._others
+            or (head is not None and self._ledger.countersigned == head)
+        )
 
     def takes(self, message: Message) -> bool:
         """Whether a message is one of these."""
@@ -66,9 +73,10 @@ class Closing:
 
     def say(self) -> tuple[Message, ...]:
         """Say the checkpoint, which is made now if it was not; nothing once all have signed."""
-        if self.done:
+        if self._kept is None or self.done:
             return ()
-        head, public = self._checkpoint(), {"hospital": self._ledger.hospital}
+        head = self._checkpoint(self._kept)
+        public = {"hospital": self._ledger.hospital}
         public["head"] = canonical.encode(head.to_json()).decode()
         if (seen := self._ledger.countersigned) is not None:
             extension = Extension.of(self._ledger.leaves()[: head.size], seen.size, seen.root)
@@ -86,7 +94,7 @@ class Closing:
             return self._witness(message)
         signature, name = message.public.get("signature"), message.public.get("hospital")
         head = self._head
-        if head is None or self.done or message.nonce != head_name(head):
+        if self._kept is None or head is None or self.done or message.nonce != head_name(head):
             return ()
         key = self._ledger.enrolled.get(str(name), "")
         if name not in self._others or not countersignature_holds(key, str(signature), head):
@@ -103,15 +111,15 @@ class Closing:
 
     @property
     def _head(self) -> Head | None:
-        content = self._kept.get(_HEAD)
+        content = None if self._kept is None else self._kept.get(_HEAD)
         return None if content is None else _read(content.decode(), Head)
 
-    def _checkpoint(self) -> Head:
+    def _checkpoint(self, kept: Kept) -> Head:
         """Return the run's head; noted in the ledger once, whatever was killed in between."""
         head = self._head
         if head is None:
             head = self._ledger.head()
-            self._kept.put({_HEAD: canonical.encode(head.to_json())})
+            kept.put({_HEAD: canonical.encode(head.to_json())})
         said = {"size": head.size, "root": head.root}
         entries = self._ledger.entries()
         if not any(entry.kind == "checkpoint" and entry.content == said for entry in entries):
@@ -119,6 +127,8 @@ class Closing:
         return head
 
     def _witness(self, message: Message) -> tuple[Message, ...]:
+        if self._kept is not None and self._head is None:
+            return ()  # the last sum is not learnt here: it is asked again
         head = _read(message.public.get("head"), Head)
         proof: tuple[str, ...] = ()
         if "extends" in message.public:

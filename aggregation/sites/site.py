@@ -5,6 +5,7 @@ SITE/keys/  secret                             private: mode 600, of no backup b
 SITE/ledgers/  openings.jsonl                  what it spent, which sums it helped to open
 SITE/kept/  sent  passed  received             what a restart needs; of no backup
 SITE/manifest.json  transcript/  model/        what is left when the run has ended
+SITE/ended.json                                it has, everywhere: secret and kept/ are deleted
 """
 
 import math
@@ -38,6 +39,7 @@ from aggregation.sealing.quorum import read_quorum
 from aggregation.sites.agreed import Agreed
 from aggregation.sites.closing import Closing
 from aggregation.sites.ending import save_model
+from aggregation.sites.forgetting import EndedRole, SpentOpener, forget, has_forgotten
 from aggregation.sites.rehearsal import rehearse
 from aggregation.sites.rows import SentRows
 from aggregation.sites.site_settings import Part, SiteSettings
@@ -51,6 +53,7 @@ from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 __all__ = ["Reply", "Site", "TableRefusedError", "largest_message", "lock_site"]
 
 SECRET = "secret"  # noqa: S105 - a file's name
+_KEPT = "kept"
 _LOCK_SECONDS = 1.0
 TableReader = Callable[[Path, Schema], Patients]
 
@@ -99,7 +102,9 @@ class Site:
       - what it has said it can say again, in the same bytes, whenever it was killed;
       - what is not addressed to it, of another run, or from whom it does not listen to, is refused
         before a role sees it;
-      - a real site takes noise from the operating system alone, and keeps its ledger on disk.
+      - a real site takes noise from the operating system alone, and keeps its ledger on disk;
+      - once the run has ended at every hospital it has deleted what could open its sums, whenever
+        it was killed, and says so (``tests/aggregation/sites/test_forgetting.py``).
 
     Args:
       folder: The site's.
@@ -130,6 +135,7 @@ class Site:
         self._schema: Schema | None = None
         self._closing_run: Closing | None = None
         self._saved = -1  # rows of the manifest as it was written
+        self._over = False  # the run has ended everywhere, and what it needed is deleted
         try:
             self._take_up()
         except BaseException:
@@ -190,6 +196,9 @@ class Site:
 
     def _take_up(self) -> None:
         parts = self.settings.roles
+        if has_forgotten(self.folder, self.agreed):
+            self._forget()
+            return
         if Part.HOSPITAL in parts:
             self._roles[self.name] = self._hospital()
         if Part.HOLDER in parts:
@@ -201,6 +210,26 @@ class Site:
         if Part.OPENER in parts:
             opener = load_opener(self._secret(), self._policy())
             self._roles[OPENER] = OpenerRole(self.agreed.plan.run, opener, self._key(OPENER))
+        self._end()  # of what was killed before it had
+
+    def _forget(self) -> None:
+        """Delete what only the run needed; what is left answers that it has ended."""
+        self._over, run = True, self.agreed.plan.run
+        if self._kept is not None:
+            self._kept.close()
+            self._kept = None
+        forget(self.folder, self.agreed, (SECRET, _KEPT))
+        if self.settings.is_hospital:
+            key = self._key(self.name)
+            self._roles[self.name] = EndedRole(run)
+            self._rows = self._rows or self._sent(key)
+            self._ledger = self._ledger or self._own_ledger(key)
+            self._closing_run = self._closing_of(self._ledger, None)
+        if Part.HOLDER in self.settings.roles:
+            self._roles[holder_address(self.name)] = EndedRole(run)
+        if Part.OPENER in self.settings.roles:
+            spent = SpentOpener(self.agreed.parameters, self._policy(), self.agreed.load_adder())
+            self._roles[OPENER] = OpenerRole(run, spent, self._key(OPENER))
 
     def _hospital(self) -> Hospital:
         plan, settings = self.agreed.plan, self.settings
@@ -208,19 +237,16 @@ class Site:
         patients = self._patients(self._schema)  # before any key is in memory
         rehearse(plan, self.name, patients, simulated=settings.simulated)
         key = self._key(self.name)
-        self._kept = Kept(self.folder / "kept")
+        self._kept = Kept(self.folder / _KEPT)
         self._closing.append(self._kept.close)
-        self._rows = SentRows(self.folder / "sent", plan.run, key)
-        self._closing.append(self._rows.close)
+        self._rows = self._sent(key)
         index, source = plan.hospitals.index(self.name), OperatingSystem()
         drawn: NoiseSource = source
         if settings.simulated:
             drawn = Seeded((settings.seed or 0, index))
         self._ledger = self._own_ledger(key)
         if self._ledger.durable:
-            others = tuple(name for name in plan.hospitals if name != self.name)
-            sums = self.agreed.agreement.timing.sums
-            self._closing_run = Closing(plan.run, sums, self._ledger, self._kept, others)
+            self._closing_run = self._closing_of(self._ledger, self._kept)
         return Hospital(
             self.name,
             patients,
@@ -233,6 +259,16 @@ class Site:
             agreement=self.agreed.agreement,
             kept=self._kept,
         )
+
+    def _sent(self, key: SigningKey) -> SentRows:
+        rows = SentRows(self.folder / "sent", self.agreed.plan.run, key)
+        self._closing.append(rows.close)
+        return rows
+
+    def _closing_of(self, ledger: Ledger, kept: Kept | None) -> Closing:
+        plan = self.agreed.plan
+        others = tuple(name for name in plan.hospitals if name != self.name)
+        return Closing(plan.run, self.agreed.agreement.timing.sums, ledger, kept, others)
 
     def _patients(self, schema: Schema) -> Patients:
         try:
@@ -335,7 +371,9 @@ class Site:
     def ended(self) -> bool:
         """Whether the site has learnt the last sum; one that only opens never knows."""
         last = self.agreed.agreement.timing.sums - 1
-        return self._kept is not None and self._kept.get(f"opened-{last}") is not None
+        if self._kept is None:
+            return self._over
+        return self._kept.get(f"opened-{last}") is not None
 
     def _state(self) -> dict[str, Any]:
         if not self.settings.is_hospital:
@@ -349,13 +387,20 @@ class Site:
 
     def _end(self) -> None:
         """Write down what is left of the run; again when something has left since."""
-        if self._rows is None or self._kept is None or self._schema is None or not self.ended:
+        opener = self._roles.get(OPENER)
+        if isinstance(opener, OpenerRole) and not self._over:
+            if opener.has_opened(self.agreed.agreement.timing.sums):
+                self._forget()
             return
-        if self._saved < 0:
+        if self._rows is None or not self.ended:
+            return
+        if self._saved < 0 and self._kept is not None and self._schema is not None:
             save_model(self.folder, self.agreed, self._kept, self._schema)
         if self._saved != self._rows.count:
             self._rows.manifest(self.name).save(self.folder / "manifest.json")
             self._saved = self._rows.count
+        if self._closing_run is not None and self._closing_run.done and not self._over:
+            self._forget()
 
 
 def lock_site(folder: Path) -> Callable[[], None]:
