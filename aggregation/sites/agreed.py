@@ -8,6 +8,7 @@ from pathlib import Path
 from aggregation.agreement import Agreement
 from aggregation.plan import Plan
 from aggregation.roles.evidence import Judge
+from aggregation.roles.messages import AGGREGATOR, OPENER
 from aggregation.sealing import (
     Adder,
     Parameters,
@@ -67,6 +68,11 @@ class Members(Form):
     opener: str = ruled(FieldRule(_key_or_nothing))
     aggregator: str = ruled(hexadecimal(64))
     version: int = ruled(constant(1), 1)
+
+    def key_of(self, site: str) -> str:
+        """Return a site's public key; empty: the run has no such site."""
+        named = {AGGREGATOR: self.aggregator, OPENER: self.opener, **self.hospitals}
+        return named.get(site, "")
 
     @property
     def roster(self) -> Roster:

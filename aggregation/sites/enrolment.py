@@ -249,8 +249,7 @@ def accept(
             "coordinator."
         )
     members = agreed.members
-    named = {AGGREGATOR: members.aggregator, OPENER: members.opener, **members.hospitals}
-    if named.get(site) != request.public_key:
+    if members.key_of(site) != request.public_key:
         raise RefusedError(f"What came back has another key under the name of {site!r}.")
     sizes = sizes_of(agreed.plan, agreed.agreement.timing, detects=agreed.detects)
     _require_sizes({"sealer": agreed.sealer, "adder": agreed.adder}, sizes)
@@ -303,8 +302,7 @@ def _checked(
 ) -> bytes:
     """Make the joint key again from what all have said; return the site's own pieces of it."""
     by_site, members = require_all(drafted, agreed.schedule, came[0]), agreed.members
-    named = {AGGREGATOR: members.aggregator, **members.hospitals}
-    others = [site for site, one in by_site.items() if named[site] != one.public_key]
+    others = [site for site, one in by_site.items() if members.key_of(site) != one.public_key]
     if others or by_site[own.site] != own:
         raise RefusedError(
             f"The joint key was made with other requests than those of this run's sites "

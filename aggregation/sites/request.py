@@ -19,6 +19,8 @@ __all__ = [
     "Request",
     "Requests",
     "digest_of",
+    "in_groups",
+    "read_asked",
     "read_request",
     "require_all",
     "schedule_digest",
@@ -81,9 +83,8 @@ class Request(Form):
 
     @property
     def fingerprint(self) -> str:
-        """What people compare by telephone: the digest of it, in groups."""
-        digest = canonical.digest(canonical.encode(self.to_json()))[:32]
-        return " ".join(digest[i : i + 4] for i in range(0, 32, 4))
+        """What people compare by telephone."""
+        return in_groups(canonical.encode(self.to_json()))
 
 
 Requests = Sequence[tuple[Request, Mapping[str, bytes]]]
@@ -115,17 +116,31 @@ def read_request(folder: Path) -> tuple[Request, Mapping[str, bytes]]:
             if canonical.digest(files[file]) != digest:
                 raise CorruptMessageError(f"The {file} beside a request is not the one it names.")
     if request.certificates is not None:
-        asked = {
-            path.name: read_file(path, most=_LARGEST_ASKED, what="A certificate's request")
-            for path in sorted(folder.glob(f"*{_ASKED}"))[:_MOST_ASKED]
-        }
-        if digest_of(asked) != request.certificates:
-            raise CorruptMessageError(
-                f"What asks for the certificates of {request.site!r} changed on the way. Have it "
-                "sent again."
-            )
-        files |= asked
+        files |= read_asked(folder, request.site, request.certificates)
     return request, files
+
+
+def read_asked(folder: Path, site: str, digest: str) -> dict[str, bytes]:
+    """Read what asks for a site's certificates, by the file's name.
+
+    Raises:
+      CorruptMessageError: It has another digest than the site signed.
+    """
+    asked = {
+        path.name: read_file(path, most=_LARGEST_ASKED, what="A certificate's request")
+        for path in sorted(folder.glob(f"*{_ASKED}"))[:_MOST_ASKED]
+    }
+    if digest_of(asked) != digest:
+        raise CorruptMessageError(
+            f"What asks for the certificates of {site!r} changed on the way. Have it sent again."
+        )
+    return asked
+
+
+def in_groups(content: bytes) -> str:
+    """Return half of a content's SHA-256 as it is read out: eight groups of four hex digits."""
+    digest = canonical.digest(content)[:32]
+    return " ".join(digest[i : i + 4] for i in range(0, 32, 4))
 
 
 def digest_of(files: Mapping[str, bytes]) -> str:

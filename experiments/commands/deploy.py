@@ -13,7 +13,12 @@ from experiments.commands.deploy_begin import (
     JoinFederation,
     RevealPieces,
 )
-from experiments.commands.deploy_network import CheckKit, Relay
+from experiments.commands.deploy_network import (
+    CertifySites,
+    CheckKit,
+    Relay,
+    RenewCertificates,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -171,6 +176,8 @@ class Deploy:
             Annotated[AcceptAgreed, subcommand("accept")],
             Annotated[CheckKit, subcommand("check")],
             Annotated[Relay, subcommand("relay")],
+            Annotated[RenewCertificates, subcommand("renew")],
+            Annotated[CertifySites, subcommand("certify")],
             Annotated[DeployLocal, subcommand("local")],
             Annotated[Run, subcommand("run")],
             Annotated[Status, subcommand("status")],

@@ -97,13 +97,14 @@ def make_authority(folder: Path, host: str, port: int) -> FlareNetwork:
 
 
 def request_certificates(
-    folders: Mapping[str, Path], network: FlareNetwork
+    folders: Mapping[str, Path], network: FlareNetwork, *, own: str = _OWN
 ) -> dict[str, dict[str, bytes]]:
     """Make sites' keys for the wire; return what each asks with, by site and by the file's name.
 
     Args:
       folders: Each site's, by its name; its keys are made there, and stay.
       network: Where the run's sites meet.
+      own: Folder of the site's for these keys.
 
     Raises:
       InvalidInputError: A site's name can't stand in a certificate.
@@ -111,15 +112,15 @@ def request_certificates(
     """
     commands, made = [], dict[str, dict[str, Path]]()
     for site, folder in folders.items():
-        own = folder.absolute() / _OWN
+        keys = folder.absolute() / own
         made[site] = {}
         for part in _parts(site, network):
-            make_folder(own, mode=0o700)
-            told = own / f"{part.kind}.yaml"
+            make_folder(keys, mode=0o700)
+            told = keys / f"{part.kind}.yaml"
             asks = json.dumps({"name": PROJECT, "participants": [part.participant]})
             told.write_text(asks, encoding="utf-8")
-            commands.append(["cert", "request", "-p", str(told), "--out", str(own / part.kind)])
-            asked = own / part.kind / f"{part.name}.request.zip"
+            commands.append(["cert", "request", "-p", str(told), "--out", str(keys / part.kind)])
+            asked = keys / part.kind / f"{part.name}.request.zip"
             made[site][f"{part.kind}.request.zip"] = asked
     run_commands(commands)
     return {
@@ -170,7 +171,11 @@ def approve_certificates(
 
 
 def install_kits(
-    folders: Mapping[str, Path], network: FlareNetwork, signed: Mapping[str, Mapping[str, bytes]]
+    folders: Mapping[str, Path],
+    network: FlareNetwork,
+    signed: Mapping[str, Mapping[str, bytes]],
+    *,
+    own: str = _OWN,
 ) -> None:
     """Make sites' kits from what was signed for them, with the policy that they have to have.
 
@@ -178,6 +183,7 @@ def install_kits(
       folders: Each site's, by its name, with the keys that it asked with.
       network: As it was agreed on.
       signed: As ``approve_certificates`` returned it.
+      own: As for ``request_certificates``.
 
     Raises:
       RefusedError: Something is missing.
@@ -195,9 +201,9 @@ def install_kits(
                     raise RefusedError(f"No certificate of {site!r} for its {part.kind} came back.")
                 came = place / f"{part.kind}.signed.zip"
                 came.write_bytes(content)
-                own = folder.absolute() / _OWN / part.kind
+                keys = folder.absolute() / own / part.kind
                 commands.append(
-                    ["package", str(came), "--request-dir", str(own), "--fingerprint",
+                    ["package", str(came), "--request-dir", str(keys), "--fingerprint",
                      network.fingerprint, "-w", str(place / part.kind)]
                 )  # fmt: skip
                 made.append((place / part.kind, part, folder.absolute() / part.kind.folder))

@@ -224,6 +224,16 @@ def test_between_machines_each_site_gets_a_kit_from_what_was_agreed(
     assert "OK: flare" in does(["check", str(north)], capsys)
     said = does(["check", str(sites / AGGREGATOR)], capsys)
     assert "OK: flare" in said and "OK: supervisor" in said
+    asked = does(["renew", str(north)], capsys)
+    (fingerprint,) = re.findall(r"(?:[0-9a-f]{4} ){7}[0-9a-f]{4}", asked)
+    certify = ["certify", str(place / "agreed"), str(north / "renewal"), "--authority"]
+    certify += [str(place / "draft" / "authority"), "--out", str(place / "renewed")]
+    assert f"north: {fingerprint}" in does(certify, capsys)
+    refuses(["renew", str(north)], "has asked already", capsys)
+    refuses(["renew", str(north), "--signed", str(place)], "No certificate of", capsys)
+    said = does(["renew", str(north), "--signed", str(place / "renewed" / "north")], capsys)
+    assert f"inpatient deploy relay {north}" in said
+    assert "OK: flare" in does(["check", str(north)], capsys)
     resources = north / "flare" / "local" / "resources.json"
     resources.write_text(resources.read_text().replace('"enforce"', '"warn"'))
     status, said = said_by(["deploy", "check", str(north)], capsys)
