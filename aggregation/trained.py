@@ -101,10 +101,7 @@ class Trained:
             "schema_digest": self.schema.digest,
         }
         if isinstance(self.model, TorchModel):
-            from aggregation.models.torch_source import SOURCES
-
-            self.model.initial(np.random.default_rng(0))  # a shipped file is approved by now
-            write_durably(folder / SOURCE, SOURCES[self.model.source].content)
+            write_durably(folder / SOURCE, self.model.program.content)
         write_durably(folder / FILE, json.dumps(content, sort_keys=True, indent=1).encode())
         return folder
 

@@ -5,6 +5,7 @@ auditor read a ``TorchModel`` and never run one.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -24,7 +25,7 @@ from privacy.errors import InvalidInputError, RefusedError
 if TYPE_CHECKING:
     from aggregation.models.torch_program import Program
 
-__all__ = ["LARGEST", "SHIPPED", "TorchModel", "program_of"]
+__all__ = ["LARGEST", "SHIPPED", "RunsModule", "TorchModel", "program_of"]
 
 LARGEST = 1_000_000  # parameters; a patient's gradient is a row of so many numbers of 8 bytes
 SHIPPED = {
@@ -32,6 +33,46 @@ SHIPPED = {
     for name in ("deep", "embedded", "transformer")
 }
 """Factories that come with the project, by the name that commands give them."""
+
+
+class RunsModule(ABC):
+    """What runs a plan's module: ``Program`` in this process, ``ModelProcess`` in another."""
+
+    @property
+    @abstractmethod
+    def first(self) -> Float[np.ndarray, "dim"]:
+        """The first parameters, which are the plan's."""
+
+    @property
+    @abstractmethod
+    def content(self) -> bytes:
+        """Of the module's file."""
+
+    @property
+    @abstractmethod
+    def environment(self) -> Mapping[str, str]:
+        """What of the machine the last bits of a gradient depend on."""
+
+    @abstractmethod
+    def gradients(
+        self,
+        params: Float[np.ndarray, "dim"],
+        x: Float[np.ndarray, "patients features"],
+        y: Int[np.ndarray, "patients"],
+        slots: Int[np.ndarray, "patients"] | None,
+        offset: float = 0.0,
+    ) -> tuple[Float[np.ndarray, "patients dim"], Float[np.ndarray, "patients"]]:
+        """Return each record's gradient and log-odds (before the offset); zeros if not finite."""
+
+    @abstractmethod
+    def scores_and_losses(
+        self,
+        params: Float[np.ndarray, "dim"],
+        x: Float[np.ndarray, "patients features"],
+        y: Int[np.ndarray, "patients"],
+        slots: Int[np.ndarray, "patients"] | None,
+    ) -> tuple[Float[np.ndarray, "patients"], Float[np.ndarray, "patients"]]:
+        """Return each record's log-odds and loss; zeros if not finite."""
 
 
 @dataclass(frozen=True)
@@ -131,12 +172,18 @@ class TorchModel(Model):
         return sum(math.prod(shape) for _, shape in self.parameters)
 
     @property
+    def program(self) -> RunsModule:
+        """What runs the module here.
+
+        Raises:
+          RefusedError: This site has not approved the file, or gets other parameters from it.
+        """
+        return program_of(self)
+
+    @property
     def environment(self) -> Mapping[str, str]:
         """What of this machine the last bits of a gradient depend on, for the ledger."""
-        from aggregation.models.torch_program import environment
-
-        program_of(self)  # a site that has not approved the file refuses here, before any patient
-        return environment()
+        return self.program.environment
 
     def initial(self, rng: np.random.Generator) -> Float[np.ndarray, "dim"]:
         """Return the first parameters that ``first`` names, whatever the generator.
@@ -146,7 +193,7 @@ class TorchModel(Model):
         Raises:
           RefusedError: This site has not approved the file, or gets other parameters from it.
         """
-        return program_of(self).first.copy()
+        return self.program.first.copy()
 
     def per_patient_gradients(
         self,
@@ -157,7 +204,7 @@ class TorchModel(Model):
         slots: Int[np.ndarray, "patients"] | None = None,
     ) -> Float[np.ndarray, "patients dim"]:
         """Gradient of each patient's loss at ``params``, one row a patient; zeros if not finite."""
-        return program_of(self).gradients(params, features, outcomes, slots)[0]
+        return self.program.gradients(params, features, outcomes, slots)[0]
 
     def gradients_and_residuals(
         self,
@@ -169,7 +216,7 @@ class TorchModel(Model):
         offset: float = 0.0,
     ) -> tuple[Float[np.ndarray, "patients dim"], Float[np.ndarray, "patients"]]:
         """As ``Model.gradients_and_residuals``; the offset is added to the log-odds."""
-        rows, scores = program_of(self).gradients(params, features, outcomes, slots, offset)
+        rows, scores = self.program.gradients(params, features, outcomes, slots, offset)
         return rows, np.asarray(expit(scores + offset) - outcomes)
 
     def scores(
@@ -181,7 +228,7 @@ class TorchModel(Model):
     ) -> Float[np.ndarray, "patients"]:
         """Log-odds of disease of each patient; 0 where they are not finite."""
         outcomes = np.zeros(len(features), dtype=np.int64)
-        return program_of(self).scores_and_losses(params, features, outcomes, slots)[0]
+        return self.program.scores_and_losses(params, features, outcomes, slots)[0]
 
     def losses(
         self,
@@ -192,7 +239,7 @@ class TorchModel(Model):
         slots: Int[np.ndarray, "patients"] | None = None,
     ) -> Float[np.ndarray, "patients"]:
         """Each patient's loss; 0 where it is not finite."""
-        return program_of(self).scores_and_losses(params, features, outcomes, slots)[1]
+        return self.program.scores_and_losses(params, features, outcomes, slots)[1]
 
     def shifted(self, params: Float[np.ndarray, "dim"], offset: float) -> Float[np.ndarray, "dim"]:
         """Return the parameters themselves where nothing is to be shifted.

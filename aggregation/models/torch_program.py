@@ -25,15 +25,15 @@ from torch.func import functional_call, grad, vmap
 
 from aggregation.data.patients import SLOTS
 from aggregation.models.inputs import Inputs
-from aggregation.models.torch_model import SHIPPED, TorchModel
-from aggregation.models.torch_source import SOURCES, approve, first_parameters
+from aggregation.models.torch_model import SHIPPED, RunsModule, TorchModel
+from aggregation.models.torch_source import SOURCES, approve
 from privacy.errors import InvalidInputError, RefusedError
 
 __all__ = [
     "Program",
     "Recorded",
     "constructed",
-    "environment",
+    "flat",
     "in_float64",
     "log_odds",
     "packed",
@@ -75,20 +75,42 @@ class Recorded(torch.nn.Module):
         return scores, losses
 
 
-class Program:
+class Program(RunsModule):
     """A module with its first parameters, ready to give rows.
 
     Args:
       module: In float64.
       first: Its parameters, flat.
+      content: Of the file that it is from.
     """
 
-    def __init__(self, module: torch.nn.Module, first: NDArray[np.float64]) -> None:
+    def __init__(
+        self, module: torch.nn.Module, first: NDArray[np.float64], content: bytes = b""
+    ) -> None:
         self.module = module
-        self.first = first
+        self._first, self._content = first, content
         self._shapes = [(f"module.{n}", p.shape) for n, p in module.named_parameters()]
         self.recorded = Recorded(module)
         self._lock = Lock()  # torch puts the parameters into the one module while it runs
+
+    @property
+    def first(self) -> Float[np.ndarray, "dim"]:
+        """The first parameters, flat."""
+        return self._first
+
+    @property
+    def content(self) -> bytes:
+        """Of the module's file."""
+        return self._content
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """What of this machine the last bits of a gradient depend on."""
+        return {
+            "torch": torch.__version__,
+            "torch threads": str(torch.get_num_threads()),
+            "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
+        }
 
     def gradients(
         self,
@@ -217,9 +239,9 @@ def constructed(name: str, inputs: Inputs, seed: int) -> TorchModel:
     module = source.make(factory, inputs, seed)
     check_module(module, name)
     shapes = tuple((n, tuple(p.shape)) for n, p in module.named_parameters())
-    given = first_parameters(source, sum(p.numel() for p in module.parameters()))
-    drawn = _flat(module)
-    if given is None and not np.array_equal(drawn, _flat(source.make(factory, inputs, seed))):
+    given = source.first_parameters(sum(p.numel() for p in module.parameters()))
+    drawn = flat(module)
+    if given is None and not np.array_equal(drawn, flat(source.make(factory, inputs, seed))):
         raise InvalidInputError(
             f"{name} makes other parameters each time, under one seed: it draws from elsewhere "
             "than torch's generator. Use torch.nn.init or torch.rand, so that every hospital "
@@ -235,7 +257,7 @@ def constructed(name: str, inputs: Inputs, seed: int) -> TorchModel:
         parameters=shapes,
         first=_digest(first),
     )
-    check_rows(Program(module.double(), first), inputs.features, name)
+    check_rows(Program(module.double(), first, source.content), inputs.features, name)
     return model
 
 
@@ -268,9 +290,9 @@ def rebuilt(model: TorchModel) -> Program:
             f"{name} has other parameters here than the plan says: {_told(shapes)} instead of "
             f"{_told(model.parameters)}. The versions of torch may differ; agree on one."
         )
-    first = _flat(module)
+    first = flat(module)
     if _digest(first) != model.first:
-        given = first_parameters(source, model.dim)
+        given = source.first_parameters(model.dim)
         if given is None or _digest(given) != model.first:
             raise RefusedError(
                 f"{name} draws other first parameters here than the plan's (SHA-256 "
@@ -279,21 +301,13 @@ def rebuilt(model: TorchModel) -> Program:
                 "the file."
             )
         first = given
-    program = Program(module.double(), first)
+    program = Program(module.double(), first, source.content)
     check_rows(program, model.features, name)
     return program
 
 
-def environment() -> dict[str, str]:
-    """Return what of this machine the last bits of a gradient depend on."""
-    return {
-        "torch": torch.__version__,
-        "torch threads": str(torch.get_num_threads()),
-        "processor": f"{platform.machine()} {torch.backends.cpu.get_cpu_capability()}",
-    }
-
-
-def _flat(module: torch.nn.Module) -> NDArray[np.float64]:
+def flat(module: torch.nn.Module) -> Float[np.ndarray, "dim"]:
+    """Return a module's parameters as one float64 vector, in the order of their names."""
     parts = [p.detach().to(torch.float64).reshape(-1) for p in module.parameters()]
     return np.asarray(torch.cat(parts).numpy().copy())
 

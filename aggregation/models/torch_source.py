@@ -5,12 +5,10 @@ package is; the checks here find mistakes, not malice.
 """
 
 import ast
-import hashlib
 import sys
 import sysconfig
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,34 +16,17 @@ from threading import local
 from types import ModuleType
 from typing import Any
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
 from aggregation.models.inputs import Inputs
+from aggregation.models.model_file import ModelFile
 from privacy.errors import InpatientError, InvalidInputError
 
-__all__ = ["SOURCES", "Source", "approve", "first_parameters", "untouched"]
-
-_LARGEST_FILE = 1 << 20
+__all__ = ["SOURCES", "Source", "approve", "untouched"]
 
 
-@dataclass(frozen=True)
-class Source:
-    """A file of factories as this site approved it.
-
-    Attributes:
-      path: Where it stood then.
-      content: Its bytes: what is digested is what runs.
-    """
-
-    path: Path
-    content: bytes
-
-    @property
-    def digest(self) -> str:
-        """SHA-256 of the bytes, hex."""
-        return hashlib.sha256(self.content).hexdigest()
+class Source(ModelFile):
+    """A file of factories as this site approved it, ready to run."""
 
     def make(self, factory: str, inputs: Inputs, seed: int) -> torch.nn.Module:
         """Run a factory under a seed of torch's generator, and keep it from files and network.
@@ -85,7 +66,7 @@ class Source:
         name = f"inpatient_model_{self.digest[:16]}"
         if name in sys.modules:
             return sys.modules[name]
-        self._check_imports()
+        self.check_imports()
         module = ModuleType(name)
         module.__file__ = str(self.path)
         sys.modules[name] = module  # dataclasses look their module up there
@@ -103,25 +84,34 @@ class Source:
             ) from error
         return module
 
-    def _check_imports(self) -> None:
+    def check_imports(self) -> None:
         """Refuse imports of one's own files: the digest in the plan would not cover them."""
+        for name in self.imported:
+            if not _installed(name.split(".")[0]):
+                raise InvalidInputError(
+                    f"{self.path} imports {name.split('.')[0] or 'a file beside it'!r}, which is "
+                    "not an installed package: the plan names the model by the digest of this one "
+                    "file. Write it into the file."
+                )
+
+    @property
+    def imported(self) -> list[str]:
+        """Dotted names that the file imports wherever it does; an empty one: a file beside it.
+
+        Raises:
+          InvalidInputError: It is no Python.
+        """
         try:
             tree = ast.parse(self.content)
         except (SyntaxError, ValueError) as error:
             raise InvalidInputError(f"{self.path} is no Python: {error}.") from error
+        names: list[str] = []
         for node in ast.walk(tree):
-            names = []
             if isinstance(node, ast.Import):
-                names = [alias.name for alias in node.names]
+                names += [alias.name for alias in node.names]
             elif isinstance(node, ast.ImportFrom):
-                names = [node.module or "."] if not node.level else ["."]
-            for name in {name.split(".")[0] for name in names}:
-                if not _installed(name):
-                    raise InvalidInputError(
-                        f"{self.path} imports {name or 'a file beside it'!r}, which is not an "
-                        "installed package: the plan names the model by the digest of this one "
-                        "file. Write it into the file."
-                    )
+                names.append("" if node.level else node.module or "")
+        return names
 
 
 SOURCES: dict[str, Source] = {}
@@ -134,42 +124,10 @@ def approve(path: Path) -> Source:
     Raises:
       InvalidInputError: It can't be read, or is too large to be anybody's to read.
     """
-    path = path.absolute()
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        raise InvalidInputError(
-            f"Can't read the model file {path}: {error.strerror}. --model takes FILE:FACTORY."
-        ) from error
-    if len(content) > _LARGEST_FILE:
-        raise InvalidInputError(
-            f"The model file {path} has {len(content):,} bytes; expected at most "
-            f"{_LARGEST_FILE:,}: somebody has to read it."
-        )
-    source = Source(path, content)
+    found = ModelFile.read(path)
+    source = Source(found.path, found.content, found.beside)
     SOURCES[source.digest] = source
     return source
-
-
-def first_parameters(source: Source, dim: int) -> NDArray[np.float64] | None:
-    """Return what ``FILE.first.npy`` beside the file holds; None: there is none.
-
-    Raises:
-      InvalidInputError: It is no vector of ``dim`` finite float64 numbers.
-    """
-    path = source.path.with_suffix(".first.npy")
-    if not path.exists():
-        return None
-    try:
-        found = np.load(path, allow_pickle=False)
-    except (OSError, ValueError) as error:
-        raise InvalidInputError(f"{path} is no array of numpy's: {error}.") from error
-    if found.shape != (dim,) or found.dtype != np.float64 or not np.isfinite(found).all():
-        raise InvalidInputError(
-            f"{path} holds {found.dtype} {found.shape}; expected ({dim},) finite float64 numbers, "
-            "the parameters in the order of the module's named_parameters()."
-        )
-    return np.asarray(found)
 
 
 def _installed(name: str) -> bool:

@@ -4,6 +4,7 @@
     agreed/     what all sites have alike: plan, roster, public material    agreed
     Site        the roles of one site, taken up from its folder             site
     rehearse    an update of nobody, so that no first use is waited for     rehearsal
+    ModelApart  a torch model, run by a process without keys or network     model_process
     daemon      a process that answers on the site's socket                 daemon, frames
     Closing     ledgers counter-signed by messages when a run has ended     closing
     Courier     carries bytes between sites, and holds nothing              courier, link

@@ -64,7 +64,7 @@ class Daemon:
         try:
             settings = SiteSettings.load(folder)
             started = time.monotonic()
-            self._site: Site = open_site(folder, reader)
+            self._site: Site = open_site(folder, reader, self._log.say)
             self._socket_path = folder / settings.socket
             self._listener = self._listening()
         except BaseException as error:

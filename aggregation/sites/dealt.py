@@ -37,6 +37,7 @@ def deal(
     seed: int | None = None,
     detects: bool = False,
     network: FlareNetwork | None = None,
+    module: Path | None = None,
 ) -> Mapping[str, Path]:
     """Make a folder for each site; return them by the site's name.
 
@@ -50,6 +51,7 @@ def deal(
       seed: Of simulated sites; None: real ones.
       detects: As for ``Federation.real``.
       network: Where the sites meet; None: somebody carries between their sockets.
+      module: File of the plan's torch model, which whoever deals has read; None: it has none.
 
     Raises:
       InvalidInputError: Something stands there already, or the disk refuses.
@@ -93,7 +95,8 @@ def deal(
         simulated: dict[str, Any] = {} if seed is None else {"simulated": True}
         if seed is not None and own is not None:
             simulated["seed"] = seed
-        _settle(folder, {"name": name, "roles": roles, **(own or {}), **simulated})
+        named = {} if module is None or name == OPENER else {"module": str(module.absolute())}
+        _settle(folder, {"name": name, "roles": roles, **(own or {}), **simulated, **named})
     save_trust(out / "trust.json", members, {AGGREGATOR: keys[AGGREGATOR].public})
     return folders
 

@@ -1,13 +1,14 @@
 """The aggregator's site: what passed it is on its disk, and it can open nothing."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from aggregation.data.tables import read_table
 from aggregation.engines.carried import Carried
+from aggregation.models import TorchModel
 from aggregation.roles.aggregator import Aggregator
 from aggregation.roles.messages import (
     AGGREGATOR,
@@ -21,6 +22,7 @@ from aggregation.roles.opening import ByHolders, ByOpener, OpeningRequest
 from aggregation.sites.agreed import Agreed
 from aggregation.sites.closing import head_name
 from aggregation.sites.declared_order import DeclaredOrder
+from aggregation.sites.model_process import ModelApart, ModelProcess, installed_file
 from aggregation.sites.rows import ReceivedRows, read_row
 from aggregation.sites.site import Reply, Site, TableReader
 from aggregation.sites.site_settings import Part, SiteSettings
@@ -217,15 +219,41 @@ def _named(message: Message) -> str:
         return ""
 
 
-def open_site(folder: Path, reader: TableReader = read_table) -> Site:
+def open_site(
+    folder: Path,
+    reader: TableReader = read_table,
+    say: Callable[..., None] = lambda *_, **__: None,
+) -> Site:
     """Take up the site of a folder, whose table ``reader`` reads.
+
+    A torch model is run by a process of its own (``ModelProcess``), of which ``say`` is told.
 
     Raises:
       InvalidInputError: A file of the site can't be read.
       CorruptMessageError: A file is not what was written.
-      RefusedError: Another process has the site, or its files don't belong together.
+      RefusedError: Another process has the site, or its files don't belong together; the model's
+        file is not the plan's.
     """
     settings = SiteSettings.load(folder)
     agreed = Agreed.load(folder / settings.agreed)
     kind = ServerSite if Part.AGGREGATOR in settings.roles else Site
-    return kind(folder, settings, agreed, reader)
+    model = agreed.plan.model
+    if not isinstance(model, TorchModel) or not settings.follows_models:
+        return kind(folder, settings, agreed, reader)
+    runs = ModelProcess(
+        model,
+        installed_file(model, folder / settings.module if settings.module else None),
+        seconds=settings.module_seconds,
+        unconfined=settings.module_unconfined,
+        say=say,
+    )
+    plan = replace(agreed.plan, model=ModelApart.run_by(model, runs))
+    try:
+        site = kind(folder, settings, replace(agreed, plan=plan), reader)
+    except BaseException:
+        runs.close()
+        raise
+    if not settings.is_hospital:
+        runs.close()  # the first parameters are all that it needs
+    site.ends_with(runs.close)
+    return site

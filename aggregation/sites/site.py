@@ -187,6 +187,10 @@ class Site:
             }
         return told
 
+    def ends_with(self, close: Callable[[], None]) -> None:
+        """Have something that only this site uses closed with it."""
+        self._closing.append(close)
+
     def close(self) -> None:
         """Let another process have the site."""
         while self._closing:

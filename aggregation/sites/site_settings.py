@@ -7,6 +7,7 @@
     table = "table.toml"              # its own table, by its own mapping
     schema = "schema.toml"
     epsilon = 1.0                     # of its ledger, where that is made now
+    module = "mine.py"                # the plan's model, where that is a file's (docs/own-model.md)
 
 Paths are relative to the folder of the file.
 """
@@ -32,6 +33,8 @@ class Part(StrEnum):
     OPENER = "opener"
 
 
+_LONGEST = 86400.0  # seconds
+
 _TOGETHER = (
     {Part.HOSPITAL},
     {Part.HOSPITAL, Part.HOLDER},
@@ -55,6 +58,10 @@ class SiteSettings:
         own.
       ledgers: Folder with ``ledgers/`` and ``keys/``, where they outlive this run; empty: the
         site's own folder.
+      module: File that the plan's torch model is of, as this site has read, approved and installed
+        it; empty: the model is not torch's, or comes with the project.
+      module_seconds: That the model's process may take for one answer.
+      module_unconfined: Whether the file may run where files and network can't be kept from it.
       socket: File of the Unix socket that the daemon answers on.
       simulated: For tests and measurements alone: ledgers in memory, noise from ``seed``.
       seed: Of a simulated site's noise.
@@ -72,6 +79,9 @@ class SiteSettings:
     schema: str = ""
     epsilon: float | None = None
     ledgers: str = ""
+    module: str = ""
+    module_seconds: float = 300.0
+    module_unconfined: bool = False
     socket: str = "socket"
     simulated: bool = False
     seed: int | None = None
@@ -88,6 +98,8 @@ class SiteSettings:
             raise InvalidInputError("table, schema, epsilon: all three for a hospital, else none")
         if self.epsilon is not None and not self.epsilon > 0:
             raise InvalidInputError("epsilon: expected a budget above 0")
+        if not 0 < self.module_seconds <= _LONGEST:
+            raise InvalidInputError(f"module_seconds: expected a time up to {_LONGEST:g} s")
         if self.seed is not None and not self.simulated:
             raise InvalidInputError(
                 "seed: noise that protects patients comes from the operating system; a seed goes "
@@ -102,6 +114,11 @@ class SiteSettings:
     def is_hospital(self) -> bool:
         """Whether it has patients."""
         return Part.HOSPITAL in self.roles
+
+    @property
+    def follows_models(self) -> bool:
+        """Whether it computes models; who only opens sums does not."""
+        return self.is_hospital or Part.AGGREGATOR in self.roles
 
     @classmethod
     def load(cls, folder: Path) -> "SiteSettings":

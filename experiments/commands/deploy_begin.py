@@ -18,6 +18,7 @@ __all__ = ["AcceptAgreed", "AgreeRequests", "InitFederation", "JoinFederation", 
 _AUTHORITY = "authority"
 _CEREMONY = "ceremony"
 _SIGNED = "certificates"
+_MODULE = "module.py"
 
 
 @dataclass(frozen=True)
@@ -27,11 +28,12 @@ class InitFederation:
     proposal: Annotated[Positional[Path], arg(metavar="FEDERATION_TOML")]
     """The ``federation.toml`` (docs/deploy.md)."""
     out: Path = Path("federation")
-    """Folder for ``plan.json``, ``schema.toml`` and, where there are such, ``schedule.json`` and
-    ``network.json``, which go to every site; ``authority/`` stays."""
+    """Folder for ``plan.json``, ``schema.toml`` and, where there are such, ``schedule.json``,
+    ``network.json`` and a model's ``module.py``, which go to every site; ``authority/`` stays."""
 
     def run(self) -> int:
         """Write the draft and say what it asks of a hospital."""
+        from aggregation.models.model_file import ModelFile
         from aggregation.sites.agreed import SCHEDULE_FILE
         from aggregation.sites.flare.nvflare_commands import require_nvflare
         from aggregation.sites.flare_network import NETWORK_FILE
@@ -41,31 +43,36 @@ class InitFederation:
         from privacy.files import create_durably
 
         draft = drafted(self.proposal)
-        plan, meeting, files = draft.plan, draft.meeting, ["plan.json", "schema.toml"]
+        plan, meeting, option = draft.plan, draft.meeting, ""
+        files = {"plan.json": plan.to_bytes(), "schema.toml": draft.schema.read_bytes()}
+        if draft.schedule is not None:
+            files[SCHEDULE_FILE] = write_schedule(draft.schedule)
+        if draft.module is not None:
+            module = ModelFile.read(draft.module)
+            files[_MODULE] = module.content
+            if module.beside:
+                files[_MODULE.replace(".py", ".first.npy")] = module.beside
+            option += f" --module {_MODULE}"
         if meeting is not None:
             require_nvflare()
-            files.append(NETWORK_FILE)
+            option += f" --network {NETWORK_FILE}"
         try:
-            create_durably(self.out / "plan.json", plan.to_bytes())
-            if draft.schedule is not None:
-                create_durably(self.out / SCHEDULE_FILE, write_schedule(draft.schedule))
-                files.append(SCHEDULE_FILE)
-            create_durably(self.out / "schema.toml", draft.schema.read_bytes())
+            for name, content in files.items():
+                create_durably(self.out / name, content)
         except FileExistsError as error:
             raise InvalidInputError(
                 f"{self.out} holds a plan already, and sites may have asked to take part in it. "
                 "Choose another folder with --out."
             ) from error
-        option = ""
         if meeting is not None:
             from aggregation.sites.flare.site_certificates import make_authority
 
             network = make_authority(self.out / _AUTHORITY, meeting.server, meeting.port)
             create_durably(self.out / NETWORK_FILE, network.to_bytes())
-            option = f" --network {NETWORK_FILE}"
             print(f"{self.out / _AUTHORITY} holds the key that signs certificates: it stays here.")
         _tell(plan, draft.schedule)
-        print(f"Send {', '.join(files)} in {self.out} to every site; each then runs: "
+        told = ", ".join([*files, *([NETWORK_FILE] if meeting is not None else [])])
+        print(f"Send {told} in {self.out} to every site; each then runs: "
               f"inpatient deploy join plan.json SITE_DIR --site NAME{option}")  # fmt: skip
         return 0
 
@@ -86,6 +93,8 @@ class JoinFederation:
     """The ``schema.toml`` that the coordinator sent."""
     epsilon: float = 1.0
     """Budget of a hospital's ledger, if it is made now; one that stands keeps its own."""
+    module: Path | None = None
+    """The file that the plan's torch model is of, read and installed here; it stays where it is."""
     network: Path | None = None
     """The ``network.json`` that the coordinator sent, where the sites meet over a network."""
     ledgers: Path | None = None
@@ -115,6 +124,7 @@ class JoinFederation:
                 "--schema."
             )
         network = None if self.network is None else _network(self.network)
+        module = self._module(plan)
         make_folder(self.folder, mode=0o700)
         request = ask(
             self.folder,
@@ -132,6 +142,8 @@ class JoinFederation:
             settings["table"] = str(Path(self.table).absolute())
             settings["schema"] = str(Path(self.schema).absolute())
             settings["epsilon"] = self.epsilon
+        if module is not None:
+            settings["module"] = str(module.absolute())
         if self.ledgers is not None:
             settings["ledgers"] = str(self.ledgers.absolute())
         lines = [f"{k} = {json.dumps(v, ensure_ascii=False)}\n" for k, v in settings.items()]
@@ -143,6 +155,22 @@ class JoinFederation:
             print("When all sites have asked, the coordinator sends you their requests; then: "
                   f"inpatient deploy reveal {self.draft} {self.folder} REQUEST...")  # fmt: skip
         return 0
+
+    def _module(self, plan: "Plan") -> Path | None:
+        """The model's file, where this site needs one: the very file that the plan names."""
+        from aggregation.models import TorchModel
+        from aggregation.roles.messages import OPENER
+        from aggregation.sites.model_process import installed_file
+        from privacy.errors import InvalidInputError
+
+        if isinstance(plan.model, TorchModel) and self.site != OPENER:
+            installed_file(plan.model, self.module)
+        elif self.module is not None:
+            raise InvalidInputError(
+                f"{self.site or 'This site'} runs no file: leave out --module (the plan's model is "
+                f"{plan.model.kind})."
+            )
+        return self.module
 
 
 @dataclass(frozen=True)
@@ -321,6 +349,7 @@ def _read(path: Path) -> "tuple[Plan, Schedule | None]":
 def _tell(plan: "Plan", schedule: "Schedule | None") -> None:
     """Say what a plan asks of each hospital."""
     from aggregation.agreement import Agreement
+    from aggregation.models import TorchModel
     from experiments.studies.design import RELATION
     from privacy.accounting import epsilon
     from privacy.ledger.rounding import up
@@ -336,4 +365,7 @@ def _tell(plan: "Plan", schedule: "Schedule | None") -> None:
         uploads = "" if schedule is None else f"{schedule.uploads.get(name, 0)} uploads; "
         print(f"  {name}: at most {size} patients; {uploads}epsilon {up(spent)} for each of them "
               f"at delta {plan.delta:g}")  # fmt: skip
+    if isinstance(plan.model, TorchModel):
+        print(f"The model is made by {plan.model.factory} of a file with the SHA-256 "
+              f"{plan.model.source}: read it as a program, before a site names it.")  # fmt: skip
     print(f"Digest of the plan as drafted: {plan.digest}")

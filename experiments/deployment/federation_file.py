@@ -5,8 +5,9 @@
     run = "stroke-2026"
     schema = "schema.toml"
     epsilon = 1.0                    # of the whole run, for each patient
-    # optional: model = "mlp", scheme = "threshold" or "bfv", rounds = 30, colluders = 1,
-    # delta = 1e-5, learning_rate = 4.0, clip_norm = 1.0, average_last = 10
+    # optional: model = "mlp" (or "mine.py:make", a file beside this one), scheme = "threshold" or
+    # "bfv", rounds = 30, colluders = 1, delta = 1e-5, learning_rate = 4.0, clip_norm = 1.0,
+    # average_last = 10
 
     [hospitals]                      # patients that each makes public: at most so many take part
     north = 300
@@ -86,12 +87,14 @@ class FederationDraft:
       schema: Path of the schema.
       schedule: Which uploads are opened together; None: rounds of all hospitals.
       meeting: Where the sites meet; None: somebody carries between their sockets.
+      module: File that the plan's model is of, for the sites to read; None: they have it.
     """
 
     plan: Plan
     schema: Path
     schedule: Schedule | None
     meeting: Meeting | None
+    module: Path | None = None
 
 
 @dataclass(frozen=True)
@@ -145,6 +148,8 @@ def drafted(path: Path) -> FederationDraft:
     """
     told = read_toml(path, FederationFile)
     schema = Schema.from_toml(path.parent / told.schema)
+    file, colon, factory = told.model.rpartition(":")
+    module = path.parent / file if colon else None
     setting = training_of(Regime.FULL, told.model)
     if told.rounds is not None:
         last = min(setting.average_last, told.rounds)
@@ -156,7 +161,9 @@ def drafted(path: Path) -> FederationDraft:
         run=told.run,
         design=Design.SEALED,
         epsilon=told.epsilon,
-        model=named_model(told.model, Inputs.of(schema), width=WIDTH),
+        model=named_model(
+            f"{module}:{factory}" if module else told.model, Inputs.of(schema), width=WIDTH
+        ),
         setting=replace(setting, **given),
         patients={name: _so_many(count, len(schema)) for name, count in told.hospitals.items()},
         colluders=told.colluders,
@@ -167,7 +174,7 @@ def drafted(path: Path) -> FederationDraft:
     if arrival is not None:
         schedule = paced_schedule(arrival, sums=plan.rounds)
         plan = with_schedule(plan, schedule, together=arrival.together, epsilon=told.epsilon)
-    return FederationDraft(plan, path.parent / told.schema, schedule, told.network)
+    return FederationDraft(plan, path.parent / told.schema, schedule, told.network, module)
 
 
 def _so_many(count: int, features: int) -> Patients:

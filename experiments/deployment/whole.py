@@ -5,6 +5,7 @@ import secrets
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rich.console import Console
 
 from aggregation.data.patients import Patients
 from aggregation.federation import Federation
-from aggregation.models import Inputs, named_model
+from aggregation.models import Inputs, TorchModel, named_model
 from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR
 from aggregation.sites.agreed import Agreed
@@ -165,10 +166,13 @@ def _folders(asked: LocalRun, console: Console) -> Mapping[str, Path]:
     tables = own_tables(asked.cohort, asked.data_dir)
     run = f"{cohort.name[:30]}-{secrets.token_hex(4)}"
     plan = _planned(asked, run, cohort.hospitals, Inputs.of(cohort.schema))
+    file, colon, _ = asked.model.rpartition(":")
+    dealing = partial(deal, asked.out, plan, tables, epsilon=asked.epsilon, seed=asked.seed,
+                      module=Path(file) if colon else None)  # fmt: skip
     if not asked.network:
-        return deal(asked.out, plan, tables, epsilon=asked.epsilon, seed=asked.seed)
+        return dealing()
     network = make_authority(asked.out / "authority", "localhost", free_port())
-    made = deal(asked.out, plan, tables, epsilon=asked.epsilon, seed=asked.seed, network=network)
+    made = dealing(network=network)
     certify(made, network, asked.out / "authority")
     return made
 
@@ -193,9 +197,12 @@ def _compare(asked: LocalRun, folders: Mapping[str, Path]) -> Compared:
     """Run the same plan in one process, from the same seeds, and compare all sums."""
     agreed = Agreed.load(folders[AGGREGATOR] / "agreed")
     plan = replace(agreed.plan, sealing=None, roster=None)
-    seed = SiteSettings.load(folders[plan.hospitals[0]]).seed
+    settings = SiteSettings.load(folders[plan.hospitals[0]])
+    seed = settings.seed
     if seed is None:
         raise InvalidInputError(f"The sites in {asked.out} are real; they are compared with none.")
+    if isinstance(plan.model, TorchModel):
+        _as_apart(settings)
     cohort = load(*resolve(asked.cohort, asked.data_dir))
     federation = Federation.simulated(plan, dict(cohort.hospitals), seed=seed)
     began = time.monotonic()
@@ -206,6 +213,17 @@ def _compare(asked: LocalRun, folders: Mapping[str, Path]) -> Compared:
     sums = [np.frombuffer(opened[number], dtype="<i8") for number in sorted(opened)]
     same = len(sums) == len(outcome.opened) and np.array_equal(np.stack(sums), outcome.opened)
     return Compared(same, seconds)
+
+
+def _as_apart(settings: SiteSettings) -> None:
+    """Have torch here as it is in the processes of sites' models."""
+    import torch
+
+    from aggregation.models.torch_source import approve
+
+    torch.set_num_threads(1)
+    if settings.module:
+        approve(Path(settings.module))
 
 
 def _tell(console: Console, found: Measured, compared: Compared | None, seconds: float) -> None:

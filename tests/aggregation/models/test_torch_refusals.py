@@ -318,6 +318,7 @@ def test_first_parameters_may_stand_beside_the_file(tmp_path: Path) -> None:
         drawn.initial(np.random.default_rng(0)), drawn.initial(np.random.default_rng(1))
     )
     np.save(tmp_path / "mine.first.npy", given + 1)  # as good, and not the plan's
+    approve(tmp_path / "mine.py")
     torch_model.program_of.cache_clear()
     with pytest.raises(RefusedError, match="draws other first parameters here than the plan's"):
         model.initial(np.random.default_rng(0))

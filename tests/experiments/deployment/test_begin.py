@@ -1,6 +1,8 @@
 """How a federation between institutions begins, as its people would do it, command by command."""
 
+import hashlib
 import re
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,6 +20,7 @@ from aggregation.timing.declared import read_schedule
 from experiments.deployment.federation_file import drafted
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust, verify
+from tests.aggregation.models.made import written
 from tests.aggregation.parts import HOSPITALS
 from tests.aggregation.sites.parts import MORE, carry, opened, opened_sums, tables
 from tests.experiments.deployment.test_local import said_by
@@ -193,6 +196,53 @@ def test_a_ledger_of_a_run_along_a_schedule_is_verified(
         assert all(sites[name].status()["closed"] for name in hospitals)
     verdict = verify([*folders.values()], load_trust(agreed / "trust.json"))
     assert [str(f) for f in verdict.findings if f.level == "FAIL"] == []
+
+
+def test_a_models_file_goes_to_every_site_which_names_it_when_it_has_read_it(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = np.linspace(-1, 1, 4)
+    (place / "own").mkdir()
+    name = written(place / "own", "def make(inputs):\n    return nn.Linear(inputs.features, 1)\n")
+    np.save(place / "own" / "mine.first.npy", first)
+    (place / "federation.toml").write_text(f'model = "own/mine.py:make"\n{PROPOSAL}')
+    draft, names = place / "draft", [*HOSPITALS, AGGREGATOR]
+    joining = [str(draft / "plan.json"), str(place / "new"), "--site"]
+    said = does(["init", str(place / "federation.toml"), "--out", str(draft)], capsys)
+    read = " ".join(said.split())
+    assert "Send plan.json, schema.toml, module.py, module.first.npy in" in read
+    assert "--site NAME --module module.py" in read
+    module = draft / "module.py"
+    assert hashlib.sha256(module.read_bytes()).hexdigest() in read
+    assert module.read_bytes() == Path(name.rpartition(":")[0]).read_bytes()
+    own = ["--table", str(place / "north" / "table.toml"), "--schema", str(draft / "schema.toml")]
+    for site in ("north", AGGREGATOR):
+        refuses(["join", *joining, site, *own], "this site has named none", capsys)
+        other = ["--module", str(place / "federation.toml")]
+        refuses(["join", *joining, site, *own, *other], "Nothing of it was run", capsys)
+    assert not (place / "new").exists()
+    shutil.rmtree(draft)
+    joined(place, names, capsys, "--module", str(module))
+    requests = [str(place / "sites" / name / "request") for name in names]
+    agree = ["agree", str(draft / "plan.json"), *requests, "--out", str(place / "agreed")]
+    digest = re.findall(r"[0-9a-f]{64}", does(agree, capsys))[-1]
+    folders = {name: place / "sites" / name for name in names}
+    for folder in folders.values():
+        does(["accept", str(folder), str(place / "agreed"), "--digest", digest], capsys)
+    with opened(folders) as sites:
+        model = sites["north"].agreed.plan.first_model()
+        assert np.array_equal(model, first)
+        assert carry(sites) == []
+    verdict = verify([*folders.values()], load_trust(place / "agreed" / "trust.json"))
+    assert [str(f) for f in verdict.findings if f.level == "FAIL"] == []
+
+
+def test_a_file_is_named_only_where_one_is_run(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    joined(place, [AGGREGATOR], capsys)
+    joining = ["join", str(place / "draft" / "plan.json"), str(place / "new"), "--site", AGGREGATOR]
+    refuses([*joining, "--module", "mine.py"], "leave out --module", capsys)
 
 
 def test_between_machines_each_site_gets_a_kit_from_what_was_agreed(

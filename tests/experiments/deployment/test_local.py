@@ -19,6 +19,7 @@ import pytest
 from aggregation.data.patients import Schema
 from aggregation.data.tables import read_table
 from aggregation.roles.messages import AGGREGATOR
+from aggregation.sites.confinement import SHUT
 from aggregation.sites.daemon import LOG
 from aggregation.sites.read_apart import read_apart
 from aggregation.sites.site import lock_site
@@ -28,6 +29,7 @@ from experiments.deployment.local import Daemons, measured, site_folders, states
 from experiments.deployment.own_tables import own_tables
 from privacy.errors import InpatientError, InvalidInputError
 from privacy.ledger import load_trust, verify
+from tests.aggregation.models.made import NORMED, written
 from tests.aggregation.parts import HOSPITALS
 from tests.aggregation.sites.parts import SENTINEL, carry, dealt, made, opened, tables
 
@@ -149,6 +151,23 @@ def test_four_hospitals_give_the_sums_of_one_process(
     assert not any("torch" in mapped for mapped in told["mapped"].values())
     assert max(told["memory"].values()) < (300e6 if scheme == "shares" else 400e6)
     assert set(told["bytes_by_kind"]) >= {"plan", "model", "update", "total", "evidence", "opened"}
+
+
+def test_hospitals_with_a_torch_model_have_no_torch_in_their_daemons(tmp_path: Path) -> None:
+    for name in HOSPITALS:
+        tables(name, tmp_path / name)
+    listed = [f'{name} = "{name}/table.toml"' for name in HOSPITALS]
+    text = "\n".join([f'schema = "{HOSPITALS[0]}/schema.toml"', "[sites]", *listed])
+    (tmp_path / "cohort.toml").write_text(text)
+    model = written(tmp_path, NORMED, width=4)
+    asked = ["--cohort", str(tmp_path / "cohort.toml"), "--model", model, "--rounds", "2"]
+    with in_another_process(tmp_path / "run", *asked, "--seed", "3", "--json") as process:
+        said, _ = process.communicate(timeout=300)
+    told = json.loads(said)
+    assert process.returncode == 0 and told["same_sums"] is True
+    assert not any("torch" in mapped for mapped in told["mapped"].values())
+    log = (tmp_path / "run" / "north" / LOG).read_text()
+    assert '"model started"' in log and f'"files": "{SHUT}"' in log
 
 
 def test_a_supervisor_and_its_daemons_are_killed_and_it_goes_on(tmp_path: Path) -> None:
