@@ -192,7 +192,8 @@ class Ceremony:
             missing = ", ".join(n for n in key.quorum.names if n not in came) or "nobody"
             raise RefusedError(
                 f"Expected what each of {', '.join(key.quorum.names)} reveals of the joint key; "
-                f"missing: {missing}; got {len(reveals)} of {len(came)} sites."
+                f"missing: {missing}; got {len(reveals)} of {len(came)} sites. Each runs, with all "
+                "requests: inpatient deploy reveal."
             )
         self._content: dict[str, bytes] = {}
         for holder, (said, content) in came.items():

@@ -301,6 +301,11 @@ def _checked(
     folder: Path, agreed: Agreed, drafted: Plan, own: Request, came: tuple[Requests, Reveals]
 ) -> bytes:
     """Make the joint key again from what all have said; return the site's own pieces of it."""
+    if not came[0]:
+        raise RefusedError(
+            "What came back does not have beside it how its joint key was made. Have the whole "
+            "folder sent again."
+        )
     by_site, members = require_all(drafted, agreed.schedule, came[0]), agreed.members
     others = [site for site, one in by_site.items() if members.key_of(site) != one.public_key]
     if others or by_site[own.site] != own:

@@ -380,7 +380,8 @@ def test_every_site_makes_the_joint_key_again_from_what_was_revealed(
     came = whole.requests, whole.reveals
     wrong: list[tuple[Agreed, Any, str]] = [
         (rogue, came, "not the sum of what the holders revealed"),
-        (good, None, "missing: north"),
+        (good, None, "does not have beside it how its joint key was made"),
+        (good, (whole.requests[1:], whole.reveals), "missing: north"),
         (good, (whole.requests, whole.reveals[1:]), "missing: north"),
         (good, (other.requests, other.reveals), "with other requests than those"),
         (good, (whole.requests, other.reveals), "not signed"),
