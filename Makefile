@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= results/demo
+export HYPOTHESIS_PROFILE ?= ci
 PACKAGES := privacy aggregation attacks experiments paper tests
 
 .DEFAULT_GOAL := help
@@ -28,20 +29,27 @@ setup: ## the environment (a minute or a few); TORCH=cuda, TORCH_INDEX=URL, PYTH
 demo: setup ## four real hospitals: figure, table, verified report (about 3 minutes)
 	@$(BIN)/inpatient demo --out $(OUT)
 
+# Arrays' shapes are checked at each call where arrays are what it is about. Everywhere that takes four
+# times as long: it is done by night.
+SHAPES := --jaxtyping-packages=privacy,aggregation,attacks,experiments,beartype.beartype
+SHAPED := tests/privacy/mechanisms tests/attacks/knowledge tests/attacks/scoring \
+  tests/attacks/views tests/experiments/evaluation
 test: setup ## all tests that need Python alone
-	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q -n auto --dist worksteal
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(SHAPES) $(SHAPED)
 
 test-browser: setup ## the auditor's page in headless Chromium (Debian: chromium fonts-noto-cjk)
-	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q -m browser
+	@$(BIN)/python -m pytest -q -m browser
 
 test-postgres: setup ## hospitals' tables from a PostgreSQL of the tests' own (Debian: postgresql)
-	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q -m postgres
+	@$(BIN)/python -m pytest -q -m postgres
 
 test-anonymity: setup anonymity ## k-anonymous tables by anjana itself
-	@HYPOTHESIS_PROFILE=ci $(BIN)/python -m pytest -q -m anonymity
+	@$(BIN)/python -m pytest -q -m anonymity
 
 nightly: setup anonymity ## hours of hunting: kills, tamperings, random Hypothesis; new clones
 	@HYPOTHESIS_PROFILE=hunt $(BIN)/python -m pytest -q -m nightly
+	@$(BIN)/python -m pytest -q -n auto --dist worksteal $(SHAPES)
 	@HYPOTHESIS_PROFILE=hunt $(BIN)/python -m pytest -q tests/privacy/accounting/test_trees.py  # 20,000 of them
 	@$(MAKE) test-fresh
 
