@@ -113,7 +113,8 @@ class OpenerRole:
         if payload is None:
             opened = opener.open(asked.total, asked.contributions, asked.place)
             payload = opened.astype("<i8").tobytes()
-            log.keep(len(log) - 1, payload)
+            number = log.number_of(proposal.digest)
+            log.keep(len(log) - 1 if number is None else number, payload)
         answer = Answer.sign(self._key, OPENER, proposal.digest, (OPENER,), {SUM: payload})
         public = {"answer": answer.to_bytes().decode()}
         return (_message(OPENER, MessageKind.OPENED, message.round, payload, self._run, public),)

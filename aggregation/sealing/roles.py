@@ -179,7 +179,8 @@ class Opener(ABC):
     ) -> NDArray[np.int64]:
         """Open the sum of these contributions: ``int64[dim]``, centred modulo ``2 ** bits``.
 
-        ``place`` is its place in a run's chain, where it belongs to one.
+        ``place`` is its place in a run's chain, where it belongs to one: the very sum that was
+        recorded there is opened again, to the same integers, for whoever died before it said them.
 
         Signatures and policy come first; then the ciphertexts are added again and must give
         ``total``, byte for byte; then the opening is recorded; then the secret is used.
@@ -189,15 +190,18 @@ class Opener(ABC):
             another sum has this place.
           CorruptMessageError: A contribution is damaged, forged or of another run.
         """
-        self.policy.check(contributions, self.parameters)
+        proposal, recorded = None, False
+        if place is not None and contributions:
+            proposal = Proposal.of(place, self.parameters.digest, total, contributions)
+            recorded = self.policy.log.number_of(proposal.digest) is not None
+        if not recorded:
+            self.policy.check(contributions, self.parameters)
         self._adder.clear()
         for contribution in contributions:
             self._adder.add(contribution.sealed)
         require_total(self._adder, total)
-        proposal = None
-        if place is not None:
-            proposal = Proposal.of(place, self.parameters.digest, total, contributions)
-        self.policy.record(contributions, hashlib.sha256(total).hexdigest(), proposal)
+        if not recorded:
+            self.policy.record(contributions, hashlib.sha256(total).hexdigest(), proposal)
         return self.parameters.centre(self._open(total, contributions))
 
     def to_bytes(self) -> bytes:

@@ -17,6 +17,7 @@ from aggregation.roles.messages import (
     pack,
     unpack,
 )
+from aggregation.sealing import OpeningLog
 from aggregation.sealing.envelope import Kind
 from aggregation.sealing.material import split
 from aggregation.sites.server_site import open_site
@@ -310,3 +311,25 @@ def test_a_disk_that_does_not_delete_is_told(
         carry(sites)
         assert carry(sites) == []
     assert all(forgotten(folders[name]) for name in HOSPITALS)
+
+
+def test_an_opener_that_died_before_its_last_word_was_kept_has_its_key_still(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folders = dealt(tmp_path / "run", made("bfv", rounds=1))
+    with opened(folders) as sites:
+        with monkeypatch.context() as patched:
+            patched.setattr(OpeningLog, "keep", dies)
+            with pytest.raises(Killed):
+                carry(sites)
+        sites[OPENER].close()
+        sites[OPENER] = open_site(folders[OPENER])
+        assert (folders[OPENER] / "secret").exists()
+        assert carry(sites) == []  # the same sum is opened, and is said now
+        assert sites["north"].status()["closed"]
+    assert forgotten(folders[OPENER])
+    verified(folders)
+
+
+def dies(*_: Any) -> None:
+    raise Killed
