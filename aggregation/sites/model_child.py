@@ -46,7 +46,8 @@ def _serve(channel: int, network: str) -> None:
     from privacy.ledger.log import canonical
 
     torch.set_num_threads(1)  # none is begun while its code runs
-    end_with_parent()
+    if os.getppid() != 1:  # a container's first process: what is in it ends with that
+        end_with_parent()
     with socket.socket(fileno=channel) as connection:
         try:
             model = _read(heard(connection, LARGEST_TOLD))

@@ -255,6 +255,17 @@ def test_a_kernel_that_gives_no_network_of_its_own_is_said_and_the_model_runs(
     assert told[0]["files"] == SHUT and len(told) == 1
 
 
+def test_a_site_that_is_the_first_process_of_a_container_has_its_model(
+    tmp_path: Path, apart: Started
+) -> None:
+    first = REAL.replace("import sys;", "import os, sys; os.getppid = lambda: 1;", 1)
+    model = made(tmp_path, LINEAR, Inputs(2))
+    process = apart(model, code=first)
+    x, y, _ = records(3, 2)
+    assert process.first.shape == (3,)
+    assert process.scores_and_losses(process.first, x, y, None)[0].shape == (3,)
+
+
 FAKE = """
 import os, sys, time
 sys.path.insert(0, sys.argv[1])
