@@ -1,5 +1,6 @@
 """Words and the first page's figure of the study of joining, from its records alone."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,8 +12,7 @@ from experiments.evaluation import Estimate
 from experiments.run.record import Record
 from experiments.run.text import nearest, up
 from experiments.studies.conclusion import Conclusion
-from experiments.studies.design import Design, Regime
-from experiments.studies.frontier.risks import NOT_TRIED, FrontierMetrics, risk_of
+from experiments.studies.frontier.risks import NOT_TRIED, FrontierMetrics
 from experiments.studies.joining.arm_point import End, JoiningArm
 from experiments.studies.joining.shown import by_cohort
 from experiments.studies.joining.sums import (
@@ -31,7 +31,6 @@ from experiments.studies.joining.verdicts import (
 )
 from experiments.studies.lineups import INFORMED, LIKELIHOOD
 from experiments.studies.words import VERDICTS
-from paper.points import Points
 
 __all__ = ["HALVES", "draw_board", "joining"]
 
@@ -93,7 +92,7 @@ def joining(records: Sequence[Record]) -> dict[str, Any]:
                 "at_risk": {
                     arm.value: row
                     for (arm, epsilon), metrics in sorted_.risks.items()
-                    if (arm, epsilon) in ((JoiningArm.NONE, None), _PRIMARY)
+                    if (arm, epsilon) in [at for _, at, _ in _BOARD]
                     for row in _measured({(arm, epsilon): metrics}, {})
                 },
                 "scored": str(int(size_classes(_sums(sorted_.whole, _OWN, End.FIT))["all"].sum())),
@@ -244,19 +243,17 @@ def _signed(one: Estimate) -> str:
 def draw_board(records: Sequence[Record]) -> Figure | None:
     """The first page's picture: what joining gains by size of hospital, and what it risks.
 
-    Left the confirmation half of IST, right the line-ups of the heart study; without the records of
-    either there is none.
+    Both of the confirmation half of IST; without the records of either there is none.
     """
-    halves = by_cohort([r for r in records if r.config["experiment"] == "joining"])
-    points = Points(records)
-    risks = [_named_of_hundred(points, *point) for point in _BOARD]
-    whole = cohort_records(halves.get("ist-even", [])).whole
-    if not {_OWN, _PRIMARY} <= {*whole} or None in risks:
+    own = [r for r in records if r.config["experiment"].startswith("joining")]
+    sorted_ = cohort_records(by_cohort(own).get("ist-even", []))
+    whole = sorted_.whole
+    if not {_OWN, _PRIMARY} <= {*whole} or not {at for _, at, _ in _BOARD} <= {*sorted_.risks}:
         return None
     figure = Figure(figsize=(10.0, 4.2), layout="constrained")
     gains, named = figure.subplots(1, 2, width_ratios=(1.2, 1))
     _gains(gains, whole)
-    _risks(named, [risk for risk in risks if risk is not None])
+    _risks(named, sorted_.risks)
     for axes in (gains, named):
         axes.spines[["top", "right"]].set_visible(False)
     return figure
@@ -291,42 +288,36 @@ def _gains(axes: Axes, whole: ByArm) -> None:
     axes.legend(frameon=False, fontsize=8, loc="upper right")
 
 
-_BOARD = (
-    ("no protection", Design.NONE, None, "#555555"),
-    ("the article's noise", Design.ARTICLE, 1.0, "#D55E00"),
-    ("sealed sums, ε = 1", Design.SEALED, 1.0, "#0072B2"),
+_BOARD: tuple[tuple[str, ArmAt, str], ...] = (
+    ("no protection", (JoiningArm.NONE, None), "#555555"),
+    ("the article's noise", (JoiningArm.ARTICLE, 1.0), "#D55E00"),
+    ("sealed sums, ε = 1", _PRIMARY, "#0072B2"),
 )
 
 
-def _named_of_hundred(
-    points: Points, label: str, design: Design, epsilon: float | None, color: str
-) -> tuple[str, Estimate, float | None, str] | None:
-    result = points.find(Regime.FULL, "logistic", design, epsilon)
-    risk = None if result is None else risk_of(result, "informed")
-    return None if result is None or risk is None else (label, risk, result.metrics.bound, color)
-
-
-def _risks(axes: Axes, risks: Sequence[tuple[str, Estimate, float | None, str]]) -> None:
-    for place, (_, risk, bound, color) in enumerate(reversed(risks)):
+def _risks(axes: Axes, risks: Mapping[ArmAt, FrontierMetrics]) -> None:
+    for place, (_, at, color) in enumerate(reversed(_BOARD)):
+        risk, bound = risks[at].risks[INFORMED], risks[at].bound
         ends = [[100 * (risk.value - risk.lower)], [100 * (risk.upper - risk.value)]]
         axes.barh(place, 100 * risk.value, xerr=ends, color=color, height=0.55, capsize=2)
         told = f"{100 * risk.value:.0f}"
         if bound is not None:
-            told += f", proven: at most {np.ceil(1000 * bound) / 10:.0f}"
+            told += f", proven: at most {math.ceil(100 * bound)}"
             axes.plot([100 * bound] * 2, [place - 0.35, place + 0.35], color="black")
         inside = risk.value > 0.6
-        at = 100 * (risk.lower if inside else max(risk.upper, bound or 0.0))
+        beside = 100 * (risk.lower if inside else max(risk.upper, bound or 0.0))
         axes.annotate(
-            told, (at, place), (-6 if inside else 6, 0), textcoords="offset points", va="center",
-            ha="right" if inside else "left", color="white" if inside else "black", fontsize=9,
+            told, (beside, place), (-6 if inside else 6, 0), textcoords="offset points",
+            va="center", ha="right" if inside else "left", fontsize=9,
+            color="white" if inside else "black",
         )  # fmt: skip
     axes.axvline(10, color="black", linestyle=":", linewidth=1)
-    axes.annotate("guessing", (10, len(risks) - 0.45), (3, 0), textcoords="offset points",
+    axes.annotate("guessing", (10, len(_BOARD) - 0.45), (3, 0), textcoords="offset points",
                   fontsize=8)  # fmt: skip
-    axes.set_yticks(range(len(risks)), [label for label, *_ in reversed(risks)])
+    axes.set_yticks(range(len(_BOARD)), [label for label, *_ in reversed(_BOARD)])
     axes.set(
         xlim=(0, 104),
-        ylim=(-0.6, len(risks) - 0.2),
-        xlabel="patients named, of 100, out of ten each,\nby who knows all other patients (heart)",
+        ylim=(-0.6, len(_BOARD) - 0.2),
+        xlabel="patients named, of 100, out of ten each,\nby who knows all other patients there",
     )
     axes.set_title("What its patients risk", loc="left")

@@ -21,6 +21,7 @@ from paper import correlated_told, learned, sealing_told, speed
 from paper.joining_told import joining
 from paper.points import CORE, Points, change, core, row
 from paper.reproduction import reproduce
+from paper.spread_told import spread_rows
 from paper.tables_told import tables_of
 from paper.theory import theory
 from privacy.errors import InvalidInputError
@@ -101,6 +102,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "sealing": sealing_told.rows(sealing_told.committed(timings.parent)),
         "speed": {} if (fast := speed.committed(timings.parent)) is None else fast.words(),
         "correlated": correlated_told.rows(correlated_told.committed(timings.parent)),
+        "spread": spread_rows(records, points),
         "poor_labels": learned.poor_labels(records),
         "replications": learned.replications(records),
         "audits": learned.audits(records),

@@ -30,6 +30,7 @@ from paper.joining_words import (
     note_of,
     question_of,
 )
+from paper.spread_told import COLUMNS as COLUMNS_OF_SPREAD
 from paper.tables_told import tables_block
 from privacy.errors import InvalidInputError
 
@@ -38,7 +39,7 @@ __all__ = ["BLOCKS", "LANGUAGES", "PAGES", "block", "fill"]
 _BETWEEN = re.compile(r" ?\(([−+\d.]+)(?: to |–)([−+\d.]+)\)")
 _PLACE = re.compile(r"\{([a-z_.0-9]+)\}")
 LANGUAGES = {"en": "README.md", "zh": "README.zh.md"}
-_RESULTS = ("joining", "claims", "sentences", "tables", "records", "correlated")
+_RESULTS = ("joining", "claims", "sentences", "tables", "records", "spread", "correlated")
 PAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "en": {
         "README.md": ("found",),
@@ -248,6 +249,25 @@ def _correlated(numbers: Mapping[str, Any], language: str) -> str:
     return _table(correlated_told.COLUMNS[language], body)
 
 
+def _spread(numbers: Mapping[str, Any], language: str) -> str:
+    """AUC of the frontier, over many cross-validations, and of one of them."""
+
+    def told(row: Mapping[str, str], name: str) -> str:
+        return _bracketed(row[name], row[f"{name}_interval"], language) if row[name] else "—"
+
+    body = [
+        (
+            DESIGNS[language][row["design"]],
+            row["epsilon"],
+            told(row, "frontier"),
+            told(row, "auc"),
+            row["single_interval"].replace(" to ", "–"),
+        )
+        for row in numbers["spread"]
+    ]
+    return _table(COLUMNS_OF_SPREAD[language], body)
+
+
 def _table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
     lines = [columns, ["---"] * len(columns), *body]
     return "\n".join("| " + " | ".join(line) + " |" for line in lines)
@@ -260,6 +280,7 @@ BLOCKS = {
     "claims": _claims,
     "sentences": _sentences,
     "tables": _tables,
+    "spread": _spread,
     "correlated": _correlated,
 }
 """Marks of a page, and what stands between them."""
