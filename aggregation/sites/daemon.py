@@ -135,18 +135,7 @@ class Daemon:
         """Answer one connection's frames until it is gone."""
         try:
             with connection:
-                connection.settimeout(_SILENCE)
-                self._require_own_user(connection)
-                kind, body = receive(connection, SMALL)
-                if kind is not FrameKind.GREETING:
-                    raise CorruptMessageError("A connection began without a greeting.")
-                send(connection, FrameKind.GREETING, self._greeting.to_bytes())
-                Greeting.from_bytes(body)  # answered first: the other end learns our version too
-                while True:
-                    kind, body = receive(connection, self._site.largest + SMALL)
-                    send(connection, *self._answer(kind, body))
-        except InpatientError as error:
-            self._log.fault("connection refused", error)
+                self._converse(connection)
         except OSError:
             return  # it is gone
         except Exception as error:  # noqa: BLE001 - recorded, and the process ends
@@ -155,6 +144,22 @@ class Daemon:
             self._ending.set()
         finally:
             self._connections.release()
+
+    def _converse(self, connection: socket.socket) -> None:
+        """Answer frames until one is none; that is recorded before the other end sees the end."""
+        try:
+            connection.settimeout(_SILENCE)
+            self._require_own_user(connection)
+            kind, body = receive(connection, SMALL)
+            if kind is not FrameKind.GREETING:
+                raise CorruptMessageError("A connection began without a greeting.")
+            send(connection, FrameKind.GREETING, self._greeting.to_bytes())
+            Greeting.from_bytes(body)  # answered first: the other end learns our version too
+            while True:
+                kind, body = receive(connection, self._site.largest + SMALL)
+                send(connection, *self._answer(kind, body))
+        except InpatientError as error:
+            self._log.fault("connection refused", error)
 
     def _require_own_user(self, connection: socket.socket) -> None:
         found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
