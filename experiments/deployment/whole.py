@@ -3,7 +3,8 @@
 import json
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -201,13 +202,16 @@ def _compare(asked: LocalRun, folders: Mapping[str, Path]) -> Compared:
     seed = settings.seed
     if seed is None:
         raise InvalidInputError(f"The sites in {asked.out} are real; they are compared with none.")
-    if isinstance(plan.model, TorchModel):
-        _as_apart(settings)
+    if settings.module:
+        from aggregation.models.torch_source import approve
+
+        approve(Path(settings.module))
     cohort = load(*resolve(asked.cohort, asked.data_dir))
-    federation = Federation.simulated(plan, dict(cohort.hospitals), seed=seed)
-    began = time.monotonic()
-    outcome = federation.run()
-    seconds = (time.monotonic() - began) / plan.rounds
+    with _one_thread() if isinstance(plan.model, TorchModel) else nullcontext():
+        federation = Federation.simulated(plan, dict(cohort.hospitals), seed=seed)
+        began = time.monotonic()
+        outcome = federation.run()
+        seconds = (time.monotonic() - began) / plan.rounds
     told = Transcript.load(folders[AGGREGATOR] / "transcript").select(kind="opened")
     opened = {m.round: m.payload for m in told if m.sender == AGGREGATOR}
     sums = [np.frombuffer(opened[number], dtype="<i8") for number in sorted(opened)]
@@ -215,15 +219,17 @@ def _compare(asked: LocalRun, folders: Mapping[str, Path]) -> Compared:
     return Compared(same, seconds)
 
 
-def _as_apart(settings: SiteSettings) -> None:
-    """Have torch here as it is in the processes of sites' models."""
+@contextmanager
+def _one_thread() -> Iterator[None]:
+    """Have torch here as the processes of sites' models have it: last bits follow from it."""
     import torch
 
-    from aggregation.models.torch_source import approve
-
+    before = torch.get_num_threads()
     torch.set_num_threads(1)
-    if settings.module:
-        approve(Path(settings.module))
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _tell(console: Console, found: Measured, compared: Compared | None, seconds: float) -> None:
