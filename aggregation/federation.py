@@ -126,6 +126,11 @@ class Federation:
         """Every message that passed so far."""
         return self._engine.transcript
 
+    @property
+    def seconds(self) -> Mapping[str, float]:
+        """Seconds spent in each role so far, by its address."""
+        return self._engine.seconds
+
     @classmethod
     def simulated(
         cls,

@@ -8,6 +8,7 @@ nobody has anything more to say.
 import heapq
 from collections.abc import Callable, Mapping
 from itertools import count
+from time import perf_counter
 
 from aggregation.roles import Role
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, SetTimer, Timer, TimerKind
@@ -55,6 +56,7 @@ class InProcess:
 
     Attributes:
       transcript: Everything that passed so far.
+      seconds: Spent in each role so far, by address.
 
     Args:
       roles: By address.
@@ -74,6 +76,7 @@ class InProcess:
         begin: Moment = (0, 0.0),
     ) -> None:
         self.transcript = Transcript() if transcript is None else transcript
+        self.seconds = dict.fromkeys(roles, 0.0)
         self._begin = begin
         self._roles = roles
         self._delays = delays
@@ -88,7 +91,10 @@ class InProcess:
             now, _, party, incoming = heapq.heappop(self._queue)
             if isinstance(incoming, Message) and party == AGGREGATOR:
                 incoming = self._write(incoming, now)
-            for said in self._roles[party].handle(incoming):
+            began = perf_counter()
+            answer = self._roles[party].handle(incoming)
+            self.seconds[party] += perf_counter() - began
+            for said in answer:
                 self._post(party, said, now)
 
     def _post(self, party: str, said: Message | SetTimer, now: Moment) -> None:

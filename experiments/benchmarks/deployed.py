@@ -1,4 +1,4 @@
-"""A federation of processes on one machine, from socket to socket and over NVFLARE, beside one."""
+"""A federation of processes, by sockets and over NVFLARE, beside one and beside NVFLARE's own."""
 
 import os
 import tempfile
@@ -9,7 +9,11 @@ from typing import Any
 
 from rich.console import Console
 
+from experiments.benchmarks.growth import measure_growth
+from experiments.benchmarks.nvflare_he import measure_encrypted_averaging
+from experiments.cohorts import load
 from experiments.deployment.whole import Deployed, LocalRun, deploy_here
+from experiments.studies.design import Regime, training_of
 
 __all__ = ["DeployedRow", "measure_deployed"]
 
@@ -51,20 +55,33 @@ class DeployedRow:
     mapped: list[str]
 
 
-def measure_deployed(models: Iterable[str], *, rounds: int, console: Console) -> dict[str, Any]:
+def measure_deployed(
+    models: Iterable[str], *, rounds: int, growth: Iterable[int], console: Console
+) -> dict[str, Any]:
     """Deploy heart's four hospitals for each model, with and without network; return the record.
 
+    Beside them: NVFLARE's own encrypted averaging, of the logistic model on the same patients, and
+    rounds of more hospitals in one process.
+
     Raises:
-      InpatientError: As ``deploy_here``.
+      InpatientError: As ``deploy_here`` and ``measure_encrypted_averaging``.
     """
     rows = []
     for model in models:
         for network in (False, True):
             with tempfile.TemporaryDirectory() as named:
                 rows.append(_row(model, network, rounds, Path(named) / "run", console))
+    setting = training_of(Regime.FULL, "logistic")
+    with tempfile.TemporaryDirectory() as named:
+        encrypted = measure_encrypted_averaging(
+            dict(load("heart").hospitals), rounds=rounds, learning_rate=setting.learning_rate,
+            clip_norm=setting.clip_norm, folder=Path(named), seconds=_WITHIN,
+        )  # fmt: skip
     return {
         "cohort": "heart", "scheme": "shares", "cores": os.cpu_count(),
         "load": round(os.getloadavg()[1], 1), "rows": [vars(row) for row in rows],
+        "encrypted_averaging": vars(encrypted),
+        "growth": [vars(row) for row in measure_growth(growth)],
     }  # fmt: skip
 
 

@@ -11,7 +11,7 @@ __all__ = ["BenchDeployment"]
 
 @dataclass(frozen=True)
 class BenchDeployment:
-    """Seconds, bytes and memory of ``deploy local``, over NVFLARE too, beside one process."""
+    """Seconds, bytes, memory of ``deploy local``, beside one process and NVFLARE's own sealing."""
 
     what: Positional[Literal["deployment"]] = "deployment"
     """What is measured."""
@@ -19,18 +19,25 @@ class BenchDeployment:
     """Rounds of each run."""
     models: tuple[str, ...] = ("logistic", "mlp")
     """As for ``inpatient train``."""
+    growth: tuple[int, ...] = (16, 64, 256)
+    """Hospitals of the rounds in one process from which larger federations are drawn."""
     out: Path = Path("results/bench")
     """Folder for deployment.json."""
     json: bool = False
     """Print the figures as JSON instead of a table."""
 
     def check(self) -> None:
-        """Refuse no round, an unknown model, and a machine without NVFLARE."""
+        """Refuse less than two rounds or sizes, an unknown model, and a machine without NVFLARE."""
         from aggregation.models import check_name
         from aggregation.sites.flare.nvflare_commands import require_nvflare
         from privacy._validate import natural
+        from privacy.errors import InvalidInputError
 
-        natural(rounds=self.rounds, least=1)
+        natural(rounds=self.rounds, least=2)  # of one round there is no time between two
+        if len(set(self.growth)) < 2:
+            raise InvalidInputError(f"Expected two sizes at least, got growth={self.growth}.")
+        for hospitals in self.growth:
+            natural(growth=hospitals, least=4)
         for model in self.models:
             check_name(model)
         require_nvflare()
@@ -46,7 +53,9 @@ class BenchDeployment:
         from experiments.run.record import writable_folder, write_new
 
         folder = writable_folder(self.out)
-        record = measure_deployed(self.models, rounds=self.rounds, console=Console(stderr=True))
+        record = measure_deployed(
+            self.models, rounds=self.rounds, growth=self.growth, console=Console(stderr=True)
+        )
         content = json.dumps(record, sort_keys=True, indent=1) + "\n"
         (path,) = write_new((folder / "deployment.json", content.encode()))
         if self.json:
@@ -66,5 +75,16 @@ class BenchDeployment:
                     f"{largest / 1e6:.0f}", f"{row['relay_bytes'] / 1e6:.0f}",
                 )  # fmt: skip
             Console().print(table)
+            beside = record["encrypted_averaging"]
+            print(
+                f"NVFLARE's own encrypted averaging: {beside['round_seconds']:.3f} s a round, "
+                f"{beside['update_bytes'] / 1e3:.0f} kB an update; the secret key lies at "
+                f"{beside['clients_with_secret_key']} of {beside['clients']} hospitals."
+            )
+            for row in record["growth"]:
+                print(
+                    f"{row['hospitals']} hospitals: {row['received'] / 1e3:.0f} kB to each in a "
+                    f"round, {row['server'] / 1e6:.1f} MB through the server."
+                )
             print(f"Written: {path}")
         return 0 if all(row["same_sums"] for row in record["rows"]) else 1

@@ -181,6 +181,7 @@ def test_every_field_of_every_command_is_tried_or_known_to_have_no_wrong_value()
     elsewhere |= {"seconds"}  # tests/experiments/test_review.py
     # tests/privacy/ledger/test_spending.py
     elsewhere |= {"plot"}  # tests/experiments/test_phases.py
+    elsewhere |= {"growth"}  # tests/experiments/test_bench_deployment.py
     free |= {"status"}
     elsewhere |= {"folder"}  # tests/aggregation/sites/test_daemon.py
     # tests/experiments/deployment/test_begin.py

@@ -51,6 +51,7 @@ def test_the_transcript_is_what_passed_once_and_in_order() -> None:
     assert [m.sequence for m in passed] == [0, 1, 2, 3]
     assert passed[2:] == aggregator.told[1:]
     assert passed == seen
+    assert engine.seconds.keys() == {AGGREGATOR, "a", "b"} and min(engine.seconds.values()) > 0
 
 
 def test_delays_put_messages_and_timers_in_order_of_time() -> None:
