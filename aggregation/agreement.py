@@ -87,6 +87,21 @@ class Agreement:
         once = ComposedDpEvent([event, *beside]) if beside else event
         return SelfComposedDpEvent(once, self.timing.uploads.get(hospital, 0))
 
+    def require_alike(self) -> None:
+        """Refuse uploads that weigh other than 1, or as the run goes: no real run has them.
+
+        Raises:
+          RefusedError: So it is.
+        """
+        path = Trajectory(self)
+        weights = {path.weight(name) for name in self.timing.uploads}
+        if self.plan.used_rule.adaptive or weights != {1.0}:
+            raise RefusedError(
+                f"Under the rule {self.plan.used_rule.contract.name!r} uploads weigh other than 1, "
+                "or as the run goes: a weight travels in clear, and an auditor accepts none but 1. "
+                "Run a rule whose hospitals count alike (weights=None), or simulate."
+            )
+
     def uploads(self, hospital: str) -> int | None:
         """Return how many uploads of one weight are declared beforehand; None: unknown.
 

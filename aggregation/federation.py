@@ -13,7 +13,7 @@ from typing import cast
 import numpy as np
 from jaxtyping import Float, Int
 
-from aggregation.agreement import Agreement, Trajectory
+from aggregation.agreement import Agreement
 from aggregation.data.patients import Patients
 from aggregation.engines.in_process import Delays, InProcess
 from aggregation.plan import Plan
@@ -219,14 +219,7 @@ class Federation:
                 f"A real run needs noise that protects; the plan has {plan.noise!r}. Choose local "
                 "or shared."
             )
-        path = Trajectory(agreement)
-        weights = {path.weight(name) for name in agreement.timing.uploads}
-        if plan.used_rule.adaptive or weights != {1.0}:
-            raise RefusedError(
-                f"Under the rule {plan.used_rule.contract.name!r} uploads weigh other than 1, or "
-                "as the run goes: a weight travels in clear, and an auditor accepts none but 1. "
-                "Run a rule whose hospitals count alike (weights=None), or simulate."
-            )
+        agreement.require_alike()
         if plan.noise == "shared" and plan.scheme == "plain":
             raise RefusedError(
                 "Shared noise protects sums only, and the scheme 'plain' shows every update. "

@@ -1,5 +1,6 @@
-"""The model that a run leaves at a hospital, from what it kept alone."""
+"""The model that a run leaves at a hospital, from what it kept alone, and its own fit around it."""
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,11 +11,17 @@ from aggregation.data.patients import Schema
 from aggregation.roles.evidence import Evidence
 from aggregation.roles.kept import Kept
 from aggregation.roles.messages import read_integers, unpack
+from aggregation.rules import Local
 from aggregation.sites.agreed import Agreed
 from aggregation.trained import Trained
 from privacy.errors import RefusedError
+from privacy.files import write_durably
+from privacy.ledger.log import canonical
 
-__all__ = ["kept_models", "save_model"]
+__all__ = ["LOCAL", "kept_models", "save_model"]
+
+LOCAL = "local.json"
+"""File of a site's folder: what the rule fitted for this hospital."""
 
 
 def kept_models(agreed: Agreed, kept: Kept) -> list[Float[np.ndarray, "dim"]]:
@@ -36,11 +43,30 @@ def kept_models(agreed: Agreed, kept: Kept) -> list[Float[np.ndarray, "dim"]]:
     return models
 
 
-def save_model(folder: Path, agreed: Agreed, kept: Kept, schema: Schema) -> None:
-    """Write ``model/``, from what the hospital has learnt itself.
+def save_model(
+    folder: Path,
+    agreed: Agreed,
+    kept: Kept,
+    schema: Schema,
+    finish: Callable[[Float[np.ndarray, "dim"]], Local],
+) -> None:
+    """Write ``model/``, from what the hospital has learnt itself, and ``local.json`` beside it.
+
+    That is what the plan's rule fits around the model for this hospital, if it fits anything: it
+    follows from the patients, is the owner's alone (mode 600), and no word of it leaves.
+
+    Args:
+      folder: The site's.
+      agreed: What all sites have alike.
+      kept: What the hospital has learnt.
+      schema: Of its table.
+      finish: Fits around the final model (``Hospital.finish``).
 
     Raises:
       InvalidInputError: The disk refuses.
     """
     params = agreed.plan.final_model(kept_models(agreed, kept))
+    fitted = finish(params)
+    if fitted != Local():
+        write_durably(folder / LOCAL, canonical.encode(vars(fitted)) + b"\n", mode=0o600)
     Trained.of(agreed.plan, params, schema).save(folder / "model")

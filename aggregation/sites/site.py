@@ -398,8 +398,10 @@ class Site:
             return
         if self._rows is None or not self.ended:
             return
-        if self._saved < 0 and self._kept is not None and self._schema is not None:
-            save_model(self.folder, self.agreed, self._kept, self._schema)
+        own, kept, schema = self._roles.get(self.name), self._kept, self._schema
+        if kept is not None and schema is not None and isinstance(own, Hospital):
+            if self._saved < 0:
+                save_model(self.folder, self.agreed, kept, schema, own.finish)
         if self._saved != self._rows.count:
             self._rows.manifest(self.name).save(self.folder / "manifest.json")
             self._saved = self._rows.count

@@ -19,7 +19,7 @@ from privacy._validate import natural, positive
 from privacy.calibration import noise_multiplier
 from privacy.errors import InvalidInputError
 
-__all__ = ["DeclaredPaces", "paced_schedule", "with_schedule"]
+__all__ = ["DeclaredPaces", "least_noise", "paced_schedule"]
 
 _SLOWEST = 1000.0  # times the fastest
 
@@ -81,30 +81,31 @@ def paced_schedule(paces: DeclaredPaces, *, sums: int) -> Schedule:
     return schedule
 
 
-def with_schedule(plan: Plan, schedule: Schedule, *, together: int, epsilon: float) -> Plan:
-    """Return a plan along a schedule, with the least noise whose certified epsilon is kept.
+def least_noise(plan: Plan, schedule: Schedule | None, *, epsilon: float) -> Plan:
+    """Return a plan with the least noise whose certified epsilon is kept, under its own rule.
 
     All uploads weigh the same, so that a hospital in more sums than another counts more in all. (A
     weight of its own would travel beside each update, and an auditor takes 1 alone.)
 
     Args:
-      plan: As in synchronous rounds, with the default rule.
-      schedule: What is opened together.
-      together: Hospitals in the smallest sum.
+      plan: With its rule; its noise is of no account.
+      schedule: What is opened together; None: all hospitals in every round.
       epsilon: Of the whole run, for each patient of the hospital that uploads most often.
 
     Raises:
       InvalidInputError: As ``Agreement.of``.
+      RefusedError: The rule's contract forbids the plan's design, or its uploads weigh differently.
     """
-    uploads = schedule.uploads
+    Agreement.of(plan, schedule).require_alike()
+    uploads = dict.fromkeys(plan.hospitals, plan.rounds) if schedule is None else schedule.uploads
     most = max(uploads, key=lambda name: uploads[name])
 
-    def paced(multiplier: float) -> Plan:
-        return replace(plan, smallest_sum=together, noise_multiplier=multiplier)
+    def noised(multiplier: float) -> Plan:
+        return replace(plan, noise_multiplier=multiplier)
 
     def event_at(multiplier: float) -> DpEvent:
-        return Agreement.of(paced(multiplier), schedule).run_event(most)
+        return Agreement.of(noised(multiplier), schedule).run_event(most)
 
-    return paced(
+    return noised(
         noise_multiplier(event_at, target_epsilon=epsilon, delta=plan.delta, relation=RELATION)
     )

@@ -13,6 +13,10 @@
     north = 300
     east = 120
 
+    [rule]                           # what hospitals send, and what follows; without it: fedsgd
+    kind = "fedprox"                 # of aggregation.rules.RULES, with its fields beside it
+    proximal = 0.1
+
     [arrival]                        # hospitals at their own pace; without it: rounds of all
     together = 2                     # uploads of so many hospitals are opened together
     pace = {north = 1.0, east = 2.5} # how long an update takes at each, in one unit of time
@@ -32,13 +36,14 @@ from aggregation.data._toml import STRICT, read_toml
 from aggregation.data.patients import Patients, Schema
 from aggregation.models import Inputs, named_model
 from aggregation.plan import Plan
+from aggregation.rules import Rule
 from aggregation.sites.enrolment import APART
 from aggregation.sites.flare_network import FlareNetwork, require_carriable
 from aggregation.timing.schedule import Schedule
 from experiments.deployment.declared_paces import (
     DeclaredPaces,
+    least_noise,
     paced_schedule,
-    with_schedule,
 )
 from experiments.studies.design import (
     DELTA,
@@ -115,6 +120,7 @@ class FederationFile:
     learning_rate: float | None = None
     clip_norm: float | None = None
     average_last: int | None = None
+    rule: dict[str, Any] | None = None
     arrival: DeclaredPaces | None = None
     network: Meeting | None = None
 
@@ -170,10 +176,14 @@ def drafted(path: Path) -> FederationDraft:
         scheme=told.scheme,
         delta=told.delta,
     )
+    if told.rule is not None:
+        plan = replace(plan, rule=Rule.from_spec(told.rule))
     schedule, arrival = None, told.arrival
     if arrival is not None:
         schedule = paced_schedule(arrival, sums=plan.rounds)
-        plan = with_schedule(plan, schedule, together=arrival.together, epsilon=told.epsilon)
+        plan = replace(plan, smallest_sum=arrival.together)
+    if told.rule is not None or arrival is not None:
+        plan = least_noise(plan, schedule, epsilon=told.epsilon)
     return FederationDraft(plan, path.parent / told.schema, schedule, told.network, module)
 
 

@@ -5,7 +5,7 @@ from dp_accounting import SelfComposedDpEvent
 
 from aggregation.agreement import Agreement
 from aggregation.timing.declared import read_schedule, write_schedule
-from experiments.deployment.declared_paces import DeclaredPaces, paced_schedule, with_schedule
+from experiments.deployment.declared_paces import DeclaredPaces, least_noise, paced_schedule
 from experiments.studies.design import RELATION
 from privacy.accounting import epsilon
 from privacy.errors import InvalidInputError
@@ -37,7 +37,7 @@ def test_who_is_slower_is_in_fewer_sums() -> None:
 
 def test_the_least_noise_keeps_epsilon_for_the_patients_of_every_hospital() -> None:
     schedule = paced_schedule(PACES, sums=12)
-    plan = with_schedule(made(rounds=12), schedule, together=2, epsilon=1.0)
+    plan = least_noise(made(rounds=12, smallest_sum=2), schedule, epsilon=1.0)
     agreement = Agreement.of(plan, schedule)
     assert plan.smallest_sum == agreement.least == 2
     spent = [

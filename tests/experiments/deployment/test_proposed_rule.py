@@ -1,0 +1,147 @@
+"""A rule that a proposal names: in the plan, priced, run by sites as in one process."""
+
+import json
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from aggregation.agreement import Agreement
+from aggregation.federation import Federation
+from aggregation.rules import BoundedInfluence, Buffered, LocalFit, LocalIntercept, Memory, Rule
+from aggregation.timing.schedule import Schedule
+from experiments.deployment.federation_file import drafted
+from experiments.studies.design import RELATION
+from privacy.accounting import epsilon
+from privacy.errors import InpatientError, RefusedError
+from privacy.ledger import load_trust, verify
+from tests.aggregation.parts import HOSPITALS
+from tests.aggregation.sites.parts import carry, dealt, made, opened, own_pace, patients_of, tables
+
+PROPOSAL = """
+run = "stroke-2026"
+schema = "north/schema.toml"
+epsilon = 1.0
+rounds = 4
+{rule}
+[hospitals]
+north = 12
+east = 12
+south = 12
+{more}
+"""
+ARRIVAL = "[arrival]\ntogether = 2\npace = {north = 1.0, east = 1.5, south = 2.5}\n"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Path:
+    tables("north", tmp_path / "north")
+    return tmp_path
+
+
+def proposed(place: Path, rule: str, more: str = "") -> Path:
+    (place / "federation.toml").write_text(PROPOSAL.format(rule="", more=f"{more}\n{rule}"))
+    return place / "federation.toml"
+
+
+@pytest.mark.parametrize(
+    ("told", "rule", "more"),
+    [
+        ('[rule]\nkind = "bounded influence"\nexponent = 0.5', BoundedInfluence(0.5), ""),
+        ('[rule]\nkind = "local intercept"\nridge = 2.0', LocalIntercept(ridge=2.0), ""),
+        ('[rule]\nkind = "memory"\nhospitals = 3', Memory(hospitals=3), ARRIVAL),
+    ],
+)
+def test_a_named_rule_is_the_plans_and_its_noise_keeps_epsilon(
+    told: str, rule: Rule, more: str, place: Path
+) -> None:
+    draft = drafted(proposed(place, told, more))
+    assert draft.plan.rule == rule
+    agreement = Agreement.of(draft.plan, draft.schedule)
+    spent = [
+        epsilon(agreement.run_event(name), delta=1e-5, relation=RELATION).upper
+        for name in HOSPITALS
+    ]
+    assert 0.98 < max(spent) <= 1.0
+    bare = drafted(proposed(place, "", more)).plan
+    assert bare.rule is None or more  # the rule stands in what the sites are shown
+    assert draft.plan.digest != bare.digest
+
+
+@pytest.mark.parametrize(
+    ("told", "said"),
+    [
+        ('[rule]\nkind = "mars"', "mars"),
+        ("[rule]\nexponent = 0.5", "rule"),
+        ('[rule]\nkind = "bounded influence"\nexponent = "half"', "exponent"),
+        ('[rule]\nkind = "fedavg"', "unit is the hospital"),
+        ('[rule]\nkind = "agnostic"\nsizes = {north = 12, east = 12, south = 12}', "agnostic"),
+        ('[rule]\nkind = "article"', "article"),
+    ],
+)
+def test_a_rule_that_no_real_run_has_is_refused_in_words(told: str, said: str, place: Path) -> None:
+    with pytest.raises(InpatientError, match=said):
+        drafted(proposed(place, told))
+
+
+def test_what_a_rule_fits_at_a_hospital_stays_there_alone(tmp_path: Path) -> None:
+    """As in one process, each hospital's own; and the folders are verified as without it."""
+    rule = LocalFit()
+    folders = dealt(tmp_path / "run", made(rule=rule), seed=3, epsilon=1000.0)
+    with opened(folders) as sites:
+        assert carry(sites) == []
+    outcome = Federation.simulated(made(rule=rule), patients_of(folders), seed=3).run()
+    found = {}
+    for name in HOSPITALS:
+        path = folders[name] / "local.json"
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+        found[name] = json.loads(path.read_text())
+        own = outcome.local[name]
+        assert found[name] == {
+            "intercept": own.intercept, "slope": own.slope, "shift": [*own.shift],
+        }  # fmt: skip
+    assert found["north"] != found["east"]
+    carried = (folders["aggregator"] / "received").read_bytes()
+    for name in HOSPITALS:
+        assert repr(found[name]["intercept"]).encode() not in carried
+
+
+def test_without_a_fit_nothing_is_left_but_the_model_and_a_real_run_with_one_is_verified(
+    tmp_path: Path,
+) -> None:
+    plain = dealt(tmp_path / "plain", made(), seed=3, epsilon=1000.0)
+    with opened(plain) as sites:
+        assert carry(sites) == []
+    assert not any((folder / "local.json").exists() for folder in plain.values())
+    real = dealt(tmp_path / "real", made(rule=LocalIntercept()))
+    with opened(real) as sites:
+        assert carry(sites) == []
+    verdict = verify([*real.values()], load_trust(tmp_path / "real" / "trust.json"))
+    assert [str(f) for f in verdict.findings if f.level == "FAIL"] == []
+    assert all((real[name] / "local.json").exists() for name in HOSPITALS)
+
+
+def test_memory_along_a_declared_schedule_opens_the_sums_of_one_process(tmp_path: Path) -> None:
+    schedule: Schedule = own_pace()
+    plan = made(rule=Memory(hospitals=3), smallest_sum=2)
+    folders = dealt(tmp_path / "run", plan, schedule=schedule, seed=5, epsilon=1000.0)
+    with opened(folders) as sites:
+        assert carry(sites) == []
+        told = sites["aggregator"].status()
+    other = Federation.simulated(plan, patients_of(folders), seed=5, schedule=schedule).run()
+    assert told["round"] == len(other.opened) and np.isfinite(other.params).all()
+
+
+def test_weights_are_refused_alike_by_a_federation_and_a_proposal(place: Path) -> None:
+    with pytest.raises(RefusedError, match="weigh other than 1"):
+        drafted(proposed(place, '[rule]\nkind = "buffered"', ARRIVAL))
+    weighted = Agreement.of(made(rule=Buffered(), smallest_sum=2), own_pace())
+    with pytest.raises(RefusedError, match="weigh other than 1"):
+        weighted.require_alike()
+    with pytest.raises(RefusedError, match="weigh other than 1"):
+        Federation.real(
+            made(rule=Buffered(), smallest_sum=2), {}, out=place / "out", target_epsilon=1.0,
+            schedule=own_pace(),
+        )  # fmt: skip
+    Agreement.of(made()).require_alike()
