@@ -34,6 +34,7 @@ from aggregation.roles.messages import (
 )
 from aggregation.roles.messages import unpack as unpacked
 from aggregation.roles.opener import HolderRole, OpenerRole
+from aggregation.rules import Local
 from aggregation.sealing import OpeningLog, Policy, load_holder, load_opener
 from aggregation.sealing.quorum import read_quorum
 from aggregation.sites.agreed import Agreed
@@ -398,10 +399,11 @@ class Site:
             return
         if self._rows is None or not self.ended:
             return
-        own, kept, schema = self._roles.get(self.name), self._kept, self._schema
-        if kept is not None and schema is not None and isinstance(own, Hospital):
-            if self._saved < 0:
-                save_model(self.folder, self.agreed, kept, schema, own.finish)
+        kept, schema = self._kept, self._schema
+        if self._saved < 0 and kept is not None and schema is not None:
+            own = self._roles[self.name]
+            finish = own.finish if isinstance(own, Hospital) else lambda _: Local()
+            save_model(self.folder, self.agreed, kept, schema, finish)
         if self._saved != self._rows.count:
             self._rows.manifest(self.name).save(self.folder / "manifest.json")
             self._saved = self._rows.count
