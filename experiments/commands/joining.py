@@ -54,9 +54,10 @@ class Joining(StudyCommand):
 
     def points(self) -> "tuple[Sequence[GridPoint], Path | None]":
         """Every arm of every part."""
-        from experiments.cohorts import load, resolve
+        from experiments.cohorts import folds, load, resolve
         from experiments.run.record import read_records
         from experiments.studies.design import Regime
+        from experiments.studies.joining.arm_point import FOLDS
         from experiments.studies.joining.arms import GROWING, SETTING, grid
         from experiments.studies.searched import best_trainings
 
@@ -66,6 +67,7 @@ class Joining(StudyCommand):
             best = best_trainings(read_records(self.tuned / "records"), name)
             setting = best.get((Regime.FULL, "logistic"), SETTING)
         cohort = load(name, data_dir)
+        folds(cohort, count=FOLDS, seed=0, alone=True)  # refuses before anything is trained
         some = sum(20 <= size <= 60 for size in cohort.sizes)
         return (
             grid(

@@ -26,8 +26,9 @@ from experiments.studies.joining.sums import HospitalSums, as_json
 from experiments.studies.problem import LogisticProblem
 from privacy.errors import InvalidInputError
 
-__all__ = ["End", "JoiningArm", "JoiningMetrics", "JoiningPoint", "ScoredFold"]
+__all__ = ["FOLDS", "End", "JoiningArm", "JoiningMetrics", "JoiningPoint", "ScoredFold"]
 
+FOLDS = 5
 Vector = NDArray[np.float64]
 
 _RIDGE = 1.0  # of pooled training, in patients
@@ -88,7 +89,7 @@ class JoiningPoint:
     cohort: str
     setting: TrainingSetting
     seeds: tuple[int, ...] = (0, 1, 2, 3, 4)
-    folds: int = 5
+    folds: int = FOLDS
     unseen: bool = False
     hospitals: int | None = None
     colluders: int = 1
@@ -122,8 +123,10 @@ class JoiningPoint:
         """Train on one fold, fit inside each hospital, and score its test patients."""
         seed, number = unit
         cohort = self._taking_part(load(self.cohort, data_dir), seed)
-        split = folds_by_hospital if self.unseen else folds
-        fold = split(cohort, count=self.folds, seed=seed)[number]
+        if self.unseen:
+            fold = folds_by_hospital(cohort, count=self.folds, seed=seed)[number]
+        else:  # a hospital is compared with itself, so that it has to be scored by itself
+            fold = folds(cohort, count=self.folds, seed=seed, alone=True)[number]
         plan: Plan | None = None
         if self.arm is JoiningArm.OWN:
             ends = {End.FIT: {name: _own(fold.train[name]) for name in fold.test}}

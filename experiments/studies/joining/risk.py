@@ -13,7 +13,7 @@ from experiments.cohorts import called
 from experiments.studies.design import DELTA, Design, Regime, TrainingSetting
 from experiments.studies.frontier.metrics import summarise
 from experiments.studies.frontier.point import FoldResult, FrontierPoint, measure
-from experiments.studies.joining.arm_point import JoiningArm
+from experiments.studies.joining.arm_point import FOLDS, JoiningArm
 from experiments.studies.lineups import INFORMED, LIKELIHOOD, AttackSuite
 from experiments.studies.people import LINEUP
 
@@ -40,7 +40,7 @@ class JoiningRisk:
     cohort: str
     setting: TrainingSetting
     seeds: tuple[int, ...] = (0,)
-    folds: int = 5
+    folds: int = FOLDS
     colluders: int = 1
     code_version: int = 1
 

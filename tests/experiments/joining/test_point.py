@@ -82,6 +82,25 @@ def test_own_models_know_their_own_hospital_alone_and_the_score_nobody() -> None
     assert Local() == Local(0.0, 1.0, ())
 
 
+def test_where_every_hospital_is_small_none_is_compared_and_the_command_says_so(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    """As on the eICU demo: 186 hospitals, and none with five patients of either outcome."""
+    whole = cohort()
+    few = {name: patients.take(np.arange(6)) for name, patients in whole.hospitals.items()}
+    small = Cohort("few", few, whole.schema)
+    monkeypatch.setattr(joining, "load", lambda name, data_dir: small)
+    with pytest.raises(InvalidInputError, match="none can be compared"):
+        replace(of(JoiningArm.OWN), folds=5).measure((0, 0), None)
+    monkeypatch.setattr("experiments.cohorts.load", lambda name, data_dir=None: small)
+    monkeypatch.setattr("experiments.cohorts.resolve", lambda name, place: ("few", place))
+    with pytest.raises(SystemExit) as ended:
+        main(["joining", "--cohort", "few", "--out", str(tmp_path / "out")])
+    assert ended.value.code == 2
+    assert "none can be compared" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "records").exists()
+
+
 def test_unseen_hospitals_fit_nothing_and_are_scored_whole() -> None:
     point = of(JoiningArm.POOLED, unseen=True)
     parts = [point.measure(unit, None) for unit in point.units]
