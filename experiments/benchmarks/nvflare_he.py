@@ -26,7 +26,9 @@ from jaxtyping import Float
 
 import aggregation
 from aggregation.data.patients import Patients
+from aggregation.sites.flare.kit import KitKind
 from aggregation.sites.flare.nvflare_commands import require_nvflare, run_commands
+from aggregation.sites.flare.parent_process import parent_command
 from experiments.benchmarks.averaged_step import hospital_step
 from experiments.deployment.local import children_of, free_port, most_resident
 from privacy._validate import natural
@@ -240,16 +242,16 @@ def _running(kits: Mapping[str, Path]) -> Iterator[dict[str, "subprocess.Popen[b
         for name, kit in kits.items():
             if name == _ADMIN:
                 continue
-            side, startup = ("server", "fed_server.json") if name == _SERVER else (
-                "client", "fed_client.json")  # fmt: skip
+            kind = KitKind.SERVER if name == _SERVER else KitKind.SITE
             named = [] if name == _SERVER else [f"uid={name}"]
             out = stack.enter_context((kit / "said.txt").open("wb"))
-            begun[name] = subprocess.Popen(  # noqa: S603 - ours
-                [sys.executable, "-u", "-m", f"nvflare.private.fed.app.{side}.{side}_train", "-m",
-                 str(kit), "-s", startup, "--set", "secure_train=true", *named,
-                 f"org={_PROJECT}", "config_folder=config"],
-                stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environ,
+            command = parent_command(
+                kind, "-m", str(kit), "-s", kind.startup, "--set", "secure_train=true", *named,
+                f"org={_PROJECT}", "config_folder=config",
             )  # fmt: skip
+            begun[name] = subprocess.Popen(  # noqa: S603 - ours
+                command, stdin=subprocess.DEVNULL, stdout=out, stderr=out, env=environ
+            )
         try:
             yield begun
         finally:

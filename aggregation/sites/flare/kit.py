@@ -118,6 +118,8 @@ def faults(kit: Path, kind: KitKind, *, name: str, root: str, now: datetime) -> 
       root: SHA-256 of the authority's certificate, in hex, as it was agreed on.
       now: To compare certificates' dates with.
     """
+    if any(letter.isspace() or letter in "'\"\\\\" for letter in str(kit.absolute())):
+        yield f"{kit.absolute()}: NVFLARE takes no path with a space or a quote; move the site"
     try:
         yield from _startup_faults(kit, kind, name, root, now)
         if kind is not KitKind.SUPERVISOR:

@@ -17,7 +17,7 @@ from privacy._foreign import read_file
 from privacy.errors import RefusedError
 from privacy.files import lock_file, open_regular
 
-__all__ = ["become_relay", "kit_faults", "network_of", "relay_pid"]
+__all__ = ["become_relay", "kit_faults", "network_of", "parent_command", "relay_pid"]
 
 _LOCK = "relay.lock"
 _LOCK_SECONDS = 15.0  # of a job's process, which ends some seconds after its parent was killed
@@ -25,6 +25,15 @@ _MODULES = {
     KitKind.SITE: "nvflare.private.fed.app.client.client_train",
     KitKind.SERVER: "nvflare.private.fed.app.server.server_train",
 }
+
+# NVFLARE puts its interpreter's path without quotes into a job's command line, and splits that.
+# What starts processes otherwise (multiprocessing) has taken the path as it is by then.
+_QUOTED = """
+import multiprocessing.spawn, runpy, shlex, sys
+module = sys.argv.pop(1)
+sys.executable = shlex.quote(sys.executable)
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
 
 
 def network_of(folder: Path) -> FlareNetwork:
@@ -73,11 +82,16 @@ def become_relay(folder: Path) -> NoReturn:
     kit = (folder / kind.folder).absolute()
     _lock(kit)
     named = [] if server else [f"uid={SiteSettings.load(folder).name}"]
-    command = [
-        sys.executable, "-u", "-m", _MODULES[kind], "-m", str(kit), "-s", kind.startup, "--set",
-        "secure_train=true", *named, "org=inpatient", "config_folder=",
-    ]  # fmt: skip
+    command = parent_command(
+        kind, "-m", str(kit), "-s", kind.startup, "--set", "secure_train=true", *named,
+        "org=inpatient", "config_folder=",
+    )  # fmt: skip
     os.execve(sys.executable, command, _environ())  # noqa: S606 - ours
+
+
+def parent_command(kind: KitKind, *arguments: str) -> list[str]:
+    """Return what starts NVFLARE's process of a kit, under an interpreter of any path."""
+    return [sys.executable, "-u", "-c", _QUOTED, _MODULES[kind], *arguments]
 
 
 def relay_pid(folder: Path) -> int | None:

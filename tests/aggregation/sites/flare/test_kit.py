@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -13,10 +15,17 @@ from typing import Any
 import pytest
 
 from aggregation.roles.messages import AGGREGATOR
+from aggregation.sites.flare import parent_process
 from aggregation.sites.flare.frame_relay import MOST_BYTES
 from aggregation.sites.flare.kit import KitKind, faults
 from aggregation.sites.flare.nvflare_commands import require_nvflare, run_commands
-from aggregation.sites.flare.parent_process import become_relay, kit_faults, network_of, relay_pid
+from aggregation.sites.flare.parent_process import (
+    become_relay,
+    kit_faults,
+    network_of,
+    parent_command,
+    relay_pid,
+)
 from aggregation.sites.flare.site_certificates import (
     SUPERVISOR,
     approve_certificates,
@@ -159,6 +168,41 @@ def test_a_kit_that_lets_nvflare_do_more_is_told_and_not_started(
     assert said in told
     with pytest.raises(RefusedError, match="NVFLARE is not started"):
         become_relay(folder)
+
+
+@pytest.mark.parametrize("letter", [" ", "'", '"', "\\", "\t"])
+def test_a_path_that_nvflare_would_split_is_told_and_nothing_started(
+    letter: str, made: Made, tmp_path: Path
+) -> None:
+    folder = tmp_path / f"the{letter}site"
+    shutil.copytree(made.folders["north"], folder)
+    (told,) = kit_faults(folder, NOW)["flare"]
+    assert "takes no path with a space" in told
+    with pytest.raises(RefusedError, match="move the site"):
+        become_relay(folder)
+
+
+def test_an_interpreter_of_any_path_starts_jobs_of_its_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As NVFLARE starts one: the interpreter's path in a line that is split at spaces."""
+    place = tmp_path / "it's a clone"
+    place.mkdir()
+    (place / "env").symlink_to(sys.prefix)
+    (tmp_path / "parent_probe.py").write_text(
+        "import shlex, subprocess, sys\n"
+        "line = f'{sys.executable} -c pass'\n"
+        "done = subprocess.run(shlex.split(line, True), check=True)\n"
+        "print(__name__, sys.argv[1:], shlex.split(line, True)[0])\n"
+    )
+    interpreter = str(place / "env" / "bin" / "python")
+    monkeypatch.setattr("aggregation.sites.flare.parent_process.sys.executable", interpreter)
+    monkeypatch.setitem(parent_process._MODULES, KitKind.SITE, "parent_probe")
+    command = parent_command(KitKind.SITE, "-m", "kit", "uid=north")
+    done = subprocess.run(
+        command, capture_output=True, text=True, check=True, env={"PYTHONPATH": str(tmp_path)}
+    )
+    assert done.stdout.strip() == f"__main__ ['-m', 'kit', 'uid=north'] {interpreter}"
 
 
 def test_certificates_of_others_or_out_of_date_are_told(made: Made, tmp_path: Path) -> None:
