@@ -32,7 +32,7 @@ from experiments.studies.joining.verdicts import (
 from experiments.studies.lineups import INFORMED, LIKELIHOOD
 from experiments.studies.words import VERDICTS
 
-__all__ = ["HALVES", "draw_board", "joining"]
+__all__ = ["HALVES", "draw_board", "joining", "of_hundred"]
 
 HALVES = {"ist-even": "confirmed", "ist-odd": "explored"}
 """The halves of IST, and what they are called in ``numbers.json``."""
@@ -295,6 +295,11 @@ _BOARD: tuple[tuple[str, ArmAt, str], ...] = (
 )
 
 
+def of_hundred(bound: float) -> int:
+    """Return a bound in patients of a hundred, rounded up: it is no bound below itself."""
+    return math.ceil(100 * bound)
+
+
 def _risks(axes: Axes, risks: Mapping[ArmAt, FrontierMetrics]) -> None:
     for place, (_, at, color) in enumerate(reversed(_BOARD)):
         risk, bound = risks[at].risks[INFORMED], risks[at].bound
@@ -302,7 +307,7 @@ def _risks(axes: Axes, risks: Mapping[ArmAt, FrontierMetrics]) -> None:
         axes.barh(place, 100 * risk.value, xerr=ends, color=color, height=0.55, capsize=2)
         told = f"{100 * risk.value:.0f}"
         if bound is not None:
-            told += f", proven: at most {math.ceil(100 * bound)}"
+            told += f", proven: at most {of_hundred(bound)}"
             axes.plot([100 * bound] * 2, [place - 0.35, place + 0.35], color="black")
         inside = risk.value > 0.6
         beside = 100 * (risk.lower if inside else max(risk.upper, bound or 0.0))

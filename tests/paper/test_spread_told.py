@@ -8,6 +8,7 @@ from experiments.run.record import read_records
 from experiments.run.text import nearest
 from experiments.studies.design import Design
 from experiments.studies.spread import read_spread
+from paper.joining_told import of_hundred
 from paper.points import Points
 from paper.spread_told import spread_rows
 
@@ -55,3 +56,7 @@ def test_another_road_gives_the_spread_of_single_cross_validations() -> None:
         assert 0.75 < read.metrics.single.half_width / both < 1.25
         mean = np.hypot(patients, 1.96 * runs.std(ddof=1) / np.sqrt(len(runs)))
         assert 0.8 < read.metrics.auc_within.half_width / mean < 1.2
+
+
+def test_a_bound_is_told_of_a_hundred_and_never_below_itself() -> None:
+    assert [of_hundred(b) for b in (0.1, 0.1001, 0.154, 0.1554, 0.16)] == [10, 11, 16, 16, 16]

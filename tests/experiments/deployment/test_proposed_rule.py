@@ -76,6 +76,7 @@ def test_a_named_rule_is_the_plans_and_its_noise_keeps_epsilon(
         ("[rule]\nexponent = 0.5", "rule"),
         ('[rule]\nkind = "bounded influence"\nexponent = "half"', "exponent"),
         ('[rule]\nkind = "fedavg"', "unit is the hospital"),
+        ('[rule]\nkind = "buffered"', "weigh other than 1"),
         ('[rule]\nkind = "agnostic"\nsizes = {north = 12, east = 12, south = 12}', "agnostic"),
         ('[rule]\nkind = "article"', "article"),
     ],
@@ -139,6 +140,11 @@ def test_weights_are_refused_alike_by_a_federation_and_a_proposal(place: Path) -
     weighted = Agreement.of(made(rule=Buffered(), smallest_sum=2), own_pace())
     with pytest.raises(RefusedError, match="weigh other than 1"):
         weighted.require_alike()
+    shares = {"north": 0.5, "east": 0.3, "south": 0.2}
+    fixed = Buffered(discount=False, shares=shares)
+    assert not fixed.adaptive
+    with pytest.raises(RefusedError, match="weigh other than 1"):
+        Agreement.of(made(rule=fixed, smallest_sum=2), own_pace()).require_alike()
     with pytest.raises(RefusedError, match="weigh other than 1"):
         Federation.real(
             made(rule=Buffered(), smallest_sum=2), {}, out=place / "out", target_epsilon=1.0,
