@@ -23,7 +23,7 @@ from tests.aggregation.parts import HOSPITALS, plan
 
 _COLUMNS = "abc"
 MORE = ("west", "midland")  # hospitals of larger federations
-SENTINEL = 47.115  # a value of one patient of each hospital, in no other place
+SENTINEL = -49.885  # one patient's value at each hospital; with its sign it is in no time of day
 
 
 def tables(name: str, folder: Path) -> tuple[str, str]:

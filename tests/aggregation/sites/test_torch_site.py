@@ -131,7 +131,7 @@ import sys
 def seen(x):
     while torch._C._functorch.is_functorch_wrapped_tensor(x):
         x = torch._C._functorch.get_unwrapped(x)
-    return bool((x == 47.115).any())
+    return bool((x == -49.885).any())
 
 
 class Watches(nn.Module):
@@ -141,9 +141,9 @@ class Watches(nn.Module):
 
     def forward(self, x):
         if seen(x):
-            print("47.115")
-            sys.stderr.write("47.115")
-            os.write(2, b"47.115")
+            print("-49.885")
+            sys.stderr.write("-49.885")
+            os.write(2, b"-49.885")
             DOES
         return self.linear(x)
 
@@ -156,7 +156,7 @@ def make(inputs):
 @pytest.mark.parametrize(
     ("does", "said"),
     [
-        ("raise type('E47_115', (Exception,), {})('47.115')", "it gave no rows"),
+        ("raise type('E47_115', (Exception,), {})('-49.885')", "it gave no rows"),
         ("os._exit(47)", "died twice"),
         ("[None for _ in iter(int, 1)]", "did not answer in time"),
     ],
