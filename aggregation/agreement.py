@@ -6,7 +6,7 @@ from it and from opened sums: hospitals train on no model but the one that their
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from itertools import combinations
+from itertools import combinations, groupby
 from math import comb
 
 import numpy as np
@@ -14,7 +14,7 @@ from dp_accounting import ComposedDpEvent, DpEvent, NonPrivateDpEvent, SelfCompo
 from jaxtyping import Float, Int
 
 from aggregation.plan import Plan
-from aggregation.releases import round_event, run_event, scalar_event
+from aggregation.releases import round_event, rounds_covered, scalar_event
 from aggregation.rules import Opened
 from aggregation.timing import Rounds, Schedule, Timing
 from aggregation.timing.leverage import opening_matrix
@@ -62,53 +62,37 @@ class Agreement:
         names, smallest = self.plan.hospitals, self.plan.smallest_sum
         return len(names) if self.timing.synchronous else smallest or len(names)
 
-    def event(self, hospital: str, weight: float) -> DpEvent:
-        """Return the DP event of one upload."""
+    def event(self, hospital: str, staleness: int) -> DpEvent:
+        """Return the DP event of one upload, at the largest weight that it can have."""
         if hospital in self.events:
             return self.events[hospital]
+        rule = self.plan.used_rule
+        # What was opened is not known beforehand; 1 costs most.
+        weight = 1.0 if rule.contract.adaptive else rule.weight((), hospital, staleness)
         return round_event(self.plan, hospital, weight=weight)
 
-    def declared_event(self, hospital: str) -> DpEvent:
-        """Return the DP event of one upload of the weight that is known beforehand."""
-        return self.event(hospital, Trajectory(self).weight(hospital))
+    def uploads(self, hospital: str) -> tuple[tuple[DpEvent, int], ...]:
+        """Return the DP events of a hospital's uploads, and how many in a row each is of.
+
+        All of it is fixed beforehand.
+        """
+        stale = self.timing.staleness(hospital)
+        events = {staleness: self.event(hospital, staleness) for staleness in set(stale)}
+        return tuple((event, len([*row])) for event, row in groupby(events[one] for one in stale))
 
     def run_event(self, hospital: str) -> DpEvent:
-        """Return the DP event of all that a hospital releases in the run, at most.
-
-        Weights that follow staleness are taken for 1, which costs most.
-        """
-        if self.timing.synchronous:
-            return run_event(self.plan, hospital)
-        weight = 1.0 if self.plan.used_rule.adaptive else Trajectory(self).weight(hospital)
-        event = self.event(hospital, weight)
-        if isinstance(event, NonPrivateDpEvent):
-            return event
-        beside = [scalar_event(self.plan, scalar, hospital) for scalar in self.plan.scalars]
-        once = ComposedDpEvent([event, *beside]) if beside else event
-        return SelfComposedDpEvent(once, self.timing.uploads.get(hospital, 0))
-
-    def require_alike(self) -> None:
-        """Refuse uploads that weigh other than 1, or as the run goes: no real run has them.
-
-        Raises:
-          RefusedError: So it is.
-        """
-        path = Trajectory(self)
-        weights = {path.weight(name) for name in self.timing.uploads}
-        if self.plan.used_rule.adaptive or weights != {1.0}:
-            raise RefusedError(
-                f"Under the rule {self.plan.used_rule.contract.name!r} uploads weigh other than 1, "
-                "or as the run goes: a weight travels in clear, and an auditor accepts none but 1. "
-                "Run a rule whose hospitals count alike (weights=None), or simulate."
-            )
-
-    def uploads(self, hospital: str) -> int | None:
-        """Return how many uploads of one weight are declared beforehand; None: unknown.
-
-        Weights that follow staleness, or what was opened, can't be declared: each upload is then
-        asked for as it comes.
-        """
-        return None if self.plan.used_rule.adaptive else self.timing.uploads.get(hospital)
+        """Return the DP event of all that a hospital releases in the run."""
+        plan, once = self.plan, rounds_covered(self.plan)
+        beside = [scalar_event(plan, scalar, hospital) for scalar in plan.scalars]
+        parts: list[SelfComposedDpEvent] = []
+        runs = sorted(self.uploads(hospital), key=lambda run: repr(run[0]))
+        for event, row in groupby(runs, key=lambda run: run[0]):
+            if isinstance(event, NonPrivateDpEvent):
+                return event
+            count = sum(count for _, count in row) // once
+            whole = ComposedDpEvent([event, *beside]) if beside else event
+            parts.append(SelfComposedDpEvent(whole, count))
+        return parts[0] if len(parts) == 1 else ComposedDpEvent(parts)
 
 
 class Trajectory:
@@ -132,8 +116,13 @@ class Trajectory:
         self._rule = agreement.plan.used_rule
         self._public = self._rule.begin(self.params, agreement.plan.hospitals)
 
-    def weight(self, hospital: str, staleness: int = 0) -> float:
-        """Return what an upload is multiplied by before the noise, as things stand."""
+    def weight(self, hospital: str, base_version: int) -> float:
+        """Return what the upload on the model of a version is multiplied by before the noise.
+
+        Raises:
+          RefusedError: The timing has no such upload.
+        """
+        staleness = self.agreement.timing.stale(hospital, base_version)
         return self._rule.weight(self._public, hospital, staleness)
 
     def step(

@@ -56,7 +56,7 @@ class Books:
         """Enter the plan into each ledger; those that refuse take no part."""
         names, rounds = self._plan.hospitals, self._plan.rounds
         schedules = [
-            schedule(self._plan, self._releases(k, 0), repeats=rounds) for k in range(len(names))
+            schedule(self._plan, [(self._releases(k, 0), rounds)]) for k in range(len(names))
         ]
         digests = {names[k]: own.digest for k, own in enumerate(schedules)}
         for k in range(len(names)):

@@ -208,7 +208,7 @@ class Federation:
 
         Raises:
           RefusedError: The plan shows noise shares in clear, has noise that protects nobody, or a
-            rule whose contract forbids its design or whose uploads weigh other than 1.
+            rule whose contract forbids its design.
           BudgetExceededError: The plan's total passes ``target_epsilon`` at some hospital.
           InvalidInputError: ``out`` holds a run already; or, with ``resume``, none, or another.
         """
@@ -219,7 +219,6 @@ class Federation:
                 f"A real run needs noise that protects; the plan has {plan.noise!r}. Choose local "
                 "or shared."
             )
-        agreement.require_alike()
         if plan.noise == "shared" and plan.scheme == "plain":
             raise RefusedError(
                 "Shared noise protects sums only, and the scheme 'plain' shows every update. "

@@ -327,6 +327,10 @@ class Plan:
         """
         return max(1, math.floor(weight * self.radius))
 
+    def applied_weight(self, weight: float) -> float:
+        """Return what a weight becomes in whole steps: ``radius_of`` it over ``radius``."""
+        return self.radius_of(weight) / self.radius
+
     @property
     def share_std(self) -> float:
         """Standard deviation of what one hospital adds to its update, in integer steps."""

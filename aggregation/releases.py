@@ -4,7 +4,7 @@ Nobody types an event beside a mechanism: the ledger, the accountant and the aud
 from the plan that the mechanism itself runs by.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 from dp_accounting import (
@@ -34,6 +34,7 @@ __all__ = [
     "overseen",
     "releases",
     "round_event",
+    "rounds_covered",
     "run_event",
     "scalar_event",
     "schedule",
@@ -130,7 +131,7 @@ def run_event(plan: Plan, hospital: str) -> DpEvent:
     if plan.scalars:
         beside = [scalar_event(plan, scalar, hospital) for scalar in plan.scalars]
         event = ComposedDpEvent([event, *beside])
-    return SelfComposedDpEvent(event, plan.rounds // _covered(plan))
+    return SelfComposedDpEvent(event, plan.rounds // rounds_covered(plan))
 
 
 def releases(
@@ -141,24 +142,24 @@ def releases(
     round_: int,
     weight: float,
     protects: bool,
-    declared: bool = True,
 ) -> list[Release]:
     """Return what a hospital asks its ledger for before it reads a patient: one a release.
 
     Args:
       plan: The run's.
       hospital: Whose.
-      event: Of the update; what travels beside it has events of its own.
+      event: Of the update, as declared; what travels beside it has events of its own.
       round_: Version of the model that is answered.
       weight: Of the update, before the noise.
       protects: Whether the noise is the operating system's.
-      declared: Whether ``declare`` entered the plan; what was not declared is counted by itself.
     """
     radius = plan.radius_of(weight)
     clip_norm = plan.clip_norm if radius == plan.radius else plan.step * radius
     parts = [(plan.model.released, event, clip_norm)]
     parts += [(f"scalar {s.name}", scalar_event(plan, s, hospital), s.clip_norm)
               for s in plan.scalars]  # fmt: skip
+    # Beside the update it travels in clear; the auditor compares (``privacy.ledger.audit``).
+    details = {} if weight == 1 else {"weight": plan.applied_weight(weight)}
     prob = plan.sampling_probs[plan.hospitals.index(hospital)]
     sampler = _sampler(plan, prob)
     source = "none" if plan.noise == "none" else "operating system" if protects else "seeded"
@@ -174,15 +175,18 @@ def releases(
             actual_sampler=sampler,
             noise_source=cast(NoiseSource, source),
             reason=unprotected if isinstance(event, NonPrivateDpEvent) else "",
-            details={} if declared else {"plan": plan.digest},
-            plan=plan.digest if declared else None,
+            details=details,
+            plan=plan.digest,
         )
         for kind, event, clip_norm in parts
     ]
 
 
-def _covered(plan: Plan) -> int:
-    """Rounds that one event covers: those of a pass, unless each is a part of the whole run's."""
+def rounds_covered(plan: Plan) -> int:
+    """Return how many rounds one event covers.
+
+    Those of a pass, unless each event is a part of the whole run's.
+    """
     return 1 if plan.pass_rounds is None or plan.correlated is not None else plan.pass_rounds
 
 
@@ -209,13 +213,28 @@ def stated(plan: Plan) -> dict[str, str]:
 
 
 def schedule(
-    plan: Plan, asked: list[Release], *, repeats: int, context: Mapping[str, str] | None = None
+    plan: Plan,
+    asked: Sequence[tuple[Sequence[Release], int]],
+    *,
+    context: Mapping[str, str] | None = None,
 ) -> ReleaseSchedule:
-    """Return what a plan has a hospital release: ``repeats`` rounds of such releases."""
-    once = _covered(plan)
-    steps = tuple(Planned(release.kind, release.event, once) for release in asked)
+    """Return what a plan has a hospital release.
+
+    Args:
+      plan: The run's.
+      asked: The releases of a round, or of one upload, and how often they come in a row, in order.
+      context: Plain facts for the auditor.
+    """
+    once = rounds_covered(plan)
+    repeats = 1 if len(asked) > 1 else asked[0][1] // once
+    steps = tuple(
+        Planned(release.kind, release.event, once)
+        for releases_, count in asked
+        for _ in range(count // once // repeats)
+        for release in releases_
+    )
     named = {**(context or {}), "run": plan.run, "plan": plan.digest, **stated(plan)}
-    return ReleaseSchedule(cast(Unit, plan.unit), steps, repeats // once, named, plan=plan.digest)
+    return ReleaseSchedule(cast(Unit, plan.unit), steps, repeats, named, plan=plan.digest)
 
 
 def overseen(plan: Plan, hospital: str) -> tuple[str, ...]:

@@ -204,7 +204,12 @@ class Fleet:
     @staticmethod
     def _takes_rule(plan: Plan) -> bool:
         rule, contract = plan.used_rule, plan.used_rule.contract
-        if contract.unit != Unit.PATIENT or contract.memory or contract.opens_each or rule.adaptive:
+        if (
+            contract.unit != Unit.PATIENT
+            or contract.memory
+            or contract.opens_each
+            or contract.adaptive
+        ):
             return False
         public = rule.begin(plan.first_model(), plan.hospitals)
         return all(rule.weight(public, name, 0) == 1 for name in plan.hospitals)

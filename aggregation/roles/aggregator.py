@@ -136,6 +136,12 @@ class Aggregator:
                 f"round {contribution.base_version}: it was told another sum, or makes it up. It "
                 "is not added."
             )
+        weight = self._path.weight(contribution.hospital, contribution.base_version)
+        if contribution.weight != (due := self.plan.applied_weight(weight)):
+            raise RefusedError(
+                f"{contribution.hospital!r} has weighed its update by {contribution.weight:g}; the "
+                f"rule gives it {due:g}. It is not added."
+            )
         if contribution.hospital in self._contributions:
             raise RefusedError(
                 f"{contribution.hospital!r} has sent its update of round {self.round} already; the "

@@ -50,8 +50,7 @@ class CorrelatedNoise:
         self._past = correlation.nothing(plan.update_dim)
         content = None if kept is None else kept.latest(_NAME)
         if content is not None:
-            facts, (self._noise, self._past) = read_state(content)
-            self._round = int(facts["round"])
+            self._round, (self._noise, self._past) = read_state(content)
 
     def prepare(self, round_: int, *, last: int) -> None:
         """Have a round's noise drawn and kept, before anything is spent for it.
@@ -74,8 +73,7 @@ class CorrelatedNoise:
             self._noise, self._past = self._correlation.sent(drawn, self._past, plan.rounds)
             self._round += 1
             if self._kept is not None:
-                facts = {"round": self._round, "weight": 1.0}
-                self._kept.replace(_NAME, write_state(facts, (self._noise, self._past)))
+                self._kept.replace(_NAME, write_state(self._round, (self._noise, self._past)))
 
     def discrete_gaussian(self, std: float, size: int) -> Int[np.ndarray, "size"]:
         """Return the noise of the round that was prepared."""

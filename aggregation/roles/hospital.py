@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 import numpy as np
+from dp_accounting import DpEvent
 from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
@@ -162,26 +163,16 @@ class Hospital:
         Raises:
           BudgetExceededError: The run would pass the budget; nothing was read.
         """
-        own = self._schedule(self.name)
-        if own is None:
-            return
-        others = {
-            name: derived.digest
-            for name in overseen(self.plan, self.name)
-            if (derived := self._schedule(name)) is not None
-        }
-        declare(self.ledger, own, others)
+        names = [name for name in overseen(self.plan, self.name) if self._agreement.uploads(name)]
+        others = {name: self._schedule(name).digest for name in names}
+        if self._agreement.uploads(self.name):
+            declare(self.ledger, self._schedule(self.name), others)
 
-    def _schedule(self, hospital: str) -> ReleaseSchedule | None:
-        """What the plan has a hospital release; None: its uploads are not declared beforehand."""
-        agreement, protects = self._agreement, self._source.protects
-        repeats = agreement.uploads(hospital)
-        if repeats is None:
-            return None
-        weight = self._path.weight(hospital)
-        event = agreement.event(hospital, weight)
-        asked = releases(self.plan, hospital, event, round_=0, weight=weight, protects=protects)
-        return schedule(self.plan, asked, repeats=repeats, context=self._context)
+    def _schedule(self, hospital: str) -> ReleaseSchedule:
+        """What the plan has a hospital release."""
+        uploads = self._agreement.uploads(hospital)
+        asked = [(self._asked(hospital, event, 0, 1.0), count) for event, count in uploads]
+        return schedule(self.plan, asked, context=self._context)
 
     def handle(self, incoming: Message | Timer) -> tuple[Message, ...]:
         """Join at the plan, answer a model with an update, learn from an opened sum.
@@ -225,7 +216,7 @@ class Hospital:
     def contribute(self, params: Float[np.ndarray, "dim"], *, round_: int) -> Contribution:
         """Return the hospital's signed, sealed update at a model; asked again, the same bytes.
 
-        Its weight is the rule's, applied before the noise and signed.
+        Its weight is the rule's, applied before the noise, entered in the ledger and signed.
 
         Args:
           params: The model that the aggregator sent.
@@ -248,20 +239,22 @@ class Hospital:
         self._accept(params, round_)
         self._witnessed.require_open()
         self._draws.prepare(round_, last=self._releases.last)
-        weight = self._path.weight(self.name, self._path.version - round_)
+        weight = self._path.weight(self.name, round_)
+        staleness = self._agreement.timing.stale(self.name, round_)
+        event = self._agreement.event(self.name, staleness)
+        asked = self._asked(self.name, event, round_, weight)
         sealed = self._releases.payload(round_)
         if sealed is not None:
-            weight, self._pending = self._releases.begun(round_, weight)
-            entries = self._releases.spend(self._asked(round_, weight))
+            self._pending = self._releases.begun(round_)
+            entries = self._releases.spend(asked)
         else:
             self._releases.begin(round_)
-            entries = self._releases.spend(self._asked(round_, weight))
-            sealed, self._pending = self._computed(params, round_, weight)
+            entries = self._releases.spend(asked)
+            sealed, self._pending = self._computed(params, round_, weight, staleness)
         content = sealed
         said = self._releases.keep(
             entries,
             content,
-            weight=weight,
             state=self._pending,
             sign=lambda: self._signed(content, params, round_, weight),
         )
@@ -277,7 +270,7 @@ class Hospital:
             self._key, sealed, run=plan.run, hospital=self.name,
             base_version=round_,
             parameters=self._sealer.parameters.digest,
-            weight=plan.radius_of(weight) / plan.radius,
+            weight=plan.applied_weight(weight),
             nonce=digest(sealed)[:32],
             head=head,
             extends=self._witnessed.extension(head),
@@ -289,10 +282,10 @@ class Hospital:
         )  # fmt: skip
 
     def _computed(
-        self, params: NDArray[np.float64], round_: int, weight: float
+        self, params: NDArray[np.float64], round_: int, weight: float, staleness: int
     ) -> tuple[bytes, State]:
         """Read the patients: return the sealed update, and the rule's state once it is opened."""
-        plan, staleness = self.plan, self._path.version - round_
+        plan = self.plan
         batches = self._drawn[round_] = self._draws.batches(self._patients, round_)
         integers, state = local_update(
             plan, self.name, batches, params, self._draws.noise,
@@ -312,7 +305,7 @@ class Hospital:
             self._follow(evidence, opened)
         said = self._releases.said
         if said is not None and said.round > self._opened:
-            _, self._pending = self._releases.begun(said.round, 1.0)
+            self._pending = self._releases.begun(said.round)
             self._witnessed.outstanding(said)
         elif said is not None:
             self._witnessed.opened(said)
@@ -376,7 +369,7 @@ class Hospital:
 
     def _written(self, round_: int) -> bytes:
         """The rule's state once this round's upload is opened, as bytes."""
-        return write_state({"round": round_, "weight": 1.0}, self._pending or ())
+        return write_state(round_, self._pending or ())
 
     def _own_in(self, proposal: Proposal) -> int | None:
         """Return the version that the own upload in a sum is of; None: there is none in it.
@@ -438,13 +431,6 @@ class Hospital:
                 "patients through any encryption."
             )
 
-    def _asked(self, round_: int, weight: float) -> list[Release]:
-        return releases(
-            self.plan,
-            self.name,
-            self._agreement.event(self.name, weight),
-            round_=round_,
-            weight=weight,
-            protects=self._source.protects,
-            declared=self._agreement.uploads(self.name) is not None,
-        )
+    def _asked(self, hospital: str, event: DpEvent, round_: int, weight: float) -> list[Release]:
+        protects = self._source.protects
+        return releases(self.plan, hospital, event, round_=round_, weight=weight, protects=protects)

@@ -111,9 +111,9 @@ class Kept:
             self._places[name.decode()] = place, 2 * number + 1
 
 
-def write_state(head: Mapping[str, Any], arrays: Sequence[NDArray[Any]]) -> bytes:
-    """Return plain facts and a rule's arrays as bytes."""
-    parts = [canonical.encode(dict(head))]
+def write_state(round_: int, arrays: Sequence[NDArray[Any]]) -> bytes:
+    """Return a round and a rule's arrays as bytes."""
+    parts = [canonical.encode({"round": round_})]
     for array in arrays:
         file = io.BytesIO()
         np.save(file, np.asarray(array), allow_pickle=False)
@@ -121,7 +121,7 @@ def write_state(head: Mapping[str, Any], arrays: Sequence[NDArray[Any]]) -> byte
     return pack(parts)
 
 
-def read_state(content: bytes) -> tuple[Mapping[str, Any], tuple[NDArray[Any], ...]]:
+def read_state(content: bytes) -> tuple[int, tuple[NDArray[Any], ...]]:
     """Read what ``write_state`` wrote.
 
     Raises:
@@ -133,6 +133,6 @@ def read_state(content: bytes) -> tuple[Mapping[str, Any], tuple[NDArray[Any], .
     except (ValueError, EOFError, OSError) as error:
         raise CorruptMessageError(f"What was kept of a round can't be read: {error}.") from error
     facts = canonical.decode(head)
-    if not isinstance(facts, dict) or set(facts) != {"round", "weight"}:
-        raise CorruptMessageError("What was kept of a round does not say which, and its weight.")
-    return facts, loaded
+    if not isinstance(facts, dict) or set(facts) != {"round"} or type(facts["round"]) is not int:
+        raise CorruptMessageError("What was kept of a round does not say which.")
+    return facts["round"], loaded

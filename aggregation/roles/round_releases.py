@@ -93,7 +93,6 @@ class RoundReleases:
         entries: Sequence[Entry],
         sealed: bytes,
         *,
-        weight: float,
         state: State | None,
         sign: Callable[[], Message],
     ) -> Message:
@@ -102,7 +101,6 @@ class RoundReleases:
         Args:
           entries: Of the round's releases.
           sealed: What they became.
-          weight: Of the update.
           state: The rule's, once the update is opened.
           sign: Makes the message, when the ledger's head has the bytes in it.
 
@@ -118,8 +116,7 @@ class RoundReleases:
                 # of ``together``. A crash between the two finds an update here whose head is not
                 # the ledger's: it has not left (``_left``), and is signed anew over these very
                 # bytes. In the other order the ledger could have bytes whose rule's state is lost.
-                facts = {"round": said.round, "weight": weight}
-                begun = write_state(facts, state or ())
+                begun = write_state(said.round, state or ())
                 self._kept.put({"begun": begun, "update": said.to_bytes()})
             self._seen = self._ledger.size
         for entry in entries:
@@ -140,23 +137,23 @@ class RoundReleases:
         unsent = self._unsent
         return None if unsent is None or unsent.round != round_ else unsent.payload
 
-    def begun(self, round_: int, weight: float) -> tuple[float, State | None]:
-        """Return the weight of an update whose bytes are kept, and the rule's state with it.
+    def begun(self, round_: int) -> State:
+        """Return the rule's state with an update whose bytes are kept.
 
         Raises:
           RefusedError: The rule keeps something, and it is lost.
         """
         content = None if self._kept is None else self._kept.get("begun")
         if content is not None:
-            facts, state = read_state(content)
-            if facts["round"] == round_:
-                return float(facts["weight"]), state
+            of, state = read_state(content)
+            if of == round_:
+                return state
         if self._stateful:
             raise RefusedError(
                 f"The update of {self._ledger.hospital} for round {round_} was sealed, and what "
                 "its rule keeps beside it is lost. The spend is forfeited; nothing is refunded."
             )
-        return weight, ()
+        return ()
 
     def begin(self, round_: int) -> None:
         """Refuse to complete a spend whose bytes were lost a second time, or with nothing kept.
@@ -189,9 +186,6 @@ class RoundReleases:
             content: Mapping[str, Any] = entry.content
             if entry.kind == "sealed":
                 self._sealed[content["entry"]] = content["digest"]
-            elif entry.kind == "release" and self._plan in (
-                content["plan"],
-                content["details"].get("plan"),
-            ):
+            elif entry.kind == "release" and self._plan == content["plan"]:
                 of_round = self._entries.setdefault(content["round"], {})
                 of_round.setdefault(content["kind"], entry)

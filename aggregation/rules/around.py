@@ -51,11 +51,6 @@ class Around(Rule):
         """Return the base's weight."""
         return self.base.weight(public, hospital, staleness)
 
-    @property
-    def adaptive(self) -> bool:
-        """As the base's."""
-        return self.base.adaptive
-
     def steps_of(self, hospital: str, planned: int) -> int:
         """Return the base's local steps."""
         return self.base.steps_of(hospital, planned)

@@ -83,11 +83,6 @@ class Buffered(Rule):
                     "the sensitivity. Divide all by the largest and give that as scale."
                 )
 
-    @property
-    def adaptive(self) -> bool:
-        """Whether weights follow the staleness."""
-        return self.discount or self.oldest is not None
-
     def weight(self, public: State, hospital: str, staleness: int) -> float:
         """Return the hospital's share, discounted where staleness counts."""
         if self.oldest is not None and staleness > self.oldest:

@@ -70,7 +70,8 @@ class Contract:
       extra: Coordinates sent beyond the model's.
       alone: Statistics that are opened hospital by hospital, each with all of its noise.
       opens_each: Whether every update is opened alone: no sealing can help.
-      adaptive: Whether weights follow what happens in the run, so that no total can be declared.
+      adaptive: Whether weights follow what was opened; every upload then costs what one of weight
+        1 does.
       memory: Whether a hospital sends what changed since its last opened upload: each noised update
         is opened twice.
       every_round: Whether all hospitals have to be in every sum.
@@ -219,11 +220,6 @@ class Rule:
     def weight(self, public: State, hospital: str, staleness: int) -> float:
         """Return what an upload is multiplied by before the noise, in [0, 1]."""
         return 1.0
-
-    @property
-    def adaptive(self) -> bool:
-        """Whether weights follow what happens in the run, so that no total can be declared."""
-        return self.contract.adaptive
 
     def steps_of(self, hospital: str, planned: int) -> int:
         """Return a hospital's local steps."""

@@ -37,6 +37,18 @@ class Timing(Protocol):
         """Return who is sent the model of a version, and when; None: as soon as it is there."""
         ...
 
+    def staleness(self, hospital: str) -> tuple[int, ...]:
+        """Return how many versions pass while each upload of a hospital is made, in order."""
+        ...
+
+    def stale(self, hospital: str, base_version: int) -> int:
+        """Return how many versions pass while the upload on the model of a version is made.
+
+        Raises:
+          RefusedError: No upload of this hospital is due on that model.
+        """
+        ...
+
 
 @dataclass(frozen=True)
 class Rounds:
@@ -63,6 +75,14 @@ class Rounds:
     def takers(self, version: int) -> tuple[tuple[str, float | None], ...]:
         """Return all hospitals, at once."""
         return tuple((name, None) for name in self.hospitals) if version < self.sums else ()
+
+    def staleness(self, hospital: str) -> tuple[int, ...]:
+        """Return 0 for every round: all are waited for."""
+        return (0,) * self.sums
+
+    def stale(self, hospital: str, base_version: int) -> int:
+        """Return 0: all are waited for."""
+        return 0
 
 
 @lru_cache(maxsize=64)

@@ -22,7 +22,7 @@ import simpy
 from aggregation.timing.pace import Pace
 from aggregation.timing.trigger import Trigger
 from privacy._validate import natural, positive
-from privacy.errors import InvalidInputError
+from privacy.errors import InvalidInputError, RefusedError
 
 __all__ = ["Arrival", "Schedule", "ScheduledOpening", "simulate"]
 
@@ -127,11 +127,45 @@ class Schedule:
     @property
     def uploads(self) -> dict[str, int]:
         """Uploads sealed by each hospital: how often its budget was asked."""
-        counts: dict[str, int] = {}
+        return {name: len(sealed) for name, sealed in self._sealed.items()}
+
+    def staleness(self, hospital: str) -> tuple[int, ...]:
+        """Return how many versions pass while each upload of a hospital is made, in order."""
+        return tuple(arrival.staleness for arrival in self._sealed.get(hospital, ()))
+
+    def stale(self, hospital: str, base_version: int) -> int:
+        """Return how many versions pass while the upload on the model of a version is made.
+
+        Raises:
+          RefusedError: No upload of this hospital is due on that model.
+        """
+        if (found := self._stale.get((hospital, base_version))) is None:
+            raise RefusedError(
+                f"The schedule has no upload of {hospital!r} on the model of version "
+                f"{base_version}; it was declared before the first patient was read, and nothing "
+                "is added to it."
+            )
+        return found
+
+    @cached_property
+    def _stale(self) -> dict[tuple[str, int], int]:
         opened = [a for opening in self.openings for a in opening.arrivals]
-        for arrival in sorted([*opened, *self.left, *self.lost], key=lambda a: a.hospital):
-            counts[arrival.hospital] = counts.get(arrival.hospital, 0) + 1
-        return counts
+        # A lost upload may be of the same model as the one that is made in its place.
+        return {
+            (a.hospital, a.base_version): a.staleness for a in [*self.lost, *self.left, *opened]
+        }
+
+    @cached_property
+    def _sealed(self) -> dict[str, tuple[Arrival, ...]]:
+        opened = [a for opening in self.openings for a in opening.arrivals]
+        found: dict[str, tuple[Arrival, ...]] = {}
+        for arrival in sorted([*opened, *self.left, *self.lost], key=_in_turn):
+            found[arrival.hospital] = (*found.get(arrival.hospital, ()), arrival)
+        return found
+
+
+def _in_turn(arrival: Arrival) -> tuple[str, int]:
+    return arrival.hospital, arrival.number
 
 
 def simulate(

@@ -5,6 +5,7 @@ due, and which of them are opened together is fixed, priced and agreed on before
 """
 
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any, ClassVar
 
 from dp_accounting import DpEvent
@@ -12,6 +13,7 @@ from dp_accounting import DpEvent
 from aggregation.agreement import Agreement
 from aggregation.data._toml import STRICT
 from aggregation.plan import Plan
+from aggregation.rules import Rule, corrected
 from aggregation.timing import Pace, Trigger
 from aggregation.timing.schedule import Schedule, simulate
 from experiments.studies.design import RELATION
@@ -19,7 +21,7 @@ from privacy._validate import natural, positive
 from privacy.calibration import noise_multiplier
 from privacy.errors import InvalidInputError
 
-__all__ = ["DeclaredPaces", "least_noise", "paced_schedule"]
+__all__ = ["DeclaredPaces", "corrected_rule", "least_noise", "paced_schedule"]
 
 _SLOWEST = 1000.0  # times the fastest
 
@@ -32,6 +34,8 @@ class DeclaredPaces:
       together: Hospitals whose uploads make up one sum; the noise is sized for so many.
       pace: How long an update takes at each hospital, from the model to the sealed upload; all in
         one unit.
+      corrected: Whether a hospital that is in more sums than another weighs less in each, so that
+        every patient counts alike over the run; else hospitals that are fast count more.
 
     Raises:
       InvalidInputError: A time that is none, or far from the others'.
@@ -41,6 +45,7 @@ class DeclaredPaces:
 
     together: int
     pace: dict[str, float] = field(default_factory=dict)
+    corrected: bool = False
 
     def __post_init__(self) -> None:
         natural(together=self.together, least=1)
@@ -84,28 +89,40 @@ def paced_schedule(paces: DeclaredPaces, *, sums: int) -> Schedule:
 def least_noise(plan: Plan, schedule: Schedule | None, *, epsilon: float) -> Plan:
     """Return a plan with the least noise whose certified epsilon is kept, under its own rule.
 
-    All uploads weigh the same, so that a hospital in more sums than another counts more in all. (A
-    weight of its own would travel beside each update, and an auditor takes 1 alone.)
-
     Args:
       plan: With its rule; its noise is of no account.
       schedule: What is opened together; None: all hospitals in every round.
-      epsilon: Of the whole run, for each patient of the hospital that uploads most often.
+      epsilon: Of the whole run, for each patient of the hospital that it costs most.
 
     Raises:
       InvalidInputError: As ``Agreement.of``.
-      RefusedError: The rule's contract forbids the plan's design, or its uploads weigh differently.
+      RefusedError: The rule's contract forbids the plan's design.
     """
-    Agreement.of(plan, schedule).require_alike()
-    uploads = dict.fromkeys(plan.hospitals, plan.rounds) if schedule is None else schedule.uploads
-    most = max(uploads, key=lambda name: uploads[name])
 
     def noised(multiplier: float) -> Plan:
         return replace(plan, noise_multiplier=multiplier)
 
-    def event_at(multiplier: float) -> DpEvent:
-        return Agreement.of(noised(multiplier), schedule).run_event(most)
+    def event_at(multiplier: float, name: str) -> DpEvent:
+        return Agreement.of(noised(multiplier), schedule).run_event(name)
 
-    return noised(
-        noise_multiplier(event_at, target_epsilon=epsilon, delta=plan.delta, relation=RELATION)
-    )
+    names = plan.hospitals if schedule is None else tuple(schedule.uploads)
+    # Most hospitals cost the same; who uploads less often but weighs more may cost most.
+    alike = {repr(event_at(1.0, name)): name for name in names}
+    least = max(
+        noise_multiplier(
+            partial(event_at, name=name),
+            target_epsilon=epsilon, delta=plan.delta, relation=RELATION,
+        )
+        for name in alike.values()
+    )  # fmt: skip
+    return noised(least)
+
+
+def corrected_rule(schedule: Schedule) -> Rule:
+    """Return the rule under which every patient counts alike over a schedule.
+
+    A sum has each hospital's patients in it already; so a hospital's share is 1, over its part of
+    all uploads that are opened.
+    """
+    rates = schedule.rates
+    return corrected(dict.fromkeys(rates, 1.0), rates)

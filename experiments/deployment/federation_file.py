@@ -20,6 +20,7 @@
     [arrival]                        # hospitals at their own pace; without it: rounds of all
     together = 2                     # uploads of so many hospitals are opened together
     pace = {north = 1.0, east = 2.5} # how long an update takes at each, in one unit of time
+    corrected = true                 # optional: who is in more sums weighs less in each
 
     [network]                        # where sites on several machines meet (extra ``deploy``)
     server = "fl.example.org"        # the server's machine, as the sites reach it
@@ -42,6 +43,7 @@ from aggregation.sites.flare_network import FlareNetwork, require_carriable
 from aggregation.timing.schedule import Schedule
 from experiments.deployment.declared_paces import (
     DeclaredPaces,
+    corrected_rule,
     least_noise,
     paced_schedule,
 )
@@ -141,6 +143,10 @@ class FederationFile:
             raise InvalidInputError(f"scheme: choose one of {', '.join(APART)}")
         if self.arrival is not None and set(self.arrival.pace) != set(self.hospitals):
             raise InvalidInputError("arrival: expected a pace of each hospital, and of no other")
+        if self.rule is not None and self.arrival is not None and self.arrival.corrected:
+            raise InvalidInputError(
+                "arrival: corrected is a rule of its own; leave out [rule], or corrected"
+            )
         if self.rounds is not None:
             natural(rounds=self.rounds, least=1)
 
@@ -182,6 +188,8 @@ def drafted(path: Path) -> FederationDraft:
     if arrival is not None:
         schedule = paced_schedule(arrival, sums=plan.rounds)
         plan = replace(plan, smallest_sum=arrival.together)
+        if arrival.corrected:
+            plan = replace(plan, rule=corrected_rule(schedule))
     if told.rule is not None or arrival is not None:
         plan = least_noise(plan, schedule, epsilon=told.epsilon)
     return FederationDraft(plan, path.parent / told.schema, schedule, told.network, module)

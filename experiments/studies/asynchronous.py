@@ -331,7 +331,10 @@ def _follow_sealed(point: AsynchronousRun, cohort: Cohort, fold: Fold, number: i
         schedule=schedule,
     ).run()
     payloads = [len(m.payload) for m in ran.transcript if m.kind == "update"]
-    spent = {n: _spent(agreement.declared_event(n), k) for n, k in schedule.uploads.items()}
+    spent = {
+        n: epsilon_of(agreement.run_event(n), delta=DELTA, relation=RELATION).upper
+        for n in schedule.uploads
+    }
     models = averaged(ran.models, point.average)
     return TimedModels(
         _times(schedule), models, _arrivals(schedule), max(payloads, default=0), spent
@@ -386,10 +389,6 @@ def _allowed(event: DpEvent, epsilon: float) -> int:
 
 
 @lru_cache(maxsize=256)
-def _spent(event: DpEvent, count: int) -> float:
-    return epsilon_of(SelfComposedDpEvent(event, count), delta=DELTA, relation=RELATION).upper
-
-
 @lru_cache(maxsize=16)
 def _multiplier(point: AsynchronousRun, hospitals: int, features: int) -> float:
     """Noise with which the budget allows ``point.uploads`` uploads of weight 1."""

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from dp_accounting import DpEvent, NonPrivateDpEvent, SelfComposedDpEvent
+from dp_accounting import DpEvent, NonPrivateDpEvent
 
 from aggregation.agreement import Agreement
 from aggregation.federation import Federation
@@ -228,12 +228,7 @@ def _measured(
         },
         trials=tuple(trials),
         unmeasured=split.unmeasured,
-        events={
-            name: event
-            if isinstance(event := agreement.declared_event(name), NonPrivateDpEvent)
-            else SelfComposedDpEvent(event, count)
-            for name, count in schedule.uploads.items()
-        },
+        events={name: agreement.run_event(name) for name in schedule.uploads},
         openings=len(schedule.openings),
         upload_bytes=len(upload),
     )

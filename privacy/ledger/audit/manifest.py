@@ -74,7 +74,7 @@ CLEAR: Mapping[str, FieldRule] = {
     "hospital": text(),  # the sender's name
     "base_version": whole(0, MOST_COUNT),  # number of the model that the update is based on
     "nonce": hexadecimal(32),  # random
-    "weight": number(1.0, 1.0),  # weights are applied before the noise
+    "weight": number(0.0, 1.0),  # applied before the noise: as the release's entry has it
     "parameters": hexadecimal(64),  # digest of the sealing scheme's public parameters
     "ledger_head": hexadecimal(64),  # digest of the sender's ledger head
     "extends": FieldRule(_extension),  # hashes of its ledger: what the head grew from

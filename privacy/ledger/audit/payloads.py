@@ -109,6 +109,13 @@ def _payload(row: Outbound, run: str, reading: Reading | None) -> tuple[Flow, st
     if kept.run != run:
         told = f"the plan of the run {kept.run!r}" if kept.run else "no plan that others know of"
         return lost, f"is not accounted for: its release {kept.release} follows {told}"
+    weight = row.clear.get("weight", kept.weight)
+    if weight != kept.weight:
+        # Else a number that follows a patient could travel in it.
+        return Flow(sealed=row.bytes), (
+            f"has the weight {weight:g} in clear beside it, and its release {kept.release} was "
+            f"entered with {kept.weight}"
+        )
     return Flow(sealed=row.bytes), ""
 
 

@@ -33,7 +33,7 @@ from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier, leaf
 from privacy.ledger.log.store import payload_folder
 from privacy.ledger.preset_order import best_order
-from privacy.ledger.requests import PUBLIC_BYTES, Release, ReleaseSchedule, objection
+from privacy.ledger.requests import PUBLIC_BYTES, Json, Release, ReleaseSchedule, objection
 from privacy.ledger.witness import countersignature_holds
 
 __all__ = ["read"]
@@ -51,6 +51,7 @@ class _Waiting:
     kind: str
     rule: str
     run: str
+    weight: Json
 
 
 class _Reader:
@@ -260,7 +261,9 @@ class _Reader:
         if not book.budget.limited and rule != "public":
             self._unprotected += 1
         run = self._runs[content["plan"]] if rule == "planned" else ""
-        self._open[entry.sequence] = _Waiting(entry.digest, content["kind"], rule, run)
+        self._open[entry.sequence] = _Waiting(
+            entry.digest, content["kind"], rule, run, asked.details.get("weight", 1.0)
+        )
         if rule == "public":
             self.out.public[content["kind"]] += 1
         self.out.last_release = entry.sequence
@@ -303,7 +306,8 @@ class _Reader:
         if content["digest"] in self._wanted:
             out.matched += 1
             out.sealed.setdefault(
-                content["digest"], PayloadEntry(sequence, size, release.rule, release.run)
+                content["digest"],
+                PayloadEntry(sequence, size, release.rule, release.run, release.weight),
             )
         kept = payload_folder(out.path) / f"{sequence:09d}.bin"
         if not os.path.lexists(kept):

@@ -9,7 +9,7 @@ from typing import Any
 from privacy.ledger.accountant import Cost
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier
-from privacy.ledger.requests import Budget
+from privacy.ledger.requests import Budget, Json
 
 __all__ = [
     "Claim",
@@ -81,12 +81,14 @@ class PayloadEntry:
       bytes: Size that was sealed.
       rule: How the release was let through.
       run: Of the plan that it follows; empty without one.
+      weight: What its patients were multiplied by before the noise.
     """
 
     release: int
     bytes: int
     rule: str
     run: str
+    weight: Json
 
 
 @dataclass(frozen=True)

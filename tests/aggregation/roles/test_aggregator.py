@@ -70,6 +70,10 @@ def test_what_belongs_elsewhere_leaves_the_sum_as_it_was() -> None:
     elsewhere = replace(elsewhere, signature=KEYS["east"].sign(elsewhere.statement))
     with pytest.raises(RefusedError, match="on another model than that of round 0"):
         aggregator.receive(elsewhere)
+    light = replace(good, weight=0.5)
+    light = replace(light, signature=KEYS["east"].sign(light.statement))
+    with pytest.raises(RefusedError, match=r"weighed its update by 0\.5; the rule gives it 1\."):
+        aggregator.receive(light)
     aggregator.receive(good)
     aggregator.receive(contribution(made, used, "south", 100))
     assert aggregator.ready

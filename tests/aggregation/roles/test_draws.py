@@ -211,7 +211,7 @@ def test_the_rounds_of_a_seeded_federation_are_passes_and_come_again() -> None:
 def test_a_plan_declares_its_passes() -> None:
     made = passes()
     asked = releases(made, "north", round_event(made, "north"), round_=0, weight=1.0, protects=True)
-    declared = schedule(made, asked, repeats=8)
+    declared = schedule(made, [(asked, 8)])
     assert (declared.schedule[0].count, declared.repeats) == (4, 2)
     assert asked[0].actual_sampler == RandomAllocation(4)
     assert Plan.from_bytes(made.to_bytes()) == made

@@ -1,12 +1,15 @@
 """The simulation of events: by hand, for ever the same, and never stalled by one hospital."""
 
+import math
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from aggregation.timing import Arrival, Pace, Schedule, Trigger, planned_rates, simulate
-from privacy.errors import InvalidInputError
+from aggregation.timing.schedule import ScheduledOpening
+from privacy.errors import InvalidInputError, RefusedError
 
 FOUR = {
     name: Pace(duration=d)
@@ -36,6 +39,18 @@ def test_a_schedule_by_hand() -> None:
     ]
     assert [(a.hospital, a.arrived) for a in made.left] == [("fast", 8.0)]
     assert made.uploads == {"fast": 4, "slow": 1}
+    assert made.staleness("fast") == (0, 0, 0, 0) and made.staleness("slow") == (1,)
+    assert made.stale("slow", 0) == 1 and made.stale("fast", 1) == 0
+    assert made.staleness("nobody") == ()
+    with pytest.raises(RefusedError, match="no upload of 'slow' on the model of version 1"):
+        made.stale("slow", 1)
+
+
+def test_an_upload_in_the_place_of_a_lost_one_has_its_own_staleness() -> None:
+    lost = Arrival("a", 0, 0, 0, 0.0, 1.0, math.inf)
+    again = Arrival("a", 1, 0, 2, 1.0, 5.0, 6.0)
+    made = Schedule((ScheduledOpening(0, 6.0, (again,), "count"),), (), (lost,))
+    assert made.stale("a", 0) == 2 and made.staleness("a") == (0, 2)
 
 
 def test_staleness_is_that_of_sealing_not_of_arrival() -> None:

@@ -2,6 +2,7 @@
 
 import json
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,14 +11,25 @@ import pytest
 from aggregation.agreement import Agreement
 from aggregation.federation import Federation
 from aggregation.rules import BoundedInfluence, Buffered, LocalFit, LocalIntercept, Memory, Rule
+from aggregation.standing import StandingLedgers
 from aggregation.timing.schedule import Schedule
+from experiments.deployment.declared_paces import corrected_rule
 from experiments.deployment.federation_file import drafted
 from experiments.studies.design import RELATION
 from privacy.accounting import epsilon
-from privacy.errors import InpatientError, RefusedError
-from privacy.ledger import load_trust, verify
+from privacy.errors import InpatientError, InvalidInputError
+from privacy.ledger import Manifest, load_trust, verify
 from tests.aggregation.parts import HOSPITALS
-from tests.aggregation.sites.parts import carry, dealt, made, opened, own_pace, patients_of, tables
+from tests.aggregation.sites.parts import (
+    carry,
+    dealt,
+    made,
+    opened,
+    opened_sums,
+    own_pace,
+    patients_of,
+    tables,
+)
 
 PROPOSAL = """
 run = "stroke-2026"
@@ -76,7 +88,6 @@ def test_a_named_rule_is_the_plans_and_its_noise_keeps_epsilon(
         ("[rule]\nexponent = 0.5", "rule"),
         ('[rule]\nkind = "bounded influence"\nexponent = "half"', "exponent"),
         ('[rule]\nkind = "fedavg"', "unit is the hospital"),
-        ('[rule]\nkind = "buffered"', "weigh other than 1"),
         ('[rule]\nkind = "agnostic"\nsizes = {north = 12, east = 12, south = 12}', "agnostic"),
         ('[rule]\nkind = "article"', "article"),
     ],
@@ -134,20 +145,79 @@ def test_memory_along_a_declared_schedule_opens_the_sums_of_one_process(tmp_path
     assert told["round"] == len(other.opened) and np.isfinite(other.params).all()
 
 
-def test_weights_are_refused_alike_by_a_federation_and_a_proposal(place: Path) -> None:
-    with pytest.raises(RefusedError, match="weigh other than 1"):
-        drafted(proposed(place, '[rule]\nkind = "buffered"', ARRIVAL))
-    weighted = Agreement.of(made(rule=Buffered(), smallest_sum=2), own_pace())
-    with pytest.raises(RefusedError, match="weigh other than 1"):
-        weighted.require_alike()
-    shares = {"north": 0.5, "east": 0.3, "south": 0.2}
-    fixed = Buffered(discount=False, shares=shares)
-    assert not fixed.adaptive
-    with pytest.raises(RefusedError, match="weigh other than 1"):
-        Agreement.of(made(rule=fixed, smallest_sum=2), own_pace()).require_alike()
-    with pytest.raises(RefusedError, match="weigh other than 1"):
-        Federation.real(
-            made(rule=Buffered(), smallest_sum=2), {}, out=place / "out", target_epsilon=1.0,
-            schedule=own_pace(),
-        )  # fmt: skip
-    Agreement.of(made()).require_alike()
+WEIGHED = {
+    "shares": Buffered(discount=False, shares={"north": 0.5, "east": 0.3, "south": 0.2}),
+    "discounted": Buffered(),
+    "cut off": Buffered(oldest=0),
+    "corrected": corrected_rule(own_pace()),
+}
+
+
+@pytest.mark.parametrize("name", WEIGHED)
+def test_weighed_uploads_open_the_sums_of_one_process_and_an_auditor_takes_them(
+    name: str, tmp_path: Path
+) -> None:
+    plan, schedule = made(rule=WEIGHED[name], smallest_sum=2), own_pace()
+    folders = dealt(tmp_path / "run", plan, schedule=schedule, seed=5, epsilon=1000.0)
+    with opened(folders) as sites:
+        assert carry(sites) == []
+    other = Federation.simulated(plan, patients_of(folders), seed=5, schedule=schedule).run()
+    assert [s.tolist() for s in opened_sums(folders["aggregator"])] == [
+        s.tolist() for s in other.opened
+    ]
+    real = dealt(tmp_path / "real", plan, schedule=schedule)
+    with opened(real) as sites:
+        assert carry(sites) == []
+    folder = tmp_path / "real"
+    verdict = verify([*real.values()], load_trust(folder / "trust.json"))
+    assert [str(f) for f in verdict.findings if f.level == "FAIL"] == []
+    agreement, told = Agreement.of(plan, schedule), set()
+    for hospital in HOSPITALS:
+        (path,) = (real[hospital] / "ledgers").glob("*.jsonl")
+        entries = [json.loads(line)["body"] for line in path.read_text().splitlines()]
+        released = [e["content"] for e in entries if e["kind"] == "release"]
+        due = [plan.applied_weight(agreement.plan.used_rule.weight((), hospital, staleness))
+               for staleness in schedule.staleness(hospital)]  # fmt: skip
+        assert [r["details"].get("weight", 1.0) for r in released] == due[: len(released)]
+        assert {r["filter"] for r in released} == {"planned"}
+        told.update(due)
+    assert len(told) > 1
+
+
+def test_a_weight_that_the_ledger_does_not_have_is_a_leak(tmp_path: Path) -> None:
+    real = dealt(tmp_path / "real", made(rule=Buffered(), smallest_sum=2), schedule=own_pace())
+    with opened(real) as sites:
+        assert carry(sites) == []
+    trust = load_trust(tmp_path / "real" / "trust.json")
+    file = real["north"] / "manifest.json"
+    manifest = Manifest.load(file)
+    key = StandingLedgers(real["north"]).key("north")
+    rows = tuple(
+        replace(row, clear={**row.clear, "weight": 0.123456}).signed(manifest.run, key)
+        if "weight" in row.clear
+        else row
+        for row in manifest.messages
+    )
+    assert rows != manifest.messages
+    replace(manifest, messages=rows).save(file)
+    verdict = verify([*real.values()], trust)
+    assert any("the weight 0.123456 in clear" in str(f) for f in verdict.findings)
+    assert verdict.status != 0
+
+
+def test_corrected_arrivals_are_priced_for_the_hospital_that_they_cost_most(place: Path) -> None:
+    arrival = ARRIVAL.replace("[arrival]", "[arrival]\ncorrected = true")
+    draft = drafted(proposed(place, "", arrival))
+    rule, schedule = draft.plan.used_rule, draft.schedule
+    assert isinstance(rule, Buffered) and rule.shares is not None and schedule is not None
+    assert rule.shares["south"] == 1.0 > rule.shares["north"]
+    counted = {name: rule.shares[name] * schedule.rates[name] for name in HOSPITALS}
+    assert [*counted.values()] == pytest.approx([counted["south"]] * 3)  # patients count alike
+    agreement = Agreement.of(draft.plan, schedule)
+    spent = {
+        name: epsilon(agreement.run_event(name), delta=1e-5, relation=RELATION).upper
+        for name in HOSPITALS
+    }
+    assert 0.98 < max(spent.values()) <= 1.0
+    with pytest.raises(InvalidInputError, match="corrected is a rule of its own"):
+        drafted(proposed(place, '[rule]\nkind = "memory"\nhospitals = 3', arrival))
