@@ -395,13 +395,6 @@ class Plan:
             start += self.slots_of(scalar)
         return found
 
-    def opened_scalars(self, opened_sum: Int[np.ndarray, "slots"]) -> dict[str, float]:
-        """Return the scalars of an opened sum, each summed over hospitals, in their own units."""
-        return {
-            scalar.name: float(values.sum()) * scalar.step
-            for scalar, values in self._scalar_slots(opened_sum)
-        }
-
     def first_model(self) -> Float[np.ndarray, "dim"]:
         """Return the model of round 0, which follows from the committed seed."""
         return self.model.initial(np.random.default_rng(self.model_seed))

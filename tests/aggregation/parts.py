@@ -3,6 +3,7 @@
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
 from aggregation.models import Perceptron
@@ -50,3 +51,13 @@ def clear(**changes: Any) -> Plan:
         "colluders": 0,
     }
     return plan(**(bare | changes))
+
+
+def opened_scalars(made: Plan, opened_sum: NDArray[np.int64]) -> dict[str, float]:
+    """The scalars of an opened sum, each summed over hospitals, in their own units."""
+    found, start = {}, made.update_dim
+    for scalar in made.scalars:
+        end = start + made.slots_of(scalar)
+        found[scalar.name] = float(opened_sum[start:end].sum()) * scalar.step
+        start = end
+    return found

@@ -8,7 +8,7 @@ import math
 import os
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier, leaf
 from privacy.ledger.log.store import payload_folder
 from privacy.ledger.preset_order import best_order
-from privacy.ledger.requests import PUBLIC_BYTES, Json, Release, ReleaseSchedule, objection
+from privacy.ledger.requests import PUBLIC_BYTES, Release, ReleaseSchedule, objection
 from privacy.ledger.witness import countersignature_holds
 
 __all__ = ["read"]
@@ -49,9 +49,7 @@ class _Waiting:
 
     digest: str
     kind: str
-    rule: str
-    run: str
-    weight: Json
+    kept: PayloadEntry
 
 
 class _Reader:
@@ -261,9 +259,8 @@ class _Reader:
         if not book.budget.limited and rule != "public":
             self._unprotected += 1
         run = self._runs[content["plan"]] if rule == "planned" else ""
-        self._open[entry.sequence] = _Waiting(
-            entry.digest, content["kind"], rule, run, asked.details.get("weight", 1.0)
-        )
+        kept = PayloadEntry(entry.sequence, 0, rule, run, asked.details.get("weight", 1.0))
+        self._open[entry.sequence] = _Waiting(entry.digest, content["kind"], kept)
         if rule == "public":
             self.out.public[content["kind"]] += 1
         self.out.last_release = entry.sequence
@@ -294,9 +291,9 @@ class _Reader:
             raise CorruptMessageError("it seals no release that was waiting for its bytes")
         del self._open[sequence]
         out.payloads += 1
-        if release.run:
-            out.runs[release.run] += 1
-        if release.rule == "public":
+        if release.kept.run:
+            out.runs[release.kept.run] += 1
+        if release.kept.rule == "public":
             out.public_bytes += size
             if size > PUBLIC_BYTES:
                 raise CorruptMessageError(
@@ -305,10 +302,7 @@ class _Reader:
                 )
         if content["digest"] in self._wanted:
             out.matched += 1
-            out.sealed.setdefault(
-                content["digest"],
-                PayloadEntry(sequence, size, release.rule, release.run, release.weight),
-            )
+            out.sealed.setdefault(content["digest"], replace(release.kept, bytes=size))
         kept = payload_folder(out.path) / f"{sequence:09d}.bin"
         if not os.path.lexists(kept):
             out.lost.append(sequence)

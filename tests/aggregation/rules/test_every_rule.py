@@ -52,7 +52,7 @@ from attacks.views.observation import PublicView
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import load_trust, verify
 from tests.aggregation.engines.test_fleet import cut, hospitals, plan_of
-from tests.aggregation.parts import patients, plan
+from tests.aggregation.parts import opened_scalars, patients, plan
 
 Vector = NDArray[np.float64]
 NAMES = ("north", "east", "south")
@@ -213,7 +213,7 @@ def test_a_statistic_that_is_opened_alone_pays_for_all_of_its_noise_and_hides_in
         losses = STATISTICS["loss"](made.model, made.first_model(), COHORT[name])
         slot = first[made.update_dim + k] * LOSS.step
         assert slot == pytest.approx(losses.sum(), abs=1e-4)
-    assert planned(rule).opened_scalars(first)["loss"] == pytest.approx(
+    assert opened_scalars(planned(rule), first)["loss"] == pytest.approx(
         first[made.update_dim :].sum() * LOSS.step
     )
 
