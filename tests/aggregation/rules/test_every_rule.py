@@ -16,6 +16,7 @@ from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation, Outcome
 from aggregation.models import Logistic
 from aggregation.plan import Plan
+from aggregation.releases import round_event
 from aggregation.rules import (
     QFFL,
     RULES,
@@ -49,6 +50,7 @@ from aggregation.statistics import STATISTICS
 from aggregation.timing import Rounds
 from attacks.views import observe
 from attacks.views.observation import PublicView
+from privacy.accounting.events import from_json
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import load_trust, verify
 from tests.aggregation.engines.test_fleet import cut, hospitals, plan_of
@@ -341,7 +343,17 @@ def test_a_real_run_of_a_rule_leaves_ledgers_that_an_auditor_accepts(
     rule: Rule, tmp_path: Path
 ) -> None:
     federation = real(rule, tmp_path)
-    assert np.isfinite(federation.run().params).all()
+    outcome = federation.run()
+    assert np.isfinite(outcome.params).all()
+    if rule.contract.adaptive:  # weights follow what was opened: each costs what 1 costs
+        light = 0
+        for name, ledger in outcome.ledgers.items():
+            found = [e.content for e in ledger.entries() if e.kind == "release"]
+            updates = [c for c in found if not c["kind"].startswith("scalar")]
+            whole = round_event(federation.plan, name)
+            assert [from_json(c["event"]) for c in updates] == [whole] * 2
+            light += sum("weight" in c["details"] for c in updates)
+        assert light > 0
     federation.save(tmp_path)
     verdict = verify([tmp_path], trust=load_trust(tmp_path / "trust.json"))
     assert verdict.status == 0, [f for f in verdict.findings if f.level == "FAIL"]

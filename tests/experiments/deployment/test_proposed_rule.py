@@ -10,6 +10,7 @@ import pytest
 
 from aggregation.agreement import Agreement
 from aggregation.federation import Federation
+from aggregation.releases import round_event
 from aggregation.rules import BoundedInfluence, Buffered, LocalFit, LocalIntercept, Memory, Rule
 from aggregation.standing import StandingLedgers
 from aggregation.timing.schedule import Schedule
@@ -17,6 +18,7 @@ from experiments.deployment.declared_paces import corrected_rule
 from experiments.deployment.federation_file import drafted
 from experiments.studies.design import RELATION
 from privacy.accounting import epsilon
+from privacy.accounting.events import from_json
 from privacy.errors import InpatientError, InvalidInputError
 from privacy.ledger import Manifest, load_trust, verify
 from tests.aggregation.parts import HOSPITALS
@@ -180,6 +182,9 @@ def test_weighed_uploads_open_the_sums_of_one_process_and_an_auditor_takes_them(
                for staleness in schedule.staleness(hospital)]  # fmt: skip
         assert [r["details"].get("weight", 1.0) for r in released] == due[: len(released)]
         assert {r["filter"] for r in released} == {"planned"}
+        for one in released:  # each costs what it weighs, no less
+            weight = one["details"].get("weight", 1.0)
+            assert from_json(one["event"]) == round_event(plan, hospital, weight=weight)
         told.update(due)
     assert len(told) > 1
 
