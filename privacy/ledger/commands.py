@@ -18,7 +18,8 @@ class Verify:
     """
 
     paths: Positional[tuple[Path, ...]]
-    """Ledgers (*.jsonl), manifests (*.json), or folders of runs and of standing ledgers."""
+    """Ledgers (*.jsonl), manifests (*.json), or folders of runs, of sites (or the folder in which
+    the sites' lie), and of standing ledgers."""
     trust: Path | None = None
     """Public keys of the hospitals, obtained apart from the files."""
     json: bool = False
@@ -90,7 +91,8 @@ class Report:
     """Write the auditor's page, in English and in Chinese, from a run's folder."""
 
     path: Positional[Path]
-    """Folder of a run, with ledgers/, and what else there is: manifest.json, evidence/."""
+    """Folder of a run, with ledgers/, and what else there is: manifest.json, evidence/; or one
+    in which the sites' folders lie."""
     trust: Path | None = None
     """Public keys of the hospitals, obtained apart from the files."""
     out: Path | None = None

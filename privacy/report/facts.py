@@ -113,7 +113,7 @@ class Facts:
       context: Plain facts from the ledgers about the run, each by the hospitals that state it.
       began: Time of the earliest entry, by the hospitals' clocks; empty if no ledger could be read.
       ended: Time of the latest entry.
-      manifest: Digest of the manifest, and whether every row of it is signed; None: there is none.
+      manifests: Digest of each manifest, and whether every row of it is signed, by name.
     """
 
     run: str
@@ -135,7 +135,7 @@ class Facts:
     context: Mapping[str, Mapping[str, tuple[str, ...]]]
     began: str
     ended: str
-    manifest: tuple[str, bool] | None
+    manifests: Mapping[str, tuple[str, bool]]
 
     def stated(self, name: str) -> tuple[str, ...]:
         """What the ledgers state under a name: one value if they agree, none if none does."""
@@ -167,7 +167,7 @@ def gather(
     evidence: ReportedEvidence,
     assessor: Assessor,
     *,
-    manifest: Path | None = None,
+    manifests: Mapping[str, Path],
 ) -> Facts:
     """Collect the page's facts from a verdict and the evidence beside it."""
     readings = [reading for reading in verdict.readings if reading.hospital]
@@ -178,10 +178,12 @@ def gather(
     rows = tuple(row for reading in readings for row in _ledger_rows(reading))
     released = [row for row in rows if row.kind == "release"]
     events = [each.event for _, each in pairs]
-    sent = _Sent.read(manifest) if manifest and manifest.is_file() else None
+    sent = {name: _Sent.read(path) for name, path in manifests.items() if path.is_file()}
+    named = {one.run for one in sent.values()}
+    run = named.pop() if len(named) == 1 else ""
     context: dict[str, dict[str, tuple[str, ...]]] = {}
     for reading in readings:
-        told = reading.stated(sent.run if sent else "")
+        told = reading.stated(run)
         for name, value in dict.fromkeys(
             (name, str(value)) for facts in told for name, value in facts.items()
         ):
@@ -215,7 +217,7 @@ def gather(
         context=context,
         began=min(times, default=""),
         ended=max(times, default=""),
-        manifest=(sent.digest, sent.signed) if sent else None,
+        manifests={name: (one.digest, one.signed) for name, one in sent.items()},
     )
 
 

@@ -10,7 +10,7 @@ from typing import Any
 from privacy.errors import InvalidInputError
 from privacy.files import write_durably
 from privacy.ledger.accountant import Assessor, Certified, RenyiOnly
-from privacy.ledger.audit.verify import Verdict, verify
+from privacy.ledger.audit.verify import Verdict, run_folders, verify
 from privacy.ledger.rounding import down, up
 from privacy.report.charts import bar, curve
 from privacy.report.evidence_file import load_evidence
@@ -75,7 +75,8 @@ def write_report(
     """Verify a run's folder and write ``report.en.html`` and ``report.zh.html`` into ``out``.
 
     Args:
-      path: The run's folder, or one ledger; evidence is read from its ``evidence`` folder.
+      path: The run's folder, one with the sites' folders in it, or one ledger; evidence is read
+        from its ``evidence`` folder.
       trust: Public keys by hospital, obtained apart; None leaves the report unanchored.
       out: Where the pages go.
       ledgers: Folder of the ledgers that the run spent from, where they are not in ``path``.
@@ -89,9 +90,10 @@ def write_report(
     paths = [path] if ledgers is None else [ledgers, path]
     verdict = verify(paths, trust, accountants=(assessor, RenyiOnly()))
     folder = path if path.is_dir() else path.parent
-    facts = gather(
-        verdict, load_evidence(folder / "evidence"), assessor, manifest=folder / "manifest.json"
-    )
+    sites = run_folders(folder)
+    names = ["manifest.json"] if len(sites) == 1 else [f"{s.name}/manifest.json" for s in sites]
+    manifests = {name: site / "manifest.json" for name, site in zip(names, sites, strict=True)}
+    facts = gather(verdict, load_evidence(folder / "evidence"), assessor, manifests=manifests)
     pages = []
     for language in LANGUAGES:
         page = out / f"report.{language}.html"
@@ -389,9 +391,8 @@ def _digests(facts: Facts, t: _Words) -> list[tuple[str, str, str]]:
         (t("col_root", hospital=name, size=size), root, t("signed_by", hospital=name))
         for name, (size, root) in facts.roots.items()
     ]
-    if facts.manifest:
-        found, signed = facts.manifest
-        rows.append(("manifest.json", found, t("signed_by_senders" if signed else "unsigned")))
+    for name, (found, signed) in facts.manifests.items():
+        rows.append((name, found, t("signed_by_senders" if signed else "unsigned")))
     rows += [(name, found, t("unsigned")) for name, found in facts.evidence.files.items()]
     rows.append((t("label_versions"), "; ".join(facts.versions) or t("not_recorded"), ""))
     return rows

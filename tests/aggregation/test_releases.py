@@ -3,8 +3,10 @@
 import pytest
 from dp_accounting import NonPrivateDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
 
+from aggregation.agreement import Agreement
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
+from aggregation.sealing.slots import SlotGroup
 from experiments.studies.design import RELATION
 from privacy.accounting import epsilon
 from privacy.accounting.events import (
@@ -62,3 +64,19 @@ def test_events_survive_the_ledger() -> None:
     made = plan(sampling_size=3)
     event = run_event(made, "east")
     assert from_json(to_json(event)) == event
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        plan(),
+        plan(rounds=8, pass_rounds=4, scheme="shares"),
+        plan(sampling_size=6),
+        plan(scalars=(SlotGroup("loss", 1, clip_norm=1.0, radius=64, noise_multiplier=9.0),)),
+        clear(),
+    ],
+    ids=["rounds", "passes", "sampled", "a scalar", "in clear"],
+)
+def test_a_run_that_is_agreed_on_costs_what_its_plan_says(made: Plan) -> None:
+    """Two roads: of the plan alone, and upload by upload as they are declared."""
+    assert Agreement.of(made).run_event("north") == run_event(made, "north")

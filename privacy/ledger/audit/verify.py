@@ -29,7 +29,7 @@ from privacy.ledger.audit.show import describe
 from privacy.ledger.log.keys import Trust
 from privacy.ledger.rounding import up
 
-__all__ = ["Finding", "Flow", "Verdict", "verify"]
+__all__ = ["Finding", "Flow", "Verdict", "run_folders", "verify"]
 
 _MOST_FILES = 20_000  # in a folder
 EVALUATION = "evaluation"
@@ -76,9 +76,10 @@ def verify(
     honest party received; a ledger under a key outside ``trust``.
 
     Args:
-      paths: Ledgers (``*.jsonl``), manifests and proofs (``*.json``), or folders of runs; where
-        runs spent from ledgers that stand elsewhere, that folder too. In folders nothing may be
-        missing; a ledger given by name is checked alone.
+      paths: Ledgers (``*.jsonl``), manifests and proofs (``*.json``), or folders of runs, of
+        sites, or with the sites' folders in them; where runs spent from ledgers that stand
+        elsewhere, that folder too. In folders nothing may be missing; a ledger given by name is
+        checked alone.
       trust: Public keys by hospital, obtained apart from the files; ``Trust`` names receivers too.
       accountants: The one whose upper bound counts, and a second that must not contradict it.
 
@@ -140,6 +141,7 @@ def verify(
 
 def _gather(paths: Sequence[Path]) -> _Case:
     case = _Case()
+    paths = [one for path in paths for one in run_folders(path)]
     for path in paths:
         if path.is_dir():
             case.whole = True
@@ -159,6 +161,18 @@ def _gather(paths: Sequence[Path]) -> _Case:
             "ledgers that stand elsewhere (--ledgers), name their folder too."
         )
     return case
+
+
+def run_folders(path: Path) -> tuple[Path, ...]:
+    """Return the folders of sites that lie in one which is no run's itself; else the path alone."""
+    if not path.is_dir() or _is_run(path) or _files(path, ".jsonl"):
+        return (path,)
+    inside = (one for one in _files(path, "") if not one.is_symlink() and _is_run(one))
+    return tuple(inside) or (path,)
+
+
+def _is_run(path: Path) -> bool:
+    return (path / "ledgers").is_dir() or os.path.lexists(path / "manifest.json")
 
 
 def _folder(case: _Case, path: Path, name: str) -> None:

@@ -234,6 +234,34 @@ def test_what_was_measured_comes_from_the_transcript(tmp_path: Path) -> None:
         measured(folders, told)
 
 
+def test_the_folder_in_which_the_sites_lie_is_audited_as_they_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folders, out = dealt(tmp_path / "run", made()), tmp_path / "run"
+    with opened(folders) as sites:
+        assert carry(sites) == []
+    trust = load_trust(out / "trust.json")
+    together, apart = verify([out], trust), verify(sorted(folders.values()), trust)
+    assert {str(f) for f in together.findings} == {str(f) for f in apart.findings}
+    assert together.status == 0 and together.flow == apart.flow
+    keys = ["--trust", str(out / "trust.json")]
+    assert said_by(["ledger", "report", str(out), *keys], capsys)[0] == 0
+    page = (out / "report.en.html").read_text()
+    assert all(f"{name}/manifest.json" in page for name in folders)
+    assert (
+        said_by(["ledger", "verify", str(out), *keys], capsys)[0] == 0
+    )  # a page there changes nothing
+    shutil.rmtree(folders["east"])
+    status, said = said_by(["ledger", "verify", str(out), *keys], capsys)
+    assert status == 1 and "no ledger of east was given" in said
+    assert (
+        said_by(["ledger", "verify", str(tmp_path), *keys], capsys)[0] == 2
+    )  # one level, and no deeper
+    (tmp_path / "linked").mkdir()
+    (tmp_path / "linked" / "north").symlink_to(folders["north"])
+    assert said_by(["ledger", "verify", str(tmp_path / "linked"), *keys], capsys)[0] == 2
+
+
 def said_by(arguments: list[str], capsys: pytest.CaptureFixture[str]) -> tuple[int, str]:
     with pytest.raises(SystemExit) as stopped:
         main(arguments)

@@ -324,7 +324,7 @@ def test_what_a_patient_is_counts_only_where_every_hospital_states_it(
         ledgers.append(ledger)
     close(ledgers)
     verdict = verify([tmp_path], Trust(public), accountants=(Certified(), RenyiOnly()))
-    assert gather(verdict, ReportedEvidence(), Certified()).meant.hospitals == meant
+    assert gather(verdict, ReportedEvidence(), Certified(), manifests={}).meant.hospitals == meant
 
 
 def test_an_attack_above_its_bound_is_called_a_falsification(tmp_path: Path) -> None:
