@@ -12,8 +12,9 @@ import pytest
 from aggregation.agreement import Agreement, Trajectory
 from aggregation.plan import Plan
 from aggregation.roles.hospital import Hospital
-from aggregation.roles.kept import Kept
+from aggregation.roles.kept import Kept, write_state
 from aggregation.roles.messages import AGGREGATOR, Message, MessageKind, pack, unpack
+from aggregation.roles.round_releases import RoundReleases
 from aggregation.rules import FedDyn
 from aggregation.sealing import Contribution, make_scheme
 from aggregation.sealing.proposal import Place
@@ -244,3 +245,15 @@ def test_a_folder_that_was_tampered_with_is_not_believed(tmp_path: Path) -> None
     kept.close()
     with pytest.raises(CorruptMessageError, match="not the one that the opener signed"):
         assert site.member
+
+
+def test_the_state_that_was_kept_is_the_states_of_its_round_alone(tmp_path: Path) -> None:
+    key, kept = SigningKey.generate(), Kept(tmp_path / "run")
+    budget = Budget(epsilon=math.inf, delta=1e-5, unit="hospital")
+    ledger = Ledger.create(tmp_path / "north.jsonl", hospital="north", key=key, budget=budget)
+    kept.put({"begun": write_state(2, (np.ones(3),))})
+    (state,) = RoundReleases(ledger, "ab" * 32, kept, stateful=True).begun(2)
+    assert state.tolist() == [1.0, 1.0, 1.0]
+    with pytest.raises(RefusedError, match="what its rule keeps beside it is lost"):
+        RoundReleases(ledger, "ab" * 32, kept, stateful=True).begun(3)
+    assert RoundReleases(ledger, "ab" * 32, kept).begun(3) == ()

@@ -182,6 +182,9 @@ def test_weighed_uploads_open_the_sums_of_one_process_and_an_auditor_takes_them(
                for staleness in schedule.staleness(hospital)]  # fmt: skip
         assert [r["details"].get("weight", 1.0) for r in released] == due[: len(released)]
         assert {r["filter"] for r in released} == {"planned"}
+        (declared,) = [e["content"] for e in entries if e["kind"] == "plan"]
+        whole = declared["repeats"] * sum(step["count"] for step in declared["schedule"])
+        assert whole == schedule.uploads[hospital]
         for one in released:  # each costs what it weighs, no less
             weight = one["details"].get("weight", 1.0)
             assert from_json(one["event"]) == round_event(plan, hospital, weight=weight)
