@@ -13,7 +13,7 @@ from attacks.knowledge.priors import Prior
 from attacks.searching.descent import descend
 from attacks.searching.relaxation import Relaxation
 
-__all__ = ["agreement", "align", "likeliest", "match", "median"]
+__all__ = ["agreement", "align", "best_half", "likeliest", "match", "median"]
 
 Forward = Callable[[Tensor, Tensor, Tensor], Tensor]
 
@@ -109,6 +109,17 @@ def align(
         cost += 10.0 * (labels[:, None] != labels[None, :])
         aligned.append(other[linear_sum_assignment(cost)[1]])
     return np.stack(aligned)
+
+
+def best_half(
+    valid: Sequence[Float[np.ndarray, "patients features"]],
+    misfits: Float[np.ndarray, "restarts"],
+    labels: Int[np.ndarray, "patients"],
+    features: tuple[Feature, ...],
+) -> Float[np.ndarray, "pool patients features"]:
+    """Return the batches that fit best, at least one, each aligned to the very best: who votes."""
+    order = np.argsort(misfits, kind="stable")
+    return align([valid[i] for i in order[: (len(valid) + 1) // 2]], labels, features)
 
 
 def agreement(

@@ -30,7 +30,7 @@ from attacks.knowledge.priors import Prior
 from attacks.knowledge.replay import integer_rows
 from attacks.reconstructed import Reconstruction, guesses, join
 from attacks.searching.relaxation import Relaxation
-from attacks.searching.search import agreement, align, match, median
+from attacks.searching.search import agreement, best_half, match, median
 from attacks.searching.surrogate import BatchGradient
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import natural, positive
@@ -113,9 +113,10 @@ class TabLeak:
         chosen = makeups[which[best]]
         if gradient.noise_std > 0 and _drowned(plan, gradient, float(losses[best]), chosen, prior):
             return guesses(prior, chosen.size)
-        same = [i for i in np.argsort(losses, kind="stable") if which[i] == which[best]]
-        pool = [valid[i] for i in same[: max(1, (len(same) + 1) // 2)]]
-        return _combine(plan, gradient, chosen, pool, prior)
+        same = np.flatnonzero(which == which[best])
+        pool = [valid[i] for i in same]
+        aligned = best_half(pool, losses[same], chosen.labels, prior.features)
+        return _combine(plan, gradient, chosen, aligned, prior)
 
     def _optimise(
         self,
@@ -175,16 +176,15 @@ def _combine(
     plan: Plan,
     gradient: Gradient,
     makeup: Batch,
-    pool: list[NDArray[np.float64]],
+    aligned: NDArray[np.float64],
     prior: Prior,
 ) -> Reconstruction:
-    """Align the pool to its best batch, take medians and modes.
+    """Take medians and modes of aligned batches, the best of them first.
 
     The vote is nearer the patients than the best batch even where it replays worse; only a batch
     that gives every integer stands above it.
     """
-    best, labels = pool[0], makeup.labels
-    aligned = align(pool, labels, prior.features)
+    best, labels = aligned[0], makeup.labels
     records, exact = best, _replays(plan, gradient, best, labels)
     if not exact:
         records = median(aligned, prior.features)

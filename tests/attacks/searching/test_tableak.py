@@ -108,9 +108,9 @@ def test_a_batch_that_replays_better_does_not_outvote_the_others_unless_it_is_ex
         view.plan, gradient, voted, makeup, PRIOR
     )
     others = [voted] * 4
-    found = _combine(view.plan, gradient, makeup, [near, *others], PRIOR)
+    found = _combine(view.plan, gradient, makeup, np.stack([near, *others]), PRIOR)
     assert sorted(map(tuple, found.records)) == sorted(map(tuple, voted))
     assert not found.certified.any()
-    exact = _combine(view.plan, gradient, makeup, [right, *others], PRIOR)
+    exact = _combine(view.plan, gradient, makeup, np.stack([right, *others]), PRIOR)
     assert sorted(map(tuple, exact.records)) == sorted(map(tuple, right))
     assert exact.certified.all()
