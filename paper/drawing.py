@@ -21,7 +21,7 @@ from paper.points import CORE, Points
 
 __all__ = ["draw", "draw_equivalent"]
 
-_GRID = ("headline", "ablations", "at-risk", "factors")
+_GRID = ("headline", "ablations", "at-risk", "factors", "effort")
 
 
 def draw(folder: Path, records: Sequence[Record]) -> None:

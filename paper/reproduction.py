@@ -25,6 +25,7 @@ _GROUPS = {
     "network": "simulated networks",
     "adversary": "the key holder",
     "ablation": "ablations",
+    "effort": "how hard TabLeak searches",
     "memory": "hospitals at their own pace, attacked",
     "buffer": "hospitals in a sum",
 }

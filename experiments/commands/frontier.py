@@ -26,7 +26,9 @@ class FrontierCommand(StudyCommand):
     """Folder for records and figures; what is there already is not computed again."""
     quick: bool = False
     """The demo's ten points instead of the whole grid."""
-    figure: Literal["frontier", "headline", "factors", "ablations", "at-risk"] | None = None
+    figure: Literal["frontier", "headline", "factors", "ablations", "at-risk", "effort"] | None = (
+        None
+    )
     """Only the points of this figure, and the figure."""
     groups: tuple[str, ...] = ()
     """Only these groups of the published grid, "small" and "ablation" for example."""

@@ -5,7 +5,7 @@ from dp_accounting import NonPrivateDpEvent, PoissonSampledDpEvent, SelfComposed
 
 from aggregation.agreement import Agreement
 from aggregation.plan import Plan
-from aggregation.releases import round_event, run_event
+from aggregation.releases import releases, round_event, run_event, schedule
 from aggregation.sealing.slots import SlotGroup
 from experiments.studies.design import RELATION
 from privacy.accounting import epsilon
@@ -80,3 +80,16 @@ def test_events_survive_the_ledger() -> None:
 def test_a_run_that_is_agreed_on_costs_what_its_plan_says(made: Plan) -> None:
     """Two roads: of the plan alone, and upload by upload as they are declared."""
     assert Agreement.of(made).run_event("north") == run_event(made, "north")
+
+
+def test_a_schedule_of_runs_declares_each_upload_once() -> None:
+    made = plan()
+    light, whole = (
+        releases(made, "north", round_event(made, "north", weight=w), round_=0, weight=w,
+                 protects=True)
+        for w in (0.5, 1.0)
+    )  # fmt: skip
+    declared = schedule(made, [(light, 2), (whole, 3), (light, 1)])
+    events = [step.event for step in declared.schedule for _ in range(step.count)]
+    assert events * declared.repeats == [r[0].event for r in (light, light, *[whole] * 3, light)]
+    assert schedule(made, [(whole, 3)]).repeats == 3

@@ -1,6 +1,7 @@
 """Figures of the grid: each draws all its points, from their records alone, readable in grey."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,7 @@ from experiments.studies.frontier import grid
 from experiments.studies.frontier import overview as frontier
 from experiments.studies.frontier.figures import LABELS, LOOKS
 from experiments.studies.frontier.grid_figures import FIGURES
+from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.frontier.risks import (
     ABLATIONS,
     ADVERSARIES,
@@ -27,6 +29,7 @@ from experiments.studies.frontier.risks import (
     risk_of,
     varied,
 )
+from experiments.studies.lineups import AttackSuite
 from tests.experiments.made_up import frontier_metrics
 
 
@@ -201,3 +204,18 @@ def test_tables_and_json_say_what_was_not_tried() -> None:
     (found,) = [frontier.plain(record)]
     assert found["adversaries"]["informed"] == NOT_TRIED
     assert found["adversaries"]["curious"]["attack"] == "tableak"
+
+
+def test_a_searchs_effort_is_drawn_from_where_both_series_meet() -> None:
+    records = made_up(FIGURES["effort"].points(0))
+    left, right = FIGURES["effort"].draw(records).axes[:2]
+    tried = {"restarts": [1, 3, 10, 30, 90], "iterations": [200, 600, 1500, 4500]}
+    for ax, name in ((left, "restarts"), (right, "iterations")):
+        bars = [c for c in ax.containers if isinstance(c, ErrorbarContainer)]
+        assert [np.atleast_1d(c.lines[0].get_xdata()).tolist() for c in bars] == [tried[name]] * 2
+    whole = AttackSuite(())
+    assert (whole.restarts, whole.iterations) == (30, 1500)
+    suites = [p.attacks for p in grid.group("small") if isinstance(p, FrontierPoint)]
+    searched = [suite for suite in suites if "tableak" in suite.attacks]
+    assert len(searched) == 3
+    assert all(replace(suite, attacks=()) == whole for suite in searched)  # none is cut short

@@ -36,6 +36,7 @@ from experiments.studies.frontier.risks import (
     risk_of,
     varied,
 )
+from experiments.studies.lineups import AttackSuite
 from experiments.studies.scaling_steps import Arrangement
 
 __all__ = ["FIGURES", "Drawing"]
@@ -187,6 +188,43 @@ def draw_factors(results: Sequence[FrontierResult]) -> Figure:
     return figure
 
 
+@printed
+def draw_effort(records: Sequence[Record]) -> Figure:
+    """How often TabLeak names a patient, against its restarts and its steps."""
+    results = read_frontier(records)
+    figure = Figure(figsize=(0.8 * PAGE, 2.2), layout="constrained")
+    axes = figure.subplots(1, 2, sharey=True)
+    whole = AttackSuite(())
+    for ax, name, other in zip(
+        axes, ("restarts", "iterations"), ("iterations", "restarts"), strict=True
+    ):
+        line = [r for r in results if _effort(r, other) == getattr(whole, other)]
+        line.sort(key=lambda r: _effort(r, name))
+        for kind in dict.fromkeys(line_of(r.point) for r in line):
+            own = [r for r in line if line_of(r.point) == kind]
+            colour, marker = LOOKS[kind]
+            looks = {"color": colour, "marker": marker, "markersize": 4, "elinewidth": 0.7}
+            draw_line(ax, [_effort(r, name) for r in own], [r.metrics.risk for r in own],
+                      label=f"{LABELS[kind]}, no noise", looks=looks)  # fmt: skip
+        tried = sorted({_effort(r, name) for r in line})
+        ax.axvline(getattr(whole, name), color="#555555", linestyle="--", linewidth=0.8)
+        ax.axhline(0.1, color="#555555", linestyle=":", linewidth=1)
+        ax.set_xscale("log")
+        ax.set_xticks(tried, [f"{x:g}" for x in tried], fontsize=6.5)
+        ax.minorticks_off()
+        ax.set_ylim(0, 1.05)
+        ax.set_xlabel({"restarts": "restarts", "iterations": "steps of each"}[name])
+        ax.grid(alpha=0.25, linewidth=0.5)
+    axes[0].set_ylabel("risk: TabLeak alone")
+    legend(figure, list(axes), columns=2)
+    return figure
+
+
+def _effort(result: FrontierResult, name: str) -> float:
+    point = result.point
+    return 0.0 if isinstance(point, AsynchronousPoint) else float(getattr(point.attacks, name))
+
+
 def draw_at_risk(records: Sequence[Record]) -> Figure:
     """Each adversary's risk of those who have a trait, beside those who lack it."""
     shown = [r for r in read_frontier(records) if r.metrics.risks_by_trait]
@@ -251,5 +289,6 @@ FIGURES: Mapping[str, Drawing] = MappingProxyType(
         "factors": Drawing(_groups(*_FACTORS), _factors),
         "ablations": Drawing(_ablations, draw_ablations),
         "at-risk": Drawing(_base, draw_at_risk),
+        "effort": Drawing(_groups("effort"), draw_effort),
     }
 )

@@ -156,9 +156,13 @@ _VARIED: Mapping[str, Callable[[FrontierPoint], float]] = MappingProxyType(
         "clip norm": lambda p: p.training.clip_norm,
         "colluders": lambda p: p.colluders,
         "rounds": lambda p: p.training.rounds,
+        "restarts": lambda p: p.attacks.restarts,
+        "search steps": lambda p: p.attacks.iterations,
     }
 )
-ABLATIONS = (*_VARIED, "buffer size")
+_EFFORTS = ("restarts", "search steps")
+"""What a search's effort is varied in."""
+ABLATIONS = (*(name for name in _VARIED if name not in _EFFORTS), "buffer size")
 """What is varied alone around the core."""
 
 
