@@ -298,7 +298,7 @@ def test_twenty_random_kill_points_over_the_network(tmp_path: Path) -> None:
     """As the two hundred from socket to socket, with relays and jobs among the victims."""
     kills, dice, number = 0, random.Random(19), 0
     while kills < 20:
-        out = tmp_path / f"run {number}"
+        out = tmp_path / f"run-{number}"
         folders = networked(out, made(rounds=150))
         with Daemons(folders, network=True).running() as daemons:
             ended = threading.Event()
