@@ -156,24 +156,6 @@ class Plan:
         self._check_rule()
         check_participation(self)
 
-    def _check_pass(self) -> None:
-        if self.pass_rounds is None:
-            return
-        natural(pass_rounds=self.pass_rounds, least=1)
-        if self.rounds % self.pass_rounds:
-            raise InvalidInputError(
-                f"Expected rounds={self.rounds} as whole passes of pass_rounds={self.pass_rounds}."
-            )
-        others = (self.sampling_size is None, self.unit == "patient", self.local_steps == 1,
-                  not self.scalars, not self.used_rule.contract.memory,
-                  self.patient_hospitals == 1)  # fmt: skip
-        if not all(others):
-            raise RefusedError(
-                "Random allocation is of patients of one hospital, to sums of one step without "
-                "memory and with nothing beside them: a scalar would need a pass of its own. Leave "
-                "out sampling_size, local_steps, scalars and patient_hospitals, or pass_rounds."
-            )
-
     def _check_scalars(self) -> None:
         names = [group.name for group in self.scalars]
         if len(set(names)) < len(names) or not set(names) <= set(STATISTICS):
