@@ -62,6 +62,18 @@ class Agreement:
         names, smallest = self.plan.hospitals, self.plan.smallest_sum
         return len(names) if self.timing.synchronous else smallest or len(names)
 
+    def weights(self, hospital: str) -> tuple[float, float] | None:
+        """Return the least and the largest weight of a hospital's uploads.
+
+        None: they follow what is opened, and are at most 1.
+        """
+        rule = self.plan.used_rule
+        if rule.contract.adaptive:
+            return None
+        stale = set(self.timing.staleness(hospital)) or {0}
+        found = [rule.weight((), hospital, staleness) for staleness in stale]
+        return min(found), max(found)
+
     def event(self, hospital: str, staleness: int) -> DpEvent:
         """Return the DP event of one upload, at the largest weight that it can have."""
         if hospital in self.events:

@@ -9,6 +9,7 @@ from tyro.conf import Positional, arg
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from aggregation.agreement import Agreement
     from aggregation.plan import Plan
     from aggregation.sites.flare_network import FlareNetwork
     from aggregation.timing.schedule import Schedule
@@ -346,6 +347,14 @@ def _read(path: Path) -> "tuple[Plan, Schedule | None]":
     return plan, read_schedule(read_file(beside, what="The schedule"))
 
 
+def _weighed(agreement: "Agreement", hospital: str) -> str:
+    """What a hospital's uploads are multiplied by, where that is not 1."""
+    if (found := agreement.weights(hospital)) is None:
+        return "weights at most 1, by what is opened; "
+    least, most = found
+    return "" if least == most == 1 else f"weight {least:.3g}{f' to {most:.3g}' * (most > least)}; "
+
+
 def _tell(plan: "Plan", schedule: "Schedule | None") -> None:
     """Say what a plan asks of each hospital."""
     from aggregation.agreement import Agreement
@@ -360,11 +369,13 @@ def _tell(plan: "Plan", schedule: "Schedule | None") -> None:
     )
     print(f"Run {plan.run}: {sums} of {plan.model.kind} with {plan.model.dim} "
           f"parameters under {plan.scheme}; {plan.colluders} hospitals may collude.")  # fmt: skip
+    contract = plan.used_rule.contract
+    print(f"Rule {contract.name!r}: each hospital sends {contract.crosses}.")
     for name, size in zip(plan.hospitals, plan.declared_sizes, strict=True):
         spent = epsilon(agreement.run_event(name), delta=plan.delta, relation=RELATION).upper
         uploads = "" if schedule is None else f"{schedule.uploads.get(name, 0)} uploads; "
-        print(f"  {name}: at most {size} patients; {uploads}epsilon {up(spent)} for each of them "
-              f"at delta {plan.delta:g}")  # fmt: skip
+        print(f"  {name}: at most {size} patients; {uploads}{_weighed(agreement, name)}"
+              f"epsilon {up(spent)} for each of them at delta {plan.delta:g}")  # fmt: skip
     if isinstance(plan.model, TorchModel):
         print(f"The model is made by {plan.model.factory} of a file with the SHA-256 "
               f"{plan.model.source}: read it as a program, before a site names it.")  # fmt: skip

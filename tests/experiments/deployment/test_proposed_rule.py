@@ -1,6 +1,7 @@
 """A rule that a proposal names: in the plan, priced, run by sites as in one process."""
 
 import json
+import re
 import stat
 from dataclasses import replace
 from pathlib import Path
@@ -11,9 +12,19 @@ import pytest
 from aggregation.agreement import Agreement
 from aggregation.federation import Federation
 from aggregation.releases import round_event
-from aggregation.rules import BoundedInfluence, Buffered, LocalFit, LocalIntercept, Memory, Rule
+from aggregation.rules import (
+    Agnostic,
+    BoundedInfluence,
+    Buffered,
+    LocalFit,
+    LocalIntercept,
+    Memory,
+    Rule,
+)
+from aggregation.sealing.slots import SlotGroup
 from aggregation.standing import StandingLedgers
 from aggregation.timing.schedule import Schedule
+from experiments.commands.deploy_begin import InitFederation
 from experiments.deployment.declared_paces import corrected_rule
 from experiments.deployment.federation_file import drafted
 from experiments.studies.design import RELATION
@@ -45,6 +56,7 @@ east = 12
 south = 12
 {more}
 """
+LOSS = SlotGroup("loss", 1, clip_norm=4.0, radius=64, noise_multiplier=9.0)
 ARRIVAL = "[arrival]\ntogether = 2\npace = {north = 1.0, east = 1.5, south = 2.5}\n"
 
 
@@ -229,3 +241,28 @@ def test_corrected_arrivals_are_priced_for_the_hospital_that_they_cost_most(plac
     assert 0.98 < max(spent.values()) <= 1.0
     with pytest.raises(InvalidInputError, match="corrected is a rule of its own"):
         drafted(proposed(place, '[rule]\nkind = "memory"\nhospitals = 3', arrival))
+
+
+def test_sites_are_told_the_rule_and_what_each_hospital_weighs(
+    place: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    said = {}
+    for name, (rule, arrival) in {
+        "corrected": ("", ARRIVAL.replace("[arrival]", "[arrival]\ncorrected = true")),
+        "discounted": ('[rule]\nkind = "buffered"', ARRIVAL),
+        "alike": ("", ARRIVAL),
+    }.items():
+        assert InitFederation(proposed(place, rule, arrival), place / name).run() == 0
+        said[name] = capsys.readouterr().out
+    assert "Rule 'buffered': each hospital sends the weighted sum" in said["corrected"]
+    assert re.search(r"north: .* uploads; weight 0\.\d+; epsilon", said["corrected"])
+    assert re.search(r"south: .* \d uploads; epsilon", said["corrected"])  # 1 is not said
+    assert re.search(r"south: .* uploads; weight 0\.\d+; epsilon", said["discounted"])
+    schedule = own_pace()
+    ranges = Agreement.of(made(rule=Buffered(), smallest_sum=2), schedule).weights("east")
+    assert ranges == (2**-0.5, 1.0) and set(schedule.staleness("east")) == {0, 1}
+    assert "weight" not in said["alike"] and "Rule 'fedsgd'" in said["alike"]
+    adaptive = Agreement.of(
+        made(rule=Agnostic(sizes=dict.fromkeys(HOSPITALS, 12)), scalars=(LOSS,))
+    )
+    assert adaptive.weights("north") is None
