@@ -219,3 +219,17 @@ def test_a_searchs_effort_is_drawn_from_where_both_series_meet() -> None:
     searched = [suite for suite in suites if "tableak" in suite.attacks]
     assert len(searched) == 3
     assert all(replace(suite, attacks=()) == whole for suite in searched)  # none is cut short
+
+
+def test_a_search_that_was_cut_short_is_marked_in_the_tables() -> None:
+    def marks(name: str) -> list[bool]:
+        points = [p for p in grid.group(name) if isinstance(p, FrontierPoint)]
+        cells = [str(c) for t in frontier.tables(made_up(points)) for c in t.columns[3].cells]
+        assert len(cells) >= len(points)
+        return ["*" in cell for cell in cells]
+
+    assert not any(marks("small"))  # TabLeak there is whole
+    assert sum(marks("fedavg")) == 4  # where the walks of single hospitals are searched
+    quick = [p for p in grid.quick_grid() if "tableak" in p.attacks.attacks]
+    shown = [str(c) for t in frontier.tables(made_up(quick)) for c in t.columns[3].cells]
+    assert all("*" in cell for cell in shown) and shown

@@ -120,9 +120,12 @@ LEGEND = (
 )
 
 
+_SEARCHES = frozenset({"tableak", "fedavg"})
+
+
 def _risk(result: FrontierResult, adversary: str) -> str:
     value, between = told(result, adversary)
     suite = result.point.attacks if isinstance(result.point, FrontierPoint) else AttackSuite(())
-    searched = adversary == "curious" and "tableak" in suite.attacks
+    searched = adversary == "curious" and not _SEARCHES.isdisjoint(suite.attacks)
     reduced = searched and suite.restarts < AttackSuite(()).restarts
     return f"{value}{'*' if reduced else ''}\n{between}".rstrip().replace(" to ", "–")
