@@ -6,6 +6,7 @@ import pytest
 from attacks.knowledge.batches import Batch
 from attacks.scoring import Score, score
 from attacks.scoring.rates import equivalence
+from attacks.searching.search import best_half
 from attacks.searching.tableak import TabLeak, _combine, _misfit
 from attacks.views import Adversary, Knowledge, Name, observe
 from privacy.errors import InvalidInputError, RefusedError
@@ -114,3 +115,14 @@ def test_a_batch_that_replays_better_does_not_outvote_the_others_unless_it_is_ex
     exact = _combine(view.plan, gradient, makeup, np.stack([right, *others]), PRIOR)
     assert sorted(map(tuple, exact.records)) == sorted(map(tuple, right))
     assert exact.certified.all()
+
+
+def test_who_votes_is_the_better_half_with_the_best_in_front() -> None:
+    rng = np.random.default_rng(0)
+    batches = [PRIOR.draw(3, rng) for _ in range(5)]
+    labels = np.array([0, 1, 1])
+    voters = best_half(batches, np.array([4.0, 1.0, 3.0, 0.5, 2.0]), labels, PRIOR.features)
+    assert len(voters) == 3 and np.array_equal(voters[0], batches[3])
+    for found, index in zip(voters[1:], (1, 4), strict=True):
+        assert sorted(map(tuple, found)) == sorted(map(tuple, batches[index]))
+    assert len(best_half(batches[:1], np.zeros(1), labels, PRIOR.features)) == 1

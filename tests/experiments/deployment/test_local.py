@@ -29,6 +29,7 @@ from experiments.deployment.local import Daemons, measured, site_folders, states
 from experiments.deployment.own_tables import own_tables
 from privacy.errors import InpatientError, InvalidInputError
 from privacy.ledger import load_trust, verify
+from privacy.ledger.audit.verify import run_folders
 from tests.aggregation.models.made import NORMED, written
 from tests.aggregation.parts import HOSPITALS
 from tests.aggregation.sites.parts import SENTINEL, carry, dealt, made, opened, tables
@@ -257,6 +258,10 @@ def test_the_folder_in_which_the_sites_lie_is_audited_as_they_are(
     assert (
         said_by(["ledger", "verify", str(tmp_path), *keys], capsys)[0] == 2
     )  # one level, and no deeper
+    inner = folders["north"] / "evaluation"
+    shutil.copytree(folders["south"], inner)  # a run's folder is one, whatever lies in it
+    assert run_folders(folders["north"]) == (folders["north"],)
+    assert set(run_folders(out)) == {folders["north"], folders["south"], folders[AGGREGATOR]}
     (tmp_path / "linked").mkdir()
     (tmp_path / "linked" / "north").symlink_to(folders["north"])
     assert said_by(["ledger", "verify", str(tmp_path / "linked"), *keys], capsys)[0] == 2
