@@ -200,6 +200,7 @@ def test_weighed_uploads_open_the_sums_of_one_process_and_an_auditor_takes_them(
         for one in released:  # each costs what it weighs, no less
             weight = one["details"].get("weight", 1.0)
             assert from_json(one["event"]) == round_event(plan, hospital, weight=weight)
+            assert one["clip_norm"] == pytest.approx(weight * (plan.clip_norm or 0), rel=1e-12)
         told.update(due)
     assert len(told) > 1
 
