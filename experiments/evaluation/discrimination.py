@@ -150,24 +150,27 @@ def bootstrap_runs(
     seed: int = 0,
     confidence: float = 0.95,
 ) -> tuple[Estimate, Estimate]:
-    """Return the mean within-site AUC over cross-validations, with two intervals.
+    r"""Return the mean within-site AUC over cross-validations, with two intervals.
 
-    Both hold the patients, drawn within hospitals and the same in every cross-validation, and the
-    cross-validations, which share neither splits nor noise: the first is of the mean over endless
-    ones, the second of a single one.
+    The patients are drawn within hospitals, the same in every cross-validation. To each draw of the
+    mean comes what the cross-validations' luck adds, which share neither splits nor noise: with
+    deviation :math:`s` over :math:`n` of them, :math:`s\, t_{n-1} / \sqrt n` for the mean over
+    endless ones, :math:`s\, t_{n-1} \sqrt{1 + 1/n}` for a single one (Student's t: drawing few
+    cross-validations again would make too little of their luck).
 
     Raises:
       InvalidInputError: Fewer than two cross-validations.
     """
     natural(cross_validations=len(repeats), least=2)
     unit_open(confidence=confidence)
-    drawn = _Draws(replicates, seed)
-    found = np.stack([_aucs(sites, drawn) for sites in repeats])
-    rng = np.random.default_rng([seed, len(repeats)])
-    means = np.take_along_axis(found, rng.integers(len(found), size=found.shape), axis=0).mean(0)
-    singles = found[rng.integers(len(found), size=replicates), np.arange(replicates)]
-    value = float(np.mean([auc(sites) for sites in repeats]))
-    return _percentile(value, means, confidence), _percentile(value, singles, confidence)
+    patients = auc_draws(*repeats, replicates=replicates, seed=seed)
+    runs, n = np.array([auc(sites) for sites in repeats]), len(repeats)
+    luck = runs.std(ddof=1) * np.random.default_rng([seed, n]).standard_t(n - 1, size=replicates)
+    of_mean, of_one = (
+        _percentile(float(runs.mean()), np.clip(patients + luck * scale, 0, 1), confidence)
+        for scale in (n**-0.5, (1 + 1 / n) ** 0.5)
+    )
+    return of_mean, of_one
 
 
 def _check_same(ours: Mapping[str, Scored], theirs: Mapping[str, Scored]) -> None:

@@ -12,6 +12,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aggregation.data.patients import Patients
+from attacks.scoring.rates import student_half_width
 from privacy._validate import finite_array
 from privacy.errors import InvalidInputError
 
@@ -38,6 +39,16 @@ class Estimate:
     upper: float
     method: str = ""
     confidence: float = 0.95
+
+    @classmethod
+    def over_runs(cls, values: Sequence[float]) -> "Estimate":
+        """The mean of independent runs, by Student's t.
+
+        Raises:
+          InvalidInputError: Fewer than two runs.
+        """
+        mean, half = float(np.mean(values)), student_half_width(np.asarray(values))
+        return cls(mean, mean - half, mean + half, "Student's t over runs")
 
     @property
     def half_width(self) -> float:

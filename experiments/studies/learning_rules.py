@@ -7,9 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
-from attacks.scoring.rates import student_half_width
 from experiments.evaluation import Estimate
 from experiments.margins import LABEL_HARM, TIMES
 from experiments.run.record import Record
@@ -193,7 +191,7 @@ def poor_labels(records: Sequence[Record]) -> Ruling:
     harms = list(dict.fromkeys(r.point.harm for r in results))
     aucs = {h: [r.metrics.auc_within for r in results if r.point.harm is h] for h in harms}
     clean = np.array(aucs.pop(Harm.NONE))
-    losses = {h: _mean_with_ends(clean - np.array(own)) for h, own in aucs.items()}
+    losses = {h: Estimate.over_runs(clean - np.array(own)) for h, own in aucs.items()}
     each = {h: side_of(loss, LABEL_HARM) for h, loss in losses.items()}
     holding = [h for h, side in each.items() if side is Conclusion.HOLDS]
     open_ = [h for h, side in each.items() if side is Conclusion.UNDECIDED]
@@ -239,8 +237,3 @@ def poor_labels(records: Sequence[Record]) -> Ruling:
     worst = max(losses.values(), key=lambda loss: loss.value)
     effect = Text("AUC lost at the worst level that was tried", "所试的最差程度下损失的 AUC")
     return Ruling(verdict, condition, effect, *three(worst))
-
-
-def _mean_with_ends(values: NDArray[np.float64]) -> Estimate:
-    half, mean = student_half_width(values), float(values.mean())
-    return Estimate(mean, mean - half, mean + half, "Student's t over seeds")

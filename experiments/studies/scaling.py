@@ -40,7 +40,6 @@ from aggregation.engines.fleet import Fleet
 from aggregation.models import Logistic
 from aggregation.plan import Plan
 from aggregation.releases import run_event
-from attacks.scoring.rates import student_half_width
 from experiments.cohorts.network import SCHEMA, Network
 from experiments.evaluation import Estimate, Scored, auc
 from experiments.run.record import Record
@@ -367,7 +366,6 @@ def grid(
 
 
 def _student(values: NDArray[np.float64]) -> dict[str, float]:
-    """Mean with its 95 % interval (Student's t over replicates)."""
-    mean = float(values.mean())
-    half = student_half_width(values)
-    return {"value": mean, "lower": mean - half, "upper": mean + half}
+    """Mean with its 95 % interval over replicates."""
+    mean = Estimate.over_runs(values.tolist())
+    return {"value": mean.value, "lower": mean.lower, "upper": mean.upper}

@@ -56,7 +56,7 @@ class SpreadPoint:
     model: str = "logistic"
     cohort: str = "heart"
     seeds: tuple[int, ...] = tuple(range(_FIRST, _FIRST + 40))
-    code_version: int = 1
+    code_version: int = 2
 
     @property
     def config(self) -> dict[str, Any]:

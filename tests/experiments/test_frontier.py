@@ -270,7 +270,7 @@ def test_grids_hold_what_they_promise() -> None:
         "local only",
     }
     names = [Record(p.config, {}, {}).name for p in full]
-    assert len(set(names)) == len(full) <= 150
+    assert len(set(names)) == len(full) <= 160
     assert grid.cells(names[3:5]) == full[3:5]
     with pytest.raises(InvalidInputError, match="No cell"):
         grid.cells(["0" * 12])

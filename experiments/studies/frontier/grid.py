@@ -8,9 +8,9 @@ given more than any other adversary has: no attack on these views does better. S
 it can replay where they have no noise; where they have, it is not tried.
 
 The core varies designs and epsilons, for a perceptron on small batches and for logistic regression
-on full ones. Every other factor is varied alone from there, at epsilon 1 and without noise; so are
-the ablations, whose points say so. Sums are added in clear (``plain``): they are the same integers
-as the sealed ones, bit for bit (a test re-runs a sample sealed).
+on full ones and on small ones. Every other factor is varied alone from there, at epsilon 1 and
+without noise; so are the ablations, whose points say so. Sums are added in clear (``plain``): they
+are the same integers as the sealed ones, bit for bit (a test re-runs a sample sealed).
 """
 
 import math
@@ -194,17 +194,21 @@ def _ablation(seed: int) -> list[FrontierPoint]:
 
 
 def _effort(seed: int) -> list[FrontierPoint]:
-    """TabLeak alone where there is no noise, with fewer and more restarts and steps."""
+    """Searches alone where there is no noise, with fewer and more restarts and steps."""
     whole = AttackSuite(("tableak",))
     tried = [
         *(("restarts", replace(whole, restarts=count)) for count in (1, 3, 10, 30, 90)),
         *(("search steps", replace(whole, iterations=count)) for count in (200, 600, 4500)),
     ]
     cells = ((Design.NONE, None), (Design.SEALED, None))
+    walk = AttackSuite(("fedavg",), restarts=15)  # as published; the grid's is cut short
     return [
-        point
-        for name, suite in tried
-        for point in _factor(seed, cells, attacks=suite, ablation=name)
+        *(
+            point
+            for name, suite in tried
+            for point in _factor(seed, cells, attacks=suite, ablation=name)
+        ),
+        *_factor(seed, cells[:1], local_steps=5, attacks=walk, ablation="restarts"),
     ]
 
 
@@ -239,6 +243,7 @@ GROUPS: Mapping[str, Callable[[int], Sequence[AttackedPoint]]] = MappingProxyTyp
     {
         "small": lambda seed: _core(Regime.SMALL, "mlp", seed),
         "full": lambda seed: _core(Regime.FULL, "logistic", seed),
+        "small-logistic": lambda seed: _core(Regime.SMALL, "logistic", seed),
         "adversary": _adversaries,
         "ablation": _ablation,
         "effort": _effort,

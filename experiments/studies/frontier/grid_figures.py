@@ -191,7 +191,7 @@ def draw_factors(results: Sequence[FrontierResult]) -> Figure:
 @printed
 def draw_effort(records: Sequence[Record]) -> Figure:
     """How often TabLeak names a patient, against its restarts and its steps."""
-    results = read_frontier(records)
+    results = [r for r in read_frontier(records) if r.point.local_steps == 1]
     figure = Figure(figsize=(0.8 * PAGE, 2.2), layout="constrained")
     axes = figure.subplots(1, 2, sharey=True)
     whole = AttackSuite(())

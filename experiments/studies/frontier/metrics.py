@@ -1,6 +1,6 @@
 """The metrics of a frontier point's record, from its folds, whatever order they came in."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Protocol, runtime_checkable
 
@@ -16,7 +16,15 @@ from dp_accounting import (
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
 from aggregation.sized import sealing_for, wrap_probability_of
-from experiments.evaluation import Estimate, Scored, bootstrap_auc, by_patient, pool
+from experiments.evaluation import (
+    Estimate,
+    Scored,
+    auc,
+    bootstrap_auc,
+    bootstrap_runs,
+    by_patient,
+    pool,
+)
 from experiments.studies.design import RELATION, Design
 from experiments.studies.frontier.point import KEY_HOLDER, FoldResult, FrontierPoint
 from experiments.studies.lineups import Trial, risk, worst_risk
@@ -77,7 +85,7 @@ def of_models(point: CrossValidated, parts: list[FoldResult]) -> dict[str, Any]:
     """How well the folds' models do on patients whom they have not seen."""
     repeats = repeats_of(point, parts)
     return {
-        "auc_within": _interval(bootstrap_auc(*repeats)),
+        **_auc_within(point, parts),
         "auc_sites": _sites(repeats),
         "brier": _brier(parts, local=False),
         "brier_local_intercept": _brier(parts, local=True),
@@ -109,6 +117,22 @@ def cross_validation(parts: Sequence[FoldResult]) -> dict[str, Scored]:
     return pool(by_patient(folds, parts), {name for p in parts for name in p.pooled})
 
 
+def _auc_within(point: CrossValidated, parts: list[FoldResult]) -> dict[str, Any]:
+    """The AUC of each cross-validation or network, and their mean's interval.
+
+    Networks have other patients each, so that how they differ holds all of their luck.
+    """
+    runs = [cross_validation([p for p in parts if p.seed == seed]) for seed in point.seeds]
+    aucs = [auc(run) for run in runs]
+    mean = Estimate.over_runs(aucs) if point.folds == 1 and len(runs) > 1 else _mean_auc(runs)
+    return {"auc_within": _interval(mean), "auc_runs": aucs if len(runs) > 1 else []}
+
+
+def _mean_auc(repeats: Sequence[Mapping[str, Scored]]) -> Estimate:
+    """With splits and noise where there are several cross-validations; of one, patients alone."""
+    return bootstrap_runs(*repeats)[0] if len(repeats) > 1 else bootstrap_auc(*repeats)
+
+
 def _published(point: CrossValidated, parts: list[FoldResult]) -> dict[str, Any]:
     """What the published score reaches on the same patients, without any training."""
     if not parts[0].published:
@@ -123,7 +147,7 @@ def _sites(repeats: list[dict[str, Scored]]) -> dict[str, Any] | None:
         return None
     return {
         name: {
-            **_interval(bootstrap_auc(*({name: r[name]} for r in repeats))),
+            **_interval(_mean_auc([{name: r[name]} for r in repeats])),
             "negatives": site.negatives,
             "positives": site.positives,
         }

@@ -83,7 +83,7 @@ class AsynchronousPoint:
     cohort: str = "heart"
     colluders: int = 1
     ablation: str | None = None
-    code_version: int = 2
+    code_version: int = 3
 
     @property
     def design(self) -> Design:

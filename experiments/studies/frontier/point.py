@@ -59,6 +59,7 @@ _TIER3 = 0.25  # of a network's hospitals
 _ALL = "all patients"  # the one place of pooled training
 _DESCENDING = frozenset({"fedavg", "tableak"})
 _DESCENT_VERSION = 2  # raised when a descent's numbers move; points of other attacks keep names
+_RUNS_VERSION = 2  # likewise of what is told of several cross-validations
 
 
 @dataclass(frozen=True)
@@ -126,6 +127,7 @@ class FrontierPoint:
             "lineup": LINEUP,
             "setting": asdict(self.training),
             **({"descent_version": _DESCENT_VERSION} if descends else {}),
+            **({"runs_version": _RUNS_VERSION} if len(self.seeds) > 1 else {}),
         }
 
     @property

@@ -82,7 +82,8 @@ class FrontierMetrics:
     """What a point's record holds (``frontier.metrics``).
 
     Attributes:
-      auc_within: Over pairs within a hospital.
+      auc_within: Over pairs within a hospital; its interval holds patients, splits and noise, of
+        a single cross-validation patients alone.
       risk: Of the worst attack; None: every stratum is too small for a line-up.
       risks: Of each attack, by its name.
       bound: What is proven of any attack; None: nothing.
@@ -99,6 +100,7 @@ class FrontierMetrics:
       auc_sites: Each hospital's; None: they are too many.
       auc_within_published_score: Of a published score on the same patients; None: there is none.
       not_measurable: Strata of hospital and outcome too small for a line-up: no risk is of them.
+      auc_runs: The same of each cross-validation, or network; empty: a single one.
       wrap_probability: That any opened sum wraps; not told of runs at hospitals' own pace.
     """
 
@@ -118,6 +120,7 @@ class FrontierMetrics:
     risks_by_trait: Mapping[str, Mapping[str, Mapping[str, Risk]]]
     auc_sites: Mapping[str, SiteAuc] | None
     auc_within_published_score: Estimate | None = None
+    auc_runs: tuple[float, ...] = ()
     wrap_probability: float = 0.0
     not_measurable: tuple[str, ...] = ()
 
