@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from aggregation.models import Logistic, Perceptron, TorchModel
+from aggregation.models import Logistic, Moments, Perceptron, TorchModel
 from aggregation.trained import Trained
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.files import create_durably
@@ -197,11 +197,12 @@ def module_of(trained: Trained) -> "nn.Module":
     elif isinstance(model, Perceptron):
         width = model.width
         module = nn.Sequential(nn.Linear(model.features, width), nn.ReLU(), nn.Linear(width, 1))
-    elif isinstance(model, Logistic):
+    elif isinstance(model, Logistic | Moments):
         module = nn.Linear(model.features, 1)
     else:
         raise RefusedError(f"A model of the kind {model.kind!r} has no other form.")
-    flat = torch.from_numpy(trained.params.astype(np.float64))
+    params = trained.params.astype(np.float64)
+    flat = torch.from_numpy(model.linear(params) if isinstance(model, Moments) else params)
     nn.utils.vector_to_parameters(flat, module.double().parameters())
     return module
 

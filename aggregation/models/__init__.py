@@ -1,15 +1,15 @@
 """The models that hospitals train together: logistic regression, a perceptron, any torch module.
 
-A model is data (its kind and sizes); its parameters are one flat float64 vector. Training sums
-*per-patient* gradients, each by arithmetic along its patient's row alone. The proof of sensitivity
-needs that a patient's integers do not depend on who else is in the batch, *to the last bit*, and a
-matrix product adds in an order that follows the number of rows: another patient's coming could
-change this one's last bit and, with it, at times, an integer (measured with ``torch.func.vmap``:
-about one entry in a thousand differs between batch sizes). So all sums of the two models that are
-written out here run along one row's contiguous numbers, in an order that only their count decides:
-that is proof. A ``TorchModel`` runs torch's own sums in blocks of one shape: that is evidence, and
-it says so. What attacks differentiate is in ``models.differentiable``; plans and ledgers read every
-model without torch.
+``Moments`` is logistic regression from one release. A model is data (its kind and sizes); its
+parameters are one flat float64 vector. Training sums *per-patient* gradients, each by arithmetic
+along its patient's row alone. The proof of sensitivity needs that a patient's integers do not
+depend on who else is in the batch, *to the last bit*, and a matrix product adds in an order that
+follows the number of rows: another patient's coming could change this one's last bit and, with it,
+at times, an integer (measured with ``torch.func.vmap``: about one entry in a thousand differs
+between batch sizes). So all sums of the models that are written out here run along one row's
+contiguous numbers, in an order that only their count decides: that is proof. A ``TorchModel`` runs
+torch's own sums in blocks of one shape: that is evidence, and it says so. What attacks
+differentiate is in ``models.differentiable``; plans and ledgers read every model without torch.
 
 >>> import numpy as np
 >>> model = Logistic(features=3)
@@ -22,6 +22,7 @@ from aggregation.models.counts import Counts
 from aggregation.models.inputs import Inputs
 from aggregation.models.logistic import Logistic
 from aggregation.models.model import HiddenLayer, LinearInput, Model
+from aggregation.models.one_release import Moments
 from aggregation.models.perceptron import Perceptron
 from aggregation.models.torch_model import SHIPPED, TorchModel
 from aggregation.registry import Registry
@@ -35,6 +36,7 @@ __all__ = [
     "LinearInput",
     "Logistic",
     "Model",
+    "Moments",
     "Perceptron",
     "TorchModel",
     "check_name",

@@ -107,6 +107,13 @@ class Model(ABC):
     ) -> Float[np.ndarray, "patients"]:
         """Log-odds of disease of each patient."""
 
+    def above_noise(self, deviation: float) -> "Model":
+        """Return the model as it is read where noise moves each entry of the mean row by so much.
+
+        A public choice, before anything is opened; most models have none.
+        """
+        return self
+
     @property
     def environment(self) -> Mapping[str, str]:
         """What of this machine the last bits of a row depend on, for the hospital's ledger."""

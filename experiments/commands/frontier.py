@@ -41,8 +41,9 @@ class FrontierCommand(StudyCommand):
     regime: str = "small"
     """Of the chosen designs: full (all patients in every round) or small (about 8 a hospital)."""
     model: str = "mlp"
-    """Of the chosen designs: logistic, mlp, deep, embedded, transformer, or a Python file's factory
-    of a torch module, FILE:FACTORY (docs/own-model.md)."""
+    """Of the chosen designs: logistic, mlp, moments (logistic regression from a single opened sum),
+    deep, embedded, transformer, or a Python file's factory of a torch module, FILE:FACTORY
+    (docs/own-model.md)."""
     pass_rounds: int | None = None
     """Of the chosen designs: rounds of a pass, in each of which a patient is in exactly one round
     (random allocation), in place of the regime's batches."""

@@ -26,8 +26,8 @@ class Joining(StudyCommand):
     """Whose patients: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
     parts: tuple[str, ...] = ("whole", "unseen", "growing")
     """Which of whole (all hospitals), unseen (hospitals that no model saw), growing (by how many
-    hospitals take part), again (the primary comparison with other seeds) and risk (line-ups, by
-    two adversaries; hours)."""
+    hospitals take part), again (the primary comparison with other seeds), risk (line-ups, by
+    two adversaries; hours) and releases (sums that are opened once or twice)."""
     tuned: Path | None = None
     """Folder of ``inpatient tune --regimes full --models logistic --cohort COHORT``: train with its
     best setting, not with the published one."""
@@ -57,15 +57,16 @@ class Joining(StudyCommand):
         from experiments.cohorts import folds, load, resolve
         from experiments.run.record import read_records
         from experiments.studies.design import Regime
-        from experiments.studies.joining.arm_point import FOLDS
-        from experiments.studies.joining.arms import GROWING, SETTING, grid
+        from experiments.studies.joining.arm_point import FOLDS, JoiningArm
+        from experiments.studies.joining.arms import FEW, GROWING, SETTING, grid
         from experiments.studies.searched import best_trainings
 
         name, data_dir = resolve(self.cohort, self.data_dir)
-        setting = SETTING
+        setting, few = SETTING, dict(FEW)
         if self.tuned is not None:
             best = best_trainings(read_records(self.tuned / "records"), name)
             setting = best.get((Regime.FULL, "logistic"), SETTING)
+            few[JoiningArm.MOMENTS] = best.get((Regime.FULL, "moments"), FEW[JoiningArm.MOMENTS])
         cohort = load(name, data_dir)
         folds(cohort, count=FOLDS, seed=0, alone=True)  # refuses before anything is trained
         some = sum(20 <= size <= 60 for size in cohort.sizes)
@@ -74,6 +75,7 @@ class Joining(StudyCommand):
                 name,
                 setting,
                 parts=self.parts,
+                few=few,
                 scored=bool(cohort.schema.score),
                 growing=sorted({*(count for count in GROWING if count < some), some} - {0}),
                 seeds=range(self.seeds),

@@ -26,8 +26,8 @@ class Train:
     cohort: str = "heart"
     """Whose patients: a cohort's name, or the path of a ``cohort.toml`` (docs/own-data.md)."""
     model: str = "logistic"
-    """mlp, logistic, deep, embedded, transformer, or a Python file's factory of a torch module,
-    FILE:FACTORY (docs/own-model.md)."""
+    """mlp, logistic, moments (logistic regression from a single opened sum), deep, embedded,
+    transformer, or a Python file's factory of a torch module, FILE:FACTORY (docs/own-model.md)."""
     epsilon: float = 1.0
     """Of all that the run releases of a patient, the evaluation included."""
     regime: str = "full"

@@ -27,7 +27,10 @@ class Tune(StudyCommand):
     regimes: tuple[str, ...] = ("full", "small")
     """Which of full (all patients in every round) and small (about 8 a hospital)."""
     models: tuple[str, ...] = ("logistic", "mlp")
-    """Which of logistic, mlp, deep, embedded, transformer, or FILE:FACTORY (docs/own-model.md)."""
+    """Which of logistic, mlp, moments (logistic, opened once), deep, embedded, transformer, or
+    FILE:FACTORY (docs/own-model.md)."""
+    rounds: tuple[int, ...] = ()
+    """Numbers of rounds that are tried, of all patients each; by default those of the regime."""
     studies: int = 8
     """Simulated studies that each setting is averaged over."""
     paced: bool = False
@@ -44,6 +47,7 @@ class Tune(StudyCommand):
         """Refuse names of no regime or model, and options that would change nothing."""
         from aggregation.models import check_name
         from experiments.studies.design import Regime
+        from privacy._validate import natural
         from privacy.errors import InvalidInputError
 
         super().check()
@@ -60,6 +64,12 @@ class Tune(StudyCommand):
             raise InvalidInputError("Give at least one of --regimes and one of --models.")
         for model in self.models:
             check_name(model)
+        for count in self.rounds:
+            natural(rounds=count, least=1)
+        if self.rounds and (self.paced or self.scaling or tuple(self.regimes) != ("full",)):
+            raise InvalidInputError(
+                "--rounds goes with --regimes full alone, and with neither --paced nor --scaling."
+            )
         for regime in self.regimes:
             if regime not in tuple(Regime):
                 raise InvalidInputError(f"Unknown regime {regime!r}; choose full or small.")
@@ -89,4 +99,6 @@ class Tune(StudyCommand):
             ]
             return searches, place
         panels = product(map(Regime, self.regimes), self.models)
-        return [TrainingSearch(*panel, self.studies, cohort) for panel in panels], place
+        return [
+            TrainingSearch(*panel, self.studies, cohort, tuple(self.rounds)) for panel in panels
+        ], place

@@ -115,6 +115,7 @@ TRAINING: Mapping[tuple[Regime, str], TrainingSetting] = MappingProxyType(
     {
         (Regime.FULL, "logistic"): TrainingSetting(40, 4.0, 1.0, 20),
         (Regime.FULL, "mlp"): TrainingSetting(20, 2.0, 1.0, 10),
+        (Regime.FULL, "moments"): TrainingSetting(1, 1.0, 2.0, 1),
         (Regime.SMALL, "logistic"): TrainingSetting(200, 0.5, 0.5, 100, 8),
         (Regime.SMALL, "mlp"): TrainingSetting(100, 0.5, 0.5, 50, 8),
     }
@@ -237,6 +238,8 @@ def make_plan(
         event = run_event(plan_at(multiplier), smallest)
         return event if beside is None else ComposedDpEvent([event, beside])
 
-    return plan_at(
+    plan = plan_at(
         noise_multiplier(event_at, target_epsilon=epsilon, delta=delta, relation=RELATION)
     )
+    noise_std = plan.noise_multiplier * setting.clip_norm / plan.normaliser
+    return replace(plan, model=model.above_noise(noise_std / math.sqrt(setting.rounds)))

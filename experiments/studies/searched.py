@@ -89,18 +89,24 @@ def lines(records: Sequence[Record]) -> list[str]:
 
 
 def best_trainings(
-    records: Sequence[Record], cohort: str
+    records: Sequence[Record], cohort: str, rounds: tuple[int, ...] = ()
 ) -> dict[tuple[Regime, str], TrainingSetting]:
     """The best setting of each regime and model that was searched for this cohort.
+
+    Args:
+      records: Of searches.
+      cohort: Whose.
+      rounds: What numbers of rounds were tried; none: the usual ones.
 
     Raises:
       InvalidInputError: Nothing was.
     """
     best = {}
     for result in read_searches(records):
-        if isinstance(result.point, TrainingSearch) and result.point.cohort == cohort:
+        point = result.point
+        if isinstance(point, TrainingSearch) and (point.cohort, point.rounds) == (cohort, rounds):
             setting = TrainingSetting(**result.metrics.best.setting)
-            best[result.point.regime, result.point.model] = setting
+            best[point.regime, point.model] = setting
     if not best:
         raise InvalidInputError(
             f"No search of settings for {called(cohort)} as it is now. Run inpatient tune "

@@ -20,7 +20,7 @@ from typing import Any
 
 import numpy as np
 
-from aggregation.models import Inputs, named_model
+from aggregation.models import Inputs, Moments, named_model
 from experiments.cohorts import Cohort, Fold, called
 from experiments.evaluation import Scored, auc
 from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun, follow
@@ -90,25 +90,28 @@ class TrainingSearch(Search):
       model: As in ``named_model``; of a module's file the record keeps a short name and a digest.
       studies: Simulated studies.
       cohort: Whose sizes and schema they have, named as ``experiments.cohorts.resolve`` names it.
+      rounds: Numbers of them that are tried; none: the usual ones of the regime.
     """
 
     regime: Regime
     model: str
     studies: int = 8
     cohort: str = "heart"
+    rounds: tuple[int, ...] = ()
 
     @property
     def candidates(self) -> list[TrainingSetting]:
         """The settings that are tried; the second half of the models is averaged."""
         full = self.regime is Regime.FULL
-        if full and self.cohort != "heart":  # as the protocol of joining names them
+        norms, rates = (0.5, 1.0, 2.0, 4.0, 8.0), (1.0, 4.0, 16.0)
+        if full and self.model == Moments.kind:  # opened once, whatever the step
+            return [TrainingSetting(1, 1.0, clip_norm, 1) for clip_norm in norms]
+        rounds = self.rounds or ((20, 40, 80) if full else (50, 100, 200))
+        if full and (self.cohort != "heart" or self.rounds):  # as the protocol of joining has them
             return [
-                TrainingSetting(count, rate, clip_norm, count // 2)
-                for count, clip_norm, rate in product(
-                    (20, 40, 80), (0.5, 1.0, 2.0, 4.0, 8.0), (1.0, 4.0, 16.0)
-                )
+                TrainingSetting(count, rate, clip_norm, max(1, count // 2))
+                for count, clip_norm, rate in product(rounds, norms, rates)
             ]
-        rounds = (20, 40, 80) if full else (50, 100, 200)
         sampling_size, scale = (None, 1.0) if full else (8, 0.125)
         steps = ((1, 1.0), (2, 1.0), (4, 1.0), (2, 0.5), (4, 0.5), (8, 0.5))  # rate and clip norm
         return [
@@ -129,12 +132,14 @@ class TrainingSearch(Search):
             "code_version": 1,
             # why: published records are of the heart study's shape and do not say so
             **({} if self.cohort == "heart" else {"cohort": self.cohort}),
+            **({"rounds": self.rounds} if self.rounds else {}),
         }
 
     @property
     def label(self) -> str:
         """A short name for progress and errors."""
-        return f"{called(self.cohort)} {self.regime} {called_model(self.model)}"
+        counted = f" rounds={','.join(map(str, self.rounds))}" if self.rounds else ""
+        return f"{called(self.cohort)} {self.regime} {called_model(self.model)}{counted}"
 
     @property
     def units(self) -> range:

@@ -85,8 +85,8 @@ NOTHING_YET = {
 COMMA = {"en": ", ", "zh": "，"}
 BRACKETS = {"en": (" (", ")"), "zh": ("（", "）")}
 MODELS = {
-    "en": {"logistic": "logistic", "mlp": "mlp"},
-    "zh": {"logistic": "逻辑回归", "mlp": "多层感知机"},
+    "en": {"logistic": "logistic", "mlp": "mlp", "moments": "logistic, opened once"},
+    "zh": {"logistic": "逻辑回归", "mlp": "多层感知机", "moments": "逻辑回归，只公开一次"},
 }
 PARTLY = {
     "en": "{judged} of {asked} sentences are judged; the records of the others are not there.",

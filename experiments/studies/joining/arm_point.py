@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients, Schema
-from aggregation.models import Logistic
+from aggregation.models import Logistic, Moments, make_model
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from aggregation.rules import Local, LocalForm, fit_locally
@@ -42,6 +42,8 @@ class JoiningArm(StrEnum):
     - ``score``: the cohort's published score, which needs no training.
     - ``pooled``: all patients in one place.
     - ``none``, ``article``, ``local``, ``sealed``: federations, as ``studies.design`` has them.
+    - ``one gradient``, ``two gradients``, ``moments``: sealed sums that are opened once or twice,
+      the last gradient and curvature together (``aggregation.models.Moments``).
     """
 
     OWN = "own"
@@ -51,6 +53,24 @@ class JoiningArm(StrEnum):
     ARTICLE = "article"
     LOCAL = "local"
     SEALED = "sealed"
+    GRADIENT = "one gradient"
+    GRADIENTS = "two gradients"
+    MOMENTS = "moments"
+
+    @property
+    def few(self) -> bool:
+        """Whether sums are opened once or twice alone."""
+        return self in (JoiningArm.GRADIENT, JoiningArm.GRADIENTS, JoiningArm.MOMENTS)
+
+    @property
+    def design(self) -> Design:
+        """Who adds which noise, of a federation."""
+        return Design.SEALED if self.few else Design(self.value)
+
+    @property
+    def model(self) -> str:
+        """The model's kind."""
+        return Moments.kind if self is JoiningArm.MOMENTS else Logistic.kind
 
     @property
     def shared(self) -> bool:
@@ -193,15 +213,16 @@ class JoiningPoint:
         features = next(iter(fold.train.values())).features.shape[1]
         plan = make_plan(
             run=f"{self.label} seed={seed} fold={number}",
-            design=Design(self.arm.value),
+            design=self.arm.design,
             epsilon=math.inf if self.epsilon is None else self.epsilon,
-            model=Logistic(features),
+            model=make_model(self.arm.model, features),
             setting=self.setting,
             patients=fold.train,
             colluders=self.colluders,
             scheme="plain",
         )
-        return plan, final_model(plan, fold.train, seed=(seed, number))
+        params = final_model(plan, fold.train, seed=(seed, number))
+        return plan, plan.model.linear(params) if isinstance(plan.model, Moments) else params
 
     def _ends(self, fold: Fold, shared: Vector) -> dict[End, dict[str, Local]]:
         ends = {End.BARE: dict.fromkeys(fold.test, Local())}

@@ -1,6 +1,7 @@
 """The points of the study of joining, as its protocol lists them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 
 from experiments.run.study import GridPoint
 from experiments.studies.design import TrainingSetting
@@ -8,19 +9,31 @@ from experiments.studies.joining.arm_point import JoiningArm, JoiningPoint
 from experiments.studies.joining.risk import JoiningRisk
 from privacy.errors import InvalidInputError
 
-__all__ = ["GROWING", "PARTS", "SETTING", "grid"]
+__all__ = ["FEW", "GROWING", "PARTS", "SETTING", "grid"]
 
 SETTING = TrainingSetting(80, 4.0, 2.0, 40)
 """The best of ``inpatient tune --cohort ist-odd --regimes full --models logistic --studies 4``."""
+FEW: Mapping[JoiningArm, TrainingSetting] = MappingProxyType(
+    {
+        JoiningArm.GRADIENT: TrainingSetting(1, 4.0, 1.0, 1),
+        JoiningArm.GRADIENTS: TrainingSetting(2, 4.0, 2.0, 1),
+        JoiningArm.MOMENTS: TrainingSetting(1, 1.0, 2.0, 1),
+    }
+)
+"""The best of the same command with ``--rounds 1``, ``--rounds 2`` and ``--models moments``."""
 
-PARTS = ("whole", "unseen", "growing", "again", "risk")
-"""All hospitals; hospitals never seen; by their number; with other seeds; under attack."""
+PARTS = ("whole", "unseen", "growing", "again", "risk", "releases")
+"""All hospitals; hospitals never seen; by their number; with other seeds; under attack; of sums
+that are opened once or twice."""
 GROWING = (4, 10, 25, 50, 100)
 _A = JoiningArm
 _FEDERATIONS: tuple[tuple[JoiningArm, float | None], ...] = (
     (_A.NONE, None), (_A.SEALED, 0.3), (_A.SEALED, 1.0), (_A.SEALED, 3.0), (_A.LOCAL, 1.0),
     (_A.ARTICLE, 1.0),
 )  # fmt: skip
+_RELEASES: Mapping[JoiningArm, tuple[float, ...]] = {
+    _A.GRADIENT: (1.0,), _A.GRADIENTS: (1.0,), _A.MOMENTS: (0.3, 1.0, 3.0),
+}  # fmt: skip
 _WHOLE = ((_A.OWN, None), (_A.SCORE, None), (_A.POOLED, None), *_FEDERATIONS)
 _UNSEEN = ((_A.SCORE, None), (_A.POOLED, None), *_FEDERATIONS)
 _AGAIN: tuple[tuple[JoiningArm, float | None], ...] = ((_A.OWN, None), (_A.SEALED, 1.0))
@@ -32,6 +45,7 @@ def grid(
     setting: TrainingSetting,
     *,
     parts: Sequence[str] = PARTS,
+    few: Mapping[JoiningArm, TrainingSetting] = FEW,
     scored: bool = True,
     growing: Sequence[int] = GROWING,
     seeds: Sequence[int] = (0, 1, 2, 3, 4),
@@ -42,6 +56,7 @@ def grid(
       cohort: As ``experiments.cohorts.load`` takes it.
       setting: How federations are trained.
       parts: Of ``PARTS``.
+      few: How those are trained whose sums are opened once or twice.
       scored: Whether the cohort has a published score.
       growing: Numbers of hospitals of 20 to 60 patients.
       seeds: Of splits and noise; *again* takes as many that follow.
@@ -79,4 +94,12 @@ def grid(
         if scored or arm is not JoiningArm.SCORE
     ]
     risks = [JoiningRisk(arm, epsilon, cohort, setting) for arm, epsilon in attacked]
-    return [*trained, *again, *risks]
+    opened = [
+        JoiningPoint(arm, epsilon, cohort, few[arm], seeds=tuple(seeds))
+        for arm, epsilons in _RELEASES.items()
+        for epsilon in epsilons
+        if "releases" in parts
+    ]
+    if "releases" in parts:
+        risks.append(JoiningRisk(_A.MOMENTS, 1.0, cohort, few[_A.MOMENTS]))
+    return [*trained, *again, *opened, *risks]

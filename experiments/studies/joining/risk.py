@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.cohorts import called
-from experiments.studies.design import DELTA, Design, Regime, TrainingSetting
+from experiments.studies.design import DELTA, Regime, TrainingSetting
 from experiments.studies.frontier.metrics import summarise
 from experiments.studies.frontier.point import FoldResult, FrontierPoint, measure
 from experiments.studies.joining.arm_point import FOLDS, JoiningArm
@@ -48,10 +48,10 @@ class JoiningRisk:
     def attacked(self) -> FrontierPoint:
         """The same federation as a point of the frontier."""
         return FrontierPoint(
-            Design(self.arm.value),
+            self.arm.design,
             self.epsilon,
             Regime.FULL,
-            "logistic",
+            self.arm.model,
             AttackSuite((LIKELIHOOD, INFORMED)),
             seeds=self.seeds,
             folds=self.folds,

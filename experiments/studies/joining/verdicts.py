@@ -55,9 +55,13 @@ class Judged:
 
 @dataclass(frozen=True)
 class CohortRecords:
-    """The records of one cohort, by what they are of; ``again``: all, with other seeds."""
+    """The records of one cohort, by what they are of.
+
+    ``again``: all, with other seeds; ``few``: of sums that are opened once or twice.
+    """
 
     whole: ByArm
+    few: ByArm
     again: ByArm
     unseen: ByArm
     growing: Mapping[int, ByArm]
@@ -66,7 +70,7 @@ class CohortRecords:
 
 def cohort_records(records: Sequence[Record]) -> CohortRecords:
     """Sort the records of one cohort."""
-    whole, unseen, again = (dict[ArmAt, JoiningMetrics]() for _ in range(3))
+    whole, few, unseen, again = (dict[ArmAt, JoiningMetrics]() for _ in range(4))
     growing: dict[int, dict[ArmAt, JoiningMetrics]] = {}
     attacked = [r for r in records if r.config["experiment"] == "joining risk"]
     trained = [r for r in records if r not in attacked]
@@ -74,6 +78,8 @@ def cohort_records(records: Sequence[Record]) -> CohortRecords:
         key = (one.point.arm, one.point.epsilon)
         if one.point.hospitals is not None:
             growing.setdefault(one.point.hospitals, {})[key] = one.metrics
+        elif one.point.arm.few:
+            few[key] = one.metrics
         elif one.point.unseen:
             unseen[key] = one.metrics
         else:
@@ -82,7 +88,7 @@ def cohort_records(records: Sequence[Record]) -> CohortRecords:
         (risk.point.arm, risk.point.epsilon): risk.metrics
         for risk in read_all(attacked, JoiningRisk, FrontierMetrics)
     }
-    return CohortRecords(whole, again, unseen, growing, risks)
+    return CohortRecords(whole, few, again, unseen, growing, risks)
 
 
 def size_classes(sums: HospitalSums) -> dict[str, NDArray[np.bool_]]:

@@ -68,7 +68,7 @@ def test_counts_stand_in_plans_and_are_no_choice_of_a_model() -> None:
     written = plan(model=counts)
     assert Plan.from_bytes(written.to_bytes()).model == counts
     assert Model.from_spec(counts.spec) == counts and "counts" in MODELS
-    assert "counts" not in sized_kinds() and sized_kinds() == ("logistic", "mlp")
+    assert "counts" not in sized_kinds() and sized_kinds() == ("logistic", "moments", "mlp")
     with pytest.raises(InvalidInputError, match="Unknown model 'counts'"):
         check_name("counts")
     assert counts.initial(np.random.default_rng(0)).tolist() == [0.0] * 16

@@ -9,14 +9,16 @@ import numpy as np
 import pytest
 
 from aggregation.data.patients import Patients
+from aggregation.models import Moments
 from aggregation.rules import Local, LocalForm, fit_locally
 from experiments.cli import main
 from experiments.cohorts import Cohort, folds
 from experiments.run.record import read_records
 from experiments.studies.design import Regime, TrainingSetting
+from experiments.studies.final_model import final_model
 from experiments.studies.joining import arm_point as joining
 from experiments.studies.joining.arm_point import End, JoiningArm, JoiningPoint
-from experiments.studies.joining.arms import PARTS, SETTING, grid
+from experiments.studies.joining.arms import FEW, PARTS, SETTING, grid
 from experiments.studies.joining.drawn_gains import draw_joining
 from experiments.studies.searched import best_trainings
 from privacy.errors import InvalidInputError
@@ -136,6 +138,25 @@ def test_their_number_is_varied_among_hospitals_of_20_to_60_patients() -> None:
 def test_the_published_setting_is_the_best_of_its_search() -> None:
     best = best_trainings(read_records(ROOT / "paper" / "tuning"), "ist-odd")
     assert best[Regime.FULL, "logistic"] == SETTING
+    assert best[Regime.FULL, "moments"] == FEW[JoiningArm.MOMENTS]
+    for arm, rounds in ((JoiningArm.GRADIENT, 1), (JoiningArm.GRADIENTS, 2)):
+        own = best_trainings(read_records(ROOT / "paper" / "tuning"), "ist-odd", (rounds,))
+        assert own[Regime.FULL, "logistic"] == FEW[arm] and FEW[arm].rounds == rounds
+
+
+def test_sums_that_are_opened_once_serve_as_priors_too() -> None:
+    """The moments' model is the Newton step of the very sum, read above its noise."""
+    for arm, rounds in ((JoiningArm.GRADIENT, 1), (JoiningArm.MOMENTS, 1)):
+        one = replace(of(arm, 1.0), setting=FEW[arm]).measure((0, 1), None)
+        assert set(one.scored) == {End.BARE, End.INTERCEPT, End.FIT} and one.plan is not None
+        assert one.plan.rounds == rounds and one.plan.noise == "shared"
+    plan = one.plan
+    assert plan is not None and isinstance(plan.model, Moments)
+    fold = folds(cohort(), count=3, seed=0)[1]
+    params = final_model(plan, fold.train, seed=(0, 1))
+    for name, test in fold.test.items():
+        scores = plan.model.scores(params, test.features)
+        np.testing.assert_allclose(one.scored[End.BARE][name].scores, scores, atol=1e-12)
 
 
 def test_the_command_measures_shows_and_draws(

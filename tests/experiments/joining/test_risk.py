@@ -4,6 +4,7 @@ import pytest
 
 from experiments.studies.design import TrainingSetting
 from experiments.studies.joining.arm_point import JoiningArm
+from experiments.studies.joining.arms import FEW
 from experiments.studies.joining.risk import JoiningRisk
 
 BRIEF = TrainingSetting(4, 4.0, 1.0, 2)
@@ -11,12 +12,18 @@ BRIEF = TrainingSetting(4, 4.0, 1.0, 2)
 
 @pytest.mark.parametrize(
     ("arm", "epsilon", "least", "most"),
-    [(JoiningArm.NONE, None, 0.95, 1.0), (JoiningArm.SEALED, 0.3, 0.0, 0.25)],
+    [
+        (JoiningArm.NONE, None, 0.95, 1.0),
+        (JoiningArm.SEALED, 0.3, 0.0, 0.25),
+        (JoiningArm.MOMENTS, None, 0.95, 1.0),
+        (JoiningArm.MOMENTS, 0.3, 0.0, 0.25),
+    ],
 )
 def test_who_knows_all_others_wins_undefended_and_loses_to_sealed_sums(
     arm: JoiningArm, epsilon: float | None, least: float, most: float
 ) -> None:
-    point = JoiningRisk(arm, epsilon, "heart", BRIEF, folds=3)
+    setting = FEW.get(arm, BRIEF)
+    point = JoiningRisk(arm, epsilon, "heart", setting, folds=3)
     found = point.summarise([point.measure(unit, None) for unit in point.units])
     informed = found["risks"]["informed"]
     assert least <= informed["value"] <= most and informed["targets"] > 60

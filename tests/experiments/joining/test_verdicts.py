@@ -224,6 +224,14 @@ def test_the_grid_is_the_protocols() -> None:
     assert [(p.arm, p.epsilon, p.seeds) for p in again if isinstance(p, JoiningPoint)] == [
         (JoiningArm.OWN, None, (5, 6, 7, 8, 9)), (JoiningArm.SEALED, 1.0, (5, 6, 7, 8, 9)),
     ]  # fmt: skip
+    opened = grid("ist-odd", SETTING, parts=("releases",))
+    assert [(p.arm.value, p.epsilon) for p in opened if isinstance(p, JoiningPoint)] == [
+        ("one gradient", 1.0), ("two gradients", 1.0), ("moments", 0.3), ("moments", 1.0),
+        ("moments", 3.0),
+    ]  # fmt: skip
+    assert [(p.arm, p.epsilon, p.setting.rounds) for p in opened if isinstance(p, JoiningRisk)] == [
+        (JoiningArm.MOMENTS, 1.0, 1)
+    ]
     fewer = grid("heart", SETTING, scored=False, growing=(), parts=("whole", "growing"))
     arms = {p.arm for p in fewer if isinstance(p, JoiningPoint)}
     assert len(fewer) == 8 and JoiningArm.SCORE not in arms
