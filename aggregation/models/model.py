@@ -108,7 +108,7 @@ class Model(ABC):
         """Log-odds of disease of each patient."""
 
     def above_noise(self, deviation: float) -> "Model":
-        """Return the model as it is read where noise moves each entry of the mean row by so much.
+        """Return the model as it is read where noise has moved each parameter by so much.
 
         A public choice, before anything is opened; most models have none.
         """

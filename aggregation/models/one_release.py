@@ -43,13 +43,13 @@ class Moments(Model):
     Guarantees (each is a test in ``tests/aggregation/models/test_one_release.py``):
       - a patient's row depends on that patient alone, to the last bit, and not on the parameters;
       - without clipping and noise the step is Newton's of logistic regression from 0;
-      - the model does not depend on step and number of rounds;
+      - the model does not depend on step and number of rounds, but through the ridge;
       - whatever noise opens, scores are finite.
 
     Attributes:
       features: Columns of a patient's row.
       width: 0: there is no hidden layer.
-      ridge: Added to the curvature of the mean patient in every direction; ``above_noise``.
+      ridge: Added to the opened curvature in every direction; ``above_noise``.
     """
 
     kind: ClassVar[str] = "moments"
@@ -121,7 +121,7 @@ class Moments(Model):
         if not held > 0:
             return np.zeros(self.features + 1)
         values, directions = np.linalg.eigh(curvature / held)
-        spread = np.maximum(values, 0.0) + self.ridge
+        spread = np.maximum(values, 0.0) + self.ridge / held
         along = directions.T @ (params[len(first) :] / held)
         steps = np.divide(along, spread, out=np.zeros_like(along), where=spread > _FLAT)
         return np.asarray(directions @ steps)
@@ -144,7 +144,7 @@ class Moments(Model):
         eigenvalues up to :math:`2 s \sqrt d` (Wigner): below that nothing of patients can be seen.
 
         Args:
-          deviation: Of the noise on each entry of the mean row.
+          deviation: Of the noise on each parameter.
         """
         off_diagonal = deviation / (math.sqrt(2) * _CURVED)
         return replace(self, ridge=2 * off_diagonal * math.sqrt(self.features + 1))

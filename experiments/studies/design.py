@@ -115,7 +115,7 @@ TRAINING: Mapping[tuple[Regime, str], TrainingSetting] = MappingProxyType(
     {
         (Regime.FULL, "logistic"): TrainingSetting(40, 4.0, 1.0, 20),
         (Regime.FULL, "mlp"): TrainingSetting(20, 2.0, 1.0, 10),
-        (Regime.FULL, "moments"): TrainingSetting(1, 1.0, 2.0, 1),
+        (Regime.FULL, "moments"): TrainingSetting(1, 1.0, 0.5, 1),
         (Regime.SMALL, "logistic"): TrainingSetting(200, 0.5, 0.5, 100, 8),
         (Regime.SMALL, "mlp"): TrainingSetting(100, 0.5, 0.5, 50, 8),
     }
@@ -241,5 +241,5 @@ def make_plan(
     plan = plan_at(
         noise_multiplier(event_at, target_epsilon=epsilon, delta=delta, relation=RELATION)
     )
-    noise_std = plan.noise_multiplier * setting.clip_norm / plan.normaliser
-    return replace(plan, model=model.above_noise(noise_std / math.sqrt(setting.rounds)))
+    moved = setting.learning_rate * plan.noise_multiplier * setting.clip_norm / plan.normaliser
+    return replace(plan, model=model.above_noise(moved * math.sqrt(setting.rounds)))

@@ -171,7 +171,7 @@ class TrainingSearch(Search):
             values.append(
                 auc(
                     {
-                        n: Scored(model.scores(params, t.features), t.outcomes)
+                        n: Scored(plan.model.scores(params, t.features), t.outcomes)
                         for n, t in test.items()
                     }
                 )

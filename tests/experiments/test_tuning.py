@@ -5,9 +5,11 @@ from pathlib import Path
 
 import pytest
 
+from aggregation.models import Model, make_model
 from experiments.commands.tune import Tune
 from experiments.door import enter
-from experiments.run.record import read_records
+from experiments.evaluation import Scored, auc
+from experiments.run.record import Record, read_records
 from experiments.run.sweep import sweep
 from experiments.studies.asynchronous import (
     SEALED,
@@ -15,8 +17,10 @@ from experiments.studies.asynchronous import (
     ArrivalRule,
     AsynchronousRun,
 )
-from experiments.studies.design import Regime, TrainingSetting
-from experiments.studies.searched import lines, read_searches
+from experiments.studies.design import Regime, TrainingSetting, make_plan
+from experiments.studies.final_model import final_model
+from experiments.studies.searched import best_trainings, lines, read_searches
+from experiments.studies.simulated import shape_of, simulated_study
 from experiments.studies.tuning import AsynchronousSearch, TrainingSearch
 from privacy.errors import InvalidInputError
 
@@ -81,3 +85,40 @@ def test_a_single_study_is_refused(tmp_path: Path) -> None:
         enter(Tune(out=tmp_path, studies=1))
     with pytest.raises(InvalidInputError, match="Unknown cohort 'framinham'"):
         enter(Tune(out=tmp_path, paced=True, cohort="framinham"))
+
+
+def test_moments_are_searched_as_their_plan_reads_them_above_its_noise() -> None:
+    """Read without the ridge, most of them would seem worse than they are."""
+    search = TrainingSearch(Regime.FULL, "moments", studies=2)
+    assert {(s.rounds, s.learning_rate) for s in search.candidates} == {(1, 1.0)}
+    train, test = simulated_study(shape_of("heart"), 0)
+    plan = make_plan(
+        run="tuning 0", design="sealed", epsilon=1.0, model=make_model("moments", 18),
+        setting=search.candidates[0], patients=train, scheme="plain",
+    )  # fmt: skip
+    params = final_model(plan, train, seed=0)
+
+    def within(model: Model) -> float:
+        return auc(
+            {n: Scored(model.scores(params, t.features), t.outcomes) for n, t in test.items()}
+        )
+
+    assert search.measure(0)[0] == within(plan.model) > within(make_model("moments", 18))
+
+
+def test_numbers_of_rounds_are_searched_apart_and_found_apart(tmp_path: Path) -> None:
+    few = TrainingSearch(Regime.FULL, "logistic", studies=2, rounds=(1,))
+    usual = TrainingSearch(Regime.FULL, "logistic", studies=2)
+    assert {s.rounds for s in few.candidates} == {1} and "rounds=1" in few.label
+    assert len(few.candidates) == 15 and few.config != usual.config and "rounds" not in usual.config
+    records = [
+        Record({**one.config, "cohort": "heart"}, {"scores": [{**row, "auc": 0.7} for row in
+               one.rows()]}, {})
+        for one in (few, usual)
+    ]  # fmt: skip
+    found = best_trainings(records, "heart", (1,))
+    assert found == {(Regime.FULL, "logistic"): few.candidates[0]}
+    assert best_trainings(records, "heart") == {(Regime.FULL, "logistic"): usual.candidates[0]}
+    for wrong in (Tune(rounds=(1,)), Tune(rounds=(1,), regimes=("full",), paced=True)):
+        with pytest.raises(InvalidInputError, match="--regimes full alone"):
+            wrong.check()

@@ -15,9 +15,9 @@ SETTING = TrainingSetting(80, 4.0, 2.0, 40)
 """The best of ``inpatient tune --cohort ist-odd --regimes full --models logistic --studies 4``."""
 FEW: Mapping[JoiningArm, TrainingSetting] = MappingProxyType(
     {
-        JoiningArm.GRADIENT: TrainingSetting(1, 4.0, 1.0, 1),
-        JoiningArm.GRADIENTS: TrainingSetting(2, 4.0, 2.0, 1),
-        JoiningArm.MOMENTS: TrainingSetting(1, 1.0, 2.0, 1),
+        JoiningArm.GRADIENT: TrainingSetting(1, 1.0, 1.0, 1),
+        JoiningArm.GRADIENTS: TrainingSetting(2, 16.0, 1.0, 1),
+        JoiningArm.MOMENTS: TrainingSetting(1, 1.0, 0.5, 1),
     }
 )
 """The best of the same command with ``--rounds 1``, ``--rounds 2`` and ``--models moments``."""
