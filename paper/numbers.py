@@ -18,6 +18,9 @@ from experiments.studies.frontier.risks import (
 from experiments.studies.judged_claims import CLAIMS
 from experiments.studies.people import LINEUP
 from paper import correlated_told, learned, sealing_told, speed
+from paper.best_told import best_of, clipping_of
+from paper.effort_told import effort_rows
+from paper.few_told import few_rows
 from paper.joining_told import joining
 from paper.points import CORE, Points, change, core, row
 from paper.reproduction import reproduce
@@ -87,6 +90,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
     first = found["full_bare"]
     frontier = [points.records[r.name] for r in points.results]
     others = [r for r in records if r.config["experiment"] != "frontier"]
+    joined = [r for r in records if r.config["experiment"].startswith("joining")]
     sites = first.metrics.auc_sites or {}
     return {
         "frontier": {
@@ -103,6 +107,10 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "speed": {} if (fast := speed.committed(timings.parent)) is None else fast.words(),
         "correlated": correlated_told.rows(correlated_told.committed(timings.parent)),
         "spread": spread_rows(records, points),
+        "best": best_of(points),
+        "clipping": clipping_of(points),
+        "effort": effort_rows(points),
+        "few": few_rows(joined),
         "poor_labels": learned.poor_labels(records),
         "replications": learned.replications(records),
         "audits": learned.audits(records),
@@ -111,7 +119,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "claims": learned.claims(records),
         "sentences": learned.sentences(records),
         "deidentified": tables_of(records),
-        "joining": joining([r for r in records if r.config["experiment"].startswith("joining")]),
+        "joining": joining(joined),
         "claims_asked": str(len(CLAIMS)),
         "theory": theory([r for r in points.results if r.point.cohort == "heart"]),
         "reproduce": reproduce([*frontier, *others], timings),

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.studies.frontier.risks import NOT_TRIED
+from experiments.studies.joining.arms import SETTING
 from experiments.studies.words import (
     BRACKETS,
     COLUMNS,
@@ -20,6 +21,9 @@ from experiments.studies.words import (
     VERDICTS,
 )
 from paper import correlated_told
+from paper.best_told import best_block, clipping_block
+from paper.effort_told import effort_block
+from paper.few_told import few_block
 from paper.joining_told import HALVES
 from paper.joining_words import (
     ARMS,
@@ -30,6 +34,7 @@ from paper.joining_words import (
     note_of,
     question_of,
 )
+from paper.markdown import table
 from paper.spread_told import COLUMNS as COLUMNS_OF_SPREAD
 from paper.tables_told import tables_block
 from privacy.errors import InvalidInputError
@@ -39,7 +44,10 @@ __all__ = ["BLOCKS", "LANGUAGES", "PAGES", "block", "fill"]
 _BETWEEN = re.compile(r" ?\(([−+\d.]+)(?: to |–)([−+\d.]+)\)")
 _PLACE = re.compile(r"\{([a-z_.0-9]+)\}")
 LANGUAGES = {"en": "README.md", "zh": "README.zh.md"}
-_RESULTS = ("joining", "claims", "sentences", "tables", "records", "spread", "correlated")
+_RESULTS = (
+    "joining", "few", "claims", "sentences", "tables", "records", "best", "clipping", "effort",
+    "spread", "correlated",
+)  # fmt: skip
 PAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "en": {
         "README.md": ("found",),
@@ -131,7 +139,7 @@ def _records(numbers: Mapping[str, Any], language: str) -> str:
         )
         for row in numbers["frontier"]["rows"]
     ]
-    return _table(COLUMNS[language]["records"], body)
+    return table(COLUMNS[language]["records"], body)
 
 
 def _risk(row: Mapping[str, str], adversary: str, language: str) -> str:
@@ -167,7 +175,7 @@ def _judged(rows: Sequence[Mapping[str, Any]], language: str) -> str:
         )
         for row in rows
     ]
-    return _table(COLUMNS[language]["claims"], body)
+    return table(COLUMNS[language]["claims"], body)
 
 
 def _sentences(numbers: Mapping[str, Any], language: str) -> str:
@@ -199,7 +207,7 @@ def _joining(numbers: Mapping[str, Any], language: str) -> str:
         )
         for one in halves["confirmed"]["verdicts"]
     ]
-    tables.append(_table(HEADINGS[language]["verdicts"], verdicts))
+    tables.append(table(HEADINGS[language]["verdicts"], verdicts))
     if risks := halves["confirmed"]["risks"]:
         told = ARMS[language]
         body = [
@@ -212,7 +220,7 @@ def _joining(numbers: Mapping[str, Any], language: str) -> str:
             )
             for row in risks
         ]
-        tables.append(_table(HEADINGS[language]["risks"], body))
+        tables.append(table(HEADINGS[language]["risks"], body))
     tables += [
         _by_class(numbers["joining"][cohort], told, language)
         for cohort, told in CONTRASTS[language].items()
@@ -232,7 +240,7 @@ def _by_class(found: Mapping[str, Any], words: str, language: str) -> str:
         )
         for row in found["classes"]
     ]
-    return f"{words}\n\n{_table(HEADINGS[language]['classes'], body)}"
+    return f"{words}\n\n{table(HEADINGS[language]['classes'], body)}"
 
 
 def _correlated(numbers: Mapping[str, Any], language: str) -> str:
@@ -246,7 +254,7 @@ def _correlated(numbers: Mapping[str, Any], language: str) -> str:
         )
         for row in numbers["correlated"]
     ]
-    return _table(correlated_told.COLUMNS[language], body)
+    return table(correlated_told.COLUMNS[language], body)
 
 
 def _spread(numbers: Mapping[str, Any], language: str) -> str:
@@ -265,12 +273,7 @@ def _spread(numbers: Mapping[str, Any], language: str) -> str:
         )
         for row in numbers["spread"]
     ]
-    return _table(COLUMNS_OF_SPREAD[language], body)
-
-
-def _table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)
+    return table(COLUMNS_OF_SPREAD[language], body)
 
 
 BLOCKS = {
@@ -280,6 +283,10 @@ BLOCKS = {
     "claims": _claims,
     "sentences": _sentences,
     "tables": _tables,
+    "few": lambda numbers, language: few_block(numbers["few"], language, SETTING.rounds),
+    "best": lambda numbers, language: best_block(numbers["best"], language),
+    "clipping": lambda numbers, language: clipping_block(numbers["clipping"], language),
+    "effort": lambda numbers, language: effort_block(numbers["effort"], language),
     "spread": _spread,
     "correlated": _correlated,
 }

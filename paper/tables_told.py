@@ -11,6 +11,7 @@ from experiments.studies.deidentified.lost_value import way_of
 from experiments.studies.deidentified.table_metrics import read_tables
 from experiments.studies.lineups import INFORMED
 from experiments.studies.words import NOTHING_YET
+from paper.markdown import table
 
 __all__ = ["HEADINGS", "tables_block", "tables_of"]
 
@@ -102,7 +103,7 @@ def tables_block(rows: Sequence[Mapping[str, Any]], language: str) -> str:
          *(row[c] for c in ("linked", "known", "strangers")))
         for row in rows
     ]  # fmt: skip
-    return f"{_table(worth, first)}\n\n{_table(risks, second)}"
+    return f"{table(worth, first)}\n\n{table(risks, second)}"
 
 
 _GAPS = ("less_pooled", "less_sealed", "less_own")
@@ -114,8 +115,3 @@ def _told(one: Estimate, digits: int) -> str:
 
 def _signed(one: Estimate) -> str:
     return f"{signed(one.value)} ({signed(one.lower)} to {signed(one.upper)})"
-
-
-def _table(columns: Sequence[str], body: Sequence[Sequence[str]]) -> str:
-    lines = [columns, ["---"] * len(columns), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,9 +1,9 @@
 """How far an AUC moves with the splits and with the noise, not with the patients alone.
 
-The frontier's intervals are of the very models of its cross-validations: patients are drawn again,
-models are not. Here the frontier's points are cross-validated many times over, without attacks,
-each time with other splits and other noise, and two intervals are told: of the mean, and of one
-cross-validation. That one is of five models, each with noise of its own; a single model moves more.
+The frontier's intervals are of the mean over endless cross-validations, as far as its five show
+them. Here its points are cross-validated many times over, without attacks, each time with other
+splits and other noise, and two intervals are told: of the mean, and of one cross-validation. That
+one is of five models, each with noise of its own; a single model moves more.
 """
 
 from collections.abc import Sequence

@@ -1,0 +1,51 @@
+"""How many releases a prior needs: rows by cohort, beside all rounds and own models."""
+
+import re
+
+from experiments.run.record import Record
+from experiments.studies.joining.arm_point import End, JoiningArm, JoiningPoint
+from experiments.studies.joining.arms import FEW, SETTING
+from experiments.studies.joining.risk import JoiningRisk
+from paper.few_told import few_rows
+from paper.readme import block
+from tests.experiments.joining.test_verdicts import metrics, record
+from tests.experiments.made_up import frontier_metrics, interval
+
+NUMBER = re.compile(r"[−+]?\d+(?:\.\d+)?")
+A = JoiningArm
+
+
+def records() -> list[Record]:
+    found = [record(JoiningPoint(A.OWN, None, "ist-odd", SETTING), {End.FIT: metrics(0.75)})]
+    shared = ((A.SEALED, 1.0, 0.78), (A.MOMENTS, 1.0, 0.775), (A.MOMENTS, 0.3, 0.76),
+              (A.GRADIENT, 1.0, 0.74))  # fmt: skip
+    for arm, epsilon, auc in shared:
+        point = JoiningPoint(arm, epsilon, "ist-odd", FEW.get(arm, SETTING))
+        found.append(record(point, {End.BARE: metrics(auc - 0.01), End.FIT: metrics(auc)}))
+    risk = JoiningRisk(A.MOMENTS, 1.0, "ist-odd", FEW[A.MOMENTS])
+    attacked = frontier_metrics(
+        bound=0.1551, risks={"informed": interval(0.13), "likelihood_ratio": interval(0.1)}
+    )
+    return [*found, Record(risk.config, attacked, {"commit": "c", "dirty": False})]
+
+
+def test_rows_stand_beside_all_rounds_and_own_models() -> None:
+    rows = few_rows(records())
+    assert [(row["arm"], row["epsilon"]) for row in rows] == [
+        ("sealed", "1"), ("one gradient", "1"), ("moments", "0.3"), ("moments", "1"),
+    ]  # fmt: skip
+    sealed, gradient, _, moments = rows
+    assert sealed["less_all"] == "" and moments["less_all"].startswith("−0.00")
+    assert gradient["less_all"].startswith("−0.039") and gradient["informed"] == ""
+    assert moments["informed"] == "0.13 (0.12–0.14)" and moments["bound"] == "0.156"
+    assert sealed["gain"].startswith("+0.03")
+    told = {lang: block("few", {"few": rows}, lang) for lang in ("en", "zh")}
+    assert f"{SETTING.rounds} rounds of gradients" in told["en"]
+    assert told["en"].count("not tried") == 3 and told["zh"].count("未试") == 3
+    assert sorted(NUMBER.findall(told["en"])) == sorted(NUMBER.findall(told["zh"]))
+
+
+def test_a_cohort_without_such_arms_or_without_all_rounds_has_no_row() -> None:
+    few = [r for r in records() if r.config["arm"] not in ("sealed",)]
+    assert few_rows(few) == []
+    assert few_rows([r for r in records() if r.config["arm"] in ("sealed", "own")]) == []
