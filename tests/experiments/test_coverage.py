@@ -18,8 +18,13 @@ from experiments.evaluation import (
     bootstrap_auc,
     bootstrap_difference,
     bootstrap_runs,
+    calibration,
+    reliability,
 )
+from experiments.evaluation.acceptance import _expected_over_observed, _gap
+from experiments.studies.deidentified.published_point import _over
 from experiments.studies.design import TrainingSetting, make_plan
+from experiments.studies.equivalent import ALONE, JOINED, Equivalent
 from experiments.studies.frontier.metrics import cross_validation
 from experiments.studies.frontier.point import FoldResult
 from experiments.studies.lineups import Trial, worst_risk
@@ -186,3 +191,91 @@ def risk_covered(seed: int) -> bool:
 
 def test_the_interval_of_the_worst_risk_covers() -> None:
     assert not surely_outside([risk_covered(seed) for seed in range(400)])
+
+
+def ill_or_well(scores: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    return np.asarray(rng.random(len(scores)) < 1 / (1 + np.exp(-scores)), dtype=np.int64)
+
+
+@pytest.mark.parametrize("patients", [60, 300])
+def test_calibrations_intervals_cover_where_every_risk_is_right(patients: int) -> None:
+    """Slope 1, in the large 0: Wald's, from the fit's information."""
+    slopes, large = [], []
+    for seed in range(400):
+        rng = np.random.default_rng([16, seed])
+        scores = rng.normal(-0.3, 1.2, patients)
+        found = calibration(Scored(scores, ill_or_well(scores, rng)))
+        assert found.slope is not None and found.in_the_large is not None
+        slopes.append(found.slope.lower <= 1 <= found.slope.upper)
+        large.append(found.in_the_large.lower <= 0 <= found.in_the_large.upper)
+    assert not surely_outside(slopes) and not surely_outside(large)
+
+
+def test_expected_over_observed_covers_at_least_as_often_as_it_says() -> None:
+    """Its spread is that of patients who share one risk; the more risks differ, the less it is."""
+    alike, differing = list[bool](), list[bool]()
+    for seed in range(400):
+        rng = np.random.default_rng([17, seed])
+        for spread, hits in ((0.0, alike), (1.5, differing)):
+            scores = rng.normal(-0.3, spread, 120)
+            found = _expected_over_observed(Scored(scores, ill_or_well(scores, rng)))
+            hits.append(found.lower <= 1 <= found.upper)
+    assert not surely_outside(alike)
+    assert binom.cdf(sum(differing), 400, 0.92) > 0.0005
+
+
+def test_the_bands_of_observed_risk_cover() -> None:
+    hits = []
+    for seed in range(200):
+        rng = np.random.default_rng([18, seed])
+        scores = rng.normal(0.0, 1.5, 400)
+        shown = reliability(Scored(scores, ill_or_well(scores, rng)))
+        risks = 1 / (1 + np.exp(-scores))
+        for k, low, high in zip(
+            np.unique(np.minimum((risks * 10).astype(int), 9)), shown.lower, shown.upper,
+            strict=True,
+        ):  # fmt: skip
+            truth = risks[np.minimum((risks * 10).astype(int), 9) == k].mean()
+            hits.append(bool(low <= truth <= high))
+    assert not surely_outside(hits)
+
+
+def test_the_gap_between_tiers_covers_where_it_is_clear_which_is_better() -> None:
+    tiers, hits = {"a": "large", "b": "large", "c": "small"}, []
+    truth = float(ndtr(1.6 / math.sqrt(2)) - ndtr(0.7 / math.sqrt(2)))
+    for seed in range(400):
+        rng = np.random.default_rng([19, seed])
+        sites = {}
+        for name, size in SIZES.items():
+            y = rng.integers(0, 2, size)
+            shift = 1.6 if tiers[name] == "large" else 0.7
+            sites[name] = Scored(shift * y + rng.normal(size=size), y)
+        found = _gap(sites, tiers, 200, seed)
+        hits.append(found.lower <= truth <= found.upper)
+    assert not surely_outside(hits)
+
+
+def test_a_mean_with_folds_drawn_covers() -> None:
+    """Patients of a fold hang together by its model: five folds of five seeds."""
+    hits = []
+    for seed in range(400):
+        rng = np.random.default_rng([20, seed])
+        folds = [0.3 + 0.05 * rng.normal() + 0.2 * rng.normal(size=30) for _ in range(25)]
+        found = _over(folds)
+        hits.append(found["lower"] <= 0.3 <= found["upper"])
+    assert not surely_outside(hits)
+
+
+def test_a_data_equivalents_interval_over_networks_covers() -> None:
+    """Student's, of its logarithm: curves whose crossing is known but for each network's luck."""
+    point, hits = Equivalent(), []
+    for seed in range(400):
+        rng = np.random.default_rng([21, seed])
+        alone, joined = [], []
+        for _ in range(5):
+            luck = 0.15 * rng.normal()
+            alone.append(tuple(0.6 + 0.05 * math.log(m) for m in ALONE))
+            joined.append(tuple(0.6 + 0.05 * (math.log(3 * n) + luck) for n in JOINED))
+        first = point._ratios(alone, joined)[0]
+        hits.append(first["lower"] <= 3.0 <= first["upper"])
+    assert not surely_outside(hits)

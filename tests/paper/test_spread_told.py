@@ -35,9 +35,7 @@ def test_each_row_stands_beside_the_frontiers_in_the_order_of_designs() -> None:
     assert all((row["frontier"], row["frontier_interval"]) == ("", "") for row in alone)
 
 
-def test_the_frontiers_interval_holds_what_five_runs_show_and_the_means_of_forty_lie_within() -> (
-    None
-):
+def test_the_frontiers_interval_holds_what_five_runs_show_and_the_mean_of_forty() -> None:
     rows = {(row["design"], row["epsilon"]): row for row in spread_rows(RECORDS, Points(RECORDS))}
     for row in rows.values():
         low, high = map(float, row["frontier_interval"].split(" to "))
