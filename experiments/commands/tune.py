@@ -30,7 +30,7 @@ class Tune(StudyCommand):
     """Which of logistic, mlp, moments (logistic, opened once), deep, embedded, transformer, or
     FILE:FACTORY (docs/own-model.md)."""
     rounds: tuple[int, ...] = ()
-    """Numbers of rounds that are tried, of all patients each; by default those of the regime."""
+    """Numbers of rounds that are tried; by default those of the regime."""
     studies: int = 8
     """Simulated studies that each setting is averaged over."""
     paced: bool = False
@@ -39,7 +39,8 @@ class Tune(StudyCommand):
     """Search the steps of the headline figure (``frontier --figure headline``) instead."""
     cohort: str = "heart"
     """Whose sizes and schema: a cohort's name, the path of a ``cohort.toml`` (docs/own-data.md),
-    or with --paced network (simulated networks of other seeds)."""
+    network-40 (as many simulated hospitals, of seeds that are not published), or with --paced
+    network (likewise)."""
     data_dir: Path | None = None
     """Folder with a named cohort's original files (heart: UCI's; by default as packaged)."""
 
@@ -66,9 +67,9 @@ class Tune(StudyCommand):
             check_name(model)
         for count in self.rounds:
             natural(rounds=count, least=1)
-        if self.rounds and (self.paced or self.scaling or tuple(self.regimes) != ("full",)):
+        if self.rounds and (self.paced or self.scaling or len(self.regimes) != 1):
             raise InvalidInputError(
-                "--rounds goes with --regimes full alone, and with neither --paced nor --scaling."
+                "--rounds goes with one of --regimes, and with neither --paced nor --scaling."
             )
         for regime in self.regimes:
             if regime not in tuple(Regime):
@@ -79,6 +80,7 @@ class Tune(StudyCommand):
         from experiments.cohorts import load, resolve
         from experiments.studies.asynchronous import SEALED
         from experiments.studies.design import Regime
+        from experiments.studies.frontier.point import NETWORK
         from experiments.studies.tuning import (
             NETWORKS,
             AsynchronousSearch,
@@ -91,7 +93,9 @@ class Tune(StudyCommand):
         if self.cohort == "network":
             rules = SEALED.values()
             return [AsynchronousSearch(rule, self.cohort, self.studies) for rule in rules], None
-        cohort, place = resolve(self.cohort, self.data_dir)
+        cohort, place = self.cohort, None
+        if not cohort.startswith(NETWORK):
+            cohort, place = resolve(self.cohort, self.data_dir)
         if self.paced:
             count = len(load(cohort, place).hospitals)
             searches = [

@@ -20,12 +20,14 @@ from typing import Any
 
 import numpy as np
 
+from aggregation.data.patients import Patients, Schema
 from aggregation.models import Inputs, Moments, named_model
 from experiments.cohorts import Cohort, Fold, called
 from experiments.evaluation import Scored, auc
 from experiments.studies.asynchronous import ArrivalRule, AsynchronousRun, follow
 from experiments.studies.design import WIDTH, Design, Regime, TrainingSetting, make_plan
 from experiments.studies.final_model import final_model
+from experiments.studies.frontier.point import NETWORK, network_of
 from experiments.studies.named_models import called_model, identity
 from experiments.studies.problem import scored_by
 from experiments.studies.scaling import Arrangement, ScalingArm, plan_of, split, trained
@@ -89,7 +91,8 @@ class TrainingSearch(Search):
       regime: All patients in every round, or few.
       model: As in ``named_model``; of a module's file the record keeps a short name and a digest.
       studies: Simulated studies.
-      cohort: Whose sizes and schema they have, named as ``experiments.cohorts.resolve`` names it.
+      cohort: Whose sizes and schema they have, named as ``experiments.cohorts.resolve`` names it;
+        of ``network-N`` other networks of N hospitals are drawn.
       rounds: Numbers of them that are tried; none: the usual ones of the regime.
     """
 
@@ -103,16 +106,20 @@ class TrainingSearch(Search):
     def candidates(self) -> list[TrainingSetting]:
         """The settings that are tried; the second half of the models is averaged."""
         full = self.regime is Regime.FULL
-        norms, rates = (0.5, 1.0, 2.0, 4.0, 8.0), (1.0, 4.0, 16.0)
+        norms: tuple[float, ...] = (0.5, 1.0, 2.0, 4.0, 8.0)
+        rates: tuple[float, ...] = (1.0, 4.0, 16.0)
+        sampling_size = None if full else 8
         if full and self.model == Moments.kind:  # opened once, whatever the step
             return [TrainingSetting(1, 1.0, clip_norm, 1) for clip_norm in norms]
         rounds = self.rounds or ((20, 40, 80) if full else (50, 100, 200))
-        if full and (self.cohort != "heart" or self.rounds):  # as the protocol of joining has them
+        if self.cohort != "heart" or self.rounds:  # as the protocol of joining has them
+            if not full:
+                norms, rates = (0.5, 2.0, 8.0), (0.125, 0.5, 2.0)
             return [
-                TrainingSetting(count, rate, clip_norm, max(1, count // 2))
+                TrainingSetting(count, rate, clip_norm, max(1, count // 2), sampling_size)
                 for count, clip_norm, rate in product(rounds, norms, rates)
             ]
-        sampling_size, scale = (None, 1.0) if full else (8, 0.125)
+        scale = 1.0 if full else 0.125
         steps = ((1, 1.0), (2, 1.0), (4, 1.0), (2, 0.5), (4, 0.5), (8, 0.5))  # rate and clip norm
         return [
             TrainingSetting(count, scale * rate, clip_norm, count // 2, sampling_size)
@@ -152,9 +159,8 @@ class TrainingSearch(Search):
 
     def measure(self, unit: int, data_dir: Path | None = None) -> list[float]:
         """Train every candidate on one simulated study."""
-        shape = shape_of(self.cohort, data_dir)
-        train, test = simulated_study(shape, unit)
-        model = named_model(self.model, Inputs.of(shape.schema), width=WIDTH, seed=unit)
+        schema, train, test = self._study(unit, data_dir)
+        model = named_model(self.model, Inputs.of(schema), width=WIDTH, seed=unit)
         values = []
         for setting in self.candidates:
             plan = make_plan(
@@ -177,6 +183,17 @@ class TrainingSearch(Search):
                 )
             )
         return values
+
+    def _study(
+        self, unit: int, data_dir: Path | None
+    ) -> tuple[Schema, Mapping[str, Patients], Mapping[str, Patients]]:
+        """The schema, who trains and who is tested, at every hospital."""
+        if self.cohort.startswith(NETWORK):
+            network = network_of(self.cohort, _OTHER_NETWORKS + unit)
+            fold = network.fold()
+            return network.cohort(self.cohort).schema, fold.train, fold.test
+        shape = shape_of(self.cohort, data_dir)
+        return (shape.schema, *simulated_study(shape, unit))
 
 
 @dataclass(frozen=True)

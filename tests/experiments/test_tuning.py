@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from aggregation.models import Model, make_model
+from experiments.cohorts import Network
 from experiments.commands.tune import Tune
 from experiments.door import enter
 from experiments.evaluation import Scored, auc
@@ -120,5 +121,21 @@ def test_numbers_of_rounds_are_searched_apart_and_found_apart(tmp_path: Path) ->
     assert found == {(Regime.FULL, "logistic"): few.candidates[0]}
     assert best_trainings(records, "heart") == {(Regime.FULL, "logistic"): usual.candidates[0]}
     for wrong in (Tune(rounds=(1,)), Tune(rounds=(1,), regimes=("full",), paced=True)):
-        with pytest.raises(InvalidInputError, match="--regimes full alone"):
+        with pytest.raises(InvalidInputError, match="one of --regimes"):
             wrong.check()
+
+
+def test_networks_are_searched_on_networks_that_nobody_is_told_of(tmp_path: Path) -> None:
+    search = TrainingSearch(Regime.SMALL, "logistic", 2, "network-4", rounds=(3,))
+    assert {(s.rounds, s.sampling_size) for s in search.candidates} == {(3, 8)}
+    assert {s.clip_norm for s in search.candidates} == {0.5, 2.0, 8.0}
+    schema, train, test = search._study(1, None)
+    other = Network(4, 1.0, 1_001, tier3_fraction=0.25)
+    assert {n: p.features.tobytes() for n, p in train.items()} == {
+        n: p.features.tobytes() for n, p in other.fold().train.items()
+    }
+    assert {p.features.shape[1] for p in train.values()} == {len(schema)}
+    assert len(search.measure(0)) == 9 and test.keys() == train.keys()
+    (asked, place) = Tune(cohort="network-4", regimes=("small",), models=("logistic",)).points()
+    assert [p.label for p in asked if isinstance(p, TrainingSearch)] == ["network-4 small logistic"]
+    assert place is None

@@ -51,15 +51,20 @@ from privacy.errors import InvalidInputError
 from privacy.ledger.log.canonical import digest
 from privacy.names import LONGEST_NAME
 
-__all__ = ["KEY_HOLDER", "FoldResult", "FrontierPoint", "measure"]
+__all__ = ["KEY_HOLDER", "NETWORK", "FoldResult", "FrontierPoint", "measure", "network_of"]
 
 KEY_HOLDER = "key_holder"
-_NETWORK = "network-"
+NETWORK = "network-"
 _TIER3 = 0.25  # of a network's hospitals
 _ALL = "all patients"  # the one place of pooled training
 _DESCENDING = frozenset({"fedavg", "tableak"})
 _DESCENT_VERSION = 2  # raised when a descent's numbers move; points of other attacks keep names
 _RUNS_VERSION = 2  # likewise of what is told of several cross-validations
+
+
+def network_of(cohort: str, seed: int) -> Network:
+    """Return the simulated network that a cohort ``network-N`` names."""
+    return Network(int(cohort.removeprefix(NETWORK)), 1.0, seed, tier3_fraction=_TIER3)
 
 
 @dataclass(frozen=True)
@@ -174,9 +179,8 @@ class FrontierPoint:
         self, seed: int, fold: int, data_dir: Path | None = None
     ) -> tuple[Cohort, LineUpFold]:
         """Return the cohort and one of its splits, with its line-ups."""
-        if self.cohort.startswith(_NETWORK):
-            count = int(self.cohort.removeprefix(_NETWORK))
-            network = Network(count, 1.0, seed, tier3_fraction=_TIER3)
+        if self.cohort.startswith(NETWORK):
+            network = network_of(self.cohort, seed)
             cohort = network.cohort(self.cohort)
             return cohort, of_next_draw(cohort, network.fold(), seed=seed)
         cohort = load(self.cohort, data_dir)
