@@ -109,7 +109,10 @@ def _check_folders(part: Any) -> None:
     if hasattr(part, "data_dir"):
         from experiments.cohorts import load, resolve
 
-        name, place = resolve(getattr(part, "cohort", "") or "heart", part.data_dir)
+        named = getattr(part, "cohort", "") or "heart"
+        if named.startswith(getattr(part, "DRAWN_COHORTS", named + " ")):
+            named = "heart"  # nothing is read of hospitals that are drawn
+        name, place = resolve(named, part.data_dir)
         if place is not None:  # what is packaged is there
             repeats = getattr(part, "TAKES_REPEATS", False)
             load(name, place, repeats=repeats)  # a file that is missing or wrong is named

@@ -1,10 +1,11 @@
 """``inpatient tune``: training settings, chosen on simulated patients of a cohort's shape."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from experiments.commands.base import StudyCommand
 
@@ -21,6 +22,8 @@ class Tune(StudyCommand):
     Of the cohort it reads the schema and the hospitals' sizes alone, no patient's value.
     ``inpatient frontier --tuned OUT`` and ``inpatient asynchrony --tuned OUT`` train with the best.
     """
+
+    DRAWN_COHORTS: ClassVar[str] = "network-"  # networks of so many simulated hospitals
 
     out: Path = Path("results/tuning")
     """Folder for the records, one a search."""
@@ -56,6 +59,13 @@ class Tune(StudyCommand):
             raise InvalidInputError(
                 "--cohort network goes with --paced; without it name a cohort that has tables."
             )
+        if self.cohort.startswith(self.DRAWN_COHORTS):
+            hospitals = self.cohort.removeprefix(self.DRAWN_COHORTS)
+            if not re.fullmatch(r"[1-9]\d{0,4}", hospitals) or self.paced:
+                raise InvalidInputError(
+                    f"Expected --cohort {self.cohort} as network-N with N hospitals, up to 99999, "
+                    "and without --paced, which takes network."
+                )
         if self.scaling and (self.paced or self.cohort != "heart"):
             raise InvalidInputError(
                 "--scaling searches the headline figure's own networks; leave out --paced and "
@@ -80,7 +90,6 @@ class Tune(StudyCommand):
         from experiments.cohorts import load, resolve
         from experiments.studies.asynchronous import SEALED
         from experiments.studies.design import Regime
-        from experiments.studies.frontier.point import NETWORK
         from experiments.studies.tuning import (
             NETWORKS,
             AsynchronousSearch,
@@ -94,7 +103,7 @@ class Tune(StudyCommand):
             rules = SEALED.values()
             return [AsynchronousSearch(rule, self.cohort, self.studies) for rule in rules], None
         cohort, place = self.cohort, None
-        if not cohort.startswith(NETWORK):
+        if not cohort.startswith(self.DRAWN_COHORTS):
             cohort, place = resolve(self.cohort, self.data_dir)
         if self.paced:
             count = len(load(cohort, place).hospitals)

@@ -139,3 +139,17 @@ def test_networks_are_searched_on_networks_that_nobody_is_told_of(tmp_path: Path
     (asked, place) = Tune(cohort="network-4", regimes=("small",), models=("logistic",)).points()
     assert [p.label for p in asked if isinstance(p, TrainingSearch)] == ["network-4 small logistic"]
     assert place is None
+    command = Tune(
+        cohort="network-4", regimes=("small",), models=("logistic",), rounds=(3,), studies=2,
+        out=tmp_path, jobs=1,
+    )  # fmt: skip
+    enter(command)  # no table of such a name is looked for
+    assert command.run() == 0
+    (record,) = read_records(tmp_path / "records")
+    assert record.config["cohort"] == "network-4"
+    assert best_trainings([record], "network-4", (3,))[Regime.SMALL, "logistic"].rounds == 3
+    for wrong in ("network-x", "network-0", "network-1000000"):
+        with pytest.raises(InvalidInputError, match="network-N"):
+            Tune(cohort=wrong).check()
+    with pytest.raises(InvalidInputError, match="without --paced"):
+        Tune(cohort="network-4", paced=True).check()
