@@ -8,6 +8,7 @@ from tyro.conf import OmitArgPrefixes, OmitSubcommandPrefixes, arg, subcommand
 
 from experiments.commands.bench_accounting import BenchAccounting
 from experiments.commands.bench_attacks import BenchAttacks
+from experiments.commands.bench_authors import BenchAuthors
 from experiments.commands.bench_deployment import BenchDeployment
 from experiments.commands.bench_evaluation import BenchEvaluation
 from experiments.commands.bench_filters import BenchFilters
@@ -93,6 +94,7 @@ class Bench:
     what: Annotated[
         Annotated[BenchSealing, subcommand("sealing")]
         | Annotated[BenchAttacks, subcommand("attacks")]
+        | Annotated[BenchAuthors, subcommand("authors")]
         | Annotated[BenchFederation, subcommand("federation")]
         | Annotated[BenchRun, subcommand("run")]
         | Annotated[BenchDeployment, subcommand("deployment")]

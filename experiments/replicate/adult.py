@@ -28,16 +28,17 @@ _GET = (
 )
 
 
-def load_adult(data_dir: Path | None) -> tuple[Patients, Schema]:
+def load_adult(data_dir: Path | None, *, complete: bool = False) -> tuple[Patients, Schema]:
     """Return all people, standardised, and the schema; the outcome is an income above 50K.
 
     Args:
       data_dir: Folder with ``adult.data`` or ``adult.data.gz``.
+      complete: Leave out who lacks a value.
 
     Raises:
       InvalidInputError: The file is missing, truncated or not the table.
     """
-    rows = _rows(data_dir)
+    rows = [row for row in _rows(data_dir) if not (complete and "?" in row)]
     columns: list[Column] = []
     values: list[NDArray[np.float64]] = []
     for place in sorted(_NUMBERS | _LEVELS):

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -24,7 +24,7 @@ from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import best_half, match, median
 from attacks.searching.tableak import TabLeak
 
-__all__ = ["PUBLISHED", "OneHot", "Result", "TwoLayer", "attack_batch"]
+__all__ = ["PUBLISHED", "OneHot", "Result", "TwoLayer", "attack_batch", "recovered"]
 
 PUBLISHED = {
     (8, "tableak"): (0.952, 0.088),
@@ -140,14 +140,46 @@ def attack_batch(
     network = TwoLayer.untrained(len(inputs.constant), rng)
     labels = np.sort(batch.outcomes)
     truth = batch.features[np.argsort(batch.outcomes, kind="stable")]
-    y = torch.tensor(labels, dtype=torch.float32).expand(restarts, size)
-    present = torch.ones((restarts, size))
+    with torch.no_grad():
+        y = torch.tensor(labels, dtype=torch.float32)[None]
+        target = network(inputs(_patients(truth[None])), y, torch.ones((1, size)))[0]
+    found = recovered(
+        target, labels, network, inputs, prior, rng, restarts=restarts, iterations=iterations
+    )
+    accuracy = matched_accuracies(found, truth, prior.features)
+    guess = baseline_accuracies(prior, truth, size, rng, draws=5)["draws"]
+    return Result(float(accuracy.mean()), float((accuracy >= 1 - 1e-9).mean()), float(guess.mean()))
+
+
+def recovered(
+    target: Float[Tensor, "dim"],
+    labels: Int[np.ndarray, "patients"],
+    network: TwoLayer,
+    inputs: OneHot,
+    prior: Prior,
+    rng: np.random.Generator,
+    *,
+    restarts: int,
+    iterations: int,
+) -> Float[np.ndarray, "patients features"]:
+    """Return the people whose mean gradient it is, as the search finds them.
+
+    Args:
+      target: The gradient.
+      labels: Theirs, in order.
+      network: At which it was taken.
+      inputs: What the network is given of a person.
+      prior: Of other people.
+      rng: Of the starts.
+      restarts: Of the search.
+      iterations: Of each.
+    """
+    y = torch.tensor(labels, dtype=torch.float32).expand(restarts, len(labels))
+    present = torch.ones((restarts, len(labels)))
 
     def forward(x: Tensor, y: Tensor, present: Tensor) -> Tensor:
         return network(inputs(x), y, present)
 
-    with torch.no_grad():
-        target = forward(_patients(truth[None]), y[:1], present[:1])[0]
     relaxation = Relaxation.of(prior, torch.float32)
     soft = match(
         forward, target, relaxation, y, present, rng, iterations=iterations, rate=TabLeak.rate
@@ -155,10 +187,7 @@ def attack_batch(
     valid = np.stack([project(rows, prior.features) for rows in soft])
     with torch.no_grad():
         misfits = (forward(_patients(valid), y, present) - target).square().sum(1).numpy()
-    found = median(best_half([*valid], misfits, labels, prior.features), prior.features)
-    accuracy = matched_accuracies(found, truth, prior.features)
-    guess = baseline_accuracies(prior, truth, size, rng, draws=5)["draws"]
-    return Result(float(accuracy.mean()), float((accuracy >= 1 - 1e-9).mean()), float(guess.mean()))
+    return median(best_half([*valid], misfits, labels, prior.features), prior.features)
 
 
 def _patients(x: NDArray[np.float64]) -> Tensor:
