@@ -12,9 +12,10 @@ from experiments.studies.joining.sums import HospitalSums, difference, mean_of
 from experiments.studies.joining.verdicts import ArmAt, cohort_records, size_classes
 from experiments.studies.lineups import INFORMED, LIKELIHOOD
 from experiments.studies.words import NOTHING_YET
+from paper.joining_told import HALVES
 from paper.markdown import table
 
-__all__ = ["few_block", "few_rows"]
+__all__ = ["few_block", "few_rows", "once"]
 
 _ALL = (JoiningArm.SEALED, 1.0)
 _OWN = (JoiningArm.OWN, None)
@@ -90,6 +91,15 @@ def few_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
                 }
             )  # fmt: skip
     return rows
+
+
+def once(rows: Sequence[Mapping[str, Any]]) -> dict[str, Mapping[str, Any]]:
+    """Return the moments at epsilon 1 of each half of the stroke trial, by what it is called."""
+    return {
+        HALVES[row["cohort"]]: row
+        for row in rows
+        if row["cohort"] in HALVES and (row["arm"], row["epsilon"]) == (JoiningArm.MOMENTS, "1")
+    }
 
 
 def few_block(rows: Sequence[Mapping[str, str]], language: str, rounds: int) -> str:

@@ -6,7 +6,7 @@ from experiments.run.record import Record
 from experiments.studies.joining.arm_point import End, JoiningArm, JoiningPoint
 from experiments.studies.joining.arms import FEW, SETTING
 from experiments.studies.joining.risk import JoiningRisk
-from paper.few_told import few_rows
+from paper.few_told import few_rows, once
 from paper.readme import block
 from tests.experiments.joining.test_verdicts import metrics, record
 from tests.experiments.made_up import frontier_metrics, interval
@@ -43,6 +43,12 @@ def test_rows_stand_beside_all_rounds_and_own_models() -> None:
     assert f"{SETTING.rounds} rounds of gradients" in told["en"]
     assert told["en"].count("not tried") == 3 and told["zh"].count("未试") == 3
     assert sorted(NUMBER.findall(told["en"])) == sorted(NUMBER.findall(told["zh"]))
+
+
+def test_prose_finds_one_release_by_the_halfs_name() -> None:
+    rows = few_rows(records())
+    assert once(rows) == {"explored": rows[-1]} and rows[-1]["arm"] == "moments"
+    assert once([]) == {}
 
 
 def test_a_cohort_without_such_arms_or_without_all_rounds_has_no_row() -> None:
