@@ -21,6 +21,7 @@ from paper import correlated_told, learned, sealing_told, speed
 from paper.best_told import best_of, clipping_of
 from paper.effort_told import effort_rows
 from paper.few_told import few_rows, once
+from paper.inferred_told import inferred_rows, sureness_rows
 from paper.joining_told import joining
 from paper.points import CORE, Points, change, core, row
 from paper.reproduction import reproduce
@@ -110,6 +111,8 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "best": best_of(points),
         "clipping": clipping_of(points),
         "effort": effort_rows(points),
+        "inferred": inferred_rows(records),
+        "sureness": sureness_rows(records),
         "few": (few := few_rows(joined)),
         "once": once(few),
         "poor_labels": learned.poor_labels(records),

@@ -24,6 +24,7 @@ from paper import correlated_told
 from paper.best_told import best_block, clipping_block
 from paper.effort_told import effort_block
 from paper.few_told import few_block
+from paper.inferred_told import inferred_block, sureness_block
 from paper.joining_told import HALVES
 from paper.joining_words import (
     ARMS,
@@ -46,7 +47,7 @@ _PLACE = re.compile(r"\{([a-z_.0-9]+)\}")
 LANGUAGES = {"en": "README.md", "zh": "README.zh.md"}
 _RESULTS = (
     "joining", "few", "claims", "sentences", "tables", "records", "best", "clipping", "effort",
-    "spread", "correlated",
+    "inferred", "sureness", "spread", "correlated",
 )  # fmt: skip
 PAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "en": {
@@ -287,6 +288,8 @@ BLOCKS = {
     "best": lambda numbers, language: best_block(numbers["best"], language),
     "clipping": lambda numbers, language: clipping_block(numbers["clipping"], language),
     "effort": lambda numbers, language: effort_block(numbers["effort"], language),
+    "inferred": lambda numbers, language: inferred_block(numbers["inferred"], language),
+    "sureness": lambda numbers, language: sureness_block(numbers["sureness"], language),
     "spread": _spread,
     "correlated": _correlated,
 }

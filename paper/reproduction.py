@@ -18,6 +18,7 @@ __all__ = ["command_of", "orphans", "reproduce"]
 _GROUPS = {
     "small": "frontier, about 8 a hospital",
     "full": "frontier, all patients",
+    "small-logistic": "frontier, about 8 a hospital, logistic",
     "model": "another model",
     "regime": "another regime",
     "fedavg": "FedAvg",

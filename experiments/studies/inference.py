@@ -155,16 +155,21 @@ def _epsilons(question: QuestionKind, design: Design) -> tuple[float | None, ...
 
 def table(records: Sequence[Record]) -> Table:
     """One row a question and design: the attack beside who saw nothing, and the bound."""
-    shown = Table(title="inferred beside whole patients", title_justify="left", box=SIMPLE)
-    left = ("what", "by", "design", "epsilon")
-    for heading in (*left, "attack", "seeing nothing", "bound"):
-        shown.add_column(heading, justify="left" if heading in left else "right", no_wrap=True)
+    shown = Table(
+        title="inferred beside whole patients",
+        title_justify="left",
+        box=SIMPLE,
+        padding=(0, 1, 0, 0),
+    )
+    left = ("what, by whom", "design", "eps")
+    for heading in (*left, "attack", "no view", "bound"):
+        wraps = heading == left[0]  # what is piped is 80 columns wide
+        shown.add_column(heading, justify="left" if heading in left else "right", no_wrap=not wraps)
     for record in records:
         config, metrics = record.config, record.metrics
         attack, bound = metrics["attack"], metrics["bound"]
         shown.add_row(
-            QuestionKind(config["question"]).words,
-            metrics["adversary"],
+            f"{QuestionKind(config['question']).words}, {metrics['adversary']}",
             config["design"],
             "inf" if config["epsilon"] is None else f"{config['epsilon']:g}",
             "hidden" if attack is None else _words(attack),

@@ -1,10 +1,12 @@
 """What is inferred wins undefended; sealing hides a hospital, noise keeps the bound."""
 
 import math
+from io import StringIO
 from pathlib import Path
 
 import numpy as np
 import pytest
+from rich.console import Console
 
 from experiments.run.sweep import sweep
 from experiments.studies.design import Design
@@ -100,7 +102,11 @@ def test_a_record_has_the_intervals_and_says_whose_answer_it_is(tmp_path: Path) 
     assert clear.metrics["attack"]["lower"] <= clear.metrics["attack"]["value"]
     assert (sealed.metrics["hidden"], sealed.metrics["attack"]) == (2, None)
     shown = table([clear, sealed])
-    assert list(shown.columns[4].cells)[1] == "hidden"
+    assert list(shown.columns[3].cells)[1] == "hidden"
+    console = Console(width=80, file=StringIO())
+    console.print(shown)
+    told = console.file.getvalue()  # type: ignore[attr-defined]  # a StringIO
+    assert "…" not in told and "share of the ill" in told and "curious server" in told
 
 
 def test_impossible_requests_are_refused() -> None:
