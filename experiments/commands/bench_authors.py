@@ -34,11 +34,22 @@ class BenchAuthors:
     """Print the rows as JSON instead of a table."""
 
     def check(self) -> None:
-        """Refuse no size at all."""
+        """Refuse no size at all, and folders that are not what they should be."""
         from privacy.errors import InvalidInputError
 
         if not self.sizes:
             raise InvalidInputError("Give at least one of --sizes.")
+        if not (self.tableak / "attacks" / "gradient_inversion_attack.py").is_file():
+            raise InvalidInputError(
+                f"{self.tableak} is no checkout of eth-sri/tableak: it has no attacks/"
+                "gradient_inversion_attack.py. Clone https://github.com/eth-sri/tableak and name "
+                "it with --tableak."
+            )
+        if not any((self.adult / name).is_file() for name in ("adult.data", "adult.data.gz")):
+            raise InvalidInputError(
+                f"There is no adult.data and no adult.data.gz in {self.adult}; get it from "
+                "https://archive.ics.uci.edu/dataset/2/adult and name its folder with --adult."
+            )
 
     def run(self) -> int:
         """Measure, write, print."""

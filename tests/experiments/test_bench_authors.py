@@ -10,6 +10,7 @@ import pytest
 from aggregation.data.patients import Column, Patients, Schema
 from experiments.benchmarks import authors
 from experiments.cli import main
+from experiments.commands.bench_authors import BenchAuthors
 from privacy.errors import InvalidInputError
 
 SCHEMA = Schema(
@@ -92,6 +93,7 @@ def checkout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         path.write_text(textwrap.dedent(text))
     rng = np.random.default_rng(2)
     x = np.column_stack([rng.normal(size=80), *rng.integers(0, 2, (2, 80)), np.zeros(80)])
+    (tmp_path / "adult.data").write_text("")
     people = Patients(x, rng.integers(0, 2, 80))
     monkeypatch.setattr(authors, "load_adult", lambda folder, complete: (people, SCHEMA))
     return tmp_path / "repo"
@@ -136,8 +138,12 @@ def test_columns_that_do_not_give_their_gradient_stop_the_measurement(
 
 
 def test_no_checkout_and_code_that_fails_are_told(checkout: Path, tmp_path: Path) -> None:
+    (tmp_path / "adult.data").write_text("")
+    BenchAuthors(tableak=checkout, adult=tmp_path).check()
     with pytest.raises(InvalidInputError, match="no checkout of eth-sri/tableak"):
-        run(tmp_path)
+        BenchAuthors(tableak=tmp_path, adult=tmp_path).check()
+    with pytest.raises(InvalidInputError, match="There is no adult"):
+        BenchAuthors(tableak=checkout, adult=checkout).check()
     (checkout / "models.py").write_text("raise RuntimeError('of another torch')")
     with pytest.raises(InvalidInputError, match="of another torch"):
         run(checkout)

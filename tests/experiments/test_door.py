@@ -20,6 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NEEDED = {  # what a command can't do without
     "account": ("--noise-multiplier", "1"),
     "attack": ("closed_form",),
+    "bench authors": ("--tableak", ".", "--adult", "."),
     "cohort check": ("nowhere",),
     "cohort init": ("nowhere",),
     "ledger verify": ("nowhere",),
@@ -85,6 +86,8 @@ BAD: dict[str, tuple[str, ...]] = {
     "only": ("mars",),
     "groups": ("mars",),
     "cells": ("0123456789ab",),
+    "tableak": ("nowhere", "file"),
+    "adult": ("nowhere", "file"),
     "designs": ("mars",),
     "figure": ("mars",),
     "regimes": ("mars",),
