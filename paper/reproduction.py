@@ -19,7 +19,6 @@ _GROUPS = {
     "small": "frontier, about 8 a hospital",
     "full": "frontier, all patients",
     "small-logistic": "frontier, about 8 a hospital, logistic",
-    "model": "another model",
     "regime": "another regime",
     "fedavg": "FedAvg",
     "framingham": "Framingham",

@@ -20,6 +20,8 @@ from experiments.studies.asynchronous import (
 )
 from experiments.studies.design import Regime, TrainingSetting, make_plan
 from experiments.studies.final_model import final_model
+from experiments.studies.frontier.grid import OTHER_COHORTS, group
+from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.searched import best_trainings, lines, read_searches
 from experiments.studies.simulated import shape_of, simulated_study
 from experiments.studies.tuning import AsynchronousSearch, TrainingSearch
@@ -105,6 +107,17 @@ def test_moments_are_searched_as_their_plan_reads_them_above_its_noise() -> None
         )
 
     assert search.measure(0)[0] == within(plan.model) > within(make_model("moments", 18))
+
+
+def test_other_cohorts_are_trained_by_the_best_of_their_searches() -> None:
+    tuned = read_records(Path(__file__).parents[2] / "paper" / "tuning")
+    panels = {"framingham": "mlp", "network-4": "logistic", "network-40": "logistic"}
+    for cohort, setting in OTHER_COHORTS.items():
+        best = best_trainings(tuned, cohort, (setting.rounds,))
+        assert best == {(Regime.SMALL, panels.pop(cohort)): setting}
+    assert not panels
+    for point in (*group("network"), *group("framingham")):
+        assert isinstance(point, FrontierPoint) and point.setting == OTHER_COHORTS[point.cohort]
 
 
 def test_numbers_of_rounds_are_searched_apart_and_found_apart(tmp_path: Path) -> None:

@@ -34,6 +34,7 @@ from privacy.errors import InvalidInputError
 __all__ = [
     "EPSILONS",
     "GROUPS",
+    "OTHER_COHORTS",
     "cells",
     "chosen_grid",
     "full_grid",
@@ -154,10 +155,21 @@ def _networks(seed: int) -> list[FrontierPoint]:
             attacks=_INFORMED,
             seeds=tuple(range(seed, seed + networks)),
             folds=1,
+            setting=OTHER_COHORTS[f"network-{hospitals}"],
         )
     return points
 
 
+OTHER_COHORTS: Mapping[str, TrainingSetting] = MappingProxyType(
+    {
+        "framingham": TrainingSetting(100, 2.0, 0.5, 50, 8),
+        "network-4": TrainingSetting(200, 0.125, 2.0, 100, 8),
+        "network-40": TrainingSetting(200, 2.0, 2.0, 100, 8),
+    }
+)
+"""How small batches are trained at other cohorts than heart: each the best of ``inpatient tune
+--cohort COHORT --regimes small`` (``--models mlp --rounds 100 --studies 4`` of framingham, else
+``--models logistic --rounds 200`` and ``--studies 4`` or, of 40 hospitals, 3)."""
 _INFORMED = AttackSuite(("likelihood_ratio", "informed"))
 _SMALL = TRAINING[Regime.SMALL, "mlp"]
 _BARE_AND_SEALED = ((Design.NONE, None), (Design.SEALED, 1.0))
@@ -247,10 +259,11 @@ GROUPS: Mapping[str, Callable[[int], Sequence[AttackedPoint]]] = MappingProxyTyp
         "adversary": _adversaries,
         "ablation": _ablation,
         "effort": _effort,
-        "model": lambda seed: _factor(seed, model="logistic"),
         "regime": lambda seed: _factor(seed, regime=Regime.FULL),
         "fedavg": _walks,
-        "framingham": lambda seed: _factor(seed, cohort="framingham"),
+        "framingham": lambda seed: _factor(
+            seed, cohort="framingham", setting=OTHER_COHORTS["framingham"]
+        ),
         "network": _networks,
         "memory": _own_pace,
         "buffer": _buffers,

@@ -41,7 +41,7 @@ from experiments.studies.scaling_steps import Arrangement
 
 __all__ = ["FIGURES", "Drawing"]
 
-_FACTORS = ("model", "regime", "fedavg", "memory", "framingham", "network", "adversary")
+_FACTORS = ("small-logistic", "regime", "fedavg", "memory", "framingham", "network", "adversary")
 
 
 @dataclass(frozen=True)
@@ -282,11 +282,21 @@ def _factors(records: Sequence[Record]) -> Figure:
     return draw_factors(read_frontier(records))
 
 
+def _one_at_a_time(seed: int) -> list[AttackedPoint]:
+    """What the other groups vary, at epsilon 1 and without noise."""
+    return [
+        point
+        for name in _FACTORS
+        for point in grid.group(name, seed)
+        if point.epsilon in (None, 1.0) and point.design is not Design.POOLED
+    ]
+
+
 FIGURES: Mapping[str, Drawing] = MappingProxyType(
     {
         "frontier": Drawing(_groups("full", "small"), _frontier),
         "headline": Drawing(scaling.grid, draw_headline),
-        "factors": Drawing(_groups(*_FACTORS), _factors),
+        "factors": Drawing(_one_at_a_time, _factors),
         "ablations": Drawing(_ablations, draw_ablations),
         "at-risk": Drawing(_base, draw_at_risk),
         "effort": Drawing(_groups("effort"), draw_effort),
