@@ -209,7 +209,7 @@ def test_tables_and_json_say_what_was_not_tried() -> None:
 def test_a_searchs_effort_is_drawn_from_where_both_series_meet() -> None:
     records = made_up(FIGURES["effort"].points(0))
     left, right = FIGURES["effort"].draw(records).axes[:2]
-    tried = {"restarts": [1, 3, 10, 30, 90], "iterations": [200, 600, 1500, 4500]}
+    tried = {"restarts": [1, 3, 10, 30, 60], "iterations": [200, 600, 1500, 3000]}
     for ax, name in ((left, "restarts"), (right, "iterations")):
         bars = [c for c in ax.containers if isinstance(c, ErrorbarContainer)]
         assert [np.atleast_1d(c.lines[0].get_xdata()).tolist() for c in bars] == [tried[name]] * 2

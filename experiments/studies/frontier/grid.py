@@ -209,8 +209,8 @@ def _effort(seed: int) -> list[FrontierPoint]:
     """Searches alone where there is no noise, with fewer and more restarts and steps."""
     whole = AttackSuite(("tableak",))
     tried = [
-        *(("restarts", replace(whole, restarts=count)) for count in (1, 3, 10, 30, 90)),
-        *(("search steps", replace(whole, iterations=count)) for count in (200, 600, 4500)),
+        *(("restarts", replace(whole, restarts=count)) for count in (1, 3, 10, 30, 60)),
+        *(("search steps", replace(whole, iterations=count)) for count in (200, 600, 3000)),
     ]
     cells = ((Design.NONE, None), (Design.SEALED, None))
     walk = AttackSuite(("fedavg",), restarts=15)  # as published; the grid's is cut short
