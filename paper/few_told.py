@@ -72,7 +72,7 @@ def few_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
         arms = {_ALL: sorted_.whole[_ALL], **sorted_.few}
         for (arm, epsilon), metrics in sorted(arms.items(), key=_place):
             bare, fitted = metrics.ends[End.BARE], metrics.ends[End.FIT]
-            risk = sorted_.risks.get((arm, epsilon))
+            risk = (sorted_.few_risks if arm.few else sorted_.risks).get((arm, epsilon))
             known = None if risk is None else risk.risks.get(INFORMED)
             public = None if risk is None else risk.risks.get(LIKELIHOOD)
             rows.append(

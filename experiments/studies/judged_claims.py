@@ -112,7 +112,7 @@ def _core(*compared: Compared) -> Callable[[Subject], Sequence[GridPoint]]:
 
 
 def _article_everywhere(subject: Subject) -> Sequence[GridPoint]:
-    core = [p for name in ("small", "full", "model") for p in _group(name, subject)]
+    core = [p for name in ("small", "full", "small-logistic") for p in _group(name, subject)]
     return [p for p in core if p.design is Design.ARTICLE]
 
 

@@ -75,8 +75,8 @@ def test_a_missing_table_is_a_paragraph(tmp_path: Path, capsys: pytest.CaptureFi
         (("--designs", "sealed", "--regime", "tiny"), "Unknown regime 'tiny'"),
         (("--designs", "sealed", "--model", "forest"), "Unknown model 'forest'"),
         (("--epsilons", "1"), "--epsilons goes with --designs"),
-        (("--regime", "full", "--groups", "model"), "--regime goes with --designs"),
-        (("--quick", "--groups", "model"), "--quick and --groups each choose points"),
+        (("--regime", "full", "--groups", "regime"), "--regime goes with --designs"),
+        (("--quick", "--groups", "regime"), "--quick and --groups each choose points"),
         (("--groups", "magic"), "Unknown group 'magic'"),
     ],
 )

@@ -3,9 +3,11 @@
 import re
 
 from experiments.run.record import Record
+from experiments.studies.conclusion import Conclusion
 from experiments.studies.joining.arm_point import End, JoiningArm, JoiningPoint
 from experiments.studies.joining.arms import FEW, SETTING
 from experiments.studies.joining.risk import JoiningRisk
+from experiments.studies.joining.verdicts import cohort_records, judged
 from paper.few_told import few_rows, once
 from paper.readme import block
 from tests.experiments.joining.test_verdicts import metrics, record
@@ -43,6 +45,15 @@ def test_rows_stand_beside_all_rounds_and_own_models() -> None:
     assert f"{SETTING.rounds} rounds of gradients" in told["en"]
     assert told["en"].count("not tried") == 3 and told["zh"].count("未试") == 3
     assert sorted(NUMBER.findall(told["en"])) == sorted(NUMBER.findall(told["zh"]))
+
+
+def test_no_question_of_the_protocol_is_asked_of_few_releases() -> None:
+    asked = {one.question: one for one in judged(records())}
+    assert not any("moments" in question or "gradient" in question for question in asked)
+    assert asked["Q9 the risk is what the bound says"].verdict is Conclusion.NOT_TRIED
+    sorted_ = cohort_records(records())
+    assert sorted_.risks == {} and {*sorted_.few_risks} == {(A.MOMENTS, 1.0)}
+    assert {*sorted_.whole} == {(A.OWN, None), (A.SEALED, 1.0)}
 
 
 def test_prose_finds_one_release_by_the_halfs_name() -> None:

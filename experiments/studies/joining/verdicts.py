@@ -57,7 +57,8 @@ class Judged:
 class CohortRecords:
     """The records of one cohort, by what they are of.
 
-    ``again``: all, with other seeds; ``few``: of sums that are opened once or twice.
+    ``again``: all, with other seeds; ``few`` and ``few_risks``: of sums that are opened once or
+    twice, of which no question is asked.
     """
 
     whole: ByArm
@@ -66,6 +67,7 @@ class CohortRecords:
     unseen: ByArm
     growing: Mapping[int, ByArm]
     risks: Mapping[ArmAt, FrontierMetrics]
+    few_risks: Mapping[ArmAt, FrontierMetrics]
 
 
 def cohort_records(records: Sequence[Record]) -> CohortRecords:
@@ -84,11 +86,15 @@ def cohort_records(records: Sequence[Record]) -> CohortRecords:
             unseen[key] = one.metrics
         else:
             (whole if 0 in one.point.seeds else again)[key] = one.metrics
-    risks = {
-        (risk.point.arm, risk.point.epsilon): risk.metrics
-        for risk in read_all(attacked, JoiningRisk, FrontierMetrics)
-    }
-    return CohortRecords(whole, few, again, unseen, growing, risks)
+    risks, few_risks = (
+        {
+            (risk.point.arm, risk.point.epsilon): risk.metrics
+            for risk in read_all(attacked, JoiningRisk, FrontierMetrics)
+            if risk.point.arm.few is opened_few
+        }
+        for opened_few in (False, True)
+    )
+    return CohortRecords(whole, few, again, unseen, growing, risks, few_risks)
 
 
 def size_classes(sums: HospitalSums) -> dict[str, NDArray[np.bool_]]:
