@@ -5,9 +5,9 @@
     run = "stroke-2026"
     schema = "schema.toml"
     epsilon = 1.0                    # of the whole run, for each patient
-    # optional: model = "mlp" (or "mine.py:make", a file beside this one), scheme = "threshold" or
-    # "bfv", rounds = 30, colluders = 1, delta = 1e-5, learning_rate = 4.0, clip_norm = 1.0,
-    # average_last = 10
+    # optional: model = "mlp" (or "moments", opened once, or "mine.py:make", a file beside this
+    # one), scheme = "threshold" or "bfv", rounds = 30, colluders = 1, delta = 1e-5,
+    # learning_rate = 4.0, clip_norm = 1.0, average_last = 10
 
     [hospitals]                      # patients that each makes public: at most so many take part
     north = 300

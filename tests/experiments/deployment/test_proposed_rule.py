@@ -11,6 +11,7 @@ import pytest
 
 from aggregation.agreement import Agreement
 from aggregation.federation import Federation
+from aggregation.models import Moments
 from aggregation.releases import round_event
 from aggregation.rules import (
     Agnostic,
@@ -267,3 +268,13 @@ def test_sites_are_told_the_rule_and_what_each_hospital_weighs(
         made(rule=Agnostic(sizes=dict.fromkeys(HOSPITALS, 12)), scalars=(LOSS,))
     )
     assert adaptive.weights("north") is None
+
+
+def test_moments_are_proposed_as_one_release_that_is_read_above_its_noise(place: Path) -> None:
+    text = PROPOSAL.format(rule="", more="").replace("rounds = 4", 'model = "moments"')
+    (place / "federation.toml").write_text(text)
+    plan = drafted(place / "federation.toml").plan
+    assert plan.rounds == 1 and isinstance(plan.model, Moments) and plan.model.ridge > 0
+    agreement = Agreement.of(plan)
+    spent = epsilon(agreement.run_event("north"), delta=plan.delta, relation=RELATION).upper
+    assert 0.9 < spent <= 1.0
