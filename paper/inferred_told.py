@@ -16,11 +16,11 @@ _ORDER = ("none", "article", "local", "sealed")
 _HEADINGS = {
     "en": (
         ("what, by which attack", "who asks", "design", "ε", "attack", "who saw nothing", "bound"),
-        ("hospitals", "design", "ε", "said", "was so", "line-ups"),
+        ("hospitals", "design", "ε", "divided by", "said", "was so", "line-ups"),
     ),
     "zh": (
         ("推断什么，用何攻击", "谁来问", "方案", "ε", "攻击", "什么都没看到的人", "上界"),
-        ("医院", "方案", "ε", "所称把握", "实际命中", "列队数"),
+        ("医院", "方案", "ε", "除以", "所称把握", "实际命中", "列队数"),
     ),
 }
 _ASKED = {
@@ -72,7 +72,10 @@ def inferred_rows(records: Sequence[Record]) -> list[dict[str, str]]:
 
 
 def sureness_rows(records: Sequence[Record]) -> list[dict[str, str]]:
-    """One row a span of what the likelihood ratio said: as it is, and on simulated hospitals."""
+    """One row a span of what the likelihood ratio said, on simulated hospitals and on real ones.
+
+    ``temper``: what its log-likelihoods were divided by; fitted on the simulated ones.
+    """
     own = [r for r in records if r.config["experiment"] == "reliability"]
     own.sort(
         key=lambda r: (
@@ -84,6 +87,7 @@ def sureness_rows(records: Sequence[Record]) -> list[dict[str, str]]:
     return [
         {
             "patients": which,
+            "temper": f"{r.metrics['temper']:.2g}" if which == "tempered" else "1",
             "regime": r.config["regime"],
             "model": r.config["model"],
             "design": r.config["design"],
@@ -93,7 +97,7 @@ def sureness_rows(records: Sequence[Record]) -> list[dict[str, str]]:
             "lineups": str(span["lineups"]),
         }
         for r in own
-        for which in ("simulated", "as it is")
+        for which in ("simulated", "as it is", "tempered")
         for span in r.metrics[which]
     ]
 
@@ -123,8 +127,8 @@ def sureness_block(rows: Sequence[Mapping[str, str]], language: str) -> str:
     if not rows:
         return NOTHING_YET[language]
     where = {
-        "en": {"simulated": "simulated by its own prior", "as it is": "heart"},
-        "zh": {"simulated": "按其自身先验模拟", "as it is": "心脏病"},
+        "en": {"simulated": "simulated, 4", "as it is": "heart", "tempered": "heart"},
+        "zh": {"simulated": "模拟，4 家", "as it is": "心脏病", "tempered": "心脏病"},
     }[language]
     comma = COMMA[language]
     body = [
@@ -135,6 +139,7 @@ def sureness_block(rows: Sequence[Mapping[str, str]], language: str) -> str:
                  MODELS[language][row["model"]])
             ),
             row["epsilon"],
+            row["temper"],
             row["said"],
             row["so"],
             row["lineups"],

@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.stats import t as student
 
 from aggregation.federation import Federation
 from experiments.evaluation import Scored, auc, bootstrap_auc, bootstrap_runs
@@ -72,6 +73,17 @@ def test_runs_alike_leave_the_patients_interval_and_runs_that_differ_widen_it() 
     apart = [run(shift) for shift in (0.0, 0.4, 0.8, 1.2, 1.6, 2.0)]
     mean, single = bootstrap_runs(*apart)
     assert bootstrap_auc(*apart).half_width < mean.half_width < single.half_width
+    few = apart[::2]
+    luck = student.ppf(0.975, 2) * np.std([auc(one) for one in few], ddof=1)
+    patients = bootstrap_auc(*few, replicates=20_000).half_width
+    mean, single = bootstrap_runs(*few, replicates=20_000)
+    for found, scale in ((mean, 3**-0.5), (single, (1 + 1 / 3) ** 0.5)):
+        assert found.upper == pytest.approx(
+            min(1.0, found.value + np.hypot(patients, luck * scale)), rel=0.02
+        )
+        wide = found.value - max(0.0, found.value - np.hypot(patients, luck * scale))
+        assert found.value - found.lower == pytest.approx(wide, rel=0.06)
+    mean, single = bootstrap_runs(*apart)
     low, high = min(map(auc, apart)), max(map(auc, apart))
     assert single.half_width > 0.3 * (high - low)
     with pytest.raises(InvalidInputError, match="cross_validations"):

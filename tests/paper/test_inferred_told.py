@@ -54,7 +54,8 @@ def test_what_the_ratio_said_stands_beside_what_was_so() -> None:
         for p in reliability_grid()
     ]  # fmt: skip
     rows = sureness_rows(records)
-    assert len(rows) == 8 and rows[0]["patients"] == "simulated"
+    assert len(rows) == 12 and [row["temper"] for row in rows[:3]] == ["1", "1", "2"]
+    assert [row["patients"] for row in rows[:3]] == ["simulated", "as it is", "tempered"]
     assert rows[0]["so"] == "0.94 (0.50–0.97)" and rows[1]["so"] == "0.60 (0.50–0.70)"
     told = {lang: block("sureness", {"sureness": rows}, lang) for lang in ("en", "zh")}
     assert sorted(NUMBER.findall(told["en"])) == sorted(NUMBER.findall(told["zh"]))
