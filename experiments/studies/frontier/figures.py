@@ -5,6 +5,7 @@ so that the figures read in grey too.
 """
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -51,9 +52,6 @@ LOOKS = {
     "corrected": ("#CC79A7", "P"),
     "memory": ("#56B4E9", "*"),
 }
-_FLAT = 0.12  # risks at guessing all along a line: no room to name their epsilons
-_LABELLED = (0.1, 1.0, 10.0, None)
-_OFFSETS = {Design.LOCAL: (-5, 6), Design.SEALED: (5, -10)}
 TITLES = {
     Regime.FULL: "all patients in every round",
     Regime.SMALL: "about 8 patients a hospital",
@@ -65,7 +63,8 @@ def draw_frontier(results: Sequence[FrontierResult]) -> Figure:
     """Risk against AUC: a column a regime and model, a row an adversary, a line a design.
 
     The risk is how often the row's adversary picks the patient out of ten. The AUC axis points to
-    the right: better models. A tick above a point is its proven bound, of any adversary. What is no
+    the right: better models. Along a line epsilon rises; a large marker is 1, a hollow one has no
+    noise. A tick above a point is its proven bound, of any adversary. What is no
     federation has no risk to measure: its AUC is a vertical line with its interval.
     """
     panels = sorted({(r.point.regime, r.point.model) for r in results})  # "full" comes first
@@ -78,7 +77,7 @@ def draw_frontier(results: Sequence[FrontierResult]) -> Figure:
             _draw_panel(
                 ax, [r for r in results if (r.point.regime, r.point.model) == panel], adversary
             )
-        row[0].set_ylabel(f"risk: {who}\nnames one of ten")
+        row[0].set_ylabel(textwrap.fill(f"risk: {who} names one of ten", 28))
     for ax, (regime, model) in zip(axes[0], panels, strict=False):
         ax.set_title(f"{TITLES[regime]} ({model})")
     for ax in axes[-1]:
@@ -132,6 +131,13 @@ def say_not_tried(ax: Axes, names: Sequence[str], *, fontsize: float = 7) -> Non
         )  # fmt: skip
 
 
+_MARKED: Mapping[float | None, Mapping[str, Any]] = {
+    1.0: {"markersize": 8},
+    None: {"markersize": 5, "markerfacecolor": "white"},
+}
+"""Epsilons that a point shows by its marker: labels would lie on each other, where lines meet."""
+
+
 def _draw_panel(ax: Axes, results: Sequence[FrontierResult], adversary: str) -> None:
     untried = []
     for design in LOOKS:
@@ -143,7 +149,10 @@ def _draw_panel(ax: Axes, results: Sequence[FrontierResult], adversary: str) -> 
             _draw_design(ax, line, [risk_of(r, adversary) for r in line])
             untried += [_name(r) for r in line if risk_of(r, adversary) is None]
     say_not_tried(ax, untried)
-    ax.plot([], [], marker="_", markersize=12, linestyle="", color="#555555", label="proven bound")
+    grey: dict[str, Any] = {"linestyle": "", "color": "#555555"}
+    ax.plot([], [], marker="_", markersize=12, label="proven bound", **grey)
+    ax.plot([], [], marker="o", label="ε = 1 (large)", **grey, **_MARKED[1.0])
+    ax.plot([], [], marker="o", label="no noise (hollow)", **grey, **_MARKED[None])
     ax.axhline(0.1, color="#555555", linestyle=":", linewidth=1, label="guessing")
     ax.set_ylim(0, 1.1)
     ax.grid(alpha=0.25, linewidth=0.5)
@@ -157,8 +166,6 @@ def _draw_design(ax: Axes, line: Sequence[FrontierResult], risks: Sequence[Risk 
     design = line[0].point.design
     colour, marker = LOOKS[design]
     aucs = [r.metrics.auc_within for r in line]
-    noisy = [k.value for k, r in zip(risks, line, strict=True) if k and r.point.epsilon]
-    flat = bool(noisy) and max(noisy) < _FLAT
     draw_line(
         ax,
         [a.value for a in aucs],
@@ -177,16 +184,9 @@ def _draw_design(ax: Axes, line: Sequence[FrontierResult], risks: Sequence[Risk 
         bound = result.metrics.bound
         if bound is not None:
             ax.plot([where.value], [bound], marker="_", markersize=12, color=colour)
-        if risk is not None and not (flat and risk.value < _FLAT):
-            ax.annotate(
-                _epsilon_label(result),
-                (where.value, risk.value),
-                textcoords="offset points",
-                xytext=_OFFSETS.get(design, (5, 5)),
-                ha="right" if design is Design.LOCAL else "left",
-                fontsize=7,
-                color=colour,
-            )
+        if risk is not None and design is not Design.NONE and result.point.epsilon in _MARKED:
+            looks = _MARKED[result.point.epsilon]
+            ax.plot([where.value], [risk.value], marker=marker, color=colour, zorder=3, **looks)
 
 
 def _draw_reference(ax: Axes, result: FrontierResult) -> None:
@@ -195,10 +195,3 @@ def _draw_reference(ax: Axes, result: FrontierResult) -> None:
     dash = (0, (4, 2)) if design is Design.POOLED else (0, (1, 1))
     ax.axvspan(auc.lower, auc.upper, color=colour, alpha=0.08, linewidth=0)
     ax.axvline(auc.value, color=colour, linestyle=dash, linewidth=1.2, label=LABELS[design])
-
-
-def _epsilon_label(result: FrontierResult) -> str:
-    point = result.point
-    if point.design is Design.NONE or point.epsilon not in _LABELLED:
-        return ""
-    return f"ε = {epsilon(point.epsilon)}"

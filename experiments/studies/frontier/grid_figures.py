@@ -4,6 +4,7 @@
 alone: ``inpatient frontier --figure headline``.
 """
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -152,7 +153,7 @@ def draw_ablations(records: Sequence[Record]) -> Figure:
             ax.grid(alpha=0.25, linewidth=0.5)
     axes[0, 0].set_ylabel("within-site AUC")
     for row, who in zip(axes[1:], ADVERSARIES.values(), strict=True):
-        row[0].set_ylabel(f"risk:\n{who}")
+        row[0].set_ylabel(textwrap.fill(f"risk: {who}", 18))
     legend(figure, list(axes.flat), columns=3)
     return figure
 
