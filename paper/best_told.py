@@ -124,7 +124,7 @@ def best_block(rows: Sequence[Mapping[str, Any]], language: str) -> str:
             _named(row, language),
             *(row[c].replace(NOT_TRIED, untried) for c in ("auc", "curious", "informed")),
             row["bound"] or none,
-            "; ".join(
+            {"en": "; ", "zh": "；"}[language].join(
                 f"{_named(one, language)}{opening}{one['auc']}{comma}"
                 f"{one['informed'].replace(NOT_TRIED, untried)}{closing}"
                 for one in row["others"]

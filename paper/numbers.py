@@ -17,7 +17,7 @@ from experiments.studies.frontier.risks import (
 )
 from experiments.studies.judged_claims import CLAIMS
 from experiments.studies.people import LINEUP
-from paper import correlated_told, learned, sealing_told, speed
+from paper import authors_told, correlated_told, learned, sealing_told, speed
 from paper.best_told import best_of, clipping_of
 from paper.effort_told import effort_rows
 from paper.few_told import few_rows, once
@@ -111,6 +111,7 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "best": best_of(points),
         "clipping": clipping_of(points),
         "effort": effort_rows(points),
+        "authors": authors_told.authors_rows(authors_told.committed(timings.parent)),
         "inferred": inferred_rows(records),
         "sureness": sureness_rows(records),
         "few": (few := few_rows(joined)),

@@ -2,7 +2,7 @@
 
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from experiments.studies.words import (
     VERDICTS,
 )
 from paper import correlated_told
+from paper.authors_told import authors_block
 from paper.best_told import best_block, clipping_block
 from paper.effort_told import effort_block
 from paper.few_told import few_block
@@ -47,7 +48,7 @@ _PLACE = re.compile(r"\{([a-z_.0-9]+)\}")
 LANGUAGES = {"en": "README.md", "zh": "README.zh.md"}
 _RESULTS = (
     "joining", "few", "claims", "sentences", "tables", "records", "best", "clipping", "effort",
-    "inferred", "sureness", "spread", "correlated",
+    "authors", "inferred", "sureness", "spread", "correlated",
 )  # fmt: skip
 PAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "en": {
@@ -186,7 +187,11 @@ def _sentences(numbers: Mapping[str, Any], language: str) -> str:
 
 
 def _tables(numbers: Mapping[str, Any], language: str) -> str:
-    text = tables_block(numbers["deidentified"], language)
+    return _in(tables_block(numbers["deidentified"], language), language)
+
+
+def _in(text: str, language: str) -> str:
+    """The text with its intervals as the language writes them."""
     return text if language == "en" else _BETWEEN.sub(r"（\1 至 \2）", text)
 
 
@@ -227,8 +232,7 @@ def _joining(numbers: Mapping[str, Any], language: str) -> str:
         for cohort, told in CONTRASTS[language].items()
         if cohort in numbers["joining"]
     ]
-    text = "\n\n".join(tables)
-    return text if language == "en" else _BETWEEN.sub(r"（\1 至 \2）", text)
+    return _in("\n\n".join(tables), language)
 
 
 def _by_class(found: Mapping[str, Any], words: str, language: str) -> str:
@@ -277,6 +281,22 @@ def _spread(numbers: Mapping[str, Any], language: str) -> str:
     return table(COLUMNS_OF_SPREAD[language], body)
 
 
+_SHORT: Mapping[str, Callable[[Any, str], str]] = {
+    "few": lambda rows, language: few_block(rows, language, SETTING.rounds),
+    "best": best_block,
+    "clipping": clipping_block,
+    "effort": effort_block,
+    "authors": authors_block,
+    "inferred": inferred_block,
+    "sureness": sureness_block,
+}
+"""Tables of rows that the numbers hold by the same name."""
+
+
+def _short(part: str) -> Callable[[Mapping[str, Any], str], str]:
+    return lambda numbers, language: _in(_SHORT[part](numbers[part], language), language)
+
+
 BLOCKS = {
     "found": _found,
     "joining": _joining,
@@ -284,13 +304,8 @@ BLOCKS = {
     "claims": _claims,
     "sentences": _sentences,
     "tables": _tables,
-    "few": lambda numbers, language: few_block(numbers["few"], language, SETTING.rounds),
-    "best": lambda numbers, language: best_block(numbers["best"], language),
-    "clipping": lambda numbers, language: clipping_block(numbers["clipping"], language),
-    "effort": lambda numbers, language: effort_block(numbers["effort"], language),
-    "inferred": lambda numbers, language: inferred_block(numbers["inferred"], language),
-    "sureness": lambda numbers, language: sureness_block(numbers["sureness"], language),
     "spread": _spread,
     "correlated": _correlated,
+    **{part: _short(part) for part in _SHORT},
 }
 """Marks of a page, and what stands between them."""

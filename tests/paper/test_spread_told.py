@@ -54,10 +54,11 @@ def test_another_road_gives_the_spread_of_single_cross_validations() -> None:
         parts = [point.measure(unit) for unit in point.units]
         patients = bootstrap_auc(*repeats_of(point.trained, parts)).half_width
         far = student.ppf(0.975, len(runs) - 1) * runs.std(ddof=1)
-        both = np.hypot(patients, far * np.sqrt(1 + 1 / len(runs)))
-        assert 0.85 < read.metrics.single.half_width / both < 1.15
-        mean = np.hypot(patients, far / np.sqrt(len(runs)))
-        assert 0.85 < read.metrics.auc_within.half_width / mean < 1.15
+        for found, luck in (
+            (read.metrics.single, far * np.sqrt(1 + 1 / len(runs))),
+            (read.metrics.auc_within, far / np.sqrt(len(runs))),
+        ):  # many models together follow the patients less closely than those of one run
+            assert 0.9 * luck < found.half_width < 1.15 * np.hypot(patients, luck)
 
 
 def test_a_bound_is_told_of_a_hundred_and_never_below_itself() -> None:
