@@ -6,6 +6,7 @@ import shutil
 from pathlib import Path
 
 import pytest
+import typst
 from fontTools.ttLib import TTFont
 
 from experiments.run.record import read_records
@@ -51,6 +52,15 @@ def test_the_paper_builds_from_its_records(tmp_path: Path) -> None:
         assert (tmp_path / "paper" / "figures" / figure.name).read_bytes() == figure.read_bytes()
     for name in pages:
         assert (tmp_path / name).read_text() == (ROOT / name).read_text()
+
+
+def test_the_paper_has_twelve_to_fourteen_pages() -> None:
+    paper = ROOT / "paper"
+    pages = typst.compile(
+        str(paper / "paper.typ"), root=str(paper), format="png", ppi=10.0,
+        font_paths=[str(paper / "fonts")], ignore_system_fonts=True,
+    )  # fmt: skip
+    assert isinstance(pages, list) and 12 <= len(pages) <= 14
 
 
 _PRINTED = re.compile(r'image\(\s*"/figures/(\w[\w-]*)\.svg",\s*width: (\d+)%')

@@ -77,7 +77,7 @@ def draw_frontier(results: Sequence[FrontierResult]) -> Figure:
             _draw_panel(
                 ax, [r for r in results if (r.point.regime, r.point.model) == panel], adversary
             )
-        row[0].set_ylabel(textwrap.fill(f"risk: {who} names one of ten", 28))
+        row[0].set_ylabel(textwrap.fill(f"risk: {who} names one of ten", 22))
     for ax, (regime, model) in zip(axes[0], panels, strict=False):
         ax.set_title(f"{TITLES[regime]} ({model})")
     for ax in axes[-1]:
