@@ -52,6 +52,8 @@ _PRIMARY = (JoiningArm.SEALED, 1.0)
 def joining(records: Sequence[Record]) -> dict[str, Any]:
     """By cohort: arms, gain by size class, by number of hospitals, verdicts; empty without records.
 
+    Of a cohort that has the primary comparison alone: gain, and gain by size class.
+
     Args:
       records: Of this study, of all cohorts.
     """
@@ -96,6 +98,11 @@ def joining(records: Sequence[Record]) -> dict[str, Any]:
                     for row in _measured({(arm, epsilon): metrics}, {})
                 },
                 "scored": str(int(size_classes(_sums(sorted_.whole, _OWN, End.FIT))["all"].sum())),
+            }
+        elif {_OWN, _PRIMARY} <= {*sorted_.again}:
+            found[cohort] = {
+                "classes": _by_class(sorted_.again),
+                "gain": _signed(_gain(sorted_.again)),
             }
     return found
 

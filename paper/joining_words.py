@@ -21,12 +21,15 @@ HALF_WORDS = {
 }
 CONTRASTS = {
     "en": {
+        "ist": "*All 464 hospitals together, post hoc* (both halves in one federation, the primary "
+        "comparison alone):",
         "heart": "*Contrast, post hoc: heart*, four hospitals that can each learn alone "
         "(settings as of the stroke trial):",
         "dialysis": "*Contrast, post hoc: dialysis*, 67 centres with six columns, where there is "
         "little to learn together:",
     },
     "zh": {
+        "ist": "*全部 464 家医院一起（事后）*（两半在同一个联邦中，仅主要比较）：",
         "heart": "*对照（事后）：心脏病*，四家医院各自都能学习（设置与卒中试验相同）：",
         "dialysis": "*对照（事后）：透析*，67 个中心、六列，一起能学到的不多：",
     },

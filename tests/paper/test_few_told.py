@@ -9,6 +9,7 @@ from experiments.studies.joining.arms import FEW, SETTING
 from experiments.studies.joining.risk import JoiningRisk
 from experiments.studies.joining.verdicts import cohort_records, judged
 from paper.few_told import few_rows, once
+from paper.joining_told import joining
 from paper.readme import block
 from tests.experiments.joining.test_verdicts import metrics, record
 from tests.experiments.made_up import frontier_metrics, interval
@@ -66,3 +67,20 @@ def test_a_cohort_without_such_arms_or_without_all_rounds_has_no_row() -> None:
     few = [r for r in records() if r.config["arm"] not in ("sealed",)]
     assert few_rows(few) == []
     assert few_rows([r for r in records() if r.config["arm"] in ("sealed", "own")]) == []
+
+
+def test_the_primary_comparison_alone_is_told_by_size_of_hospital() -> None:
+    """As of all 464 hospitals together, of which no question was asked beforehand."""
+    seeds = (5, 6, 7, 8, 9)
+    own = JoiningPoint(A.OWN, None, "ist", SETTING, seeds=seeds)
+    sealed = JoiningPoint(A.SEALED, 1.0, "ist", SETTING, seeds=seeds)
+    found = joining(
+        [
+            record(own, {End.FIT: metrics(0.74)}),
+            record(sealed, {End.BARE: metrics(0.78), End.FIT: metrics(0.78)}),
+        ]
+    )["ist"]
+    assert {*found} == {"classes", "gain"} and found["gain"].startswith("+0.0")
+    last = found["classes"][-1]
+    assert last["class"] == "all" and last["fit"].startswith("+0.0") and "article" not in last
+    assert joining([record(own, {End.FIT: metrics(0.74)})]) == {}
