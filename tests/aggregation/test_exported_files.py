@@ -10,7 +10,7 @@ from scipy.special import erf, expit
 
 from aggregation.data.patients import Patients
 from aggregation.exported import save_onnx, save_safetensors
-from aggregation.models import Inputs, named_model
+from aggregation.models import Inputs, Moments, named_model
 from experiments.cli import main
 from privacy.errors import InvalidInputError
 from tests.aggregation.models.made import made, written
@@ -133,11 +133,12 @@ def test_safetensors_hold_each_parameter_by_name(kind: str, tmp_path: Path) -> N
     assert told["plan"] == "ab" * 32 and told["schema_digest"] == SCHEMA.digest
     names = [name for name, _ in getattr(model, "parameters", ())] or list(tensors)
     assert sorted(names) == sorted(tensors)
-    whole = {"logistic": ["weight", "bias"]}
+    whole = {"logistic": ["weight", "bias"], "moments": ["weight", "bias"]}
     whole["mlp"] = ["0.weight", "0.bias", "2.weight", "2.bias"]
     order = whole.get(kind, names)
     flat = np.concatenate([tensors[name].reshape(-1) for name in order])
-    assert flat.tobytes() == one.params.tobytes()
+    held = model.linear(one.params) if isinstance(model, Moments) else one.params
+    assert flat.tobytes() == held.tobytes()
 
 
 def test_the_command_writes_both_and_never_a_pickle(
