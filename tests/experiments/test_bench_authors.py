@@ -6,8 +6,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from aggregation.data.patients import Column, Patients, Schema
+from attacks.knowledge.priors import Prior
 from experiments.benchmarks import authors
 from experiments.cli import main
 from experiments.commands.bench_authors import BenchAuthors
@@ -117,6 +119,31 @@ def test_both_attack_one_gradient_and_both_are_scored_alike(
         assert row["counted"] == pytest.approx(row["accuracy"])  # their count, and ours of theirs
         assert row["accuracy"] == pytest.approx(2 / 3) and 0 < row["our_accuracy"] <= 1
         assert row["seconds"] >= 0 and row["our_seconds"] > 0
+
+
+def test_who_is_attacked_is_not_in_the_public_law(
+    checkout: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ours holds the attacked batch of theirs among its people: it is left out of the prior."""
+    people, _ = authors.load_adult(checkout, complete=True)  # type: ignore[attr-defined]
+    plain, seen = authors._coded, list[int]()
+
+    def law(schema: Schema, others: Patients) -> Prior:
+        seen.append(len(others))
+        return Prior.from_schema(schema)
+
+    monkeypatch.setattr(authors, "_coded", lambda rows, schema: _first(plain(rows, schema), people))
+    monkeypatch.setattr(Prior, "from_table", law)
+    with pytest.raises(InvalidInputError, match="do not give"):
+        run(checkout)
+    monkeypatch.setattr(torch, "allclose", lambda *args, **named: True)
+    run(checkout)
+    assert seen == [len(people) - 1]
+
+
+def _first(rows: np.ndarray, people: Patients) -> np.ndarray:
+    rows[0] = people.features[0]
+    return rows
 
 
 def test_columns_that_do_not_give_their_gradient_stop_the_measurement(

@@ -96,8 +96,20 @@ def test_clipping_and_noise_cost_what_runs_differ_by() -> None:
     assert row["noise"].startswith("+0.017 (") and row["runs"] == "3"
     assert (row["clip_norm"], row["cohort"]) == ("0.5", "heart")
     assert "clip norm 0.5" in block("clipping", {"clipping": [row]}, "en")
-    once = record(Regime.SMALL, "mlp", Design.NONE, None, 0.8, 0.2)
-    assert clipping_of(Points([once])) == []  # of a single run nothing is told
+    once = [
+        record(Regime.SMALL, "mlp", design, epsilon, 0.8, 0.2)
+        for design, epsilon in (
+            (Design.NONE, None), (Design.SEALED, None), (Design.SEALED, 1.0),
+        )
+    ]  # fmt: skip
+    assert clipping_of(Points(once)) == []  # of a single run nothing is told
+
+
+def test_a_bound_is_rounded_up() -> None:
+    made = record(Regime.FULL, "logistic", Design.SEALED, 1.0, 0.87, 0.13)
+    bounded = Record(made.config, {**made.metrics, "bound": 0.1551}, made.stamp)
+    (row,) = best_of(Points([bounded]))
+    assert row["bound"] == "0.156"
 
 
 def test_networks_stand_beside_the_four_hospitals() -> None:

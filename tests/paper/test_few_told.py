@@ -41,7 +41,7 @@ def test_rows_stand_beside_all_rounds_and_own_models() -> None:
     assert sealed["less_all"] == "" and moments["less_all"].startswith("−0.00")
     assert gradient["less_all"].startswith("−0.039") and gradient["informed"] == ""
     assert moments["informed"] == "0.13 (0.12–0.14)" and moments["bound"] == "0.156"
-    assert sealed["gain"].startswith("+0.0")
+    assert sealed["gain"].startswith("+0.0") and moments["gain"].startswith("+0.02")
     told = {lang: block("few", {"few": rows}, lang) for lang in ("en", "zh")}
     assert f"{SETTING.rounds} rounds of gradients" in told["en"]
     assert told["en"].count("not tried") == 3 and told["zh"].count("未试") == 3
