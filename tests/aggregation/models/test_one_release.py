@@ -99,6 +99,18 @@ def test_clipping_makes_a_patient_weigh_less_and_moves_nobody() -> None:
     assert 0 < held < 0.9
 
 
+def test_a_curvature_below_zero_is_noise_and_counts_as_none() -> None:
+    """Its direction is divided by the ridge alone; without a ridge nothing is read along it."""
+    size, half = 2, 0.5 / 4
+    params = np.zeros(Moments(1).dim)
+    params[[0, 2]] = -0.8 * half, 1.0 * half  # mean squares of the column, and of the constant
+    params[3:] = 0.1, 0.2  # of the gradient
+    weights = Moments(1, ridge=0.05).linear(params)
+    np.testing.assert_allclose(weights, [0.1 / 0.05, 0.2 / (0.25 + 0.05)], atol=1e-12)
+    assert len(weights) == size
+    np.testing.assert_allclose(Moments(1).linear(params), [0.0, 0.2 / 0.25], atol=1e-12)
+
+
 @given(st.integers(0, 10**6), st.floats(0, 100))
 def test_scores_are_finite_whatever_noise_opens(seed: int, size: float) -> None:
     rng, model = np.random.default_rng(seed), Moments(3)
