@@ -1,6 +1,7 @@
 """The frontier's page: whole, self-contained, the same bytes each time, and true in a browser."""
 
 import html
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -87,8 +88,6 @@ def test_hover_and_focus_show_the_point_and_enter_keeps_it(shown: Page) -> None:
     details = shown.locator("#details")
     first, second = shown.locator(".point").nth(0), shown.locator(".point").nth(1)
     names = [p.get_attribute("data-name") or "" for p in (first, second)]
-    second.locator(".hit").hover(force=True)
-    assert names[1] in details.inner_text()
     first.focus()
     assert names[0] in details.inner_text()
     assert "inpatient frontier" in details.inner_text()
@@ -97,6 +96,35 @@ def test_hover_and_focus_show_the_point_and_enter_keeps_it(shown: Page) -> None:
     assert names[1] in details.inner_text()
     shown.keyboard.press("Enter")
     assert second.get_attribute("aria-pressed") == "true"
+
+
+@pytest.mark.browser
+def test_the_pointer_means_the_nearest_point_also_where_points_lie_over_one_another(
+    shown: Page,
+) -> None:
+    details = shown.locator("#details")
+    for plot in shown.locator("svg.plot").all():
+        plot.scroll_into_view_if_needed()
+        points = [
+            (point.get_attribute("data-name") or "", box)
+            for point in plot.locator(".point").all()
+            if (box := point.locator(".hit").bounding_box()) is not None
+        ]
+        centres = [(b["x"] + b["width"] / 2, b["y"] + b["height"] / 2) for _, b in points]
+        for (name, _), centre in zip(points, centres, strict=True):
+            apart = [math.dist(centre, other) for other in centres]
+            if sum(far < 3.0 for far in apart) > 1:
+                continue  # one place to a pointer of whole pixels: the keyboard tells them apart
+            shown.mouse.move(*centre)
+            assert name in details.inner_text()
+
+
+@pytest.mark.browser
+def test_a_click_keeps_the_nearest_point(shown: Page) -> None:
+    point = shown.locator(".point").nth(1)
+    point.locator(".hit").click(force=True)
+    assert point.get_attribute("aria-pressed") == "true"
+    assert shown.locator(".point[aria-pressed=true]").count() == 1
 
 
 @pytest.mark.browser
