@@ -2,8 +2,10 @@
 
 from typing import TYPE_CHECKING
 
+from aggregation.noise_kind import NoiseKind
 from privacy._validate import natural
 from privacy.errors import InvalidInputError, RefusedError
+from privacy.unit import Unit
 
 if TYPE_CHECKING:
     from aggregation.plan import Plan
@@ -27,8 +29,9 @@ def check_participation(plan: "Plan") -> None:
 def _told(plan: "Plan") -> str:
     """What rounds that belong together may not have, as the plan has it."""
     return (
-        f"noise={plan.noise!r}, unit={plan.unit!r}, local_steps={plan.local_steps}, sampling_size="
-        f"{plan.sampling_size}, {len(plan.scalars)} scalars, patient_hospitals="
+        f"noise={plan.noise.value!r}, unit={plan.unit.value!r}, "
+        f"local_steps={plan.local_steps}, sampling_size={plan.sampling_size}, "
+        f"{len(plan.scalars)} scalars, patient_hospitals="
         f"{plan.patient_hospitals} and the rule {plan.used_rule.contract.name!r}"
     )
 
@@ -42,10 +45,10 @@ def _check_several(plan: "Plan") -> None:
             f"Expected patient_hospitals={plan.patient_hospitals} at most the number of hospitals "
             f"({len(plan.hospitals)})."
         )
-    if plan.unit == "hospital" or plan.used_rule.contract.memory:
+    if plan.unit == Unit.HOSPITAL or plan.used_rule.contract.memory:
         raise RefusedError(
             "What a patient in several hospitals does is known of sums of clipped gradients "
-            f"without memory; the plan has unit={plan.unit!r} and the rule "
+            f"without memory; the plan has unit={plan.unit.value!r} and the rule "
             f"{plan.used_rule.contract.name!r}. Set unit='patient' and a rule without memory, or "
             "patient_hospitals=1."
         )
@@ -60,7 +63,7 @@ def _check_pass(plan: "Plan") -> None:
         )
     known = (
         plan.sampling_size is None
-        and plan.unit == "patient"
+        and plan.unit == Unit.PATIENT
         and plan.local_steps == 1
         and not plan.scalars
         and not plan.used_rule.contract.memory
@@ -78,15 +81,15 @@ def _check_pass(plan: "Plan") -> None:
 def _check_correlated(plan: "Plan") -> None:
     if plan.correlated is None:
         return
-    if plan.noise == "shared":
+    if plan.noise == NoiseKind.SHARED:
         raise RefusedError(
             "Shares of noise are rounded apart at each hospital, and for their correlated sum "
             "there is no proof. Set noise='local' (all of it at each hospital), or correlated=None."
         )
     contract = plan.used_rule.contract
     known = (
-        plan.noise == "local"
-        and plan.unit == "patient"
+        plan.noise == NoiseKind.LOCAL
+        and plan.unit == Unit.PATIENT
         and plan.local_steps == 1
         and plan.sampling_size is None
         and not plan.scalars

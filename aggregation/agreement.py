@@ -13,6 +13,7 @@ import numpy as np
 from dp_accounting import ComposedDpEvent, DpEvent, NonPrivateDpEvent, SelfComposedDpEvent
 from jaxtyping import Float, Int
 
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import round_event, rounds_covered, scalar_event
 from aggregation.rules import Opened
@@ -22,6 +23,7 @@ from aggregation.timing.schedule import Arrival
 from privacy.accounting.events import LinearOpeningsDpEvent
 from privacy.accounting.linear import upload_events
 from privacy.errors import InvalidInputError, RefusedError
+from privacy.unit import Unit
 
 __all__ = ["Agreement", "Trajectory", "memory_events"]
 
@@ -185,12 +187,12 @@ def _check(plan: Plan, timing: Timing) -> None:
     contract = plan.used_rule.contract
     all_patients = plan.sampling_size is None and plan.pass_rounds is None
     all_patients = all_patients and plan.correlated is None
-    one_step = plan.local_steps == 1 and plan.unit == "patient" and all_patients
-    if contract.memory and (plan.noise == "local" or not one_step):
+    one_step = plan.local_steps == 1 and plan.unit == Unit.PATIENT and all_patients
+    if contract.memory and (plan.noise == NoiseKind.LOCAL or not one_step):
         raise InvalidInputError(
             f"Memory is held of one-step uploads over all patients under shared noise, or none: "
             f"each sum of differences is accounted for with the others. The plan has noise="
-            f"{plan.noise!r}, local_steps={plan.local_steps}, unit={plan.unit!r} and "
+            f"{plan.noise.value!r}, local_steps={plan.local_steps}, unit={plan.unit.value!r} and "
             f"sampling_size={plan.sampling_size}."
         )
     if plan.scheme == "pairwise" and (contract.memory or not timing.synchronous):
@@ -250,7 +252,7 @@ def memory_events(plan: Plan, timing: Timing) -> dict[str, DpEvent]:
       InvalidInputError: An upload of the schedule is lost (it would have to be sent again as it
         is), or there are too many coalitions to look at each.
     """
-    if plan.noise == "none" or plan.noise_multiplier == 0:
+    if plan.noise == NoiseKind.NONE or plan.noise_multiplier == 0:
         return dict.fromkeys(plan.hospitals, NonPrivateDpEvent())
     if isinstance(timing, Schedule) and timing.lost:
         raise InvalidInputError(

@@ -10,6 +10,7 @@ import numpy as np
 from dp_accounting import DpEvent
 from jaxtyping import Bool, Int
 
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import declare, overseen, releases, schedule
 from aggregation.sealing import Sealer
@@ -82,7 +83,7 @@ class Books:
             except BudgetExceededError:
                 granted[k] = False
         least = self._plan.smallest_sum or len(self._plan.hospitals)
-        if self._plan.noise == "shared" and granted.sum() < least:
+        if self._plan.noise == NoiseKind.SHARED and granted.sum() < least:
             raise RefusedError(
                 f"{granted.sum()} of {len(granted)} ledgers grant round {round_}, and the noise is "
                 f"shared among at least {least}: the sum would hold too little. No patient was "

@@ -19,6 +19,7 @@ from privacy.accounting import epsilon
 from privacy.accounting.events import to_json
 from privacy.errors import RefusedError
 from privacy.report import meant_by, strings
+from privacy.unit import Unit
 
 __all__ = ["LANGUAGES", "card"]
 
@@ -130,7 +131,7 @@ def card(
             f"{plan.run!r}; its figures do not belong on this card."
         )
     words = _WORDS[language]
-    unit = words["patient" if plan.unit == "patient" else "whole"]
+    unit = words["patient" if plan.unit == Unit.PATIENT else "whole"]
     spent = _spent(plan, evaluated)
     most = max(spent.values())
     facts = {
@@ -216,10 +217,10 @@ def _spent(plan: Plan, evaluated: Evaluated | None) -> dict[str, float]:
 
 def _epsilon(plan: Plan, event: DpEvent, evaluated: Evaluated | None) -> float:
     bare = [run_event(one, one.hospitals[0]) for one in (plan, *_plan_of(evaluated))]
-    if plan.noise in ("none", "article") or any(isinstance(e, NonPrivateDpEvent) for e in bare):
+    if not plan.noise.protects or any(isinstance(e, NonPrivateDpEvent) for e in bare):
         return math.inf
     relation = NeighboringRelation.ADD_OR_REMOVE_ONE
-    if plan.unit == "hospital":
+    if plan.unit == Unit.HOSPITAL:
         relation = NeighboringRelation.REPLACE_ONE
     return float(epsilon(event, delta=plan.delta, relation=relation).upper)
 

@@ -8,7 +8,6 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -16,6 +15,7 @@ from jaxtyping import Float, Int
 from aggregation.agreement import Agreement
 from aggregation.data.patients import Patients
 from aggregation.engines.in_process import Delays, InProcess
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.roles import Role
 from aggregation.roles.aggregator import Aggregator
@@ -34,7 +34,6 @@ from aggregation.timing import Schedule
 from aggregation.transcript import Transcript
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Budget, Ledger, Manifest, SigningKey, close, save_trust
-from privacy.ledger.requests import Unit
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded
 
 __all__ = ["Federation", "Outcome"]
@@ -169,7 +168,7 @@ class Federation:
             return Seeded((*parts, plan.hospitals.index(name)))
 
         def ledger(name: str) -> Ledger:
-            budget = Budget(epsilon=target_epsilon, delta=plan.delta, unit=cast(Unit, plan.unit))
+            budget = Budget(epsilon=target_epsilon, delta=plan.delta, unit=plan.unit)
             return Ledger.in_memory(hospital=name, budget=budget, key=keys[name])
 
         log = OpeningLog()
@@ -214,12 +213,12 @@ class Federation:
         """
         agreement = Agreement.of(plan if rule is None else replace(plan, rule=rule), schedule)
         plan = agreement.plan
-        if plan.noise not in ("local", "shared"):
+        if not plan.noise.protects:
             raise RefusedError(
-                f"A real run needs noise that protects; the plan has {plan.noise!r}. Choose local "
-                "or shared."
+                f"A real run needs noise that protects; the plan has {plan.noise.value!r}. "
+                "Choose local or shared."
             )
-        if plan.noise == "shared" and plan.scheme == "plain":
+        if plan.noise == NoiseKind.SHARED and plan.scheme == "plain":
             raise RefusedError(
                 "Shared noise protects sums only, and the scheme 'plain' shows every update. "
                 "Choose bfv, shares or threshold."
@@ -241,7 +240,7 @@ class Federation:
             return home.ledger(
                 name,
                 key=keys[name],
-                budget=Budget(epsilon=target_epsilon, delta=plan.delta, unit=cast(Unit, plan.unit)),
+                budget=Budget(epsilon=target_epsilon, delta=plan.delta, unit=plan.unit),
                 enrolled=public,
             )
 

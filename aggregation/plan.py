@@ -19,15 +19,17 @@ from jaxtyping import Float, Int
 from aggregation._participation import check_participation
 from aggregation.correlation import Correlation
 from aggregation.models import Model
-from aggregation.rules import FedAvg, FedSGD, Opened, Rule, Unit
+from aggregation.noise_kind import NoiseKind
+from aggregation.rules import ContractUnit, FedAvg, FedSGD, Opened, Rule
 from aggregation.sealing.slots import SlotGroup
 from aggregation.statistics import STATISTICS
 from aggregation.timing.schedule import Arrival
 from aggregation.transcript import AGGREGATOR, OPENER
 from privacy._foreign import parse_json, printable
-from privacy._validate import fraction, natural, non_negative, positive, unit_open
+from privacy._validate import fraction, member, natural, non_negative, positive, unit_open
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from privacy.names import distinct_names, plain_name
+from privacy.unit import Unit
 
 __all__ = ["Plan"]
 
@@ -49,9 +51,8 @@ class Plan:
       rounds: Number of rounds.
       learning_rate: Step on the mean gradient: the server's, and a hospital's own where it walks
         several local steps.
-      noise: ``none``: no noise. ``article``: the article's snippet, scaled by the upload's own
-        norm. ``local``: every hospital adds all of the noise. ``shared``: every hospital adds a
-        share, sized so that the shares of ``len(hospitals) - colluders`` make up all of it.
+      noise: Who adds the noise; shares of it are sized so that those of
+        ``len(hospitals) - colluders`` make up all of it.
       scheme: How updates are sealed; ``plain`` shows each of them to the server.
       clip_norm: Largest L2 norm of one patient's gradient (of one hospital's update when that is
         the unit), in units of the parameters; None: not clipped, which ``noise`` none and article
@@ -67,7 +68,7 @@ class Plan:
         where shares are used: each hospital sees the opened sums and knows its own share.
       local_steps: 1 is FedSGD: one summed gradient. More is FedAvg: the hospital walks them on
         its own patients and sends the sum of what it stepped along.
-      unit: Whose coming or going the noise hides: ``patient`` or ``hospital``.
+      unit: Whose coming or going the noise hides.
       model_seed: The jointly committed seed of the first model.
       smallest_sum: Hospitals in the smallest sum that is ever opened, which shares of noise are
         sized for; None: all of them. Fewer where hospitals work at their own pace.
@@ -95,7 +96,7 @@ class Plan:
     declared_sizes: tuple[int, ...]
     rounds: int
     learning_rate: float
-    noise: str
+    noise: NoiseKind
     scheme: str
     clip_norm: float | None
     radius: int
@@ -105,7 +106,7 @@ class Plan:
     sampling_size: int | None = None
     colluders: int = 0
     local_steps: int = 1
-    unit: str = "patient"
+    unit: Unit = Unit.PATIENT
     model_seed: int = 0
     average_last: int = 1
     scalars: tuple[SlotGroup, ...] = ()
@@ -142,6 +143,7 @@ class Plan:
                 f"Expected average_last={self.average_last} <= rounds={self.rounds}."
             )
         positive(learning_rate=self.learning_rate)
+        member(NoiseKind, noise=self.noise)
         for name, digest in (("sealing", self.sealing), ("roster", self.roster)):
             if digest is not None and not _DIGEST.fullmatch(digest):
                 raise InvalidInputError(f"Expected {name} as 64 hex digits, got {digest[:80]!r}.")
@@ -165,30 +167,28 @@ class Plan:
         for group in self.scalars:
             if group.dim != 1:
                 raise InvalidInputError(f"Expected one slot for {group.name!r}, got {group.dim}.")
-            unprotected = self.noise in ("none", "article")
-            if unprotected != (group.noise_multiplier == 0):
+            if self.noise.protects != (group.noise_multiplier > 0):
                 raise InvalidInputError(
                     f"Expected the scalar {group.name!r} to be protected as the plan's noise "
-                    f"{self.noise!r} is; its noise_multiplier is {group.noise_multiplier}."
+                    f"{self.noise.value!r} is; its noise_multiplier is {group.noise_multiplier}."
                 )
 
     def _check_rule(self) -> None:
         contract = self.used_rule.contract
-        whole = contract.unit in (Unit.HOSPITAL, Unit.UNPROTECTED)
-        if whole != (self.unit == "hospital"):
+        whole = contract.unit in (ContractUnit.HOSPITAL, ContractUnit.UNPROTECTED)
+        if whole != (self.unit == Unit.HOSPITAL):
             unit = "hospital" if whole else "patient"
             raise InvalidInputError(
                 f"The rule {contract.name!r} sends {contract.crosses}: what is clipped is "
                 f"{'the whole vector' if whole else 'each gradient'}, so the unit is the {unit}. "
                 f"Set unit={unit!r}, or choose another rule."
             )
-        protects = self.noise in ("local", "shared")
-        if contract.unit == Unit.UNPROTECTED and protects:
+        if contract.unit == ContractUnit.UNPROTECTED and self.noise.protects:
             raise RefusedError(
                 f"No noise protects anybody under the rule {contract.name!r}: what crosses the "
                 f"wall is {contract.crosses}. Set noise='none', or choose another rule."
             )
-        if contract.opens_each and (self.scheme != "plain" or self.noise == "shared"):
+        if contract.opens_each and (self.scheme != "plain" or self.noise == NoiseKind.SHARED):
             raise RefusedError(
                 f"Under the rule {contract.name!r} every update is opened alone: no sealing can "
                 "help, and it would carry a share of the noise alone. With scheme='plain' and "
@@ -201,20 +201,15 @@ class Plan:
             )
 
     def _check_noise(self) -> None:
-        if self.noise not in ("none", "article", "local", "shared"):
-            raise InvalidInputError(
-                f"Unknown noise {self.noise!r}; choose none, article, local or shared."
-            )
-        if self.unit not in ("patient", "hospital"):
-            raise InvalidInputError(f"Unknown unit {self.unit!r}; choose patient or hospital.")
+        member(Unit, unit=self.unit)
         if self.clip_norm is not None:
             positive(clip_norm=self.clip_norm)
-        elif self.noise in ("local", "shared"):
+        elif self.noise.protects:
             raise InvalidInputError(
-                f"Noise {self.noise!r} needs a clip norm: without one no noise bounds a patient's "
-                "influence. Give clip_norm."
+                f"Noise {self.noise.value!r} needs a clip norm: without one no noise bounds "
+                "a patient's influence. Give clip_norm."
             )
-        if self.noise == "article":
+        if self.noise == NoiseKind.ARTICLE:
             positive(epsilon=math.nan if self.epsilon is None else self.epsilon)
         if self.smallest_sum is not None:
             natural(smallest_sum=self.smallest_sum, least=1)
@@ -223,7 +218,7 @@ class Plan:
                     f"Expected smallest_sum={self.smallest_sum} at most the number of hospitals "
                     f"({len(self.hospitals)}): no sum could be opened."
                 )
-        if self.noise == "shared":
+        if self.noise == NoiseKind.SHARED:
             natural(
                 colluders=self.colluders,
                 least=1,
@@ -235,7 +230,7 @@ class Plan:
                     f"smallest sum ({self.honest_shares + self.colluders}): no honest share would "
                     "be left."
                 )
-        if self.local_steps > 1 and self.unit == "patient" and self.noise == "shared":
+        if self.local_steps > 1 and self.unit == Unit.PATIENT and self.noise == NoiseKind.SHARED:
             raise InvalidInputError(
                 "Shared noise covers one-step uploads only: after the first local step one patient "
                 "changes every other's gradient. Use noise='local' (full noise at each step) or "
@@ -268,7 +263,7 @@ class Plan:
         """The rule, the default one included."""
         if self.rule is not None:
             return self.rule
-        return FedAvg() if self.unit == "hospital" else FedSGD()
+        return FedAvg() if self.unit == Unit.HOSPITAL else FedSGD()
 
     @property
     def update_dim(self) -> int:
@@ -300,7 +295,7 @@ class Plan:
     @property
     def noise_shares(self) -> int:
         """Honest shares that make up all of a noise; 1 where each hospital adds all of it."""
-        return self.honest_shares if self.noise == "shared" else 1
+        return self.honest_shares if self.noise == NoiseKind.SHARED else 1
 
     def radius_of(self, weight: float) -> int:
         """Return what ``radius`` becomes under a weight before the noise: rounded down, at least 1.
@@ -317,12 +312,12 @@ class Plan:
     def share_std(self) -> float:
         """Standard deviation of what one hospital adds to its update, in integer steps."""
         std = self.noise_multiplier * self.radius
-        return std / math.sqrt(self.noise_shares) if self.noise in ("shared", "local") else 0.0
+        return std / math.sqrt(self.noise_shares) if self.noise.protects else 0.0
 
     @property
     def local_noises(self) -> int:
         """How often a hospital adds its noise in a round."""
-        return 1 if self.unit == "hospital" else self.local_steps
+        return 1 if self.unit == Unit.HOSPITAL else self.local_steps
 
     @cached_property
     def batch_sizes(self) -> tuple[float, ...]:
@@ -332,7 +327,7 @@ class Plan:
     @property
     def normaliser(self) -> float:
         """Expected number of units in a round's sum: what the server divides by."""
-        return float(len(self.hospitals) if self.unit == "hospital" else sum(self.batch_sizes))
+        return float(len(self.hospitals) if self.unit == Unit.HOSPITAL else sum(self.batch_sizes))
 
     def advance(
         self, params: Float[np.ndarray, "dim"], opened_sum: Int[np.ndarray, "slots"]

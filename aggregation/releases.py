@@ -15,6 +15,7 @@ from dp_accounting import (
     SelfComposedDpEvent,
 )
 
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.sealing.slots import SlotGroup
 from privacy.accounting.events import (
@@ -26,8 +27,9 @@ from privacy.accounting.events import (
 from privacy.accounting.matrix_noise import upload_event
 from privacy.accounting.units import in_several_hospitals
 from privacy.ledger import Ledger, Planned, Release
-from privacy.ledger.requests import NoiseSource, ReleaseSchedule, Unit
+from privacy.ledger.requests import NoiseSource, ReleaseSchedule
 from privacy.ledger.samplers import AllPatients, Poisson, RandomAllocation, Sampler
+from privacy.unit import Unit
 
 __all__ = [
     "declare",
@@ -63,7 +65,7 @@ def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
       (``_drawn``). Nothing is amplified then: a hospital vouches for its own draw alone, and may
       not know another's; and the others may weigh 1.
     """
-    if plan.noise in ("none", "article") or plan.noise_multiplier == 0:
+    if not plan.noise.protects or plan.noise_multiplier == 0:
         return NonPrivateDpEvent()
     event: DpEvent
     if plan.correlated is not None:  # of all weights: the others may weigh 1
@@ -77,7 +79,7 @@ def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
         )
     radius = plan.radius_of(weight if plan.patient_hospitals == 1 else 1.0)
     multiplier = plan.noise_multiplier * plan.radius / radius
-    if plan.noise == "shared":
+    if plan.noise == NoiseKind.SHARED:
         event = DistributedDiscreteGaussianDpEvent(
             noise_multiplier=multiplier,
             radius=radius,
@@ -86,7 +88,7 @@ def round_event(plan: Plan, hospital: str, *, weight: float = 1.0) -> DpEvent:
         )
     else:
         event = DiscreteGaussianDpEvent(multiplier, radius)
-    if plan.unit == "hospital":
+    if plan.unit == Unit.HOSPITAL:
         return event
     event = _drawn(plan, hospital, event, plan.noise_shares)
     return event if plan.local_steps == 1 else SelfComposedDpEvent(event, plan.local_steps)
@@ -118,7 +120,7 @@ def _drawn(plan: Plan, hospital: str, event: DpEvent, shares: int) -> DpEvent:
 def scalar_event(plan: Plan, scalar: SlotGroup, hospital: str) -> DpEvent:
     """Return the event of one scalar in one round of one hospital, from a sample of its own."""
     event = scalar.event(plan.shares_of(scalar))
-    if plan.unit == "hospital" or isinstance(event, NonPrivateDpEvent):
+    if plan.unit == Unit.HOSPITAL or isinstance(event, NonPrivateDpEvent):
         return event
     return _drawn(plan, hospital, event, plan.shares_of(scalar))
 
@@ -162,14 +164,16 @@ def releases(
     details = {} if weight == 1 else {"weight": plan.applied_weight(weight)}
     prob = plan.sampling_probs[plan.hospitals.index(hospital)]
     sampler = _sampler(plan, prob)
-    source = "none" if plan.noise == "none" else "operating system" if protects else "seeded"
-    unprotected = f"the plan's noise is {plan.noise!r}: unprotected"
+    source = (
+        "none" if plan.noise == NoiseKind.NONE else "operating system" if protects else "seeded"
+    )
+    unprotected = f"the plan's noise is {plan.noise.value!r}: unprotected"
     return [
         Release(
             kind,
             event,
             round=round_,
-            unit=cast(Unit, plan.unit),
+            unit=plan.unit,
             clip_norm=clip_norm,
             declared_sampler=sampler,
             actual_sampler=sampler,
@@ -234,7 +238,7 @@ def schedule(
         for release in releases_
     )
     named = {**(context or {}), "run": plan.run, "plan": plan.digest, **stated(plan)}
-    return ReleaseSchedule(cast(Unit, plan.unit), steps, repeats, named, plan=plan.digest)
+    return ReleaseSchedule(plan.unit, steps, repeats, named, plan=plan.digest)
 
 
 def overseen(plan: Plan, hospital: str) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from typing import Any
 from aggregation.plan import Plan
 from aggregation.sealing import Parameters, Scheme, largest_sum, make_scheme, wrap_probability
 from aggregation.timing import Rounds, Timing
+from privacy.unit import Unit
 
 __all__ = ["SealingSizes", "sealing_for", "sizes_of", "wrap_probability_of"]
 
@@ -109,7 +110,7 @@ def _parts(plan: Plan, contributors: int) -> list[_Part]:
 
     What memory sends is the difference of two updates, each with its share of noise.
     """
-    whole, updates = plan.unit == "hospital", 2 if plan.used_rule.contract.memory else 1
+    whole, updates = plan.unit == Unit.HOSPITAL, 2 if plan.used_rule.contract.memory else 1
     ones = (1,) * len(plan.hospitals)
     units = ones if whole else tuple(n * plan.local_steps for n in plan.declared_sizes)
     variance = contributors * plan.share_std**2 * plan.local_noises

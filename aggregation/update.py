@@ -19,11 +19,13 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.rules.rule import Call, State
 from aggregation.statistics import STATISTICS
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.mechanisms import BoundedIntegers, NoiseSource, article_noise, clip, to_integers
+from privacy.unit import Unit
 
 __all__ = [
     "bounded_rows",
@@ -124,7 +126,7 @@ def local_update(
     radius, rule = plan.radius_of(weight), plan.used_rule
     state = rule.start(plan.update_dim) if state is None else state
     batch_size = plan.batch_sizes[plan.hospitals.index(hospital)]
-    if plan.unit == "hospital":
+    if plan.unit == Unit.HOSPITAL:
         drawn = iter(batches)
 
         def gradient(here: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -145,7 +147,7 @@ def local_update(
     total = np.zeros(plan.model.dim, dtype=np.int64)
     for batch in batches:
         gradients = unit_gradients(plan, hospital, params, batch)
-        if plan.noise == "article" and plan.epsilon is not None:
+        if plan.noise == NoiseKind.ARTICLE and plan.epsilon is not None:
             noisy = article_noise(
                 gradients.sum(axis=0), epsilon=plan.epsilon, delta=plan.delta, source=source
             )
@@ -215,7 +217,7 @@ def noised_scalars(
         if prob < 1:
             drawn = _poisson(patients, prob, source)
         rows = drawn.per_patient(STATISTICS[group.name](plan.model, params, drawn)[:, None])
-        if plan.unit == "hospital":
+        if plan.unit == Unit.HOSPITAL:
             rows = rows.mean(axis=0, keepdims=True) if len(rows) else np.zeros((1, 1))
         integers = group.integers(rows, honest=plan.shares_of(group), source=source)
         slots = np.zeros(plan.slots_of(group), dtype=np.int64)

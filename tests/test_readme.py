@@ -11,6 +11,7 @@ import pytest
 
 from aggregation.federation import Federation
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.registry import Registry
 from aggregation.rules import RULES, Rule
@@ -26,6 +27,7 @@ from experiments.studies.trainers import Steps
 from paper.readme import BLOCKS, LANGUAGES, PAGES, block, fill
 from privacy.errors import InvalidInputError
 from privacy.ledger import SigningKey
+from privacy.unit import Unit
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -160,8 +162,8 @@ def test_the_rule_and_the_cohort_that_are_added_train_together(
     plan = Plan(
         run="added", model=Logistic(features), hospitals=problem.names,
         declared_sizes=tuple(len(p) for p in problem.patients.values()), rounds=3,
-        learning_rate=0.3, noise="local", scheme="plain", clip_norm=1.0, radius=1024,
-        noise_multiplier=1.0, local_steps=4, unit="hospital", rule=capped,
+        learning_rate=0.3, noise=NoiseKind.LOCAL, scheme="plain", clip_norm=1.0, radius=1024,
+        noise_multiplier=1.0, local_steps=4, unit=Unit.HOSPITAL, rule=capped,
     )  # fmt: skip
     outcome = Federation.simulated(plan, problem.patients, seed=0).run()
     assert np.isfinite(outcome.params).all()

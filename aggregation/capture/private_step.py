@@ -9,6 +9,7 @@ import numpy as np
 from aggregation.capture.run_log import Capture
 from aggregation.capture.weights import Given, captured, from_weights
 from aggregation.models import Model
+from aggregation.noise_kind import NoiseKind
 from privacy._validate import natural, positive
 from privacy.accounting.events import from_json
 from privacy.errors import InvalidInputError
@@ -71,7 +72,7 @@ def from_opacus(
     noise = float(history[-1][0])
     plan = replace(
         read.public,
-        noise="local" if noise > 0 else "none",
+        noise=NoiseKind.LOCAL if noise > 0 else NoiseKind.NONE,
         clip_norm=float(clip_norm),
         radius=max(1, min(_LARGEST, round(clip_norm * _FINEST))),
         noise_multiplier=noise,

@@ -15,6 +15,7 @@ from aggregation.capture.precision import Precision
 from aggregation.capture.run_log import Capture
 from aggregation.capture.two_logits import difference, magnitudes, opposite, shapes_of, tail
 from aggregation.models import Model, TorchModel
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.sized import sealing_for
 from aggregation.transcript import AGGREGATOR, Transcript
@@ -195,7 +196,7 @@ def _plan(
         declared_sizes=(patients,),
         rounds=1,
         learning_rate=learning_rate,
-        noise="none",
+        noise=NoiseKind.NONE,
         scheme="plain",
         clip_norm=None,
         radius=_RADIUS,

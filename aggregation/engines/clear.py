@@ -20,7 +20,7 @@ import numpy as np
 from jaxtyping import Float
 
 from aggregation.rules import Rule
-from aggregation.rules.rule import Call, Opened, State, Unit, Vector
+from aggregation.rules.rule import Call, ContractUnit, Opened, State, Vector
 from aggregation.timing import Arrival, Timing
 from privacy.errors import RefusedError
 
@@ -76,7 +76,7 @@ def follow(
     Raises:
       RefusedError: An update of a version that did not exist yet, or one that comes twice.
     """
-    whole = rule.contract.unit in (Unit.HOSPITAL, Unit.UNPROTECTED)
+    whole = rule.contract.unit in (ContractUnit.HOSPITAL, ContractUnit.UNPROTECTED)
     names, dim = tuple(timing.uploads), len(first) + rule.contract.extra
     states = {name: rule.start(dim) for name in names}
     public, models, seen = rule.begin(first, names), [first], set[tuple[str, int]]()

@@ -24,9 +24,10 @@ from numpy.typing import NDArray
 
 from aggregation.books import Books
 from aggregation.data.patients import SLOTS
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
-from aggregation.rules import FedSGD, Unit
+from aggregation.rules import ContractUnit, FedSGD
 from aggregation.sized import sealing_for
 from aggregation.timing import Rounds
 from aggregation.update import patient_gradients
@@ -35,6 +36,7 @@ from privacy.accounting import epsilon
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Ledger
 from privacy.mechanisms import NoiseSource, OperatingSystem, Seeded, clip, to_integers
+from privacy.unit import Unit
 
 __all__ = ["Fleet", "HospitalBlock", "Phases"]
 
@@ -128,10 +130,10 @@ class Fleet:
     ) -> None:
         natural(threads=threads, least=1)
         if (
-            plan.unit != "patient"
+            plan.unit != Unit.PATIENT
             or plan.local_steps != 1
             or plan.clip_norm is None
-            or plan.noise == "article"
+            or plan.noise == NoiseKind.ARTICLE
             or plan.scalars
             or plan.patient_hospitals > 1
             or plan.pass_rounds is not None
@@ -142,10 +144,11 @@ class Fleet:
                 "A fleet takes one clipped step a round with the patient as the unit, in one "
                 "hospital and one row each, noise none, local or shared, and rules whose updates "
                 "all weigh 1; the plan has "
-                f"unit={plan.unit!r}, local_steps={plan.local_steps}, clip_norm={plan.clip_norm}, "
+                f"unit={plan.unit.value!r}, local_steps={plan.local_steps}, "
+                f"clip_norm={plan.clip_norm}, "
                 f"patient_hospitals={plan.patient_hospitals}, pass_rounds={plan.pass_rounds}, "
                 f"correlated={plan.correlated}, "
-                f"noise={plan.noise!r}, "
+                f"noise={plan.noise.value!r}, "
                 f"{len(plan.scalars)} scalars and the rule "
                 f"{plan.used_rule.contract.name!r}. Use Federation."
             )
@@ -205,7 +208,7 @@ class Fleet:
     def _takes_rule(plan: Plan) -> bool:
         rule, contract = plan.used_rule, plan.used_rule.contract
         if (
-            contract.unit != Unit.PATIENT
+            contract.unit != ContractUnit.PATIENT
             or contract.memory
             or contract.opens_each
             or contract.adaptive

@@ -12,12 +12,14 @@ from jaxtyping import Float, Int
 
 from aggregation.evaluation.counted_figures import CountedFigure, HeldOut, figures
 from aggregation.models import Counts
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from privacy.accounting import epsilon as epsilon_of
 from privacy.calibration import noise_multiplier
 from privacy.errors import RefusedError
 from privacy.files import write_durably
+from privacy.unit import Unit
 
 __all__ = ["FILE", "Evaluated", "evaluation_plan", "opened_counts"]
 
@@ -51,10 +53,11 @@ def evaluation_plan(
       RefusedError: The training's unit is the hospital, or its noise the article's.
       InvalidInputError: No noise reaches ``epsilon``, or a hospital is in no class of sites.
     """
-    if trained.unit != "patient" or trained.noise == "article":
+    if trained.unit != Unit.PATIENT or trained.noise == NoiseKind.ARTICLE:
         raise RefusedError(
-            f"An evaluation counts patients, each protected; the plan has unit={trained.unit!r} "
-            f"and noise={trained.noise!r}. Train with unit='patient' and noise local or shared."
+            "An evaluation counts patients, each protected; the plan has "
+            f"unit={trained.unit.value!r} and noise={trained.noise.value!r}. Train with "
+            "unit='patient' and noise local or shared."
         )
     counts = Counts(bins, trained.digest, sites)
     for name in trained.hospitals:
@@ -82,7 +85,7 @@ def evaluation_plan(
             roster=None,
         )
 
-    if trained.noise == "none":
+    if trained.noise == NoiseKind.NONE:
         return at(0.0)
     first = trained.hospitals[0]  # nobody is sampled: the event is the same for all
     return at(

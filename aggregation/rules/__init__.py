@@ -23,7 +23,7 @@ from aggregation.rules.local_intercept import LocalIntercept, fit_intercept
 from aggregation.rules.local_recalibration import LocalRecalibration, recalibrate
 from aggregation.rules.logit_adjustment import LogitAdjustment
 from aggregation.rules.qffl import QFFL
-from aggregation.rules.rule import Call, Contract, Local, Opened, Rule, Unit, walk
+from aggregation.rules.rule import Call, Contract, ContractUnit, Local, Opened, Rule, walk
 from aggregation.rules.scaffold import Scaffold
 from aggregation.rules.server_optimizers import ServerOptimizer
 
@@ -38,6 +38,7 @@ __all__ = [
     "Buffered",
     "Call",
     "Contract",
+    "ContractUnit",
     "FedAsync",
     "FedAvg",
     "FedDyn",
@@ -57,7 +58,6 @@ __all__ = [
     "Rule",
     "Scaffold",
     "ServerOptimizer",
-    "Unit",
     "corrected",
     "fedbuff",
     "fit_intercept",

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
-from aggregation.rules.rule import Contract, Opened, Rule, State, Unit, Vector
+from aggregation.rules.rule import Contract, ContractUnit, Opened, Rule, State, Vector
 from privacy._validate import finite_array, natural, positive
 
 __all__ = ["Agnostic", "loss_release", "project_to_simplex"]
@@ -42,7 +42,7 @@ class Agnostic(Rule):
     contract = Contract(
         "agnostic",
         "Mohri, Sivek and Suresh (2019), arXiv 1902.00146v1, Algorithm 1",
-        Unit.PATIENT,
+        ContractUnit.PATIENT,
         "the weighted sum of clipped gradients, and a noised sum of cut losses",
         alone=("loss",),
         adaptive=True,

@@ -23,7 +23,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from aggregation.rules.fedavg import LocalTraining
-from aggregation.rules.rule import Contract, Unit
+from aggregation.rules.rule import Contract, ContractUnit
 
 __all__ = ["Article"]
 
@@ -35,7 +35,7 @@ class Article(LocalTraining):
     contract = Contract(
         "article",
         "the article, 'Medical-grade bias correction'; the formula is a reading of it",
-        Unit.UNPROTECTED,
+        ContractUnit.UNPROTECTED,
         "the update, the number of patients and the means of all features, all in clear",
         opens_each=True,
     )

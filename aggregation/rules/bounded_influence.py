@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from aggregation.rules.rule import Contract, Rule, Unit
+from aggregation.rules.rule import Contract, ContractUnit, Rule
 from privacy._validate import finite_array, non_negative, positive
 
 __all__ = ["BoundedInfluence", "kept"]
@@ -41,7 +41,7 @@ class BoundedInfluence(Rule):
     contract = Contract(
         "bounded influence",
         "Zhang and Sabuncu (2018), arXiv 1805.07836v4, Eq. 6",
-        Unit.PATIENT,
+        ContractUnit.PATIENT,
         "the sum of clipped gradients, each weighed by the model's trust in its label",
     )
     exponent: float = 0.7

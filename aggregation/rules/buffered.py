@@ -41,7 +41,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from aggregation.rules.rule import Contract, Opened, Rule, State, Unit, Vector
+from aggregation.rules.rule import Contract, ContractUnit, Opened, Rule, State, Vector
 from privacy._validate import fraction, natural, positive
 from privacy.errors import InvalidInputError
 
@@ -64,7 +64,7 @@ class Buffered(Rule):
     contract = Contract(
         "buffered",
         "Nguyen et al. (2022), arXiv 2106.06639v4, Algorithm 1, with weights before the noise",
-        Unit.PATIENT,
+        ContractUnit.PATIENT,
         "the weighted sum of clipped gradients",
     )
     rate: float = 1.0
@@ -136,7 +136,7 @@ class FedAsync(Rule):
     contract = Contract(
         "fedasync",
         "Xie et al. (2020), arXiv 1903.03934v5, Algorithm 1 and section 5.2",
-        Unit.PATIENT,
+        ContractUnit.PATIENT,
         "the sum of clipped gradients, opened alone",
         opens_each=True,
     )
@@ -177,7 +177,7 @@ class Memory(Rule):
     contract = Contract(
         "memory",
         "Gu et al. (2021), arXiv 2106.04159v2, Algorithm 1; Wang et al. (2024), ICLR, Algorithm 1",
-        Unit.PATIENT,
+        ContractUnit.PATIENT,
         "the noised sum of clipped gradients less the one that was opened last",
         memory=True,
     )

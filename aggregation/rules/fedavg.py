@@ -15,7 +15,17 @@ FedAvg's fixed point is not the optimum when hospitals differ and walk more than
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aggregation.rules.rule import Call, Contract, Gradient, Opened, Rule, State, Unit, Vector, walk
+from aggregation.rules.rule import (
+    Call,
+    Contract,
+    ContractUnit,
+    Gradient,
+    Opened,
+    Rule,
+    State,
+    Vector,
+    walk,
+)
 from privacy._validate import fraction
 
 __all__ = ["FedAvg", "FedSGD", "LocalTraining"]
@@ -28,7 +38,7 @@ class FedSGD(Rule):
     contract = Contract(
         "fedsgd",
         "McMahan et al. (2017), arXiv 1602.05629v4, Algorithm 1 with E = 1, B = all",
-        Unit.PATIENT,
+        ContractUnit.PATIENT,
         "the sum of the hospital's clipped gradients",
     )
 
@@ -86,6 +96,6 @@ class FedAvg(LocalTraining):
     contract = Contract(
         "fedavg",
         "McMahan et al. (2017), arXiv 1602.05629v4, Algorithm 1",
-        Unit.HOSPITAL,
+        ContractUnit.HOSPITAL,
         "the weighted displacement of the local model",
     )

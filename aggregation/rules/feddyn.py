@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aggregation.rules.fedavg import LocalTraining
-from aggregation.rules.rule import Call, Contract, Gradient, Opened, State, Unit, Vector
+from aggregation.rules.rule import Call, Contract, ContractUnit, Gradient, Opened, State, Vector
 from privacy._validate import positive
 
 __all__ = ["FedDyn"]
@@ -30,7 +30,7 @@ class FedDyn(LocalTraining):
     contract = Contract(
         "feddyn",
         "Acar et al. (2021), arXiv 2111.04263v2, Algorithm 1",
-        Unit.HOSPITAL,
+        ContractUnit.HOSPITAL,
         "the weighted displacement of the local model",
         every_round=True,
     )

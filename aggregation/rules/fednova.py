@@ -19,7 +19,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aggregation.rules.fedavg import LocalTraining
-from aggregation.rules.rule import Call, Contract, Opened, State, Unit, Vector
+from aggregation.rules.rule import Call, Contract, ContractUnit, Opened, State, Vector
 from privacy._validate import natural, positive
 
 __all__ = ["FedNova"]
@@ -37,7 +37,7 @@ class FedNova(LocalTraining):
     contract = Contract(
         "fednova",
         "Wang et al. (2020), arXiv 2007.07481v1, section 4",
-        Unit.HOSPITAL,
+        ContractUnit.HOSPITAL,
         "the weighted displacement per local step, and the weighted number of steps",
         extra=1,
     )

@@ -13,7 +13,7 @@ It drifts less than FedAvg and, like it, stops off the optimum when hospitals di
 from dataclasses import dataclass
 
 from aggregation.rules.fedavg import LocalTraining
-from aggregation.rules.rule import Call, Contract, Gradient, State, Unit
+from aggregation.rules.rule import Call, Contract, ContractUnit, Gradient, State
 from privacy._validate import non_negative
 
 __all__ = ["FedProx"]
@@ -26,7 +26,7 @@ class FedProx(LocalTraining):
     contract = Contract(
         "fedprox",
         "Li et al. (2020), arXiv 1812.06127v5, Algorithm 2",
-        Unit.HOSPITAL,
+        ContractUnit.HOSPITAL,
         "the weighted displacement of the local model",
     )
     proximal: float = 0.1

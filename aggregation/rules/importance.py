@@ -20,7 +20,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from aggregation.rules.rule import Contract, Rule, Unit
+from aggregation.rules.rule import Contract, ContractUnit, Rule
 from privacy._validate import at_least, unit_open
 from privacy.errors import InvalidInputError
 
@@ -47,7 +47,7 @@ class Importance(Rule):
     contract = Contract(
         "importance",
         "Shimodaira (2000), J Stat Plan Inference 90:227; Lipton et al. (2018), arXiv 1802.03916v3",
-        Unit.PATIENT,
+        ContractUnit.PATIENT,
         "the sum of clipped weighted gradients; the weights' statistics, paid for apart",
     )
     classifiers: Mapping[str, Sequence[float]] | None = None

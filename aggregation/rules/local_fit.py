@@ -37,7 +37,7 @@ from aggregation.rules.around import Around
 from aggregation.rules.local_intercept import fit_intercept
 from aggregation.rules.local_recalibration import recalibrate
 from aggregation.rules.posterior_mode import posterior_mode
-from aggregation.rules.rule import Contract, Local, Unit
+from aggregation.rules.rule import Contract, ContractUnit, Local
 from privacy._validate import natural, positive
 from privacy.errors import InvalidInputError
 
@@ -74,7 +74,7 @@ class LocalFit(Around):
     adds = Contract(
         "local fit",
         "Li et al. (2021), arXiv 2012.04221v3, Eq. 1, after training",
-        Unit.NONE,
+        ContractUnit.NONE,
         "nothing",
     )
     shift_strengths: tuple[float, ...] = SHIFT_STRENGTHS

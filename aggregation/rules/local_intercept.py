@@ -30,7 +30,7 @@ from jaxtyping import Float, Int
 
 from aggregation.rules.around import Around
 from aggregation.rules.posterior_mode import posterior_mode
-from aggregation.rules.rule import Contract, Local, Unit
+from aggregation.rules.rule import Contract, ContractUnit, Local
 from privacy._validate import finite_array, positive
 from privacy.errors import InvalidInputError
 
@@ -44,7 +44,7 @@ class LocalIntercept(Around):
     adds = Contract(
         "local intercept",
         "Steyerberg et al. (2004), Stat Med 23:2567, method 2",
-        Unit.NONE,
+        ContractUnit.NONE,
         "nothing",
     )
     ridge: float = 1.0

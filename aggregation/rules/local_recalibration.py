@@ -16,7 +16,7 @@ from jaxtyping import Float, Int
 
 from aggregation.rules.around import Around
 from aggregation.rules.posterior_mode import posterior_mode
-from aggregation.rules.rule import Contract, Local, Unit
+from aggregation.rules.rule import Contract, ContractUnit, Local
 from privacy._validate import finite_array, positive
 from privacy.errors import InvalidInputError
 
@@ -30,7 +30,7 @@ class LocalRecalibration(Around):
     adds = Contract(
         "local recalibration",
         "Cox (1958), Biometrika 45:562; Steyerberg et al. (2004), Stat Med 23:2567, method 3",
-        Unit.NONE,
+        ContractUnit.NONE,
         "nothing",
     )
     ridge: float = 1.0

@@ -16,7 +16,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from aggregation.rules.rule import Contract, Rule, Unit
+from aggregation.rules.rule import Contract, ContractUnit, Rule
 from privacy._validate import non_negative, unit_open
 
 __all__ = ["LogitAdjustment"]
@@ -29,7 +29,7 @@ class LogitAdjustment(Rule):
     contract = Contract(
         "logit adjustment",
         "Menon et al. (2021), arXiv 2007.07314v2, Eq. 10",
-        Unit.PATIENT,
+        ContractUnit.PATIENT,
         "the sum of clipped gradients; the prevalence is public or paid for apart",
     )
     prevalences: Mapping[str, float]

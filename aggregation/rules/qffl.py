@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aggregation.rules.fedavg import LocalTraining
-from aggregation.rules.rule import Call, Contract, Opened, State, Unit, Vector
+from aggregation.rules.rule import Call, Contract, ContractUnit, Opened, State, Vector
 from privacy._validate import non_negative, positive
 from privacy.errors import InvalidInputError
 
@@ -37,7 +37,7 @@ class QFFL(LocalTraining):
     contract = Contract(
         "qffl",
         "Li et al. (2020), arXiv 1905.10497v2, Algorithm 2",
-        Unit.HOSPITAL,
+        ContractUnit.HOSPITAL,
         "the loss-weighted displacement and its normaliser",
         extra=1,
     )

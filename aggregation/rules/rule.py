@@ -28,12 +28,12 @@ from privacy.errors import InvalidInputError
 __all__ = [
     "Call",
     "Contract",
+    "ContractUnit",
     "Gradient",
     "Local",
     "Opened",
     "Rule",
     "State",
-    "Unit",
     "Vector",
     "walk",
 ]
@@ -45,7 +45,7 @@ Gradient = Callable[[Vector], Vector]
 """A hospital's mean gradient at the given parameters."""
 
 
-class Unit(StrEnum):
+class ContractUnit(StrEnum):
     """Whose coming or going a rule's sensitivity covers."""
 
     PATIENT = "patient"
@@ -79,7 +79,7 @@ class Contract:
 
     name: str
     source: str
-    unit: Unit
+    unit: ContractUnit
     crosses: str
     extra: int = 0
     alone: tuple[str, ...] = ()

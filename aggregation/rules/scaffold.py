@@ -18,7 +18,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from aggregation.rules.fedavg import LocalTraining
-from aggregation.rules.rule import Call, Contract, Gradient, Opened, State, Unit, Vector
+from aggregation.rules.rule import Call, Contract, ContractUnit, Gradient, Opened, State, Vector
 
 __all__ = ["Scaffold"]
 
@@ -30,7 +30,7 @@ class Scaffold(LocalTraining):
     contract = Contract(
         "scaffold",
         "Karimireddy et al. (2020), arXiv 1910.06378v4, Eqs. 3 to 5, option II",
-        Unit.HOSPITAL,
+        ContractUnit.HOSPITAL,
         "the weighted displacement of the local model; controls are derived, not sent",
         every_round=True,
     )

@@ -21,7 +21,7 @@ import numpy as np
 
 from aggregation.rules.around import Around
 from aggregation.rules.fedavg import FedSGD
-from aggregation.rules.rule import Contract, Opened, Rule, State, Unit, Vector
+from aggregation.rules.rule import Contract, ContractUnit, Opened, Rule, State, Vector
 from privacy._validate import half_open, positive
 
 __all__ = ["ServerOptimizer", "Square"]
@@ -51,7 +51,7 @@ class ServerOptimizer(Around):
     adds = Contract(
         "server optimisers",
         "Reddi et al. (2021), arXiv 2003.00295v5, Algorithm 2",
-        Unit.NONE,
+        ContractUnit.NONE,
         "nothing: post-processing of opened sums",
     )
     base: Rule = field(default_factory=FedSGD)

@@ -37,6 +37,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from aggregation.models import LinearInput
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from attacks.exact.legible import hidden_by_rounding, tells_apart
 from attacks.knowledge.capabilities import linear_input
@@ -46,6 +47,7 @@ from attacks.knowledge.replay import integer_rows
 from attacks.reconstructed import Reconstruction, guesses, join
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import finite_array
+from privacy.unit import Unit
 
 __all__ = [
     "BITS",
@@ -199,7 +201,7 @@ def peel(plan: Plan, gradient: Gradient, prior: Prior, *, copies: bool = False) 
     labels = np.zeros(0, dtype=np.int64)
     bits = np.zeros(0)
     residual = gradient.integers.copy()
-    if plan.local_steps > 1 or plan.unit != "patient":
+    if plan.local_steps > 1 or plan.unit != Unit.PATIENT:
         return nothing_found(plan, residual)
     noise = _BEYOND * gradient.noise_std
     blur = _Blur.of(plan, gradient, noise)
@@ -250,7 +252,7 @@ def once(records: NDArray[np.float64]) -> NDArray[np.bool_]:
 
 def readable(plan: Plan) -> bool:
     """Whether a gradient is an exact sum of per-patient integers: no noise, one step."""
-    return plan.noise == "none" and plan.local_steps == 1 and plan.unit == "patient"
+    return plan.noise == NoiseKind.NONE and plan.local_steps == 1 and plan.unit == Unit.PATIENT
 
 
 def nothing_found(plan: Plan, residual: NDArray[np.int64]) -> Found:

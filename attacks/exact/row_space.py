@@ -31,6 +31,7 @@ from attacks.reconstructed import Reconstruction, guesses, join
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import natural
 from privacy.errors import RefusedError
+from privacy.unit import Unit
 
 __all__ = ["RowSpace"]
 
@@ -80,7 +81,7 @@ class RowSpace:
             sizes = dict(zip(plan.hospitals, plan.declared_sizes, strict=True))
             size = sum(sizes[name] for name in hospitals)
             found = guesses(prior, 0)
-            if plan.local_steps == 1 and plan.unit == "patient":
+            if plan.local_steps == 1 and plan.unit == Unit.PATIENT:
                 found = _attack(replace(view, gradients=rounds), prior, grid, size)
             parts += [found, guesses(prior, max(0, size - len(found)))]
         return join(*parts)

@@ -40,6 +40,7 @@ from attacks.reconstructed import Reconstruction, guesses, join
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import natural
 from privacy.errors import RefusedError
+from privacy.unit import Unit
 
 __all__ = ["Grouped", "Sratta"]
 
@@ -127,7 +128,7 @@ class Sratta:
 
     def _view(self, observation: Observation) -> GradientView:
         view = require(observation, GradientView, self.name)
-        if hidden_layer(view.plan.model) is None or view.plan.unit != "patient":
+        if hidden_layer(view.plan.model) is None or view.plan.unit != Unit.PATIENT:
             raise RefusedError(
                 "SRATTA reads hidden units of per-patient sums; this plan has model "
                 f"{view.plan.model.kind!r} and unit {view.plan.unit!r}."

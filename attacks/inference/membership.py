@@ -23,12 +23,14 @@ from torch import Tensor
 
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from attacks.searching.local_steps import LocalWalk
 from attacks.views import AnswersView, Observation, require
 from privacy._validate import natural, positive
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.mechanisms.article_noise import article_noise_std
+from privacy.unit import Unit
 
 __all__ = ["Lira", "Rmia", "auc", "confidences", "train_shadows"]
 
@@ -147,7 +149,7 @@ def train_shadows(
         or plan.draws_patients
         or plan.correlated is not None
         or plan.local_steps > 1
-        or plan.unit != "patient"
+        or plan.unit != Unit.PATIENT
     ):
         raise RefusedError(
             "Shadow models repeat full-batch training of a model with hidden layers; this plan "
@@ -165,7 +167,7 @@ def train_shadows(
     y = torch.tensor(people.outcomes, dtype=torch.float64).expand(count, -1)
     present = torch.tensor(members, dtype=torch.float64)
     groups, ratio = [present], 0.0
-    if plan.noise == "article" and plan.epsilon is not None:
+    if plan.noise == NoiseKind.ARTICLE and plan.epsilon is not None:
         groups = _dealt(plan, present, rng)
         ratio = article_noise_std(np.ones(1), epsilon=plan.epsilon, delta=plan.delta)
     params = walk.params.expand(count, -1)

@@ -34,6 +34,7 @@ from attacks.knowledge.replay import integer_rows
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import finite_array
 from privacy.errors import InvalidInputError, RefusedError
+from privacy.unit import Unit
 
 __all__ = ["Coins", "FedMia"]
 
@@ -153,7 +154,7 @@ def _tail(
 
 def _linear(view: GradientView) -> None:
     plan = view.plan
-    if plan.draws_patients or plan.local_steps > 1 or plan.unit != "patient":
+    if plan.draws_patients or plan.local_steps > 1 or plan.unit != Unit.PATIENT:
         raise RefusedError(
             "Only sums of one step over all patients are linear in who took part; this plan "
             "samples, walks several steps, or clips whole updates."

@@ -25,6 +25,7 @@ from attacks.knowledge.replay import integer_rows
 from attacks.views import Gradient, GradientView, require
 from privacy._validate import natural
 from privacy.errors import InvalidInputError, RefusedError
+from privacy.unit import Unit
 
 __all__ = ["Share", "property_share"]
 
@@ -80,7 +81,7 @@ def property_share(
     """
     plan = require(view, GradientView, "property").plan
     natural(shadows=shadows, least=50)
-    if plan.local_steps > 1 or plan.unit != "patient":
+    if plan.local_steps > 1 or plan.unit != Unit.PATIENT:
         raise RefusedError("Properties are read from one-step sums; this plan walks several steps.")
     has = feature.codes(public.features) == level if not feature.numeric else np.zeros(0, np.bool_)
     if feature.numeric or not has.any() or has.all():

@@ -15,6 +15,7 @@ from attacks.knowledge.batches import last_bias_moments
 from attacks.knowledge.priors import Prior
 from attacks.views import Gradient, GradientView, TrafficView
 from privacy.errors import RefusedError
+from privacy.unit import Unit
 
 __all__ = ["Prevalence", "Traffic", "prevalence", "traffic"]
 
@@ -47,7 +48,7 @@ def prevalence(
       RefusedError: Several local steps, or no sum of a single hospital.
     """
     plan = view.plan
-    if plan.local_steps > 1 or plan.unit != "patient":
+    if plan.local_steps > 1 or plan.unit != Unit.PATIENT:
         raise RefusedError("Prevalence is read from one-step sums; this plan walks several steps.")
     sizes = dict(zip(plan.hospitals, plan.batch_sizes, strict=True))
     seen: dict[str, list[tuple[float, float]]] = defaultdict(list)

@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from aggregation.data.patients import Patients
+from aggregation.noise_kind import NoiseKind
 from attacks.exact.closed_form import peel
 from attacks.informed.candidates import (
     article_log_ratios,
@@ -43,6 +44,7 @@ from attacks.searching.surrogate import BatchGradient
 from attacks.views import Gradient, InformedView, Observation, require
 from privacy._validate import natural, positive
 from privacy.errors import InvalidInputError, RefusedError
+from privacy.unit import Unit
 
 __all__ = ["InformedExact", "InformedPool", "InformedSearch", "log_posterior", "residuals"]
 
@@ -120,7 +122,7 @@ class InformedPool:
         self, view: InformedView, gradient: Gradient, left: NDArray[np.int64], prob: float
     ) -> NDArray[np.float64]:
         """One release's log-likelihoods of the candidates, drawn with this probability."""
-        if view.plan.noise != "article":
+        if view.plan.noise != NoiseKind.ARTICLE:
             rows = self._rows(view, gradient)
             return log_ratios(left, rows, std=gradient.noise_std, prob=prob)
         model, params = view.plan.model, gradient.params
@@ -260,7 +262,7 @@ def residuals(view: InformedView) -> Int[np.ndarray, "rounds dim"]:
         several sums of one round: the target is in one of them only.
     """
     plan = view.plan
-    if plan.local_steps > 1 or plan.unit != "patient":
+    if plan.local_steps > 1 or plan.unit != Unit.PATIENT:
         raise RefusedError(
             "The informed adversary subtracts what the known patients sent; that is exact for "
             "one-step sums of patients' gradients only. Use a plan without local steps."

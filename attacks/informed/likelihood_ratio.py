@@ -49,6 +49,7 @@ from jaxtyping import Float, Int
 from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
+from aggregation.noise_kind import NoiseKind
 from attacks.informed.candidates import allocated_log_ratios, posterior
 from attacks.informed.others import NormalOthers, article_ratios
 from attacks.informed.seen_sums import Openings
@@ -236,7 +237,7 @@ class _Sums:
         first = int(np.flatnonzero(openings.of_hospital(hospital))[0])
         if plan.local_steps > 1:
             return walk_ratios(openings.some([first]), hospital, people, self._drawn, rng)
-        if plan.noise == "article":
+        if plan.noise == NoiseKind.ARTICLE:
             return article_ratios(openings.some([first]), hospital, people, self._drawn, rng)
         if plan.sampling_size is None:
             return self._normal(tuple(range(len(openings.seen))), hospital, people)
@@ -262,7 +263,7 @@ class _Sums:
                 own.setdefault(openings.rounds[t] % steps, []).append(int(t))
         ratios = np.zeros((len(own), len(people)))
         for k, sums in enumerate(own.values()):
-            if plan.noise == "article":
+            if plan.noise == NoiseKind.ARTICLE:
                 part = openings.some(sums)
                 ratios[k] = article_ratios(part, hospital, people, self._drawn, rng)
             else:

@@ -16,6 +16,7 @@ from aggregation.plan import Plan
 from attacks.knowledge.replay import integer_rows
 from attacks.views import GradientView
 from privacy.errors import RefusedError
+from privacy.unit import Unit
 
 __all__ = ["ROUNDING", "Openings", "Upload"]
 
@@ -69,7 +70,7 @@ class Openings:
           RefusedError: The view has no sum, or the hospital is the unit: what was summed is then
             not patients' gradients.
         """
-        if view.plan.unit != "patient" or not view.gradients:
+        if view.plan.unit != Unit.PATIENT or not view.gradients:
             raise RefusedError(
                 f"A likelihood needs sums of patients' gradients; this view has "
                 f"{len(view.gradients)} sums, of a plan whose unit is the {view.plan.unit}."

@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from scipy.special import logsumexp
 
 from aggregation.data.patients import Patients
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from attacks.informed.others import normal_ratio, scaled_density
 from attacks.informed.seen_sums import ROUNDING, Openings
@@ -137,7 +138,7 @@ def walk_ratios(
     """
     plan, seen = opening.plan, opening.seen[0]
     params = {u.hospital: u.params for u in opening.uploads}
-    article = plan.noise == "article"
+    article = plan.noise == NoiseKind.ARTICLE
     count = _BATCHES if article else len(drawn)
     sums: list[NDArray[np.float64]] = []
     changes: list[list[NDArray[np.float64]]] = []
@@ -210,7 +211,7 @@ def _noise(
     factor = math.sqrt(2 * math.log(1.25 / plan.delta)) / (plan.epsilon or math.inf)
 
     def draw(total: NDArray[np.float64]) -> NDArray[np.float64]:
-        article = plan.noise == "article"
+        article = plan.noise == NoiseKind.ARTICLE
         std = factor * float(np.linalg.norm(total)) if article else plan.share_std
         return rng.normal(0.0, 1.0, len(total)) * std if std > 0 else np.zeros(len(total))
 

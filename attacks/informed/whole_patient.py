@@ -17,6 +17,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
+from aggregation.noise_kind import NoiseKind
 from attacks.informed.candidates import log_ratios, posterior
 from attacks.informed.known_others import residuals
 from attacks.knowledge.replay import integer_sum
@@ -60,7 +61,7 @@ class WholePatient:
             article's.
         """
         view = require(observation, InformedView, "whole patient")
-        if view.plan.draws_patients or view.plan.noise == "article":
+        if view.plan.draws_patients or view.plan.noise == NoiseKind.ARTICLE:
             raise RefusedError(
                 "A patient's records are drawn apart in several hospitals, and the article's noise "
                 f"follows them: what is seen then is not known (draws_patients="

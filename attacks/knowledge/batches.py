@@ -14,6 +14,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 
 from aggregation.models import LinearInput
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from attacks.exact.closed_form import expected_patients, first_layer
 from attacks.knowledge.priors import Prior
@@ -106,7 +107,7 @@ def _log_rank(plan: Plan, gradient: Gradient, sizes: NDArray[np.int64]) -> NDArr
         return np.zeros(len(sizes))
     rank = rank_of_first_layer(plan, gradient)
     full = min(plan.model.features + 1, len(first_layer(plan, gradient.params)[1]))
-    if plan.noise != "none" or plan.local_steps > 1:
+    if plan.noise != NoiseKind.NONE or plan.local_steps > 1:
         return np.zeros(len(sizes))
     if rank >= full:
         return np.where(sizes >= full, 0.0, -20.0)

@@ -28,6 +28,7 @@ from attacks.searching.surrogate import record_gradients
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import natural, positive
 from privacy.errors import RefusedError
+from privacy.unit import Unit
 
 __all__ = ["FedAvgInversion", "LocalWalk"]
 
@@ -164,7 +165,7 @@ class FedAvgInversion:
         """
         view = require(observation, GradientView, self.name)
         plan = view.plan
-        if plan.unit != "patient" or isinstance(plan.model, Logistic):
+        if plan.unit != Unit.PATIENT or isinstance(plan.model, Logistic):
             raise RefusedError(
                 "Unrolling needs per-patient clipping and a hidden layer; this plan has unit "
                 f"{plan.unit!r} and model {plan.model.kind!r}."

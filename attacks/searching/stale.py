@@ -31,6 +31,7 @@ from attacks.searching.surrogate import BatchGradient
 from attacks.views import Gradient, GradientView, Observation, SumPart, require
 from privacy._validate import natural, positive
 from privacy.errors import RefusedError
+from privacy.unit import Unit
 
 __all__ = ["StaleInversion", "StaleMixture"]
 
@@ -100,7 +101,7 @@ class StaleInversion:
             clipped, which the mixture does not walk.
         """
         view = require(observation, GradientView, self.name)
-        if view.plan.local_steps > 1 or view.plan.unit != "patient":
+        if view.plan.local_steps > 1 or view.plan.unit != Unit.PATIENT:
             raise RefusedError(
                 "A stale mixture is of one-step uploads; this plan walks "
                 f"{view.plan.local_steps} steps with the {view.plan.unit} as the unit. Use fedavg."

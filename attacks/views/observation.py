@@ -14,6 +14,7 @@ from scipy.special import expit, logit
 
 from aggregation.capture.optimizers import DESCENT, Optimizer
 from aggregation.models import LinearInput, Model, TorchModel
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from attacks.knowledge.capabilities import linear_input
 from attacks.views.adversary import Knowledge
@@ -212,7 +213,7 @@ class GradientView(Observation):
     @property
     def noised(self) -> bool:
         """Whether anything but rounding stands between the patients and the view."""
-        return self.plan.noise != "none"
+        return self.plan.noise != NoiseKind.NONE
 
 
 @dataclass(frozen=True)

@@ -30,6 +30,7 @@ from scipy.special import expit
 
 from aggregation.agreement import Agreement, Trajectory
 from aggregation.capture.run_log import RunLog
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.transcript import AGGREGATOR, Message, Transcript
 from attacks.views.adversary import Adversary, Knowledge, Name, Place
@@ -211,7 +212,7 @@ def _noise_std(plan: Plan, integers: NDArray[np.int64], contributors: int) -> fl
     The article's scale follows the norm of the upload itself: with std = c |g| and d coordinates,
     the seen norm is near sqrt(1 + c^2 d) |g|, which gives the scale away.
     """
-    if plan.noise == "article":
+    if plan.noise == NoiseKind.ARTICLE:
         c = float(np.sqrt(2 * np.log(1.25 / plan.delta)) / plan.epsilon)
         norm = float(np.linalg.norm(integers.astype(np.float64)))
         return c * norm / float(np.sqrt(1 + c**2 * plan.model.dim))
@@ -238,7 +239,7 @@ def _without(
         )
     share = gradient.noise_std / float(np.sqrt(len(gradient.contributions)))
     noise = share * float(np.sqrt(len(left)))
-    if plan.noise == "article":
+    if plan.noise == NoiseKind.ARTICLE:
         noise = _noise_std(plan, integers, len(left))
     return Gradient(gradient.round, left, integers, noise, gradient.error)
 

@@ -27,6 +27,7 @@ from torch import Tensor
 
 from aggregation.models import Perceptron
 from aggregation.models.differentiable import differentiable
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from attacks.knowledge.features import project
 from attacks.knowledge.priors import Prior
@@ -191,7 +192,7 @@ def _batch(size: int, seed: list[int]) -> _Batch:
         declared_sizes=(size,),
         rounds=1,
         learning_rate=1.0,
-        noise="none",
+        noise=NoiseKind.NONE,
         scheme="plain",
         clip_norm=None,
         radius=2**24,

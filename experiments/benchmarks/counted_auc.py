@@ -24,6 +24,7 @@ from aggregation.evaluation import (
     score_edges,
 )
 from aggregation.models import Counts, Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.update import noised_update
 from attacks.scoring.rates import clopper_pearson
@@ -199,7 +200,7 @@ def plan_of(held: dict[str, Patients], epsilon: float) -> Plan:
     sizes = tuple(max(1, len(own)) for own in held.values())
     trained = Plan(
         run="counted", model=MODEL, hospitals=tuple(held), declared_sizes=sizes, rounds=1,
-        learning_rate=1.0, noise="shared", scheme="shares", clip_norm=1.0, radius=2**10,
+        learning_rate=1.0, noise=NoiseKind.SHARED, scheme="shares", clip_norm=1.0, radius=2**10,
         noise_multiplier=8.0, colluders=1,
     )  # fmt: skip
     return evaluation_plan(trained, sizes, epsilon=epsilon, bins=_BINS)
@@ -227,7 +228,7 @@ def open_counts(
     first = plan.hospitals[0]
     cells = [binned(held[name], scores[name], edges, counts, name) for name in held]
     bare = replace(
-        plan, noise="none", noise_multiplier=0.0, colluders=0, scheme="plain",
+        plan, noise=NoiseKind.NONE, noise_multiplier=0.0, colluders=0, scheme="plain",
         hospitals=(first,), declared_sizes=(1,),
     )  # fmt: skip
     total = noised_update(bare, first, (Patients.together(cells),), np.zeros(plan.dim), source)

@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from aggregation.engines.fleet import Fleet
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from experiments.benchmarks.federation_job import BLOCK, FEATURES, Job, blocks, sizes
 from experiments.benchmarks.simulators import PFL_PYTHON, Peer, find_peers
@@ -207,7 +208,7 @@ def _plan(numbers: NDArray[np.int64], rounds: int) -> Plan:
         declared_sizes=tuple(int(n) for n in numbers),
         rounds=rounds,
         learning_rate=2.0,
-        noise="shared",
+        noise=NoiseKind.SHARED,
         scheme="plain",
         clip_norm=1.0,
         radius=_RADIUS,

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from tyro.conf import Positional
 
 from experiments.commands.reviewed_updates import attacked
+from privacy.unit import Unit
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -147,7 +148,7 @@ def _ledger(path: Path, trust: Path | None) -> "Check":
         said = {"count": str(len(wrong)), "reason": "; ".join(wrong)[:2000]}
         return Check("ledger", Judgement.WRONG, "ledger_wrong", said)
     (reading,) = verdict.readings
-    spent = [s for s in reading.spent if s.budget.unit == "patient"]
+    spent = [s for s in reading.spent if s.budget.unit == Unit.PATIENT]
     upper = max((s.interval.upper for s in spent if s.interval), default=0.0)
     values = {
         "entries": str(reading.size),

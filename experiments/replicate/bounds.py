@@ -9,6 +9,7 @@ from jaxtyping import Float
 
 from aggregation.data.patients import Patients, Schema
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from attacks.exact.closed_form import first_layer
 from attacks.informed.candidates import log_ratios
@@ -127,7 +128,7 @@ def isolated(
         declared_sizes=(patients,),
         rounds=1,
         learning_rate=1.0,
-        noise="none",
+        noise=NoiseKind.NONE,
         scheme="plain",
         clip_norm=None,
         radius=2**24,

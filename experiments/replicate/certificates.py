@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients, Schema
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.update import noised_update
 from attacks.exact.scale import ScaledLoss
@@ -121,7 +122,7 @@ def _view(
         declared_sizes=(len(people),),
         rounds=1,
         learning_rate=1.0,
-        noise="none",
+        noise=NoiseKind.NONE,
         scheme="plain",
         clip_norm=1.0 if coarse else None,
         radius=int(2 ** rng.integers(9, 14)) if coarse else 2**24,

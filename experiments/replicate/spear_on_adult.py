@@ -12,6 +12,7 @@ import numpy as np
 
 from aggregation.data.patients import Patients, Schema
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from attacks.exact.spear import unmix
 from attacks.knowledge.priors import Prior
@@ -47,7 +48,7 @@ def solve_batch(
         declared_sizes=(size,),
         rounds=1,
         learning_rate=1.0,
-        noise="none",
+        noise=NoiseKind.NONE,
         scheme="plain",
         clip_norm=None,
         radius=2**24,

@@ -15,6 +15,7 @@ import numpy as np
 
 from aggregation.data.patients import Patients, Schema
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.update import draw_batches, noised_update
 from attacks.exact.sratta import Sratta
@@ -66,7 +67,7 @@ def recover(
         declared_sizes=(_PEOPLE,) * _CENTRES,
         rounds=rounds,
         learning_rate=learning_rate,
-        noise="none",
+        noise=NoiseKind.NONE,
         scheme="plain",
         clip_norm=None,
         radius=2**24,

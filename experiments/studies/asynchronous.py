@@ -24,6 +24,7 @@ from aggregation.data.patients import Patients
 from aggregation.engines import clear
 from aggregation.federation import Federation
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import round_event
 from aggregation.rules import Buffered, Call, FedAsync, Memory, Rule, corrected, fedbuff
@@ -417,7 +418,7 @@ def _plan(
         declared_sizes=tuple(len(p) for p in patients.values()),
         rounds=point.uploads,
         learning_rate=point.sealed_rate,
-        noise="shared",
+        noise=NoiseKind.SHARED,
         scheme="plain",  # opens to the same integers as the schemes that hide
         clip_norm=point.clip_norm,
         radius=radius_for(model.dim),

@@ -22,6 +22,7 @@ from dp_accounting import ComposedDpEvent, DpEvent, NeighboringRelation
 from aggregation.correlation import Correlation
 from aggregation.data.patients import Patients
 from aggregation.models import Model
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from privacy._validate import natural
@@ -123,10 +124,10 @@ TRAINING: Mapping[tuple[Regime, str], TrainingSetting] = MappingProxyType(
 
 
 _NOISE = {
-    Design.NONE: "none",
-    Design.ARTICLE: "article",
-    Design.LOCAL: "local",
-    Design.SEALED: "shared",
+    Design.NONE: NoiseKind.NONE,
+    Design.ARTICLE: NoiseKind.ARTICLE,
+    Design.LOCAL: NoiseKind.LOCAL,
+    Design.SEALED: NoiseKind.SHARED,
 }
 """What a plan calls the noise of a design."""
 
@@ -200,10 +201,10 @@ def make_plan(
                 f"Hospital {name!r} has no patients; leave it out of the federation."
             )
     noise = _NOISE[design]
-    if noise == "shared" and (local_steps > 1 or correlated is not None or own_noise):
-        noise = "local"
+    if noise == NoiseKind.SHARED and (local_steps > 1 or correlated is not None or own_noise):
+        noise = NoiseKind.LOCAL
     if not math.isfinite(epsilon):
-        noise = "none"
+        noise = NoiseKind.NONE
 
     def plan_at(multiplier: float) -> Plan:
         return Plan(
@@ -218,19 +219,19 @@ def make_plan(
             clip_norm=setting.clip_norm if design.clips else None,
             radius=radius_for(model.dim) if design.clips else 2**24,
             noise_multiplier=multiplier,
-            epsilon=epsilon if noise == "article" else None,
+            epsilon=epsilon if noise == NoiseKind.ARTICLE else None,
             delta=delta,
             sampling_size=setting.sampling_size,
             pass_rounds=pass_rounds,
             correlated=correlated,
-            colluders=colluders if noise == "shared" else 0,
+            colluders=colluders if noise == NoiseKind.SHARED else 0,
             local_steps=local_steps,
             model_seed=model_seed,
             average_last=setting.average_last,
             patient_hospitals=patient_hospitals,
         )
 
-    if noise not in ("local", "shared"):
+    if not noise.protects:
         return plan_at(0.0)
     smallest = min(patients, key=lambda name: patients[name].count)  # drawn most often: worst off
 

@@ -42,6 +42,7 @@ from numpy.typing import NDArray
 from aggregation.agreement import Agreement
 from aggregation.data.patients import Patients
 from aggregation.federation import Outcome
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.sealing.plain import read_update
 from aggregation.sized import sealing_for
@@ -62,6 +63,7 @@ from attacks.knowledge.replay import integer_rows
 from attacks.views import Gradient, GradientView, observe, require
 from experiments.studies.people import LineUp, targets_of
 from privacy.errors import RefusedError
+from privacy.unit import Unit
 
 __all__ = [
     "name_targets",
@@ -101,7 +103,7 @@ def of_rounds(
       RefusedError: Several local steps, or the hospital as the unit.
     """
     plan = view.plan
-    if plan.local_steps > 1 or plan.unit != "patient":
+    if plan.local_steps > 1 or plan.unit != Unit.PATIENT:
         raise RefusedError("The informed adversary reads one-step sums of patients' gradients.")
     if plan.correlated is not None:
         return _of_correlated(view, outcome, lineups)
@@ -153,7 +155,7 @@ def of_walks(
       RefusedError: The steps have noise: it moves the walk, and is not known.
     """
     plan = view.plan
-    if plan.noise != "none" or plan.unit != "patient":
+    if plan.noise != NoiseKind.NONE or plan.unit != Unit.PATIENT:
         raise RefusedError(
             "A walk is replayed exactly or not at all: its steps have noise, or the hospital is "
             "the unit. Let the informed adversary try where there is none."
@@ -238,7 +240,7 @@ def _of_round(
         prob = 1.0
         if gradient.round > 0 and plan.pass_rounds is None:  # of a pass, steps are weighed later
             prob = plan.sampling_probs[plan.hospitals.index(lineups[at[0]].hospital)]
-        if plan.noise == "article":
+        if plan.noise == NoiseKind.ARTICLE:
             logs[at] = article_log_ratios(plan, gradient.integers, part.left, part.rows, prob=prob)
             continue
         std = plan.share_std * len(part.unknown) ** 0.5
@@ -266,7 +268,7 @@ def _less_known(
 ) -> Iterator[tuple[NDArray[np.int64], _LessKnown]]:
     """Yield the places of each hospital's line-ups, and its sum less what is known."""
     round_, params = gradient.round, gradient.params
-    article = plan.noise == "article"
+    article = plan.noise == NoiseKind.ARTICLE
 
     def rows_of(who: Patients) -> NDArray[np.float64]:
         if article:
@@ -429,7 +431,7 @@ def of_fleet(
     rows = integer_rows(plan, params, who.features, who.outcomes)
     rows = rows.reshape(len(lineups), len(lineups[0].people), -1)
     own = rows[np.arange(len(lineups)), targets_of(lineups)]
-    if plan.noise == "shared":
+    if plan.noise == NoiseKind.SHARED:
         honest = len(sent) - plan.colluders
         residual = sent.sum(axis=0) - sent[honest:].sum(axis=0) - clear[:honest].sum(axis=0)
         std = plan.share_std * honest**0.5

@@ -193,14 +193,14 @@ class CoinRun:
 
         Half, and half of the greatest distance between runs with a patient and without.
         """
-        if self.plan.noise not in ("local", "shared"):
+        if not self.plan.noise.protects:
             return None
         apart = delta(run_event(self.plan, self._smallest), epsilon=0.0, relation=RELATION)
         return 0.5 + 0.5 * apart.upper
 
     def reconstruction_bound(self, prior_success: float) -> float | None:
         """How often any adversary tells what is guessed so often without; None without noise."""
-        if self.plan.noise not in ("local", "shared"):
+        if not self.plan.noise.protects:
             return None
         event = run_event(self.plan, self._smallest)
         return success_bound(event, prior_success=prior_success, relation=RELATION)

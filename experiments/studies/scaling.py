@@ -38,6 +38,7 @@ from numpy.typing import NDArray
 from aggregation.data.patients import Patients
 from aggregation.engines.fleet import Fleet
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from experiments.cohorts.network import SCHEMA, Network
@@ -334,7 +335,7 @@ def trained(
       targets: Whom the informed adversary looks for in this very run; None: nobody, risk NaN.
     """
     fleet = Fleet.simulated(plan, lambda: [train], seed=seed)
-    noiseless = Fleet(replace(plan, noise="none", noise_multiplier=0.0), lambda: [train])
+    noiseless = Fleet(replace(plan, noise=NoiseKind.NONE, noise_multiplier=0.0), lambda: [train])
     models, logs = [plan.first_model()], []
     for _ in range(plan.rounds):
         sent = np.concatenate(list(fleet.updates(models[-1])))

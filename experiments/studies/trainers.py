@@ -21,6 +21,7 @@ from aggregation.rules import (
     Article,
     Call,
     Contract,
+    ContractUnit,
     FedAvg,
     FedDyn,
     FedNova,
@@ -32,7 +33,6 @@ from aggregation.rules import (
     Rule,
     Scaffold,
     ServerOptimizer,
-    Unit,
 )
 from aggregation.rules.agnostic import loss_release
 from aggregation.rules.rule import State
@@ -71,7 +71,7 @@ def run_rule(problem: LogisticProblem, steps: Steps, rule: Rule, **options: Any)
       rule: Any.
       options: Of ``engines.clear.follow``, in place of what is chosen here.
     """
-    by_hospital = rule.contract.unit in (Unit.HOSPITAL, Unit.UNPROTECTED)
+    by_hospital = rule.contract.unit in (ContractUnit.HOSPITAL, ContractUnit.UNPROTECTED)
     chosen: dict[str, Any] = {
         "gradient": problem.gradient,
         "update": lambda call: len(problem.patients[call.hospital]) * call.gradient(call.params),
@@ -163,7 +163,10 @@ class OwnIntercepts(LocalTraining, register=False):
     """
 
     contract = Contract(
-        "own intercepts", "for comparison", Unit.UNPROTECTED, "the displacement of the slopes"
+        "own intercepts",
+        "for comparison",
+        ContractUnit.UNPROTECTED,
+        "the displacement of the slopes",
     )
 
     def start(self, dim: int) -> State:

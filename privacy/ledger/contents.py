@@ -25,6 +25,7 @@ from privacy.ledger.forms import (
     hexadecimal,
     listed,
     mapping,
+    member_of,
     name,
     number,
     one_of,
@@ -36,6 +37,7 @@ from privacy.ledger.forms import (
 from privacy.ledger.imported import Imported
 from privacy.ledger.log.heads import Head
 from privacy.ledger.requests import Budget, Release, ReleaseSchedule
+from privacy.unit import Unit
 
 __all__ = ["MOST_BYTES", "MOST_ENTRIES", "MOST_HOSPITALS", "RULES", "checked"]
 
@@ -90,7 +92,7 @@ class Enrolled(Form):
 class Abandoned(Form):
     """A plan whose places left are forfeited."""
 
-    unit: str = ruled(one_of("patient", "hospital"))
+    unit: Unit = ruled(member_of(Unit))
     plan: str = ruled(_DIGEST)
     reason: str = ruled(text(SENTENCE))
 

@@ -257,6 +257,18 @@ def one_of(*values: str) -> FieldRule:
     return FieldRule(check)
 
 
+def member_of(kind: type[enum.StrEnum]) -> FieldRule:
+    """A member of an enumeration, or its value: the member is held, its value is written."""
+
+    def check(name: str, value: Any) -> enum.StrEnum:
+        try:
+            return kind(value)
+        except ValueError:
+            refuse(name, value, f"one of {', '.join(kind)}")
+
+    return FieldRule(check, write=lambda member: member.value)
+
+
 def optional(rule: FieldRule) -> FieldRule:
     """That, or nothing."""
 

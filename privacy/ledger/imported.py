@@ -30,6 +30,7 @@ from privacy.ledger.forms import (
     form,
     hexadecimal,
     listed,
+    member_of,
     number,
     one_of,
     optional,
@@ -37,7 +38,8 @@ from privacy.ledger.forms import (
     text,
     whole,
 )
-from privacy.ledger.requests import RELATIONS, Budget, Planned, Unit
+from privacy.ledger.requests import RELATIONS, Budget, Planned
+from privacy.unit import Unit
 
 __all__ = ["Guarantee", "Imported", "objection_to"]
 
@@ -78,7 +80,7 @@ class Imported(Form):
     operator: str = ruled(text())
     schedule: tuple[Planned, ...] = ruled(listed(form(Planned), least=0, most=_MOST_PARTS), ())
     claims: tuple[Guarantee, ...] = ruled(listed(form(Guarantee), least=0, most=_MOST_PARTS), ())
-    unit: Unit = ruled(one_of("patient", "hospital"), "patient")
+    unit: Unit = ruled(member_of(Unit), Unit.PATIENT)
     relation: str | enum.Enum = ruled(one_of(*RELATIONS), "ADD_OR_REMOVE_ONE")
     same_patients: bool = ruled(flag(), False)
     evidence: str | None = ruled(optional(hexadecimal(64)), None)

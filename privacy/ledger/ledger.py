@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, NoReturn
 
 from privacy.errors import (
     CorruptMessageError,
@@ -43,10 +43,10 @@ from privacy.ledger.requests import (
     Planned,
     Release,
     ReleaseSchedule,
-    Unit,
     objection,
 )
 from privacy.names import distinct_names
+from privacy.unit import Unit
 
 __all__ = ["Clock", "Ledger"]
 
@@ -173,7 +173,7 @@ class Ledger:
         schedule: Sequence[Planned],
         *,
         repeats: int = 1,
-        unit: str = "patient",
+        unit: Unit = Unit.PATIENT,
         context: Mapping[str, Json] | None = None,
         others: Mapping[str, str] | None = None,
         plan: str | None = None,
@@ -201,7 +201,7 @@ class Ledger:
             the digest stands for another schedule; recorded likewise.
         """
         asked = ReleaseSchedule(
-            cast(Unit, unit),
+            unit,
             tuple(schedule),
             repeats,
             dict(context or {}),
@@ -302,10 +302,10 @@ class Ledger:
                 self._refuse("release", content, decision)
             return self._chain.append("release", content | dict(decision.record))
 
-    def _book(self, unit: str, what: str, content: Mapping[str, Any]) -> Filter:
+    def _book(self, unit: Unit, what: str, content: Mapping[str, Any]) -> Filter:
         filters = self._chain.state.filters
         if unit not in filters:
-            why = f"this ledger holds no budget for the unit {unit!r}"
+            why = f"this ledger holds no budget for the unit {str(unit)!r}"
             self._refuse(what, content, Decision(False, {}, why))
         return filters[unit]
 
@@ -407,7 +407,7 @@ class Ledger:
             root = state.tree.root().hex()
             return Head.sign(self.key, state.hospital, state.identity, state.tree.size, root)
 
-    def state(self, unit: str = "patient") -> Filter:
+    def state(self, unit: Unit = Unit.PATIENT) -> Filter:
         """The filter's state for a unit; read it, don't change it.
 
         Raises:
@@ -415,7 +415,7 @@ class Ledger:
         """
         with self._chain.lock() as state:
             if unit not in state.filters:
-                raise InvalidInputError(f"This ledger holds no budget for the unit {unit!r}.")
+                raise InvalidInputError(f"This ledger holds no budget for the unit {str(unit)!r}.")
             return state.filters[unit]
 
     def enrol(self, hospitals: Mapping[str, str]) -> Entry | None:

@@ -33,6 +33,7 @@ from privacy.ledger.ledger import Ledger
 from privacy.ledger.requests import NoiseSource, Release
 from privacy.ledger.samplers import AllPatients, Poisson, Sampler, Shuffled
 from privacy.ledger.spending import Phase
+from privacy.unit import Unit
 
 __all__ = ["LedgerAccountant", "Sampling", "register"]
 
@@ -92,7 +93,7 @@ def register(
             f"The ledger of {ledger.hospital} is for releases that can be verified. Open one for "
             'this training: Ledger.create(..., foreign="Opacus").'
         )
-    ledger.state("patient")  # refuses one that counts hospitals
+    ledger.state(Unit.PATIENT)  # refuses one that counts hospitals
     if steps is not None:
         natural(steps=steps, least=1)
     if sampling not in tuple(Sampling):
@@ -169,7 +170,7 @@ class LedgerAccountant(IAccountant):  # type: ignore[misc]
                 for noise, rate, steps in self.history
             )
         ]
-        budget = replace(ledger.state("patient").budget, delta=delta)
+        budget = replace(ledger.state(Unit.PATIENT).budget, delta=delta)
         return ledger.accountant.epsilon(composed(parts), budget).upper
 
     def __len__(self) -> int:

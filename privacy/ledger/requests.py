@@ -20,6 +20,7 @@ from privacy.ledger.forms import (
     hexadecimal,
     listed,
     mapping,
+    member_of,
     number,
     one_of,
     optional,
@@ -29,6 +30,7 @@ from privacy.ledger.forms import (
 )
 from privacy.ledger.log.canonical import digest, encode
 from privacy.ledger.samplers import AllPatients, Sampler, mismatch, sampler
+from privacy.unit import Unit
 
 __all__ = [
     "MOST_COUNT",
@@ -41,14 +43,12 @@ __all__ = [
     "Planned",
     "Release",
     "ReleaseSchedule",
-    "Unit",
     "objection",
 ]
 
 # A dp_accounting.DpEvent or its plain JSON, named without importing that package.
 DpEvent = Any
 Json = str | int | float | bool | None
-Unit = Literal["patient", "hospital"]
 NoiseSource = Literal["operating system", "seeded", "none", "torch generator"]
 
 MOST_COUNT = 10**9  # releases in a row, rounds, and repeats
@@ -70,7 +70,7 @@ class Budget(Form):
 
     epsilon: float = ruled(number(above=True, infinite=True))
     delta: float = ruled(number(0.0, math.nextafter(1.0, 0.0), above=True), 1e-5)
-    unit: Unit = ruled(one_of("patient", "hospital"), "patient")
+    unit: Unit = ruled(member_of(Unit), Unit.PATIENT)
     relation: str | enum.Enum = ruled(one_of(*RELATIONS), "ADD_OR_REMOVE_ONE")
 
     @property
@@ -113,7 +113,7 @@ class Release(Form):
     kind: str = ruled(text())
     event: DpEvent = ruled(event())
     round: int = ruled(whole(0, MOST_COUNT), 0)
-    unit: Unit = ruled(one_of("patient", "hospital"), "patient")
+    unit: Unit = ruled(member_of(Unit), Unit.PATIENT)
     clip_norm: float | None = ruled(optional(number(above=True)), None)
     clip_norm_source: str = ruled(text(), "constant")
     declared_sampler: Sampler = ruled(sampler(), AllPatients())
@@ -159,7 +159,7 @@ class ReleaseSchedule(Form):
         None: the digest of all of the above.
     """
 
-    unit: Unit = ruled(one_of("patient", "hospital"))
+    unit: Unit = ruled(member_of(Unit))
     schedule: tuple[Planned, ...] = ruled(listed(form(Planned), least=1, most=_MOST_STEPS))
     repeats: int = ruled(whole(1, MOST_COUNT), 1)
     context: Mapping[str, Json] = ruled(facts(), dict)

@@ -9,6 +9,7 @@ from privacy.ledger.filter import Filter
 from privacy.ledger.log.entries import GENESIS, Entry
 from privacy.ledger.log.heads import Head
 from privacy.ledger.log.merkle import Frontier
+from privacy.unit import Unit
 
 __all__ = ["State"]
 
@@ -37,7 +38,7 @@ class State:
     hospital: str = ""
     identity: str = ""
     foreign: str = ""
-    filters: dict[str, Filter] = field(default_factory=dict)
+    filters: dict[Unit, Filter] = field(default_factory=dict)
     declared: dict[str, Entry] = field(default_factory=dict)
     abandoned: dict[str, Entry] = field(default_factory=dict)
     entered: set[int] = field(default_factory=set)

@@ -20,6 +20,7 @@ from privacy.ledger.requests import Budget
 from privacy.report.evidence_file import ReportedEvidence
 from privacy.report.meant import Meant, meant_by
 from privacy.report.printed import gaussian_mu
+from privacy.unit import Unit
 
 __all__ = ["CurvePoint", "Facts", "LedgerRow", "SpentRow", "gather"]
 
@@ -203,7 +204,7 @@ def gather(
         success=_success(most, assessor) if most else None,
         honest=min(_honest(events), default=None),
         meant=meant_by(
-            worst.budget.unit if worst else "patient",
+            worst.budget.unit if worst else Unit.PATIENT,
             events,
             {name: tuple(values) for name, values in context.items() if _by_all(values, readings)},
         ),

@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from privacy.unit import Unit
+
 __all__ = ["Meant", "Participation", "meant_by"]
 
 _RECORDS = re.compile(r"at most (\d{1,9})")
@@ -42,7 +44,7 @@ class Meant:
     """What releases were accounted for.
 
     Attributes:
-      unit: ``patient`` or ``hospital``.
+      unit: Whose coming or going the budget hides.
       records: Rows of one hospital that one patient may have, bounded as one.
       hospitals: Hospitals in which one patient may stand.
       rounds: How patients take part.
@@ -50,7 +52,7 @@ class Meant:
         or buffers.
     """
 
-    unit: str = "patient"
+    unit: Unit = Unit.PATIENT
     records: int = 1
     hospitals: int = 1
     rounds: tuple[Rounds, ...] = ((Participation.ALL, 0),)
@@ -64,7 +66,7 @@ class Meant:
     def sentences(self, words: Mapping[str, str]) -> list[str]:
         """Return what the epsilon is for, each a sentence."""
         found = []
-        if self.unit == "patient":
+        if self.unit == Unit.PATIENT:
             where = "one" if self.hospitals == 1 else "several"
             rows = "row" if self.records == 1 else "rows"
             told = words[f"meant_{where}_{rows}"]
@@ -77,7 +79,7 @@ class Meant:
 
 
 def meant_by(
-    unit: str, events: Iterable[Mapping[str, Any]], stated: Mapping[str, Iterable[str]]
+    unit: Unit, events: Iterable[Mapping[str, Any]], stated: Mapping[str, Iterable[str]]
 ) -> Meant:
     """Read it off what ledgers account for and what they state; of several, what says least.
 

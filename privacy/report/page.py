@@ -17,6 +17,7 @@ from privacy.report.evidence_file import load_evidence
 from privacy.report.facts import PRIOR, Facts, LedgerRow, SpentRow, gather
 from privacy.report.measured import attack_groups, audits, quality
 from privacy.report.printed import percent_up, power
+from privacy.unit import Unit
 
 __all__ = ["ASSUMPTIONS", "LANGUAGES", "SECTIONS", "render", "strings", "write_report"]
 
@@ -267,7 +268,7 @@ def _not_protected(facts: Facts, t: _Words) -> list[str]:
     lines = [t(f"not_{number}") for number in range(1, 6)]
     if facts.meant.hospitals > 1:
         lines[1] = t("not_2_several", hospitals=facts.meant.hospitals)
-    if facts.worst is None or facts.worst.budget.unit == "patient":
+    if facts.worst is None or facts.worst.budget.unit == Unit.PATIENT:
         lines.insert(2, t("not_hospital"))
     if facts.unprotected:
         lines.insert(0, t("not_unprotected", count=facts.unprotected))

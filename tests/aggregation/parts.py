@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 
 HOSPITALS = ("north", "east", "south")
@@ -31,7 +32,7 @@ def plan(**changes: Any) -> Plan:
         "declared_sizes": (12, 12, 12),
         "rounds": 3,
         "learning_rate": 0.5,
-        "noise": "shared",
+        "noise": NoiseKind.SHARED,
         "scheme": "plain",
         "clip_norm": 1.0,
         "radius": 1024,
@@ -44,7 +45,7 @@ def plan(**changes: Any) -> Plan:
 def clear(**changes: Any) -> Plan:
     """A plan without protection, at a fine grid."""
     bare: dict[str, Any] = {
-        "noise": "none",
+        "noise": NoiseKind.NONE,
         "clip_norm": None,
         "radius": 2**30,
         "noise_multiplier": 0.0,

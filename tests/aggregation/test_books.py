@@ -10,6 +10,7 @@ import pytest
 
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import Budget, Ledger, SigningKey
@@ -31,7 +32,7 @@ def told(book: Ledger) -> list[tuple[str, dict[str, Any]]]:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"sampling_size": 6}, {"noise": "local", "colluders": 0}],
+    [{}, {"sampling_size": 6}, {"noise": NoiseKind.LOCAL, "colluders": 0}],
     ids=["shared", "sampled", "local"],
 )
 def test_forty_ledgers_hold_what_hospital_objects_write(changes: dict[str, object]) -> None:
@@ -99,7 +100,7 @@ def test_a_sum_with_too_little_noise_reads_nobody() -> None:
 
 def test_ledgers_in_files_are_fetched_and_let_go(tmp_path: Path) -> None:
     cohort = dict(list(hospitals().items())[:4])
-    agreed = plan_of(cohort, noise="local", colluders=0, noise_multiplier=40.0)
+    agreed = plan_of(cohort, noise=NoiseKind.LOCAL, colluders=0, noise_multiplier=40.0)
     key = SigningKey.generate()
     for name in cohort:
         budget = Budget(epsilon=1.0, delta=agreed.delta)

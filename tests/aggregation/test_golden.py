@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from aggregation.data.patients import Patients
 from aggregation.federation import Federation
 from aggregation.models import Logistic, Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.rules import Memory
 from aggregation.timing import Pace, Trigger, simulate
@@ -45,7 +46,7 @@ BASE: dict[str, Any] = {
     "hospitals": NAMES,
     "declared_sizes": tuple(len(p) for p in COHORT.values()),
     "learning_rate": 0.8,
-    "noise": "shared",
+    "noise": NoiseKind.SHARED,
     "clip_norm": 1.0,
     "radius": 4096,
     "noise_multiplier": 3.0,

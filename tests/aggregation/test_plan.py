@@ -8,19 +8,21 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from privacy.errors import CorruptMessageError, InvalidInputError
+from privacy.unit import Unit
 from tests.aggregation.parts import clear, plan
 
 
 @given(
     st.integers(1, 50),
     st.floats(0.01, 10),
-    st.sampled_from(["local", "shared"]),
+    st.sampled_from([NoiseKind.LOCAL, NoiseKind.SHARED]),
     st.sampled_from([None, 3]),
 )
 def test_a_plan_survives_its_bytes(
-    rounds: int, multiplier: float, noise: str, sampling_size: int | None
+    rounds: int, multiplier: float, noise: NoiseKind, sampling_size: int | None
 ) -> None:
     made = plan(
         rounds=rounds, noise_multiplier=multiplier, noise=noise, sampling_size=sampling_size
@@ -64,7 +66,7 @@ def test_honest_shares_make_up_all_of_the_noise(
     )
     honest = hospitals - colluders
     assert math.sqrt(honest) * made.share_std == pytest.approx(multiplier * made.radius)
-    alone = plan(noise="local", noise_multiplier=multiplier, colluders=0)
+    alone = plan(noise=NoiseKind.LOCAL, noise_multiplier=multiplier, colluders=0)
     assert alone.share_std == pytest.approx(multiplier * alone.radius)
 
 
@@ -98,13 +100,15 @@ def test_the_final_model_is_the_mean_of_the_last() -> None:
         ({"learning_rate": 0.0}, "learning_rate=0.0"),
         ({"delta": 1.0}, "delta=1.0"),
         ({"noise_multiplier": math.nan}, "noise_multiplier=nan"),
-        ({"noise": "loud"}, "Unknown noise 'loud'"),
+        ({"noise": "loud"}, "NoiseKind.LOCAL, NoiseKind.SHARED"),
+        ({"noise": "shared"}, "noise='shared' to be one of NoiseKind.NONE"),
+        ({"unit": "patient"}, "unit='patient' to be one of Unit.PATIENT"),
         ({"clip_norm": None}, "needs a clip norm"),
         ({"colluders": 0}, "knows its own share"),
         ({"colluders": 3}, "no honest share"),
         ({"local_steps": 2}, "one-step uploads only"),
         ({"sampling_size": 13}, "sampling_prob"),
-        ({"noise": "article", "clip_norm": None, "epsilon": 0.0}, "epsilon=0.0"),
+        ({"noise": NoiseKind.ARTICLE, "clip_norm": None, "epsilon": 0.0}, "epsilon=0.0"),
         ({"average_last": 4}, "average_last=4 <= rounds=3"),
     ],
 )
@@ -117,6 +121,17 @@ def test_what_cannot_be_run_is_refused(changes: dict[str, object], said: str) ->
 def test_bytes_that_are_no_plan_are_refused(content: bytes) -> None:
     with pytest.raises(CorruptMessageError, match="not a plan"):
         Plan.from_bytes(content)
+
+
+@pytest.mark.parametrize("field", ["noise", "unit"])
+def test_a_plan_that_is_read_holds_members_and_no_other_words(field: str) -> None:
+    made = plan()
+    read = Plan.from_bytes(made.to_bytes())
+    assert (type(read.noise), type(read.unit)) == (NoiseKind, Unit)
+    value = f'"{field}": "{getattr(made, field).value}"'.encode()
+    assert value in made.to_bytes()
+    with pytest.raises(CorruptMessageError, match=field):
+        Plan.from_bytes(made.to_bytes().replace(value, f'"{field}": "loud"'.encode()))
 
 
 @pytest.mark.parametrize("name", ["sealing", "roster"])

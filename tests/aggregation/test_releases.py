@@ -4,6 +4,7 @@ import pytest
 from dp_accounting import NonPrivateDpEvent, PoissonSampledDpEvent, SelfComposedDpEvent
 
 from aggregation.agreement import Agreement
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import releases, round_event, run_event, schedule
 from aggregation.sealing.slots import SlotGroup
@@ -15,6 +16,7 @@ from privacy.accounting.events import (
     from_json,
     to_json,
 )
+from privacy.unit import Unit
 from tests.aggregation.parts import clear, plan
 
 
@@ -27,7 +29,7 @@ def test_shared_noise_is_judged_by_the_honest_shares() -> None:
     assert run_event(made, "north") == SelfComposedDpEvent(expected, 3)
 
 
-@pytest.mark.parametrize("made", [clear(), clear(noise="article", epsilon=1.0)])
+@pytest.mark.parametrize("made", [clear(), clear(noise=NoiseKind.ARTICLE, epsilon=1.0)])
 def test_what_is_not_protected_says_so(made: Plan) -> None:
     assert round_event(made, "north") == NonPrivateDpEvent()
     assert run_event(made, "north") == NonPrivateDpEvent()
@@ -44,11 +46,11 @@ def test_each_hospital_is_sampled_at_its_own_probability() -> None:
 
 
 def test_local_steps_pay_the_full_noise_at_each_step() -> None:
-    made = plan(noise="local", colluders=0, local_steps=4, sampling_size=3)
+    made = plan(noise=NoiseKind.LOCAL, colluders=0, local_steps=4, sampling_size=3)
     event = round_event(made, "north")
     inner = PoissonSampledDpEvent(0.25, DiscreteGaussianDpEvent(2.0, 1024))
     assert event == SelfComposedDpEvent(inner, 4)
-    one = plan(noise="local", colluders=0, sampling_size=3)
+    one = plan(noise=NoiseKind.LOCAL, colluders=0, sampling_size=3)
     spent = [
         epsilon(run_event(p, "north"), delta=1e-5, relation=RELATION).upper for p in (one, made)
     ]
@@ -56,7 +58,7 @@ def test_local_steps_pay_the_full_noise_at_each_step() -> None:
 
 
 def test_a_hospital_as_the_unit_gains_nothing_from_sampling_its_patients() -> None:
-    made = plan(unit="hospital", local_steps=4, sampling_size=3)
+    made = plan(unit=Unit.HOSPITAL, local_steps=4, sampling_size=3)
     assert isinstance(round_event(made, "north"), DistributedDiscreteGaussianDpEvent)
 
 

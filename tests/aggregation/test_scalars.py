@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from aggregation.data.patients import Patients
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event, scalar_event
 from aggregation.sealing import SCHEMES
@@ -24,6 +25,7 @@ from privacy.accounting.events import DistributedDiscreteGaussianDpEvent
 from privacy.errors import InvalidInputError
 from privacy.ledger import load_trust, verify
 from privacy.mechanisms import Seeded
+from privacy.unit import Unit
 from tests.aggregation.parts import HOSPITALS, clear, cohort, opened_scalars, patients, plan
 
 COUNT = SlotGroup("count", 1, clip_norm=1.0, radius=1, noise_multiplier=4.0)
@@ -40,11 +42,11 @@ def bare(*groups: SlotGroup, **changes: Any) -> Plan:
 
 
 @settings(max_examples=25)
-@given(seed=st.integers(0, 2**32 - 1), size=st.integers(0, 12), unit=st.sampled_from("ph"))
+@given(seed=st.integers(0, 2**32 - 1), size=st.integers(0, 12), unit=st.sampled_from(Unit))
 def test_one_patient_moves_each_scalar_by_at_most_its_radius(
-    seed: int, size: int, unit: str
+    seed: int, size: int, unit: Unit
 ) -> None:
-    made = bare(COUNT, LOSS, unit={"p": "patient", "h": "hospital"}[unit])
+    made = bare(COUNT, LOSS, unit=unit)
     params = np.random.default_rng(seed).normal(0, 3, made.model.dim)
     group = patients(seed % 1000, size + 1)
     fewer = group.take(np.arange(1, size + 1))
@@ -95,7 +97,7 @@ def test_each_has_its_own_event_and_noise() -> None:
             noise_multiplier=8.0, radius=1000, dim=1, contributors=2
         ),
     )
-    assert scalar_event(with_scalars(unit="hospital"), LOSS, "north") == event.event
+    assert scalar_event(with_scalars(unit=Unit.HOSPITAL), LOSS, "north") == event.event
     expected = [round_event(made, "north"), scalar_event(made, COUNT, "north"), event]
     assert run_event(made, "north") == SelfComposedDpEvent(ComposedDpEvent(expected), 3)
     nobody = Patients(np.zeros((0, 3)), np.zeros(0, int))
@@ -167,15 +169,19 @@ def test_a_plan_with_scalars_survives_its_bytes() -> None:
 @pytest.mark.parametrize(
     ("scalars", "noise", "reason"),
     [
-        ((COUNT, COUNT), "shared", "distinct scalars among count, loss"),
-        ((SlotGroup("age", 1, 1.0, 1, 1.0),), "shared", r"got \['age'\]"),
-        ((SlotGroup("loss", 2, 1.0, 1, 1.0),), "shared", "one slot for 'loss', got 2"),
-        ((SlotGroup("loss", 1, 1.0, 1, 0.0),), "shared", "protected as the plan's noise 'shared'"),
-        ((LOSS,), "none", "protected as the plan's noise 'none'"),
+        ((COUNT, COUNT), NoiseKind.SHARED, "distinct scalars among count, loss"),
+        ((SlotGroup("age", 1, 1.0, 1, 1.0),), NoiseKind.SHARED, r"got \['age'\]"),
+        ((SlotGroup("loss", 2, 1.0, 1, 1.0),), NoiseKind.SHARED, "one slot for 'loss', got 2"),
+        (
+            (SlotGroup("loss", 1, 1.0, 1, 0.0),),
+            NoiseKind.SHARED,
+            "protected as the plan's noise 'shared'",
+        ),
+        ((LOSS,), NoiseKind.NONE, "protected as the plan's noise 'none'"),
     ],
 )
 def test_scalars_that_a_plan_cannot_have_are_refused(
-    scalars: tuple[SlotGroup, ...], noise: str, reason: str
+    scalars: tuple[SlotGroup, ...], noise: NoiseKind, reason: str
 ) -> None:
     with pytest.raises(InvalidInputError, match=reason):
         plan(scalars=scalars, noise=noise)

@@ -13,6 +13,7 @@ from aggregation.data.patients import Patients
 from aggregation.engines.fleet import Fleet
 from aggregation.evaluation.held_out import part
 from aggregation.federation import Federation
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event, scalar_event
 from aggregation.rules import Memory
@@ -27,6 +28,7 @@ from privacy.accounting.events import (
 )
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.mechanisms import Seeded
+from privacy.unit import Unit
 from tests.aggregation.parts import HOSPITALS, plan
 from tests.aggregation.test_update import Silent
 
@@ -115,7 +117,7 @@ def test_in_several_hospitals_a_patient_costs_what_they_move_in_all_of_them() ->
     assert round_event(shared, "north") == DistributedDiscreteGaussianDpEvent(
         noise_multiplier=4.0, radius=2048, dim=shared.model.dim, contributors=2
     )
-    local = plan(patient_hospitals=2, noise="local", colluders=0, noise_multiplier=8.0)
+    local = plan(patient_hospitals=2, noise=NoiseKind.LOCAL, colluders=0, noise_multiplier=8.0)
     own = DiscreteGaussianDpEvent(8.0, 1024)
     assert round_event(local, "north") == dp.SelfComposedDpEvent(own, 2)
     # Two noises of their own cost as much as one noise at sqrt(2) times the distance.
@@ -127,7 +129,7 @@ def test_in_several_hospitals_a_patient_costs_what_they_move_in_all_of_them() ->
 
 def test_nothing_is_amplified_for_a_patient_of_several_hospitals() -> None:
     """Another hospital's draw is not this one's to vouch for."""
-    for noise, colluders in (("shared", 1), ("local", 0)):
+    for noise, colluders in ((NoiseKind.SHARED, 1), (NoiseKind.LOCAL, 0)):
         made = plan(noise=noise, colluders=colluders, patient_hospitals=2, sampling_size=3)
         assert round_event(made, "north") == round_event(replace(made, sampling_size=None), "north")
     assert round_event(made, "north", weight=0.5) == round_event(made, "north")
@@ -153,7 +155,7 @@ def test_what_is_not_known_of_several_hospitals_is_refused() -> None:
         plan(patient_hospitals=4)
     with pytest.raises(InvalidInputError, match="patient_hospitals=0"):
         plan(patient_hospitals=0)
-    for changes in ({"unit": "hospital"}, {"rule": Memory()}):
+    for changes in ({"unit": Unit.HOSPITAL}, {"rule": Memory()}):
         with pytest.raises(RefusedError, match="in several hospitals"):
             plan(patient_hospitals=2, **changes)
     made = plan(patient_hospitals=2)

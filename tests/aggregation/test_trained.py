@@ -16,6 +16,7 @@ from aggregation.data.tables import read_table
 from aggregation.federation import Federation
 from aggregation.models import Inputs, Logistic, Model, Perceptron, TorchModel, torch_model
 from aggregation.models.torch_source import SOURCES
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.rules import LocalIntercept
 from aggregation.trained import FILE, SOURCE, Trained
@@ -61,10 +62,18 @@ def patients_of(folder: Path) -> tuple[Schema, Patients]:
 
 def plan_of(model: Model, **changes: Any) -> Plan:
     made = Plan(
-        run="stroke 1", model=model, hospitals=("north", "south"), declared_sizes=(60, 60),
-        rounds=8, learning_rate=1.0, noise="local", scheme="plain", clip_norm=1.0, radius=2**12,
+        run="stroke 1",
+        model=model,
+        hospitals=("north", "south"),
+        declared_sizes=(60, 60),
+        rounds=8,
+        learning_rate=1.0,
+        noise=NoiseKind.LOCAL,
+        scheme="plain",
+        clip_norm=1.0,
+        radius=2**12,
         noise_multiplier=4.0,
-    )  # fmt: skip
+    )
     return replace(made, **changes)
 
 
@@ -241,7 +250,7 @@ def test_the_cards_epsilon_is_the_least_budget_that_a_ledger_grants(folder: Path
     Federation.simulated(plan, groups, seed=0, target_epsilon=told).run()
     with pytest.raises(BudgetExceededError):
         Federation.simulated(plan, groups, seed=0, target_epsilon=0.995 * told).run()
-    bare = card(plan_of(Logistic(4), noise="none", noise_multiplier=0.0), schema, "en")
+    bare = card(plan_of(Logistic(4), noise=NoiseKind.NONE, noise_multiplier=0.0), schema, "en")
     assert "infinite (no protection)" in bare and "Do not hand this model out" in bare
     assert "bounds what the run tells" not in bare
 

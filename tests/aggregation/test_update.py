@@ -6,9 +6,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from aggregation.data.patients import Patients
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.update import draw_batches, noised_update
 from privacy.mechanisms import Seeded
+from privacy.unit import Unit
 from tests.aggregation.parts import clear, patients, plan
 
 
@@ -54,7 +56,7 @@ def test_one_patient_moves_the_sum_by_at_most_the_radius_that_the_weight_leaves(
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
 def test_a_hospital_as_the_unit_is_bounded_as_a_whole(seed: int, steps: int) -> None:
-    made = plan(unit="hospital", local_steps=steps)
+    made = plan(unit=Unit.HOSPITAL, local_steps=steps)
     params = np.random.default_rng(seed).normal(size=made.model.dim)
     group = extreme(seed, 9, 100.0)
     assert int((bare(made, group, params) ** 2).sum()) <= made.radius**2
@@ -83,7 +85,7 @@ def test_several_local_steps_walk_as_gradient_descent_does() -> None:
 
 
 def test_full_noise_is_added_at_every_local_step() -> None:
-    made = plan(noise="local", colluders=0, local_steps=4, noise_multiplier=50.0)
+    made = plan(noise=NoiseKind.LOCAL, colluders=0, local_steps=4, noise_multiplier=50.0)
     empty, params = patients(0, 0), np.zeros(made.model.dim)
     draws = np.stack(
         [noised_update(made, "north", (empty,) * 4, params, Seeded(k)) for k in range(300)]
@@ -93,8 +95,8 @@ def test_full_noise_is_added_at_every_local_step() -> None:
     assert measured == pytest.approx(1.0, abs=0.045)
 
 
-@pytest.mark.parametrize("noise", ["local", "shared"])
-def test_a_hospital_without_patients_sends_pure_noise(noise: str) -> None:
+@pytest.mark.parametrize("noise", [NoiseKind.LOCAL, NoiseKind.SHARED])
+def test_a_hospital_without_patients_sends_pure_noise(noise: NoiseKind) -> None:
     made = plan(noise=noise)
     empty = patients(0, 0)
     draws = np.stack(
@@ -108,7 +110,7 @@ def test_a_hospital_without_patients_sends_pure_noise(noise: str) -> None:
 
 
 def test_the_articles_noise_follows_the_upload() -> None:
-    made = clear(noise="article", epsilon=1.0, radius=2**24)
+    made = clear(noise=NoiseKind.ARTICLE, epsilon=1.0, radius=2**24)
     quiet, loud = patients(1), Patients(30 * patients(1).features, patients(1).outcomes)
     params = np.random.default_rng(0).normal(size=made.model.dim)
 

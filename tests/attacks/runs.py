@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from aggregation.data.patients import Column, Patients, Schema
 from aggregation.federation import Federation
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.transcript import Transcript
 from attacks.knowledge.priors import Prior
@@ -105,7 +106,7 @@ def run(seed: int = 0, *, patients: Mapping[str, Patients] | None = None, **fiel
         "declared_sizes": tuple(len(p) for p in patients.values()),
         "rounds": 1,
         "learning_rate": 0.5,
-        "noise": "none",
+        "noise": NoiseKind.NONE,
         "scheme": "plain",
         "clip_norm": None,
         "radius": 2**24,

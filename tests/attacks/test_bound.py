@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from attacks.informed.candidates import log_ratios
 from attacks.knowledge.replay import integer_rows
 from attacks.scoring import lineup, score
@@ -40,7 +41,7 @@ def defended(seed: int, *, sealed: bool, sampled: bool) -> Run:
     return run(
         seed,
         scheme="bfv" if sealed else "plain",
-        noise="shared" if sealed else "local",
+        noise=NoiseKind.SHARED if sealed else NoiseKind.LOCAL,
         clip_norm=1.0,
         radius=1024,
         noise_multiplier=MULTIPLIER,

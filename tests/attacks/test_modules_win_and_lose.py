@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from aggregation.models import Inputs, TorchModel
+from aggregation.noise_kind import NoiseKind
 from aggregation.update import noised_update
 from attacks.informed.likelihood_ratio import LikelihoodRatio
 from attacks.suite import ATTACKS, Arena, Attack, make_attack
@@ -51,7 +52,7 @@ def single(model: TorchModel, *, defended: bool) -> Cases:
     people = few(520, 2)
     done = run(
         520, patients=people, model=model, sampling_size=None,
-        **(noise("local") if defended else {}),
+        **(noise(NoiseKind.LOCAL) if defended else {}),
     )  # fmt: skip
     view = done.view("server_plain")
     return [(view.only(hospital=n), p.features) for n, p in people.items()]
@@ -62,7 +63,7 @@ def walks(model: TorchModel, *, defended: bool) -> Cases:
     people = few(521, 2)
     done = run(
         521, patients=people, model=model, sampling_size=None, local_steps=2,
-        **(noise("local", releases=2) if defended else {}),
+        **(noise(NoiseKind.LOCAL, releases=2) if defended else {}),
     )  # fmt: skip
     view = done.view("server_plain")
     return [(view.only(hospital=n), p.features) for n, p in people.items()]
@@ -70,7 +71,9 @@ def walks(model: TorchModel, *, defended: bool) -> Cases:
 
 def line_ups(model: TorchModel, *, defended: bool) -> Cases:
     """Sealed sums of two hospitals of eight, of which the north's patients are looked for."""
-    fields: dict[str, Any] = noise("shared") if defended else {"clip_norm": 1.0, "radius": 2**16}
+    fields: dict[str, Any] = (
+        noise(NoiseKind.SHARED) if defended else {"clip_norm": 1.0, "radius": 2**16}
+    )
     everybody = few(522, 8)
     people = {name: everybody[name] for name in ("north", "east")}
     done = run(522, patients=people, model=model, scheme="bfv", sampling_size=None, **fields)
@@ -79,14 +82,18 @@ def line_ups(model: TorchModel, *, defended: bool) -> Cases:
 
 
 def all_but_one(model: TorchModel, *, defended: bool) -> Cases:
-    fields: dict[str, Any] = noise("local") if defended else {"clip_norm": 1.0, "radius": 2**16}
+    fields: dict[str, Any] = (
+        noise(NoiseKind.LOCAL) if defended else {"clip_norm": 1.0, "radius": 2**16}
+    )
     targets = [lone_target(row, model=model, **fields) for row in range(30, 36)]
     return [(view, target.features) for view, target in targets]
 
 
 def ages(model: TorchModel, *, defended: bool) -> Cases:
     """Pairs of hospitals of one patient; one answers an older model at a lower weight."""
-    fields: dict[str, Any] = noise("shared") if defended else {"clip_norm": 1.0, "radius": 2**20}
+    fields: dict[str, Any] = (
+        noise(NoiseKind.SHARED) if defended else {"clip_norm": 1.0, "radius": 2**20}
+    )
     plan = dataclasses.replace(run().plan, sampling_size=None, scheme="bfv", model=model, **fields)
     cases: Cases = []
     for seed in (524, 525, 526, 527):

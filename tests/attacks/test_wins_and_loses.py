@@ -19,6 +19,7 @@ from scipy.stats import binomtest
 
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.update import noised_update
 from attacks.exact.closed_form import ClosedForm
 from attacks.exact.disaggregation import Disaggregation
@@ -46,10 +47,10 @@ Floats = NDArray[np.float64]
 Cases = list[tuple[GradientView, Floats]]  # views, each with those who stand behind it
 
 
-def noise(kind: str, releases: int = 1) -> dict[str, Any]:
+def noise(kind: NoiseKind, releases: int = 1) -> dict[str, Any]:
     """Epsilon 1 over so many releases of one patient."""
     return {
-        "noise": kind, "clip_norm": 1.0, "radius": 1024, "colluders": int(kind == "shared"),
+        "noise": kind, "clip_norm": 1.0, "radius": 1024, "colluders": int(kind == NoiseKind.SHARED),
         "noise_multiplier": MULTIPLIER * releases**0.5,
     }  # fmt: skip
 
@@ -57,7 +58,7 @@ def noise(kind: str, releases: int = 1) -> dict[str, Any]:
 def single(*, defended: bool) -> Cases:
     """One hospital's batch of about eight, in clear."""
     cases: Cases = []
-    done = run(500, **(noise("local") if defended else {}))
+    done = run(500, **(noise(NoiseKind.LOCAL) if defended else {}))
     for name in ("north", "east", "south"):
         view = done.view("server_plain").only(hospital=name)
         cases.append((view, done.drawn[name][0][0].features))
@@ -71,7 +72,7 @@ def few(seed: int, size: int) -> dict[str, Patients]:
 def walks(*, defended: bool) -> Cases:
     """Three local steps of small hospitals."""
     people = few(502, 5)
-    fields = noise("local", releases=3) if defended else {}
+    fields = noise(NoiseKind.LOCAL, releases=3) if defended else {}
     done = run(
         502, patients=people, model=Perceptron(len(SCHEMA), 40), sampling_size=None,
         local_steps=3, **fields,
@@ -82,7 +83,7 @@ def walks(*, defended: bool) -> Cases:
 
 def stale(*, defended: bool) -> Cases:
     """Pairs of hospitals, one of which answers an older model at a lower weight."""
-    fields = noise("shared") if defended else {"clip_norm": 1.0, "radius": 2**20}
+    fields = noise(NoiseKind.SHARED) if defended else {"clip_norm": 1.0, "radius": 2**20}
     plan = dataclasses.replace(
         run().plan, sampling_size=None, scheme="bfv", model=Perceptron(len(SCHEMA), 64), **fields
     )
@@ -102,19 +103,19 @@ def stale(*, defended: bool) -> Cases:
 
 
 def imprint(*, defended: bool) -> Cases:
-    return [imprinted(507, 10, **(noise("shared") if defended else {}))]
+    return [imprinted(507, 10, **(noise(NoiseKind.SHARED) if defended else {}))]
 
 
 def fishing(*, defended: bool) -> Cases:
     if not defended:
         return [fished(508)]
-    return [fished(508, **noise("shared", releases=len(fished(508)[0].gradients)))]
+    return [fished(508, **noise(NoiseKind.SHARED, releases=len(fished(508)[0].gradients)))]
 
 
 def full_batches(*, defended: bool) -> Cases:
     """Small hospitals' logistic gradients over twelve rounds."""
     people = few(509, 4)
-    fields = noise("local", releases=12) if defended else {"radius": 2**30}
+    fields = noise(NoiseKind.LOCAL, releases=12) if defended else {"radius": 2**30}
     done = run(
         509, patients=people, model=Logistic(len(SCHEMA)), sampling_size=None, rounds=12,
         learning_rate=4.0, **fields,
@@ -126,7 +127,7 @@ def full_batches(*, defended: bool) -> Cases:
 def local_sums(*, defended: bool) -> Cases:
     """Sealed sums of four local steps, eight rounds."""
     people = few(510, 12)
-    fields = noise("local", releases=32) if defended else {}
+    fields = noise(NoiseKind.LOCAL, releases=32) if defended else {}
     done = run(
         510, patients=people, model=Perceptron(len(SCHEMA), 400), sampling_size=2,
         local_steps=4, rounds=8, learning_rate=2.0, **fields,
@@ -137,7 +138,7 @@ def local_sums(*, defended: bool) -> Cases:
 
 def changing_members(*, defended: bool) -> Cases:
     """Sums of the same gradients over nine rounds, from which each hospital is missing at times."""
-    fields = noise("shared", releases=max(COUNTS.values())) if defended else {}
+    fields = noise(NoiseKind.SHARED, releases=max(COUNTS.values())) if defended else {}
     plan = dataclasses.replace(run().plan, scheme="bfv", sampling_size=None, **fields)
     people, params = few(511, 7), plan.model.initial(np.random.default_rng(511))
     part = np.ones((9, 4), dtype=np.bool_)
@@ -159,7 +160,7 @@ def changing_members(*, defended: bool) -> Cases:
 
 
 def all_but_one(*, defended: bool) -> Cases:
-    fields = noise("local") if defended else {"clip_norm": 1.0, "radius": 2**16}
+    fields = noise(NoiseKind.LOCAL) if defended else {"clip_norm": 1.0, "radius": 2**16}
     cases: Cases = []
     for row in range(30, 38):
         view, target = lone_target(row, **fields)
@@ -169,7 +170,7 @@ def all_but_one(*, defended: bool) -> Cases:
 
 def line_ups(*, defended: bool) -> Cases:
     """Sealed sums of four hospitals' samples, of which the north's patients are looked for."""
-    fields = noise("shared") if defended else {"clip_norm": 1.0, "radius": 2**20}
+    fields = noise(NoiseKind.SHARED) if defended else {"clip_norm": 1.0, "radius": 2**20}
     cases: Cases = []
     for seed in (517, 518, 519):
         done = run(seed, scheme="bfv", model=Perceptron(len(SCHEMA), 24), **fields)
@@ -186,7 +187,7 @@ def suppressed(*, defended: bool) -> Cases:
         params = plan.model.initial(np.random.default_rng(seed))
         dead = suppressing_model(plan.model, params)
         sent = {n: (p, params if n == "south" else dead) for n, p in people.items()}
-        view = opened_sum(sent, **(noise("shared") if defended else {}))
+        view = opened_sum(sent, **(noise(NoiseKind.SHARED) if defended else {}))
         cases.append((suppress(view), people["south"].features))
     return cases
 

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from aggregation.data.patients import Column, Patients, Schema
 from aggregation.models import MODELS, Logistic
-from aggregation.rules import Call, Contract, FedSGD, Unit
+from aggregation.rules import Call, Contract, ContractUnit, FedSGD
 from aggregation.rules.rule import State
 from aggregation.sealing import SCHEMES
 from aggregation.sealing.plain import Plain
@@ -44,7 +44,7 @@ register("borrowed", made, Arena.SINGLE)
 class Halved(FedSGD):
     """A rule: every hospital sends half of its sum."""
 
-    contract = Contract("halved", "made up", Unit.PATIENT, "half of the sum")
+    contract = Contract("halved", "made up", ContractUnit.PATIENT, "half of the sum")
 
     def local(self, state: State, call: Call) -> tuple[NDArray[np.float64], State]:
         sent, state = super().local(state, call)

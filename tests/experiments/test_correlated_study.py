@@ -9,6 +9,7 @@ import pytest
 
 from aggregation.correlation import Correlation
 from aggregation.federation import Federation
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from experiments.cohorts import folds, load
@@ -32,7 +33,13 @@ from tests.aggregation.parts import cohort, plan
     [
         plan(rounds=4, average_last=2),
         plan(rounds=4, pass_rounds=2),
-        plan(rounds=4, pass_rounds=2, noise="local", colluders=0, correlated=Correlation(bands=3)),
+        plan(
+            rounds=4,
+            pass_rounds=2,
+            noise=NoiseKind.LOCAL,
+            colluders=0,
+            correlated=Correlation(bands=3),
+        ),
     ],
     ids=["plain", "passes", "correlated"],
 )

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from experiments.studies.design import (
@@ -60,7 +61,7 @@ def test_sealed_shares_and_local_does_not() -> None:
 @pytest.mark.parametrize("design", FEDERATED)
 def test_an_infinite_epsilon_means_no_noise(design: str) -> None:
     plan = made(design, math.inf)
-    assert plan.noise == "none" and plan.share_std == 0
+    assert plan.noise == NoiseKind.NONE and plan.share_std == 0
     assert (plan.clip_norm is None) == (design in ("none", "article"))
 
 

@@ -19,6 +19,7 @@ from aggregation.data.patients import Patients
 from aggregation.data.tables import read_table
 from aggregation.federation import Federation
 from aggregation.models import TorchModel
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from aggregation.trained import FILE, SOURCE, Trained
@@ -84,7 +85,11 @@ def run_of(folder: Path) -> tuple[Plan, Transcript, dict[str, Patients]]:
 
 def test_it_is_sealed_and_accounted_within_one_budget_and_verified(folder: Path) -> None:
     plan, transcript, _ = run_of(folder)
-    assert plan.scheme != "plain" and plan.noise == "shared" and isinstance(plan.model, TorchModel)
+    assert (
+        plan.scheme != "plain"
+        and plan.noise == NoiseKind.SHARED
+        and isinstance(plan.model, TorchModel)
+    )
     trust = folder / "run" / "trust.json"
     assert run("ledger", "verify", str(folder / "run"), "--trust", str(trust)) == 0
     verdict = verify([folder / "run"], load_trust(trust))
@@ -119,7 +124,9 @@ def test_the_attack_on_this_very_run_stays_below_its_bound_and_wins_without_nois
     hits = named(transcript, people, prior)
     assert bound < 0.25
     assert binomtest(hits, 10, bound, alternative="greater").pvalue > LEVEL, (hits, bound)
-    bare = replace(plan, noise="none", noise_multiplier=0.0, colluders=0, sealing=None, roster=None)
+    bare = replace(
+        plan, noise=NoiseKind.NONE, noise_multiplier=0.0, colluders=0, sealing=None, roster=None
+    )
     clear = Federation.simulated(bare, people, seed=0).run().transcript
     assert named(clear, people, prior) >= 9
 

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import chisquare
 
 from aggregation.federation import Federation, Outcome
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from attacks import Prior
 from attacks.reconstructed import Reconstruction
@@ -153,7 +154,7 @@ def test_at_their_own_pace_the_server_alone_reads_all_openings() -> None:
     cohort, _ = ruled.split()
     split = with_line_ups(cohort, count=2, seed=0, alone=True)[0]
     agreement, schedule = agreed(ruled, cohort, split, 0)
-    plan = dataclasses.replace(agreement.plan, noise="none", noise_multiplier=0.0)
+    plan = dataclasses.replace(agreement.plan, noise=NoiseKind.NONE, noise_multiplier=0.0)
     agreement = Agreement.of(plan, schedule)
     outcome = Federation.simulated(plan, split.train, seed=1, schedule=schedule).run()
     prior = Prior.from_schema(cohort.schema)

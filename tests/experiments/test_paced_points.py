@@ -10,6 +10,7 @@ from scipy.stats import chi2
 
 from aggregation.agreement import Agreement
 from aggregation.federation import Federation, Outcome
+from aggregation.noise_kind import NoiseKind
 from experiments.run.record import config_hash
 from experiments.studies.asynchronous import SEALED, ArrivalRule, AsynchronousRun, agreed
 from experiments.studies.frontier import grid
@@ -60,7 +61,8 @@ def test_what_is_left_is_noise_of_the_openings_covariance(
 def test_without_noise_everybody_is_named(arrival: ArrivalRule) -> None:
     agreement, split = agreed_on(arrival)
     agreement = dataclasses.replace(
-        agreement, plan=dataclasses.replace(agreement.plan, noise="none", noise_multiplier=0.0)
+        agreement,
+        plan=dataclasses.replace(agreement.plan, noise=NoiseKind.NONE, noise_multiplier=0.0),
     )
     ran = run(agreement, split)
     groups = split.lineups[::4]

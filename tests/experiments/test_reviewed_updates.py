@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from aggregation.capture import Precision, Sgd
+from aggregation.noise_kind import NoiseKind
 from attacks.exact.legible import hidden_by_rounding
 from attacks.reconstructed import Note, Reconstruction
 from attacks.suite import ATTACKS, Arena, Registered
@@ -119,7 +120,7 @@ def test_a_private_step_is_read_with_its_noise() -> None:
     assert plan.declared_sizes == (280,) and plan.sampling_size == 28
     del files["checkpoint.pt"]
     plan = _captured(files, read_review(files["review.toml"]).updates, load("heart")).public
-    assert plan.noise == "none"
+    assert plan.noise == NoiseKind.NONE
 
 
 def test_a_run_is_read_by_the_optimiser_that_is_told() -> None:

@@ -9,6 +9,7 @@ import pytest
 
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
+from aggregation.noise_kind import NoiseKind
 from attacks.scoring.rates import clopper_pearson
 from experiments.run.record import Record, read_records
 from experiments.studies import scaling, scaling_steps, searched, tuning
@@ -101,7 +102,7 @@ def test_with_little_noise_all_are_named_and_with_much_one_in_ten(arm: ScalingAr
     for multiplier in (1e-4, 1e4):
         noised = replace(plan, noise_multiplier=multiplier)
         fleet = Fleet.simulated(noised, lambda: [train], seed=1)
-        clear = Fleet(replace(plan, noise="none", noise_multiplier=0.0), lambda: [train])
+        clear = Fleet(replace(plan, noise=NoiseKind.NONE, noise_multiplier=0.0), lambda: [train])
         params = plan.first_model()
         sent, known = (np.concatenate(list(f.updates(params))) for f in (fleet, clear))
         logs = of_fleet(noised, targets, params, sent, known)

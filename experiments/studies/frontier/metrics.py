@@ -13,6 +13,7 @@ from dp_accounting import (
     SelfComposedDpEvent,
 )
 
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
 from aggregation.sized import sealing_for, wrap_probability_of
@@ -242,9 +243,11 @@ def _bound(point: FrontierPoint, plan: Plan) -> float | None:
     """
     if not point.design.federated:
         return None if point.design is Design.POOLED else 1 / LINEUP
-    if point.sees == KEY_HOLDER and plan.noise == "shared":
+    if point.sees == KEY_HOLDER and plan.noise == NoiseKind.SHARED:
         alone = plan.share_std / plan.radius
-        plan = replace(plan, noise="local", noise_multiplier=alone, colluders=0, scheme="plain")
+        plan = replace(
+            plan, noise=NoiseKind.LOCAL, noise_multiplier=alone, colluders=0, scheme="plain"
+        )
     every = round_event(plan, _most_drawn(plan))
     if isinstance(every, NonPrivateDpEvent):
         return None

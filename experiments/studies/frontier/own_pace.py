@@ -17,6 +17,7 @@ from dp_accounting import DpEvent, NonPrivateDpEvent
 
 from aggregation.agreement import Agreement
 from aggregation.federation import Federation
+from aggregation.noise_kind import NoiseKind
 from aggregation.rules.local_intercept import fit_intercept
 from aggregation.sized import sealing_for
 from aggregation.timing import Schedule
@@ -157,7 +158,7 @@ class AsynchronousPoint:
         split = with_line_ups(cohort, count=self.folds, seed=seed, alone=True)[fold]
         agreement, schedule = agreed(ruled, cohort, split, fold)
         if self.epsilon is None:
-            plan = replace(agreement.plan, noise="none", noise_multiplier=0.0)
+            plan = replace(agreement.plan, noise=NoiseKind.NONE, noise_multiplier=0.0)
             agreement = Agreement.of(plan, schedule)
         prior = Prior.from_schema(cohort.schema)
         return _measured(agreement, schedule, split, prior, (seed, fold), average=ruled.average)

@@ -35,6 +35,7 @@ from privacy.ledger.log.store import payload_folder
 from privacy.ledger.preset_order import best_order
 from privacy.ledger.requests import PUBLIC_BYTES, Release, ReleaseSchedule, objection
 from privacy.ledger.witness import countersignature_holds
+from privacy.unit import Unit
 
 __all__ = ["read"]
 
@@ -71,9 +72,9 @@ class _Reader:
         self._time = ""
         self._backwards = 0
         self._key = ""
-        self._filters: dict[str, Filter] = {}
-        self._adaptive: dict[str, list[_Part]] = {}
-        self._intervals: dict[str, Cost] = {}
+        self._filters: dict[Unit, Filter] = {}
+        self._adaptive: dict[Unit, list[_Part]] = {}
+        self._intervals: dict[Unit, Cost] = {}
         self._open: dict[int, _Waiting] = {}
         self._runs: dict[str, str] = {}  # by the digest of a plan
         self._unknown: Counter[str] = Counter()
@@ -163,9 +164,9 @@ class _Reader:
             case "countersigned":
                 self._countersigned(content)
 
-    def _book(self, unit: str) -> Filter:
+    def _book(self, unit: Unit) -> Filter:
         if unit not in self._filters:
-            raise CorruptMessageError(f"its ledger holds no budget for the unit {unit!r}")
+            raise CorruptMessageError(f"its ledger holds no budget for the unit {str(unit)!r}")
         return self._filters[unit]
 
     def _plan(self, content: Mapping[str, Any]) -> None:
@@ -366,7 +367,7 @@ class _Reader:
             out.spent.append(self._account(unit, book))
         return out
 
-    def _account(self, unit: str, book: Filter) -> Spent:
+    def _account(self, unit: Unit, book: Filter) -> Spent:
         budget, adaptive = book.budget, self._adaptive[unit]
         event = composed([*book.elsewhere, *book.planned, *gathered(adaptive)])
         common = (book.releases, book.left, event)

@@ -25,6 +25,7 @@ from aggregation.capture.update_folder import UpdateFolder, read_updates
 from aggregation.capture.weight_files import read_weights
 from aggregation.data.patients import Patients
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from attacks.exact.closed_form import ClosedForm
 from attacks.knowledge.priors import Prior
 from attacks.views import GradientView, observe, require
@@ -283,7 +284,7 @@ def opacus(folder: str, **changes: Any) -> Any:
 def test_a_training_by_opacus_is_a_noisy_step_with_its_whole_cost() -> None:
     run = opacus("poisson")
     plan = run.public
-    assert plan.noise == "local" and plan.noise_multiplier == 1.0
+    assert plan.noise == NoiseKind.LOCAL and plan.noise_multiplier == 1.0
     assert plan.batch_sizes == (28.0,) and plan.declared_sizes == (280,)
     (event,) = run.events.values()
     assert (event.count, event.event.sampling_probability) == (50, 0.1)
@@ -321,7 +322,7 @@ def test_a_clipped_step_without_noise_is_the_clipped_sum() -> None:
     )
     step = run.public.step
     assert (np.abs(run.update * step - rows.sum(axis=0)) <= run.error * step).all()
-    assert run.public.noise == "none" and run.public.sampling_size is None
+    assert run.public.noise == NoiseKind.NONE and run.public.sampling_size is None
     assert run.public.clip_norm == 0.3
 
 

@@ -11,11 +11,13 @@ from aggregation.data.patients import Patients
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import round_event
 from aggregation.sealing.plain import read_update
 from aggregation.sized import sealing_for
 from privacy.errors import InvalidInputError, RefusedError
+from privacy.unit import Unit
 from tests.aggregation.parts import patients, plan
 
 
@@ -56,7 +58,7 @@ def plan_of(cohort: dict[str, Patients], **changes: object) -> Plan:
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"sampling_size": 6}, {"noise": "local", "colluders": 0}],
+    [{}, {"sampling_size": 6}, {"noise": NoiseKind.LOCAL, "colluders": 0}],
     ids=["shared", "sampled", "local"],
 )
 @pytest.mark.parametrize(("block", "threads"), [(40, 1), (7, 2)])
@@ -123,7 +125,7 @@ def test_a_plan_beyond_the_budget_reads_nobody() -> None:
 def test_what_the_path_does_not_cover_is_refused() -> None:
     cohort = hospitals()
     with pytest.raises(InvalidInputError, match="Use Federation"):
-        Fleet(plan_of(cohort, unit="hospital"), lambda: cut(cohort, 8))
+        Fleet(plan_of(cohort, unit=Unit.HOSPITAL), lambda: cut(cohort, 8))
     short = Fleet.simulated(plan_of(cohort), lambda: list(cut(cohort, 8))[:-1], seed=0)
     with pytest.raises(InvalidInputError, match="The blocks hold 32 hospitals"):
         short.advance(np.zeros(6))

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 
 from aggregation.data.patients import Patients
 from aggregation.models import MODELS, Counts, Logistic, Model, check_name, sized_kinds
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.update import draw_batches, noised_update
 from privacy.errors import InvalidInputError
@@ -45,7 +46,7 @@ def test_a_row_is_one_in_the_patients_own_cell_or_nothing(rows: list[tuple[int, 
 def plan(**changes: Any) -> Plan:
     made = Plan(
         run="r", model=Counts(4, DIGEST), hospitals=("a",), declared_sizes=(20,), rounds=1,
-        learning_rate=1.0, noise="none", scheme="plain", clip_norm=1.0, radius=64,
+        learning_rate=1.0, noise=NoiseKind.NONE, scheme="plain", clip_norm=1.0, radius=64,
     )  # fmt: skip
     return replace(made, **changes)
 

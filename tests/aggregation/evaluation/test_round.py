@@ -23,6 +23,7 @@ from aggregation.evaluation import (
 from aggregation.evaluation.round import FILE
 from aggregation.federation import Federation
 from aggregation.models import Counts, Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from aggregation.rules.bounded_influence import BoundedInfluence
@@ -33,6 +34,7 @@ from privacy.accounting import epsilon
 from privacy.accounting.events import DistributedDiscreteGaussianDpEvent
 from privacy.errors import BudgetExceededError, InvalidInputError, RefusedError
 from privacy.mechanisms import Seeded
+from privacy.unit import Unit
 from tests.aggregation.evaluation.test_figures import auc
 
 ADD = NeighboringRelation.ADD_OR_REMOVE_ONE
@@ -47,7 +49,7 @@ def training(hospitals: Mapping[str, Any], **changes: Any) -> Plan:
     made = Plan(
         run="t", model=MODEL, hospitals=tuple(hospitals),
         declared_sizes=tuple(max(1, len(p)) for p in hospitals.values()), rounds=3,
-        learning_rate=1.0, noise="shared", scheme="shares", clip_norm=1.0, radius=2**10,
+        learning_rate=1.0, noise=NoiseKind.SHARED, scheme="shares", clip_norm=1.0, radius=2**10,
         noise_multiplier=8.0, colluders=1,
     )  # fmt: skip
     return replace(made, **changes)
@@ -93,14 +95,14 @@ def test_whatever_trains_an_evaluation_is_one_plain_sum_of_counts() -> None:
     """Local steps, batches, the training's rule and its scalars, keys and averages stay there."""
     held = few()
     trained = training(
-        held, noise="local", scheme="plain", colluders=0, clip_norm=2.0,
+        held, noise=NoiseKind.LOCAL, scheme="plain", colluders=0, clip_norm=2.0,
         learning_rate=0.5, local_steps=3,
         sampling_size=1, average_last=2, sealing="ab" * 32, roster="cd" * 32,
         scalars=(SlotGroup("count", 1, 1.0, 2**8, 30.0),), rule=BoundedInfluence(),
     )  # fmt: skip
     assert type(trained.rule) is BoundedInfluence
     counts = counting(trained, held).model
-    expected = training(held, noise="local", scheme="plain", colluders=0)
+    expected = training(held, noise=NoiseKind.LOCAL, scheme="plain", colluders=0)
     made = counting(trained, held)
     assert made == replace(
         counting(expected, held), model=counts, noise_multiplier=made.noise_multiplier
@@ -115,7 +117,7 @@ def test_whatever_trains_an_evaluation_is_one_plain_sum_of_counts() -> None:
 def test_without_noise_the_opened_sum_is_the_table_of_counts(scheme: str) -> None:
     held = few()
     sites = (("one", ("h0000", "h0002")), ("two", ("h0001", "h0003")))
-    bare = training(held, noise="none", noise_multiplier=0.0, colluders=0, scheme="plain")
+    bare = training(held, noise=NoiseKind.NONE, noise_multiplier=0.0, colluders=0, scheme="plain")
     plan = replace(counting(bare, held, bins=5, sites=sites), scheme=scheme)
     edges = score_edges(MODEL, PARAMS, SCHEMA, 5)
     outcome = Federation.simulated(plan, cells(held, plan, edges), seed=0).run()
@@ -130,11 +132,11 @@ def test_without_noise_the_opened_sum_is_the_table_of_counts(scheme: str) -> Non
     assert math.isinf(Evaluated(plan, found).epsilon)
 
 
-@pytest.mark.parametrize("noise", ["shared", "local"])
-def test_the_noise_of_a_cell_is_as_wide_as_is_said(noise: str) -> None:
+@pytest.mark.parametrize("noise", [NoiseKind.SHARED, NoiseKind.LOCAL])
+def test_the_noise_of_a_cell_is_as_wide_as_is_said(noise: NoiseKind) -> None:
     held = few(hospitals=6)
-    scheme = "shares" if noise == "shared" else "plain"
-    colluders = 2 if noise == "shared" else 0
+    scheme = "shares" if noise == NoiseKind.SHARED else "plain"
+    colluders = 2 if noise == NoiseKind.SHARED else 0
     plan = counting(training(held, noise=noise, scheme=scheme, colluders=colluders), held, bins=64)
     nobody = Patients(np.zeros((0, 2)), np.zeros(0, dtype=np.int64))
     source = Seeded(1)
@@ -147,7 +149,9 @@ def test_the_noise_of_a_cell_is_as_wide_as_is_said(noise: str) -> None:
     # 128 cells: the sample's deviation is within 25 % but once in 10,000.
     assert found.counts.std() == pytest.approx(found.noise_std, rel=0.25)
     one = plan.noise_multiplier  # of the patients that a cell counts
-    assert found.noise_std == pytest.approx(one * math.sqrt(6 / 4 if noise == "shared" else 6))
+    assert found.noise_std == pytest.approx(
+        one * math.sqrt(6 / 4 if noise == NoiseKind.SHARED else 6)
+    )
 
 
 def test_the_ledgers_hold_an_evaluation_beside_the_training_within_one_budget(
@@ -211,8 +215,8 @@ def test_what_was_found_is_written_with_its_noise_and_its_price(tmp_path: Path) 
 @pytest.mark.parametrize(
     ("changes", "error", "said"),
     [
-        ({"unit": "hospital"}, RefusedError, "unit='hospital'"),
-        ({"noise": "article", "scheme": "plain", "clip_norm": None, "epsilon": 1.0,
+        ({"unit": Unit.HOSPITAL}, RefusedError, "unit='hospital'"),
+        ({"noise": NoiseKind.ARTICLE, "scheme": "plain", "clip_norm": None, "epsilon": 1.0,
           "noise_multiplier": 0.0, "colluders": 0}, RefusedError, "noise='article'"),
     ],
 )  # fmt: skip

@@ -14,6 +14,7 @@ from aggregation.data.patients import Patients
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
 from aggregation.models import Inputs, Logistic, Model, Perceptron, TorchModel
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.rules import BoundedInfluence, LogitAdjustment
 from aggregation.statistics import STATISTICS
@@ -33,7 +34,7 @@ def plan_of(model: Model, sizes: tuple[int, ...] = (2001,), **changes: object) -
         declared_sizes=sizes,
         rounds=2,
         learning_rate=0.5,
-        noise="none",
+        noise=NoiseKind.NONE,
         scheme="plain",
         clip_norm=0.2,
         radius=2**14,
@@ -142,7 +143,7 @@ class Block:
 def test_a_fleet_of_torch_models_computes_what_a_federation_does(tmp_path: Path) -> None:
     groups = {"h0": cohort(70, INPUTS.features, 1), "h1": cohort(90, INPUTS.features, 2)}
     model = made(tmp_path, NORMED, width=17)
-    plan = plan_of(model, (70, 90), sampling_size=30, noise="local", noise_multiplier=0.5)
+    plan = plan_of(model, (70, 90), sampling_size=30, noise=NoiseKind.LOCAL, noise_multiplier=0.5)
     outcome = Federation.simulated(plan, groups, seed=3).run()
     for threads in (1, 2):
         fleet = Fleet.simulated(plan, lambda: [Block(groups)], seed=3, threads=threads)
@@ -163,7 +164,7 @@ def test_a_sealed_federation_of_torch_models_learns_and_says_on_what_it_ran(
         x = rng.normal(size=(120, INPUTS.features))
         groups[name] = Patients(x, (x @ truth + rng.normal(size=120) > 0).astype(np.int64))
     model = made(tmp_path, NORMED, width=8)
-    plan = plan_of(model, (120,) * 4, scheme=scheme, noise="shared", colluders=1,
+    plan = plan_of(model, (120,) * 4, scheme=scheme, noise=NoiseKind.SHARED, colluders=1,
                    noise_multiplier=0.5, clip_norm=1.0, rounds=12, learning_rate=1.0)  # fmt: skip
     outcome = Federation.simulated(plan, groups, seed=0).run()
     assert np.array_equal(outcome.models[0], plan.first_model())

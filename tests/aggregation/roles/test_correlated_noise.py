@@ -14,6 +14,7 @@ from aggregation.agreement import Agreement, Trajectory
 from aggregation.correlation import Correlation
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import round_event, run_event
 from aggregation.roles.correlated_noise import CorrelatedNoise
@@ -28,6 +29,7 @@ from privacy.accounting import epsilon
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import load_trust, verify
 from privacy.mechanisms import OperatingSystem, Seeded
+from privacy.unit import Unit
 from tests.aggregation.parts import cohort, patients, plan
 from tests.aggregation.power import DiedError, Disk
 from tests.aggregation.roles.test_restart import Site, writes_of_a_round
@@ -38,7 +40,7 @@ BUFFERED = Correlation(scales=(0.4, 0.1), decays=(0.8, 0.3))
 
 
 def correlated(one: Correlation | None = BANDED, **changes: object) -> Plan:
-    fields = {"noise": "local", "colluders": 0, "rounds": 6, "correlated": one,
+    fields = {"noise": NoiseKind.LOCAL, "colluders": 0, "rounds": 6, "correlated": one,
               "noise_multiplier": 4.0}  # fmt: skip
     return plan(**fields | changes)
 
@@ -256,12 +258,12 @@ def test_a_correlation_is_banded_or_has_buffers(wrong: dict[str, object], why: s
 
 def test_what_correlated_noise_is_not_known_with_is_refused() -> None:
     with pytest.raises(RefusedError, match="there is no proof"):
-        correlated(noise="shared", colluders=1)
+        correlated(noise=NoiseKind.SHARED, colluders=1)
     for changes in (
-        {"noise": "none", "noise_multiplier": 0.0},
+        {"noise": NoiseKind.NONE, "noise_multiplier": 0.0},
         {"sampling_size": 3},
         {"local_steps": 2},
-        {"unit": "hospital"},
+        {"unit": Unit.HOSPITAL},
         {"scalars": (SlotGroup("count", 1, 1.0, 100, 2.0),)},
         {"rule": Memory()},
         {"patient_hospitals": 2},

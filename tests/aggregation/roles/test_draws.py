@@ -13,6 +13,7 @@ from aggregation.agreement import Agreement
 from aggregation.data.patients import Patients
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import releases, round_event, run_event, schedule
 from aggregation.roles.draws import Draws, steps_of
@@ -34,6 +35,7 @@ from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import load_trust, verify
 from privacy.ledger.samplers import RandomAllocation
 from privacy.mechanisms import OperatingSystem, Seeded
+from privacy.unit import Unit
 from tests.aggregation.parts import cohort, patients, plan
 from tests.aggregation.power import DiedError, Disk
 from tests.aggregation.roles.test_restart import Site, writes_of_a_round
@@ -157,7 +159,7 @@ def test_a_pass_is_one_event_and_whoever_sees_updates_has_seen_the_allocation() 
     sealed = passes()
     inner = round_event(plan(scheme="shares"), "north")
     assert round_event(sealed, "north") == RandomAllocationDpEvent(4, inner)
-    shown = passes(noise="local", colluders=0, scheme="plain")
+    shown = passes(noise=NoiseKind.LOCAL, colluders=0, scheme="plain")
     own = DiscreteGaussianDpEvent(2.0, 1024)
     assert round_event(shown, "north") == SeenAllocationDpEvent(4, own)
     hidden, seen, gaussians = (
@@ -165,7 +167,7 @@ def test_a_pass_is_one_event_and_whoever_sees_updates_has_seen_the_allocation() 
         for event in (
             run_event(replace(shown, scheme="shares"), "north"),
             run_event(shown, "north"),
-            run_event(plan(rounds=2, noise="local", colluders=0), "north"),
+            run_event(plan(rounds=2, noise=NoiseKind.LOCAL, colluders=0), "north"),
         )
     )
     assert seen == pytest.approx(gaussians, rel=1e-9)  # one full Gaussian a pass, and two passes
@@ -175,8 +177,8 @@ def test_a_pass_is_one_event_and_whoever_sees_updates_has_seen_the_allocation() 
 def test_a_run_whose_server_sees_every_update_is_charged_for_it(tmp_path: Path) -> None:
     upper = {}
     for name, changes in (
-        ("seen", {"noise": "local", "scheme": "plain", "colluders": 0}),
-        ("sealed", {"noise": "shared", "scheme": "shares"}),
+        ("seen", {"noise": NoiseKind.LOCAL, "scheme": "plain", "colluders": 0}),
+        ("sealed", {"noise": NoiseKind.SHARED, "scheme": "shares"}),
     ):
         made = passes(noise_multiplier=4.0, **changes)
         out = tmp_path / name
@@ -225,8 +227,8 @@ def test_what_passes_are_not_known_with_is_refused() -> None:
         passes(pass_rounds=0)
     for changes in (
         {"sampling_size": 3},
-        {"local_steps": 2, "noise": "local", "colluders": 0},
-        {"unit": "hospital"},
+        {"local_steps": 2, "noise": NoiseKind.LOCAL, "colluders": 0},
+        {"unit": Unit.HOSPITAL},
         {"scalars": (SlotGroup("count", 1, 1.0, 100, 2.0),)},
         {"rule": Memory()},
         {"patient_hospitals": 2},

@@ -11,6 +11,7 @@ import pytest
 
 from aggregation.agreement import Agreement
 from aggregation.data.patients import Patients
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.roles.evidence import Judge
 from aggregation.roles.hospital import Hospital
@@ -212,7 +213,9 @@ def test_a_held_memory_is_taken_back_only_once_an_opened_sum_held_it(
             return found[1:] if version == 0 else found
 
     memory = Memory(shares=dict.fromkeys(plan().hospitals, 1.0))
-    made = plan(noise="none", noise_multiplier=0.0, colluders=0, rule=memory, smallest_sum=2)
+    made = plan(
+        noise=NoiseKind.NONE, noise_multiplier=0.0, colluders=0, rule=memory, smallest_sum=2
+    )
     events = Agreement.of(made).events
     witness = Witness(made, SCHEME.parameters)
     agreement = Agreement(made, Taking(made.hospitals, made.rounds), events)

@@ -22,13 +22,14 @@ from aggregation.sealing.slots import SlotGroup
 from privacy.errors import CorruptMessageError, RefusedError
 from privacy.ledger import Budget, Ledger, SigningKey
 from privacy.mechanisms import OperatingSystem
+from privacy.unit import Unit
 from tests.aggregation.parts import clear, patients, plan
 from tests.aggregation.power import DiedError, Disk
 from tests.aggregation.roles.parts import Witness
 
 NOISED = plan(scalars=(SlotGroup("loss", 1, 8.0, 64, 2.0),))
 
-STATEFUL = clear(rule=FedDyn(), unit="hospital", local_steps=2)
+STATEFUL = clear(rule=FedDyn(), unit=Unit.HOSPITAL, local_steps=2)
 
 
 class Site:
@@ -51,7 +52,7 @@ class Site:
     def member(self) -> Hospital:
         if self.process is None:
             file = self.folder / "north.jsonl"
-            budget = Budget(epsilon=math.inf, delta=self.plan.delta, unit=self.plan.unit)  # type: ignore[arg-type]
+            budget = Budget(epsilon=math.inf, delta=self.plan.delta, unit=self.plan.unit)
             if file.exists():
                 ledger = Ledger.open(file, key=self.key)
             else:
@@ -249,7 +250,7 @@ def test_a_folder_that_was_tampered_with_is_not_believed(tmp_path: Path) -> None
 
 def test_the_state_that_was_kept_is_the_states_of_its_round_alone(tmp_path: Path) -> None:
     key, kept = SigningKey.generate(), Kept(tmp_path / "run")
-    budget = Budget(epsilon=math.inf, delta=1e-5, unit="hospital")
+    budget = Budget(epsilon=math.inf, delta=1e-5, unit=Unit.HOSPITAL)
     ledger = Ledger.create(tmp_path / "north.jsonl", hospital="north", key=key, budget=budget)
     kept.put({"begun": write_state(2, (np.ones(3),))})
     (state,) = RoundReleases(ledger, "ab" * 32, kept, stateful=True).begun(2)

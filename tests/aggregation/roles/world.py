@@ -10,6 +10,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, ClassVar
 
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.roles import Role
 from aggregation.roles.aggregator import Aggregator
@@ -78,11 +79,21 @@ class World:
         public = {name: key.public for name, key in keys.items()}
         self.roster = Roster("test", public, opener=self.opener.public)
         self.plan = Plan(
-            run="test", model=Logistic(2), hospitals=NAMES, declared_sizes=(5,) * 4, rounds=ROUNDS,
-            learning_rate=0.5, noise="shared", scheme=self.sealing, clip_norm=1.0, radius=64,
-            noise_multiplier=2.0, colluders=1, sealing=self.scheme.digest,
+            run="test",
+            model=Logistic(2),
+            hospitals=NAMES,
+            declared_sizes=(5,) * 4,
+            rounds=ROUNDS,
+            learning_rate=0.5,
+            noise=NoiseKind.SHARED,
+            scheme=self.sealing,
+            clip_norm=1.0,
+            radius=64,
+            noise_multiplier=2.0,
+            colluders=1,
+            sealing=self.scheme.digest,
             roster=self.roster.digest,
-        )  # fmt: skip
+        )
         kind = type(scheme) if isinstance(scheme, QuorumScheme) else None
         self.judge = Judge(self.roster, self.scheme.parameters, scheme=kind, least=4)
         self.processes: dict[str, Role] = {}

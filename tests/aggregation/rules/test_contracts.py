@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.rules import (
     RULES,
@@ -29,6 +30,7 @@ from aggregation.sealing.slots import SlotGroup
 from aggregation.update import local_update, noised_update
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import Seeded, clip, to_integers
+from privacy.unit import Unit
 from tests.aggregation.parts import plan
 
 Array = NDArray[np.float64]
@@ -36,7 +38,7 @@ RADIUS = 1_000
 LOSS = SlotGroup("loss", 1, clip_norm=1.0, radius=1000, noise_multiplier=0.0)
 BARE: dict[str, Any] = {
     "model": Logistic(3),
-    "noise": "none",
+    "noise": NoiseKind.NONE,
     "noise_multiplier": 0.0,
     "colluders": 0,
     "declared_sizes": (200, 200, 200),
@@ -103,16 +105,16 @@ def test_what_a_hospital_sends_as_a_whole_is_bounded_extra_coordinates_included(
 ) -> None:
     rng = np.random.default_rng(seed)
     group = Patients(scale * rng.normal(size=(20, 3)), rng.integers(2, size=20))
-    found = sent(rule, group, rng.normal(size=4), unit="hospital", local_steps=2, clip_norm=0.3)
+    found = sent(rule, group, rng.normal(size=4), unit=Unit.HOSPITAL, local_steps=2, clip_norm=0.3)
     assert found.shape == (4 + rule.contract.extra,)
     assert np.linalg.norm(found) <= RADIUS * rule.weight((), "north", 0)
 
 
 def test_a_weight_of_nothing_sends_nothing_and_its_noise_stays() -> None:
     group = Patients(np.ones((5, 3)), np.ones(5, dtype=np.int64))
-    for unit in ("patient", "hospital"):
+    for unit in Unit:
         quiet = plan(**(BARE | {"unit": unit}))
-        noisy = plan(**(BARE | {"unit": unit, "noise": "shared", "noise_multiplier": 2.0,
+        noisy = plan(**(BARE | {"unit": unit, "noise": NoiseKind.SHARED, "noise_multiplier": 2.0,
                                 "colluders": 1}))  # fmt: skip
         silent, noise = (
             local_update(made, "north", (group,), np.zeros(4), Seeded(0), weight=0.0)[0]

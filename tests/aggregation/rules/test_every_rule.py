@@ -15,6 +15,7 @@ from aggregation.engines.clear import follow
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation, Outcome
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import round_event
 from aggregation.rules import (
@@ -25,6 +26,7 @@ from aggregation.rules import (
     BoundedInfluence,
     Buffered,
     Call,
+    ContractUnit,
     FedAsync,
     FedAvg,
     FedDyn,
@@ -40,7 +42,6 @@ from aggregation.rules import (
     Rule,
     Scaffold,
     ServerOptimizer,
-    Unit,
     fit_intercept,
     fit_locally,
     recalibrate,
@@ -53,6 +54,7 @@ from attacks.views.observation import PublicView
 from privacy.accounting.events import from_json
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.ledger import load_trust, verify
+from privacy.unit import Unit
 from tests.aggregation.engines.test_fleet import cut, hospitals, plan_of
 from tests.aggregation.parts import opened_scalars, patients, plan
 
@@ -86,14 +88,14 @@ PROTECTED = [name for name in TRIED if name != "article"]
 
 
 def planned(rule: Rule, **changes: Any) -> Plan:
-    whole = rule.contract.unit in (Unit.HOSPITAL, Unit.UNPROTECTED)
+    whole = rule.contract.unit in (ContractUnit.HOSPITAL, ContractUnit.UNPROTECTED)
     quiet: dict[str, Any] = {
         "model": Logistic(3),
         "declared_sizes": tuple(len(p) for p in COHORT.values()),
         "rounds": 4,
-        "unit": "hospital" if whole else "patient",
+        "unit": Unit.HOSPITAL if whole else Unit.PATIENT,
         "local_steps": 2 if whole else 1,
-        "noise": "none",
+        "noise": NoiseKind.NONE,
         "noise_multiplier": 0.0,
         "colluders": 0,
         "clip_norm": 100.0,  # nothing is cut
@@ -164,7 +166,7 @@ def test_every_protected_rule_runs_noised_and_sealed_and_opens_to_the_same_integ
 ) -> None:
     rule = TRIED[name]
     noisy: dict[str, Any] = {
-        "noise": "shared",
+        "noise": NoiseKind.SHARED,
         "noise_multiplier": 2.0,
         "colluders": 1,
         "clip_norm": 1.0,
@@ -186,15 +188,15 @@ def test_every_protected_rule_runs_noised_and_sealed_and_opens_to_the_same_integ
 
 
 def test_what_forbids_a_design_is_said_in_words() -> None:
-    protected = {"noise": "shared", "noise_multiplier": 1.0, "colluders": 1}
+    protected = {"noise": NoiseKind.SHARED, "noise_multiplier": 1.0, "colluders": 1}
     with pytest.raises(RefusedError, match="No noise protects anybody under the rule 'article'"):
         run(TRIED["article"], **protected)
     with pytest.raises(RefusedError, match="opened alone: no sealing can help"):
         run(TRIED["article"], scheme="shares")
     with pytest.raises(InvalidInputError, match="Set unit='hospital'"):
-        run(TRIED["scaffold"], unit="patient", local_steps=1)
+        run(TRIED["scaffold"], unit=Unit.PATIENT, local_steps=1)
     with pytest.raises(InvalidInputError, match="Set unit='patient'"):
-        run(TRIED["importance"], unit="hospital")
+        run(TRIED["importance"], unit=Unit.HOSPITAL)
     with pytest.raises(InvalidInputError, match=r"needs the statistics \['loss'\]"):
         run(TRIED["agnostic"], scalars=())
     with pytest.raises(InvalidInputError, match="vector of a hospital as a whole"):
@@ -206,7 +208,9 @@ def test_what_forbids_a_design_is_said_in_words() -> None:
 def test_a_statistic_that_is_opened_alone_pays_for_all_of_its_noise_and_hides_in_no_sum() -> None:
     rule = TRIED["agnostic"]
     group = dataclasses.replace(LOSS, noise_multiplier=3.0)
-    made = planned(rule, noise="shared", noise_multiplier=2.0, colluders=1, scalars=(group,))
+    made = planned(
+        rule, noise=NoiseKind.SHARED, noise_multiplier=2.0, colluders=1, scalars=(group,)
+    )
     assert made.dim == made.model.dim + len(NAMES)
     assert made.shares_of(group) == 1 and made.noise_shares == 2
     quiet = run(rule)
@@ -324,7 +328,7 @@ def test_a_fleet_refuses_rules_that_it_does_not_cover() -> None:
 def real(rule: Rule, out: Path) -> Federation:
     group = dataclasses.replace(LOSS, noise_multiplier=30.0)
     made = planned(
-        rule, rounds=2, noise="shared", noise_multiplier=20.0, colluders=1, scheme="shares",
+        rule, rounds=2, noise=NoiseKind.SHARED, noise_multiplier=20.0, colluders=1, scheme="shares",
         clip_norm=1.0, radius=4096, scalars=(group,) if rule.contract.alone else (),
     )  # fmt: skip
     return Federation.real(made, COHORT, out=out, target_epsilon=5.0)

@@ -11,6 +11,7 @@ import pytest
 
 from aggregation.engines.carried import Carried
 from aggregation.federation import Federation
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.roles.messages import AGGREGATOR, OPENER, Message, MessageKind, pack, unpack
 from aggregation.sites.rows import ReceivedRows
@@ -315,7 +316,7 @@ def test_nothing_is_dealt_over_what_is_there(tmp_path: Path) -> None:
     with pytest.raises(InvalidInputError, match="never overwritten"):
         dealt(tmp_path / "run", made())
     for scheme in ("plain", "pairwise"):
-        noise = {"noise": "local"} if scheme == "plain" else {}
+        noise = {"noise": NoiseKind.LOCAL} if scheme == "plain" else {}
         with pytest.raises(RefusedError, match="none for sites"):
             dealt(tmp_path / scheme, made(scheme, **noise))
     assert callable(tables)

@@ -15,6 +15,7 @@ from aggregation.data.patients import Patients
 from aggregation.engines.clear import follow
 from aggregation.federation import Federation, Outcome
 from aggregation.models import Logistic, Model
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import round_event
 from aggregation.rules import (
@@ -36,6 +37,7 @@ from privacy.accounting.events import DistributedDiscreteGaussianDpEvent, Linear
 from privacy.errors import BudgetExceededError, InvalidInputError, RefusedError
 from privacy.ledger import load_trust, verify
 from privacy.mechanisms import clip
+from privacy.unit import Unit
 
 NAMES = ("a", "b", "c", "d")
 PACES = {name: Pace(d) for name, d in zip(NAMES, (1.0, 1.5, 4.0, 3.0), strict=True)}
@@ -60,7 +62,7 @@ PLAN = Plan(
     declared_sizes=tuple(len(p) for p in PATIENTS.values()),
     rounds=1,
     learning_rate=2.0,
-    noise="shared",
+    noise=NoiseKind.SHARED,
     scheme="plain",
     clip_norm=1.0,
     radius=1_000,
@@ -68,7 +70,7 @@ PLAN = Plan(
     colluders=1,
     smallest_sum=3,
 )
-QUIET = dataclasses.replace(PLAN, noise="none", noise_multiplier=0.0, colluders=0)
+QUIET = dataclasses.replace(PLAN, noise=NoiseKind.NONE, noise_multiplier=0.0, colluders=0)
 
 
 def run(plan: Plan, patients: dict[str, Patients] = PATIENTS, **options: Any) -> Outcome:
@@ -126,7 +128,7 @@ def test_updates_opened_alone_run_in_clear_or_with_all_of_the_noise_at_each_hosp
     found = run(quiet, rule=FedAsync(), schedule=alone).models
     in_clear = follow(FedAsync(), alone, PLAN.first_model(), update=clipped_mean).models
     np.testing.assert_allclose(found, in_clear, atol=1e-2)
-    local = dataclasses.replace(PLAN, noise="local", colluders=0, smallest_sum=1)
+    local = dataclasses.replace(PLAN, noise=NoiseKind.LOCAL, colluders=0, smallest_sum=1)
     ledgers = run(local, rule=FedAsync(), schedule=alone).ledgers
     events = [e.content["event"] for e in ledgers["a"].entries() if e.kind == "release"]
     assert {str(e["type"]) for e in events} == {"DiscreteGaussianDpEvent"}
@@ -232,7 +234,7 @@ def test_what_is_not_covered_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="twice in the sum"):
         run(PLAN, schedule=twice)
     with pytest.raises(InvalidInputError, match="noise='local'"):
-        run(dataclasses.replace(PLAN, noise="local", colluders=0), rule=MEMORY)
+        run(dataclasses.replace(PLAN, noise=NoiseKind.LOCAL, colluders=0), rule=MEMORY)
     with pytest.raises(InvalidInputError, match="local_steps=1"):
         run(dataclasses.replace(QUIET, local_steps=2))
     for rule in (RULE, MEMORY):
@@ -242,9 +244,9 @@ def test_what_is_not_covered_is_refused() -> None:
         rounds = dataclasses.replace(PLAN, scheme="pairwise", smallest_sum=None, rounds=2)
         run(rounds, rule=MEMORY, schedule=None)
     with pytest.raises(RefusedError, match="every hospital in every sum"):
-        run(dataclasses.replace(QUIET, unit="hospital"), rule=Scaffold())
+        run(dataclasses.replace(QUIET, unit=Unit.HOSPITAL), rule=Scaffold())
     with pytest.raises(InvalidInputError, match="one step over all patients"):
-        run(dataclasses.replace(QUIET, unit="hospital"), rule=FedAvg())
+        run(dataclasses.replace(QUIET, unit=Unit.HOSPITAL), rule=FedAvg())
 
 
 def test_the_stale_are_dropped_as_pure_noise_that_nobody_can_tell() -> None:

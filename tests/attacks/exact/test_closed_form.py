@@ -7,6 +7,7 @@ from scipy.stats import binomtest
 
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.update import noised_update
 from attacks.exact.closed_form import ClosedForm, _bits, _Blur, first_layer, peel
 from attacks.knowledge.features import errors
@@ -15,6 +16,7 @@ from attacks.views import Gradient, GradientView, Knowledge, SumPart
 from experiments.replicate.certificates import hunt
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.mechanisms import Seeded
+from privacy.unit import Unit
 from tests.attacks.runs import PRIOR, SCHEMA, Run, cohort, run
 
 PLAN = run().plan
@@ -37,7 +39,7 @@ def batch_view(
         clip_norm=clip_norm,
         radius=radius,
         local_steps=local_steps,
-        noise="local" if noise_multiplier else "none",
+        noise=NoiseKind.LOCAL if noise_multiplier else NoiseKind.NONE,
         noise_multiplier=noise_multiplier,
     )
     params = plan.model.initial(np.random.default_rng(seed))
@@ -167,10 +169,10 @@ def test_what_is_not_found_is_guessed() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"noise": "article", "epsilon": 50.0},
-        {"noise": "local", "clip_norm": 1.0, "radius": 4096, "noise_multiplier": 0.001},
+        {"noise": NoiseKind.ARTICLE, "epsilon": 50.0},
+        {"noise": NoiseKind.LOCAL, "clip_norm": 1.0, "radius": 4096, "noise_multiplier": 0.001},
         {"local_steps": 3},
-        {"unit": "hospital", "clip_norm": 1.0, "radius": 4096},
+        {"unit": Unit.HOSPITAL, "clip_norm": 1.0, "radius": 4096},
     ],
     ids=["article", "noise", "local steps", "hospital"],
 )

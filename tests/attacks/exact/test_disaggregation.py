@@ -3,6 +3,7 @@ import dataclasses
 import numpy as np
 import pytest
 
+from aggregation.noise_kind import NoiseKind
 from attacks.exact.disaggregation import Disaggregation, participation
 from attacks.scoring import score
 from attacks.views import GradientView, SumPart
@@ -46,9 +47,15 @@ def test_it_wins_on_the_sums_and_loses_to_noise_for_the_sum() -> None:
     assert clear.certified >= len(truth) / 2
     assert clear.advantage.mean() > 0.2
     plan = dataclasses.replace(
-        run().plan, scheme="bfv", sampling_size=None, noise="shared", colluders=1, clip_norm=1.0,
-        radius=4096, noise_multiplier=4.0,
-    )  # fmt: skip
+        run().plan,
+        scheme="bfv",
+        sampling_size=None,
+        noise=NoiseKind.SHARED,
+        colluders=1,
+        clip_norm=1.0,
+        radius=4096,
+        noise_multiplier=4.0,
+    )
     noised = dataclasses.replace(rounds(0, noise_std=plan.share_std * 2), plan=plan)
     lost = score(attack.reconstruct(noised, PRIOR), truth, PRIOR, np.random.default_rng(0))
     assert lost.certified == 0

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from attacks.exact.row_space import RowSpace
 from attacks.scoring import score
 from privacy.errors import RefusedError
@@ -31,7 +32,11 @@ def test_small_hospitals_are_read_off_and_certified(clip_norm: float | None) -> 
 
 def test_noise_certifies_nothing_and_it_loses() -> None:
     done = run(
-        3, **(LOGISTIC | {"radius": 4096}), clip_norm=1.0, noise="local", noise_multiplier=2.0
+        3,
+        **(LOGISTIC | {"radius": 4096}),
+        clip_norm=1.0,
+        noise=NoiseKind.LOCAL,
+        noise_multiplier=2.0,
     )
     found = ATTACK.reconstruct(done.view("server_plain").only(hospital="north"), PRIOR)
     np.testing.assert_array_equal(found.records, PRIOR.best_guesses(4))

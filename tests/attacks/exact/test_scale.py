@@ -7,6 +7,7 @@ import pytest
 
 from aggregation.data.patients import Patients
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.update import noised_update
 from attacks.exact.closed_form import peel
@@ -196,5 +197,5 @@ def test_nothing_is_read_where_nothing_stands_out() -> None:
     plan, gradient = sent(batch(0, 40), 0.5, width=16)
     told = read_at_a_scale(plan, gradient, PRIOR)
     assert told is None or not told[0].certified.any()
-    noised = dataclasses.replace(plan, noise="local", noise_multiplier=1.0, clip_norm=1.0)
+    noised = dataclasses.replace(plan, noise=NoiseKind.LOCAL, noise_multiplier=1.0, clip_norm=1.0)
     assert scales(noised, gradient, PRIOR) == ()

@@ -5,6 +5,7 @@ import pytest
 
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from attacks.exact.spear import Spear, _time, unmix
 from attacks.scoring import score
 from experiments.replicate.certificates import hunt
@@ -86,7 +87,7 @@ def test_what_is_left_after_others_is_unmixed_too() -> None:
 @pytest.mark.parametrize(
     "fields",
     [
-        {"noise": "local", "clip_norm": 1.0, "radius": 4096, "noise_multiplier": 0.01},
+        {"noise": NoiseKind.LOCAL, "clip_norm": 1.0, "radius": 4096, "noise_multiplier": 0.01},
         {"model": Logistic(len(SCHEMA))},
         {"local_steps": 2},
         {"sampling_size": None},

@@ -9,10 +9,12 @@ from scipy.stats import binomtest
 from aggregation.capture import Adam, Precision, Sgd, from_weights
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Perceptron
+from aggregation.noise_kind import NoiseKind
 from attacks.exact.sratta import Sratta
 from attacks.scoring import score
 from attacks.views import observe
 from privacy.errors import RefusedError
+from privacy.unit import Unit
 from tests.aggregation.capture.clients import REACH, module, stored, trained
 from tests.attacks.runs import PRIOR, SCHEMA, Run, cohort, run
 
@@ -58,10 +60,18 @@ def test_patients_of_a_sealed_sum_are_recovered_and_told_apart() -> None:
 
 def test_drowned_in_noise_the_answer_is_the_priors() -> None:
     noised = run(
-        0, patients=people(0), model=Perceptron(len(SCHEMA), 400), sampling_size=2,
-        local_steps=4, rounds=8, learning_rate=2.0, noise="local", clip_norm=1.0, radius=4096,
+        0,
+        patients=people(0),
+        model=Perceptron(len(SCHEMA), 400),
+        sampling_size=2,
+        local_steps=4,
+        rounds=8,
+        learning_rate=2.0,
+        noise=NoiseKind.LOCAL,
+        clip_norm=1.0,
+        radius=4096,
         noise_multiplier=2.0,
-    )  # fmt: skip
+    )
     lost = ATTACK.reconstruct(noised.view("server_sealed"), PRIOR)
     np.testing.assert_array_equal(lost.records, PRIOR.best_guesses(48))
 
@@ -69,7 +79,7 @@ def test_drowned_in_noise_the_answer_is_the_priors() -> None:
 def test_a_little_noise_is_allowed_for() -> None:
     quiet = run(
         610, patients=people(610), model=Perceptron(len(SCHEMA), 400), sampling_size=2,
-        local_steps=4, rounds=8, learning_rate=2.0, noise="local", clip_norm=100.0,
+        local_steps=4, rounds=8, learning_rate=2.0, noise=NoiseKind.LOCAL, clip_norm=100.0,
         radius=2**27, noise_multiplier=2.0**-24,
     )  # fmt: skip
     found = ATTACK.reconstruct(quiet.view("server_sealed"), PRIOR)
@@ -90,7 +100,7 @@ def test_one_step_sums_are_read_and_certified_but_not_grouped() -> None:
 
 @pytest.mark.parametrize(
     "fields",
-    [{"model": Logistic(len(SCHEMA))}, {"unit": "hospital", "clip_norm": 1.0}],
+    [{"model": Logistic(len(SCHEMA))}, {"unit": Unit.HOSPITAL, "clip_norm": 1.0}],
     ids=["logistic", "hospital"],
 )
 def test_what_has_no_units_of_patients_is_refused(fields: dict[str, Any]) -> None:

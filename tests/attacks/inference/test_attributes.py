@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from aggregation.data.patients import Patients
+from aggregation.noise_kind import NoiseKind
 from attacks.inference.attributes import AttributeInference, impute
 from attacks.inference.membership import auc
 from attacks.inference.strangers import OneRun
@@ -15,8 +16,12 @@ from tests.attacks.inference.test_membership import OVERFIT
 from tests.attacks.runs import PRIOR, Run, cohort, run
 
 NOISED = OVERFIT | {
-    "rounds": 20, "noise": "local", "clip_norm": 1.0, "radius": 4096, "noise_multiplier": 20.0,
-}  # fmt: skip
+    "rounds": 20,
+    "noise": NoiseKind.LOCAL,
+    "clip_norm": 1.0,
+    "radius": 4096,
+    "noise_multiplier": 20.0,
+}
 ATTACK = AttributeInference("sex")
 SEX = next(f for f in PRIOR.features if f.name == "sex")
 SEEDS = range(4)

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 from aggregation.data.patients import Patients
 from aggregation.federation import Federation
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from attacks.inference.membership import Lira, Rmia, auc, train_shadows
 from attacks.scoring.rates import cluster_bootstrap
 from attacks.views import Adversary, Knowledge, Name, PublicView, observe, require
@@ -47,8 +48,12 @@ def test_an_overfitted_model_tells_members_from_strangers(
 @EITHER
 def test_at_a_small_epsilon_it_tells_nothing(attack: Lira | Rmia) -> None:
     noised = OVERFIT | {
-        "rounds": 20, "noise": "local", "clip_norm": 1.0, "radius": 4096, "noise_multiplier": 20.0,
-    }  # fmt: skip
+        "rounds": 20,
+        "noise": NoiseKind.LOCAL,
+        "clip_norm": 1.0,
+        "radius": 4096,
+        "noise_multiplier": 20.0,
+    }
     found = np.array([judge(seed, attack, "public", **noised) for seed in range(6)])
     assert abs(found.mean() - 0.5) < 0.06
 
@@ -93,7 +98,7 @@ def test_shadows_have_the_articles_noise() -> None:
     people = {name: p.take(np.arange(12)) for name, p in cohort(1).items()}
     everybody = Patients.together(people.values())
     fields: dict[str, Any] = {
-        "model": Perceptron(len(SCHEMA), 8), "sampling_size": None, "noise": "article",
+        "model": Perceptron(len(SCHEMA), 8), "sampling_size": None, "noise": NoiseKind.ARTICLE,
         "epsilon": 5.0,
     }  # fmt: skip
     plan = run(1, patients=people, rounds=1, model_seed=1, **fields).plan

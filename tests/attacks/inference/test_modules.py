@@ -10,6 +10,7 @@ import torch
 
 from aggregation.data.patients import Patients
 from aggregation.models import Inputs, TorchModel
+from aggregation.noise_kind import NoiseKind
 from attacks.inference.attributes import AttributeInference, impute
 from attacks.inference.membership import Lira, auc, train_shadows
 from attacks.inference.over_rounds import Coins
@@ -32,7 +33,7 @@ def make(inputs):
         nn.Linear(inputs.features, 8), nn.LayerNorm(8), nn.GELU(), nn.Linear(8, 1)
     )
 """
-NOISE = {"noise": "local", "clip_norm": 1.0, "radius": 4096}
+NOISE = {"noise": NoiseKind.LOCAL, "clip_norm": 1.0, "radius": 4096}
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +149,7 @@ def test_a_sum_gives_the_share_of_men_away_and_noise_drowns_it(
 def test_sums_give_members_and_an_attribute_away_and_noise_hides_both(name: str) -> None:
     model = TorchModel.of(name, INPUTS)
     fields = {"model": model, "sampling_size": None, "rounds": 1, "clip_norm": 1.0, "radius": 4096}
-    for noise in ({}, {"noise": "local", "noise_multiplier": 40.0}):
+    for noise in ({}, {"noise": NoiseKind.LOCAL, "noise_multiplier": 40.0}):
         done, people, coins = tossed(7, size=20, **fields, **noise)
         told = Coins().estimate(done.view("server_sealed"), people, None, halves(people))
         everybody = run(7, patients=people, **fields, **noise).view("server_sealed")

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from attacks.inference.over_rounds import Coins, FedMia
 from attacks.views import observe
 from privacy.errors import InvalidInputError, RefusedError
@@ -22,7 +23,7 @@ FULL: dict[str, Any] = {
     "clip_norm": 1.0,
     "radius": 4096,
 }
-SMALL_EPSILON: dict[str, Any] = FULL | {"noise": "local", "noise_multiplier": 40.0}
+SMALL_EPSILON: dict[str, Any] = FULL | {"noise": NoiseKind.LOCAL, "noise_multiplier": 40.0}
 SEX = next(f for f in PRIOR.features if f.name == "sex")
 
 Whole = Mapping[str, Patients]
@@ -73,7 +74,7 @@ def test_an_attribute_is_read_too_and_the_rest_of_the_record_may_be_anything() -
 def test_the_error_is_the_one_that_is_stated() -> None:
     """Over coins and noise of many small runs; whatever is summed, in clear or together."""
     told, truth, stated = [], [], []
-    noised = FULL | {"noise": "local", "noise_multiplier": 1.5, "rounds": 3}
+    noised = FULL | {"noise": NoiseKind.LOCAL, "noise_multiplier": 1.5, "rounds": 3}
     for seed in range(12):
         done, people, coins = tossed(seed, **noised)
         position: Any = "server_sealed" if seed % 2 else "server_plain"
@@ -141,9 +142,19 @@ def test_what_is_not_linear_or_not_seen_is_refused() -> None:
 def test_sums_that_were_cut_off_are_passed_over() -> None:
     """The article's noise feeds on itself; an estimate that believed the cut-off sums would err."""
     done, people, _ = tossed(
-        5, **(FULL | {"noise": "article", "epsilon": 1.0, "clip_norm": None, "radius": 2**24,
-                      "rounds": 20, "learning_rate": 3.0}),
-    )  # fmt: skip
+        5,
+        **(
+            FULL
+            | {
+                "noise": NoiseKind.ARTICLE,
+                "epsilon": 1.0,
+                "clip_norm": None,
+                "radius": 2**24,
+                "rounds": 20,
+                "learning_rate": 3.0,
+            }
+        ),
+    )
     view = done.view("server_plain")
     cut = [g for g in view.gradients if np.abs(g.integers).max() >= 2**52]
     assert cut

@@ -6,6 +6,7 @@ from scipy.stats import wilcoxon
 
 from aggregation.data.patients import Patients
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from attacks.inference.property import property_share
 from attacks.views import GradientView, observe, require
 from privacy.errors import InvalidInputError, RefusedError
@@ -53,7 +54,7 @@ def test_full_batches_give_the_share_away() -> None:
 
 
 def test_noise_widens_the_error_until_one_half_is_the_answer() -> None:
-    noise = {"noise": "local", "clip_norm": 1.0, "radius": 4096}
+    noise = {"noise": NoiseKind.LOCAL, "clip_norm": 1.0, "radius": 4096}
     some = np.array(inferred(0, noise_multiplier=2.0, **noise))
     drowned = np.array(inferred(0, noise_multiplier=200.0, **noise))
     clear = np.array(inferred(0))

@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregation.noise_kind import NoiseKind
 from attacks.inference.whole_hospital import prevalence, traffic
 from attacks.knowledge.priors import Prior
 from attacks.views import TrafficView, observe
@@ -24,7 +25,7 @@ def test_full_batches_give_the_prevalence_away() -> None:
 
 def test_noise_for_patients_hardly_hides_a_hospital() -> None:
     people = cohort(0, size=200)
-    fields: dict[str, Any] = {"noise": "local", "clip_norm": 1.0, "radius": 4096}
+    fields: dict[str, Any] = {"noise": NoiseKind.LOCAL, "clip_norm": 1.0, "radius": 4096}
     clear = run(patients=people, sampling_size=None, clip_norm=1.0, radius=4096)
     noised = run(patients=people, sampling_size=None, noise_multiplier=4.0, **fields)
     prior = Prior.from_table(SCHEMA, cohort(9, size=400)["north"])

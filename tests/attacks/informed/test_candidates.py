@@ -10,6 +10,7 @@ from scipy.special import logsumexp
 
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from attacks.informed.candidates import article_log_ratios, log_ratios, matrix_log_ratios, posterior
 from attacks.informed.known_others import InformedPool
 from attacks.scoring.rates import clopper_pearson
@@ -39,7 +40,7 @@ def test_log_ratios_are_those_of_the_sampled_gaussian(prob: float) -> None:
 
 @pytest.mark.parametrize("prob", [1.0, 0.3])
 def test_the_articles_scale_is_part_of_its_likelihood(prob: float) -> None:
-    plan = dataclasses.replace(run().plan, noise="article", epsilon=1.0, model=Logistic(3))
+    plan = dataclasses.replace(run().plan, noise=NoiseKind.ARTICLE, epsilon=1.0, model=Logistic(3))
     rng = np.random.default_rng(0)
     known, gradients = rng.normal(size=(1, 4)), rng.normal(size=(1, 3, 4))
     seen = np.rint(rng.normal(size=4) / plan.step).astype(np.int64)
@@ -97,7 +98,7 @@ def informed(done: Run, target: int, *, colluder: str | None = None) -> Informed
 
 def test_sampled_rounds_and_colluders_through_a_transcript() -> None:
     done = run(
-        5, scheme="bfv", clip_norm=1.0, radius=4096, rounds=3, noise="shared",
+        5, scheme="bfv", clip_norm=1.0, radius=4096, rounds=3, noise=NoiseKind.SHARED,
         noise_multiplier=0.3, colluders=1,
     )  # fmt: skip
     batch = done.drawn["north"][0][0]

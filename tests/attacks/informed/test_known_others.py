@@ -10,6 +10,7 @@ from scipy import integrate, stats
 
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Model, Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from attacks.informed.known_others import (
     InformedExact,
@@ -49,7 +50,7 @@ def plan(features: int, multiplier: float) -> Plan:
         declared_sizes=(50,),
         rounds=1,
         learning_rate=1.0,
-        noise="local",
+        noise=NoiseKind.LOCAL,
         scheme="plain",
         clip_norm=1.0,
         radius=RADIUS,
@@ -121,7 +122,7 @@ def test_the_whole_road_gives_the_same_answer_as_the_formula() -> None:
         clip_norm=1.0,
         radius=4096,
         rounds=2,
-        noise="local",
+        noise=NoiseKind.LOCAL,
         noise_multiplier=0.05,
     )
     people = cohort(4)["north"]
@@ -169,7 +170,9 @@ def test_without_noise_the_search_finds_the_target(clip_norm: float | None) -> N
 
 
 def test_drowned_in_noise_the_search_answers_with_the_mode() -> None:
-    view, _ = lone_target(0, clip_norm=1.0, radius=4096, noise="local", noise_multiplier=100.0)
+    view, _ = lone_target(
+        0, clip_norm=1.0, radius=4096, noise=NoiseKind.LOCAL, noise_multiplier=100.0
+    )
     found = InformedSearch(restarts=2, iterations=100).reconstruct(view, PRIOR)
     numbers = [f.columns[0] for f in PRIOR.features if f.numeric]
     assert np.abs(found.records[:, numbers] - PRIOR.modes(2)[:, numbers]).max() < 0.3
@@ -198,6 +201,6 @@ def test_without_noise_the_target_is_read_off_and_certified(model: Model) -> Non
         np.testing.assert_allclose(found.records, target.features, atol=1e-9)
         assert found.certified.all()
     noised, _ = lone_target(
-        0, model=model, clip_norm=1.0, radius=4096, noise="local", noise_multiplier=0.1
+        0, model=model, clip_norm=1.0, radius=4096, noise=NoiseKind.LOCAL, noise_multiplier=0.1
     )
     assert not InformedExact().reconstruct(noised, PRIOR).certified.any()

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Model, Perceptron
+from aggregation.noise_kind import NoiseKind
 from attacks.informed.candidates import log_ratios, posterior
 from attacks.informed.likelihood_ratio import Asked, LikelihoodRatio
 from attacks.informed.seen_sums import Openings
@@ -17,10 +18,11 @@ from attacks.knowledge.priors import Prior
 from attacks.knowledge.replay import integer_rows
 from attacks.views import Adversary, GradientView, Knowledge, observe, require
 from privacy.errors import InvalidInputError, RefusedError
+from privacy.unit import Unit
 from tests.attacks.runs import PRIOR, SCHEMA, Run, cohort, run
 
 PEOPLE = 10
-NOISE = {"noise": "local", "clip_norm": 1.0, "radius": 1024, "noise_multiplier": 0.3}
+NOISE = {"noise": NoiseKind.LOCAL, "clip_norm": 1.0, "radius": 1024, "noise_multiplier": 0.3}
 
 
 def simulated(rng: np.random.Generator, count: int) -> Patients:
@@ -70,7 +72,7 @@ LOGISTIC = {"model": Logistic(len(SCHEMA)), "sampling_size": None}
         ("server_plain", {**LOGISTIC, "rounds": 4, **NOISE}, 0.15),
         ("server_sealed", {**LOGISTIC, "rounds": 3, "clip_norm": 1.0, "radius": 256}, 0.12),
         ("server_plain", {**LOGISTIC, "sampling_size": 6, "rounds": 5, **NOISE}, 0.15),
-        ("server_plain", {**LOGISTIC, "noise": "article", "epsilon": 4.0}, 0.1),
+        ("server_plain", {**LOGISTIC, "noise": NoiseKind.ARTICLE, "epsilon": 4.0}, 0.1),
     ],
     ids=["all rounds", "noise", "sealed, clipped", "sampled", "the article's noise"],
 )
@@ -196,7 +198,8 @@ def test_what_it_lacks_is_said() -> None:
     with pytest.raises(RefusedError, match="unit is the hospital"):
         view = told(pool, hospital="north")
         LikelihoodRatio().reconstruct(
-            dataclasses.replace(view, plan=dataclasses.replace(view.plan, unit="hospital")), PRIOR
+            dataclasses.replace(view, plan=dataclasses.replace(view.plan, unit=Unit.HOSPITAL)),
+            PRIOR,
         )
     narrow = Patients(np.zeros((3, 2)), np.zeros(3, dtype=np.int64))
     with pytest.raises(InvalidInputError, match="columns"):

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from aggregation.models import Inputs, TorchModel
+from aggregation.noise_kind import NoiseKind
 from attacks.informed.candidates import posterior
 from attacks.informed.likelihood_ratio import LikelihoodRatio
 from attacks.scoring.rates import clopper_pearson
@@ -25,7 +26,7 @@ def make(inputs):
 """
 LEAST = {"tanh": 0.82, "deep": 0.93, "transformer": 0.95}
 """What it names at least, as the lower end of a 95 % interval over 96 line-ups."""
-NOISED = {"noise": "local", "noise_multiplier": 20.0}
+NOISED = {"noise": NoiseKind.LOCAL, "noise_multiplier": 20.0}
 
 
 @cache

@@ -14,6 +14,7 @@ from aggregation.correlation import Correlation
 from aggregation.data.patients import Patients
 from aggregation.federation import Federation
 from aggregation.models import Logistic, Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.transcript import Transcript
 from attacks.exact.disaggregation import Disaggregation
@@ -51,7 +52,7 @@ from tests.attacks.runs import PRIOR, SCHEMA, Run, cohort, run
 
 BANDED = Correlation(bands=3)
 BUFFERED = Correlation(scales=(0.4,), decays=(0.5,))
-NOISE: dict[str, Any] = {"noise": "local", "clip_norm": 1.0, "radius": 1024}
+NOISE: dict[str, Any] = {"noise": NoiseKind.LOCAL, "clip_norm": 1.0, "radius": 1024}
 KINDS = [
     ({"pass_rounds": 3}, "passes"),
     ({"correlated": BANDED}, "banded"),
@@ -73,7 +74,7 @@ def plan(multiplier: float = 0.5, rounds: int = 6, **changes: Any) -> Plan:
         declared_sizes=(9, 9),
         rounds=rounds,
         learning_rate=1.0,
-        noise="local",
+        noise=NoiseKind.LOCAL,
         scheme="plain",
         clip_norm=1.0,
         radius=64,

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from attacks.informed.likelihood_ratio import LikelihoodRatio
 from attacks.informed.walks import bridged, drawn_batches, walked
 from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
@@ -60,7 +61,7 @@ def test_several_steps_are_read_undefended_and_not_through_noise() -> None:
     for seed in (21, 22):
         for multiplier in named:
             noise: dict[str, Any] = (
-                {"noise": "local", "noise_multiplier": multiplier} if multiplier else {}
+                {"noise": NoiseKind.LOCAL, "noise_multiplier": multiplier} if multiplier else {}
             )
             done = run(
                 seed, local_steps=3, model=MODEL, clip_norm=1.0, radius=2**16, **noise

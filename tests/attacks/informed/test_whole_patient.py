@@ -9,6 +9,7 @@ from dp_accounting import DpEvent
 
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from aggregation.update import noised_update
@@ -33,7 +34,7 @@ def plan(multiplier: float, patient_hospitals: int) -> Plan:
         declared_sizes=(60,) * 3,
         rounds=1,
         learning_rate=1.0,
-        noise="shared",
+        noise=NoiseKind.SHARED,
         scheme="shares",
         clip_norm=1.0,
         radius=1024,
@@ -87,7 +88,7 @@ def totals(
     made: Plan, others: Mapping[str, Patients], pool: tuple[Mapping[str, Patients], ...]
 ) -> np.ndarray:  # [candidates dim]
     """What all hospitals sum before the noise, by who the patient is."""
-    bare = replace(made, noise="none", noise_multiplier=0.0, colluders=0)
+    bare = replace(made, noise=NoiseKind.NONE, noise_multiplier=0.0, colluders=0)
     params = np.zeros(made.model.dim)
     return np.stack(
         [
@@ -147,7 +148,7 @@ def test_clipped_as_one_but_charged_for_one_hospital_is_too_little_as_well() -> 
 
 
 def test_among_several_sets_of_records_the_likeliest_is_named_without_noise() -> None:
-    made = replace(plan(1e-9, 2), noise="local", colluders=0)
+    made = replace(plan(1e-9, 2), noise=NoiseKind.LOCAL, colluders=0)
     others, own = wards(as_one=True)
     shifted = {n: replace(p, features=p.features * np.array([1, -1, 1, 1])) for n, p in own.items()}
     at_north = {"north": own["north"]}

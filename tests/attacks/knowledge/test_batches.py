@@ -1,5 +1,6 @@
 import numpy as np
 
+from aggregation.noise_kind import NoiseKind
 from attacks.knowledge.batches import infer_batches, rank_of_first_layer
 from attacks.views import Adversary, Knowledge
 from tests.attacks.runs import PRIOR, run
@@ -36,7 +37,7 @@ def test_declared_labels_are_taken_as_they_are() -> None:
 
 
 def test_drowned_in_noise_the_expected_size_is_all_there_is() -> None:
-    done = run(noise="local", clip_norm=1.0, radius=4096, noise_multiplier=50.0)
+    done = run(noise=NoiseKind.LOCAL, clip_norm=1.0, radius=4096, noise_multiplier=50.0)
     g = done.view("server_plain").gradients[0]
     best = infer_batches(done.plan, g, PRIOR, np.random.default_rng(0))[0]
     assert best.size in (7, 8)

@@ -7,6 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from aggregation.noise_kind import NoiseKind
 from attacks.knowledge.confidence import (
     ConfidenceCurve,
     records_right,
@@ -70,7 +71,7 @@ def test_false_alarms_are_controlled_on_batches_that_it_never_saw() -> None:
 
 def test_drowned_in_noise_it_calls_nothing_likely() -> None:
     plan = dataclasses.replace(
-        run().plan, clip_norm=1.0, radius=4096, noise="local", noise_multiplier=2.0
+        run().plan, clip_norm=1.0, radius=4096, noise=NoiseKind.LOCAL, noise_multiplier=2.0
     )
     fitted = simulate(
         TabLeak(restarts=1, iterations=5), plan, PRIOR, np.random.default_rng(1), batches=6

@@ -7,6 +7,7 @@ import pytest
 from aggregation.data.patients import Patients
 from aggregation.federation import Federation
 from aggregation.models import Logistic, Perceptron
+from aggregation.noise_kind import NoiseKind
 from attacks.exact.closed_form import ClosedForm
 from attacks.knowledge.replay import integer_rows
 from attacks.malicious.active import (
@@ -64,7 +65,13 @@ def test_imprint_isolates_as_many_as_theory_says() -> None:
 
 def test_with_noise_imprint_certifies_nothing() -> None:
     view, _ = imprinted(
-        0, size=20, noise="shared", colluders=1, clip_norm=1.0, radius=4096, noise_multiplier=0.5
+        0,
+        size=20,
+        noise=NoiseKind.SHARED,
+        colluders=1,
+        clip_norm=1.0,
+        radius=4096,
+        noise_multiplier=0.5,
     )
     found = Imprint().reconstruct(view, PRIOR)
     assert not found.certified.any()

@@ -7,6 +7,7 @@ import pytest
 from aggregation.data.patients import Patients
 from aggregation.federation import Federation
 from aggregation.models import Logistic, Perceptron
+from aggregation.noise_kind import NoiseKind
 from attacks.knowledge.replay import integer_rows
 from attacks.malicious.fishing import Fishing
 from attacks.scoring import score
@@ -53,7 +54,7 @@ def test_most_patients_of_a_sealed_sum_are_isolated_and_certified(clip_norm: flo
 
 def test_with_noise_it_loses() -> None:
     view, truth = fished(
-        0, noise="shared", colluders=1, clip_norm=1.0, radius=4096, noise_multiplier=2.0
+        0, noise=NoiseKind.SHARED, colluders=1, clip_norm=1.0, radius=4096, noise_multiplier=2.0
     )
     found = ATTACK.reconstruct(view, PRIOR)
     assert not found.certified.any()

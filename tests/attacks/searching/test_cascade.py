@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from aggregation.models import Inputs, TorchModel
+from aggregation.noise_kind import NoiseKind
 from attacks.exact.closed_form import ClosedForm
 from attacks.scoring import score
 from attacks.searching.cascade import Cascade
@@ -52,7 +53,7 @@ def test_where_no_first_layer_is_told_everything_is_searched() -> None:
 
 
 def test_with_noise_nothing_is_certified() -> None:
-    done = run(noise="local", clip_norm=1.0, radius=4096, noise_multiplier=5.0)
+    done = run(noise=NoiseKind.LOCAL, clip_norm=1.0, radius=4096, noise_multiplier=5.0)
     found = QUICK.reconstruct(done.view("server_plain"), PRIOR)
     assert not found.certified.any()
     assert len(found) >= 4
@@ -75,6 +76,6 @@ def test_every_record_says_which_step_it_comes_from() -> None:
         assert proved <= {"read", "unmixed", "searched"}
         seen |= set(found.steps)
     assert seen & {"read", "unmixed"}
-    noised = run(noise="local", clip_norm=1.0, radius=4096, noise_multiplier=5.0)
+    noised = run(noise=NoiseKind.LOCAL, clip_norm=1.0, radius=4096, noise_multiplier=5.0)
     found = QUICK.reconstruct(noised.view("server_plain"), PRIOR)
     assert set(found.steps) <= {"searched", "guessed"}

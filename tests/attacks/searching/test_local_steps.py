@@ -7,6 +7,7 @@ import torch
 
 from aggregation.capture import Adam, Precision, Sgd, from_weights
 from aggregation.models import Logistic, Perceptron
+from aggregation.noise_kind import NoiseKind
 from attacks.scoring import score
 from attacks.searching.local_steps import FedAvgInversion, LocalWalk
 from attacks.views import Adversary, Knowledge, observe
@@ -129,7 +130,7 @@ def test_what_has_no_walk_is_refused() -> None:
 
 def test_drowned_in_noise_the_answer_is_the_priors() -> None:
     done = run(
-        patients=SMALL, sampling_size=None, local_steps=3, noise="local", clip_norm=1.0,
+        patients=SMALL, sampling_size=None, local_steps=3, noise=NoiseKind.LOCAL, clip_norm=1.0,
         radius=4096, noise_multiplier=5.0,
     )  # fmt: skip
     view = done.view("server_plain").only(hospital="north")

@@ -8,6 +8,7 @@ import torch
 
 from aggregation.federation import Federation, Outcome
 from aggregation.models import Perceptron
+from aggregation.noise_kind import NoiseKind
 from aggregation.rules import Buffered
 from aggregation.timing import Pace, Trigger, simulate
 from attacks.exact.closed_form import ClosedForm
@@ -81,7 +82,7 @@ def test_the_mixture_is_what_the_hospitals_updates_sum_to() -> None:
 
 def test_under_much_noise_the_answer_is_the_priors() -> None:
     """That it wins undefended is shown in test_wins_and_loses.py."""
-    noised = stale(seen(noise="shared", noise_multiplier=4.0, colluders=1, radius=4096))
+    noised = stale(seen(noise=NoiseKind.SHARED, noise_multiplier=4.0, colluders=1, radius=4096))
     assert noised.gradients[0].noise_std == pytest.approx(4.0 * 4096 * np.sqrt(2))
     for g in noised.gradients[:4]:
         found = ATTACK.reconstruct(dataclasses.replace(noised, gradients=(g,)), PRIOR)

@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregation.noise_kind import NoiseKind
 from attacks.knowledge.batches import Batch
 from attacks.scoring import Score, score
 from attacks.scoring.rates import equivalence
@@ -15,7 +16,7 @@ from tests.attacks.runs import PRIOR, Run, run
 ATTACK = TabLeak(restarts=4, iterations=250)  # the same object undefended and defended
 NOISE: dict[str, Any] = {
     "scheme": "bfv",
-    "noise": "shared",
+    "noise": NoiseKind.SHARED,
     "clip_norm": 1.0,
     "radius": 4096,
     "colluders": 1,

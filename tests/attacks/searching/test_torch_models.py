@@ -5,6 +5,7 @@ import pytest
 
 from aggregation.data.patients import Patients
 from aggregation.models import Inputs, TorchModel
+from aggregation.noise_kind import NoiseKind
 from attacks.exact.closed_form import ClosedForm
 from attacks.informed.known_others import InformedPool, InformedSearch
 from attacks.scoring import score
@@ -16,7 +17,7 @@ from tests.attacks.runs import PRIOR, SCHEMA, Run, cohort, run
 SHIPPED = ("deep", "embedded", "transformer")
 MODELS = {name: TorchModel.of(name, Inputs.of(SCHEMA)) for name in SHIPPED}
 ONE = {"clip_norm": 1.0, "radius": 2**16, "sampling_size": None}
-NOISE = {"noise": "local", "noise_multiplier": 20.0}
+NOISE = {"noise": NoiseKind.LOCAL, "noise_multiplier": 20.0}
 
 
 def informed(done: Run) -> tuple[InformedView, Patients]:

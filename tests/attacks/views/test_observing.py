@@ -3,6 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from aggregation.noise_kind import NoiseKind
 from aggregation.transcript import AGGREGATOR, Transcript
 from attacks.views import (
     Adversary,
@@ -23,7 +24,7 @@ from tests.attacks.runs import cohort, run
 CLIPPED: dict[str, Any] = {"clip_norm": 1.0, "radius": 4096}
 SEALED: dict[str, Any] = {
     "scheme": "bfv",
-    "noise": "shared",
+    "noise": NoiseKind.SHARED,
     "clip_norm": 1.0,
     "radius": 4096,
     "noise_multiplier": 2.0,
@@ -172,7 +173,7 @@ def test_declared_labels_and_patients_travel_with_the_view() -> None:
 
 
 def test_the_article_gives_its_scale_away() -> None:
-    done = run(noise="article", epsilon=1.0)
+    done = run(noise=NoiseKind.ARTICLE, epsilon=1.0)
     clear = run()
     for noisy, exact in zip(
         done.view("server_plain").gradients, clear.view("server_plain").gradients, strict=True

@@ -10,6 +10,7 @@ import pytest
 
 from aggregation.data.patients import Patients
 from aggregation.models import Moments
+from aggregation.noise_kind import NoiseKind
 from aggregation.rules import Local, LocalForm, fit_locally
 from experiments.cli import main
 from experiments.cohorts import Cohort, folds
@@ -149,7 +150,7 @@ def test_sums_that_are_opened_once_serve_as_priors_too() -> None:
     for arm, rounds in ((JoiningArm.GRADIENT, 1), (JoiningArm.MOMENTS, 1)):
         one = replace(of(arm, 1.0), setting=FEW[arm]).measure((0, 1), None)
         assert set(one.scored) == {End.BARE, End.INTERCEPT, End.FIT} and one.plan is not None
-        assert one.plan.rounds == rounds and one.plan.noise == "shared"
+        assert one.plan.rounds == rounds and one.plan.noise == NoiseKind.SHARED
     plan = one.plan
     assert plan is not None and isinstance(plan.model, Moments)
     fold = folds(cohort(), count=3, seed=0)[1]

@@ -25,6 +25,7 @@ from privacy.ledger.audit.manifest import Receipt, Received
 from privacy.ledger.log.keys import Trust
 from privacy.ledger.requests import PUBLIC_BYTES, ReleaseSchedule
 from privacy.ledger.witness import checkpoint, prove_extension, witness
+from privacy.unit import Unit
 from tests.privacy.ledger.helpers import forge, forged_line, gaussian, public, ticking
 from tests.privacy.ledger.test_manifests import STRANGE, first_of_north, resigned
 from tests.privacy.ledger.test_verify import (
@@ -273,7 +274,7 @@ def planned(folder: Path, *declared: dict[str, Any]) -> Verdict:
 
 
 def test_a_plan_that_nobody_else_confirms_fails_the_run(tmp_path: Path) -> None:
-    own = ReleaseSchedule("patient", (Planned("update", STEP, 3),)).digest
+    own = ReleaseSchedule(Unit.PATIENT, (Planned("update", STEP, 3),)).digest
     fine = {"plans": ["ab" * 32], "others": {"north": own, "south": own}}
     silent = fine | {"others": {}}
     for number, (north, south, told) in enumerate(
@@ -343,11 +344,11 @@ def test_a_release_that_follows_no_plan_does_not_account_for_a_message(tmp_path:
 
 def test_a_schedule_is_told_apart_by_what_it_releases() -> None:
     steps = (Planned("update", STEP, 3),)
-    first = ReleaseSchedule("patient", steps, 2)
+    first = ReleaseSchedule(Unit.PATIENT, steps, 2)
     assert first.digest == replace(first, context={"run": "r"}, others={"a": "0" * 64}).digest
     for other in (
         replace(first, repeats=3),
-        replace(first, unit="hospital"),
+        replace(first, unit=Unit.HOSPITAL),
         replace(first, schedule=(Planned("update", STEP, 2),)),
         replace(first, schedule=(Planned("update", gaussian(41.0), 3),)),
     ):

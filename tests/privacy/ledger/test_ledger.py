@@ -16,6 +16,7 @@ from privacy.errors import (
 )
 from privacy.ledger import Budget, Entry, Ledger, Planned, Release, SigningKey
 from privacy.ledger.accountant import Accountant, Certified, Cost, RenyiOnly
+from privacy.unit import Unit
 from tests.privacy.ledger.helpers import KEY, PLAN, gaussian, make, public, reopen, state, ticking
 
 STEP = gaussian(40.0)
@@ -216,7 +217,7 @@ def test_seeded_noise_is_refused_by_a_durable_ledger_alone(tmp_path: Path) -> No
 
 def test_a_ledger_has_one_unit_because_another_would_go_uncounted() -> None:
     with pytest.raises(RefusedError, match="no budget for the unit"):
-        Ledger.in_memory(budget=Budget(1.0)).spend(Release("update", STEP, unit="hospital"))
+        Ledger.in_memory(budget=Budget(1.0)).spend(Release("update", STEP, unit=Unit.HOSPITAL))
 
 
 def test_attached_bytes_are_kept_and_never_replaced(tmp_path: Path) -> None:

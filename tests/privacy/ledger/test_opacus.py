@@ -23,6 +23,7 @@ from privacy.ledger import Budget, Ledger, SigningKey, close, verify
 from privacy.ledger.accountant import Accountant, Certified, RenyiOnly, composed
 from privacy.ledger.log.entries import Entry
 from privacy.ledger.opacus import LedgerAccountant, Sampling, register
+from privacy.unit import Unit
 from tests.privacy.ledger.helpers import gaussian
 from tests.privacy.ledger.test_verify import BOTH
 
@@ -390,7 +391,7 @@ def test_who_may_be_registered(tmp_path: Path) -> None:
     own = Ledger.in_memory(budget=Budget(epsilon=1.0))
     with pytest.raises(InvalidInputError, match="foreign"):
         register(own)
-    hospital = Ledger.in_memory(budget=Budget(epsilon=1.0, unit="hospital"), foreign="Opacus")
+    hospital = Ledger.in_memory(budget=Budget(epsilon=1.0, unit=Unit.HOSPITAL), foreign="Opacus")
     with pytest.raises(InvalidInputError, match="patient"):
         register(hospital)
     ledger = opened(tmp_path)

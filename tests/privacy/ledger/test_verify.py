@@ -26,6 +26,7 @@ from privacy.ledger.log.canonical import digest
 from privacy.ledger.log.keys import Trust
 from privacy.ledger.log.opened import GENESIS, Opening
 from privacy.ledger.requests import ReleaseSchedule
+from privacy.unit import Unit
 from tests.privacy.ledger.helpers import PLAN, forge, gaussian, ticking
 
 NAMES = ("north", "south", "west")
@@ -70,7 +71,7 @@ def run_federation(out: Path, rounds: int = 3) -> tuple[Trust, dict[str, Signing
         for name in NAMES
     }
     sent: list[Sent] = []
-    own = ReleaseSchedule("patient", (Planned("update", STEP, rounds),), 1)
+    own = ReleaseSchedule(Unit.PATIENT, (Planned("update", STEP, rounds),), 1)
     for name, ledger in ledgers.items():
         others = {other: own.digest for other in NAMES if other != name}
         context = {"run": "r", "plan": PLAN}

@@ -11,6 +11,7 @@ from aggregation.card import card
 from aggregation.correlation import Correlation
 from aggregation.data.patients import Column, Schema
 from aggregation.federation import Federation
+from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import run_event, stated
 from privacy.accounting.events import (
@@ -22,6 +23,7 @@ from privacy.accounting.events import (
 from privacy.ledger import load_trust
 from privacy.report import Meant, Participation, meant_by, strings, write_report
 from privacy.report.page import LANGUAGES
+from privacy.unit import Unit
 from tests.aggregation.parts import cohort, plan
 
 GAUSSIAN = dp.GaussianDpEvent(2.0)
@@ -29,7 +31,7 @@ POISSON = dp.PoissonSampledDpEvent(0.1, GAUSSIAN)
 PART = LinearOpeningsDpEvent(2.0, 40, 7, 1.5, 6, 6, 1.0, 1.0)
 ALL = (Participation.ALL, 0)
 SCHEMA = Schema((Column("a"), Column("b"), Column("c")), "ill")
-OWN: dict[str, Any] = {"noise": "local", "colluders": 0, "noise_multiplier": 8.0}
+OWN: dict[str, Any] = {"noise": NoiseKind.LOCAL, "colluders": 0, "noise_multiplier": 8.0}
 RUNS: dict[str, tuple[dict[str, Any], int, list[str], list[str]]] = {
     "plain": (
         {},
@@ -78,24 +80,24 @@ RUNS: dict[str, tuple[dict[str, Any], int, list[str], list[str]]] = {
 
 def test_it_is_read_off_events_and_statements() -> None:
     found = meant_by(
-        "patient", [to_json(dp.SelfComposedDpEvent(POISSON, 5)), to_json(GAUSSIAN)], {}
+        Unit.PATIENT, [to_json(dp.SelfComposedDpEvent(POISSON, 5)), to_json(GAUSSIAN)], {}
     )
     assert found == Meant(rounds=((Participation.POISSON, 0), ALL))
     passes = [RandomAllocationDpEvent(8, GAUSSIAN), SeenAllocationDpEvent(4, GAUSSIAN)]
-    both = meant_by("patient", [to_json(dp.ComposedDpEvent(passes * 2))], {})
+    both = meant_by(Unit.PATIENT, [to_json(dp.ComposedDpEvent(passes * 2))], {})
     assert both.rounds == ((Participation.ALLOCATED, 8), (Participation.SEEN, 4))
     drawn = dp.SampledWithoutReplacementDpEvent(9, 3, GAUSSIAN)
-    assert meant_by("patient", [to_json(drawn)], {}).rounds == ((Participation.OTHER, 0),)
+    assert meant_by(Unit.PATIENT, [to_json(drawn)], {}).rounds == ((Participation.OTHER, 0),)
     nothing = [to_json(dp.NoOpDpEvent()), to_json(dp.ComposedDpEvent([dp.NonPrivateDpEvent()]))]
-    assert meant_by("patient", nothing, {}).rounds == ()
+    assert meant_by(Unit.PATIENT, nothing, {}).rounds == ()
     kept = {
         "a patient's rounds": ("the same one of 8", "one of 5"),
         "noise of rounds": ("banded 3",),
     }
-    apart = meant_by("patient", [to_json(PART), to_json(GAUSSIAN)], kept)
+    apart = meant_by(Unit.PATIENT, [to_json(PART), to_json(GAUSSIAN)], kept)
     assert apart.rounds == ((Participation.FIXED, 8), ALL)
     assert apart.noises == (("banded", 3),)
-    assert meant_by("patient", [to_json(PART)], {}).rounds == (ALL,)
+    assert meant_by(Unit.PATIENT, [to_json(PART)], {}).rounds == (ALL,)
 
 
 @pytest.mark.parametrize(
@@ -114,15 +116,15 @@ def test_what_is_not_stated_plainly_by_all_protects_one_row(
     values: tuple[str, ...], count: int
 ) -> None:
     for name in ("records", "hospitals"):
-        found = meant_by("patient", [], {f"a patient's {name}": values})
+        found = meant_by(Unit.PATIENT, [], {f"a patient's {name}": values})
         assert getattr(found, name) == count
-    assert meant_by("patient", [], {"noise of rounds": ("pink 3",)}).noises == ()
+    assert meant_by(Unit.PATIENT, [], {"noise of rounds": ("pink 3",)}).noises == ()
 
 
 def test_a_hospital_as_the_unit_has_no_rows() -> None:
     for language in LANGUAGES:
-        assert Meant("hospital").sentences(strings(language)) == []
-        assert len(Meant("patient").sentences(strings(language))) == 2
+        assert Meant(Unit.HOSPITAL).sentences(strings(language)) == []
+        assert len(Meant(Unit.PATIENT).sentences(strings(language))) == 2
 
 
 def made(changes: dict[str, Any]) -> Plan:
@@ -151,7 +153,7 @@ def test_the_page_and_the_card_say_what_the_epsilon_is_for(name: str, tmp_path: 
     rest = "one patient's records at several hospitals"
     assert (rest in told) is (run.patient_hospitals == 1)
     meant = meant_by(
-        "patient",
+        Unit.PATIENT,
         [to_json(run_event(federation.plan, n)) for n in run.hospitals],
         {n: (v,) for n, v in {**stated(run), **context}.items()},
     )
@@ -165,4 +167,4 @@ def test_the_page_and_the_card_say_what_the_epsilon_is_for(name: str, tmp_path: 
 
 
 def test_a_card_without_epsilon_says_of_none_what_it_is_for() -> None:
-    assert "Meant is" not in card(plan(noise="none", noise_multiplier=0.0), SCHEMA, "en")
+    assert "Meant is" not in card(plan(noise=NoiseKind.NONE, noise_multiplier=0.0), SCHEMA, "en")
