@@ -144,7 +144,9 @@ def test_each_search_of_the_group_is_told_beside_the_grids_own() -> None:
         ("30", "200"), ("30", "600"), ("30", "3000"),
     }  # fmt: skip
     walks = [(r["restarts"], r["iterations"], r["design"]) for r in rows if r["search"] == "fedavg"]
-    assert walks == [("2", "60", "none"), ("15", "1500", "none")]
+    assert walks == [
+        ("2", "60", "none"), ("15", "1500", "none"), ("30", "1500", "none"),
+    ]  # fmt: skip
     told = block("effort", {"effort": rows}, "en")
     assert "along walks of 5 steps" in told and told.count("TabLeak") == 16
 

@@ -52,7 +52,7 @@ _SEEDS = 5  # cross-validations of the core; one of everything else
 _CHEAP = AttackSuite(("closed_form", "likelihood_ratio", "informed"))
 _ALL = ("closed_form", "tableak", "likelihood_ratio", "informed")
 _SUITE = AttackSuite(_ALL)
-_WALKS = AttackSuite(("fedavg", "likelihood_ratio"), restarts=2, iterations=60)
+_WALKS = AttackSuite(("fedavg", "likelihood_ratio"), restarts=15)  # as published
 _DEMO = AttackSuite(_ALL, restarts=6, iterations=300)
 _DEMO_CHEAP = AttackSuite(("closed_form", "likelihood_ratio", "informed"))
 _DEMO_MODULE = AttackSuite(("likelihood_ratio", "informed"))
@@ -213,14 +213,21 @@ def _effort(seed: int) -> list[FrontierPoint]:
         *(("search steps", replace(whole, iterations=count)) for count in (200, 600, 3000)),
     ]
     cells = ((Design.NONE, None), (Design.SEALED, None))
-    walk = AttackSuite(("fedavg",), restarts=15)  # as published; the grid's is cut short
+    walks = (
+        AttackSuite(("fedavg",), restarts=2, iterations=60),
+        AttackSuite(("fedavg",), restarts=30),
+    )
     return [
         *(
             point
             for name, suite in tried
             for point in _factor(seed, cells, attacks=suite, ablation=name)
         ),
-        *_factor(seed, cells[:1], local_steps=5, attacks=walk, ablation="restarts"),
+        *(
+            point
+            for suite in walks
+            for point in _factor(seed, cells[:1], local_steps=5, attacks=suite, ablation="restarts")
+        ),
     ]
 
 
