@@ -49,11 +49,12 @@ class Arena(StrEnum):
 
 @dataclass(frozen=True)
 class Effort:
-    """How hard an attack that searches tries: starts, steps of each, and the seed of the starts."""
+    """How hard an attack that searches tries: starts, steps of each, their seed, and where."""
 
     restarts: int
     iterations: int
     seed: int
+    device: str = "cpu"
 
 
 @runtime_checkable
@@ -90,7 +91,9 @@ def _plain(module: str, name: str) -> Callable[[Effort], Attack]:
 
 
 def _searching(module: str, name: str, *kind: str) -> Callable[[Effort], Attack]:
-    return lambda e: _class(module, name)(*kind, e.restarts, e.iterations, seed=e.seed)
+    return lambda e: _class(module, name)(
+        *kind, e.restarts, e.iterations, seed=e.seed, device=e.device
+    )
 
 
 def _class(module: str, name: str) -> Any:
@@ -114,7 +117,7 @@ ATTACKS: Registry[Registered] = Registry(
         "cascade": Registered(
             lambda effort: _class("searching.cascade", "Cascade")(
                 _class("searching.tableak", "TabLeak")(
-                    effort.restarts, effort.iterations, seed=effort.seed
+                    effort.restarts, effort.iterations, seed=effort.seed, device=effort.device
                 )
             ),
             Arena.SINGLE,
@@ -162,7 +165,14 @@ def register(name: str, make: Callable[[Effort], Attack], arena: Arena) -> None:
     ATTACKS.add(name, Registered(make, arena))
 
 
-def make_attack(name: str, *, restarts: int = 30, iterations: int = 1500, seed: int = 0) -> Attack:
+def make_attack(
+    name: str,
+    *,
+    restarts: int = 30,
+    iterations: int = 1500,
+    seed: int = 0,
+    device: str = "cpu",
+) -> Attack:
     """Return an attack by its name; the exact ones need no effort and ignore it.
 
     Args:
@@ -170,11 +180,13 @@ def make_attack(name: str, *, restarts: int = 30, iterations: int = 1500, seed: 
       restarts: Starts of an attack that searches.
       iterations: Steps of each.
       seed: Draws the starts.
+      device: That a search computes on; the exact ones and the likelihood ratio know the
+        processor alone.
 
     Raises:
       InvalidInputError: An unknown name, or an effort below 1.
     """
-    return ATTACKS.find(name).make(Effort(restarts, iterations, seed))
+    return ATTACKS.find(name).make(Effort(restarts, iterations, seed, device))
 
 
 def reconstruct(observation: Observation, prior: Prior) -> Reconstruction:

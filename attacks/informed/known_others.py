@@ -39,6 +39,7 @@ from attacks.knowledge.priors import Prior
 from attacks.knowledge.replay import integer_rows, integer_sum
 from attacks.reconstructed import Reconstruction, guesses
 from attacks.searching.descent import descend
+from attacks.searching.device import PROCESSOR
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.surrogate import BatchGradient
 from attacks.views import Gradient, InformedView, Observation, require
@@ -192,6 +193,7 @@ class InformedSearch:
       iterations: Steps of each.
       rate: First step of the signed Adam; it falls to a tenth.
       seed: Draws the starts.
+      device: That it computes on, such as ``cpu`` or ``cuda``.
     """
 
     name: ClassVar[str] = "informed_search"
@@ -201,6 +203,7 @@ class InformedSearch:
     iterations: int = 300
     rate: float = 0.06
     seed: int = 0
+    device: str = PROCESSOR
 
     def __post_init__(self) -> None:
         natural(restarts=self.restarts, least=1)
@@ -218,15 +221,15 @@ class InformedSearch:
         seen = residuals(view)
         # Rounding is the smallest noise: half a step a coordinate, uniform.
         stds = np.sqrt(np.array([g.noise_std for g in view.gradients]) ** 2 + 1 / 12)
-        relaxation = Relaxation.of(prior, torch.float64)
-        y = torch.arange(2, dtype=torch.float64).repeat(self.restarts)[:, None]
+        relaxation = Relaxation.of(prior, torch.float64, self.device)
+        y = torch.arange(2, dtype=torch.float64, device=self.device).repeat(self.restarts)[:, None]
         free = relaxation.start(len(y), 1, np.random.default_rng(self.seed))
         forwards = [
-            BatchGradient.at(plan.model, g.params, plan.clip_norm, torch.float64)
+            BatchGradient.at(plan.model, g.params, plan.clip_norm, torch.float64, self.device)
             for g in view.gradients
         ]
-        targets = torch.tensor(seen * plan.step)
-        scales = torch.tensor(stds * plan.step)
+        targets = y.new_tensor(seen * plan.step)
+        scales = y.new_tensor(stds * plan.step)
 
         def losses() -> Tensor:
             x, shares = relaxation.soften(*free)
@@ -239,9 +242,9 @@ class InformedSearch:
         descend(free, losses, iterations=self.iterations, rate=self.rate)
         with torch.no_grad():
             soft, shares = relaxation.soften(*free)
-            doubt = relaxation.negative_log_prior(soft, shares).sum(1).numpy()
+            doubt = relaxation.negative_log_prior(soft, shares).sum(1).to(PROCESSOR).numpy()
         people = project(relaxation.to_numpy(soft)[:, 0], prior.features)
-        outcomes = y[:, 0].to(torch.int64).numpy()
+        outcomes = y[:, 0].to(PROCESSOR, torch.int64).numpy()
         rows = np.stack([integer_rows(plan, g.params, people, outcomes) for g in view.gradients])
         rate = np.where(outcomes == 1, prior.outcome_rate, 1 - prior.outcome_rate)
         logs = log_posterior(rows, seen[None], stds, np.log(rate) - doubt)[0]

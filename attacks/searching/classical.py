@@ -29,6 +29,7 @@ from attacks.knowledge.features import project
 from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Reconstruction, guesses, join
 from attacks.searching.descent import descend
+from attacks.searching.device import PROCESSOR
 from attacks.searching.surrogate import BatchGradient
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import natural, positive
@@ -52,6 +53,7 @@ class Inversion:
       iterations: Steps of each.
       rate: Step of Adam, in standardised units.
       seed: Draws the starts.
+      device: That it computes on, such as ``cpu`` or ``cuda``.
     """
 
     needs: ClassVar[type[GradientView]] = GradientView
@@ -61,6 +63,7 @@ class Inversion:
     iterations: int = 1500
     rate: float = 0.06
     seed: int = 0
+    device: str = PROCESSOR
 
     def __post_init__(self) -> None:
         if self.name not in ("dlg", "idlg", "ig"):
@@ -88,11 +91,13 @@ class Inversion:
     def _search(
         self, plan: Plan, gradient: Gradient, makeup: Batch, rng: np.random.Generator
     ) -> NDArray[np.float64]:
-        forward = BatchGradient.at(plan.model, gradient.params, plan.clip_norm, torch.float32)
-        target = torch.tensor(gradient.integers * plan.step, dtype=torch.float32)
+        forward = BatchGradient.at(
+            plan.model, gradient.params, plan.clip_norm, torch.float32, self.device
+        )
+        target = forward.params.new_tensor(gradient.integers * plan.step)
         shape = (self.restarts, makeup.size, plan.model.features)
-        x = torch.tensor(rng.uniform(-1, 1, shape), dtype=torch.float32)
-        y = torch.tensor(makeup.labels, dtype=torch.float32).expand(shape[:2])
+        x = target.new_tensor(rng.uniform(-1, 1, shape))
+        y = target.new_tensor(makeup.labels).expand(shape[:2])
         present = torch.ones_like(y)
 
         def losses() -> Tensor:
@@ -101,7 +106,7 @@ class Inversion:
         # Signs are a departure for DLG, whose L-BFGS diverges on ReLU layers.
         loss = descend([x], losses, iterations=self.iterations, rate=self.rate, last=1.0)
         best = int(loss.argmin())
-        return np.asarray(x.detach()[best].to(torch.float64).numpy())
+        return np.asarray(x.detach()[best].to(PROCESSOR, torch.float64).numpy())
 
     def _loss(self, seen: Tensor, target: Tensor) -> Tensor:
         if self.name == "ig":

@@ -21,6 +21,7 @@ from aggregation.models import HiddenLayer, Logistic, Model
 from aggregation.plan import Plan
 from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Note, Reconstruction, guesses, join
+from attacks.searching.device import PROCESSOR
 from attacks.searching.local_optimizers import Directions
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import likeliest, match
@@ -141,6 +142,7 @@ class FedAvgInversion:
       iterations: Steps of each.
       rate: First step of the signed Adam; it falls to a tenth.
       seed: Draws the starts.
+      device: That it computes on, such as ``cpu`` or ``cuda``.
     """
 
     name: ClassVar[str] = "fedavg"
@@ -150,6 +152,7 @@ class FedAvgInversion:
     iterations: int = 1500
     rate: float = 0.06
     seed: int = 0
+    device: str = PROCESSOR
 
     def __post_init__(self) -> None:
         natural(restarts=self.restarts, least=1)
@@ -194,7 +197,7 @@ class FedAvgInversion:
         )  # whose steps are the same whatever they are divided by
         walk = LocalWalk(
             plan.model,
-            torch.tensor(gradient.params, dtype=dtype),
+            torch.tensor(gradient.params, dtype=dtype, device=self.device),
             plan.clip_norm,
             plan.learning_rate / plan.batch_sizes[place],
             plan.local_steps,
@@ -202,13 +205,13 @@ class FedAvgInversion:
             gradient.optimizer,
             1.0 if plain else plan.batch_sizes[place],
         )
-        target = torch.tensor(gradient.integers * plan.step, dtype=dtype)
+        target = walk.params.new_tensor(gradient.integers * plan.step)
         counts = self._ill(plan, gradient, prior, people, rng)
-        y = torch.tensor(
+        y = target.new_tensor(
             np.stack([np.repeat([0.0, 1.0], [people - ill, ill]) for ill in counts])
         ).repeat(-(-self.restarts // len(counts)), 1)[: self.restarts]
-        present = torch.ones((self.restarts, people), dtype=dtype)
-        relaxation = Relaxation.of(prior, dtype)
+        present = torch.ones_like(y)
+        relaxation = Relaxation.of(prior, dtype, self.device)
         variance = plan.step**2 * gradient.noise_std**2
         soft = match(
             replace(walk, smooth=_SMOOTH), target, relaxation, y, present, rng,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from attacks.knowledge.features import features_of
 from attacks.knowledge.priors import Prior
+from attacks.searching.device import PROCESSOR
 
 __all__ = ["Relaxation"]
 
@@ -43,8 +44,8 @@ class Relaxation:
     log_prior: Tensor
 
     @classmethod
-    def of(cls, prior: Prior, dtype: torch.dtype) -> "Relaxation":
-        """Take ranges and marginals from a prior."""
+    def of(cls, prior: Prior, dtype: torch.dtype, device: str = PROCESSOR) -> "Relaxation":
+        """Take ranges and marginals from a prior, onto a device."""
         features = features_of(prior.schema)
         numbers = [f for f in features if f.numeric]
         categories = [f for f in features if not f.numeric]
@@ -58,25 +59,24 @@ class Relaxation:
         scales = [prior.scale(f) for f in numbers]
         return cls(
             width=width,
-            numeric=torch.tensor([f.columns[0] for f in numbers], dtype=torch.long),
-            low=torch.tensor([f.low for f in numbers], dtype=dtype),
-            high=torch.tensor([f.high for f in numbers], dtype=dtype),
-            centre=torch.tensor([c for c, _ in scales], dtype=dtype),
-            spread=torch.tensor([s for _, s in scales], dtype=dtype),
-            levels=torch.tensor(levels, dtype=torch.long),
-            log_prior=torch.tensor(log_prior, dtype=dtype),
+            numeric=torch.tensor([f.columns[0] for f in numbers], dtype=torch.long, device=device),
+            low=torch.tensor([f.low for f in numbers], dtype=dtype, device=device),
+            high=torch.tensor([f.high for f in numbers], dtype=dtype, device=device),
+            centre=torch.tensor([c for c, _ in scales], dtype=dtype, device=device),
+            spread=torch.tensor([s for _, s in scales], dtype=dtype, device=device),
+            levels=torch.tensor(levels, dtype=torch.long, device=device),
+            log_prior=torch.tensor(log_prior, dtype=dtype, device=device),
         )
 
     def start(
         self, restarts: int, patients: int, rng: np.random.Generator
     ) -> tuple[Tensor, Tensor]:
         """Draw first numbers from the prior, and first logits near its log-probabilities."""
-        dtype = self.low.dtype
         shape = (restarts, patients)
-        normal = torch.tensor(rng.normal(size=(*shape, len(self.numeric))), dtype=dtype)
+        normal = self.low.new_tensor(rng.normal(size=(*shape, len(self.numeric))))
         value = self.centre + self.spread * normal
         share = ((value - self.low) / (self.high - self.low)).clamp(0.02, 0.98)
-        uniform = torch.tensor(rng.uniform(-1, 1, (*shape, *self.levels.shape)), dtype=dtype)
+        uniform = self.low.new_tensor(rng.uniform(-1, 1, (*shape, *self.levels.shape)))
         logits = self.log_prior.clamp(min=-1e9) * 0.5 + uniform
         return torch.logit(share), logits.movedim(-1, 0).contiguous()
 
@@ -89,7 +89,7 @@ class Relaxation:
         """
         values = self.low + (self.high - self.low) * torch.sigmoid(numbers)
         shares = torch.softmax(logits, dim=0).movedim(0, -1)
-        x = torch.zeros((*numbers.shape[:-1], self.width + 1), dtype=numbers.dtype)
+        x = numbers.new_zeros((*numbers.shape[:-1], self.width + 1))
         x = x.index_copy(-1, self.numeric, values)
         x = x.index_add(-1, self.levels.flatten(), shares.flatten(-2))
         return x[..., : self.width], shares
@@ -107,5 +107,5 @@ class Relaxation:
         return 0.5 * z.square().sum(-1) + divergence
 
     def to_numpy(self, x: Tensor) -> NDArray[np.float64]:
-        """Detach soft patients as float64."""
-        return np.asarray(x.detach().to(torch.float64).numpy())
+        """Detach soft patients as float64, on the processor."""
+        return np.asarray(x.detach().to(PROCESSOR, torch.float64).numpy())

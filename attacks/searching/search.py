@@ -88,7 +88,9 @@ def likeliest(
     present = torch.ones_like(labels)
     with torch.no_grad():
         found, guessed = (
-            (forward(torch.tensor(x, dtype=target.dtype), y, p) - target).square().sum(1)
+            (forward(torch.tensor(x, dtype=target.dtype, device=target.device), y, p) - target)
+            .square()
+            .sum(1)
             for x, y, p in ((valid, labels, present), (blind[None], labels[:1], present[:1]))
         )
     best = int(found.argmin())

@@ -25,6 +25,7 @@ from attacks.exact.closed_form import expected_patients
 from attacks.knowledge.batches import last_bias_moments
 from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Reconstruction, guesses, join
+from attacks.searching.device import PROCESSOR
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import likeliest, match
 from attacks.searching.surrogate import BatchGradient
@@ -78,6 +79,7 @@ class StaleInversion:
       iterations: Steps of each.
       rate: First step of the signed Adam, in the free numbers; it falls to a tenth.
       seed: Draws the starts.
+      device: That it computes on, such as ``cpu`` or ``cuda``.
     """
 
     name: ClassVar[str] = "stale"
@@ -87,6 +89,7 @@ class StaleInversion:
     iterations: int = 500
     rate: float = 0.06
     seed: int = 0
+    device: str = PROCESSOR
 
     def __post_init__(self) -> None:
         natural(restarts=self.restarts, least=1)
@@ -122,21 +125,21 @@ class StaleInversion:
         which = np.arange(self.restarts) % len(makeups)
         mixture = StaleMixture(
             tuple(
-                BatchGradient.at(plan.model, c.params, plan.clip_norm, torch.float64)
+                BatchGradient.at(plan.model, c.params, plan.clip_norm, torch.float64, self.device)
                 for c in gradient.contributions
             ),
             tuple(c.weight for c in gradient.contributions),
             tuple(len(part) for part in makeups[0]),
         )
         labels = np.stack([np.concatenate(makeups[i]) for i in which]).astype(np.float64)
-        y = torch.tensor(labels)
+        y = torch.tensor(labels, device=self.device)
         people, present = y.shape[1], torch.ones_like(y)
-        target = torch.tensor(gradient.integers * plan.step)
+        target = y.new_tensor(gradient.integers * plan.step)
         variance = 0.0
         if gradient.noise_std > 0:
             variance = plan.step**2 * (gradient.noise_std**2 + people / 12)
         soft = match(
-            mixture, target, Relaxation.of(prior, torch.float64), y, present, rng,
+            mixture, target, Relaxation.of(prior, torch.float64, self.device), y, present, rng,
             iterations=self.iterations, rate=self.rate, variance=variance,
         )  # fmt: skip
         return likeliest(mixture, target, soft, y, prior, variance=variance)

@@ -16,6 +16,7 @@ from torch.func import vmap
 
 from aggregation.models import Logistic, Model, Perceptron
 from aggregation.models.differentiable import differentiable
+from attacks.searching.device import PROCESSOR
 
 __all__ = ["BatchGradient", "record_gradients"]
 
@@ -26,7 +27,7 @@ class BatchGradient:
 
     Attributes:
       model: Any that ``differentiable`` has a torch form of.
-      params: Flat parameters, in the dtype that everything is computed in.
+      params: Flat parameters, in the dtype and on the device that everything is computed in.
       clip_norm: Norm at which each patient's gradient is clipped; None: not clipped.
     """
 
@@ -41,9 +42,10 @@ class BatchGradient:
         params: Float[np.ndarray, "dim"],
         clip_norm: float | None,
         dtype: torch.dtype,
+        device: str = PROCESSOR,
     ) -> "BatchGradient":
-        """Take the parameters over from numpy."""
-        return cls(model, torch.tensor(params, dtype=dtype), clip_norm)
+        """Take the parameters over from numpy, onto a device."""
+        return cls(model, torch.tensor(params, dtype=dtype, device=device), clip_norm)
 
     def __call__(
         self,

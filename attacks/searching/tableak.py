@@ -29,6 +29,7 @@ from attacks.knowledge.features import project
 from attacks.knowledge.priors import Prior
 from attacks.knowledge.replay import integer_rows
 from attacks.reconstructed import Reconstruction, guesses, join
+from attacks.searching.device import PROCESSOR
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import agreement, best_half, match, median
 from attacks.searching.surrogate import BatchGradient
@@ -56,6 +57,7 @@ class TabLeak:
       makeups: Most make-ups (patients of either outcome) that are tried side by side.
       double: Whether to compute in float64; float32 is enough for the optimiser, and twice as fast.
       seed: Draws the starts.
+      device: That it computes on, such as ``cpu`` or ``cuda``.
     """
 
     name: ClassVar[str] = "tableak"
@@ -67,6 +69,7 @@ class TabLeak:
     makeups: int = 3
     double: bool = False
     seed: int = 0
+    device: str = PROCESSOR
 
     def __post_init__(self) -> None:
         natural(restarts=self.restarts, least=1)
@@ -93,9 +96,9 @@ class TabLeak:
         """Attack one gradient."""
         makeups = infer_batches(plan, gradient, prior, rng, most=min(self.makeups, self.restarts))
         dtype = torch.float64 if self.double else torch.float32
-        relaxation = Relaxation.of(prior, dtype)
-        forward = BatchGradient.at(plan.model, gradient.params, plan.clip_norm, dtype)
-        target = torch.tensor(gradient.integers * plan.step, dtype=dtype)
+        relaxation = Relaxation.of(prior, dtype, self.device)
+        forward = BatchGradient.at(plan.model, gradient.params, plan.clip_norm, dtype, self.device)
+        target = torch.tensor(gradient.integers * plan.step, dtype=dtype, device=self.device)
         which = np.arange(self.restarts) % len(makeups)
         x = self._optimise(
             plan, gradient, forward, target, relaxation, [makeups[i] for i in which], rng
@@ -129,11 +132,11 @@ class TabLeak:
         rng: np.random.Generator,
     ) -> NDArray[np.float64]:
         most = max(m.size for m in makeups)
-        present = torch.zeros((len(makeups), most), dtype=target.dtype)
-        labels = torch.zeros((len(makeups), most), dtype=target.dtype)
+        present = target.new_zeros((len(makeups), most))
+        labels = torch.zeros_like(present)
         for row, m in enumerate(makeups):
             present[row, : m.size] = 1
-            labels[row, : m.size] = torch.tensor(m.labels, dtype=target.dtype)
+            labels[row, : m.size] = target.new_tensor(m.labels)
         noise = plan.step**2 * (gradient.noise_std**2 + most / 12)
         return match(
             forward,

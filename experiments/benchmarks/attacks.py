@@ -35,6 +35,7 @@ from attacks.knowledge.replay import integer_rows
 from attacks.scoring import matched_accuracies
 from attacks.scoring.rates import student_half_width
 from attacks.searching.cascade import Cascade
+from attacks.searching.device import PROCESSOR
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import align, median
 from attacks.searching.tableak import TabLeak
@@ -116,9 +117,12 @@ def measure(
     restarts: int = 30,
     iterations: int = 1500,
     seed: int = 0,
+    device: str = PROCESSOR,
     progress: Callable[[str], None] = lambda _: None,
 ) -> AttacksBenchmark:
     """Time every attack on the same batches of public heart patients, on one thread.
+
+    Ours run a second time on a device that is not the processor.
 
     Raises:
       InvalidInputError: A count below 1.
@@ -134,7 +138,7 @@ def measure(
         rows = [
             row
             for size in sizes
-            for row in _at(size, batches, restarts, iterations, seed, progress)
+            for row in _at(size, batches, restarts, iterations, seed, device, progress)
         ]
     finally:
         torch.set_num_threads(threads)
@@ -148,14 +152,15 @@ def _at(
     restarts: int,
     iterations: int,
     seed: int,
+    device: str,
     progress: Callable[[str], None],
 ) -> Iterator[AttacksRow]:
     cases = [_batch(size, [seed, size, k]) for k in range(batches)]
     contenders: dict[str, Attack] = {
         _BASE: lambda b: _tableak_loop(b, restarts, iterations, seed),
         "breaching_loop": lambda b: _breaching_loop(b, iterations, seed),
-        "tableak": lambda b: _records(TabLeak(restarts, iterations, seed=seed), b),
-        "cascade": lambda b: _records(Cascade(TabLeak(restarts, iterations, seed=seed)), b),
+        **_ours(restarts, iterations, seed, PROCESSOR),
+        **({} if device == PROCESSOR else _ours(restarts, iterations, seed, device)),
     }
     base, right = 1.0, np.zeros(batches)
     for name, attack in contenders.items():
@@ -177,6 +182,15 @@ def _at(
             name, size, seconds, None, float(accuracy.mean()), float(gains.mean()), half,
             _BASE, seconds / base,
         )  # fmt: skip
+
+
+def _ours(restarts: int, iterations: int, seed: int, device: str) -> dict[str, Attack]:
+    search = TabLeak(restarts, iterations, seed=seed, device=device)
+    where = "" if device == PROCESSOR else f" on {device}"
+    return {
+        f"tableak{where}": lambda b: _records(search, b),
+        f"cascade{where}": lambda b: _records(Cascade(search), b),
+    }
 
 
 def _batch(size: int, seed: list[int]) -> _Batch:

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from aggregation.plan import Plan
     from attacks.knowledge.priors import Prior
     from attacks.reconstructed import Reconstruction
-    from attacks.suite import Attack
+    from attacks.suite import Attack, Effort
     from attacks.views import GradientView
     from experiments.cohorts import Cohort
     from experiments.studies.people import LineUp
@@ -87,6 +87,8 @@ class AttackCommand:
     """Restarts of an attack that searches (the papers use 30)."""
     iterations: int = 500
     """Iterations of each restart (the papers use 1500)."""
+    device: str = "auto"
+    """What a search computes on: auto takes an accelerator that torch finds, else cpu."""
     seed: int = 0
     """The experiment's seed; it protects nobody."""
     data_dir: Path | None = None
@@ -101,11 +103,13 @@ class AttackCommand:
         from typing import get_args
 
         from aggregation.models import check_name
+        from attacks.searching.device import checked_device
         from attacks.suite import make_attack
         from attacks.views import Name
         from experiments.studies.design import FEDERATED, Regime
         from privacy.errors import InvalidInputError
 
+        checked_device(self.device)
         if self.update is not None:
             self._captured(self.update).check()
             if self.name:
@@ -149,16 +153,14 @@ class AttackCommand:
         from attacks.knowledge.priors import Prior
         from attacks.scoring import LEVELS, score
         from attacks.scoring.picture import draw
-        from attacks.suite import Foretelling, make_attack
+        from attacks.suite import ATTACKS, Foretelling
         from experiments.cohorts import load, resolve
         from experiments.run.record import writable_folder, write_new
 
         torch.set_num_threads(1)  # with more, small tensors only wait for each other
         if self.update is not None:
             return self._attack_update(self.update)
-        attack = make_attack(
-            self.name, restarts=self.restarts, iterations=self.iterations, seed=self.seed
-        )
+        attack = ATTACKS.find(self.name).make(self._effort())
         out = writable_folder(self.out)
         cohort = load(*resolve(self.cohort, self.data_dir))
         hospitals, lineups = self._who_trains(cohort)
@@ -201,6 +203,13 @@ class AttackCommand:
             _print(result)
         return 0
 
+    def _effort(self) -> "Effort":
+        """How hard a search tries, and on what."""
+        from attacks.searching.device import checked_device
+        from attacks.suite import Effort
+
+        return Effort(self.restarts, self.iterations, self.seed, checked_device(self.device))
+
     def _captured(self, files: tuple[Path, Path]) -> CapturedUpdate:
         """What was told of an update."""
         return CapturedUpdate(
@@ -226,9 +235,8 @@ class AttackCommand:
         from experiments.run.record import writable_folder
 
         key, place = resolve(self.cohort, self.data_dir)
-        out, effort = writable_folder(self.out), (self.restarts, self.iterations)
-        cohort = load(key, place)
-        result = self._captured(files).run(self.name, cohort, key, out, self.seed, effort)
+        out, cohort = writable_folder(self.out), load(key, place)
+        result = self._captured(files).run(self.name, cohort, key, out, self._effort())
         if self.json:
             print(json.dumps(result, sort_keys=True))
         else:

@@ -22,6 +22,8 @@ class BenchAttacks:
     """Restarts (tableak's setting: 30)."""
     iterations: int = 1500
     """Steps of each (tableak's setting: 1500)."""
+    device: str = "auto"
+    """Where an accelerator is named or found, ours are measured on it too; cpu: not."""
     seed: int = 0
     """Draws batches, networks and starts."""
     out: Path = Path("results/bench")
@@ -30,9 +32,11 @@ class BenchAttacks:
     """Print the rows as JSON instead of a table."""
 
     def check(self) -> None:
-        """Refuse no size at all."""
+        """Refuse no size at all, and a device that is not there."""
+        from attacks.searching.device import checked_device
         from privacy.errors import InvalidInputError
 
+        checked_device(self.device)
         if not self.sizes:
             raise InvalidInputError("Give at least one of --sizes.")
 
@@ -43,6 +47,7 @@ class BenchAttacks:
         from rich.console import Console
         from rich.table import Table
 
+        from attacks.searching.device import checked_device
         from experiments.benchmarks.attacks import measure
         from experiments.run.record import writable_folder, write_new
 
@@ -54,6 +59,7 @@ class BenchAttacks:
                 restarts=self.restarts,
                 iterations=self.iterations,
                 seed=self.seed,
+                device=checked_device(self.device),
                 progress=status.update,
             )
         content = json.dumps(found.to_json(), sort_keys=True, indent=1) + "\n"

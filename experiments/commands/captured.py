@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from attacks.exact.batch_size import BatchSize
     from attacks.knowledge.priors import Prior
     from attacks.reconstructed import Reconstruction
+    from attacks.suite import Effort
     from experiments.cohorts import Cohort
 
 __all__ = ["CapturedUpdate", "OptimizerName", "optimizer_of", "private_step", "reach_of"]
@@ -94,7 +95,7 @@ class CapturedUpdate:
             check_name(self.model)
 
     def run(
-        self, name: str, cohort: "Cohort", key: str, out: Path, seed: int, effort: tuple[int, int]
+        self, name: str, cohort: "Cohort", key: str, out: Path, effort: "Effort"
     ) -> dict[str, Any]:
         """Attack, draw the picture and write the record; return the record with both paths.
 
@@ -103,8 +104,7 @@ class CapturedUpdate:
           cohort: Whose schema says what the columns are.
           key: What the record calls the cohort.
           out: Folder for picture and record.
-          seed: Of an attack that searches.
-          effort: Its restarts and iterations.
+          effort: Of an attack that searches.
         """
         import json
         import tempfile
@@ -115,13 +115,13 @@ class CapturedUpdate:
         from aggregation.capture.weight_files import read_weights
         from attacks.knowledge.priors import Prior
         from attacks.scoring.picture import draw_found
-        from attacks.suite import make_attack
+        from attacks.suite import ATTACKS
         from attacks.views import Adversary, GradientView, Knowledge, observe, require
         from experiments.run.record import write_new
 
         prior = Prior.from_schema(cohort.schema)
         before, after = (read_weights(path) for path in self.files)
-        model, said = self._model(cohort, before, seed)
+        model, said = self._model(cohort, before, effort.seed)
         capture, tried = self._captured(model, before, after, cohort, prior)
         said += _searched(tried)
         name = name or self._suitable(capture)
@@ -134,7 +134,7 @@ class CapturedUpdate:
         charged = tuple(replace(gradient, readings=readings) for gradient in view.gradients)
         view = replace(view, gradients=charged)
         started = time.perf_counter()
-        attack = make_attack(name, restarts=effort[0], iterations=effort[1], seed=seed)
+        attack = ATTACKS.find(name).make(effort)
         found = attack.reconstruct(view, prior)
         said += found.notes
         if self.steps == 1 and not found.certified.any():

@@ -88,6 +88,7 @@ BAD: dict[str, tuple[str, ...]] = {
     "cells": ("0123456789ab",),
     "tableak": ("nowhere", "file"),
     "adult": ("nowhere", "file"),
+    "device": ("mars", "cuda:99", "mps"),
     "designs": ("mars",),
     "figure": ("mars",),
     "regimes": ("mars",),
