@@ -90,9 +90,9 @@ def _plain(module: str, name: str) -> Callable[[Effort], Attack]:
     return lambda _: _class(module, name)()
 
 
-def _searching(module: str, name: str, *kind: str) -> Callable[[Effort], Attack]:
-    return lambda e: _class(module, name)(
-        *kind, e.restarts, e.iterations, seed=e.seed, device=e.device
+def _searching(module: str, cls: str, **kind: str) -> Callable[[Effort], Attack]:
+    return lambda e: _class(module, cls)(
+        e.restarts, e.iterations, seed=e.seed, device=e.device, **kind
     )
 
 
@@ -108,23 +108,23 @@ class Registered:
     arena: Arena
 
 
+_TABLEAK = _searching("searching.tableak", "TabLeak")
+
 ATTACKS: Registry[Registered] = Registry(
     "attack",
     {
         "closed_form": Registered(_plain("exact.closed_form", "ClosedForm"), Arena.SINGLE),
         "spear": Registered(_plain("exact.spear", "Spear"), Arena.SINGLE),
-        "tableak": Registered(_searching("searching.tableak", "TabLeak"), Arena.SINGLE),
+        "tableak": Registered(_TABLEAK, Arena.SINGLE),
         "cascade": Registered(
-            lambda effort: _class("searching.cascade", "Cascade")(
-                _class("searching.tableak", "TabLeak")(
-                    effort.restarts, effort.iterations, seed=effort.seed, device=effort.device
-                )
-            ),
+            lambda effort: _class("searching.cascade", "Cascade")(_TABLEAK(effort)),
             Arena.SINGLE,
         ),
-        "dlg": Registered(_searching("searching.classical", "Inversion", "dlg"), Arena.SINGLE),
-        "idlg": Registered(_searching("searching.classical", "Inversion", "idlg"), Arena.SINGLE),
-        "ig": Registered(_searching("searching.classical", "Inversion", "ig"), Arena.SINGLE),
+        "dlg": Registered(_searching("searching.classical", "Inversion", name="dlg"), Arena.SINGLE),
+        "idlg": Registered(
+            _searching("searching.classical", "Inversion", name="idlg"), Arena.SINGLE
+        ),
+        "ig": Registered(_searching("searching.classical", "Inversion", name="ig"), Arena.SINGLE),
         "fedavg": Registered(
             _searching("searching.local_steps", "FedAvgInversion"), Arena.LOCAL_STEPS
         ),

@@ -131,7 +131,7 @@ class Sratta:
         if hidden_layer(view.plan.model) is None or view.plan.unit != Unit.PATIENT:
             raise RefusedError(
                 "SRATTA reads hidden units of per-patient sums; this plan has model "
-                f"{view.plan.model.kind!r} and unit {view.plan.unit!r}."
+                f"{view.plan.model.kind!r} and unit {view.plan.unit.value!r}."
             )
         if not all(g.optimizer.adds_up for g in view.gradients):
             raise RefusedError(

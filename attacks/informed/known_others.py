@@ -41,9 +41,10 @@ from attacks.reconstructed import Reconstruction, guesses
 from attacks.searching.descent import descend
 from attacks.searching.device import PROCESSOR
 from attacks.searching.relaxation import Relaxation
+from attacks.searching.search_settings import SearchSettings
 from attacks.searching.surrogate import BatchGradient
 from attacks.views import Gradient, InformedView, Observation, require
-from privacy._validate import natural, positive
+from privacy._validate import natural
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.unit import Unit
 
@@ -181,7 +182,7 @@ class InformedExact:
 
 
 @dataclass(frozen=True)
-class InformedSearch:
+class InformedSearch(SearchSettings):
     """Search for the target among all patients that the schema allows.
 
     Guarantees (each is a test in ``tests/attacks/informed/test_known_others.py``):
@@ -190,10 +191,6 @@ class InformedSearch:
 
     Attributes:
       restarts: Starts for each outcome.
-      iterations: Steps of each.
-      rate: First step of the signed Adam; it falls to a tenth.
-      seed: Draws the starts.
-      device: That it computes on, such as ``cpu`` or ``cuda``.
     """
 
     name: ClassVar[str] = "informed_search"
@@ -201,14 +198,6 @@ class InformedSearch:
 
     restarts: int = 8
     iterations: int = 300
-    rate: float = 0.06
-    seed: int = 0
-    device: str = PROCESSOR
-
-    def __post_init__(self) -> None:
-        natural(restarts=self.restarts, least=1)
-        natural(iterations=self.iterations, least=1)
-        positive(rate=self.rate)
 
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Return the best patient of either outcome, the likelier first.

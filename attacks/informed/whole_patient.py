@@ -65,8 +65,8 @@ class WholePatient:
             raise RefusedError(
                 "A patient's records are drawn apart in several hospitals, and the article's noise "
                 f"follows them: what is seen then is not known (draws_patients="
-                f"{view.plan.draws_patients}, noise={view.plan.noise!r}). Use full batches and "
-                "noise none, local or shared."
+                f"{view.plan.draws_patients}, noise={view.plan.noise.value!r}). Use full batches "
+                "and noise none, local or shared."
             )
         logs = np.zeros(len(self.pool)) if self.log_prior is None else self.log_prior.copy()
         for gradient, left in zip(view.gradients, residuals(view), strict=True):

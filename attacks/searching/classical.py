@@ -30,16 +30,16 @@ from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Reconstruction, guesses, join
 from attacks.searching.descent import descend
 from attacks.searching.device import PROCESSOR
+from attacks.searching.search_settings import SearchSettings
 from attacks.searching.surrogate import BatchGradient
 from attacks.views import Gradient, GradientView, Observation, require
-from privacy._validate import natural, positive
 from privacy.errors import InvalidInputError
 
 __all__ = ["Inversion"]
 
 
 @dataclass(frozen=True)
-class Inversion:
+class Inversion(SearchSettings):
     """One of the classical attacks on every sum of gradients in a view.
 
     Guarantees (each is a test in ``tests/attacks/searching/test_classical.py``):
@@ -49,28 +49,19 @@ class Inversion:
 
     Attributes:
       name: ``dlg``, ``idlg`` or ``ig``.
-      restarts: Starts, uniform in [-1, 1] (TabLeak's setting for both).
-      iterations: Steps of each.
-      rate: Step of Adam, in standardised units.
-      seed: Draws the starts.
-      device: That it computes on, such as ``cpu`` or ``cuda``.
+      restarts: Starts, uniform in [-1, 1] (TabLeak's setting for all three).
+      rate: Step of Adam, in standardised units; it does not fall.
     """
 
     needs: ClassVar[type[GradientView]] = GradientView
 
-    name: Literal["dlg", "idlg", "ig"] = "ig"
     restarts: int = 1
-    iterations: int = 1500
-    rate: float = 0.06
-    seed: int = 0
-    device: str = PROCESSOR
+    name: Literal["dlg", "idlg", "ig"] = "ig"
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         if self.name not in ("dlg", "idlg", "ig"):
             raise InvalidInputError(f"Unknown inversion {self.name!r}; choose dlg, idlg or ig.")
-        natural(restarts=self.restarts, least=1)
-        natural(iterations=self.iterations, least=1)
-        positive(rate=self.rate)
 
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Attack each gradient of the view by itself, and put the records together.

@@ -21,13 +21,12 @@ from aggregation.models import HiddenLayer, Logistic, Model
 from aggregation.plan import Plan
 from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Note, Reconstruction, guesses, join
-from attacks.searching.device import PROCESSOR
 from attacks.searching.local_optimizers import Directions
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import likeliest, match
+from attacks.searching.search_settings import SearchSettings
 from attacks.searching.surrogate import record_gradients
 from attacks.views import Gradient, GradientView, Observation, require
-from privacy._validate import natural, positive
 from privacy.errors import RefusedError
 from privacy.unit import Unit
 
@@ -128,7 +127,7 @@ class LocalWalk:
 
 
 @dataclass(frozen=True)
-class FedAvgInversion:
+class FedAvgInversion(SearchSettings):
     """The attack A6 on every single hospital's update of several local steps.
 
     Guarantees (each is a test in ``tests/attacks/searching/test_local_steps.py``):
@@ -136,13 +135,6 @@ class FedAvgInversion:
       - undefended, small hospitals are recovered above guessing, whatever the optimiser;
       - with noise that drowns everything, the answer is the prior's best guess;
       - nothing is certified.
-
-    Attributes:
-      restarts: Guessed batches.
-      iterations: Steps of each.
-      rate: First step of the signed Adam; it falls to a tenth.
-      seed: Draws the starts.
-      device: That it computes on, such as ``cpu`` or ``cuda``.
     """
 
     name: ClassVar[str] = "fedavg"
@@ -150,14 +142,6 @@ class FedAvgInversion:
 
     restarts: int = 15
     iterations: int = 1500
-    rate: float = 0.06
-    seed: int = 0
-    device: str = PROCESSOR
-
-    def __post_init__(self) -> None:
-        natural(restarts=self.restarts, least=1)
-        natural(iterations=self.iterations, least=1)
-        positive(rate=self.rate)
 
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Attack each update by itself, and put the records together.
@@ -171,7 +155,7 @@ class FedAvgInversion:
         if plan.unit != Unit.PATIENT or isinstance(plan.model, Logistic):
             raise RefusedError(
                 "Unrolling needs per-patient clipping and a hidden layer; this plan has unit "
-                f"{plan.unit!r} and model {plan.model.kind!r}."
+                f"{plan.unit.value!r} and model {plan.model.kind!r}."
             )
         parts = [guesses(prior, 0)]
         for i, gradient in enumerate(view.gradients):

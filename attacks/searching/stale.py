@@ -25,12 +25,11 @@ from attacks.exact.closed_form import expected_patients
 from attacks.knowledge.batches import last_bias_moments
 from attacks.knowledge.priors import Prior
 from attacks.reconstructed import Reconstruction, guesses, join
-from attacks.searching.device import PROCESSOR
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import likeliest, match
+from attacks.searching.search_settings import SearchSettings
 from attacks.searching.surrogate import BatchGradient
 from attacks.views import Gradient, GradientView, Observation, SumPart, require
-from privacy._validate import natural, positive
 from privacy.errors import RefusedError
 from privacy.unit import Unit
 
@@ -65,7 +64,7 @@ class StaleMixture:
 
 
 @dataclass(frozen=True)
-class StaleInversion:
+class StaleInversion(SearchSettings):
     """Invert every sum of a view, whatever models its contributors answered.
 
     Guarantees (each is a test in ``tests/attacks/searching/test_stale.py``):
@@ -73,13 +72,6 @@ class StaleInversion:
       - undefended, patients of a stale sum are recovered above guessing;
       - with noise that drowns everything, the answer is the prior's best guess;
       - nothing is certified.
-
-    Attributes:
-      restarts: Guessed batches.
-      iterations: Steps of each.
-      rate: First step of the signed Adam, in the free numbers; it falls to a tenth.
-      seed: Draws the starts.
-      device: That it computes on, such as ``cpu`` or ``cuda``.
     """
 
     name: ClassVar[str] = "stale"
@@ -87,14 +79,6 @@ class StaleInversion:
 
     restarts: int = 8
     iterations: int = 500
-    rate: float = 0.06
-    seed: int = 0
-    device: str = PROCESSOR
-
-    def __post_init__(self) -> None:
-        natural(restarts=self.restarts, least=1)
-        natural(iterations=self.iterations, least=1)
-        positive(rate=self.rate)
 
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Attack each sum of the view by itself, and put the records together.

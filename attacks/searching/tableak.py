@@ -29,18 +29,18 @@ from attacks.knowledge.features import project
 from attacks.knowledge.priors import Prior
 from attacks.knowledge.replay import integer_rows
 from attacks.reconstructed import Reconstruction, guesses, join
-from attacks.searching.device import PROCESSOR
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import agreement, best_half, match, median
+from attacks.searching.search_settings import SearchSettings
 from attacks.searching.surrogate import BatchGradient
 from attacks.views import Gradient, GradientView, Observation, require
-from privacy._validate import natural, positive
+from privacy._validate import natural
 
 __all__ = ["TabLeak"]
 
 
 @dataclass(frozen=True)
-class TabLeak:
+class TabLeak(SearchSettings):
     """The attack A4 on every sum of gradients in a view.
 
     Guarantees (each is a test in ``tests/attacks/searching/test_tableak.py``):
@@ -52,30 +52,19 @@ class TabLeak:
 
     Attributes:
       restarts: Guessed batches, shared out among the make-ups.
-      iterations: Steps of each.
-      rate: First step of the signed Adam, in the free numbers; it falls to a tenth.
       makeups: Most make-ups (patients of either outcome) that are tried side by side.
       double: Whether to compute in float64; float32 is enough for the optimiser, and twice as fast.
-      seed: Draws the starts.
-      device: That it computes on, such as ``cpu`` or ``cuda``.
     """
 
     name: ClassVar[str] = "tableak"
     needs: ClassVar[type[GradientView]] = GradientView
 
-    restarts: int = 30
-    iterations: int = 1500
-    rate: float = 0.06
     makeups: int = 3
     double: bool = False
-    seed: int = 0
-    device: str = PROCESSOR
 
     def __post_init__(self) -> None:
-        natural(restarts=self.restarts, least=1)
-        natural(iterations=self.iterations, least=1)
+        super().__post_init__()
         natural(makeups=self.makeups, least=1)
-        positive(rate=self.rate)
 
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
         """Attack each gradient of the view by itself, and put the records together.

@@ -19,8 +19,8 @@ def enter(chain: Chain, accountant: Accountant, imported: Imported) -> Entry:
     with chain.lock() as state:
         if imported.unit not in state.filters:
             raise InvalidInputError(
-                f"The ledger of {state.hospital} holds no budget for the unit {imported.unit!r}: "
-                "what was spent for another unit can't be counted here."
+                f"The ledger of {state.hospital} holds no budget for the unit "
+                f"{imported.unit.value!r}: what was spent for another unit can't be counted here."
             )
         book = state.filters[imported.unit]
         if why := objection_to(imported, book.budget):
