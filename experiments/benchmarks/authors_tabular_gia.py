@@ -73,8 +73,9 @@ def main(job: Path, result: Path) -> None:
     attacked, layout = Attacked.drawn(people, schema, size, seed), Layout.of(schema)
     theirs = _theirs(checkout, architecture, attacked, layout, restarts * iterations, seed)
     network = ModuleGradient(theirs.module)
-    if hasattr(theirs.module, "gia_forward_mode"):
-        theirs.module.gia_forward_mode = "probabilities"  # ours are shares, theirs logits
+    wrapper: Any = theirs.module
+    if hasattr(wrapper, "gia_forward_mode"):
+        wrapper.gia_forward_mode = "probabilities"  # ours are shares, theirs logits
     _require_alike(network, layout, attacked, theirs.gradient)
 
     def ours(prior: Prior) -> tuple[float, float]:

@@ -301,8 +301,8 @@ def test_batched_gradients_are_autograds_one_by_one_and_so_are_their_slopes() ->
     one_by_one = torch.stack(rows)
     assert torch.allclose(found, one_by_one, rtol=1e-9, atol=1e-12)
     direction = torch.randn_like(one_by_one)
-    slopes = [torch.autograd.grad((g * direction).sum(), x)[0] for g in (found, one_by_one)]
-    assert torch.allclose(*slopes, rtol=1e-8, atol=1e-11)
+    ours, one = (torch.autograd.grad((g * direction).sum(), x)[0] for g in (found, one_by_one))
+    assert torch.allclose(ours, one, rtol=1e-8, atol=1e-11)
     with torch.no_grad():
         assert not ModuleGradient(module)(x, y, present).requires_grad
     assert all(p.grad is None and p.requires_grad for p in module.parameters())
