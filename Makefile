@@ -7,7 +7,7 @@ export HYPOTHESIS_PROFILE ?= ci
 PACKAGES := privacy aggregation attacks experiments paper tests
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-browser test-postgres test-anonymity test-fresh nightly resolve audit anonymity bench bench-setup bench-federation lint format lock paper clean
+.PHONY: help setup demo test test-browser test-postgres test-anonymity test-fresh nightly resolve audit anonymity bench bench-setup bench-federation bench-authors lint format lock paper clean
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-17s %s\n", $$1, $$2}'
@@ -99,6 +99,11 @@ bench-federation: bench-setup ## 36,000 hospitals, beside Flower's and pfl-resea
 	$(call environment,bench-pfl,.venv-bench-pfl)
 	@.venv-bench/bin/inpatient bench federation
 
+bench-authors: ## beside tabular-GIA's own code: TABULAR_GIA=checkout ADULT=folder [ARGUMENTS=...]
+	@test -n "$(TABULAR_GIA)" -a -n "$(ADULT)" || { echo "Say where they are: make bench-authors TABULAR_GIA=checkout ADULT=folder"; exit 2; }
+	$(call environment,bench-tabular-gia,.venv-bench-tabular-gia)
+	@.venv-bench-tabular-gia/bin/inpatient bench authors --tabular-gia "$(TABULAR_GIA)" --adult "$(ADULT)" $(ARGUMENTS)
+
 lint: setup ## ruff and mypy --strict
 	@$(BIN)/ruff check $(PACKAGES)
 	@$(BIN)/ruff format --check $(PACKAGES)
@@ -121,6 +126,8 @@ lock: $(BIN)/uv ## resolve requirements.lock anew (only here is uv used)
 	  --constraint torch.txt --no-emit-package torch --no-header --no-annotate -o requirements-bench.lock
 	@$(BIN)/uv pip compile -q requirements-bench-pfl.txt --universal --python-version 3.11 --generate-hashes \
 	  --constraint torch.txt --no-emit-package torch --no-header --no-annotate -o requirements-bench-pfl.lock
+	@$(BIN)/uv pip compile -q pyproject.toml requirements-bench-tabular-gia.txt --universal --generate-hashes \
+	  --constraint torch.txt --no-emit-package torch --no-header --no-annotate -o requirements-bench-tabular-gia.lock
 	@$(BIN)/uv pip compile -q requirements-anonymity.txt --universal --python-version 3.11 --generate-hashes \
 	  --no-header --no-annotate -o requirements-anonymity.lock
 
@@ -128,4 +135,4 @@ paper: setup ## paper/paper.pdf from the committed records
 	@$(BIN)/python -m paper
 
 clean: ## remove the environment and the results
-	rm -rf $(VENV) .venv-audit .venv-bench .venv-bench-pfl .venv-anonymity results
+	rm -rf $(VENV) .venv-audit .venv-bench .venv-bench-pfl .venv-bench-tabular-gia .venv-anonymity results

@@ -1,6 +1,7 @@
 """Make the environments that the Makefile's targets run in, with the standard library alone.
 
-    python3 -P experiments/environment.py [main | audit | bench | bench-pfl | anonymity]
+    python3 -P experiments/environment.py [main | audit | bench | bench-pfl | bench-tabular-gia |
+        anonymity]
 
 An environment is torch first, then a complete lock whose every file has a digest, then the project,
 then ``pip check``. torch is the one package outside the locks: the wheels for CPUs and the wheels
@@ -57,6 +58,9 @@ ENVIRONMENTS: Mapping[str, Environment] = {
     "bench": Environment(".venv-bench", "requirements-bench.lock"),
     # pfl-research cannot share an environment with our accountant: it is started as a process.
     "bench-pfl": Environment(".venv-bench-pfl", "requirements-bench-pfl.lock", project=False),
+    "bench-tabular-gia": Environment(
+        ".venv-bench-tabular-gia", "requirements-bench-tabular-gia.lock"
+    ),
     # Nor can anjana, which pins another numpy.
     "anonymity": Environment(
         ".venv-anonymity", "requirements-anonymity.lock", torch=False, project=False

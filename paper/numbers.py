@@ -112,6 +112,9 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "clipping": clipping_of(points),
         "effort": effort_rows(points),
         "authors": authors_told.authors_rows(authors_told.committed(timings.parent)),
+        "architectures": authors_told.architecture_rows(
+            authors_told.committed_architectures(timings.parent)
+        ),
         "inferred": inferred_rows(records),
         "sureness": sureness_rows(records),
         "few": (few := few_rows(joined)),

@@ -21,7 +21,7 @@ from experiments.studies.words import (
     VERDICTS,
 )
 from paper import correlated_told
-from paper.authors_told import authors_block
+from paper.authors_told import architectures_block, authors_block
 from paper.best_told import best_block, clipping_block
 from paper.effort_told import effort_block
 from paper.few_told import few_block
@@ -48,7 +48,7 @@ _PLACE = re.compile(r"\{([a-z_.0-9]+)\}")
 LANGUAGES = {"en": "README.md", "zh": "README.zh.md"}
 _RESULTS = (
     "joining", "few", "claims", "sentences", "tables", "records", "best", "clipping", "effort",
-    "authors", "inferred", "sureness", "spread", "correlated",
+    "authors", "architectures", "inferred", "sureness", "spread", "correlated",
 )  # fmt: skip
 PAGES: Mapping[str, Mapping[str, tuple[str, ...]]] = {
     "en": {
@@ -287,6 +287,7 @@ _SHORT: Mapping[str, Callable[[Any, str], str]] = {
     "clipping": clipping_block,
     "effort": effort_block,
     "authors": authors_block,
+    "architectures": architectures_block,
     "inferred": inferred_block,
     "sureness": sureness_block,
 }

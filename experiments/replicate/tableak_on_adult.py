@@ -8,6 +8,7 @@ half of the restarts votes.
 """
 
 import itertools
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -154,8 +155,8 @@ def attack_batch(
 def recovered(
     target: Float[Tensor, "dim"],
     labels: Int[np.ndarray, "patients"],
-    network: TwoLayer,
-    inputs: OneHot,
+    network: Callable[[Tensor, Tensor, Tensor], Tensor],
+    inputs: Callable[[Tensor], Tensor],
     prior: Prior,
     rng: np.random.Generator,
     *,
@@ -167,8 +168,8 @@ def recovered(
     Args:
       target: The gradient.
       labels: Theirs, in order.
-      network: At which it was taken.
-      inputs: What the network is given of a person.
+      network: At which it was taken: inputs, outcomes and presence to gradients, as ``TwoLayer``.
+      inputs: What the network is given of a person, as ``OneHot``.
       prior: Of other people.
       rng: Of the starts.
       restarts: Of the search.

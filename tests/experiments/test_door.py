@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[2]
 NEEDED = {  # what a command can't do without
     "account": ("--noise-multiplier", "1"),
     "attack": ("closed_form",),
-    "bench authors": ("--tableak", ".", "--adult", "."),
+    "bench authors": ("--tabular-gia", ".", "--adult", "."),
     "cohort check": ("nowhere",),
     "cohort init": ("nowhere",),
     "ledger verify": ("nowhere",),
@@ -87,6 +87,9 @@ BAD: dict[str, tuple[str, ...]] = {
     "groups": ("mars",),
     "cells": ("0123456789ab",),
     "tableak": ("nowhere", "file"),
+    "tabular_gia": ("nowhere", "file"),
+    "python": ("nowhere",),
+    "architectures": ("mars",),
     "adult": ("nowhere", "file"),
     "device": ("mars", "cuda:99", "mps"),
     "designs": ("mars",),
