@@ -65,6 +65,15 @@ def test_an_infinite_epsilon_means_no_noise(design: str) -> None:
     assert (plan.clip_norm is None) == (design in ("none", "article"))
 
 
+def test_every_design_has_its_kind_of_noise() -> None:
+    assert {design: made(design, 1.0).noise for design in FEDERATED} == {
+        "none": NoiseKind.NONE,
+        "article": NoiseKind.ARTICLE,
+        "local": NoiseKind.LOCAL,
+        "sealed": NoiseKind.SHARED,
+    }
+
+
 def test_the_radius_keeps_the_gradient() -> None:
     for dim in (1, 19, 2001, 10**6):
         assert radius_for(dim) >= 100 * np.sqrt(dim)

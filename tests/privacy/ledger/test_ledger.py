@@ -344,3 +344,12 @@ def test_entries_keep_what_happened_not_what_it_cost() -> None:
     assert entry.content["clip_norm"] == 0.5
     assert entry.content["round"] == 7
     assert entry.content["details"] == {"cohort": "ab12"}
+
+
+def test_a_unit_is_told_by_its_word_and_held_as_its_member() -> None:
+    told = Budget.from_json(Budget(1.0, unit=Unit.HOSPITAL).to_json())
+    assert told.unit is Unit.HOSPITAL and told.to_json()["unit"] == "hospital"
+    with pytest.raises(InvalidInputError, match="unit='ward' to be one of patient, hospital"):
+        Budget.from_json(told.to_json() | {"unit": "ward"})
+    with pytest.raises(InvalidInputError, match="one of patient, hospital"):
+        Budget.from_json(told.to_json() | {"unit": 7})
