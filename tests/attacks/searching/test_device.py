@@ -20,6 +20,7 @@ from attacks.scoring import score
 from attacks.searching import classical, search
 from attacks.searching.device import checked_device, found_device
 from attacks.searching.search import likeliest
+from attacks.searching.search_settings import SearchSettings
 from attacks.searching.tableak import TabLeak
 from attacks.suite import ATTACKS, Effort
 from attacks.views import Adversary, GradientView, Knowledge
@@ -133,6 +134,13 @@ def test_a_device_that_is_not_there_is_refused(monkeypatch: pytest.MonkeyPatch) 
 
 def test_every_search_of_the_registry_takes_a_device() -> None:
     for name in ("tableak", "dlg", "idlg", "ig", "fedavg", "stale", "informed_search"):
-        made = make_attack(name, restarts=1, iterations=1, device="cuda:1")
-        assert getattr(made, "device", None) == "cuda:1"
+        made = make_attack(name, restarts=2, iterations=3, seed=5, device="cuda:1")
+        assert isinstance(made, SearchSettings)
+        assert (made.restarts, made.iterations, made.seed, made.device) == (2, 3, 5, "cuda:1")
         assert getattr(make_attack(name), "device", None) == "cpu"
+
+
+@pytest.mark.parametrize("wrong", [{"restarts": 0}, {"iterations": 0}, {"rate": 0.0}])
+def test_an_effort_that_is_none_is_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(InvalidInputError, match=next(iter(wrong))):
+        TabLeak(**wrong)  # type: ignore[arg-type]
