@@ -22,7 +22,6 @@ are of second order in the grid's step and fade as sums grow longer.
 
 import math
 from dataclasses import dataclass
-from functools import lru_cache
 from typing import ClassVar
 
 import numpy as np
@@ -30,6 +29,7 @@ from numpy.typing import NDArray
 
 from privacy.accounting import grids
 from privacy.accounting.profiles import Attained, Deltas, Profile, delta
+from privacy.accounting.remembered import remembered
 
 __all__ = ["MOST_STEPS", "Allocated"]
 
@@ -110,7 +110,11 @@ class _Ratios:
     terms: int
 
 
-@lru_cache(maxsize=32)
+def _bytes_of_sides(found: tuple[Floats, _Sides]) -> int:
+    return sum(int(values.nbytes) for values in (found[0], *vars(found[1]).values()))
+
+
+@remembered(_bytes_of_sides, most=1 << 28)
 def _added_up(profile: Allocated) -> tuple[Floats, _Sides]:
     """Return the mean's values, and what lies above and below each."""
     one = _merged(profile.inner) if profile.attained else _spread(profile.inner)

@@ -78,6 +78,11 @@ class Composition:
         """Points of the grid."""
         return max(one.size for one in (*self.remove, *self.add))
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds once it was read."""
+        return sum(one.nbytes for one in (*self.remove, *self.add))
+
     def upper_epsilon(self, delta: float) -> float:
         """Return an epsilon that is enough for ``delta``, where this was composed from above."""
         return max(min(one.upper_epsilon(delta) for one in side) for side in self._sides)

@@ -43,6 +43,7 @@ __all__ = ["Losses"]
 
 Floats = NDArray[np.float64]
 _UNIT = 2.0**-53
+_ARRAYS = 9  # the masses, four sums, and two of them at either end
 _LOST_DIGITS = 700.0  # a factor of e to this and more that rounding may have taken
 _READ = 1e-10  # how far an epsilon is read from where it is, relative
 
@@ -79,6 +80,11 @@ class Losses:
     def size(self) -> int:
         """Points of the grid."""
         return len(self.masses)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that it holds once it was read: the masses, and what is computed from them."""
+        return _ARRAYS * self.masses.nbytes
 
     def upper_deltas(self, epsilons: Floats) -> Floats:
         """Return a delta that is enough for each epsilon, of any sign."""

@@ -1,7 +1,6 @@
 """A composition as one profile, so that it can itself be sampled."""
 
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +14,14 @@ from privacy.accounting.composition import (
 )
 from privacy.accounting.cost import TooDearError, WorkBudget
 from privacy.accounting.profiles import Deltas
+from privacy.accounting.remembered import remembered
 from privacy.accounting.tilt import at_delta
 
 __all__ = ["Composed"]
 
 _AIMS = tuple(at_delta(d) for d in (0.3, 1e-4, 1e-10, 1e-20, 1e-40))  # it is asked for every delta
 _LAST = 1e-38
+_REMEMBERED = 1 << 27  # bytes of grids, and of curves, that are kept
 _POINTS = 20_000
 _SHARE = 0.05  # of a full budget, for the inner grid
 
@@ -46,8 +47,20 @@ class Composed:
         return (both[0], both[0]) if len(both) == 1 else (both[0], both[1])
 
 
-@cache
-def _coarse(parts: tuple[Part, ...]) -> tuple[Composition, float, WorkBudget] | None:
+_Grid = tuple[Composition, float, WorkBudget] | None
+_Curves = tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
+
+
+def _bytes_of_grid(found: _Grid) -> int:
+    return 0 if found is None else found[0].nbytes
+
+
+def _bytes_of_curves(found: _Curves) -> int:
+    return sum(values.nbytes for pair in found for values in pair)
+
+
+@remembered(_bytes_of_grid, most=_REMEMBERED)
+def _coarse(parts: tuple[Part, ...]) -> _Grid:
     """Return a first grid, its step, and what is left to spend; None where none is affordable."""
     budget = WorkBudget(_SHARE * WorkBudget().left)
     typical = affordable_spread(parts, budget)
@@ -60,8 +73,8 @@ def _coarse(parts: tuple[Part, ...]) -> tuple[Composition, float, WorkBudget] | 
     return None
 
 
-@cache
-def _curves(parts: tuple[Part, ...]) -> tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]:
+@remembered(_bytes_of_curves, most=_REMEMBERED)
+def _curves(parts: tuple[Part, ...]) -> _Curves:
     """Return e^epsilon and delta at the points of a grid, of one direction or of both."""
     found = _coarse(parts)
     if found is None:

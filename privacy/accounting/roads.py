@@ -2,7 +2,6 @@
 
 import math
 from dataclasses import dataclass, replace
-from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -18,6 +17,7 @@ from privacy.accounting.composition import (
 )
 from privacy.accounting.cost import TooDearError, WorkBudget
 from privacy.accounting.profiles import Profile
+from privacy.accounting.remembered import remembered
 from privacy.accounting.tilt import Aim, at_delta, at_epsilon
 
 __all__ = [
@@ -31,6 +31,7 @@ __all__ = [
 ]
 
 _REFINEMENTS = 6
+_REMEMBERED = 1 << 29  # bytes of compositions that are kept, of each kind
 _FINEST = 1e-3  # below it rounding hides what a finer step would tell
 _WIDEST = 0.5  # a step beyond which an upper end tells nothing, where hardly any loss is typical
 _COARSEST = 1.6  # a step, as a share of a typical loss, that still tells something
@@ -142,7 +143,15 @@ class Grids:
     short: bool = False
 
 
-@lru_cache(maxsize=1024)
+def _bytes_of_one(found: Composition | None) -> int:
+    return 0 if found is None else found.nbytes
+
+
+def _bytes_of_both(found: Grids) -> int:
+    return _bytes_of_one(found.upper) + _bytes_of_one(found.lower)
+
+
+@remembered(_bytes_of_one, most=_REMEMBERED)
 def quick_grid(parts: Parts, aim: Aim, *, finer: float = 1.0) -> Composition | None:
     """Return a composition from above whose answer to ``aim`` is about .2 % from the truth.
 
@@ -160,7 +169,7 @@ def quick_grid(parts: Parts, aim: Aim, *, finer: float = 1.0) -> Composition | N
     return None
 
 
-@lru_cache(maxsize=256)
+@remembered(_bytes_of_both, most=_REMEMBERED)
 def grids(above: Parts, below: Parts, gap: Gap) -> Grids:
     """Return compositions from above and from below, fine enough for ``gap`` where affordable.
 
