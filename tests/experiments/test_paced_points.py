@@ -11,6 +11,7 @@ from scipy.stats import chi2
 from aggregation.agreement import Agreement
 from aggregation.federation import Federation, Outcome
 from aggregation.noise_kind import NoiseKind
+from aggregation.timing.leverage import leverage
 from experiments.run.record import config_hash
 from experiments.studies.asynchronous import SEALED, ArrivalRule, AsynchronousRun, agreed
 from experiments.studies.frontier import grid
@@ -55,6 +56,22 @@ def test_what_is_left_is_noise_of_the_openings_covariance(
         plain = (matrix > 0).sum(axis=1, keepdims=True)
         wrong = left / (agreement.plan.share_std * np.sqrt(plain))
         assert not 5e-5 < chi2.cdf((wrong**2).sum(), wrong.size) < 1 - 5e-5
+
+
+def test_who_colludes_hides_the_target_least() -> None:
+    agreement, split = agreed_on(ArrivalRule.MEMORY, 2)
+    apart = 0
+    for hospital in split.train:
+        others = [(name,) for name in split.train if name != hospital]
+        assert agreement.plan.colluders == 1
+        by_coalition: dict[tuple[str, ...], float] = {
+            some: leverage(agreement.timing, colluders=some, memory=True)[hospital]
+            for some in others
+        }
+        worst = by_coalition[worst_coalition(agreement, hospital)]
+        assert worst == max(by_coalition.values())
+        apart += worst > min(by_coalition.values())
+    assert apart
 
 
 @pytest.mark.parametrize("arrival", ARRIVALS)
