@@ -11,6 +11,7 @@ from aggregation.data.patients import Patients
 from aggregation.federation import Federation
 from attacks.informed.candidates import posterior
 from attacks.informed.known_others import InformedPool
+from attacks.scoring.selection import choosing_half
 from attacks.views import Adversary, GradientView, InformedView, Knowledge, observe, require
 from attacks.views.adversary import Place
 from experiments.studies.design import Design, Regime
@@ -136,6 +137,17 @@ def made_up(batches: int, **chances: float) -> list[Trial]:
         for k in range(batches)
         for _ in range(8)
     ]
+
+
+def test_what_is_exact_is_of_the_half_that_is_reported() -> None:
+    half = choosing_half(np.arange(10), seed=0)
+    shown = [
+        Trial(name, f"{k}", named=name == "a", exact=bool(half[k]))
+        for name in ("a", "b")
+        for k in range(10)
+    ]
+    worst = worst_risk(shown, seed=0)
+    assert (worst["attack"], worst["targets"], worst["exact"]) == ("a", 5, 0.0)
 
 
 def test_the_worst_risk_is_reported_where_it_was_not_chosen() -> None:
