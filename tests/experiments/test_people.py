@@ -21,7 +21,15 @@ from experiments.cohorts import Cohort, folds, load
 from experiments.studies.design import Design, Regime
 from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.lineups import AttackSuite
-from experiments.studies.people import LINEUP, LineUp, LineUpFold, of_next_draw, with_line_ups
+from experiments.studies.people import (
+    LINEUP,
+    LineUp,
+    LineUpFold,
+    of_next_draw,
+    seated,
+    with_line_ups,
+)
+from privacy.mechanisms import Seeded
 
 LEVEL = 1e-3
 SEEDS = range(6)
@@ -183,6 +191,37 @@ def test_targets_sit_where_the_first_round_draws() -> None:
         assert one.patient in outcome.drawn[one.hospital][0][0].ids
     for name, group in patients.items():
         assert sorted(group.ids) == sorted(split.train[name].ids)
+
+
+def test_chance_decides_who_is_shown_and_where_in_the_batch_a_target_sits() -> None:
+    """More line-ups than drawn places: each is left out as often; each drawn place holds as many.
+
+    Of two line-ups (or places) the one alone is met as often as the other, whatever else is drawn.
+    """
+    point = FrontierPoint(Design.NONE, None, Regime.SMALL, "logistic", AttackSuite(()))
+    _, split = point.split(0, 0)
+    plan = point.plan(split.train, seed=0, fold=0)
+    name = "cleveland"
+    own = [one for one in split.lineups if one.hospital == name]
+    few = dataclasses.replace(plan, sampling_size=len(own))
+    shown, seats = np.zeros(2, dtype=int), np.zeros(2, dtype=int)
+    for seed in range(600):
+        patients, kept = seated(few, split.train, own, seed=(seed,))
+        place = few.hospitals.index(name)
+        drawn = np.flatnonzero(
+            Seeded((seed, place)).poisson_sample(few.sampling_probs[place], len(patients[name]))
+        )
+        assert len(kept) == min(len(own), len(drawn))
+        names = {one.patient for one in kept}
+        ends = [own[0].patient in names, own[-1].patient in names]
+        if ends[0] != ends[1]:
+            shown[ends.index(True)] += 1
+        taken = [int(patients[name].ids[row]) in names for row in drawn]
+        if taken and taken[0] != taken[-1]:
+            seats[int(not taken[0])] += 1
+    for counts in (shown, seats):
+        assert counts.sum() > 100, counts
+        assert binomtest(int(counts[0]), int(counts.sum()), 0.5).pvalue > LEVEL, counts
 
 
 def test_of_two_draws_one_is_trained_and_nine_are_not() -> None:

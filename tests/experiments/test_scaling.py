@@ -94,6 +94,25 @@ def test_line_ups_hold_a_participant_and_nine_who_are_not(arrangement: Arrangeme
         assert patients.outcomes[one.patient] == one.outcome and len(one.people) == LINEUP
 
 
+@pytest.mark.parametrize("alike", [True, False])
+def test_in_a_network_nobody_stands_in_two_line_ups(alike: bool) -> None:
+    """Also where the next draw has too few people for all targets: later ones get no line-up."""
+    train, later, _ = split(Arrangement.GROWING, 6, 3)
+    lineups = in_network(
+        train, later, count=len(train.outcomes), colluders=0, alike=alike,
+        rng=np.random.default_rng(0),
+    )  # fmt: skip
+    assert len({(one.hospital, one.patient) for one in lineups}) == len(lineups)
+    beside = [
+        person.tobytes()
+        for one in lineups
+        for place, person in enumerate(one.people)
+        if place != one.target
+    ]
+    assert len(beside) == len(lineups) * (LINEUP - 1) and len(set(beside)) == len(beside)
+    assert len(later.outcomes) - len(beside) < len(train.offsets) * 2 * LINEUP  # it ran short
+
+
 @pytest.mark.parametrize("arm", [ScalingArm.LOCAL, ScalingArm.SEALED])
 def test_with_little_noise_all_are_named_and_with_much_one_in_ten(arm: ScalingArm) -> None:
     train, targets = targets_of(Arrangement.GROWING, 6, 3)
