@@ -148,13 +148,14 @@ def test_an_outcome_that_is_not_known_is_averaged_over() -> None:
     pool = simulated(np.random.default_rng(4), PEOPLE)
     view = told(pool, hospital="north")
     shown = pool.features[None]
+    rare = dataclasses.replace(PRIOR, outcome_rate=0.2)  # one in five is ill
     blind = LikelihoodRatio(outcomes_known=False)
-    either = blind.log_likelihoods(view, PRIOR, "north", shown, np.zeros((1, PEOPLE), int))
-    each = [
-        LikelihoodRatio().log_likelihoods(view, PRIOR, "north", shown, np.full((1, PEOPLE), y))
+    either = blind.log_likelihoods(view, rare, "north", shown, np.zeros((1, PEOPLE), int))
+    well, ill = (
+        LikelihoodRatio().log_likelihoods(view, rare, "north", shown, np.full((1, PEOPLE), y))
         for y in (0, 1)
-    ]
-    np.testing.assert_allclose(either, np.logaddexp(*each) + np.log(0.5))
+    )
+    np.testing.assert_allclose(either, np.logaddexp(well + np.log(0.8), ill + np.log(0.2)))
 
 
 def test_declared_outcomes_and_a_public_table_sharpen_the_law() -> None:

@@ -48,6 +48,14 @@ def test_equivalence_needs_evidence_not_just_no_difference() -> None:
     assert shifted.estimate == pytest.approx(0.05, abs=0.02)
 
 
+def test_each_of_the_two_tests_errs_as_often_as_it_says() -> None:
+    """Two one-sided tests at alpha: an interval of 1 - 2 alpha within the margin."""
+    values, clusters = np.random.default_rng(3).normal(0, 0.1, 50), np.arange(50)
+    found = equivalence(values, clusters, np.random.default_rng(1), margin=0.05, alpha=0.1)
+    expected = cluster_bootstrap(values, clusters, np.random.default_rng(1), confidence=0.8)
+    assert (found.low, found.high) == expected
+
+
 def test_bad_inputs_are_refused() -> None:
     rng = np.random.default_rng(0)
     with pytest.raises(InvalidInputError, match="successes=3"):
