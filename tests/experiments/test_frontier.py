@@ -8,16 +8,19 @@ from typing import Any
 
 import numpy as np
 import pytest
+from dp_accounting import ComposedDpEvent, GaussianDpEvent, PoissonSampledDpEvent
+from scipy.special import ndtr, ndtri
 
 from aggregation.correlation import Correlation
 from aggregation.federation import Federation
+from aggregation.releases import run_event
 from attacks.scoring.rates import equivalence
 from experiments.cohorts import folds, load
 from experiments.evaluation import auc
 from experiments.run.plots import save
 from experiments.run.record import Record
 from experiments.run.sweep import sweep
-from experiments.studies.design import FEDERATED, TRAINING, Design, Regime, TrainingSetting
+from experiments.studies.design import FEDERATED, RELATION, TRAINING, Design, Regime, TrainingSetting
 from experiments.studies.frontier import grid
 from experiments.studies.frontier.figures import draw_frontier
 from experiments.studies.frontier.metrics import cross_validation, summarise
@@ -34,7 +37,9 @@ from experiments.studies.frontier.risks import (
 )
 from experiments.studies.lineups import AttackSuite, Trial, attack_round, risk
 from experiments.studies.people import LINEUP, traits_of
+from privacy.accounting import epsilon as epsilon_of
 from privacy.errors import InvalidInputError
+from privacy.reconstruction import success_bound
 from tests.experiments.made_up import frontier_metrics
 
 BANDED = Correlation(bands=4)
@@ -229,6 +234,29 @@ def test_who_opens_single_updates_meets_one_share_of_the_noise() -> None:
     assert (seen["adversary"], opened["adversary"]) == ("server_sealed", "key_holder")
     assert opened["bound"] > seen["bound"]
     assert opened["auc_within"] == seen["auc_within"]
+
+
+@pytest.mark.usefixtures("short")
+def test_bound_and_epsilon_are_those_of_whoever_is_worst_off() -> None:
+    """A target who took part is not hidden by sampling, and some hospital draws most often."""
+    point = FrontierPoint(
+        Design.SEALED, 1.0, Regime.SMALL, "mlp", CHEAP, folds=2, width=8, scheme="plain"
+    )
+    run = parts(point)
+    plan, metrics = run[0].plan, summarise(point, run)
+    one_round = float(ndtr(ndtri(1 / LINEUP) + 1 / plan.noise_multiplier))  # of a Gaussian
+    both = ComposedDpEvent([
+        GaussianDpEvent(plan.noise_multiplier),
+        *[PoissonSampledDpEvent(max(plan.sampling_probs), GaussianDpEvent(plan.noise_multiplier))]
+        * (plan.rounds - 1),
+    ])  # fmt: skip
+    whole = success_bound(both, prior_success=1 / LINEUP, relation=RELATION)
+    assert one_round < whole == pytest.approx(metrics["bound"], rel=1e-3)
+    spent = [
+        epsilon_of(run_event(plan, name), delta=plan.delta, relation=RELATION).upper
+        for name in plan.hospitals
+    ]
+    assert metrics["epsilon"]["upper"] == max(spent) > min(spent)
 
 
 def test_walks_of_several_steps_take_as_many_steps_in_all() -> None:
