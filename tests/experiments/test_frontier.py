@@ -20,7 +20,14 @@ from experiments.evaluation import auc
 from experiments.run.plots import save
 from experiments.run.record import Record
 from experiments.run.sweep import sweep
-from experiments.studies.design import FEDERATED, RELATION, TRAINING, Design, Regime, TrainingSetting
+from experiments.studies.design import (
+    FEDERATED,
+    RELATION,
+    TRAINING,
+    Design,
+    Regime,
+    TrainingSetting,
+)
 from experiments.studies.frontier import grid
 from experiments.studies.frontier.figures import draw_frontier
 from experiments.studies.frontier.metrics import cross_validation, summarise

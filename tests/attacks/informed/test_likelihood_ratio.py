@@ -7,12 +7,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import multivariate_normal
 
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Model, Perceptron
 from aggregation.noise_kind import NoiseKind
 from attacks.informed.candidates import log_ratios, posterior
 from attacks.informed.likelihood_ratio import Asked, LikelihoodRatio
+from attacks.informed.others import NormalOthers
 from attacks.informed.seen_sums import Openings
 from attacks.knowledge.priors import Prior
 from attacks.knowledge.replay import integer_rows
@@ -118,6 +120,29 @@ def test_with_nobody_else_it_is_the_informed_likelihood(model: Model) -> None:
     std = (done.plan.share_std**2 + 1 / 12) ** 0.5  # it counts the target's rounding as noise
     theirs = log_ratios(seen.integers, rows, std=std, prob=1.0)
     np.testing.assert_allclose(ours[0], theirs, rtol=1e-8, atol=1e-8)
+
+
+@pytest.mark.parametrize("size", [6, 27])
+def test_the_others_of_a_sampled_round_have_a_poisson_samples_moments(size: int) -> None:
+    """By hand: n q - q others, whose sum has covariance N q (Sigma + (1 - q) mu mu'), and noise."""
+    rng = np.random.default_rng(size)
+    people = {"north": simulated(rng, 30)}
+    done = run(
+        6, patients=people, **LOGISTIC | NOISE | {"sampling_size": size, "noise_multiplier": 0.01}
+    )
+    openings = Openings.of(done.view("server_plain"))
+    pool = simulated(rng, PEOPLE)
+    drawn = Patients(PRIOR.draw(3000, rng), (rng.random(3000) < 0.8).astype(np.int64))  # mu far off
+    found = NormalOthers(openings, drawn).ratios("north", pool)
+
+    rows = integer_rows(done.plan, openings.uploads[0].params, drawn.features, drawn.outcomes)
+    q, count = size / 30, size - size / 30
+    mu, sigma = rows.mean(axis=0), np.cov(rows.T, bias=True)
+    noise = (done.plan.share_std**2 + size / 12) * np.eye(len(mu))
+    law = multivariate_normal(count * mu, count * (sigma + (1 - q) * np.outer(mu, mu)) + noise)
+    own = integer_rows(done.plan, openings.uploads[0].params, pool.features, pool.outcomes)
+    expected = law.logpdf(openings.seen[0] - own) - law.logpdf(openings.seen[0])
+    np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
 def told(candidates: Patients | None, **knowledge: Any) -> GradientView:
