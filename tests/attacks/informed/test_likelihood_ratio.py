@@ -1,20 +1,22 @@
 """The likelihood ratio of who knows nobody: calibrated where its law is the patients' own."""
 
 import dataclasses
+import math
 from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from scipy.stats import multivariate_normal
+from scipy.special import logsumexp
+from scipy.stats import multivariate_normal, norm, poisson
 
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Model, Perceptron
 from aggregation.noise_kind import NoiseKind
 from attacks.informed.candidates import log_ratios, posterior
 from attacks.informed.likelihood_ratio import Asked, LikelihoodRatio
-from attacks.informed.others import NormalOthers
+from attacks.informed.others import NormalOthers, article_ratios
 from attacks.informed.seen_sums import Openings
 from attacks.knowledge.priors import Prior
 from attacks.knowledge.replay import integer_rows
@@ -143,6 +145,38 @@ def test_the_others_of_a_sampled_round_have_a_poisson_samples_moments(size: int)
     own = integer_rows(done.plan, openings.uploads[0].params, pool.features, pool.outcomes)
     expected = law.logpdf(openings.seen[0] - own) - law.logpdf(openings.seen[0])
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
+
+
+@pytest.mark.parametrize("size", [None, 12])
+def test_the_articles_noise_has_the_scale_of_whoever_is_in_the_sum(size: int | None) -> None:
+    """By hand, where all others are alike: normal laws, over the sizes that a sample may have."""
+    rng = np.random.default_rng(9)
+    fields = {"noise": NoiseKind.ARTICLE, "epsilon": 3.0, "sampling_size": size}
+    done = run(8, patients={"north": simulated(rng, 20)}, **LOGISTIC | fields)
+    openings = Openings.of(done.view("server_plain"))
+    one, pool = simulated(rng, 1), simulated(rng, PEOPLE)
+    draws = [
+        article_ratios(openings, "north", pool, one, np.random.default_rng(k)) for k in range(60)
+    ]
+    found = np.mean(draws, axis=0)  # each averages over 512 sizes
+
+    params, c = openings.uploads[0].params, math.sqrt(2 * math.log(1.25 / done.plan.delta)) / 3
+    (beside,) = integer_rows(done.plan, params, one.features, one.outcomes)
+    rows = integer_rows(done.plan, params, pool.features, pool.outcomes)
+    sizes = np.arange(40)
+    chances = poisson.logpmf(sizes, 12 - 12 / 20) if size else np.where(sizes == 19, 0.0, -np.inf)
+
+    def law(added: NDArray[Any]) -> float:
+        """Of what was seen, with this beside the others."""
+        sums = [k * beside + added for k in sizes]
+        seen = [
+            norm.logpdf(openings.seen[0], s, math.hypot(c * np.linalg.norm(s), 12**-0.5)).sum()
+            for s in sums
+        ]
+        return float(logsumexp(chances + seen))
+
+    expected = [law(row) - law(np.zeros(len(row))) for row in rows]
+    np.testing.assert_allclose(found, expected, atol=0.05 if size else 1e-6)
 
 
 def told(candidates: Patients | None, **knowledge: Any) -> GradientView:
