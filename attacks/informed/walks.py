@@ -25,7 +25,7 @@ from attacks.informed.others import normal_ratio, scaled_density
 from attacks.informed.seen_sums import ROUNDING, Openings
 from attacks.knowledge.replay import integer_rows
 
-__all__ = ["Walk", "bridged", "drawn_batches", "walk_ratios", "walked"]
+__all__ = ["Walk", "bridged", "bridged_together", "drawn_batches", "walk_ratios", "walked"]
 
 _WALKS = 16  # over which is averaged what one person changes
 _BATCHES = 512  # walks that the article's law is averaged over
@@ -97,6 +97,24 @@ def bridged(
     return Walk(models, np.stack([walk.sums[0], *later]), ends)
 
 
+def bridged_together(
+    plan: Plan,
+    walks: Mapping[str, Walk],
+    batches: Mapping[str, Batches],
+    ends: Float[np.ndarray, "dim"],
+) -> dict[str, Walk]:
+    """Bend all hospitals' walks, each by as much, so that together they lead to a given sum.
+
+    Args:
+      plan: What was agreed.
+      walks: That were drawn, by hospital.
+      batches: The patients of their steps.
+      ends: The sum that they are to lead to, in integer steps.
+    """
+    missing = (ends - sum(walk.sent for walk in walks.values())) / len(walks)
+    return {n: bridged(plan, n, w, batches[n], w.sent + missing) for n, w in walks.items()}
+
+
 def drawn_batches(
     plan: Plan, hospital: str, people: Patients, rng: np.random.Generator, *, less: float = 0.0
 ) -> list[Patients]:
@@ -148,7 +166,7 @@ def walk_ratios(
             for n in params
         }
         walks = {n: walked(plan, n, params[n], batches[n], _noise(plan, rng)) for n in params}
-        bent = _bent(plan, walks, batches, seen)
+        bent = bridged_together(plan, walks, batches, seen)
         sums.append(np.sum([walk.sums for walk in bent.values()], axis=0))
         if len(changes) < _WALKS:
             changes.append([])
@@ -156,7 +174,7 @@ def walk_ratios(
                 with_one = _joined(plan, batches[hospital], people.take(np.array([i])))
                 walk = walked(plan, hospital, params[hospital], with_one)
                 own = {**walks, hospital: walk}
-                there = _bent(plan, own, {**batches, hospital: with_one}, seen)
+                there = bridged_together(plan, own, {**batches, hospital: with_one}, seen)
                 moved_to = np.sum([walk.sums for walk in there.values()], axis=0)
                 changes[-1].append(moved_to - sums[-1])
     steps, moved = np.stack(sums), np.mean(changes, axis=0)
@@ -178,17 +196,6 @@ def walk_ratios(
     cov += np.eye(len(seen)) * (opening.noise[0, 0] + held * ROUNDING)
     values, axes = np.linalg.eigh(cov)
     return normal_ratio((seen - total.mean(axis=0)) @ axes, moved.sum(axis=1) @ axes, values)
-
-
-def _bent(
-    plan: Plan,
-    walks: Mapping[str, Walk],
-    batches: Mapping[str, Batches],
-    seen: NDArray[np.float64],
-) -> dict[str, Walk]:
-    """All hospitals' walks, bent so that together they lead to what was seen."""
-    missing = (seen - sum(walk.sent for walk in walks.values())) / len(walks)
-    return {n: bridged(plan, n, w, batches[n], w.sent + missing) for n, w in walks.items()}
 
 
 def _joined(plan: Plan, batches: Batches, person: Patients) -> list[Patients]:

@@ -1,15 +1,25 @@
 """Walks of several local steps: the hospital's own to the last integer, and bent to an end."""
 
 import dataclasses
+import math
 from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from aggregation.models import Perceptron
 from aggregation.noise_kind import NoiseKind
 from attacks.informed.likelihood_ratio import LikelihoodRatio
-from attacks.informed.walks import bridged, drawn_batches, walked
+from attacks.informed.seen_sums import Openings
+from attacks.informed.walks import (
+    bridged,
+    bridged_together,
+    drawn_batches,
+    walk_ratios,
+    walked,
+)
+from attacks.knowledge.replay import integer_rows
 from tests.attacks.runs import PRIOR, SCHEMA, cohort, run
 
 MODEL = Perceptron(len(SCHEMA), 16)
@@ -52,6 +62,41 @@ def test_drawn_batches_are_as_many_as_the_plan_expects() -> None:
     batches = drawn_batches(whole, "north", people, rng, less=1.0)
     assert [len(b) for b in batches] == [59] * 3
     assert all(b is batches[0] for b in batches)
+
+
+def test_steps_that_hardly_move_the_model_are_one_step_over_and_over() -> None:
+    """By hand, where all others are alike: sums of both hospitals, the target in every step."""
+    done = run(
+        11, patients=cohort(11, size=5), local_steps=3, model=MODEL, sampling_size=None,
+        learning_rate=1e-9, clip_norm=1.0, radius=64, noise=NoiseKind.LOCAL, noise_multiplier=0.5,
+    )  # fmt: skip
+    plan, params = done.plan, done.plan.first_model()
+    openings = Openings.of(done.view("server_sealed"))
+    one, pool = cohort(12, size=1)["north"], cohort(13, size=6)["north"]
+    found = walk_ratios(
+        openings, "north", pool, one.take(np.zeros(20, dtype=int)), np.random.default_rng(0)
+    )
+    (beside,) = integer_rows(plan, params, one.features, one.outcomes)
+    added = 3 * integer_rows(plan, params, pool.features, pool.outcomes)
+    others = 3 * beside * sum(len(p) for p in cohort(11, size=5).values()) - 3 * beside
+    parties = len(plan.hospitals)
+    std = math.sqrt(3 * parties * plan.share_std**2 + 3 * 5 * parties / 12)
+    expected = [
+        norm.logpdf(openings.seen[0], others + row, std).sum()
+        - norm.logpdf(openings.seen[0], others, std).sum()
+        for row in added
+    ]
+    np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_bridges_of_all_hospitals_lead_to_the_sum_together() -> None:
+    done = run(14, local_steps=4, model=MODEL)
+    plan, params, rng = done.plan, done.plan.first_model(), np.random.default_rng(0)
+    batches = {n: drawn_batches(plan, n, cohort(5)[n], rng) for n in plan.hospitals}
+    walks = {n: walked(plan, n, params, batches[n]) for n in plan.hospitals}
+    seen = np.sum([done.sent[n][0] for n in plan.hospitals], axis=0).astype(float)
+    bent = bridged_together(plan, walks, batches, seen)
+    np.testing.assert_allclose(np.sum([w.sent for w in bent.values()], axis=0), seen)
 
 
 def test_several_steps_are_read_undefended_and_not_through_noise() -> None:
