@@ -48,7 +48,7 @@ from privacy._validate import natural
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.unit import Unit
 
-__all__ = ["InformedExact", "InformedPool", "InformedSearch", "log_posterior", "residuals"]
+__all__ = ["InformedExact", "InformedPool", "InformedSearch", "residuals"]
 
 
 @dataclass(frozen=True)
@@ -236,7 +236,11 @@ class InformedSearch(SearchSettings):
         outcomes = y[:, 0].to(PROCESSOR, torch.int64).numpy()
         rows = np.stack([integer_rows(plan, g.params, people, outcomes) for g in view.gradients])
         rate = np.where(outcomes == 1, prior.outcome_rate, 1 - prior.outcome_rate)
-        logs = log_posterior(rows, seen[None], stds, np.log(rate) - doubt)[0]
+        ratios = [
+            log_ratios(left, own, std=float(std), prob=1.0)
+            for left, own, std in zip(seen, rows, stds, strict=True)
+        ]
+        logs = np.log(rate) - doubt + np.sum(ratios, axis=0)
         best = [int(np.flatnonzero(outcomes == k)[np.argmax(logs[outcomes == k])]) for k in (0, 1)]
         best.sort(key=lambda i: -logs[i])
         weights = np.exp(logs[best] - logs[best[0]])
@@ -291,29 +295,3 @@ def _known(view: InformedView, gradient: Gradient) -> list[Patients]:
         if patients is not None and len(patients):
             found.append(patients)
     return found
-
-
-def log_posterior(
-    rows: Int[np.ndarray, "rounds candidates dim"],
-    seen: Int[np.ndarray, "trials rounds dim"],
-    stds: Float[np.ndarray, "rounds"],
-    log_prior: Float[np.ndarray, "candidates"] | None = None,
-) -> Float[np.ndarray, "trials candidates"]:
-    """Return the log-posterior of each candidate, up to a constant, for many releases at once.
-
-    Args:
-      rows: What each candidate would add in each round, in integer steps.
-      seen: The releases less the known patients.
-      stds: Noise of each round, in integer steps; 0 is taken as rounding alone.
-      log_prior: Log-probability of each candidate; None: all alike.
-    """
-    total = (
-        np.zeros((len(seen), rows.shape[1]))
-        if log_prior is None
-        else np.tile(log_prior, (len(seen), 1))
-    )
-    for t, std in enumerate(stds):
-        g = rows[t].astype(np.float64)
-        variance = max(float(std) ** 2, 1 / 12)
-        total += (seen[:, t].astype(np.float64) @ g.T - 0.5 * (g * g).sum(1)) / variance
-    return total

@@ -12,11 +12,11 @@ from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Model, Perceptron
 from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
+from attacks.informed.candidates import log_ratios
 from attacks.informed.known_others import (
     InformedExact,
     InformedPool,
     InformedSearch,
-    log_posterior,
     residuals,
 )
 from attacks.knowledge.replay import integer_rows
@@ -77,7 +77,8 @@ def hits(canaries: Patients, setting: Plan, trials: int, seed: int) -> int:
     targets = rng.integers(len(canaries), size=trials)
     noise = source.discrete_gaussian(setting.share_std, trials * setting.model.dim)
     seen = rows[targets] + noise.reshape(trials, -1)
-    named = log_posterior(rows[None], seen[:, None], np.array([setting.share_std])).argmax(axis=1)
+    shown = np.broadcast_to(rows, (trials, *rows.shape))
+    named = log_ratios(seen, shown, std=setting.share_std, prob=1.0).argmax(axis=1)
     return int((named == targets).sum())
 
 
@@ -173,10 +174,12 @@ def test_drowned_in_noise_the_search_answers_with_the_mode() -> None:
     view, _ = lone_target(
         0, clip_norm=1.0, radius=4096, noise=NoiseKind.LOCAL, noise_multiplier=100.0
     )
-    found = InformedSearch(restarts=2, iterations=100).reconstruct(view, PRIOR)
+    rare = dataclasses.replace(PRIOR, outcome_rate=0.1)
+    found = InformedSearch(restarts=2, iterations=100).reconstruct(view, rare)
     numbers = [f.columns[0] for f in PRIOR.features if f.numeric]
     assert np.abs(found.records[:, numbers] - PRIOR.modes(2)[:, numbers]).max() < 0.3
     assert not found.certified.any()
+    np.testing.assert_allclose(found.confidence, [0.9, 0.1], atol=0.05)  # the outcome's own rate
 
 
 def test_what_is_not_known_to_the_last_integer_is_refused() -> None:

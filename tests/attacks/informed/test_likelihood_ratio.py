@@ -147,6 +147,20 @@ def test_the_others_of_a_sampled_round_have_a_poisson_samples_moments(size: int)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_who_is_weighed_adds_so_much_of_a_gradient_and_may_be_as_far_off() -> None:
+    """Half of what the same person adds unweighed, each coordinate rounded."""
+    done = run(6, **{**LOGISTIC, **NOISE})
+    openings = Openings.of(done.view("server_plain"))
+    half = dataclasses.replace(
+        openings, uploads=tuple(dataclasses.replace(u, weight=0.5) for u in openings.uploads)
+    )
+    pool = simulated(np.random.default_rng(1), PEOPLE)
+    whole, weighed = (o.rows("north", pool.features, pool.outcomes) for o in (openings, half))
+    np.testing.assert_allclose(weighed, whole / 2, atol=1.0)
+    assert np.abs(whole).max() > 100
+    assert (weighed**2).sum(axis=-1).max() <= (done.plan.radius / 2) ** 2
+
+
 @pytest.mark.parametrize("size", [None, 12])
 def test_the_articles_noise_has_the_scale_of_whoever_is_in_the_sum(size: int | None) -> None:
     """By hand, where all others are alike: normal laws, over the sizes that a sample may have."""
