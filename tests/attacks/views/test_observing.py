@@ -106,6 +106,34 @@ def test_colluders_subtract_what_they_sent_exactly() -> None:
         observe(done.transcript, Adversary("colluding", Knowledge(updates=partial)))
 
 
+def test_what_others_open_between_them_is_no_servers_to_read() -> None:
+    """An opened sum that neither comes from nor goes to the aggregator, before its own."""
+    done = run(**SEALED)
+    among = Transcript()
+    for m in done.transcript:
+        if m.kind == "opened" and AGGREGATOR in (m.sender, m.receiver):
+            other = np.frombuffer(m.payload, dtype="<i8") + 1
+            among.send("north", "east", "opened", other.astype("<i8").tobytes(), round_=m.round)
+        among.send(m.sender, m.receiver, m.kind, m.payload, round_=m.round, public=m.public)
+    ours, theirs = (
+        require(observe(t, "server_sealed"), GradientView, "test") for t in (done.transcript, among)
+    )
+    np.testing.assert_array_equal(ours.gradients[0].integers, theirs.gradients[0].integers)
+
+
+def test_colluders_take_their_noise_away() -> None:
+    done = run(**SEALED)
+    none = np.zeros(done.plan.model.dim, dtype=np.int64)
+    knowledge = Knowledge(updates={(0, "north"): none, (0, "east"): none})
+    seen = require(observe(done.transcript, "server_sealed"), GradientView, "test")
+    less = require(
+        observe(done.transcript, Adversary("colluding", knowledge)), GradientView, "test"
+    )
+    share = done.plan.share_std
+    assert seen.gradients[0].noise_std == pytest.approx(share * 4**0.5)
+    assert less.gradients[0].noise_std == pytest.approx(share * 2**0.5)
+
+
 def test_everybody_colluding_leaves_nobody() -> None:
     done = run()
     sent = {(0, g.hospitals[0]): g.integers for g in done.view("server_plain").gradients}
