@@ -93,6 +93,11 @@ class Found:
     residual: NDArray[np.int64]
     complete: bool
 
+    @property
+    def confidence(self) -> NDArray[np.float64]:
+        """1 of what is proved; else the probability that no mixture imitates the record."""
+        return np.where(self.certified, 1.0, 1 - 2.0**-self.bits)
+
 
 @dataclass(frozen=True)
 class _Blur:
@@ -162,10 +167,9 @@ class ClosedForm:
         for gradient in view.gradients:
             found = peel(view.plan, gradient, prior)
             left = max(0, expected_patients(view.plan, gradient) - len(found.records))
-            confidence = np.where(found.certified, 1.0, 1 - 2.0**-found.bits)
             said = hidden_by_rounding(view.plan, gradient, prior.features)
             parts += [
-                Reconstruction(found.records, confidence, found.certified, notes=said),
+                Reconstruction(found.records, found.confidence, found.certified, notes=said),
                 guesses(prior, 0 if found.complete else left),
             ]
         return join(*parts)

@@ -160,6 +160,7 @@ class InformedExact:
 
     Guarantees (each is a test in ``tests/attacks/informed/test_known_others.py``):
       - without noise the target is recovered and certified, in logistic models and perceptrons;
+      - under noise of .003 of the clip norm it is right in all features still, and said to be;
       - with noise nothing is certified.
     """
 
@@ -175,9 +176,8 @@ class InformedExact:
         view = require(observation, InformedView, self.name, together=True)
         for gradient, left in zip(view.gradients, residuals(view), strict=True):
             found = peel(view.plan, replace(gradient, integers=left), prior)
-            if found.complete and len(found.records) == 1:
-                sure = found.certified.astype(np.float64)
-                return Reconstruction(found.records, sure, found.certified)
+            if len(found.records) == 1:
+                return Reconstruction(found.records, found.confidence, found.certified)
         return guesses(prior, 1)
 
 

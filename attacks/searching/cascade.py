@@ -79,7 +79,7 @@ class Cascade:
         if whole.complete:
             return _records(whole, whole.certified.astype(float), "unmixed")
         found = peel(plan, gradient, prior, copies=True)
-        read = _records(found, np.where(found.certified, 1.0, 1 - 2.0**-found.bits), "read")
+        read = _records(found, found.confidence, "read")
         if found.complete:
             return read
         rest = unmix(plan, gradient, found.residual, prior)

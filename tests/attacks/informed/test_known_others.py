@@ -19,6 +19,7 @@ from attacks.informed.known_others import (
     InformedSearch,
     residuals,
 )
+from attacks.knowledge.features import errors
 from attacks.knowledge.replay import integer_rows
 from attacks.reconstructed import guesses
 from attacks.scoring.rates import clopper_pearson
@@ -204,9 +205,21 @@ def test_without_noise_the_target_is_read_off_and_certified(model: Model) -> Non
         found = InformedExact().reconstruct(view, PRIOR)
         np.testing.assert_allclose(found.records, target.features, atol=1e-9)
         assert found.certified.all()
-    noised, _ = lone_target(
-        0, model=model, clip_norm=1.0, radius=4096, noise=NoiseKind.LOCAL, noise_multiplier=0.1
-    )
-    drowned = InformedExact().reconstruct(noised, PRIOR)
-    assert not drowned.certified.any()
-    np.testing.assert_array_equal(drowned.records, guesses(PRIOR, 1).records)  # no half-read person
+
+
+@pytest.mark.parametrize("model", [Logistic(11), Perceptron(11, 40)], ids=str)
+def test_through_little_noise_the_target_is_read_off_and_through_more_nobody_is(
+    model: Model,
+) -> None:
+    fields: dict[str, Any] = {
+        "model": model, "clip_norm": 1.0, "radius": 4096, "noise": NoiseKind.LOCAL,
+    }  # fmt: skip
+    for row in range(8):
+        view, target = lone_target(row, noise_multiplier=0.003, **fields)
+        found = InformedExact().reconstruct(view, PRIOR)
+        assert not errors(found.records, target.features, PRIOR.features).any()
+        assert found.confidence[0] > 0.5 and not found.certified.any()
+        view, _ = lone_target(row, noise_multiplier=0.1, **fields)
+        drowned = InformedExact().reconstruct(view, PRIOR)
+        np.testing.assert_array_equal(drowned.records, guesses(PRIOR, 1).records)
+        assert not drowned.confidence.any()
