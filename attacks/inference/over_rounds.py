@@ -228,8 +228,7 @@ def _rows(
     weight: float,
     people: Mapping[str, Patients],
 ) -> NDArray[np.float64]:
-    group = people[hospital]
-    radius = round(weight * view.plan.radius)
+    group, radius = people[hospital], view.plan.radius_of(weight)
     rows = integer_rows(
         view.plan, params, group.features, group.outcomes, hospital=hospital, radius=radius
     )

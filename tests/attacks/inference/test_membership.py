@@ -3,14 +3,15 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
+from scipy.stats import norm
 
 from aggregation.data.patients import Patients
 from aggregation.federation import Federation
 from aggregation.models import Perceptron
 from aggregation.noise_kind import NoiseKind
-from attacks.inference.membership import Lira, Rmia, auc, train_shadows
+from attacks.inference.membership import _LEAST_SPREAD, Lira, Rmia, auc, train_shadows
 from attacks.scoring.rates import cluster_bootstrap
-from attacks.views import Adversary, Knowledge, Name, PublicView, observe, require
+from attacks.views import Adversary, AnswersView, Knowledge, Name, PublicView, observe, require
 from privacy.errors import InvalidInputError, RefusedError
 from tests.attacks.runs import SCHEMA, cohort, run
 
@@ -93,14 +94,46 @@ def test_shares_of_others_are_what_rmia_says() -> None:
         np.testing.assert_allclose(attack.scores(view, people), want)
 
 
-def test_shadows_have_the_articles_noise() -> None:
-    """Whose scale follows the upload: one round's noise is the federation's, from many shadows."""
+@pytest.mark.parametrize("adversary", ["public", BUYER], ids=["public", "buyer"])
+def test_ratios_of_two_laws_are_what_lira_says(adversary: Adversary | Name) -> None:
+    """By definition: normal laws of shadows with a person and without, as the answers are told."""
+    people = cohort(3)["north"].take(np.arange(12))
+    done = run(3, patients={"north": people.take(np.arange(6))}, **(OVERFIT | {"rounds": 5}))
+    view = require(observe(done.transcript, adversary), AnswersView, "test")
+    rng = np.random.default_rng(4)
+    inside = rng.random((16, 12)) < 0.5
+    models, signs = train_shadows(view.plan, people, inside, rng), 2 * people.outcomes - 1
+
+    def told(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
+        if adversary == "public":
+            return log_odds * signs
+        chance = np.clip(np.round(1 / (1 + np.exp(-log_odds)), 2), 0.005, 0.995)
+        return np.asarray(np.log(chance / (1 - chance)) * signs)
+
+    shadows = np.stack([told(view.plan.model.scores(m, people.features)) for m in models])
+    seen = told(view.plan.model.scores(done.params, people.features))
+    want = []
+    for i in range(12):
+        logs = [
+            norm.logpdf(seen[i], own.mean(), np.hypot(own.std(), _LEAST_SPREAD))
+            for own in (shadows[inside[:, i], i], shadows[~inside[:, i], i])
+        ]
+        want.append(logs[0] - logs[1])
+    np.testing.assert_allclose(Lira(shadows=16, seed=4).scores(view, people), want, atol=1e-8)
+
+
+@pytest.mark.parametrize("noise", ["article", "local"])
+def test_shadows_have_the_federations_noise(noise: str) -> None:
+    """The article's has a scale that follows the upload; that of several hospitals adds up."""
     people = {name: p.take(np.arange(12)) for name, p in cohort(1).items()}
     everybody = Patients.together(people.values())
-    fields: dict[str, Any] = {
-        "model": Perceptron(len(SCHEMA), 8), "sampling_size": None, "noise": NoiseKind.ARTICLE,
-        "epsilon": 5.0,
-    }  # fmt: skip
+    fields: dict[str, Any] = {"model": Perceptron(len(SCHEMA), 8), "sampling_size": None}
+    fields |= {
+        "article": {"noise": NoiseKind.ARTICLE, "epsilon": 5.0},
+        "local": {
+            "noise": NoiseKind.LOCAL, "clip_norm": 1.0, "radius": 4096, "noise_multiplier": 3.0,
+        },
+    }[noise]  # fmt: skip
     plan = run(1, patients=people, rounds=1, model_seed=1, **fields).plan
     outcomes = [Federation.simulated(plan, people, seed=seed).run().params for seed in range(40)]
     shadows = train_shadows(

@@ -12,6 +12,7 @@ from aggregation.data.patients import Patients
 from aggregation.models import Perceptron
 from aggregation.noise_kind import NoiseKind
 from attacks.inference.over_rounds import Coins, FedMia
+from attacks.knowledge.replay import integer_rows
 from attacks.views import observe
 from privacy.errors import InvalidInputError, RefusedError
 from tests.attacks.runs import PRIOR, SCHEMA, Run, cohort, run
@@ -52,6 +53,25 @@ def test_without_noise_all_coins_are_read(position: Any) -> None:
     for name, (mean, variance) in found.items():
         np.testing.assert_array_equal(mean > 0.5, coins[name])
         assert variance.max() < 1e-2
+
+
+def test_sums_of_weighed_patients_are_read_as_they_were_weighed() -> None:
+    done, people, coins = tossed(0, **FULL | {"rounds": 4, "radius": 1001})
+    seen = done.view("server_plain")
+    weighed = []
+    for g in seen.gradients:
+        (part,) = g.contributions
+        group = people[part.hospital].take(coins[part.hospital])
+        rows = integer_rows(
+            seen.plan, part.params, group.features, group.outcomes,
+            hospital=part.hospital, radius=500,
+        )  # fmt: skip
+        half = dataclasses.replace(part, weight=0.5)  # 500.5 steps, rounded down
+        sums = rows.sum(axis=0)
+        weighed.append(dataclasses.replace(g, contributions=(half,), integers=sums))
+    view = dataclasses.replace(seen, gradients=tuple(weighed))
+    for name, (mean, _) in Coins().estimate(view, people, None, halves(people)).items():
+        np.testing.assert_allclose(mean, coins[name], atol=0.02)
 
 
 def test_an_attribute_is_read_too_and_the_rest_of_the_record_may_be_anything() -> None:

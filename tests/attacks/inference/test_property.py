@@ -1,3 +1,4 @@
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,6 +61,32 @@ def test_noise_widens_the_error_until_one_half_is_the_answer() -> None:
     clear = np.array(inferred(0))
     assert clear[:, 1].mean() < some[:, 1].mean() < drowned[:, 1].mean()
     assert np.abs(drowned[:, 0] - 0.5).mean() < 0.15
+
+
+def test_the_stated_error_is_that_of_hospitals_not_yet_seen() -> None:
+    """Few shadows fit what they have seen far better than what they have not."""
+    clear = run(5, patients=uneven(5), sampling_size=None, model=MODEL)
+    view = clear.view("server_plain")
+    held, stated = [], []
+    for seed in range(40):
+        told = property_share(view, SEX, 1, PUBLIC, np.random.default_rng(seed), shadows=80)
+        stated += [s.std for s in told]
+        held += [s.estimate - SHARES[s.hospital] for s in told]
+    assert 0.6 < np.sqrt(np.mean(np.square(held)) / np.mean(np.square(stated))) < 1.5
+
+
+def test_of_several_rounds_the_surer_one_weighs_more() -> None:
+    done = run(6, patients=uneven(6), sampling_size=None, model=MODEL)
+    view = done.view("server_plain").only(hospital="north")
+    (clear,) = view.gradients
+    noise = np.random.default_rng(0).normal(0, 1e9, len(clear.integers)).astype(np.int64)
+    drowned = replace(clear, round=1, integers=clear.integers + noise, noise_std=1e9)
+    both = replace(view, gradients=(clear, drowned))
+    alone, together = (
+        property_share(v, SEX, 1, PUBLIC, np.random.default_rng(0))[0] for v in (view, both)
+    )
+    assert abs(together.estimate - alone.estimate) < abs(0.5 - alone.estimate) / 3
+    assert together.std == alone.std
 
 
 def test_what_shows_no_hospital_is_refused() -> None:

@@ -68,6 +68,18 @@ def test_a_lineup_names_the_reconstructed() -> None:
     assert all(lineup(exact(people[k : k + 1]), people, rng) == k for k in range(10))
 
 
+def test_a_lineup_names_whoever_any_one_record_shows() -> None:
+    """However far the other records are: of a batch the target is one of many."""
+    rng = np.random.default_rng(0)
+    people = PRIOR.draw(10, rng)
+    for k in range(10):
+        others = np.repeat(
+            people[[(k + 1) % 10]] + 0.2, 9, axis=0
+        )  # near to somebody, each of them
+        shown = exact(np.concatenate([others, people[[k]]]))
+        assert lineup(shown, people, rng) == k
+
+
 def test_a_lineup_is_exactly_chance_for_whoever_saw_nothing() -> None:
     """kappa = 1/K for a guesser that always prefers the same kind of patient."""
     rng = np.random.default_rng(0)
