@@ -308,6 +308,10 @@ class Plan:
         """Return what a weight becomes in whole steps: ``radius_of`` it over ``radius``."""
         return self.radius_of(weight) / self.radius
 
+    def applied_radius(self, weight: float) -> int:
+        """Return the radius that an applied weight, as an update signs it, stands for."""
+        return max(1, round(weight * self.radius))  # k / radius times radius may lie below k
+
     @property
     def share_std(self) -> float:
         """Standard deviation of what one hospital adds to its update, in integer steps."""

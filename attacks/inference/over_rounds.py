@@ -228,7 +228,7 @@ def _rows(
     weight: float,
     people: Mapping[str, Patients],
 ) -> NDArray[np.float64]:
-    group, radius = people[hospital], view.plan.radius_of(weight)
+    group, radius = people[hospital], view.plan.applied_radius(weight)
     rows = integer_rows(
         view.plan, params, group.features, group.outcomes, hospital=hospital, radius=radius
     )

@@ -31,7 +31,7 @@ class Upload:
     Attributes:
       hospital: Its name.
       params: The model that its patients' gradients are taken at.
-      weight: What it multiplied gradients by before the noise.
+      weight: What it multiplied gradients by before the noise, as it signed.
       labels: Outcomes of its batch, if they are declared.
     """
 
@@ -163,7 +163,10 @@ class Openings:
         """
         added = np.zeros((len(features), *self.seen.shape))
         for j in self._of_hospital.get(hospital, []):
-            params, radius = self.uploads[j].params, self.plan.radius_of(self.uploads[j].weight)
+            params, radius = (
+                self.uploads[j].params,
+                self.plan.applied_radius(self.uploads[j].weight),
+            )
             own = integer_rows(
                 self.plan, params, features, outcomes, hospital=hospital, radius=radius
             )

@@ -390,7 +390,7 @@ def _openings(agreement: Agreement) -> tuple[NDArray[np.float64], list[tuple[int
 def _rows(plan: Plan, gradient: Gradient, hospital: str, who: Patients) -> NDArray[np.float64]:
     """Each patient's integers at the model that the hospital answered, weighed as it signed."""
     part = next(c for c in gradient.contributions if c.hospital == hospital)
-    radius = round(part.weight * plan.radius)
+    radius = plan.applied_radius(part.weight)
     rows = integer_rows(plan, part.params, who.features, who.outcomes, radius=radius)
     return rows.astype(np.float64)
 

@@ -54,6 +54,14 @@ def test_one_patient_moves_the_sum_by_at_most_the_radius_that_the_weight_leaves(
     assert np.array_equal(with_all - without, alone)
 
 
+@given(st.integers(1, 2**24), st.floats(1e-6, 1.0))
+def test_who_reads_a_signed_weight_knows_the_radius_that_it_was_sent_with(
+    radius: int, weight: float
+) -> None:
+    made = plan(radius=radius)
+    assert made.applied_radius(made.applied_weight(weight)) == made.radius_of(weight)
+
+
 @given(st.integers(0, 2**32 - 1), st.integers(1, 4))
 def test_a_hospital_as_the_unit_is_bounded_as_a_whole(seed: int, steps: int) -> None:
     made = plan(unit=Unit.HOSPITAL, local_steps=steps)

@@ -66,7 +66,7 @@ def test_sums_of_weighed_patients_are_read_as_they_were_weighed() -> None:
             seen.plan, part.params, group.features, group.outcomes,
             hospital=part.hospital, radius=500,
         )  # fmt: skip
-        half = dataclasses.replace(part, weight=0.5)  # 500.5 steps, rounded down
+        half = dataclasses.replace(part, weight=seen.plan.applied_weight(0.5))  # of 500.5 steps
         sums = rows.sum(axis=0)
         weighed.append(dataclasses.replace(g, contributions=(half,), integers=sums))
     view = dataclasses.replace(seen, gradients=tuple(weighed))

@@ -159,6 +159,11 @@ def test_who_is_weighed_adds_so_much_of_a_gradient_and_may_be_as_far_off() -> No
     np.testing.assert_allclose(weighed, whole / 2, atol=1.0)
     assert np.abs(whole).max() > 100
     assert (weighed**2).sum(axis=-1).max() <= (done.plan.radius / 2) ** 2
+    odd = dataclasses.replace(done.plan, radius=23)  # 13 / 23 of 23 steps, in floats, is below 13
+    signed = dataclasses.replace(openings.uploads[0], weight=odd.applied_weight(0.57))
+    steps = dataclasses.replace(openings, plan=odd, uploads=(signed, *openings.uploads[1:]))
+    own = integer_rows(odd, signed.params, pool.features, pool.outcomes, radius=13)
+    np.testing.assert_array_equal(steps.rows("north", pool.features, pool.outcomes)[:, 0], own)
 
 
 @pytest.mark.parametrize("size", [None, 12])
