@@ -45,6 +45,7 @@ class Arena(StrEnum):
     ALL_BUT_ONE = "the release, all other patients known"
     IMPRINTED = "an update at a model that the server made to keep records apart"
     FISHED = "updates at models that the server made to single one record out"
+    SUPPRESSED = "sums of hospitals all but one of which were given a dead model"
 
 
 @dataclass(frozen=True)
@@ -130,8 +131,12 @@ ATTACKS: Registry[Registered] = Registry(
         ),
         "imprint": Registered(_plain("malicious.active", "Imprint"), Arena.IMPRINTED),
         "fishing": Registered(_plain("malicious.fishing", "Fishing"), Arena.FISHED),
+        "suppression": Registered(_plain("malicious.active", "Suppression"), Arena.SUPPRESSED),
         "row_space": Registered(_plain("exact.row_space", "RowSpace"), Arena.ALL_ROUNDS),
         "sratta": Registered(_plain("exact.sratta", "Sratta"), Arena.LOCAL_SUMS),
+        "differencing": Registered(
+            _plain("exact.differencing", "Differencing"), Arena.CHANGING_MEMBERS
+        ),
         "disaggregation": Registered(
             _plain("exact.disaggregation", "Disaggregation"), Arena.CHANGING_MEMBERS
         ),

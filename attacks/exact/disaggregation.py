@@ -10,7 +10,7 @@ hospital took part, is what fleets log about their members. Each column is one m
 for HiGHS; with noise the sum of :math:`|N^\top p|` is made least instead. The hospitals' own
 gradients follow by least squares and can be given to any other attack.
 
-Where the transcript shows who took part, ``attacks.exact.longitudinal`` needs no search.
+Where the transcript shows who took part, ``attacks.exact.differencing`` needs no search.
 
 Cost: K programs of T binary variables; under a second for T = 24.
 """

@@ -24,6 +24,7 @@ from scipy.special import ndtri
 
 from aggregation.models import HiddenLayer, Model
 from attacks.exact.closed_form import (
+    ClosedForm,
     distinguishable,
     expected_patients,
     first_layer,
@@ -37,9 +38,9 @@ from attacks.knowledge.replay import integer_rows
 from attacks.reconstructed import Reconstruction, guesses, join
 from attacks.views import Gradient, GradientView, Observation, require
 from privacy._validate import finite_array
-from privacy.errors import InvalidInputError
+from privacy.errors import InvalidInputError, RefusedError
 
-__all__ = ["Imprint", "imprint_model", "isolation_rate", "suppress", "suppressing_model"]
+__all__ = ["Imprint", "Suppression", "imprint_model", "isolation_rate", "suppressing_model"]
 
 _OUTER = 0.01  # so small that the imprinted model's predictions stay near one half
 _DEAD = -1e6
@@ -78,20 +79,6 @@ def suppressing_model(model: Model, params: Float[np.ndarray, "dim"]) -> Float[n
     dead[: weights.size] = 0.0
     dead[weights.size : weights.size + biases.size] = _DEAD
     return dead
-
-
-def suppress(view: GradientView) -> GradientView:
-    """Return the sums whose contributors are all silent but one, as that hospital's own gradients.
-
-    The last bias still holds everybody's; ``attacks.exact.closed_form`` and ``Imprint`` do not need
-    it.
-    """
-    kept = []
-    for g in view.gradients:
-        loud = tuple(c for c in g.contributions if not _is_dead(view.plan.model, c.params))
-        if len(loud) == 1 and len(g.contributions) > 1:
-            kept.append(replace(g, contributions=loud))
-    return replace(view, gradients=tuple(kept))
 
 
 def isolation_rate(patients: int, bins: int) -> float:
@@ -174,6 +161,52 @@ class Imprint:
         return np.asarray((want == db) & fine, dtype=np.bool_)
 
 
+@dataclass(frozen=True)
+class Suppression:
+    """Read the one hospital of a sum whose model the server did not kill.
+
+    Guarantees (each is a test in ``tests/attacks/malicious/test_active.py``):
+      - the sum's first layer is the target's own, to the last integer;
+      - a sum in which nobody, or more than one, was left alive is not read.
+    """
+
+    name: ClassVar[str] = "suppression"
+    needs: ClassVar[type[GradientView]] = GradientView
+
+    def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
+        """Read each such sum in closed form, as its one hospital's own gradient.
+
+        Raises:
+          RefusedError: The adversary sees no gradient, or the server silenced nobody.
+          InvalidInputError: A model without a hidden layer.
+        """
+        view = self.alone(observation)
+        if not view.gradients:
+            raise RefusedError(
+                "In no sum were all hospitals but one given a model that is dead, so that nobody "
+                "stands alone. Attack the sums as they are."
+            )
+        return ClosedForm().reconstruct(view, prior)
+
+    def alone(self, observation: Observation) -> GradientView:
+        """Return the sums whose contributors are all silent but one, as that one's own gradients.
+
+        The last bias still holds everybody's; what reads the first layer does not need it.
+
+        Raises:
+          RefusedError: The adversary sees no gradient.
+          InvalidInputError: A model without a hidden layer.
+        """
+        view = require(observation, GradientView, self.name)
+        hidden = _needs_hidden(view.plan.model)
+        kept = []
+        for g in view.gradients:
+            loud = tuple(c for c in g.contributions if not _is_dead(hidden, c.params))
+            if len(loud) == 1 and len(g.contributions) > 1:
+                kept.append(replace(g, contributions=loud))
+        return replace(view, gradients=tuple(kept))
+
+
 def _needs_hidden(model: Model) -> HiddenLayer:
     hidden = hidden_layer(model)
     if hidden is None:
@@ -183,9 +216,6 @@ def _needs_hidden(model: Model) -> HiddenLayer:
     return hidden
 
 
-def _is_dead(model: Model, params: NDArray[np.float64]) -> bool:
-    hidden = hidden_layer(model)
-    if hidden is None:
-        return False
+def _is_dead(hidden: HiddenLayer, params: NDArray[np.float64]) -> bool:
     weights, biases = hidden.first_layer(params)
     return not weights.any() and bool((biases < 0).all())

@@ -39,8 +39,9 @@ class AttackCommand:
     name: Annotated[Positional[str], arg(metavar="NAME")] = ""
     """closed_form, spear, tableak, cascade, dlg, idlg, ig, fedavg, imprint, row_space, sratta,
     stale, likelihood_ratio (before line-ups of ten, on a fold in which one of each trains),
-    informed_exact or informed_search; fishing and disaggregation need other runs. With --update
-    none has to be named: cascade, or what suits the model and the number of steps."""
+    informed_exact or informed_search; fishing, suppression, differencing and disaggregation need
+    other runs. With --update none has to be named: cascade, or what suits the model and the
+    number of steps."""
     update: tuple[Path, Path] | None = None
     """Weights of a client before and after its training."""
     learning_rate: float = 0.0

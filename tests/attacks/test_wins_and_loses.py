@@ -21,11 +21,9 @@ from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Perceptron
 from aggregation.noise_kind import NoiseKind
 from aggregation.update import noised_update
-from attacks.exact.closed_form import ClosedForm
 from attacks.exact.disaggregation import Disaggregation
-from attacks.exact.longitudinal import isolate
 from attacks.informed.likelihood_ratio import LikelihoodRatio
-from attacks.malicious.active import suppress, suppressing_model
+from attacks.malicious.active import suppressing_model
 from attacks.reconstructed import Reconstruction
 from attacks.scoring import lineup
 from attacks.suite import ATTACKS, Arena, Attack, make_attack
@@ -188,12 +186,8 @@ def suppressed(*, defended: bool) -> Cases:
         dead = suppressing_model(plan.model, params)
         sent = {n: (p, params if n == "south" else dead) for n, p in people.items()}
         view = opened_sum(sent, **(noise(NoiseKind.SHARED) if defended else {}))
-        cases.append((suppress(view), people["south"].features))
+        cases.append((view, people["south"].features))
     return cases
-
-
-def isolated(*, defended: bool) -> Cases:
-    return [(isolate(view), truth) for view, truth in changing_members(defended=defended)]
 
 
 ARENAS: dict[Arena, Callable[..., Cases]] = {
@@ -207,6 +201,7 @@ ARENAS: dict[Arena, Callable[..., Cases]] = {
     Arena.LINE_UP: line_ups,
     Arena.IMPRINTED: imprint,
     Arena.FISHED: fishing,
+    Arena.SUPPRESSED: suppressed,
 }
 EFFORT = {Arena.SINGLE: (4, 100), Arena.STALE: (6, 100)}  # restarts, iterations; (3, 80) elsewhere
 
@@ -222,8 +217,6 @@ CASES: dict[str, tuple[Attack, Callable[..., Cases]]] = {
     **{name: case(name) for name in ATTACKS},
     "disaggregation": (Disaggregation(COUNTS), changing_members),  # it is told who came how often
     "likelihood_ratio": (LikelihoodRatio(outcomes_known=False), line_ups),  # of strangers none is
-    "suppression": (ClosedForm(), suppressed),
-    "longitudinal": (ClosedForm(), isolated),
 }
 
 

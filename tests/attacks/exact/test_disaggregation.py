@@ -9,7 +9,7 @@ from attacks.scoring import score
 from attacks.views import GradientView, SumPart
 from privacy.errors import RefusedError
 from privacy.mechanisms import Seeded
-from tests.attacks.exact.test_longitudinal import PARAMS, PEOPLE, own, view
+from tests.attacks.exact.test_differencing import PARAMS, PEOPLE, own, view
 from tests.attacks.runs import PRIOR, run
 
 ROUNDS = 9

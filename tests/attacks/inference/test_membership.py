@@ -106,7 +106,7 @@ def test_ratios_of_two_laws_are_what_lira_says(adversary: Adversary | Name) -> N
 
     def told(log_odds: NDArray[np.float64]) -> NDArray[np.float64]:
         if adversary == "public":
-            return log_odds * signs
+            return np.asarray(log_odds * signs)
         chance = np.clip(np.round(1 / (1 + np.exp(-log_odds)), 2), 0.005, 0.995)
         return np.asarray(np.log(chance / (1 - chance)) * signs)
 

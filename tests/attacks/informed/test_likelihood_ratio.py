@@ -149,7 +149,8 @@ def test_the_others_of_a_sampled_round_have_a_poisson_samples_moments(size: int)
 
 def test_who_is_weighed_adds_so_much_of_a_gradient_and_may_be_as_far_off() -> None:
     """Half of what the same person adds unweighed, each coordinate rounded."""
-    done = run(6, **{**LOGISTIC, **NOISE})
+    fields: dict[str, Any] = LOGISTIC | NOISE
+    done = run(6, **fields)
     openings = Openings.of(done.view("server_plain"))
     half = dataclasses.replace(
         openings, uploads=tuple(dataclasses.replace(u, weight=0.5) for u in openings.uploads)

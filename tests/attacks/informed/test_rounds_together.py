@@ -17,8 +17,8 @@ from aggregation.models import Logistic, Perceptron
 from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.transcript import Transcript
+from attacks.exact.differencing import Differencing
 from attacks.exact.disaggregation import Disaggregation
-from attacks.exact.longitudinal import isolate
 from attacks.exact.row_space import RowSpace
 from attacks.inference.membership import train_shadows
 from attacks.inference.over_rounds import Coins
@@ -322,7 +322,7 @@ def test_a_round_of_a_pass_is_a_sample_to_whoever_needs_all_patients() -> None:
     view = seen(done, "server_plain").only(round_=0)
     with pytest.raises(RefusedError, match=r"same patients in every round.*draws_patients=True"):
         RowSpace().reconstruct(view, PRIOR)
-    for reads in (isolate, Disaggregation().disaggregate):
+    for reads in (Differencing().isolate, Disaggregation().disaggregate):
         with pytest.raises(RefusedError, match="Attack the rounds one by one"):
             reads(view)
     with pytest.raises(RefusedError, match="Only sums of one step over all patients"):

@@ -12,9 +12,9 @@ from attacks.exact.closed_form import ClosedForm
 from attacks.knowledge.replay import integer_rows
 from attacks.malicious.active import (
     Imprint,
+    Suppression,
     imprint_model,
     isolation_rate,
-    suppress,
     suppressing_model,
 )
 from attacks.scoring import score
@@ -86,10 +86,10 @@ def test_suppression_makes_the_sum_the_targets_own() -> None:
     view = opened_sum(sent)
     with pytest.raises(RefusedError, match="different models"):
         ClosedForm().reconstruct(view, PRIOR)
-    alone = suppress(view)
+    alone = Suppression().alone(view)
     assert [g.hospitals for g in alone.gradients] == [("south",)]
     scored = score(
-        ClosedForm().reconstruct(alone, PRIOR),
+        Suppression().reconstruct(view, PRIOR),
         people["south"].features,
         PRIOR,
         np.random.default_rng(0),
@@ -97,7 +97,11 @@ def test_suppression_makes_the_sum_the_targets_own() -> None:
     assert scored.certified >= 4
     assert scored.false_certificates == 0
     honest = opened_sum({n: (p, params) for n, p in people.items()})
-    assert suppress(honest).gradients == ()
+    assert Suppression().alone(honest).gradients == ()
+    with pytest.raises(RefusedError, match="nobody stands alone"):
+        Suppression().reconstruct(honest, PRIOR)
+    two = opened_sum({n: (p, dead if n == "north" else params) for n, p in people.items()})
+    assert Suppression().alone(two).gradients == ()
 
 
 @pytest.mark.parametrize("malicious", ["imprint", "suppression"])

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from attacks.exact.closed_form import ClosedForm
-from attacks.exact.longitudinal import isolate
+from attacks.exact.differencing import Differencing
 from attacks.knowledge.replay import integer_rows
 from attacks.scoring import score
 from attacks.views import Gradient, GradientView, Knowledge, SumPart
@@ -36,7 +36,9 @@ def view(sums: Sequence[tuple[str, ...]], noise_std: float = 0.0) -> GradientVie
 
 
 def test_changing_membership_isolates_a_hospital_to_the_last_integer() -> None:
-    alone = isolate(view([("north", "east", "south"), ("north", "east"), ("east", "west")]))
+    alone = Differencing().isolate(
+        view([("north", "east", "south"), ("north", "east"), ("east", "west")])
+    )
     assert [g.hospitals for g in alone.gradients] == [("south",)]
     np.testing.assert_array_equal(alone.gradients[0].integers, own("south"))
     found = ClosedForm().reconstruct(alone, PRIOR)
@@ -46,7 +48,7 @@ def test_changing_membership_isolates_a_hospital_to_the_last_integer() -> None:
 
 
 def test_three_overlapping_pairs_isolate_everybody() -> None:
-    alone = isolate(view([("north", "east"), ("east", "south"), ("north", "south")]))
+    alone = Differencing().isolate(view([("north", "east"), ("east", "south"), ("north", "south")]))
     assert [g.hospitals[0] for g in alone.gradients] == ["east", "north", "south"]
     for g in alone.gradients:
         np.testing.assert_array_equal(g.integers, own(g.hospitals[0]))
@@ -54,18 +56,21 @@ def test_three_overlapping_pairs_isolate_everybody() -> None:
 
 def test_repeats_average_the_noise_out_and_say_so() -> None:
     repeats = 25
-    alone = isolate(view([("north",)] * repeats, noise_std=1e5))
+    alone = Differencing().isolate(view([("north",)] * repeats, noise_std=1e5))
     (g,) = alone.gradients
     assert g.noise_std == pytest.approx(1e5 / np.sqrt(repeats))
     assert np.std(g.integers - own("north")) == pytest.approx(g.noise_std, rel=0.05)
-    (once,) = isolate(view([("north",)], noise_std=1e5)).gradients
+    (once,) = Differencing().isolate(view([("north",)], noise_std=1e5)).gradients
     assert once.noise_std == pytest.approx(1e5)
 
 
 def test_fixed_membership_isolates_nobody() -> None:
-    assert isolate(view([("north", "east", "south", "west")] * 5)).gradients == ()
+    same = view([("north", "east", "south", "west")] * 5)
+    assert Differencing().isolate(same).gradients == ()
+    with pytest.raises(RefusedError, match="determine no hospital's own gradient"):
+        Differencing().reconstruct(same, PRIOR)
 
 
 def test_sampled_rounds_are_refused() -> None:
     with pytest.raises(RefusedError, match="draws them anew"):
-        isolate(run().view("server_plain"))
+        Differencing().isolate(run().view("server_plain"))
