@@ -3,16 +3,26 @@
 import math
 from io import StringIO
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import pytest
 from rich.console import Console
+from scipy.special import ndtr
 
+from aggregation.data.patients import Patients
+from aggregation.federation import Outcome
+from aggregation.models import Perceptron
+from aggregation.releases import run_event
+from attacks.inference.strangers import OneRun
+from experiments.cohorts import load
 from experiments.run.sweep import sweep
-from experiments.studies.design import Design
+from experiments.studies.design import RELATION, TRAINING, Design, Regime, make_plan
 from experiments.studies.inference import InferencePoint, grid, table
-from experiments.studies.questions import Inferred, QuestionKind
+from experiments.studies.questions import CoinRun, Inferred, QuestionKind
+from privacy.accounting import delta
 from privacy.errors import InvalidInputError
+from privacy.reconstruction import success_bound
 
 
 def asked(
@@ -78,6 +88,64 @@ def test_traffic_tells_the_larger_hospital_where_nobody_waits_and_nothing_in_rou
     assert np.mean([one.attack for one in own if one.attack is not None]) > 0.8
     (rounds,) = asked(QuestionKind.TRAFFIC, Design.SEALED, None, 1)
     assert rounds.attack is None
+
+
+def coins(regime: Regime, design: Design = Design.SEALED) -> CoinRun:
+    """A run at epsilon 1 that was only planned."""
+    people = load("heart").hospitals
+    plan = make_plan(
+        run="coins", design=design, epsilon=1.0, model=Perceptron(18, 8), patients=people,
+        setting=TRAINING[regime, "mlp"], scheme="plain",
+    )  # fmt: skip
+    everybody = {name: np.ones(len(p), dtype=np.bool_) for name, p in people.items()}
+    return CoinRun(plan, cast(Outcome, None), people, everybody, load("heart").schema, True, 0)
+
+
+def test_bounds_are_proven_and_of_the_hospital_that_is_worst_off() -> None:
+    """Two Gaussian laws mu apart are told apart Phi(mu / 2) of the time; rounded up, not down."""
+    full = coins(Regime.FULL)
+    mu = full.plan.rounds**0.5 / full.plan.noise_multiplier
+    bound = full.membership_bound()
+    assert bound is not None
+    assert float(ndtr(mu / 2)) <= bound == pytest.approx(float(ndtr(mu / 2)), abs=1e-3)
+    sampled = coins(Regime.SMALL)
+    each = [
+        0.5 + 0.5 * delta(run_event(sampled.plan, name), epsilon=0.0, relation=RELATION).upper
+        for name in sampled.plan.hospitals
+    ]
+    assert sampled.membership_bound() == max(each) > min(each)
+    guessed = [
+        success_bound(run_event(sampled.plan, name), prior_success=0.6, relation=RELATION)
+        for name in sampled.plan.hospitals
+    ]
+    assert sampled.reconstruction_bound(0.6) == max(guessed) > min(guessed)
+
+
+@pytest.mark.parametrize("says", [1.0, -1.0])
+def test_who_calls_everybody_a_member_or_nobody_is_right_half_of_the_time(
+    says: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def scores(self: OneRun, view: object, people: Patients, others: Patients) -> np.ndarray:
+        return np.full(len(people), says)
+
+    monkeypatch.setattr(OneRun, "scores", scores)
+    assert [one.attack for one in asked(QuestionKind.ONE_RUN, Design.NONE, None, 1)] == [0.5]
+
+
+def test_who_saw_nothing_takes_the_public_patients_share() -> None:
+    """Of the ill and of men, of hospitals of their own: no coin, no half."""
+    for question, of in ((QuestionKind.PREVALENCE, None), (QuestionKind.PROPERTY, "sex")):
+        (told,) = asked(question, Design.SEALED, 1.0, 1)
+        people, rng = load("heart"), np.random.default_rng([81, 0])
+        members = {name: rng.random(len(p)) < 0.5 for name, p in people.hospitals.items()}
+        column = None if of is None else [c.name.partition("=")[0] for c in people.schema.columns]
+
+        def share(p: Patients, column: list[str] | None = column) -> np.ndarray:
+            return p.outcomes if column is None else p.features[:, column.index("sex")] > 0.5
+
+        public = np.concatenate([share(p.take(~members[n])) for n, p in people.hospitals.items()])
+        own = [share(p.take(members[n])).mean() for n, p in people.hospitals.items()]
+        assert told.baseline == pytest.approx(np.mean(np.abs(public.mean() - np.array(own))))
 
 
 def test_fedmia_needs_clear_updates() -> None:

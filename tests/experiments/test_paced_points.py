@@ -12,11 +12,20 @@ from aggregation.agreement import Agreement
 from aggregation.federation import Federation, Outcome
 from aggregation.noise_kind import NoiseKind
 from aggregation.timing.leverage import leverage
+from attacks.informed.likelihood_ratio import LikelihoodRatio
+from attacks.informed.seen_sums import Openings
+from attacks.knowledge.priors import Prior
+from experiments.cohorts import load
 from experiments.run.record import config_hash
 from experiments.studies.asynchronous import SEALED, ArrivalRule, AsynchronousRun, agreed
 from experiments.studies.frontier import grid
 from experiments.studies.frontier.own_pace import ARRIVALS, AsynchronousPoint
-from experiments.studies.likelihoods import of_schedule, released_noise, worst_coalition
+from experiments.studies.likelihoods import (
+    of_public_schedule,
+    of_schedule,
+    released_noise,
+    worst_coalition,
+)
 from experiments.studies.people import LINEUP, LineUpFold, targets_of, with_line_ups
 
 SHORT = {"folds": 2, "horizon": 30.0, "uploads": 8}
@@ -56,6 +65,29 @@ def test_what_is_left_is_noise_of_the_openings_covariance(
         plain = (matrix > 0).sum(axis=1, keepdims=True)
         wrong = left / (agreement.plan.share_std * np.sqrt(plain))
         assert not 5e-5 < chi2.cdf((wrong**2).sum(), wrong.size) < 1 - 5e-5
+
+
+@pytest.mark.parametrize("arrival", [ArrivalRule.MEMORY, ArrivalRule.SYNCHRONOUS])
+def test_who_knows_the_law_alone_is_given_the_openings_covariance(
+    arrival: ArrivalRule, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of an upload that stands in several openings the noise is in all of them."""
+    agreement, split = agreed_on(arrival, 2)
+    ran, given = run(agreement, split), list[Openings]()
+
+    def of_openings(self: LikelihoodRatio, openings: Openings, prior: Prior) -> Any:
+        given.append(openings)
+        return lambda _, people, outcomes: np.zeros(outcomes.shape)
+
+    monkeypatch.setattr(LikelihoodRatio, "of_openings", of_openings)
+    prior = Prior.from_schema(load("heart").schema)
+    of_public_schedule(agreement, ran, prior, split.lineups[:2])
+    (openings,) = given
+    left, _ = released_noise(agreement, ran, split.train, ())
+    white = np.linalg.solve(np.linalg.cholesky(openings.noise), left)
+    assert 5e-5 < chi2.cdf((white**2).sum(), white.size) < 1 - 5e-5
+    together = openings.noise - np.diag(np.diag(openings.noise))
+    assert bool(together.any()) is (arrival is ArrivalRule.MEMORY)
 
 
 def test_who_colludes_hides_the_target_least() -> None:

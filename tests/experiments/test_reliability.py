@@ -1,9 +1,13 @@
 """What the likelihood ratio says of itself: reliability, tempers, and their record."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from experiments.studies.design import Design, Regime
+from experiments.studies.frontier.grid import full_grid
+from experiments.studies.frontier.point import FrontierPoint
 from experiments.studies.reliability import (
     JudgedFold,
     ReliabilityPoint,
@@ -52,6 +56,34 @@ def test_no_answer_changes_by_a_temper() -> None:
     judged = made_up(2)
     hits = [sum(s["value"] * s["lineups"] for s in reliability(judged, t)) for t in (1.0, 7.0)]
     assert hits[0] == pytest.approx(hits[1])
+
+
+def test_an_interval_is_of_folds_and_not_of_line_ups() -> None:
+    """Line-ups that share their fold's fate say as much as one."""
+    logs = np.zeros((60, 10))
+    logs[:, 0] = 3.0
+    fates = [JudgedFold(logs, np.full(60, k % 2), f"made up/{k}") for k in range(8)]
+    (together,) = reliability(fates, 1.0)
+    mixed = [JudgedFold(logs, np.arange(60) % 2, f"made up/{k}") for k in range(8)]
+    (apart,) = reliability(mixed, 1.0)
+    assert together["value"] == apart["value"] == 0.5
+    widths = [span["upper"] - span["lower"] for span in (together, apart)]
+    assert widths[0] > 3 * widths[1]
+
+
+def test_the_temper_is_of_simulated_line_ups_that_no_study_shows() -> None:
+    point = ReliabilityPoint(Design.NONE, None, Regime.FULL, "logistic")
+    boastful = [replace(one, batch=f"network-4/{k}") for k, one in enumerate(made_up(4, boast=4.0))]
+    humble = [replace(one, batch=f"heart/{k}") for k, one in enumerate(made_up(5))]
+    assert 3.0 < point.summarise([*humble, *boastful])["temper"] < 5.3
+    seeds = {seed for name, seed, _ in point.units if name == "network-4"}
+    shown = {
+        seed
+        for made in full_grid()
+        if made.cohort == "network-4"
+        for seed in (made.seeds if isinstance(made, FrontierPoint) else ())
+    }
+    assert seeds and not seeds & shown
 
 
 def test_of_one_fold_alone_nothing_is_known() -> None:

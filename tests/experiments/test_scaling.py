@@ -3,13 +3,17 @@
 import math
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
+from scipy.stats import norm
 
 from aggregation.engines.fleet import Fleet
 from aggregation.federation import Federation
 from aggregation.noise_kind import NoiseKind
+from aggregation.plan import Plan
+from attacks.knowledge.replay import integer_rows
 from attacks.scoring.rates import clopper_pearson
 from experiments.run.record import Record, read_records
 from experiments.studies import scaling, scaling_steps, searched, tuning
@@ -113,6 +117,21 @@ def test_in_a_network_nobody_stands_in_two_line_ups(alike: bool) -> None:
     assert len(later.outcomes) - len(beside) < len(train.offsets) * 2 * LINEUP  # it ran short
 
 
+def test_who_colludes_has_no_targets_in_any_arm(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All arms look for the same people, so that none is of a hospital that colludes in one."""
+    shown: list[LineUp] = []
+
+    def drawn(*args: Any, **fields: Any) -> list[LineUp]:
+        shown.extend(in_network(*args, **fields))
+        return shown
+
+    monkeypatch.setattr(scaling, "in_network", drawn)
+    brief = replace(scaling_steps.SETTING, rounds=2, average_last=1)
+    monkeypatch.setattr(scaling, "SETTING", brief)
+    Scaling(4, Arrangement.GROWING, 1.0, replicates=1).measure(0)
+    assert {one.hospital for one in shown} == {"00000", "00001", "00002"}
+
+
 @pytest.mark.parametrize("arm", [ScalingArm.LOCAL, ScalingArm.SEALED])
 def test_with_little_noise_all_are_named_and_with_much_one_in_ten(arm: ScalingArm) -> None:
     train, targets = targets_of(Arrangement.GROWING, 6, 3)
@@ -130,6 +149,51 @@ def test_with_little_noise_all_are_named_and_with_much_one_in_ten(arm: ScalingAr
     hits = int(found[1e4].sum())
     low, high = clopper_pearson(hits, len(targets), confidence=0.999)
     assert low <= 1 / LINEUP <= high
+
+
+@pytest.mark.parametrize("arm", [ScalingArm.LOCAL, ScalingArm.SEALED])
+def test_the_informed_likelihood_is_that_of_the_noise_which_is_not_known(arm: ScalingArm) -> None:
+    """By hand: a sum less who is known, with the noise of those who do not collude."""
+    train, targets = targets_of(Arrangement.GROWING, 6, 3)
+    plan = replace(plan_of(train, arm, 1.0), rounds=1, average_last=1)
+    rng, params = np.random.default_rng(0), plan.first_model()
+    clear = rng.integers(-500, 500, (6, plan.model.dim))
+    sent = clear + rng.integers(-100, 100, clear.shape)
+    logs = of_fleet(plan, targets, params, sent, clear)
+    shared = arm is ScalingArm.SEALED
+    assert plan.colluders == int(shared)
+    noise = (sent - clear)[:5].sum(axis=0)
+    for one, found in zip(targets[:5], logs, strict=False):
+        rows = integer_rows(plan, params, one.people, np.full(LINEUP, one.outcome))
+        left = noise if shared else (sent - clear)[int(one.hospital)]
+        std = plan.share_std * (5**0.5 if shared else 1)
+        there = left + rows[one.target]
+        expected = [
+            (norm.logpdf(there - row, 0, std) - norm.logpdf(there, 0, std)).sum() for row in rows
+        ]
+        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-8)
+
+
+def test_all_rounds_are_read_and_the_largest_bound_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    train, targets = targets_of(Arrangement.GROWING, 4, 3)
+    plan = replace(plan_of(train, ScalingArm.LOCAL, 1.0), rounds=3, average_last=1)
+    rounds: list[int] = []
+
+    def last_alone(_: Plan, shown: list[LineUp], *given: Any) -> np.ndarray:
+        rounds.append(len(rounds))
+        logs = np.zeros((len(shown), LINEUP))
+        if rounds[-1] == 2:
+            logs[np.arange(len(shown)), [one.target for one in shown]] = 1.0
+        return logs
+
+    monkeypatch.setattr(scaling, "of_fleet", last_alone)
+    assert trained(plan, train, train, seed=(0, 1), targets=targets)[1] == 1.0
+    parts = [
+        scaling.NetworkReplicate(0.7, 0.6, 0.65, 0.1, 0.1, bound, bound / 2, 0.8, 40, 10, 5)
+        for bound in (0.3, 0.5, 0.4)
+    ]
+    told = Scaling(4, Arrangement.GROWING, 1.0, replicates=3).summarise(parts)
+    assert (told["bound_local"], told["bound_sealed"]) == (0.5, 0.25)
 
 
 def test_a_record_holds_gain_risks_and_bounds(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -98,6 +98,22 @@ def test_a_scale_that_is_no_fraction_is_read_and_nothing_is_proved() -> None:
         assert not told[0].certified.any()
 
 
+@pytest.mark.parametrize(
+    ("size", "radius", "proved"), [(3, 2**24, 0), (4, 2**24, 4), (3, 2**20, 0)]
+)
+def test_the_scale_itself_is_no_proof_of_the_record_that_told_it(
+    size: int, radius: int, proved: int
+) -> None:
+    """Those beside it have to hit it by 24 bits, of ten that near-twins agree to by nature."""
+    for seed in range(4):
+        plan, gradient = sent(batch(seed, size), 0.5, seed=seed, radius=radius)
+        told = read_at_a_scale(plan, gradient, PRIOR)
+        assert told is not None
+        found, scale = told
+        assert (found.complete, scale, len(found.records)) == (True, 0.5, size)
+        assert found.certified.sum() == proved
+
+
 def test_the_cascade_finds_the_scale_and_searches_no_more() -> None:
     search = TabLeak(restarts=2, iterations=1)  # would find nobody
     for scale in (0.5, 1 / 8):
@@ -119,7 +135,8 @@ def test_who_is_clipped_says_nothing_of_the_scale_and_is_read_all_the_same() -> 
         told = read_at_a_scale(plan, gradient, PRIOR)
         if (norms > 0.25).all():
             continue
-        assert told is not None
+        assert scales(plan, gradient, PRIOR) == (0.5,)
+        assert told is not None and told[1] == 0.5
         assert set(as_set(people.features)) <= set(as_set(told[0].records))
 
 

@@ -43,6 +43,15 @@ def test_a_patient_who_is_there_twice_is_unmixed_twice_and_not_proved() -> None:
     np.testing.assert_array_equal(found.certified, ~same)
 
 
+def test_what_is_unmixed_of_coarse_integers_is_read_and_not_proved() -> None:
+    """Whole replay proves nothing where a number's next value gives the same integers."""
+    people = cohort(1)["south"].take(np.arange(3))
+    view = batch_view(people, radius=2**10)
+    (gradient,) = view.gradients
+    found = unmix(view.plan, gradient, gradient.integers, PRIOR)
+    assert found.complete and not found.certified.any()
+
+
 def test_dependent_patients_are_not_unmixed_and_not_invented() -> None:
     """The middle of two patients, given as a third: one rank less than there are patients."""
     people = cohort(3)["south"].take(np.arange(6))

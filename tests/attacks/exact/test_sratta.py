@@ -10,9 +10,10 @@ from aggregation.capture import Adam, Precision, Sgd, from_weights
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Perceptron
 from aggregation.noise_kind import NoiseKind
-from attacks.exact.sratta import Sratta
+from attacks.exact.closed_form import first_layer
+from attacks.exact.sratta import Sratta, _movers
 from attacks.scoring import score
-from attacks.views import observe
+from attacks.views import Gradient, GradientView, Knowledge, SumPart, observe
 from privacy.errors import RefusedError
 from privacy.unit import Unit
 from tests.aggregation.capture.clients import REACH, module, stored, trained
@@ -56,6 +57,39 @@ def test_patients_of_a_sealed_sum_are_recovered_and_told_apart() -> None:
     # A record that is nobody's passed 24 bits of coincidence: nearly all have to be somebody's.
     assert binomtest(nobodys, found, 0.05, alternative="greater").pvalue > 1e-3
     assert binomtest(right, pairs, 0.25, alternative="greater").pvalue < 1e-3  # chance: a quarter
+
+
+def test_what_any_update_would_fit_tells_nobody_apart() -> None:
+    """As many records as coordinates explain every number there is: that is coincidence."""
+    rng = np.random.default_rng(0)
+    records = rng.normal(size=(6, 12))
+    parts = rng.uniform(1.0, 2.0, 6) * 1e6
+    shown = np.append(parts @ records, parts.sum())
+    moved = _movers(records, shown, 1.0)  # 13 numbers, 6 records
+    assert moved is None
+    moved = _movers(records[:2], np.append(parts[:2] @ records[:2], parts[:2].sum()), 1.0)
+    assert moved is not None and moved.all()
+
+
+def test_a_record_beside_a_known_one_needs_three_witnesses() -> None:
+    """One unit shows a alone, others a and b in their own parts: two of those may be chance."""
+    done = run(5, patients=people(5), model=Perceptron(len(SCHEMA), 60), local_steps=2)
+    plan, params = done.plan, done.plan.first_model()
+    a, b = people(5)["north"].features[:2]
+    weights, biases = first_layer(plan, params)
+    awake = np.flatnonzero(weights @ a + biases > 0)
+    assert len(awake) >= 4
+    for count in (2, 3):
+        seen_w, seen_b = np.zeros(weights.shape), np.zeros(biases.shape)
+        for k, unit in enumerate(awake[: count + 1]):
+            own, other = 3e6 + 1e5 * k, 2e6 * (k > 0) + 3e5 * k
+            seen_w[unit], seen_b[unit] = np.rint(own * a + other * b), np.rint(own + other)
+        rest = np.zeros(plan.model.dim - seen_w.size - seen_b.size)
+        integers = np.concatenate([seen_w.ravel(), seen_b, rest]).astype(np.int64)
+        gradient = Gradient(0, (SumPart("north", params),), integers, 0.0)
+        found = ATTACK.reconstruct(GradientView(plan, "x", Knowledge(), (gradient,)), PRIOR)
+        read = found.records[found.confidence > 0]
+        assert [bool(np.isclose(read, x).all(axis=1).any()) for x in (a, b)] == [True, count == 3]
 
 
 def test_drowned_in_noise_the_answer_is_the_priors() -> None:

@@ -59,6 +59,14 @@ def test_small_hospitals_are_recovered_above_guessing() -> None:
     assert np.mean(advantage) > 0.1
 
 
+def test_where_steps_draw_patients_anew_as_many_are_looked_for_as_all_steps_hold() -> None:
+    quick = FedAvgInversion(restarts=1, iterations=2)
+    for size, expected in ((None, 5), (2, 2 * 3)):
+        done = run(patients=SMALL, sampling_size=size, local_steps=3)
+        view = done.view("server_plain").only(hospital=next(iter(SMALL)))
+        assert len(quick.reconstruct(view, PRIOR)) == expected
+
+
 MOMENTUM = (lambda p: torch.optim.SGD(p, lr=0.01, momentum=0.9), Sgd(0.9))
 ADAM = (lambda p: torch.optim.Adam(p, lr=0.01), Adam())
 

@@ -88,6 +88,23 @@ def test_exact_replay_certifies_and_nothing_else_does() -> None:
         assert scored.false_certificates == 0
 
 
+def test_even_noise_that_leaves_the_integers_alone_certifies_nothing() -> None:
+    """A replay of every integer proves nothing where noise may have been zero by chance."""
+    quiet = run(
+        3, sampling_size=1, noise=NoiseKind.LOCAL, clip_norm=1.0, radius=2**16,
+        noise_multiplier=0.05 / 2**16,
+    )  # fmt: skip
+    exact = 0
+    for name in quiet.plan.hospitals:
+        truth = quiet.truth(round_=0, hospitals=(name,)).features
+        view = quiet.view("server_plain").only(hospital=name)
+        if len(truth):
+            found = TabLeak(restarts=6, iterations=400).reconstruct(view, PRIOR)
+            exact += np.isclose(found.records[:, None], truth).all(axis=2).any()
+            assert not found.certified.any()
+    assert exact
+
+
 def test_bad_settings_and_blind_adversaries_are_refused() -> None:
     with pytest.raises(InvalidInputError, match="restarts"):
         TabLeak(restarts=0)
