@@ -46,11 +46,6 @@ class Share:
     estimate: float
     std: float
 
-    @property
-    def majority(self) -> bool:
-        """The classifier's answer: whether more than half have it."""
-        return self.estimate > 0.5
-
 
 def property_share(
     view: GradientView,

@@ -26,7 +26,6 @@ __all__ = [
     "gaussian_deltas",
     "gaussian_epsilon",
     "gaussian_mu",
-    "gaussian_tradeoff",
     "mills_drop",
 ]
 
@@ -106,8 +105,3 @@ def gaussian_mu(*, epsilon: float, delta: float) -> float:
     while gaussian_delta(mu=high, epsilon=epsilon) <= delta:
         high *= 2
     return -bisect_up(lambda m: gaussian_delta(mu=-m, epsilon=epsilon) <= delta, -high, 0.0)
-
-
-def gaussian_tradeoff(mu: float, alpha: float) -> float:
-    """Return the least type II error at type I error ``alpha`` (Dong, Roth, Su 2022, Eq. 6)."""
-    return float(ndtr(ndtri(1 - alpha) - mu)) if 0 < alpha < 1 else 1.0 - alpha

@@ -11,11 +11,10 @@ patient faces the unsampled release. At best delta is multiplied by the probabil
 itself as the unit, whose every step the draw covers.
 
 >>> opened = np.array([[1.0, 0.0], [-1.0, 1.0]])  # the second sum takes the first upload back
->>> round(memory_event(opened, owners=("a", "a"), noise_multiplier=2.0).noise_multiplier, 3)
-1.414
+>>> round(leverage(opened, owners=("a", "a"))["a"], 9)  # two uploads, as if each stood alone
+2.0
 """
 
-import math
 from collections.abc import Hashable, Sequence
 
 import attr
@@ -23,7 +22,7 @@ import numpy as np
 from dp_accounting import dp_event as dp
 from jaxtyping import Float
 
-from privacy._validate import finite_array, natural, positive
+from privacy._validate import finite_array, natural
 from privacy.accounting.events import (
     DiscreteGaussianDpEvent,
     DistributedDiscreteGaussianDpEvent,
@@ -31,21 +30,7 @@ from privacy.accounting.events import (
 )
 from privacy.errors import InvalidInputError
 
-__all__ = [
-    "bounded_participation",
-    "in_several_hospitals",
-    "leverage",
-    "memory_event",
-]
-
-
-def bounded_participation(event: dp.DpEvent, *, most: int) -> dp.DpEvent:
-    """Return the event for a unit that takes part in at most ``most`` releases, at its own times.
-
-    Self-timed arrivals amplify nothing: only the bound on their number counts (and must be kept).
-    """
-    natural(most=most, least=1)
-    return dp.SelfComposedDpEvent(event, most)
+__all__ = ["in_several_hospitals", "leverage"]
 
 
 def in_several_hospitals(event: dp.DpEvent, *, hospitals: int) -> dp.DpEvent:
@@ -87,36 +72,6 @@ def in_several_hospitals(event: dp.DpEvent, *, hospitals: int) -> dp.DpEvent:
                 f"A {type(event).__name__} is not noise added to a sum: what a patient in "
                 f"{hospitals} hospitals does to it is not known."
             )
-
-
-def memory_event(
-    openings: Float[np.ndarray, "openings uploads"],
-    *,
-    owners: Sequence[Hashable],
-    noise_multiplier: float,
-    unit: Hashable | None = None,
-) -> dp.GaussianDpEvent:
-    """Return one Gaussian event for several sums that share uploads, and so share their noise.
-
-    Exact for continuous Gaussian noise; for discrete noise see ``linear``. See ``leverage``.
-
-    Args:
-      openings: A, one row an opened sum, one column an upload.
-      owners: Whose upload each column is.
-      noise_multiplier: Standard deviation of *one upload's* noise over the clip norm.
-      unit: The owner whose worst case is wanted; None: the worst over all owners.
-
-    Raises:
-      InvalidInputError: ``owners`` does not fit the columns, no opening shows an upload of the
-        owner, or a value is NaN or infinite.
-    """
-    positive(noise_multiplier=noise_multiplier)
-    found = leverage(openings, owners=owners)
-    worst = max(found.values(), default=0.0) if unit is None else found.get(unit, 0.0)
-    if worst == 0:
-        raise InvalidInputError("No opening shows an upload of that owner: there is no event.")
-    # Rounding goes against us: the pseudo-inverse is good to about 1e-12.
-    return dp.GaussianDpEvent(noise_multiplier / math.sqrt(worst * (1 + 1e-9)))
 
 
 def leverage(

@@ -14,7 +14,6 @@ from privacy.accounting.gaussian import (
     gaussian_deltas,
     gaussian_epsilon,
     gaussian_mu,
-    gaussian_tradeoff,
 )
 
 mus = st.floats(1e-3, 60)
@@ -72,12 +71,3 @@ def test_mu_is_the_largest_that_keeps_the_promise(epsilon: float, delta: float) 
     mu = gaussian_mu(epsilon=epsilon, delta=delta)
     assert gaussian_delta(mu=mu, epsilon=epsilon) <= delta
     assert gaussian_delta(mu=mu * (1 + 1e-6), epsilon=epsilon) > delta
-
-
-@given(mus, st.floats(1e-6, 1 - 1e-6))
-def test_tradeoff_touches_every_epsilon_delta_line_from_above(mu: float, alpha: float) -> None:
-    beta = gaussian_tradeoff(mu, alpha)
-    for epsilon in (0.0, 0.5, 1.0, 4.0):
-        delta = gaussian_delta(mu=mu, epsilon=epsilon)
-        assert beta >= 1 - delta - np.exp(epsilon) * alpha - 1e-12
-        assert beta >= np.exp(-epsilon) * (1 - delta - alpha) - 1e-12

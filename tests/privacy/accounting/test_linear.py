@@ -14,7 +14,7 @@ from privacy.accounting import delta, epsilon
 from privacy.accounting.discrete import log_ratio
 from privacy.accounting.events import LinearOpeningsDpEvent, from_json, to_json
 from privacy.accounting.linear import certified, coset_spread, upload_events
-from privacy.accounting.units import memory_event
+from privacy.accounting.units import leverage
 from privacy.errors import InvalidInputError
 from privacy.ledger.preset_order import epsilon_of
 
@@ -139,7 +139,7 @@ def test_the_bound_is_tight_up_to_the_narrower_noise_and_counting_each_opening_o
 def test_wide_noise_costs_what_continuous_noise_does_and_the_ledgers_road_agrees() -> None:
     made = upload_events(AGAIN, owners=OWNERS, noise_multiplier=4.0, radius=500, dim=19)["a"]
     mine = epsilon(SelfComposedDpEvent(made, 2), delta=1e-5, relation=ADD).upper
-    smooth = memory_event(AGAIN, owners=OWNERS, noise_multiplier=4.0, unit="a")
+    smooth = dp_event.GaussianDpEvent(4.0 / math.sqrt(leverage(AGAIN, owners=OWNERS)["a"]))
     theirs = epsilon(smooth, delta=1e-5, relation=ADD).upper
     assert theirs <= mine <= theirs * (1 + 1e-4)
     road, _ = epsilon_of(to_json(SelfComposedDpEvent(made, 2)), 1e-5, ADD.name)

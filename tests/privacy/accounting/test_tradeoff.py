@@ -4,13 +4,17 @@ import pytest
 from dp_accounting import NeighboringRelation as Relation
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.special import ndtr
+from scipy.special import ndtr, ndtri
 
 from privacy.accounting import delta
-from privacy.accounting.gaussian import gaussian_tradeoff
 from privacy.accounting.tradeoff import attack_risks, bayes_success, tradeoff_curve
 
 ADD = Relation.ADD_OR_REMOVE_ONE
+
+
+def gaussian_tradeoff(mu: float, alpha: float) -> float:
+    """The least type II error at this type I error (Dong, Roth and Su 2022, Eq. 6)."""
+    return float(ndtr(ndtri(1 - alpha) - mu))
 
 
 def sampled(multiplier: float, prob: float, n: int) -> dp.DpEvent:
