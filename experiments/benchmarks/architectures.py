@@ -14,8 +14,6 @@ Each architecture is measured by itself, for the larger ones take long.
 """
 
 import json
-import os
-import subprocess
 import sys
 import tempfile
 from dataclasses import asdict, dataclass
@@ -30,9 +28,9 @@ from numpy.typing import NDArray
 from aggregation.data.patients import Patients, Schema
 from attacks.knowledge.features import Feature, features_of
 from attacks.knowledge.priors import Prior
+from experiments.benchmarks.authors_checkout import commit_of, run_authors
 from experiments.replicate.tableak_on_adult import OneHot
 from experiments.run.record import stamp
-from privacy.errors import InvalidInputError
 
 __all__ = ["ARCHITECTURES", "ArchitectureRow", "Attacked", "Layout", "measure_architecture"]
 
@@ -42,7 +40,6 @@ PUBLISHED_STEPS = 10_000
 """Steps of the authors' own configuration."""
 
 _ROOT = Path(__file__).resolve().parents[2]
-_SECONDS = 7_200  # of one batch, at most
 
 
 @dataclass(frozen=True)
@@ -203,12 +200,8 @@ def measure_architecture(
             )  # fmt: skip
             torches.add(found.pop("torch"))
             rows.append(ArchitectureRow(**found))
-    head = subprocess.run(  # noqa: S603 - a fixed command
-        ["git", "-C", str(checkout), "rev-parse", "HEAD"],  # noqa: S607 - git, as it is found
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
     return {
-        "tabular_gia": head.stdout.strip() or "unknown",
+        "tabular_gia": commit_of(checkout),
         "published_steps": PUBLISHED_STEPS,
         "torch": ", ".join(sorted(torches)) or torch.__version__,
         "rows": [asdict(row) for row in rows],
@@ -220,18 +213,14 @@ def _batch(python: Path, job: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:  # theirs writes caches where it stands
         asked, result = Path(folder) / "job.json", Path(folder) / "result.json"
         asked.write_text(json.dumps(job), encoding="utf-8")
-        ran = subprocess.run(  # noqa: S603 - our own program
-            [str(python.absolute()), "-m", "experiments.benchmarks.authors_tabular_gia",
-             str(asked), str(result)],
-            cwd=folder, capture_output=True, text=True, timeout=_SECONDS, check=False,
-            env={**os.environ, "PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"},
-        )  # fmt: skip
-        if ran.returncode:
-            last = (ran.stderr.strip().splitlines() or ["no word"])[-1]
-            raise InvalidInputError(
-                f"The authors' code in {job['checkout']} failed with {python}: {last} The "
-                "interpreter needs both environments (`make bench-authors` makes one); name it "
-                "with --python."
-            )
+        program = "experiments.benchmarks.authors_tabular_gia"
+        run_authors(
+            [str(python.absolute()), "-m", program, str(asked), str(result)],
+            checkout=Path(job["checkout"]),
+            folder=Path(folder),
+            environment={"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"},
+            way_out="The interpreter needs both environments (`make bench-authors` makes one); "
+            "name it with --python.",
+        )
         found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
         return found

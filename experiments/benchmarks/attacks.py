@@ -27,11 +27,8 @@ from torch import Tensor
 
 from aggregation.models import Perceptron
 from aggregation.models.differentiable import differentiable
-from aggregation.noise_kind import NoiseKind
-from aggregation.plan import Plan
 from attacks.knowledge.features import project
 from attacks.knowledge.priors import Prior
-from attacks.knowledge.replay import integer_rows
 from attacks.scoring import matched_accuracies
 from attacks.scoring.rates import student_half_width
 from attacks.searching.cascade import Cascade
@@ -39,8 +36,9 @@ from attacks.searching.device import PROCESSOR
 from attacks.searching.relaxation import Relaxation
 from attacks.searching.search import align, median
 from attacks.searching.tableak import TabLeak
-from attacks.views import Gradient, GradientView, Knowledge, SumPart
+from attacks.views import GradientView, Knowledge
 from experiments.cohorts import load
+from experiments.replicate.undefended import undefended_plan, undefended_update
 from privacy._validate import natural
 
 __all__ = ["AttacksBenchmark", "AttacksRow", "measure"]
@@ -199,23 +197,11 @@ def _batch(size: int, seed: list[int]) -> _Batch:
     people = cohort.hospitals["cleveland"]
     batch = people.take(rng.choice(len(people), size, replace=False))
     batch = batch.take(np.argsort(batch.outcomes, kind="stable"))
-    plan = Plan(
-        run="bench",
-        model=Perceptron(len(cohort.schema), WIDTH),
-        hospitals=("one",),
-        declared_sizes=(size,),
-        rounds=1,
-        learning_rate=1.0,
-        noise=NoiseKind.NONE,
-        scheme="plain",
-        clip_norm=None,
-        radius=2**24,
-    )
+    plan = undefended_plan("bench", Perceptron(len(cohort.schema), WIDTH), size)
     params = plan.model.initial(rng)
-    total = integer_rows(plan, params, batch.features, batch.outcomes).sum(axis=0)
-    labels = {(0, "one"): batch.outcomes}
-    gradient = Gradient(0, (SumPart("one", params, batch.outcomes),), total, 0.0)
-    view = GradientView(plan, "server_plain", Knowledge(labels=labels), (gradient,))
+    update = undefended_update(plan, params, batch, outcomes_known=True)
+    told = Knowledge(labels={(0, "one"): batch.outcomes})
+    view = GradientView(plan, "server_plain", told, (update,))
     return _Batch(view, batch.features, batch.outcomes, Prior.from_schema(cohort.schema))
 
 

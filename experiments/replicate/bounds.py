@@ -9,16 +9,15 @@ from jaxtyping import Float
 
 from aggregation.data.patients import Patients, Schema
 from aggregation.models import Perceptron
-from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from attacks.exact.closed_form import first_layer
 from attacks.informed.candidates import log_ratios
 from attacks.knowledge.confidence import records_right
 from attacks.knowledge.priors import Prior
-from attacks.knowledge.replay import integer_rows
 from attacks.malicious.active import Imprint, imprint_model
 from attacks.scoring.rates import clopper_pearson, cluster_bootstrap
-from attacks.views import Gradient, GradientView, Knowledge, SumPart
+from attacks.views import GradientView, Knowledge
+from experiments.replicate.undefended import undefended_plan, undefended_update
 from privacy.accounting.gaussian import gaussian_mu
 from privacy.auditing import epsilon_lower_bound, gaussian_lower_bound, split_lower_bound
 from privacy.reconstruction import success_bound
@@ -121,26 +120,14 @@ def isolated(
     Not the certified: Adult's finest grid (fnlwgt) is below what integers of 2^-24 can prove.
     """
     prior = Prior.from_table(schema, people)
-    plan = Plan(
-        run="imprint",
-        model=Perceptron(len(schema), bins),
-        hospitals=("one",),
-        declared_sizes=(patients,),
-        rounds=1,
-        learning_rate=1.0,
-        noise=NoiseKind.NONE,
-        scheme="plain",
-        clip_norm=None,
-        radius=2**24,
-    )
+    plan = undefended_plan("imprint", Perceptron(len(schema), bins), patients)
     shares, expected = [], []
     for k in range(batches):
         rng = np.random.default_rng([seed, k])
         batch = people.take(rng.choice(len(people), patients, replace=False))
         params = imprint_model(plan.model, prior, rng)
-        total = integer_rows(plan, params, batch.features, batch.outcomes).sum(axis=0)
-        gradient = Gradient(0, (SumPart("one", params),), total, 0.0)
-        view = GradientView(plan, "active", Knowledge(), (gradient,))
+        update = undefended_update(plan, params, batch)
+        view = GradientView(plan, "active", Knowledge(), (update,))
         answer = Imprint().reconstruct(view, prior)
         read = answer.confidence > 0
         shares.append((records_right(answer, batch.features, prior) & read).sum() / patients)

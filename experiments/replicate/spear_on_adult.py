@@ -12,12 +12,9 @@ import numpy as np
 
 from aggregation.data.patients import Patients, Schema
 from aggregation.models import Perceptron
-from aggregation.noise_kind import NoiseKind
-from aggregation.plan import Plan
 from attacks.exact.spear import unmix
 from attacks.knowledge.priors import Prior
-from attacks.knowledge.replay import integer_rows
-from attacks.views import Gradient, SumPart
+from experiments.replicate.undefended import undefended_plan, undefended_update
 
 __all__ = ["Solved", "solve_batch"]
 
@@ -41,23 +38,11 @@ def solve_batch(
     """Unmix one random batch."""
     rng = np.random.default_rng([seed, size, width])
     batch = people.take(rng.choice(len(people), size, replace=False))
-    plan = Plan(
-        run="spear",
-        model=Perceptron(len(schema), width),
-        hospitals=("one",),
-        declared_sizes=(size,),
-        rounds=1,
-        learning_rate=1.0,
-        noise=NoiseKind.NONE,
-        scheme="plain",
-        clip_norm=None,
-        radius=2**24,
-    )
+    plan = undefended_plan("spear", Perceptron(len(schema), width), size)
     params = plan.model.initial(rng)
-    total = integer_rows(plan, params, batch.features, batch.outcomes).sum(axis=0)
-    gradient = Gradient(0, (SumPart("one", params),), total, 0.0)
+    update = undefended_update(plan, params, batch)
     started = time.perf_counter()
-    found = unmix(plan, gradient, total, Prior.from_schema(schema), most=most)
+    found = unmix(plan, update, update.integers, Prior.from_schema(schema), most=most)
     seconds = time.perf_counter() - started
     exact = found.complete and sorted(map(tuple, found.records.round(9))) == sorted(
         map(tuple, batch.features.round(9))

@@ -179,10 +179,7 @@ class _Reader:
                 f"it was let through as {content['filter']!r} but {decision.record['filter']!r} "
                 "is the rule"
             )
-        if content["filter"] == "fixed schedule":
-            self._compare(Cost.from_json(content["interval"]), decision.record["interval"])
-            self._intervals[content["unit"]] = Cost.from_json(decision.record["interval"])
-        self._divergence(content, decision.record)
+        self._recomputed(content, decision.record)
         book.apply_plan({**content, **decision.record})
         asked = set(ReleaseSchedule.__dataclass_fields__)
         schedule = ReleaseSchedule.from_json(
@@ -195,6 +192,13 @@ class _Reader:
             word = PlanWord(content["plan"], schedule.digest, schedule.others)
             self.out.plans.setdefault(run, []).append(word)
 
+    def _recomputed(self, content: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+        """Hold what a ledger says that its budget has spent against what was computed anew."""
+        if content["filter"] == "fixed schedule":
+            self._compare(Cost.from_json(content["interval"]), found["interval"])
+            self._intervals[content["unit"]] = Cost.from_json(found["interval"])
+        self._divergence(content, found)
+
     def _abandoned(self, content: Mapping[str, Any]) -> None:
         book = self._book(content["unit"])
         decision = book.abandon(content["plan"], self._first)
@@ -205,10 +209,7 @@ class _Reader:
                 f"it frees a plan by the rule {content['filter']!r} but "
                 f"{decision.record['filter']!r} is the rule"
             )
-        if content["filter"] == "fixed schedule":
-            self._compare(Cost.from_json(content["interval"]), decision.record["interval"])
-            self._intervals[content["unit"]] = Cost.from_json(decision.record["interval"])
-        self._divergence(content, decision.record)
+        self._recomputed(content, decision.record)
         book.apply_abandonment({**content, **decision.record})
         self.out.dead.add(self._runs[content["plan"]])
 
@@ -225,10 +226,7 @@ class _Reader:
                 f"it was entered as {content['filter']!r} but {decision.record['filter']!r} is "
                 "the rule"
             )
-        if content["filter"] == "fixed schedule":
-            self._compare(Cost.from_json(content["interval"]), decision.record["interval"])
-            self._intervals[content["unit"]] = Cost.from_json(decision.record["interval"])
-        self._divergence(content, decision.record)
+        self._recomputed(content, decision.record)
         book.apply_entered({**content, **decision.record})
         self.out.notes.append(
             f"entry {entry.sequence}: spent elsewhere, as {content['operator']} claims and nobody "
