@@ -32,7 +32,6 @@ from attacks.informed.candidates import (
 from attacks.informed.known_others import InformedPool
 from attacks.informed.likelihood_ratio import LikelihoodRatio
 from attacks.informed.seen_sums import Openings
-from attacks.informed.whole_patient import WholePatient
 from attacks.knowledge.batches import infer_batches
 from attacks.knowledge.replay import integer_rows
 from attacks.suite import ATTACKS, Arena, make_attack
@@ -48,6 +47,7 @@ from attacks.views import (
 )
 from privacy.errors import CorruptMessageError, InvalidInputError, RefusedError
 from tests.attacks.informed.test_likelihood_ratio import simulated
+from tests.attacks.informed.whole_patient import WholePatient
 from tests.attacks.runs import PRIOR, SCHEMA, Run, cohort, run
 
 BANDED = Correlation(bands=3)

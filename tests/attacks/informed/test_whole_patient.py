@@ -13,7 +13,6 @@ from aggregation.noise_kind import NoiseKind
 from aggregation.plan import Plan
 from aggregation.releases import run_event
 from aggregation.update import noised_update
-from attacks.informed.whole_patient import WholePatient
 from attacks.scoring.rates import clopper_pearson
 from attacks.views import Gradient, InformedView, Knowledge, SumPart
 from experiments.studies.design import RELATION
@@ -21,6 +20,7 @@ from privacy.calibration import noise_multiplier
 from privacy.errors import InvalidInputError, RefusedError
 from privacy.mechanisms import Seeded
 from privacy.reconstruction import success_bound
+from tests.attacks.informed.whole_patient import WholePatient
 
 HOSPITALS = ("north", "east", "south")
 PRIOR = 0.5
