@@ -10,6 +10,7 @@ from aggregation.capture import Precision
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Perceptron
 from attacks.exact.closed_form import BITS, ClosedForm, peel
+from attacks.exact.legible import hidden_by_rounding
 from attacks.exact.spear import Spear
 from attacks.knowledge.replay import integer_rows
 from attacks.reconstructed import Reconstruction
@@ -19,6 +20,7 @@ from attacks.views import GradientView, observe, require
 from experiments.replicate.certificates import with_twins
 from privacy.errors import RefusedError
 from tests.aggregation.capture.clients import capture
+from tests.attacks.exact.test_closed_form import batch_view
 from tests.attacks.runs import PRIOR, SCHEMA, cohort
 
 MLP = Perceptron(len(SCHEMA), 64)
@@ -107,6 +109,21 @@ def test_where_rounding_hides_one_number_it_is_named() -> None:
     view = seen(capture(MLP, drawn(1), rate=2e-4)[0])
     (note,) = ClosedForm().reconstruct(view, PRIOR).notes
     assert "chol" in note and "sex" not in note
+
+
+def test_two_numbers_that_different_units_hide_are_both_named() -> None:
+    """More than half of the units tell either, few tell both: nobody is read whole."""
+    (gradient,) = batch_view(cohort(1)["north"].take(np.arange(4))).gradients
+    plan = batch_view(cohort(1)["north"].take(np.arange(4))).plan
+    numbers = [f for f in PRIOR.features if f.numeric][:2]
+    weights, biases = np.zeros((100, len(SCHEMA))), np.zeros(100)
+    strong = np.argsort(np.abs(plan.model.outer_weights(gradient.params)))  # no unit is weak alone
+    for feature, units in zip(numbers, (strong[:44], strong[-44:]), strict=True):
+        weights[units, feature.columns[0]] = 1e9
+    rest = np.zeros(plan.model.dim - weights.size - biases.size)
+    error = np.concatenate([weights.ravel(), biases, rest])
+    (said,) = hidden_by_rounding(plan, dataclasses.replace(gradient, error=error), PRIOR.features)
+    assert f"hides {numbers[0].name}, {numbers[1].name} of a patient" in said
 
 
 def test_it_says_nothing_only_if_it_reads() -> None:
