@@ -9,7 +9,7 @@ import pytest
 from aggregation.capture import Precision
 from aggregation.data.patients import Patients
 from aggregation.models import Logistic, Perceptron
-from attacks.exact.closed_form import BITS, ClosedForm, peel
+from attacks.exact.closed_form import BITS, ClosedForm, outer_weights, peel
 from attacks.exact.legible import hidden_by_rounding
 from attacks.exact.spear import Spear
 from attacks.knowledge.replay import integer_rows
@@ -117,7 +117,7 @@ def test_two_numbers_that_different_units_hide_are_both_named() -> None:
     plan = batch_view(cohort(1)["north"].take(np.arange(4))).plan
     numbers = [f for f in PRIOR.features if f.numeric][:2]
     weights, biases = np.zeros((100, len(SCHEMA))), np.zeros(100)
-    strong = np.argsort(np.abs(plan.model.outer_weights(gradient.params)))  # no unit is weak alone
+    strong = np.argsort(np.abs(outer_weights(plan, gradient.params)))  # no unit is weak alone
     for feature, units in zip(numbers, (strong[:44], strong[-44:]), strict=True):
         weights[units, feature.columns[0]] = 1e9
     rest = np.zeros(plan.model.dim - weights.size - biases.size)
