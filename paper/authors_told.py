@@ -4,11 +4,11 @@
 ``inpatient bench authors`` wrote.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from experiments.run.bench_record import read_bench
 from experiments.run.text import nearest
 from experiments.studies.words import NOTHING_YET
 from paper.markdown import table
@@ -42,7 +42,7 @@ def committed(paper: Path) -> Mapping[str, Any] | None:
       InvalidInputError: It was measured with uncommitted code.
     """
     path = paper / "bench" / "authors.json"
-    return _clean(path) if path.exists() else None
+    return read_bench(path) if path.exists() else None
 
 
 def committed_architectures(paper: Path) -> Sequence[Mapping[str, Any]]:
@@ -51,7 +51,7 @@ def committed_architectures(paper: Path) -> Sequence[Mapping[str, Any]]:
     Raises:
       InvalidInputError: One was measured with uncommitted code, or beside another version.
     """
-    runs = [_clean(path) for path in sorted((paper / "bench").glob("tabular_gia*.json"))]
+    runs = [read_bench(path) for path in sorted((paper / "bench").glob("tabular_gia*.json"))]
     versions = sorted({run["tabular_gia"] for run in runs})
     if len(versions) > 1:
         raise InvalidInputError(
@@ -59,16 +59,6 @@ def committed_architectures(paper: Path) -> Sequence[Mapping[str, Any]]:
             f"{', '.join(versions)}); keep those of one, so that one table can hold them."
         )
     return runs
-
-
-def _clean(path: Path) -> Mapping[str, Any]:
-    content: Mapping[str, Any] = json.loads(path.read_text(encoding="utf-8"))
-    if content["stamp"]["dirty"]:
-        raise InvalidInputError(
-            f"{path} was measured with uncommitted code; make it anew with `inpatient bench "
-            "authors` from a clean commit."
-        )
-    return content
 
 
 def authors_rows(content: Mapping[str, Any] | None) -> list[dict[str, str]]:

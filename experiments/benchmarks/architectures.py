@@ -30,7 +30,6 @@ from attacks.knowledge.features import Feature, features_of
 from attacks.knowledge.priors import Prior
 from experiments.benchmarks.authors_checkout import commit_of, run_authors
 from experiments.replicate.tableak_on_adult import OneHot
-from experiments.run.record import stamp
 
 __all__ = ["ARCHITECTURES", "ArchitectureRow", "Attacked", "Layout", "measure_architecture"]
 
@@ -205,7 +204,6 @@ def measure_architecture(
         "published_steps": PUBLISHED_STEPS,
         "torch": ", ".join(sorted(torches)) or torch.__version__,
         "rows": [asdict(row) for row in rows],
-        "stamp": stamp(),
     }
 
 

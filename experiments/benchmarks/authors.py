@@ -31,7 +31,6 @@ from experiments.benchmarks.authors_checkout import (
 )
 from experiments.replicate.adult import load_adult
 from experiments.replicate.tableak_on_adult import OneHot, TwoLayer, recovered
-from experiments.run.record import stamp
 
 __all__ = ["AuthorsRow", "measure"]
 
@@ -100,7 +99,6 @@ def measure(
         "tableak": commit_of(tableak),
         "torch": torch.__version__,
         "rows": [asdict(row) for row in rows],
-        "stamp": stamp(),
     }
 
 

@@ -30,7 +30,6 @@ from aggregation.update import noised_update
 from attacks.scoring.rates import clopper_pearson
 from experiments.benchmarks.sealed_run import stroke_like
 from experiments.evaluation import Scored, auc
-from experiments.run.record import stamp
 from privacy._validate import natural
 from privacy.errors import InvalidInputError
 from privacy.mechanisms import Seeded
@@ -113,7 +112,7 @@ def measure(
     seed: int = 0,
     progress: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
-    """Simulate every case; return plain JSON, with the stamp of the code.
+    """Simulate every case; return plain JSON.
 
     Args:
       cases: What to simulate; None: ``CASES``.
@@ -132,7 +131,7 @@ def measure(
     for number, case in enumerate(cases):
         progress(f"{case.hospitals} hospitals, {case.held_out:.0%} at {case.epsilon:g}")
         rows.append(_simulated(case, runs, (seed, number)).to_json())
-    return {"rows": rows, "near": _NEAR, "bins": _BINS, "seed": seed, "stamp": stamp()}
+    return {"rows": rows, "near": _NEAR, "bins": _BINS, "seed": seed}
 
 
 def _simulated(case: Case, runs: int, seed: tuple[int, int]) -> CountedAuc:

@@ -43,13 +43,12 @@ class BenchFederation:
 
     def run(self) -> int:
         """Measure, write, print."""
-        import json
-
         from rich.console import Console
         from rich.table import Table
 
         from experiments.benchmarks.many_hospitals import measure
-        from experiments.run.record import writable_folder, write_new
+        from experiments.run.bench_record import write_bench
+        from experiments.run.record import writable_folder
 
         folder = writable_folder(self.out)
         with Console(stderr=True).status("measuring") as status:
@@ -62,10 +61,9 @@ class BenchFederation:
                 pfl_python=self.pfl_python,
                 progress=status.update,
             )
-        content = json.dumps(found.to_json(), sort_keys=True, indent=1) + "\n"
-        (path,) = write_new((folder / "federation.json", content.encode()))
+        path = write_bench(folder, "federation", found.to_json())
         if self.json:
-            print(json.dumps(found.to_json()))
+            print(path.read_text(encoding="utf-8"), end="")
             return 0
         row, *others = found.rows
         table = Table(title=f"{row.size:,} hospitals, {found.patients:,} patients")

@@ -23,13 +23,12 @@ class BenchAccounting:
 
     def run(self) -> int:
         """Measure and print."""
-        import json
-
         from rich.console import Console
         from rich.table import Table
 
         from experiments.benchmarks.accounting import measure
-        from experiments.run.record import writable_folder, write_new
+        from experiments.run.bench_record import write_bench
+        from experiments.run.record import writable_folder
 
         writable_folder(self.out)
         with Console(stderr=True).status("measuring") as status:
@@ -39,10 +38,9 @@ class BenchAccounting:
                 repeats=self.repeats,
                 progress=status.update,
             )
-        content = json.dumps(found.to_json(), sort_keys=True, indent=1) + "\n"
-        write_new((self.out / "accounting.json", content.encode()))
+        path = write_bench(self.out, "accounting", found.to_json())
         if self.json:
-            print(json.dumps(found.to_json()))
+            print(path.read_text(encoding="utf-8"), end="")
             return 0
         table = Table(title="epsilon at delta = 1e-5")
         for column in ("", "releases", "sigma", "q", "lower", "upper", "above", "seconds", "ratio"):

@@ -42,14 +42,13 @@ class BenchAttacks:
 
     def run(self) -> int:
         """Measure, write, print."""
-        import json
-
         from rich.console import Console
         from rich.table import Table
 
         from attacks.searching.device import checked_device
         from experiments.benchmarks.attacks import measure
-        from experiments.run.record import writable_folder, write_new
+        from experiments.run.bench_record import write_bench
+        from experiments.run.record import writable_folder
 
         folder = writable_folder(self.out)
         with Console(stderr=True).status("measuring") as status:
@@ -62,10 +61,9 @@ class BenchAttacks:
                 device=checked_device(self.device),
                 progress=status.update,
             )
-        content = json.dumps(found.to_json(), sort_keys=True, indent=1) + "\n"
-        (path,) = write_new((folder / "attacks.json", content.encode()))
+        path = write_bench(folder, "attacks", found.to_json())
         if self.json:
-            print(json.dumps(found.to_json()))
+            print(path.read_text(encoding="utf-8"), end="")
             return 0
         table = Table(
             title=f"{self.restarts} restarts of {self.iterations} steps, one thread",

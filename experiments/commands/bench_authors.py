@@ -86,14 +86,14 @@ class BenchAuthors:
 
         from rich.console import Console
 
-        from experiments.run.record import writable_folder, write_new
+        from experiments.run.bench_record import write_bench
+        from experiments.run.record import writable_folder
 
         folder = writable_folder(self.out)
         found: dict[str, dict[str, Any]] = {}
         with Console(stderr=True).status("measuring"):
             for name, measured in self._measured():  # each is kept as soon as it is there
-                content = (json.dumps(measured, sort_keys=True, indent=1) + "\n").encode()
-                (path,) = write_new((folder / f"{name}.json", content))
+                path = write_bench(folder, name, measured)
                 found[str(path)] = measured
         if self.json:
             print(json.dumps(found))

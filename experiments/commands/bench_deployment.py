@@ -44,22 +44,20 @@ class BenchDeployment:
 
     def run(self) -> int:
         """Measure, write, print; 0 if all sums were those of one process."""
-        import json
-
         from rich.console import Console
         from rich.table import Table
 
         from experiments.benchmarks.deployed import measure_deployed
-        from experiments.run.record import writable_folder, write_new
+        from experiments.run.bench_record import write_bench
+        from experiments.run.record import writable_folder
 
         folder = writable_folder(self.out)
         record = measure_deployed(
             self.models, rounds=self.rounds, growth=self.growth, console=Console(stderr=True)
         )
-        content = json.dumps(record, sort_keys=True, indent=1) + "\n"
-        (path,) = write_new((folder / "deployment.json", content.encode()))
+        path = write_bench(folder, "deployment", record)
         if self.json:
-            print(json.dumps(record, sort_keys=True))
+            print(path.read_text(encoding="utf-8"), end="")
         else:
             table = Table(title=f"{self.rounds} rounds of four hospitals, {record['scheme']}")
             for heading in ("model", "carried by", "s in all", "s a round", "one process",

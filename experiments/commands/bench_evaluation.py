@@ -32,21 +32,19 @@ class BenchEvaluation:
 
     def run(self) -> int:
         """Simulate, write, print."""
-        import json
-
         from rich.console import Console
         from rich.table import Table
 
         from experiments.benchmarks.counted_auc import measure
-        from experiments.run.record import writable_folder, write_new
+        from experiments.run.bench_record import write_bench
+        from experiments.run.record import writable_folder
 
         folder = writable_folder(self.out)
         with Console(stderr=True).status("simulating") as status:
             found = measure(runs=self.runs, seed=self.seed, progress=status.update)
-        content = json.dumps(found, sort_keys=True, indent=1) + "\n"
-        (path,) = write_new((folder / "evaluation.json", content.encode()))
+        path = write_bench(folder, "evaluation", found)
         if self.json:
-            print(json.dumps(found))
+            print(path.read_text(encoding="utf-8"), end="")
             return 0
         table = Table(title=f"AUC of an evaluation round, {self.runs} runs of each case")
         for heading in ("hospitals", "counted", "epsilon", "noise of a cell", "within .01",

@@ -22,20 +22,19 @@ class BenchFilters:
 
     def run(self) -> int:
         """Look, write, print."""
-        import json
-
         from rich.console import Console
         from rich.table import Table
 
         from experiments.benchmarks.filters import measure
-        from experiments.run.record import writable_folder, write_json
+        from experiments.run.bench_record import write_bench
+        from experiments.run.record import writable_folder
 
         folder = writable_folder(self.out)
         with Console(stderr=True).status("looking") as status:
             found = measure(progress=status.update)
-        write_json(folder / "filters.json", found.to_json())
+        path = write_bench(folder, "filters", found.to_json())
         if self.json:
-            print(json.dumps(found.to_json()))
+            print(path.read_text(encoding="utf-8"), end="")
             return 0
         table = Table(title=", ".join(f"{k} {v}" for k, v in found.versions.items()))
         for column in ("filter", "setting", "found", "numbers"):

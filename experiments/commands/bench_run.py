@@ -45,14 +45,13 @@ class BenchRun:
 
     def run(self) -> int:
         """Measure, write, print."""
-        import json
-
         from rich.console import Console
         from rich.table import Table
 
         from experiments.benchmarks.sealed_run import measure, stroke_like
         from experiments.cohorts import called, load, resolve
-        from experiments.run.record import writable_folder, write_new
+        from experiments.run.bench_record import write_bench
+        from experiments.run.record import writable_folder
 
         folder = writable_folder(self.out)
         if self.cohort:
@@ -69,10 +68,9 @@ class BenchRun:
                 durable=self.durable,
                 progress=status.update,
             )
-        content = json.dumps(measured.to_json(), sort_keys=True, indent=1) + "\n"
-        (path,) = write_new((folder / "run.json", content.encode()))
+        path = write_bench(folder, "run", measured.to_json())
         if self.json:
-            print(json.dumps(measured.to_json()))
+            print(path.read_text(encoding="utf-8"), end="")
             return 0
         table = Table(
             title=f"{measured.rounds} rounds of {measured.hospitals} hospitals, "

@@ -37,14 +37,13 @@ class BenchSealing:
 
     def run(self) -> int:
         """Measure, write, print."""
-        import json
-
         from rich.console import Console
 
         from experiments.benchmarks.printing import sealing_tables
         from experiments.benchmarks.sealing_cost import draw, measure
+        from experiments.run.bench_record import write_bench
         from experiments.run.plots import save
-        from experiments.run.record import writable_folder, write_new
+        from experiments.run.record import writable_folder
 
         writable_folder(self.out)
         at = 100_000 if 100_000 in self.sizes else max(self.sizes)
@@ -55,11 +54,10 @@ class BenchSealing:
             benchmark = measure(
                 points, peers=not self.ours, repeats=self.repeats, progress=status.update
             )
-        content = json.dumps(benchmark.to_json(), sort_keys=True, indent=1) + "\n"
-        (path,) = write_new((self.out / "sealing.json", content.encode()))
+        path = write_bench(self.out, "sealing", benchmark.to_json())
         figures = save(draw(benchmark, self.hospitals[0]), self.out / "sealing")
         if self.json:
-            print(json.dumps(benchmark.to_json(), indent=2))
+            print(path.read_text(encoding="utf-8"), end="")
         else:
             for table in sealing_tables(benchmark):
                 Console().print(table)

@@ -98,7 +98,11 @@ def test_runs_beside_two_versions_or_from_a_dirty_tree_are_not_told(tmp_path: Pa
     assert committed_architectures(tmp_path) == []
     (tmp_path / "bench").mkdir()
     for k, name in enumerate(("tabular_gia_mlp", "tabular_gia_mlp-2")):
-        content = {"stamp": {"dirty": False}, "tabular_gia": f"v{k}", "rows": [row()]}
+        content = {
+            "stamp": {"commit": "a", "dirty": False},
+            "tabular_gia": f"v{k}",
+            "rows": [row()],
+        }
         (tmp_path / "bench" / f"{name}.json").write_text(json.dumps(content))
     with pytest.raises(InvalidInputError, match="v0, v1"):
         committed_architectures(tmp_path)
