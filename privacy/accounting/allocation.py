@@ -110,8 +110,8 @@ class _Ratios:
     terms: int
 
 
-def _bytes_of_sides(found: tuple[Floats, _Sides]) -> int:
-    return sum(int(values.nbytes) for values in (found[0], *vars(found[1]).values()))
+def _bytes_of_sides(sides: tuple[Floats, _Sides]) -> int:
+    return sum(int(values.nbytes) for values in (sides[0], *vars(sides[1]).values()))
 
 
 @remembered(_bytes_of_sides, most=1 << 28)
@@ -217,11 +217,11 @@ def _split(
     lower, upper = np.append(0.0, grid[:-1]), grid
     up = np.clip((powers[:-1] - masses[:-1] * lower) / (upper - lower), 0.0, masses[:-1])
     down = masses[:-1] - up
-    found = up + np.append(down[1:], 0.0)
+    split_masses = up + np.append(down[1:], 0.0)
     # Beyond the last point: to the point itself, and what its mean passes it by to infinity.
-    found[-1] += masses[-1]
+    split_masses[-1] += masses[-1]
     beyond = max(0.0, float(powers[-1] - masses[-1] * grid[-1]))
-    return _Ratios(grid, found, zero + float(down[0]), infinite + beyond, terms)
+    return _Ratios(grid, split_masses, zero + float(down[0]), infinite + beyond, terms)
 
 
 def _grid(a: _Ratios, b: _Ratios) -> Floats:

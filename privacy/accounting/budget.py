@@ -68,8 +68,8 @@ def _bracketed(
         composed = _composed(above.parts, marks, delta, below=False)
         for i, one in enumerate(composed or ()):
             slack = marks[i] * above.slack
-            found = one.upper_epsilon(delta * math.exp(-slack))
-            high[i] = found + 2 * slack if found > 0 else 0.0
+            upper = one.upper_epsilon(delta * math.exp(-slack))
+            high[i] = upper + 2 * slack if upper > 0 else 0.0
     if below.parts and not below.unbounded:
         composed = _composed(below.parts, marks, delta, below=True)
         for i, one in enumerate(composed or ()):
@@ -96,20 +96,20 @@ def _composed(
     if typical is None:
         return None
     for share in (2 * QUICK, 8 * QUICK):
-        found = compose_rounds(
+        compositions = compose_rounds(
             parts, marks, step=share * typical, delta=delta, below=below, budget=budget
         )
-        if found is not None:
-            return found
+        if compositions is not None:
+            return compositions
     return None
 
 
 def _marks(rounds: int) -> list[int]:
     """Return 1 to ``rounds``, thinned to steps of at most ``_RATIO``."""
-    found = [1]
-    while found[-1] < rounds:
-        found.append(min(rounds, max(found[-1] + 1, int(found[-1] * _RATIO))))
-    return found
+    marks = [1]
+    while marks[-1] < rounds:
+        marks.append(min(rounds, max(marks[-1] + 1, int(marks[-1] * _RATIO))))
+    return marks
 
 
 def _epsilons(mus: NDArray[np.float64], deltas: NDArray[np.float64]) -> NDArray[np.float64]:

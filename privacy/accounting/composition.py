@@ -205,8 +205,8 @@ def affordable_spread(parts: Parts, budget: WorkBudget, aim: Aim | None = None) 
 
 def _harmless(parts: Parts, aim: Aim) -> float:
     """Return the spread of a release whose variance changes the answer in proportion."""
-    found, times = moment_table(parts, grid_cut(parts, aim)), sum(n for _, n in parts)
-    tilt, reached = found.tilts(aim)[0], found.reached(aim)
+    moments, times = moment_table(parts, grid_cut(parts, aim)), sum(n for _, n in parts)
+    tilt, reached = moments.tilts(aim)[0], moments.reached(aim)
     rare = math.log(aim.value) if aim.of == "delta" else reached
     if rare > -2:
         return 0.0  # not far out
@@ -246,12 +246,12 @@ def grid_cut(parts: Parts, aim: Aim) -> float:
     low, high = math.log(_RAREST), math.log(0.1 / count)
     middle = high
     for _ in range(_GUESSES):
-        found = excess(middle)
-        if abs(found) < _ALIKE:
+        surplus = excess(middle)
+        if abs(surplus) < _ALIKE:
             break
-        low, high = (middle, high) if found > 0 else (low, middle)
+        low, high = (middle, high) if surplus > 0 else (low, middle)
         # Where few losses are large what is left hardly depends on the cut: one step is enough.
-        middle = middle + found if low < middle + found < high else (low + high) / 2
+        middle = middle + surplus if low < middle + surplus < high else (low + high) / 2
     return max(math.exp(middle) * _LESS, _RAREST)
 
 
@@ -261,7 +261,7 @@ def _stacks(parts: Parts, cut: float) -> tuple[Stack, ...]:
 
     Profiles whose losses reach about as far are put together, so that no grid is far too long.
     """
-    found: list[Stack] = []
+    stacks: list[Stack] = []
     kinds: dict[object, list[Part]] = {}
     for profile, n in parts:
         kinds.setdefault(kind(profile), []).append((profile, n))
@@ -273,8 +273,8 @@ def _stacks(parts: Parts, cut: float) -> tuple[Stack, ...]:
         for at in range(0, len(order), _ROWS):
             rows = order[at : at + _ROWS]
             ends = float(remove[rows].max()), float(add[rows].max())
-            found.append((stacked([profiles[i] for i in rows]), counts[rows], ends))
-    return tuple(found)
+            stacks.append((stacked([profiles[i] for i in rows]), counts[rows], ends))
+    return tuple(stacks)
 
 
 def _composed(
@@ -332,7 +332,7 @@ def _places(
 ) -> list[grids.Places]:
     """Return where each stack is gridded, after paying for it."""
     budget.spend(cost.preparation(parts))
-    found, store = [], 0
+    places, store = [], 0
     for profile, counts, high in _stacks(parts, cut):
         reach = (high[0] + high[1]) / step
         if not reach <= cost.LARGEST_GRID:
@@ -343,9 +343,9 @@ def _places(
         if len(at) * len(counts) > cost.LARGEST_STACK:
             raise TooDearError
         budget.spend(cost.gridding(profile, len(counts), len(at), directions))
-        found.append(at)
+        places.append(at)
     cost.check_store(store)
-    return found
+    return places
 
 
 def _from_above(parts: Parts, step: float, cut: float, budget: WorkBudget) -> Sides:

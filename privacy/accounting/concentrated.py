@@ -115,8 +115,8 @@ def _curve_of_moments(
     """As ``_curve``, by the least conversion over whole orders (``discrete.zcdp_deltas``)."""
     k = np.arange(2.0, len(log_moments))
     start = np.array(log_moments[2:]) - np.log(k - 1) + k * np.log1p(-1 / k)
-    known = np.isfinite(start)
-    k, start = k[known], start[known]
+    finite = np.isfinite(start)
+    k, start = k[finite], start[finite]
     last = max(1e-6, float(((start - math.log(_LEAST)) / (k - 1)).min()))
     e = np.concatenate([[0.0], last * np.geomspace(1e-6, 1.0, 2 * _KNOTS)])
     logs = (start[:, None] - (k - 1)[:, None] * e).min(axis=0)

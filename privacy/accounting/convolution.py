@@ -203,7 +203,7 @@ def _product(
     bound, shares = np.ones(len(alive)), np.zeros(len(alive))
     waves: NDArray[np.complex128] | None = None
     error = _error(size)
-    for left, (grid, counts) in reversed(list(enumerate(pieces))):
+    for remaining, (grid, counts) in reversed(list(enumerate(pieces))):
         columns = grid.places - grid.places[0]
         # As many rows at a time as fit into memory.
         many = max(1, LARGEST_STACK // (size if waves is None else len(alive)))
@@ -232,7 +232,7 @@ def _product(
         kept = bound > _VANISHED
         if 2 * kept.sum() < len(alive):
             alive, product, bound, shares = alive[kept], product[kept], bound[kept], shares[kept]
-            if left and 64 * len(alive) < size and widest * len(alive) <= LARGEST_STACK:
+            if remaining and 64 * len(alive) < size and widest * len(alive) <= LARGEST_STACK:
                 waves = np.exp(np.outer(np.arange(widest), alive) % size * (-2j * math.pi / size))
     return alive, product, bound, shares, error
 

@@ -56,9 +56,9 @@ def selected_log_moments(inner: Floats, *, mean: float, shape: float) -> Floats:
     constant = (1 + shape) * float(((inner[1:] + runs) / k[1:]).min())
     if math.isinf(constant):
         return np.full(len(inner), math.inf)
-    found = inner + math.log(mean) + np.maximum(k - 1, 0.0) * constant
-    found[:2] = 0.0
+    log_moments = inner + math.log(mean) + np.maximum(k - 1, 0.0) * constant
+    log_moments[:2] = 0.0
     # No divergence is larger than one of a higher order, where the mean weighs less.
-    rates = np.minimum.accumulate((found[2:] / (k[2:] - 1))[::-1])[::-1]
-    found[2:] = np.minimum(found[2:], rates * (k[2:] - 1))
-    return found * (1 + 1e-12)
+    rates = np.minimum.accumulate((log_moments[2:] / (k[2:] - 1))[::-1])[::-1]
+    log_moments[2:] = np.minimum(log_moments[2:], rates * (k[2:] - 1))
+    return log_moments * (1 + 1e-12)

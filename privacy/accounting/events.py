@@ -353,18 +353,18 @@ def _children(event: dp.DpEvent) -> list[tuple[str, dp.DpEvent]]:
 
 
 def _plain(event: dp.DpEvent) -> dict[str, Any]:
-    found: dict[str, Any] = {"type": type(event).__name__}
+    fields: dict[str, Any] = {"type": type(event).__name__}
     for name, (rule, _) in _KINDS[type(event)].items():
         value = getattr(event, name)
         if rule == _EVENT[0]:
-            found[name] = _plain(value)
+            fields[name] = _plain(value)
         elif rule == _EVENTS[0]:
-            found[name] = [_plain(child) for child in value]
+            fields[name] = [_plain(child) for child in value]
         elif isinstance(value, list | tuple):
-            found[name] = [int(v) if _is_whole(v) else float(v) for v in value]
+            fields[name] = [int(v) if _is_whole(v) else float(v) for v in value]
         else:
-            found[name] = int(value) if _is_whole(value) else float(value)
-    return found
+            fields[name] = int(value) if _is_whole(value) else float(value)
+    return fields
 
 
 def _build(content: Any, path: str) -> dp.DpEvent:

@@ -61,14 +61,14 @@ def gaussian_deltas(
 
 def mills_drop(x: NDArray[np.float64], mu: float | NDArray[np.float64]) -> NDArray[np.float64]:
     r"""Return :math:`M(x) - M(x + \mu)` of Mills' ratio; ``x`` is at least -1."""
-    found = _mills(x) - _mills(x + mu)
+    difference = _mills(x) - _mills(x + mu)
     if np.min(mu) >= _NARROW:
-        return found
+        return difference
     # The two ratios are alike to almost all of their digits: their difference is an integral.
     narrow = np.minimum(mu, _NARROW)
     slopes = (1 - y * _mills(y) for y in (x + narrow * node for node in _NODES))
     summed = sum(w * slope for w, slope in zip(_WEIGHTS, slopes, strict=True))
-    return np.asarray(np.where(mu < _NARROW, narrow * summed, found))
+    return np.asarray(np.where(mu < _NARROW, narrow * summed, difference))
 
 
 def _mills(x: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -71,12 +71,12 @@ def places(low: float, high: float, *, step: float, growth: float) -> Places:
     """
     sides = []
     for end in (math.ceil(-low / step), math.ceil(high / step)):
-        found = [0]
-        while growth and found[-1] * growth < 1 and found[-1] < end:
-            found.append(found[-1] + 1)
-        while growth and found[-1] < end:
-            found.append(math.ceil(found[-1] * (1 + growth)))
-        sides.append(np.array(found) if growth else np.arange(end + 1))
+        side = [0]
+        while growth and side[-1] * growth < 1 and side[-1] < end:
+            side.append(side[-1] + 1)
+        while growth and side[-1] < end:
+            side.append(math.ceil(side[-1] * (1 + growth)))
+        sides.append(np.array(side) if growth else np.arange(end + 1))
     return np.concatenate([-sides[0][:0:-1], sides[1]])
 
 
@@ -212,15 +212,15 @@ def _powers(
 
 def loss_ends(profile: Profile, cut: float) -> tuple[Floats, Floats]:
     """Return losses where delta is at most ``cut``: when a patient is removed, and when added."""
-    found = []
+    ends = []
     for direction in (0, 1):
 
         def enough(e: Floats, direction: int = direction) -> NDArray[np.bool_]:
             deltas = np.atleast_2d(delta(profile, e[:, None] if e.size > 1 else e, direction))
             return np.asarray(deltas[:, 0] <= cut)
 
-        found.append(_smallest(enough, len(np.atleast_2d(profile.deltas(np.zeros(1))[0]))))
-    return found[0], found[1]
+        ends.append(_smallest(enough, len(np.atleast_2d(profile.deltas(np.zeros(1))[0]))))
+    return ends[0], ends[1]
 
 
 def typical_square(profile: Profile, high: float) -> Floats:

@@ -103,8 +103,8 @@ def epsilon(
     bounds.append((_concentrated_epsilon(above, delta, made), *_concentrated(above, made)))
     reduced = delta * math.exp(-above.slack)
     if _renyi_may_win(above, made) or low < _NEAR * bounds[0][0]:
-        found = renyi_epsilon(above.parts, reduced) if reduced > 0 else math.inf
-        bounds.append((found + 2 * above.slack, *_RENYI))
+        by_renyi = renyi_epsilon(above.parts, reduced) if reduced > 0 else math.inf
+        bounds.append((by_renyi + 2 * above.slack, *_RENYI))
     upper, method, why = min(bounds, key=lambda bound: bound[0])
     return _interval(low, upper, method, why, below)
 
@@ -145,8 +145,8 @@ def delta(
     low = _lower_delta(below, epsilon, made.lower)
     if _renyi_may_win(above, made) or low < _NEAR * bounds[0][0]:
         lowered = epsilon - 2 * above.slack
-        found = renyi_delta(above.parts, lowered) if lowered >= 0 else 1.0
-        bounds.append((min(1.0, found * math.exp(above.slack)), *_RENYI))
+        by_renyi = renyi_delta(above.parts, lowered) if lowered >= 0 else 1.0
+        bounds.append((min(1.0, by_renyi * math.exp(above.slack)), *_RENYI))
         bounds.append((_apart(above), *_VARIATION))
     upper, method, why = min(bounds, key=lambda bound: bound[0])
     return _interval(low, upper, method, why, below)
@@ -160,12 +160,12 @@ def upper_epsilon(event: dp.DpEvent, *, delta: float, relation: Relation) -> flo
         return math.inf
     grid = _quick(above, delta) if above.count > 1 else None
     made = Grids(grid, short=above.count > 1 and grid is None)
-    found = min(_concentrated_epsilon(above, delta, made), _upper_epsilon(above, delta, grid))
+    upper = min(_concentrated_epsilon(above, delta, made), _upper_epsilon(above, delta, grid))
     reduced = delta * math.exp(-above.slack)
     exact = above.parts == lower(event, relation, "below").parts
     if reduced > 0 and (not exact or _renyi_may_win(above, made)):
-        found = min(found, renyi_epsilon(above.parts, reduced) + 2 * above.slack)
-    return found
+        upper = min(upper, renyi_epsilon(above.parts, reduced) + 2 * above.slack)
+    return upper
 
 
 def _quick(above: Lowered, delta: float) -> Composition | None:
@@ -249,20 +249,20 @@ def _upper_epsilon(above: Lowered, target: float, grid: Composition | None) -> f
     if above.concentrated is not None and above.count == 1:
         return math.inf  # its curve comes from the concentrated-DP bound, which is asked besides
     if above.count == 1:
-        found = exact_epsilon(above.parts[0][0], reduced * (1 - _FLOAT)) * (1 + _FLOAT)
+        bound = exact_epsilon(above.parts[0][0], reduced * (1 - _FLOAT)) * (1 + _FLOAT)
     else:
-        found = grid.upper_epsilon(reduced) if grid is not None else math.inf
-    return found + 2 * above.slack if found > 0 else 0.0
+        bound = grid.upper_epsilon(reduced) if grid is not None else math.inf
+    return bound + 2 * above.slack if bound > 0 else 0.0
 
 
 def _lower_epsilon(below: Lowered, raised: float, grid: Composition | None) -> float:
     if not below.parts or below.unbounded or raised >= 1:
         return 0.0
     if below.count == 1:
-        found = exact_epsilon(below.parts[0][0], raised * (1 + _FLOAT), "below") * (1 - _FLOAT)
+        bound = exact_epsilon(below.parts[0][0], raised * (1 + _FLOAT), "below") * (1 - _FLOAT)
     else:
-        found = grid.lower_epsilon(raised) if grid is not None else 0.0
-    return max(0.0, found - 2 * below.slack)
+        bound = grid.lower_epsilon(raised) if grid is not None else 0.0
+    return max(0.0, bound - 2 * below.slack)
 
 
 def _upper_delta(above: Lowered, at: float, grid: Composition | None) -> float:
@@ -270,18 +270,18 @@ def _upper_delta(above: Lowered, at: float, grid: Composition | None) -> float:
         return 0.0
     lowered = at - 2 * above.slack
     if above.count == 1:
-        found = exact_delta(above.parts[0][0], lowered) * (1 + _FLOAT)
+        bound = exact_delta(above.parts[0][0], lowered) * (1 + _FLOAT)
     else:
-        found = grid.upper_delta(lowered) if grid is not None else 1.0
-    return min(1.0, found * math.exp(above.slack))
+        bound = grid.upper_delta(lowered) if grid is not None else 1.0
+    return min(1.0, bound * math.exp(above.slack))
 
 
 def _apart(above: Lowered) -> float:
     """Return a delta for every epsilon: each release's own at 0, added up, also if adaptive."""
     each = math.fsum(n * (exact_delta(profile, 0.0) + _DIGIT) for profile, n in above.parts)
     # What slack adds: delta'(-2 slack) is at most delta'(0) + 1 - e^(-2 slack).
-    found = each * (1 + _FLOAT) - math.expm1(-2 * above.slack)
-    return min(1.0, found * math.exp(above.slack))
+    variation = each * (1 + _FLOAT) - math.expm1(-2 * above.slack)
+    return min(1.0, variation * math.exp(above.slack))
 
 
 def _lower_delta(below: Lowered, at: float, grid: Composition | None) -> float:
@@ -289,10 +289,10 @@ def _lower_delta(below: Lowered, at: float, grid: Composition | None) -> float:
         return 0.0
     raised = at + 2 * below.slack
     if below.count == 1:
-        found = exact_delta(below.parts[0][0], raised, "below") * (1 - _FLOAT)
+        bound = exact_delta(below.parts[0][0], raised, "below") * (1 - _FLOAT)
     else:
-        found = grid.lower_delta(raised) if grid is not None else 0.0
-    return max(0.0, (found - below.lost) * math.exp(-below.slack))
+        bound = grid.lower_delta(raised) if grid is not None else 0.0
+    return max(0.0, (bound - below.lost) * math.exp(-below.slack))
 
 
 def _interval(low: float, upper: float, method: str, why: str, below: Lowered) -> Interval:

@@ -93,7 +93,7 @@ def upload_events(
     positive(noise_multiplier=noise_multiplier)
     natural(radius=radius, least=1)
     natural(dim=dim, least=1)
-    found = leverage(openings, owners=owners)
+    leverages = leverage(openings, owners=owners)
     spread = coset_spread(openings)
     gram = openings @ openings.T
     eigenvalues = np.linalg.eigvalsh(gram)
@@ -103,7 +103,7 @@ def upload_events(
             f"The least eigenvalue of the openings' Gram matrix is {eigenvalues[0]:.3g}: they are "
             "too close to dependent to be accounted for. Open fewer sums."
         )
-    counts = {owner: list(owners).count(owner) for owner in found}
+    counts = {owner: list(owners).count(owner) for owner in leverages}
     return {
         owner: LinearOpeningsDpEvent(
             noise_multiplier=noise_multiplier,
@@ -115,7 +115,7 @@ def upload_events(
             least_eigenvalue=least,
             coset_spread=spread,
         )
-        for owner, squared in found.items()
+        for owner, squared in leverages.items()
     }
 
 

@@ -88,11 +88,11 @@ class Losses:
 
     def upper_deltas(self, epsilons: Floats) -> Floats:
         """Return a delta that is enough for each epsilon, of any sign."""
-        found = self._deltas(epsilons - self.shift, above=True)
+        deltas = self._deltas(epsilons - self.shift, above=True)
         # Delta is convex in e^epsilon and 1 at 0: below epsilon 0 the chord from there lies above.
         ends = 1 - self._deltas(np.full(1, -self.shift), above=True)
         chord = 1 - np.exp(np.minimum(epsilons, 0.0)) * np.clip(ends, 0.0, 1.0)
-        return np.asarray(np.minimum(np.minimum(found, chord) + self.infinite, 1.0))
+        return np.asarray(np.minimum(np.minimum(deltas, chord) + self.infinite, 1.0))
 
     def lower_deltas(self, epsilons: Floats) -> Floats:
         """Return a delta that no correct answer is below, for each epsilon."""
@@ -116,11 +116,11 @@ class Losses:
             high = (self.first + int(at[0])) * self.step + self.shift
             return bisect_up(enough, max(high - self.step, 0.0), high, tolerance=_READ)
         # Above the highest loss all that is left is the error.
-        left = delta - self.infinite
-        if not left > 0:
+        headroom = delta - self.infinite
+        if not headroom > 0:
             return math.inf
         top = (self.first + self.size) * self.step + self.shift
-        high = (self.log_scale + math.log(self.lost) - math.log(left)) / self.tilt + self.shift
+        high = (self.log_scale + math.log(self.lost) - math.log(headroom)) / self.tilt + self.shift
         high = max(high * (1 + 1e-12), top, 0.0) + 1e-12
         return high if enough(high) else math.inf
 
@@ -155,13 +155,13 @@ class Losses:
     @cached_property
     def _sums(self) -> tuple[Floats, Floats, Floats, Floats]:
         """The two sums from each grid point on, and what rounding may have changed in each."""
-        found = []
+        sums_and_errors = []
         for rate in (self.tilt, 1 + self.tilt):
             ratio = math.exp(-rate * self.step)
             sums = _summed(self.masses, ratio)
             # A product, a sum and the ratio's own digits, at each point.
-            found += [sums, 4 * _UNIT * (1 + rate * self.step) * _summed(sums, ratio)]
-        return found[0], found[1], found[2], found[3]
+            sums_and_errors += [sums, 4 * _UNIT * (1 + rate * self.step) * _summed(sums, ratio)]
+        return sums_and_errors[0], sums_and_errors[1], sums_and_errors[2], sums_and_errors[3]
 
     @cached_property
     def _from_above(self) -> tuple[Floats, Floats]:

@@ -133,9 +133,9 @@ def repeat(inner: Lowered, times: int) -> Lowered:
     )
 
 
-def merge(found: Iterable[Lowered]) -> Lowered:
+def merge(releases: Iterable[Lowered]) -> Lowered:
     """Return several releases together."""
-    every = tuple(found)
+    every = tuple(releases)
     counts: dict[profiles.Profile, int] = {}
     for profile, n in (part for one in every for part in one.others):
         counts[profile] = counts.get(profile, 0) + n

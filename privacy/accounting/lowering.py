@@ -76,10 +76,10 @@ def _lower(event: dp.DpEvent, relation: Relation, side: Side, path: str) -> Lowe
                 )
             return repeat(inner, event.count)
         case dp.ComposedDpEvent():
-            found = (
+            releases = (
                 _lower(e, relation, side, f"{path}.events[{i}]") for i, e in enumerate(event.events)
             )
-            return merge(found)
+            return merge(releases)
         case dp.PoissonSampledDpEvent():
             return _poisson(event, relation, side, path)
         case dp.SampledWithoutReplacementDpEvent():
@@ -168,8 +168,8 @@ def _fixed_size(
     profile, n = inner.parts[0]
     single = len(inner.parts) == 1 and n == 1
     if side == "below":
-        known = single and _additive(inner)
-        return sampled(inner, profiles.Sampled(q, profile)) if known else Lowered(unknown=path)
+        exact = single and _additive(inner)
+        return sampled(inner, profiles.Sampled(q, profile)) if exact else Lowered(unknown=path)
     return sampled(inner, profiles.SampledReplace(q, _nest(inner)))
 
 
@@ -230,12 +230,12 @@ def _selected(
     one_run = math.inf if inner.unbounded else log_moments(_nest(inner))
     # P <= e^slack P' and Q >= e^-slack Q' in each of the moment's 2 k - 1 powers.
     one_run = one_run + np.maximum(2 * orders - 1, 0) * inner.slack
-    found = selected_log_moments(
+    best_moments = selected_log_moments(
         one_run + np.zeros(len(orders)), mean=float(event.mean), shape=float(event.shape)
     )
-    if not np.isfinite(found[2:]).any():
+    if not np.isfinite(best_moments[2:]).any():
         return Lowered(unbounded=True, rho=math.inf)
-    return one(MomentBound(tuple(found.tolist())), rho=math.inf)
+    return one(MomentBound(tuple(best_moments.tolist())), rho=math.inf)
 
 
 def _shuffled(event: ShuffledBatchesDpEvent, relation: Relation, side: Side, path: str) -> Lowered:
@@ -296,10 +296,10 @@ def _allocated(
         return Lowered(unknown=path)
     if side == "below" and inner.count != 1:
         return Lowered(unknown=path)
-    found = sampled(inner, Allocated(event.steps, _nest(inner), attained=side == "below"))
+    allocated = sampled(inner, Allocated(event.steps, _nest(inner), attained=side == "below"))
     # Each step's real probabilities may differ by the slack, and all steps are seen.
     return dataclasses.replace(
-        found, slack=inner.slack * event.steps, lost=inner.lost * event.steps
+        allocated, slack=inner.slack * event.steps, lost=inner.lost * event.steps
     )
 
 

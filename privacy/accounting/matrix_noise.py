@@ -73,10 +73,10 @@ def banded_square_root(bands: int) -> tuple[float, ...]:
       bands: How many, at least 1; with 1 the noise of rounds is independent.
     """
     natural(bands=bands, least=1)
-    found = [1.0]
+    coefficients = [1.0]
     for j in range(1, bands):
-        found.append(found[-1] * (2 * j - 1) / (2 * j))
-    return tuple(found)
+        coefficients.append(coefficients[-1] * (2 * j - 1) / (2 * j))
+    return tuple(coefficients)
 
 
 def buffered(scales: Sequence[float], decays: Sequence[float], rounds: int) -> tuple[float, ...]:

@@ -90,11 +90,11 @@ def log_moments(profile: Profile) -> Floats:
     Up to rounding: relative 1e-12 and absolute 1e-12 k. Infinite where no bound is known.
     """
     with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
-        found = _of(profile)
-    found[:2] = 0.0
-    found = np.where(np.isnan(found), np.inf, np.maximum(found, 0.0))
-    found.flags.writeable = False  # it is kept for the next question
-    return found
+        logs = _of(profile)
+    logs[:2] = 0.0
+    logs = np.where(np.isnan(logs), np.inf, np.maximum(logs, 0.0))
+    logs.flags.writeable = False  # it is kept for the next question
+    return logs
 
 
 def _of(profile: Profile) -> Floats:
@@ -187,10 +187,10 @@ def _replaced(q: float, inner: Floats) -> Floats:
 def _through(q: float, inner: Profile) -> Floats:
     """Replacing a patient in a sample, by way of the data set without the patient."""
     removed = log_moments(Sampled(q, inner))
-    found = removed - (_K - 1) * math.log1p(-q)
+    replaced = removed - (_K - 1) * math.log1p(-q)
     k = np.arange(2, LARGEST_ORDER // 2 + 1)
-    found[k] = np.minimum(found[k], (removed[2 * k] + removed[2 * k - 1]) / 2)
-    return found
+    replaced[k] = np.minimum(replaced[k], (removed[2 * k] + removed[2 * k - 1]) / 2)
+    return replaced
 
 
 @lru_cache(maxsize=64)
@@ -198,8 +198,8 @@ def _weights(q: float) -> Floats:
     """Logarithms of the binomial weights of k (columns) of so many (rows)."""
     n, k = _K[:, None], _K[None, :]
     below = k <= n
-    left = np.where(below, n - k, 0.0)
-    binomial = gammaln(n + 1) - gammaln(k + 1) - gammaln(left + 1)
-    found = np.where(below, binomial + k * math.log(q) + left * math.log1p(-q), -np.inf)
-    found.flags.writeable = False
-    return found
+    failures = np.where(below, n - k, 0.0)
+    binomial = gammaln(n + 1) - gammaln(k + 1) - gammaln(failures + 1)
+    weights = np.where(below, binomial + k * math.log(q) + failures * math.log1p(-q), -np.inf)
+    weights.flags.writeable = False
+    return weights

@@ -42,8 +42,8 @@ class Composed:
         Raises:
           TooDearError: The releases' own grid would pass the limits of ``privacy.accounting.cost``.
         """
-        found = _curves(self.parts)
-        both = [_interpolate(epsilons, odds, deltas) for odds, deltas in found]
+        curves = _curves(self.parts)
+        both = [_interpolate(epsilons, odds, deltas) for odds, deltas in curves]
         return (both[0], both[0]) if len(both) == 1 else (both[0], both[1])
 
 
@@ -51,12 +51,12 @@ _Grid = tuple[Composition, float, WorkBudget] | None
 _Curves = tuple[tuple[NDArray[np.float64], NDArray[np.float64]], ...]
 
 
-def _bytes_of_grid(found: _Grid) -> int:
-    return 0 if found is None else found[0].nbytes
+def _bytes_of_grid(grid: _Grid) -> int:
+    return 0 if grid is None else grid[0].nbytes
 
 
-def _bytes_of_curves(found: _Curves) -> int:
-    return sum(values.nbytes for pair in found for values in pair)
+def _bytes_of_curves(curves: _Curves) -> int:
+    return sum(values.nbytes for pair in curves for values in pair)
 
 
 @remembered(_bytes_of_grid, most=_REMEMBERED)
@@ -76,10 +76,10 @@ def _coarse(parts: tuple[Part, ...]) -> _Grid:
 @remembered(_bytes_of_curves, most=_REMEMBERED)
 def _curves(parts: tuple[Part, ...]) -> _Curves:
     """Return e^epsilon and delta at the points of a grid, of one direction or of both."""
-    found = _coarse(parts)
-    if found is None:
+    coarse = _coarse(parts)
+    if coarse is None:
         raise TooDearError
-    composed, step, budget = found
+    composed, step, budget = coarse
     while composed.size < _POINTS:
         step *= max(0.1, composed.size / (1.5 * _POINTS))
         finer = compose(parts, *_AIMS, step=step, budget=budget)

@@ -42,12 +42,12 @@ class FiniteOutcomes:
 
     def tail(self, epsilons: NDArray[np.float64], direction: int = 0) -> NDArray[np.float64]:
         """See ``Attained``."""
-        found = np.zeros_like(epsilons)
+        tails = np.zeros_like(epsilons)
         p, q = np.array(self.masses).T[:: -1 if direction else 1, :, None]
         for at in range(0, len(epsilons), _TOGETHER):
             part = slice(at, at + _TOGETHER)
-            found[part] = np.where(p > _grown(epsilons[part], q), q, 0.0).sum(axis=0)
-        return found
+            tails[part] = np.where(p > _grown(epsilons[part], q), q, 0.0).sum(axis=0)
+        return tails
 
 
 def _grown(epsilons: NDArray[np.float64], masses: NDArray[np.float64]) -> NDArray[np.float64]:

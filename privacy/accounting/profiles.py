@@ -131,9 +131,9 @@ class DiscreteLaplaceProfile:
         e = np.clip(epsilons, -largest, largest)
         t = np.ceil(d / 2 - e / (2 * a)) - 1
         # P(X <= t) - e^epsilon P(X <= t - d), t - d < 0: sums of what is not negative.
-        left = self._below(t) * -np.expm1(e - largest)
-        right = -np.expm1(e + a * (t - d)) - np.exp(-a) * np.expm1(-a * np.maximum(t, 0.0))
-        both = np.where(t < 0, left, right / (1 + np.exp(-a)))
+        left_side = self._below(t) * -np.expm1(e - largest)
+        right_side = -np.expm1(e + a * (t - d)) - np.exp(-a) * np.expm1(-a * np.maximum(t, 0.0))
+        both = np.where(t < 0, left_side, right_side / (1 + np.exp(-a)))
         both = np.where(epsilons >= largest, 0.0, np.maximum(both, 0.0))
         both = np.where(epsilons <= -largest, -np.expm1(np.minimum(epsilons, 0.0)), both)
         return both, both
@@ -174,8 +174,8 @@ class Sampled:
         # q [P - (e^eps - 1 + q)/q Q]; below log(1 - q) every outcome counts.
         possible, inside = _within(epsilons, q)
         rest = -np.expm1(np.minimum(epsilons, 0.0))
-        found = np.where(possible, q * delta(self.inner, inside, 0), rest)
-        return np.maximum(found, 0.0)
+        deltas = np.where(possible, q * delta(self.inner, inside, 0), rest)
+        return np.maximum(deltas, 0.0)
 
     def add(self, epsilons: NDArray[np.float64]) -> NDArray[np.float64]:
         """Delta when a patient is added."""
@@ -186,8 +186,8 @@ class Sampled:
         c = -np.expm1(e + _log_rest(q))
         some = c > 0
         ratio = np.where(some, e + np.log(q) - np.log(np.where(some, c, 1.0)), 0.0)
-        found = np.where(some, c * delta(self.inner, ratio, 1), 0.0)
-        return np.maximum(found, 0.0)
+        deltas = np.where(some, c * delta(self.inner, ratio, 1), 0.0)
+        return np.maximum(deltas, 0.0)
 
     def tail(self, epsilons: NDArray[np.float64], direction: int = 0) -> NDArray[np.float64]:
         """See ``Attained``; Q is the inner one's, and so are the outcomes above a loss."""
@@ -198,10 +198,10 @@ class Sampled:
             return np.where(possible, self.inner.tail(inside), 1.0)
         # Both are mixed: (1 - q) Q + q P of the inner loss below what makes this one.
         possible, inside = _within(-epsilons, self.prob)
-        own = self.inner.tail(-inside, 1)
-        other = delta(self.inner, -inside, 1) + np.exp(np.minimum(-inside, _FAR)) * own
-        found = (1 - self.prob) * np.minimum(other, 1.0) + self.prob * own
-        return np.where(possible, found, 0.0)
+        inner_tail = self.inner.tail(-inside, 1)
+        other = delta(self.inner, -inside, 1) + np.exp(np.minimum(-inside, _FAR)) * inner_tail
+        mixed = (1 - self.prob) * np.minimum(other, 1.0) + self.prob * inner_tail
+        return np.where(possible, mixed, 0.0)
 
 
 def _log_rest(q: Column) -> NDArray[np.float64]:
@@ -256,11 +256,11 @@ class SampledReplace:
             inside = np.log1p(np.expm1(positive) / self.prob)
         # Where the quotient is no float, e^epsilon - 1 and e^epsilon are the same one.
         inside = np.where(np.isinf(inside), positive - np.log(self.prob), inside)
-        found = np.maximum(*self.inner.deltas(inside))
+        inner_deltas = np.maximum(*self.inner.deltas(inside))
         if self.removed is not None:
             beta = np.exp(positive - inside)
-            found = beta * found + (1 - beta) * delta(self.removed, inside, 0)
-        upper = self.prob * found
+            inner_deltas = beta * inner_deltas + (1 - beta) * delta(self.removed, inside, 0)
+        upper = self.prob * inner_deltas
         mirrored = -np.expm1(-positive) + np.exp(-positive) * upper
         both = np.where(epsilons >= 0, upper, mirrored)
         return both, both

@@ -37,15 +37,15 @@ def remembered(
                 if key in results:
                     results.move_to_end(key)
                     return results[key]
-            found = function(*args, **named)
+            returned = function(*args, **named)
             with lock:
                 if key not in results:  # another thread may have been quicker
-                    results[key] = found
-                    held += size(found)
+                    results[key] = returned
+                    held += size(returned)
                 while held > most:
                     _, dropped = results.popitem(last=False)
                     held -= size(dropped)
-            return found
+            return returned
 
         return asked
 

@@ -89,7 +89,7 @@ def _each(prob: NDArray[np.float64], mu: NDArray[np.float64]) -> Iterator[NDArra
     for order in _ORDERS:
         k = np.arange(order + 1)
         terms = gammaln(order + 1) - gammaln(k + 1) - gammaln(order - k + 1)
-        left = np.where(k < order, (order - k) * np.where(k < order, leaves, 0.0), 0.0)
-        grown = k * stays + left + (k**2 - k) * (mu[:, None] ** 2 / 2)
+        unsampled = np.where(k < order, (order - k) * np.where(k < order, leaves, 0.0), 0.0)
+        grown = k * stays + unsampled + (k**2 - k) * (mu[:, None] ** 2 / 2)
         # The terms add up to 1 and more; what rounding takes from a tiny divergence is given back.
         yield np.maximum(logsumexp(terms + grown, axis=1), 0.0) / (order - 1) + _ROUNDING

@@ -109,8 +109,8 @@ def exact_delta(profile: Profile, epsilon: float, side: Side = "above") -> float
         remove, add = profile.deltas(np.array([epsilon]))
     except TooDearError:
         return unknown
-    found = float(max(remove[0], add[0], 0.0))
-    return unknown if math.isnan(found) else found
+    worse = float(max(remove[0], add[0], 0.0))
+    return unknown if math.isnan(worse) else worse
 
 
 def exact_epsilon(profile: Profile, delta: float, side: Side = "above") -> float:
@@ -143,12 +143,12 @@ class Grids:
     short: bool = False
 
 
-def _bytes_of_one(found: Composition | None) -> int:
-    return 0 if found is None else found.nbytes
+def _bytes_of_one(composition: Composition | None) -> int:
+    return 0 if composition is None else composition.nbytes
 
 
-def _bytes_of_both(found: Grids) -> int:
-    return _bytes_of_one(found.upper) + _bytes_of_one(found.lower)
+def _bytes_of_both(pair: Grids) -> int:
+    return _bytes_of_one(pair.upper) + _bytes_of_one(pair.lower)
 
 
 @remembered(_bytes_of_one, most=_REMEMBERED)
@@ -162,9 +162,9 @@ def quick_grid(parts: Parts, aim: Aim, *, finer: float = 1.0) -> Composition | N
     budget, share = WorkBudget(), QUICK / finer
     typical = affordable_spread(parts, budget, aim)
     while typical is not None and (share <= _COARSEST or share * typical < _WIDEST):
-        found = compose(parts, aim, step=share * typical, budget=budget)
-        if found is not None:
-            return found
+        composition = compose(parts, aim, step=share * typical, budget=budget)
+        if composition is not None:
+            return composition
         share *= 4
     return None
 
@@ -208,18 +208,18 @@ def grids(above: Parts, below: Parts, gap: Gap) -> Grids:
         aims = replace(aims[0], near=near), replace(aims[1], near=near)
         again = upper(share)
         first = min(first, again, key=gap.high) if again is not None else first
-    found = Grids(first, lower(share))
-    while coarse < _COARSEST and (found.upper is None or (below and found.lower is None)):
+    pair = Grids(first, lower(share))
+    while coarse < _COARSEST and (pair.upper is None or (below and pair.lower is None)):
         coarse = min(4 * coarse, _COARSEST)
-        found = Grids(found.upper or upper(coarse), found.lower or lower(coarse), short=True)
-    while found.upper is None and coarse * typical < _WIDEST:
+        pair = Grids(pair.upper or upper(coarse), pair.lower or lower(coarse), short=True)
+    while pair.upper is None and coarse * typical < _WIDEST:
         coarse *= 4
-        found = Grids(upper(coarse), found.lower, short=True)
-    if found.upper is None or found.lower is None:
-        return Grids(found.upper, found.lower, found.short or found.upper is None)
-    high, low = found.upper, found.lower
+        pair = Grids(upper(coarse), pair.lower, short=True)
+    if pair.upper is None or pair.lower is None:
+        return Grids(pair.upper, pair.lower, pair.short or pair.upper is None)
+    high, low = pair.upper, pair.lower
     over, idle = gap.over(high, low), 0
-    for _ in range(0 if found.short else _REFINEMENTS):
+    for _ in range(0 if pair.short else _REFINEMENTS):
         # Losses of some mass lie between the points of one grid, and on those of another: once
         # may be chance. What is left after that is not the grid's.
         if over <= 1 or share <= _FINEST or idle > 1:
@@ -229,6 +229,6 @@ def grids(above: Parts, below: Parts, gap: Gap) -> Grids:
         if finer[0] is None or finer[1] is None:
             return Grids(high, low, short=True)
         high, low = min(high, finer[0], key=gap.high), max(low, finer[1], key=gap.low)
-        left = gap.over(high, low)
-        over, idle = left, 0 if left < 0.8 * over else idle + 1
-    return Grids(high, low, found.short)
+        ratio = gap.over(high, low)
+        over, idle = ratio, 0 if ratio < 0.8 * over else idle + 1
+    return Grids(high, low, pair.short)

@@ -110,8 +110,8 @@ class MomentTable:
         # Of tilts that all prove what is asked to be nothing, the first.
         sides = (self.remove, self.add)
         bounds = (np.maximum(renyi_bound(aim, _TILTS, times * m), -700.0) for m in sides)
-        found = [_TILTS[int(np.argmin(bound))] for bound in bounds]
-        return float(found[0]), float(found[1])
+        best_tilts = [_TILTS[int(np.argmin(bound))] for bound in bounds]
+        return float(best_tilts[0]), float(best_tilts[1])
 
     def reached(self, aim: Aim, times: int = 1) -> float:
         """Return about the Renyi bound on epsilon, or on the logarithm of delta or success."""

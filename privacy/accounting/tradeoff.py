@@ -51,8 +51,8 @@ def tradeoff_curve(
     event: dp.DpEvent, *, errors: Sequence[float], relation: Relation
 ) -> list[float]:
     """Return for each type I error in (0, 1) a lower bound on the type II error of any test."""
-    found = success_curve(event, prior_successes=errors, relation=relation)
-    return [1 - success for success in found]
+    successes = success_curve(event, prior_successes=errors, relation=relation)
+    return [1 - success for success in successes]
 
 
 def attack_risks(event: dp.DpEvent, *, relation: Relation) -> AttackRisks:
@@ -64,9 +64,9 @@ def attack_risks(event: dp.DpEvent, *, relation: Relation) -> AttackRisks:
       - for Gaussian releases both mus are the mechanism's own.
     """
     curve = np.array(tradeoff_curve(event, errors=[float(a) for a in _ERRORS], relation=relation))
-    told = curve >= _ERRORS[0]  # below, 1 - success has lost its digits
-    worst = float((ndtri(1 - _ERRORS) - ndtri(np.clip(curve, 0.0, 1.0)))[told].max(initial=0.0))
-    if not told.any():
+    precise = curve >= _ERRORS[0]  # below, 1 - success has lost its digits
+    worst = float((ndtri(1 - _ERRORS) - ndtri(np.clip(curve, 0.0, 1.0)))[precise].max(initial=0.0))
+    if not precise.any():
         worst = math.inf
 
     def regret(mu: float) -> float:

@@ -105,10 +105,10 @@ def leverage(
             f"Expected one owner an upload: {openings.shape[1]} columns, {len(owners)} owners."
         )
     projector = np.linalg.pinv(openings) @ openings
-    found: dict[Hashable, float] = {}
+    leverages: dict[Hashable, float] = {}
     for owner in dict.fromkeys(owners):
-        own = [j for j, other in enumerate(owners) if other == owner]
-        block = projector[np.ix_(own, own)]
+        columns = [j for j, other in enumerate(owners) if other == owner]
+        block = projector[np.ix_(columns, columns)]
         largest = float(np.linalg.eigvalsh((block + block.T) / 2)[-1])
-        found[owner] = min(float(np.abs(block).sum()), len(own) * largest)
-    return found
+        leverages[owner] = min(float(np.abs(block).sum()), len(columns) * largest)
+    return leverages

@@ -77,19 +77,19 @@ def _discrete(
 ) -> Lowered:
     std = float(event.noise_multiplier) * event.radius
     radius = factor * event.radius
-    found = sandwich(std=std, radius=radius, coordinates=coordinates, contributors=contributors)
+    bounds = sandwich(std=std, radius=radius, coordinates=coordinates, contributors=contributors)
     rho = concentrated_rho(
         std=std, radius=radius, coordinates=coordinates, contributors=contributors
     )
     if side == "below":
-        if found.mu_below == 0 and contributors == 1 and radius <= _overlap(std):
+        if bounds.mu_below == 0 and contributors == 1 and radius <= _overlap(std):
             exact = profiles.DiscreteGaussianOutcomes(std**2, radius)
             return Lowered(others=((exact, 1),), lost=_FLOAT)
-        if found.mu_below == 0:
+        if bounds.mu_below == 0:
             return Lowered(unknown=path)
-        return one(profiles.GaussianProfile(found.mu_below), slack=found.slack_below, rho=rho)
-    if math.isfinite(found.mu_above) and found.mu_above <= _NARROWER * math.sqrt(2 * rho):
-        return one(profiles.GaussianProfile(found.mu_above), slack=found.slack_above, rho=rho)
+        return one(profiles.GaussianProfile(bounds.mu_below), slack=bounds.slack_below, rho=rho)
+    if math.isfinite(bounds.mu_above) and bounds.mu_above <= _NARROWER * math.sqrt(2 * rho):
+        return one(profiles.GaussianProfile(bounds.mu_above), slack=bounds.slack_above, rho=rho)
     return _concentrated(rho, 0.0)
 
 
@@ -199,10 +199,10 @@ def _randomised_response(
             f"{path} is randomised response, which every patient answers: account for it under "
             "REPLACE_ONE or REPLACE_SPECIAL, not ADD_OR_REMOVE_ONE."
         )
-    own, other = 1 - p * (k - 1) / k, p / k
+    truthful, other = 1 - p * (k - 1) / k, p / k
     if relation is Relation.REPLACE_ONE:
-        masses = (own, other), (other, own), ((k - 2) * other, (k - 2) * other)
+        masses = (truthful, other), (other, truthful), ((k - 2) * other, (k - 2) * other)
     else:
-        masses = (own, 1 / k), ((k - 1) * other, (k - 1) / k), (0.0, 0.0)
+        masses = (truthful, 1 / k), ((k - 1) * other, (k - 1) / k), (0.0, 0.0)
     largest = max(abs(math.log(a / b)) for a, b in masses if a > 0)
     return one(profiles.FiniteOutcomes(masses), rho=largest**2 / 2)
