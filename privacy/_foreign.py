@@ -62,8 +62,8 @@ def digest_file(path: Path) -> tuple[int, str]:
     """
     try:
         with os.fdopen(open_regular(path), "rb") as file:
-            found = hashlib.file_digest(file, "sha256")
-            return file.tell(), found.hexdigest()
+            digest = hashlib.file_digest(file, "sha256")
+            return file.tell(), digest.hexdigest()
     except OSError as error:
         raise CorruptMessageError(f"{quoted(path)} can't be read: {_reason(error)}.") from error
 
@@ -155,10 +155,10 @@ def _spelt(character: str) -> str:
 
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         raise ValueError("a key stands twice")
-    return found
+    return fields
 
 
 def _integer(text: str) -> int:

@@ -94,17 +94,17 @@ def draw_runs(*, mean: float, shape: float) -> int:
     first = (
         -(1 - stopping) / log if shape == 0 else shape * (1 - stopping) / math.expm1(-shape * log)
     )
-    left = (int.from_bytes(os.urandom(8), "little") >> 11) * 2.0**-53
+    uniform = (int.from_bytes(os.urandom(8), "little") >> 11) * 2.0**-53
     runs, mass = 1, first
-    while left >= mass and runs < _MOST:
-        left -= mass
+    while uniform >= mass and runs < _MOST:
+        uniform -= mass
         mass *= (1 - stopping) * (runs + shape) / (runs + 1)
         runs += 1
     return runs
 
 
-def _scored(found: tuple[float, _T]) -> tuple[float, _T]:
-    score, outcome = found
+def _scored(scored: tuple[float, _T]) -> tuple[float, _T]:
+    score, outcome = scored
     return (-math.inf if math.isnan(score) else score), outcome
 
 

@@ -62,13 +62,13 @@ def noise_multiplier(
 
     if target_epsilon is not None:
         target = positive(target_epsilon=target_epsilon)
-        found = _smallest(
+        multiplier = _smallest(
             lambda z: upper_epsilon(make_event(z), delta=delta, relation=relation), target
         )
         # The quick road may differ from the full one by .2 %.
-        while epsilon(make_event(found), delta=delta, relation=relation).upper > target:
-            found *= 1 + 2e-4
-        return _round_up(found)
+        while epsilon(make_event(multiplier), delta=delta, relation=relation).upper > target:
+            multiplier *= 1 + 2e-4
+        return _round_up(multiplier)
     return _round_up(_smallest(*_success(make_event, target_success, prior_success, relation)))
 
 

@@ -60,8 +60,8 @@ def open_regular(path: Path, flags: int = os.O_RDONLY, mode: int = 0o644) -> int
     kind = stat.S_IFMT(os.fstat(descriptor).st_mode)
     if kind != stat.S_IFREG:
         os.close(descriptor)
-        told = _KINDS.get(kind, "something else")
-        raise OSError(errno.EINVAL, f"it is not a regular file ({told})")
+        kind_name = _KINDS.get(kind, "something else")
+        raise OSError(errno.EINVAL, f"it is not a regular file ({kind_name})")
     return descriptor
 
 

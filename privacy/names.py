@@ -39,9 +39,9 @@ def plain_name(**named: object) -> str:
     ((label, value),) = named.items()
     why = "it is no text" if not isinstance(value, str) else _objection(value)
     if why:
-        told = ascii(value)
-        told = told if len(told) <= 80 else f"{told[:80]}..."
-        raise InvalidInputError(f"Expected {label}={told} to be a plain name: {why}.")
+        shown = ascii(value)
+        shown = shown if len(shown) <= 80 else f"{shown[:80]}..."
+        raise InvalidInputError(f"Expected {label}={shown} to be a plain name: {why}.")
     return str(value)
 
 

@@ -103,18 +103,18 @@ def attribute_bound(event: dp.DpEvent, *, prior: Sequence[float], relation: Rela
             f"Expected prior={list(prior)} to add up to 1, with two values or more above 0."
         )
     above = lower(event, relation, "above")
-    known = _bound(above, largest)
+    by_largest = _bound(above, largest)
     delta = _removal(above, largest)
     if delta is None or above.unbounded:
-        return known
+        return by_largest
     some = np.array([p for p in values if p > 0])
 
     def right(z: float) -> float:
         """At lambda = e^z; with slack as in ``_bound``."""
         return math.exp(z + above.slack) + float(some @ delta(z - np.log(some)))
 
-    found = _least(right, lowest=-40.0) * math.exp(above.slack) * (1 + _FLOAT)
-    return min(known, max(found, largest))
+    by_prior = _least(right, lowest=-40.0) * math.exp(above.slack) * (1 + _FLOAT)
+    return min(by_largest, max(by_prior, largest))
 
 
 def _bound(above: Lowered, kappa: float) -> float:
@@ -136,8 +136,8 @@ def _dominated(above: Lowered, kappa: float) -> float:
     delta = _removal(above, kappa)
     if delta is None:
         return by_moments
-    found = _least(lambda e: kappa * math.exp(e) + float(delta(np.array([e]))[0]), lowest=-30.0)
-    return min(found, by_moments)
+    by_delta = _least(lambda e: kappa * math.exp(e) + float(delta(np.array([e]))[0]), lowest=-30.0)
+    return min(by_delta, by_moments)
 
 
 def _removal(

@@ -30,10 +30,10 @@ def exit_status(name: str, work: Callable[[], int]) -> int:
     try:
         try:
             status = work()
-        except SystemExit as left:  # help, and what can't be parsed
-            if isinstance(left.__context__, BrokenPipeError):  # rich turns it into an exit
-                raise left.__context__ from None
-            status = left.code if isinstance(left.code, int) else 0
+        except SystemExit as exit_request:  # help, and what can't be parsed
+            if isinstance(exit_request.__context__, BrokenPipeError):  # rich turns it into an exit
+                raise exit_request.__context__ from None
+            status = exit_request.code if isinstance(exit_request.code, int) else 0
         sys.stdout.flush()
         return status
     except InpatientError as error:

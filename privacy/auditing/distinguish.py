@@ -87,13 +87,13 @@ def distinguish(
     alpha = (1 - unit_open(confidence=confidence)) / 2  # two one-sided bounds
 
     def scores(with_patient: bool) -> Float[np.ndarray, "trials"]:
-        found = finite_array(scores=release(trials, with_patient))
-        if found.shape != (trials,):
+        trial_scores = finite_array(scores=release(trials, with_patient))
+        if trial_scores.shape != (trials,):
             raise InvalidInputError(
                 f"Expected release(trials, ...) to return {trials} scores, got the shape "
-                f"{found.shape}."
+                f"{trial_scores.shape}."
             )
-        return found
+        return trial_scores
 
     choose_in, choose_out = scores(True), scores(False)
     candidates = np.unique(np.quantile(np.concatenate([choose_in, choose_out]), _QUANTILES))

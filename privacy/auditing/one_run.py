@@ -77,10 +77,10 @@ def epsilon_lower_bound(
     if _chance(guesses, correct, canaries, 0.0, delta) > alpha:
         return 0.0
     # The largest refuted epsilon, from below: bisect the smallest that is not refuted.
-    found = bisect_up(
+    refuted = bisect_up(
         lambda e: _chance(guesses, correct, canaries, e, delta) > alpha, 0.0, _LARGEST
     )
-    return found * (1 - 1e-9)
+    return refuted * (1 - 1e-9)
 
 
 def gaussian_lower_bound(
@@ -202,8 +202,8 @@ def audit(
 ) -> Audit:
     """Put a claim to the test with the guesses of one run; see ``epsilon_lower_bound``."""
     non_negative(claimed=claimed)
-    found = epsilon_lower_bound(guesses, correct, canaries, delta=delta, confidence=confidence)
-    return Audit(claimed, found, ceiling(canaries, delta=delta, confidence=confidence))
+    bound = epsilon_lower_bound(guesses, correct, canaries, delta=delta, confidence=confidence)
+    return Audit(claimed, bound, ceiling(canaries, delta=delta, confidence=confidence))
 
 
 def _check_counts(guesses: int, correct: int, canaries: int) -> None:

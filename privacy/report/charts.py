@@ -16,10 +16,10 @@ _LEFT, _RIGHT, _TOP, _BOTTOM = 70.0, 18.0, 16.0, 52.0
 def bar(row: SpentRow, *, number: int, title: str, description: str) -> str:
     """Spent of allowed as a bar of 160 units; the number stands beside it."""
     filled = 160 * row.share
-    name, told = f"bar{number}t", f"bar{number}d"
+    name, desc = f"bar{number}t", f"bar{number}d"
     return (
-        f'<svg class="bar" role="img" viewBox="0 0 162 18" aria-labelledby="{name} {told}">'
-        f'<title id="{name}">{escape(title)}</title><desc id="{told}">{escape(description)}</desc>'
+        f'<svg class="bar" role="img" viewBox="0 0 162 18" aria-labelledby="{name} {desc}">'
+        f'<title id="{name}">{escape(title)}</title><desc id="{desc}">{escape(description)}</desc>'
         '<rect class="bar-all" x="1" y="3" width="160" height="12"/>'
         f'<rect class="bar-spent" x="1" y="3" width="{filled:.1f}" height="12"/></svg>'
     )

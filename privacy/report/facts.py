@@ -184,9 +184,9 @@ def gather(
     run = named.pop() if len(named) == 1 else ""
     context: dict[str, dict[str, tuple[str, ...]]] = {}
     for reading in readings:
-        told = reading.stated(run)
+        statements = reading.stated(run)
         for name, value in dict.fromkeys(
-            (name, str(value)) for facts in told for name, value in facts.items()
+            (name, str(value)) for facts in statements for name, value in facts.items()
         ):
             values = context.setdefault(name, {})
             values[value] = (*values.get(value, ()), reading.hospital)
@@ -310,14 +310,14 @@ def _curve(spent: Spent, assessor: Assessor) -> tuple[CurvePoint, ...]:
 
 def _honest(events: list[Mapping[str, Any]]) -> list[int]:
     """Contributors of every shared noise in the events."""
-    found = []
+    contributors = []
     for event in events:
         if event["type"] == "DistributedDiscreteGaussianDpEvent":
-            found.append(int(event["contributors"]))
-        found += _honest(event.get("events", []))
+            contributors.append(int(event["contributors"]))
+        contributors += _honest(event.get("events", []))
         if "event" in event:
-            found += _honest([event["event"]])
-    return found
+            contributors += _honest([event["event"]])
+    return contributors
 
 
 def _ledger_rows(reading: Reading) -> list[LedgerRow]:

@@ -60,22 +60,22 @@ class Meant:
 
     def sampling(self, words: Mapping[str, str]) -> str:
         """Return how patients take part, in a language's words (``page.strings``)."""
-        told = (words[f"sampling_{kind}"].format(steps=steps) for kind, steps in self.rounds)
-        return words["stated"].join(told)
+        phrases = (words[f"sampling_{kind}"].format(steps=steps) for kind, steps in self.rounds)
+        return words["stated"].join(phrases)
 
     def sentences(self, words: Mapping[str, str]) -> list[str]:
         """Return what the epsilon is for, each a sentence."""
-        found = []
+        sentences = []
         if self.unit == Unit.PATIENT:
             where = "one" if self.hospitals == 1 else "several"
             rows = "row" if self.records == 1 else "rows"
-            told = words[f"meant_{where}_{rows}"]
-            found.append(told.format(records=self.records, hospitals=self.hospitals))
-            found.append(words["meant_rounds"].format(rounds=self.sampling(words)))
+            template = words[f"meant_{where}_{rows}"]
+            sentences.append(template.format(records=self.records, hospitals=self.hospitals))
+            sentences.append(words["meant_rounds"].format(rounds=self.sampling(words)))
         for kind, number in self.noises:
             noise = words[f"noise_{kind}"].format(number=number)
-            found.append(words["meant_correlated"].format(noise=noise))
-        return found
+            sentences.append(words["meant_correlated"].format(noise=noise))
+        return sentences
 
 
 def meant_by(
@@ -100,13 +100,13 @@ def meant_by(
 
 
 def _read(form: re.Pattern[str], values: Iterable[str]) -> list[re.Match[str]]:
-    return [found for value in values if (found := form.fullmatch(value))]
+    return [matched for value in values if (matched := form.fullmatch(value))]
 
 
 def _least(values: Iterable[str]) -> int:
-    told = tuple(values)
-    found = [int(m[1]) for m in _read(_RECORDS, told)]
-    return max(1, min(found)) if found and len(found) == len(told) else 1
+    texts = tuple(values)
+    counts = [int(m[1]) for m in _read(_RECORDS, texts)]
+    return max(1, min(counts)) if counts and len(counts) == len(texts) else 1
 
 
 def _rounds(event: Mapping[str, Any], kept: list[int]) -> list[Rounds]:

@@ -101,9 +101,12 @@ def audits(facts: Facts, t: _Words) -> list[dict[str, Any]]:
 
 def quality(facts: Facts, t: _Words) -> list[tuple[str, str]]:
     """How good the model is, as far as it was released under the budget; else "not measured"."""
-    found = {one.figure: one for one in facts.evidence.evaluations}
+    by_figure = {one.figure: one for one in facts.evidence.evaluations}
     return [
-        (t(f"label_{word}"), _measured(found[figure], t) if figure in found else t("not_measured"))
+        (
+            t(f"label_{word}"),
+            _measured(by_figure[figure], t) if figure in by_figure else t("not_measured"),
+        )
         for word, figure in (("auc", "AUC"), ("calibration", "observed less predicted"))
     ]
 

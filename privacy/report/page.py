@@ -186,7 +186,7 @@ def _guarantee(facts: Facts, t: _Words) -> str:
     if worst.interval.upper == 0:
         return t("guarantee_nothing")
     shared = facts.honest is not None
-    told = t(
+    guarantee = t(
         "guarantee",
         hospitals=names,
         trust=t("trust_shared", honest=facts.honest) if shared else t("trust_local"),
@@ -195,7 +195,7 @@ def _guarantee(facts: Facts, t: _Words) -> str:
         delta=power(worst.budget.delta),
         releases=worst.releases + worst.left,
     )
-    return t("guarantee_claimed", guarantee=told) if facts.claimed else told
+    return t("guarantee_claimed", guarantee=guarantee) if facts.claimed else guarantee
 
 
 def _success(facts: Facts, t: _Words) -> str:
@@ -392,8 +392,8 @@ def _digests(facts: Facts, t: _Words) -> list[tuple[str, str, str]]:
         (t("col_root", hospital=name, size=size), root, t("signed_by", hospital=name))
         for name, (size, root) in facts.roots.items()
     ]
-    for name, (found, signed) in facts.manifests.items():
-        rows.append((name, found, t("signed_by_senders" if signed else "unsigned")))
-    rows += [(name, found, t("unsigned")) for name, found in facts.evidence.files.items()]
+    for name, (digest, signed) in facts.manifests.items():
+        rows.append((name, digest, t("signed_by_senders" if signed else "unsigned")))
+    rows += [(name, digest, t("unsigned")) for name, digest in facts.evidence.files.items()]
     rows.append((t("label_versions"), "; ".join(facts.versions) or t("not_recorded"), ""))
     return rows

@@ -129,10 +129,10 @@ def examine(
       parts: Events as they were accounted for, as plain JSON, and how often; empty: not known.
       accountant: Prices them; the project's own by default.
     """
-    told = tuple(parts)
-    if not told and training.noise_multiplier is not None and training.steps is not None:
-        told = ((_event(training), training.steps),)
-    case = _Case(claim, training, told, Guarded(accountant or Certified()))
+    events = tuple(parts)
+    if not events and training.noise_multiplier is not None and training.steps is not None:
+        events = ((_event(training), training.steps),)
+    case = _Case(claim, training, events, Guarded(accountant or Certified()))
     looked = (_cost, _scope, _sampler, _denominator, _weights, _relation, _accountant)
     return tuple(Check(name, *look(case)) for name, look in zip(CHECKS, looked, strict=True))
 

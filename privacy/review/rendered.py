@@ -93,9 +93,9 @@ def answer(check: Check, language: str = "en") -> str:
     return table.get(f"word_{check.name}_{check.judgement}", table[f"word_{check.judgement}"])
 
 
-def said(told: Check | Remark, language: str = "en") -> str:
+def said(finding: Check | Remark, language: str = "en") -> str:
     """A finding's sentence, or a remark's."""
-    return strings(language)[told.words].format(**told.values)
+    return strings(language)[finding.words].format(**finding.values)
 
 
 def remarked(row: AttackedUpdate | TriedAttack, language: str = "en") -> str:

@@ -122,8 +122,8 @@ def read_review(path: Path) -> ReviewFile:
         "training": ToldTraining,
         "updates": ToldUpdates,
     }
-    told = {n: parts[n].completed(part) if n in parts else part for n, part in table.items()}
+    completed = {n: parts[n].completed(part) if n in parts else part for n, part in table.items()}
     try:
-        return ReviewFile.from_json(ReviewFile.completed(told))
+        return ReviewFile.from_json(ReviewFile.completed(completed))
     except InvalidInputError as error:
         raise InvalidInputError(f"{quoted(path.name)} can't be taken up: {error}") from error

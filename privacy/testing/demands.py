@@ -69,13 +69,13 @@ class Demand:
           scales: Kind and standard deviation ``[dim]`` of each draw in the release, zero on
             coordinates that it does not reach; at least one draw.
         """
-        own = np.array([scale for kind, scale in scales if kind == self.kind])
-        if len(own) < self.shares:
+        stds = np.array([scale for kind, scale in scales if kind == self.kind])
+        if len(stds) < self.shares:
             return np.zeros_like(scales[0][1])
         if self.kind in ("gaussian", "skellam"):  # these stay what they are in sums
-            return np.asarray(np.sqrt((own**2).sum(axis=0)))
+            return np.asarray(np.sqrt((stds**2).sum(axis=0)))
         # As many equal shares as the event has, each as large as the smallest of the largest.
-        least = np.sort(own, axis=0)[-self.shares]
+        least = np.sort(stds, axis=0)[-self.shares]
         return np.asarray(math.sqrt(self.shares) * least)
 
 

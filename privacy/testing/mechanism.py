@@ -94,10 +94,10 @@ def check_mechanism(
     natural(patients=patients, least=2)
     natural(crowd=crowd)
     check = _Check(run, read(claim), moves(relation), relation, dim)
-    found: dict[str, BrokenPromise] = {}
+    findings: dict[str, BrokenPromise] = {}
     for finding in check.findings(patients, crowd, non_finite=non_finite):
-        found.setdefault(finding.check, finding)
-    return list(found.values())
+        findings.setdefault(finding.check, finding)
+    return list(findings.values())
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class _Check:
         if first:
             return
         # Where the number of patients is public, noise may follow it; else one holds for all.
-        known: dict[int, tuple[Running, Wiring]] = {}
+        baselines: dict[int, tuple[Running, Wiring]] = {}
         add = self.relation is Relation.ADD_OR_REMOVE_ONE
         unit = self._unit(base, wire(self.run, rows, base))
         patterns = PATTERNS if base.samples else PATTERNS[:1]
@@ -124,17 +124,17 @@ class _Check:
             pairs(patients, self.dim, self.relation, unit=unit, crowd=crowd, non_finite=non_finite)
         ):
             n = patients if add else len(pair.rows)
-            if n not in known:
+            if n not in baselines:
                 some = ordinary(n, self.dim)
                 start = play(self.run, some)
-                known[n] = start, wire(self.run, some, start)
-                unnoised = list(self._unnoised(*known[n]))
+                baselines[n] = start, wire(self.run, some, start)
+                unnoised = list(self._unnoised(*baselines[n]))
                 yield from unnoised
                 if unnoised:
                     return
             # Everybody is sampled each time, the other samples take turns.
             for pattern in dict.fromkeys((patterns[0], patterns[turn % len(patterns)])):
-                seen = list(self._compare(*known[n], pair, pattern))
+                seen = list(self._compare(*baselines[n], pair, pattern))
                 yield from seen
                 if seen:  # the rest would tell the same at length
                     return
@@ -175,8 +175,10 @@ class _Check:
 
     def _unnoised(self, base: Running, wiring: Wiring) -> Iterator[BrokenPromise]:
         if len(base.releases) != len(self.claim.demands):
-            told = base.error or f"{len(base.releases)} releases, not {len(self.claim.demands)}."
-            yield BrokenPromise("control", f"Another number of patients gets {told}")
+            difference = (
+                base.error or f"{len(base.releases)} releases, not {len(self.claim.demands)}."
+            )
+            yield BrokenPromise("control", f"Another number of patients gets {difference}")
             return
         for i, demand in enumerate(self.claim.demands):
             size = base.releases[i].size
@@ -197,31 +199,31 @@ class _Check:
 
     def _unit(self, base: Running, wiring: Wiring) -> float:
         """The smallest distance that the claim lets one patient move a release."""
-        found = [
+        distances = [
             float(demand.strength(wiring.scales(i, base.calls, base.releases[i].size)).min())
             / demand.noise_multiplier
             for i, demand in enumerate(self.claim.demands)
             if base.releases[i].size
         ]
-        return min(found, default=1.0)
+        return min(distances, default=1.0)
 
     def _compare(
         self, base: Running, wiring: Wiring, pair: Pair, pattern: Pattern
     ) -> Iterator[BrokenPromise]:
         of_rows, of_other = samplers(pattern, pair)
         target = play(self.run, pair.rows, sample=of_rows)
-        told = self._told_apart(base, target, pair)
-        if told is not None:
-            yield from told
+        leaks = self._told_apart(base, target, pair)
+        if leaks is not None:
+            yield from leaks
             return
-        found = correct(self.run, pair.other, of_other, target, wiring, self.claim.demands)
-        if isinstance(found, Stuck):
-            yield _stuck(found, pair)
+        corrected = correct(self.run, pair.other, of_other, target, wiring, self.claim.demands)
+        if isinstance(corrected, Stuck):
+            yield _stuck(corrected, pair)
             return
-        other, moved = found
-        told = self._told_apart(base, other, pair)
-        if told is not None:
-            yield from told
+        other, moved = corrected
+        leaks = self._told_apart(base, other, pair)
+        if leaks is not None:
+            yield from leaks
             return
         if not _same_scales(target.calls, other.calls) or not _same_scales(
             target.samples, other.samples
@@ -239,16 +241,18 @@ class _Check:
         if far is not None:
             yield far
 
-    def _told_apart(self, base: Running, found: Running, pair: Pair) -> list[BrokenPromise] | None:
+    def _told_apart(
+        self, base: Running, running: Running, pair: Pair
+    ) -> list[BrokenPromise] | None:
         """What the flow of a run gives away; None if it is the usual one."""
-        if found.error:
+        if running.error:
             if not pair.ordinary:
                 return []  # refused
-            return [BrokenPromise("control", f"{_named(pair)} raises {found.error}")]
-        shapes = [[(c.kind, c.size) for c in each.calls] for each in (base, found)]
-        if shapes[0] != shapes[1] or len(base.samples) != len(found.samples):
-            return [BrokenPromise("control", _difference(base.calls, found.calls))]
-        sizes = [[r.size for r in each.releases] for each in (base, found)]
+            return [BrokenPromise("control", f"{_named(pair)} raises {running.error}")]
+        shapes = [[(c.kind, c.size) for c in each.calls] for each in (base, running)]
+        if shapes[0] != shapes[1] or len(base.samples) != len(running.samples):
+            return [BrokenPromise("control", _difference(base.calls, running.calls))]
+        sizes = [[r.size for r in each.releases] for each in (base, running)]
         if sizes[0] != sizes[1]:
             return [
                 BrokenPromise(
@@ -307,17 +311,17 @@ def _same_scales(
     return np.allclose([c.scale for c in first], [c.scale for c in second], rtol=_SLACK, atol=0)
 
 
-def _stuck(found: Stuck, pair: Pair) -> BrokenPromise:
-    if not found.finite:
+def _stuck(stuck: Stuck, pair: Pair) -> BrokenPromise:
+    if not stuck.finite:
         return BrokenPromise(
             "sensitivity",
-            f"{_named(pair)} makes release {found.release} something that is no finite number. "
+            f"{_named(pair)} makes release {stuck.release} something that is no finite number. "
             "Set such rows to zero or refuse them first; if what calls the mechanism does, say "
             "non_finite=False.",
         )
     return BrokenPromise(
         "fresh",
-        f"{_named(pair)} makes release {found.release} something else than its sum plus the noise "
+        f"{_named(pair)} makes release {stuck.release} something else than its sum plus the noise "
         "that it holds on other data.",
     )
 

@@ -40,11 +40,11 @@ def check_source(
     natural(draws=draws, least=1_000)
     unit_open(false_alarms=false_alarms)
     tests = list(_tests(source, draws))
-    found: dict[str, BrokenPromise] = {}
+    findings: dict[str, BrokenPromise] = {}
     for kind, seen, p_value in tests:
         if not p_value > false_alarms / len(tests):  # NaN is no pass
-            found.setdefault(kind, BrokenPromise(kind, f"{seen} (p = {p_value:.2g})."))
-    return list(found.values())
+            findings.setdefault(kind, BrokenPromise(kind, f"{seen} (p = {p_value:.2g})."))
+    return list(findings.values())
 
 
 _Tests = Iterator[tuple[str, str, float]]
@@ -92,9 +92,9 @@ def _masses(
 ) -> _Tests:
     for cell in _CELLS:
         inside = masses[np.abs(x) <= cell * std].sum()
-        found = np.abs(drawn) <= cell * std
-        seen = f"{found.mean():.4f} within {cell:g} standard deviations, not {inside:.4f}"
-        yield kind, seen, _binomial(found, float(min(inside, 1.0)))
+        within = np.abs(drawn) <= cell * std
+        seen = f"{within.mean():.4f} within {cell:g} standard deviations, not {inside:.4f}"
+        yield kind, seen, _binomial(within, float(min(inside, 1.0)))
     even = masses[x % 2 == 0].sum()
     yield kind, f"{(drawn % 2 == 0).mean():.4f} even", _binomial(drawn % 2 == 0, float(even))
 
@@ -111,8 +111,8 @@ def _independent(kind: str, first: NDArray[np.number], second: NDArray[np.number
     yield kind, f"{same.mean():.4f} have the sign of the draws before", _binomial(same, 0.5)
 
 
-def _binomial(found: NDArray[np.bool_], prob: float) -> float:
-    return float(stats.binomtest(int(found.sum()), len(found), prob).pvalue)
+def _binomial(hits: NDArray[np.bool_], prob: float) -> float:
+    return float(stats.binomtest(int(hits.sum()), len(hits), prob).pvalue)
 
 
 def _two_sided(square: float, draws: int) -> float:

@@ -83,21 +83,21 @@ def pytest_testnodedown(node: Any, error: object) -> None:
     del error
     config: pytest.Config = node.config
     part = config.getoption("--false-alarms") / node.workerinput["workercount"]
-    asked, spent = getattr(node, "workeroutput", {}).get("false_alarms", (1, part))
-    config.stash[_WORKERS].append((asked, spent))
+    tests, spent = getattr(node, "workeroutput", {}).get("false_alarms", (1, part))
+    config.stash[_WORKERS].append((tests, spent))
 
 
 def pytest_terminal_summary(
     terminalreporter: pytest.TerminalReporter, config: pytest.Config
 ) -> None:
     """Say what was spent."""
-    own = config.stash[_KEY]
-    found = [*config.stash[_WORKERS], (own.asked, own.spent)]
-    asked, spent = sum(a for a, _ in found), sum(s for _, s in found)
-    if asked:
+    alarms = config.stash[_KEY]
+    tallies = [*config.stash[_WORKERS], (alarms.asked, alarms.spent)]
+    tests, spent = sum(a for a, _ in tallies), sum(s for _, s in tallies)
+    if tests:
         total = config.getoption("--false-alarms")
         terminalreporter.write_line(
-            f"false alarms: {asked} statistical tests, chance of one {spent:.2g} of {total:.2g}"
+            f"false alarms: {tests} statistical tests, chance of one {spent:.2g} of {total:.2g}"
         )
 
 

@@ -47,15 +47,15 @@ def check_accountant(
       unsupported: What it raises for events or relations that it does not know; a comparison that
         needs one of these is left out.
     """
-    found: dict[str, Broken] = {}
+    findings: dict[str, Broken] = {}
     for compare in _comparisons(epsilon):
         try:
             broken = compare()
         except unsupported:
             continue
         if broken is not None:
-            found.setdefault(broken.relation, broken)
-    return list(found.values())
+            findings.setdefault(broken.relation, broken)
+    return list(findings.values())
 
 
 def _comparisons(epsilon: Accountant) -> Iterator[Callable[[], Broken | None]]:
@@ -118,10 +118,10 @@ def _closed_form(
     epsilon: Accountant, event: dp.DpEvent, mu: float, relation: Relation
 ) -> Broken | None:
     """Without sampling, Gaussians have a closed form; an upper bound can't lie below it."""
-    truth, found = gaussian_epsilon(mu=mu, delta=1e-5), epsilon(event, 1e-5, relation)
-    if found >= truth * (1 - 1e-6) - 1e-6:
+    truth, accounted = gaussian_epsilon(mu=mu, delta=1e-5), epsilon(event, 1e-5, relation)
+    if accounted >= truth * (1 - 1e-6) - 1e-6:
         return None
-    return Broken("closed_form", f"{event} under {relation.name}: {found:.6g} < {truth:.6g}.")
+    return Broken("closed_form", f"{event} under {relation.name}: {accounted:.6g} < {truth:.6g}.")
 
 
 def _sampled(noise_multiplier: float, prob: float) -> dp.DpEvent:

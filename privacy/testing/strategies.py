@@ -73,8 +73,8 @@ def schedules(*, max_rounds: int = 20) -> st.SearchStrategy[list[tuple[float, fl
 @st.composite
 def arrivals(draw: Any, *, contributors: int, openings: int, most: int) -> NDArray[np.bool_]:
     """Draw who is in which opened sum: bool ``[openings, contributors]``, at most ``most`` each."""
-    found = np.zeros((openings, contributors), dtype=np.bool_)
+    incidence = np.zeros((openings, contributors), dtype=np.bool_)
     for column in range(contributors):
         times = draw(st.lists(st.integers(0, openings - 1), max_size=most, unique=True))
-        found[times, column] = True
-    return found
+        incidence[times, column] = True
+    return incidence

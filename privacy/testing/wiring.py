@@ -84,25 +84,25 @@ class Wiring:
         self, release: int, calls: Sequence[RandomnessRequest], size: int
     ) -> list[tuple[str, NDArray[np.float64]]]:
         """Return kind and standard deviation by coordinate of each draw in a release."""
-        found = []
+        scales = []
         for end in self.wires[release]:
             scale = np.zeros(size)
             scale[end.places] = abs(end.coefficient) * calls[end.call].scale
-            found.append((calls[end.call].kind, scale))
-        return found
+            scales.append((calls[end.call].kind, scale))
+        return scales
 
     def carriers(
         self, release: int, kind: str, calls: Sequence[RandomnessRequest], size: int
     ) -> list[tuple[Wire, NDArray[np.bool_]]]:
         """Return a draw to change for each coordinate: wires, and which of their numbers."""
         free = np.ones(size, dtype=np.bool_)
-        found = []
+        carriers = []
         for end in self.wires[release]:
             if calls[end.call].kind == kind:
                 mine = free[end.places]
                 free[end.places[mine]] = False
-                found.append((end, mine))
-        return found
+                carriers.append((end, mine))
+        return carriers
 
 
 def play(
@@ -138,7 +138,7 @@ def play(
 @np.errstate(all="ignore")
 def wire(run: Run, rows: Rows, base: Running) -> Wiring:
     """Change one draw after the other and see which release answers first, and how."""
-    found: list[list[Wire]] = [[] for _ in base.releases]
+    wires: list[list[Wire]] = [[] for _ in base.releases]
     for j, call in enumerate(base.calls):
         mark = _mark(j, call)
         noise = list(base.noise)
@@ -148,9 +148,9 @@ def wire(run: Run, rows: Rows, base: Running) -> Wiring:
             if a.shape != b.shape or not (a == b).all():
                 end = _matched(j, a, b, mark)
                 if end is not None:
-                    found[i].append(end)
+                    wires[i].append(end)
                 break
-    return Wiring(tuple(tuple(own) for own in found))
+    return Wiring(tuple(tuple(ends) for ends in wires))
 
 
 @np.errstate(all="ignore")  # a release may be infinite
@@ -200,11 +200,11 @@ def _correct_release(
     now: Running,
     noise: list[NDArray[Any]],
 ) -> None:
-    left = target.releases[i] - now.releases[i]
-    if not np.isfinite(left).all():
+    residual = target.releases[i] - now.releases[i]
+    if not np.isfinite(residual).all():
         return  # not this release's fault alone: an earlier one is wrong, or it will be found so
-    for end, mine in wiring.carriers(i, demand.kind, target.calls, left.size):
-        step = np.where(mine, left[end.places] / end.coefficient, 0.0)
+    for end, mine in wiring.carriers(i, demand.kind, target.calls, residual.size):
+        step = np.where(mine, residual[end.places] / end.coefficient, 0.0)
         z = noise[end.call]
         noise[end.call] = z + (np.rint(step).astype(np.int64) if z.dtype.kind == "i" else step)
 

@@ -93,11 +93,11 @@ def _exact_momentum(rows: Rows, source: NoiseSource) -> Releases:
 
 def _error_feedback(rows: Rows, source: NoiseSource) -> Releases:
     """What clipping cut off is added to the next round."""
-    left, released = np.zeros_like(rows), []
+    residual, released = np.zeros_like(rows), []
     for _ in range(ROUNDS):
-        wanted = rows.mean(axis=0, keepdims=True) + left if len(rows) else rows
+        wanted = rows.mean(axis=0, keepdims=True) + residual if len(rows) else rows
         clipped = clip(wanted, clip_norm=CLIP).values
-        left = wanted - clipped
+        residual = wanted - clipped
         released.append(clipped.sum(axis=0) + source.gaussian(STD, rows.shape[1]))
     return released
 
