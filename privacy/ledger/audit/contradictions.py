@@ -27,16 +27,16 @@ def hold_against(reading: Reading, claims: Iterable[Claim], others: Iterable[str
     for claim in mine:
         head = claim.head
         if head.ledger != reading.identity:
-            told = f"{claim.by} saw another ledger of {reading.hospital}"
-            wrong.setdefault("other", []).append(told)
+            reason = f"{claim.by} saw another ledger of {reading.hospital}"
+            wrong.setdefault("other", []).append(reason)
         elif head.size > reading.size:
-            told = f"it is cut off: {claim.by} saw {head.size} entries, {reading.size} are left"
-            wrong.setdefault("cut", []).append(told)
+            reason = f"it is cut off: {claim.by} saw {head.size} entries, {reading.size} are left"
+            wrong.setdefault("cut", []).append(reason)
         elif roots[head.size] != head.root:
-            told = (
+            reason = (
                 f"it was rewritten: its first {head.size} entries are not those that {claim.by} saw"
             )
-            wrong.setdefault("rewritten", []).append(told)
+            wrong.setdefault("rewritten", []).append(reason)
         else:
             covered = max(covered, head.size)
             if head.size > reading.last_release:
@@ -64,18 +64,18 @@ def contradictions(claims: Sequence[Claim]) -> dict[str, str]:
     """
     ledgers: dict[str, Claim] = {}
     roots: dict[tuple[str, int], Claim] = {}
-    found: dict[str, str] = {}
+    evidence: dict[str, str] = {}
     for claim in claims:
         head = claim.head
         first = ledgers.setdefault(head.hospital, claim)
         same = roots.setdefault((head.hospital, head.size), claim)
         if first.head.ledger != head.ledger:
-            found[head.hospital] = (
+            evidence[head.hospital] = (
                 f"it signed heads of two ledgers: {first.by} and {claim.by} hold one each"
             )
         elif same.head.root != head.root:
-            found[head.hospital] = (
+            evidence[head.hospital] = (
                 f"it forked its ledger: {same.by} and {claim.by} hold different heads of "
                 f"{head.size} entries, both signed by it"
             )
-    return found
+    return evidence

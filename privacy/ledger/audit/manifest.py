@@ -61,8 +61,8 @@ def _extension(name: str, value: Any) -> str:
     """Check that a text is a proof as a head needs it, in the one spelling that it has."""
     if not isinstance(value, str):
         refuse(name, value, "a proof that a ledger head extends another, as JSON text")
-    found = parse_json(value.encode("utf-8", "surrogatepass"), what="A proof")
-    if encode(Extension.from_json(found).to_json()).decode() != value:
+    proof = parse_json(value.encode("utf-8", "surrogatepass"), what="A proof")
+    if encode(Extension.from_json(proof).to_json()).decode() != value:
         refuse(name, value, "canonical JSON")
     return value
 

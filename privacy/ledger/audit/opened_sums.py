@@ -23,20 +23,20 @@ def read_openings(path: Path) -> tuple[Opening, ...]:
       CorruptMessageError: It is no plain file, torn, or its chain is broken; the message names the
         place.
     """
-    found: list[Opening] = []
+    openings: list[Opening] = []
     previous = GENESIS
     for line in read_lines(path):
         try:
             opening = Opening.from_bytes(line)
         except CorruptMessageError as error:
-            raise CorruptMessageError(f"opening {len(found)}: {error}") from error
-        if opening.number != len(found) or opening.previous != previous:
+            raise CorruptMessageError(f"opening {len(openings)}: {error}") from error
+        if opening.number != len(openings) or opening.previous != previous:
             raise CorruptMessageError(
-                f"opening {len(found)}: a line was changed or removed before it"
+                f"opening {len(openings)}: a line was changed or removed before it"
             )
-        found.append(opening)
+        openings.append(opening)
         previous = opening.digest
-    return tuple(found)
+    return tuple(openings)
 
 
 def check_openings(
@@ -73,10 +73,10 @@ def check_openings(
         findings += [Finding("FAIL", name, why) for why in whys[:1]]
     for name, manifest in manifests:
         if name in whole and manifest.messages and manifest.run not in opened:
-            told = (
+            reason = (
                 f"no log (openings*.jsonl) says which sums of the run {manifest.run!r} were opened"
             )
-            findings.append(Finding("FAIL", name, told))
+            findings.append(Finding("FAIL", name, reason))
     return findings
 
 

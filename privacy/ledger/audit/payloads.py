@@ -47,11 +47,11 @@ def trace(
         part, why, hospital = _row(row, manifest.run, readings.get(row.sender), keys)
         flow += part
         if why:
-            told = (
+            reason = (
                 f"message {row.sequence} of {row.sender} ({row.kind}, round {row.round}, "
                 f"{row.bytes} bytes) {why}"
             )
-            leaks.append(Finding("FAIL", name, told, hospital=hospital))
+            leaks.append(Finding("FAIL", name, reason, hospital=hospital))
     findings = leaks[:_SHOWN]
     if len(leaks) > _SHOWN:
         blamed = dict.fromkeys(leak.hospital for leak in leaks[_SHOWN:])
@@ -59,14 +59,14 @@ def trace(
         findings += [Finding("FAIL", name, more, hospital=hospital) for hospital in blamed]
     findings += _statements(name, manifest, keys, expected)
     findings += _receipts(name, manifest, keys, receivers)
-    told = (
+    totals = (
         f"{flow.messages} messages, {flow.sealed} bytes sealed, {flow.public} bytes public, "
         f"{flow.clear} bytes in clear fields of known length, {flow.unaccounted} unaccounted"
     )
     if flow.unaccounted:
-        findings.append(Finding("FAIL", name, told))
+        findings.append(Finding("FAIL", name, totals))
     elif not any(finding.level == "FAIL" for finding in findings):
-        findings.append(Finding("OK", name, f"0 bytes of raw data left the hospitals: {told}"))
+        findings.append(Finding("OK", name, f"0 bytes of raw data left the hospitals: {totals}"))
     return flow, findings
 
 
@@ -107,8 +107,8 @@ def _payload(row: Outbound, run: str, reading: Reading | None) -> tuple[Flow, st
     if kept.rule == "public":
         return Flow(public=row.bytes), ""
     if kept.run != run:
-        told = f"the plan of the run {kept.run!r}" if kept.run else "no plan that others know of"
-        return lost, f"is not accounted for: its release {kept.release} follows {told}"
+        plan = f"the plan of the run {kept.run!r}" if kept.run else "no plan that others know of"
+        return lost, f"is not accounted for: its release {kept.release} follows {plan}"
     weight = row.clear.get("weight", kept.weight)
     if weight != kept.weight:
         # Else a number that follows a patient could travel in it.
@@ -129,15 +129,15 @@ def _statements(
             yield Finding("FAIL", name, f"{word.hospital} says twice what it sent")
         words[word.hospital] = word
     for hospital in sorted({*expected, *words, *(row.sender for row in manifest.messages)}):
-        own = words.get(hospital)
+        sent = words.get(hospital)
         rows = [row for row in manifest.messages if row.sender == hospital]
-        if own is None:
+        if sent is None:
             why = f"{hospital} does not say what it sent"
-        elif not own.signed_by(manifest.run, keys.get(hospital, "")):
+        elif not sent.signed_by(manifest.run, keys.get(hospital, "")):
             why = f"what {hospital} is made to say that it sent is not signed by its trusted key"
-        elif not own.covers(rows):
+        elif not sent.covers(rows):
             why = (
-                f"{hospital} signed for {own.messages} messages, and the {len(rows)} here are not "
+                f"{hospital} signed for {sent.messages} messages, and the {len(rows)} here are not "
                 "they: some were cut out, put in, moved or changed"
             )
         else:
@@ -166,8 +166,8 @@ def _receipts(
     for who in sorted(set(receivers) - signed):
         yield Finding("FAIL", name, f"{who} does not say what it received")
     if not signed:
-        told = "no receiver signed for what it got: what a hospital leaves out shows nowhere else"
-        yield Finding("NOTE", name, told)
+        reason = "no receiver signed for what it got: what a hospital leaves out shows nowhere else"
+        yield Finding("NOTE", name, reason)
 
 
 def _compare(
@@ -175,8 +175,8 @@ def _compare(
 ) -> Iterator[Finding]:
     senders = sorted({sender for row, sender in got.items() if row not in rows})
     for sender in senders:
-        told = f"{who} received messages of {sender} that are not in this manifest"
-        yield Finding("FAIL", name, told)
+        reason = f"{who} received messages of {sender} that are not in this manifest"
+        yield Finding("FAIL", name, reason)
     unseen = sum(row.receiver == who and row.name not in got for row in rows.values())
     if unseen:
         yield Finding("NOTE", name, f"{who} did not receive {unseen} messages that were sent to it")

@@ -20,33 +20,37 @@ def compare_plans(run: str, readings: Mapping[str, Reading]) -> list[Finding]:
     only one speaks, the run fails and nobody is blamed.
     """
     words = {name: r.plans[run] for name, r in readings.items() if r.plans.get(run)}
-    found = [
+    findings = [
         Finding("FAIL", run, f"{name} declared different plans for one run", hospital=name)
-        for name, own in words.items()
-        if any(word != own[0] for word in own)
+        for name, declared in words.items()
+        if any(word != declared[0] for word in declared)
     ]
-    single = {name: own[0] for name, own in words.items() if all(w == own[0] for w in own)}
+    single = {
+        name: declared[0]
+        for name, declared in words.items()
+        if all(w == declared[0] for w in declared)
+    }
     for name, word in single.items():
         others = {other: said for other, said in single.items() if other != name}
         plans = {other: said.plan == word.plan for other, said in others.items()}
-        found += _judge(run, name, "what plan it follows", plans)
+        findings += _judge(run, name, "what plan it follows", plans)
         about = {
             o: said.others[name] == word.own for o, said in others.items() if name in said.others
         }
-        found += _judge(run, name, "what the plan has it release", about)
+        findings += _judge(run, name, "what the plan has it release", about)
         if others and not about:
-            told = f"no other hospital says what the plan has {name} release"
-            found.append(Finding("FAIL", run, told))
-    return found
+            reason = f"no other hospital says what the plan has {name} release"
+            findings.append(Finding("FAIL", run, reason))
+    return findings
 
 
 def _judge(run: str, name: str, what: str, agrees: Mapping[str, bool]) -> list[Finding]:
     against = sorted(other for other, same in agrees.items() if not same)
     if not against:
         return []
-    told = f"{name} and {', '.join(against)} say different things about {name}: {what}"
+    reason = f"{name} and {', '.join(against)} say different things about {name}: {what}"
     if len(against) >= 2 and 2 * len(against) > len(agrees):
-        return [Finding("FAIL", run, told, hospital=name)]
+        return [Finding("FAIL", run, reason, hospital=name)]
     if 2 * len(against) >= len(agrees):
-        return [Finding("FAIL", run, told)]
-    return [Finding("FAIL", run, told, hospital=other) for other in against]
+        return [Finding("FAIL", run, reason)]
+    return [Finding("FAIL", run, reason, hospital=other) for other in against]

@@ -137,7 +137,7 @@ def check_proof(
     line = shown.line.encode()
     if not included(line, shown.entry, head.size, path, top):
         raise CorruptMessageError("the path does not lead from the entry to the root")
-    found = parse(line)
-    if found.sequence != shown.entry or found.hospital != head.hospital:
+    entry = parse(line)
+    if entry.sequence != shown.entry or entry.hospital != head.hospital:
         raise CorruptMessageError("the entry is not the one that is named")
-    return head, tuple(signers), found
+    return head, tuple(signers), entry

@@ -181,9 +181,9 @@ class _Reader:
             )
         self._recomputed(content, decision.record)
         book.apply_plan({**content, **decision.record})
-        asked = set(ReleaseSchedule.__dataclass_fields__)
+        schedule_fields = set(ReleaseSchedule.__dataclass_fields__)
         schedule = ReleaseSchedule.from_json(
-            {n: value for n, value in content.items() if n in asked}
+            {n: value for n, value in content.items() if n in schedule_fields}
         )
         run = str(schedule.context.get("run", ""))
         self._runs[content["plan"]] = run
@@ -192,12 +192,12 @@ class _Reader:
             word = PlanWord(content["plan"], schedule.digest, schedule.others)
             self.out.plans.setdefault(run, []).append(word)
 
-    def _recomputed(self, content: Mapping[str, Any], found: Mapping[str, Any]) -> None:
+    def _recomputed(self, content: Mapping[str, Any], record: Mapping[str, Any]) -> None:
         """Hold what a ledger says that its budget has spent against what was computed anew."""
         if content["filter"] == "fixed schedule":
-            self._compare(Cost.from_json(content["interval"]), found["interval"])
-            self._intervals[content["unit"]] = Cost.from_json(found["interval"])
-        self._divergence(content, found)
+            self._compare(Cost.from_json(content["interval"]), record["interval"])
+            self._intervals[content["unit"]] = Cost.from_json(record["interval"])
+        self._divergence(content, record)
 
     def _abandoned(self, content: Mapping[str, Any]) -> None:
         book = self._book(content["unit"])
@@ -216,11 +216,11 @@ class _Reader:
     def _imported(self, entry: Entry) -> None:
         content = entry.content
         book = self._book(content["unit"])
-        own = set(Imported.__dataclass_fields__)
-        asked = Imported.from_json({n: value for n, value in content.items() if n in own})
-        if why := objection_to(asked, book.budget):
+        fields = set(Imported.__dataclass_fields__)
+        imported = Imported.from_json({n: value for n, value in content.items() if n in fields})
+        if why := objection_to(imported, book.budget):
             raise CorruptMessageError(f"it enters what was spent elsewhere, but {why}")
-        decision = book.enter(*asked.parts, self._first)
+        decision = book.enter(*imported.parts, self._first)
         if decision.record["filter"] != content["filter"]:
             raise CorruptMessageError(
                 f"it was entered as {content['filter']!r} but {decision.record['filter']!r} is "
@@ -245,10 +245,10 @@ class _Reader:
             content.get(name) != decision.record[name] for name in _PLACE & set(decision.record)
         ):
             raise CorruptMessageError(f"it was not let through by the rule, which is {rule!r}")
-        own = set(Release.__dataclass_fields__)
-        asked = Release.from_json({n: value for n, value in content.items() if n in own})
+        fields = set(Release.__dataclass_fields__)
+        release = Release.from_json({n: value for n, value in content.items() if n in fields})
         relation, foreign = book.budget.relation_name, bool(self.out.foreign)
-        why = objection(asked, relation=relation, foreign=foreign)
+        why = objection(release, relation=relation, foreign=foreign)
         if why and (book.budget.limited or rule == "public"):
             raise CorruptMessageError(f"it let a release through, but {why}")
         self._divergence(content, decision.record)
@@ -258,29 +258,31 @@ class _Reader:
         if not book.budget.limited and rule != "public":
             self._unprotected += 1
         run = self._runs[content["plan"]] if rule == "planned" else ""
-        kept = PayloadEntry(entry.sequence, 0, rule, run, asked.details.get("weight", 1.0))
+        kept = PayloadEntry(entry.sequence, 0, rule, run, release.details.get("weight", 1.0))
         self._open[entry.sequence] = _Waiting(entry.digest, content["kind"], kept)
         if rule == "public":
             self.out.public[content["kind"]] += 1
         self.out.last_release = entry.sequence
 
     @staticmethod
-    def _divergence(content: Mapping[str, Any], found: Mapping[str, Any]) -> None:
-        if found["filter"] != "adaptive":
+    def _divergence(content: Mapping[str, Any], record: Mapping[str, Any]) -> None:
+        if record["filter"] != "adaptive":
             return
-        told, own = to_number(content["divergence"]), to_number(found["divergence"])
-        if not own <= told * _CLOSE:
+        stated, computed = to_number(content["divergence"]), to_number(record["divergence"])
+        if not computed <= stated * _CLOSE:
             raise CorruptMessageError(
-                f"its running divergence is told as {told:.6g} and computed as {own:.6g}"
+                f"its running divergence is told as {stated:.6g} and computed as {computed:.6g}"
             )
 
     @staticmethod
-    def _compare(told: Cost, own: Mapping[str, Any]) -> None:
-        found = Cost.from_json(own)
-        if not (told.lower <= found.upper * _CLOSE and found.lower <= told.upper * _CLOSE):
+    def _compare(stated: Cost, computed_json: Mapping[str, Any]) -> None:
+        computed = Cost.from_json(computed_json)
+        if not (
+            stated.lower <= computed.upper * _CLOSE and computed.lower <= stated.upper * _CLOSE
+        ):
             raise CorruptMessageError(
-                f"its epsilon is told as [{told.lower:.6g}, {told.upper:.6g}] and computed as "
-                f"[{found.lower:.6g}, {found.upper:.6g}]: the intervals do not meet"
+                f"its epsilon is told as [{stated.lower:.6g}, {stated.upper:.6g}] and computed as "
+                f"[{computed.lower:.6g}, {computed.upper:.6g}]: the intervals do not meet"
             )
 
     def _sealed(self, content: Mapping[str, Any]) -> None:
@@ -349,8 +351,8 @@ class _Reader:
             for name, count in sorted(self._unknown.items())
         ]
         if out.foreign:
-            told = "nobody here saw clipping, noise or how patients were drawn"
-            out.notes.append(f"its releases are claims of {out.foreign}: {told}")
+            reason = "nobody here saw clipping, noise or how patients were drawn"
+            out.notes.append(f"its releases are claims of {out.foreign}: {reason}")
         if self._open:
             out.notes.append(
                 f"{len(self._open)} releases are spent and no bytes are attached to them"
@@ -405,9 +407,9 @@ class _Reader:
             fixed = self._first.epsilon(event, budget)
         except InpatientError:
             fixed = Cost(0.0, 0.0, 0.0, "", "")
-        told = f"Rényi filter at order {book.order}"
+        method = f"Rényi filter at order {book.order}"
         upper = book.committed
-        interval = Cost(min(fixed.lower, upper), upper, upper, told, fixed.versions)
+        interval = Cost(min(fixed.lower, upper), upper, upper, method, fixed.versions)
         at_once = self._second.divergence(event, book.order, budget)
         return interval, book.proves(at_once)
 

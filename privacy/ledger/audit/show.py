@@ -52,18 +52,18 @@ def table(path: Path) -> "Table":
     from rich.table import Table
     from rich.text import Text
 
-    found = Table(title=Text(printable(str(path))), title_justify="left")
+    entry_table = Table(title=Text(printable(str(path))), title_justify="left")
     for heading in ("entry", "time (UTC)", "kind", "what"):
-        found.add_column(heading, no_wrap=heading != "what", overflow="fold")
+        entry_table.add_column(heading, no_wrap=heading != "what", overflow="fold")
     for entry in read_entries(path):
-        found.add_row(
+        entry_table.add_row(
             # as Text: what stands in a file is no markup
             Text(str(entry.sequence)),
             Text(entry.time[:19].replace("T", " ")),
             Text(entry.kind),
             Text(printable(describe(entry))),
         )
-    return found
+    return entry_table
 
 
 def describe(entry: Entry) -> str:
@@ -98,8 +98,8 @@ def describe(entry: Entry) -> str:
         case "imported":
             spent = [f"{s['count']} x {event_words(s['event'])}" for s in content["schedule"]]
             spent += [f"epsilon {c['epsilon']} at delta {c['delta']:g}" for c in content["claims"]]
-            told = f"spent elsewhere ({content['source']}): {', '.join(spent)}"
-            return f"{told}: {content['filter']}{_epsilon(content)}"
+            elsewhere = f"spent elsewhere ({content['source']}): {', '.join(spent)}"
+            return f"{elsewhere}: {content['filter']}{_epsilon(content)}"
         case "sealed":
             return f"{content['bytes']} bytes of release {content['release']}"
         case "refusal":

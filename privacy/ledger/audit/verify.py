@@ -118,9 +118,9 @@ def verify(
     flow: Flow | None = None
     for name, manifest in manifests:
         members = _members(readings, manifest.run) or expected
-        part, found = trace(name, manifest, ledgers, keys, receivers, members)
+        part, manifest_findings = trace(name, manifest, ledgers, keys, receivers, members)
         flow = part if flow is None else flow + part
-        findings += found
+        findings += manifest_findings
         findings += _unsent(name, ledgers.values(), manifest.run)
     for run in sorted({run for reading in readings for run in reading.plans}):
         findings += compare_plans(run, ledgers)
@@ -215,7 +215,7 @@ def _joined(case: _Case, manifests: list[tuple[str, Manifest]]) -> list[tuple[st
 
 
 def _files(folder: Path, suffix: str) -> list[Path]:
-    found = []
+    files = []
     with os.scandir(folder) as entries:
         for number, entry in enumerate(entries):
             if number >= _MOST_FILES:
@@ -223,8 +223,8 @@ def _files(folder: Path, suffix: str) -> list[Path]:
                     f"{quoted(folder)} holds over {_MOST_FILES} files: it is no run's folder."
                 )
             if entry.name.endswith(suffix):
-                found.append(folder / entry.name)
-    return sorted(found)
+                files.append(folder / entry.name)
+    return sorted(files)
 
 
 def _proof(path: Path) -> Mapping[str, Any] | None:
@@ -280,47 +280,49 @@ def _absent(
         return
     level: Level = "FAIL" if case.whole or case.manifests else "NOTE"
     for name in sorted(expected - {reading.hospital for reading in readings}):
-        told = f"no ledger of {name} was given, and it belongs to the run"
-        yield Finding(level, name, told, hospital=name)
+        reason = f"no ledger of {name} was given, and it belongs to the run"
+        yield Finding(level, name, reason, hospital=name)
     runs = {manifest.run for _, manifest in manifests}
     for reading in readings:
         for run in sorted(set(reading.runs) - runs):
-            told = (
+            reason = (
                 f"no manifest of the run {run!r} says where its {reading.runs[run]} releases went"
             )
             dead = all(run in other.dead for other in readings if run in other.runs)
             if dead:  # its end never came, by the word of all who took part
-                told += "; all its hospitals gave it up"
+                reason += "; all its hospitals gave it up"
             # whoever took it away: nobody is blamed
-            yield Finding("NOTE" if dead else level, reading.hospital, told)
+            yield Finding("NOTE" if dead else level, reading.hospital, reason)
     if not case.manifests:
-        told = "none was given: outbound bytes are not measured"
-        yield Finding(level, "manifest", told)
+        reason = "none was given: outbound bytes are not measured"
+        yield Finding(level, "manifest", reason)
 
 
 def _report(subject: str, reading: Reading, *, whole: bool) -> Iterator[Finding]:
-    own = reading.hospital
+    hospital = reading.hospital
     if reading.lost and not reading.problems:
-        told = (
+        reason = (
             f"the bytes of {len(reading.lost)} sealed releases are not there (the first: "
             f"{reading.lost[0]}), so nobody can hash them again"
         )
         level: Level = "FAIL" if whole else "NOTE"
-        yield Finding(level, subject, told, hospital=own)
+        yield Finding(level, subject, reason, hospital=hospital)
     if reading.problems:
-        fails = [Finding("FAIL", subject, p.reason, p.entry, own) for p in reading.problems]
+        fails = [Finding("FAIL", subject, p.reason, p.entry, hospital) for p in reading.problems]
         yield from dict.fromkeys(fails)
     elif not (reading.lost and whole):
-        yield Finding("OK", subject, _account(reading), hospital=own)
+        yield Finding("OK", subject, _account(reading), hospital=hospital)
     for note in reading.notes:
-        yield Finding("NOTE", subject, note, hospital=own)
+        yield Finding("NOTE", subject, note, hospital=hospital)
 
 
 def _account(reading: Reading) -> str:
-    told = "; ".join(_told(spent) for spent in reading.spent)
+    spending = "; ".join(_told(spent) for spent in reading.spent)
     witnesses = sorted({c.by for c in reading.vouched if c.head.hospital == reading.hospital})
     seen = f"counter-signed by {', '.join(witnesses)}" if witnesses else "not counter-signed"
-    reason = f"{reading.size} entries of {reading.hospital}, all signed and linked, {seen}; {told}"
+    reason = (
+        f"{reading.size} entries of {reading.hospital}, all signed and linked, {seen}; {spending}"
+    )
     if reading.public:
         kinds = ", ".join(f"{count} x {kind!r}" for kind, count in sorted(reading.public.items()))
         reason += f"; said to depend on no patient: {kinds}, {reading.public_bytes} bytes"
@@ -343,16 +345,18 @@ def _told(spent: Spent) -> str:
 def _doubles(case: _Case, readings: Sequence[Reading]) -> Iterator[Finding]:
     first: dict[str, str] = {}
     for (subject, _), reading in zip(case.ledgers, readings, strict=True):
-        own = reading.hospital
-        if own and own in first:
+        hospital = reading.hospital
+        if hospital and hospital in first:
             # whoever laid a second file there may be anybody: no ledger is blamed for it
-            yield Finding("FAIL", subject, f"{own} has a second ledger, beside {first[own]}")
-        first.setdefault(own, subject)
+            yield Finding(
+                "FAIL", subject, f"{hospital} has a second ledger, beside {first[hospital]}"
+            )
+        first.setdefault(hospital, subject)
 
 
 def _unsent(name: str, readings: Any, run: str) -> Iterator[Finding]:
     for reading in readings:
         unsent = reading.runs[run] - reading.matched
         if unsent > 0 and not reading.problems:
-            told = f"{unsent} sealed releases of {reading.hospital} are not among its messages"
-            yield Finding("NOTE", name, told, hospital=reading.hospital)
+            reason = f"{unsent} sealed releases of {reading.hospital} are not among its messages"
+            yield Finding("NOTE", name, reason, hospital=reading.hospital)
