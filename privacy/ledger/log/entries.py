@@ -155,14 +155,14 @@ def parse(line: bytes) -> Entry:
         raise CorruptMessageError("An entry is nested too deep.")
     if not isinstance(whole, dict) or set(whole) != {"body", "signature"}:
         raise CorruptMessageError("Expected an entry with a body and a signature.")
-    found = whole["body"]
-    version = found.get("version") if isinstance(found, dict) else None
+    body_json = whole["body"]
+    version = body_json.get("version") if isinstance(body_json, dict) else None
     if version != VERSION:
         raise CorruptMessageError(
             f"The entry has version {quoted(version)}; this program reads version {VERSION}."
         )
     try:
-        body = _Body.from_json(found)
+        body = _Body.from_json(body_json)
         signature = _SIGNATURE.check("signature", whole["signature"])
         content = checked(body.kind, body.content)
     except InvalidInputError as error:

@@ -23,8 +23,8 @@ def leaf(content: bytes) -> bytes:
     return hashlib.sha256(b"\x00" + content).digest()
 
 
-def _node(left: bytes, right: bytes) -> bytes:
-    return hashlib.sha256(b"\x01" + left + right).digest()
+def _node(left_child: bytes, right_child: bytes) -> bytes:
+    return hashlib.sha256(b"\x01" + left_child + right_child).digest()
 
 
 class Frontier:
@@ -57,8 +57,8 @@ class Frontier:
         if not self._subtrees:
             return hashlib.sha256().digest()
         value = self._subtrees[-1][1]
-        for _, left in reversed(self._subtrees[:-1]):
-            value = _node(left, value)
+        for _, subtree in reversed(self._subtrees[:-1]):
+            value = _node(subtree, value)
         return value
 
 

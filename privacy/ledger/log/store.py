@@ -338,13 +338,13 @@ class FileStore:
                     return None
                 if len(torn) > LONGEST_LINE:
                     raise CorruptMessageError(_too_long(self.path))
-                found = Torn(torn, f"{self.path.name}.torn-{offset}-{digest(torn)[:8]}")
-                write_durably(self.path.with_name(found.moved_to), torn)
+                torn_line = Torn(torn, f"{self.path.name}.torn-{offset}-{digest(torn)[:8]}")
+                write_durably(self.path.with_name(torn_line.moved_to), torn)
                 os.ftruncate(self._descriptor, offset)
                 os.fsync(self._descriptor)
             except OSError as error:
                 raise self._refused("be freed of its torn last line", error) from error
-        return found
+        return torn_line
 
     def keep_payload(self, sequence: int, payload: bytes) -> None:
         """Write the bytes of a release beside its entry, whole or not at all.
