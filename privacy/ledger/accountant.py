@@ -135,10 +135,10 @@ class Guarded:
           InpatientError: It has none.
         """
         with _in_words():
-            found = self.accountant.epsilon(event, budget)
-            if not 0 <= found.lower <= found.upper:
-                raise RefusedError(f"it answered with epsilon in [{found.lower}, {found.upper}]")
-        return found
+            cost = self.accountant.epsilon(event, budget)
+            if not 0 <= cost.lower <= cost.upper:
+                raise RefusedError(f"it answered with epsilon in [{cost.lower}, {cost.upper}]")
+        return cost
 
     def divergence(self, event: Mapping[str, Any], order: int, budget: Budget) -> float:
         """Its answer.
@@ -147,10 +147,10 @@ class Guarded:
           InpatientError: It has none.
         """
         with _in_words():
-            found = float(self.accountant.divergence(event, order, budget))
-            if not found >= 0:
-                raise RefusedError(f"it answered with a divergence of {found}")
-        return found
+            divergence = float(self.accountant.divergence(event, order, budget))
+            if not divergence >= 0:
+                raise RefusedError(f"it answered with a divergence of {divergence}")
+        return divergence
 
 
 @contextmanager
@@ -160,8 +160,8 @@ def _in_words() -> Iterator[None]:
     except InpatientError:
         raise
     except Exception as error:  # whatever it is, a refusal has to be recorded
-        told = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
-        raise RefusedError(f"it failed with {printable(told[:200])}") from error
+        reason = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+        raise RefusedError(f"it failed with {printable(reason[:200])}") from error
 
 
 def event_json(event: DpEvent) -> dict[str, Any]:
@@ -200,9 +200,9 @@ def mentions(event: Mapping[str, Any], name: str) -> bool:
 def _epsilon(event: bytes, delta: float, relation: str) -> Cost:
     from privacy.accounting import epsilon
 
-    found = epsilon(_typed(decode(event)), delta=delta, relation=_relation(relation))
-    versions = ", ".join(f"{name} {version}" for name, version in sorted(found.versions.items()))
-    return Cost(found.lower, found.estimate, found.upper, found.method, versions)
+    interval = epsilon(_typed(decode(event)), delta=delta, relation=_relation(relation))
+    versions = ", ".join(f"{name} {version}" for name, version in sorted(interval.versions.items()))
+    return Cost(interval.lower, interval.estimate, interval.upper, interval.method, versions)
 
 
 @lru_cache(maxsize=512)

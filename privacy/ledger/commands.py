@@ -139,13 +139,13 @@ class Abandon:
         from privacy.ledger.audit.show import describe
 
         ledger = Ledger.open(self.path, key=SigningKey.load(self.key))
-        found = [digest for digest in ledger.unfinished if digest.startswith(self.plan)]
-        if len(found) != 1:
+        digests = [digest for digest in ledger.unfinished if digest.startswith(self.plan)]
+        if len(digests) != 1:
             raise InvalidInputError(
                 f"Expected --plan to name one of the plans with places left: "
                 f"{', '.join(ledger.unfinished) or 'there is none'}."
             )
-        print(describe(ledger.abandon(found[0], reason=self.reason)))
+        print(describe(ledger.abandon(digests[0], reason=self.reason)))
         return 0
 
 
@@ -182,16 +182,16 @@ class Enter:
 
         spending = read_spending(self.spent)
         ledger = Ledger.open(self.path, key=SigningKey.load(self.key))
-        asked = spending.imported(
+        imported = spending.imported(
             self.source,
             self.operator,
             same_patients=self.same_patients,
             corrects=self.corrects,
         )
-        print(describe(ledger.enter(asked)))
-        passed = ledger.state(asked.unit).passed
+        print(describe(ledger.enter(imported)))
+        passed = ledger.state(imported.unit).passed
         if passed:
-            total = up(ledger.state(asked.unit).committed)
+            total = up(ledger.state(imported.unit).committed)
             print(
                 f"The budget of {ledger.hospital} is passed: nothing is released any more. Epsilon "
                 f"{total} is an odometer's running total; no filter guarantees it beforehand."

@@ -184,11 +184,11 @@ def _granted(what: type[Form], grants: Mapping[str, type[Form]], content: Any) -
     rule = content.get("filter")
     if not isinstance(rule, str) or rule not in grants:
         refuse("filter", rule, f"one of {', '.join(grants)}")
-    own = set(what.__dataclass_fields__)
-    asked = {name: value for name, value in content.items() if name in own}
-    said = {n: value for n, value in content.items() if n not in own and n != "filter"}
+    request_fields = set(what.__dataclass_fields__)
+    request = {name: value for name, value in content.items() if name in request_fields}
+    said = {n: value for n, value in content.items() if n not in request_fields and n != "filter"}
     grant = grants[rule].from_json(said)
-    return what.from_json(asked).to_json() | {"filter": rule} | grant.to_json()
+    return what.from_json(request).to_json() | {"filter": rule} | grant.to_json()
 
 
 @dataclass(frozen=True)
@@ -219,8 +219,8 @@ def _refusal(content: Any) -> dict[str, Any]:
     over = {name: value for name, value in content.items() if name in ("spent", "asked")}
     refused = _Refused.from_json({n: v for n, v in content.items() if n not in over})
     kind = _REQUESTS[refused.what]
-    told = refused.to_json() | {"request": kind.from_json(refused.request).to_json()}
-    return told | (_Over.from_json(over).to_json() if over else {})
+    refusal = refused.to_json() | {"request": kind.from_json(refused.request).to_json()}
+    return refusal | (_Over.from_json(over).to_json() if over else {})
 
 
 _FORMS: Mapping[str, type[Form]] = MappingProxyType(

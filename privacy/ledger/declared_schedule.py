@@ -166,12 +166,12 @@ class DeclaredPlan:
     @property
     def _made(self) -> list[int]:
         laps, rest = divmod(self.position, self.cycle)
-        found, place = [], 0
+        counts, place = [], 0
         for step in self.steps:
             begun = step.events(min(max(rest - place, 0), step.count))
-            found.append(laps * step.events(step.count) + begun)
+            counts.append(laps * step.events(step.count) + begun)
             place += step.count
-        return found
+        return counts
 
     @property
     def counted(self) -> list[Part]:

@@ -137,10 +137,10 @@ class Filter:
         if self.passed:
             spent = self.committed
             return Decision(False, {}, self._passes(spent), spent, spent)
-        own = self.find(plan)
-        if own is not None and own.fate is not Fate.STANDING:
-            return Decision(False, {}, f"its plan {own.digest[:12]} was abandoned")
-        position = None if own is None else own.find(kind, event, round_)
+        declared = self.find(plan)
+        if declared is not None and declared.fate is not Fate.STANDING:
+            return Decision(False, {}, f"its plan {declared.digest[:12]} was abandoned")
+        position = None if declared is None else declared.find(kind, event, round_)
         if position is not None:
             return Decision(True, {"filter": "planned", "position": position})
         if not self.budget.limited:
@@ -168,8 +168,8 @@ class Filter:
         first = not (self.late or self.plans or claims)
         try:
             if first:
-                found = accountant.epsilon(composed(parts), self.budget)
-                return Decision(True, {"filter": "fixed schedule", "interval": found.to_json()})
+                interval = accountant.epsilon(composed(parts), self.budget)
+                return Decision(True, {"filter": "fixed schedule", "interval": interval.to_json()})
             divergence = self._so_far(accountant) + self._sum(parts, accountant)
         except InpatientError:
             divergence = math.inf
@@ -186,8 +186,8 @@ class Filter:
             if not self.late:
                 rest = [part for p in self.plans if p is not plan for part in p.counted]
                 nothing = Cost(0.0, 0.0, 0.0, "nothing was declared", "")
-                left = accountant.epsilon(composed(rest), self.budget) if rest else nothing
-                return Decision(True, {"filter": "fixed schedule", "interval": left.to_json()})
+                interval = accountant.epsilon(composed(rest), self.budget) if rest else nothing
+                return Decision(True, {"filter": "fixed schedule", "interval": interval.to_json()})
             before = self._so_far(accountant)
             if not self.proves(before) <= self.budget.epsilon:
                 return Decision(True, {"filter": "kept"})
@@ -233,15 +233,15 @@ class Filter:
     def _add(self, cost: float, accountant: Accountant) -> Decision:
         before = self._so_far(accountant)
         after = before + cost
-        asked = self.proves(after)
-        if not asked <= self.budget.epsilon:
+        epsilon = self.proves(after)
+        if not epsilon <= self.budget.epsilon:
             spent = self.proves(before) if before or self.claimed else 0.0
-            return Decision(False, {}, self._passes(asked), spent, asked)
+            return Decision(False, {}, self._passes(epsilon), spent, epsilon)
         return Decision(True, self._adaptive(after))
 
-    def _passes(self, asked: float) -> str:
+    def _passes(self, epsilon: float) -> str:
         return (
-            f"epsilon would become {asked:.6g} of {self.budget.epsilon:.6g} allowed for each "
+            f"epsilon would become {epsilon:.6g} of {self.budget.epsilon:.6g} allowed for each "
             f"{self.budget.unit} at delta {self.budget.delta:g}"
         )
 
@@ -289,12 +289,12 @@ class Filter:
             return
         if content["filter"] == "planned":
             position, plan = content["position"], self.find(content["plan"])
-            found = (
+            plan_position = (
                 None
                 if plan is None
                 else plan.find(content["kind"], content["event"], content.get("round", 0))
             )
-            if plan is None or found != position:
+            if plan is None or plan_position != position:
                 raise CorruptMessageError(
                     f"A release claims place {position} of a plan, which is not its own."
                 )
@@ -349,18 +349,20 @@ class Filter:
         self, content: Mapping[str, Any], decision: Decision, accountant: Accountant
     ) -> str:
         """What a plan after the first release costs beside what it would have cost before it."""
-        asked = decision.asked or decision.record.get("epsilon")
-        if not asked:
+        epsilon = decision.asked or decision.record.get("epsilon")
+        if not epsilon:
             return ""
-        told = (
+        warning = (
             ": after a release, plans are counted by Rényi divergence; epsilon is "
-            f"{up(asked)} in all"
+            f"{up(epsilon)} in all"
         )
         try:
             parts = [*self.elsewhere, *self.planned, *DeclaredPlan.read(content).whole]
             together = accountant.epsilon(composed(parts), self.budget).upper
         except InpatientError:
-            return told
-        if together < asked:
-            told += f", where all plans declared together before it would have had {up(together)}"
-        return told
+            return warning
+        if together < epsilon:
+            warning += (
+                f", where all plans declared together before it would have had {up(together)}"
+            )
+        return warning

@@ -139,13 +139,13 @@ class Form:
 
 def text(most: int = NAME, *, least: int = 1) -> FieldRule:
     """One line of ``least`` to ``most`` characters, each with a shape of its own."""
-    told = f"text of {least} to {most} characters, without line ends or control characters"
+    rule = f"text of {least} to {most} characters, without line ends or control characters"
 
     def check(name: str, value: Any) -> str:
         if not isinstance(value, str) or not least <= len(value) <= most:
-            refuse(name, value, told)
+            refuse(name, value, rule)
         if not value.isprintable():
-            refuse(name, value, told)
+            refuse(name, value, rule)
         return str(value)
 
     return FieldRule(check)
@@ -156,13 +156,13 @@ def name() -> FieldRule:
     return FieldRule(lambda label, value: plain_name(**{label: value}))
 
 
-def matching(pattern: str, told: str) -> FieldRule:
-    """Text that is a pattern's from end to end; ``told`` says what that is."""
+def matching(pattern: str, rule: str) -> FieldRule:
+    """Text that is a pattern's from end to end; ``rule`` says what that is."""
     form_ = re.compile(pattern)
 
     def check(name: str, value: Any) -> str:
         if not isinstance(value, str) or not form_.fullmatch(value):
-            refuse(name, value, told)
+            refuse(name, value, rule)
         return value
 
     return FieldRule(check)
@@ -207,21 +207,21 @@ def number(
       above: Whether ``least`` itself is excluded.
       infinite: Whether infinity is a value; plain JSON spells it ``"inf"``.
     """
-    told = f"a number {'above' if above else 'from'} {least:g} to {most:g}"
-    told += "" if infinite or most < math.inf else ", and finite"
+    rule = f"a number {'above' if above else 'from'} {least:g} to {most:g}"
+    rule += "" if infinite or most < math.inf else ", and finite"
 
     def check(name: str, value: Any) -> float:
         sound = isinstance(value, int | float | np.integer | np.floating)
         if not sound or isinstance(value, bool):
-            refuse(name, value, told)
+            refuse(name, value, rule)
         try:
-            found = float(value)
+            real = float(value)
         except OverflowError:
-            refuse(name, value, told)
-        inside = found > least if above else found >= least
-        if not inside or not found <= most or not (infinite or math.isfinite(found)):
-            refuse(name, value, told)
-        return found
+            refuse(name, value, rule)
+        inside = real > least if above else real >= least
+        if not inside or not real <= most or not (infinite or math.isfinite(real)):
+            refuse(name, value, rule)
+        return real
 
     def read(name: str, value: Any) -> Any:
         if value == "inf" and infinite:

@@ -200,7 +200,7 @@ class Ledger:
           RefusedError: No budget for the unit, the total can't be told, the plan was abandoned, or
             the digest stands for another schedule; recorded likewise.
         """
-        asked = ReleaseSchedule(
+        request = ReleaseSchedule(
             unit,
             tuple(schedule),
             repeats,
@@ -208,12 +208,12 @@ class Ledger:
             dict(others or {}),
             plan,
         )
-        content = asked.to_json()
+        content = request.to_json()
         with self._chain.lock() as state:
             book = self._book(unit, "plan", content)
-            known = state.declared.get(content["plan"])
-            if known is not None:
-                return self._again(known, content, book)
+            declared = state.declared.get(content["plan"])
+            if declared is not None:
+                return self._again(declared, content, book)
             late, steps = book.late, content["schedule"]
             decision = book.plan(steps, repeats, self.accountant)
             why = book.costlier(content, decision, self.accountant) if late else ""
@@ -228,15 +228,15 @@ class Ledger:
             )
         return entry
 
-    def _again(self, known: Entry, content: Mapping[str, Any], book: Filter) -> Entry:
+    def _again(self, declared: Entry, content: Mapping[str, Any], book: Filter) -> Entry:
         plan = book.find(content["plan"])
-        if plan is None or any(known.content[name] != value for name, value in content.items()):
-            why = f"entry {known.sequence} declares another schedule under this digest"
+        if plan is None or any(declared.content[name] != value for name, value in content.items()):
+            why = f"entry {declared.sequence} declares another schedule under this digest"
             self._refuse("plan", content, Decision(False, {}, why))
         if plan.fate is not Fate.STANDING:
             why = "it was abandoned; a new run needs a plan of its own"
             self._refuse("plan", content, Decision(False, {}, why))
-        return known
+        return declared
 
     def abandon(self, plan: str, *, reason: str) -> Entry:
         """Give a plan up: its places left are forfeited, and what they would have cost is freed.
@@ -255,15 +255,15 @@ class Ledger:
           InvalidInputError: No such plan, or all of it was made; nothing is recorded.
         """
         with self._chain.lock() as state:
-            known = state.declared.get(plan)
-            if known is None:
+            declared = state.declared.get(plan)
+            if declared is None:
                 raise InvalidInputError(
                     f"The ledger of {self.hospital} holds no plan {plan[:12]!r}; `inpatient ledger "
                     "show` lists those that it holds."
                 )
             if plan in state.abandoned:
                 return state.abandoned[plan]
-            unit = known.content["unit"]
+            unit = declared.content["unit"]
             decision = state.filters[unit].abandon(plan, self.accountant)
             if not decision.granted:
                 raise InvalidInputError(f"Nothing can be abandoned: {decision.why}.")
@@ -288,11 +288,11 @@ class Ledger:
         event = content["event"]
         with self._chain.lock():
             book = self._book(release.unit, "release", content)
-            asked = release
+            judged = release
             if not self.durable and release.noise_source == "seeded":
-                asked = replace(release, noise_source="operating system")  # an experiment may
+                judged = replace(release, noise_source="operating system")  # an experiment may
             relation, foreign = book.budget.relation_name, bool(self.foreign)
-            why = objection(asked, relation=relation, foreign=foreign)
+            why = objection(judged, relation=relation, foreign=foreign)
             decision = Decision(False, {}, why)
             if not decision.why:
                 decision = book.release(

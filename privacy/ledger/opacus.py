@@ -191,9 +191,9 @@ class LedgerAccountant(IAccountant):  # type: ignore[misc]
           ValueError: Another accountant's state (raised by Opacus).
         """
         super().load_state_dict(state_dict)
-        told, self.history = self.history, self._entered()
+        checkpoint_history, self.history = self.history, self._entered()
         held = {(noise, rate): steps for noise, rate, steps in self.history}
-        for noise, rate, steps in told:
+        for noise, rate, steps in checkpoint_history:
             if steps > held.get((noise, rate), 0):
                 self.history = []
                 raise RefusedError(

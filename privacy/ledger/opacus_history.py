@@ -34,15 +34,15 @@ def history(content: bytes) -> tuple[tuple[float, float, int], ...]:
         ) from error
 
     try:
-        found: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
+        state: Any = torch.load(io.BytesIO(content), map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises whatever its readers do
         raise CorruptMessageError(
             "it is no checkpoint that torch reads without running it "
             f"({type(error).__name__}). Save it with PrivacyEngine.save_checkpoint."
         ) from error
-    if isinstance(found, Mapping) and isinstance(found.get(_STATE), Mapping):
-        found = found[_STATE]
-    steps = found.get("history") if isinstance(found, Mapping) else None
+    if isinstance(state, Mapping) and isinstance(state.get(_STATE), Mapping):
+        state = state[_STATE]
+    steps = state.get("history") if isinstance(state, Mapping) else None
     if not isinstance(steps, list) or len(steps) > _MOST or not all(map(_is_phase, steps)):
         raise CorruptMessageError(
             "it holds no history of an accountant: a list of (noise multiplier, sample rate, "

@@ -186,13 +186,15 @@ def _opened_together(event: Mapping[str, Any], order: int, relation: str) -> flo
     variance = _square(scale * float(event["radius"]))
     answers = int(event["dim"]) * int(event["openings"])
     narrower = math.log(5e14 * answers) / (2 * math.pi**2)
-    left = variance * float(event["least_eigenvalue"]) - narrower
+    remaining_variance = variance * float(event["least_eigenvalue"]) - narrower
     tail = math.exp(-2 * math.pi**2 * variance / float(event["coset_spread"]))
     odd = 5 * max(0, int(event["uploads"]) - int(event["openings"])) * tail  # of one coordinate
-    if left < narrower or odd > 1e-6:
+    if remaining_variance < narrower or odd > 1e-6:
         return math.inf
     slack = 3 * answers * (5 * math.exp(-2 * math.pi**2 * narrower)) + 3 * int(event["dim"]) * odd
-    rho = _square(shift / scale) * float(event["leverage"]) / 2 * (1 + narrower / left)
+    rho = (
+        _square(shift / scale) * float(event["leverage"]) / 2 * (1 + narrower / remaining_variance)
+    )
     return rho * order + 3 * slack
 
 

@@ -26,9 +26,9 @@ def refuse(chain: Chain, what: str, content: Mapping[str, Any], decision: Decisi
       RefusedError: Any other reason.
     """
     over, state = decision.asked > 0, chain.state
-    told = {"spent": from_number(decision.spent), "asked": from_number(decision.asked)}
+    epsilons = {"spent": from_number(decision.spent), "asked": from_number(decision.asked)}
     record = {"what": what, "request": content, "why": printable(decision.why)}
-    chain.append("refusal", record | (told if over else {}))
+    chain.append("refusal", record | (epsilons if over else {}))
     message = f"The ledger of {state.hospital} refuses this {what}: {decision.why}. "
     # Somebody else's program may ask when it has read and summed already.
     read = "Records may have been read; no result may be used" if state.foreign else ""
@@ -36,10 +36,10 @@ def refuse(chain: Chain, what: str, content: Mapping[str, Any], decision: Decisi
     if over:
         allowed = state.filters[content["unit"]].budget.epsilon
         unfinished = [p.digest for book in state.filters.values() for p in book.plans if p.left]
-        left = ", ".join(plan[:12] for plan in unfinished)
-        hint = f" Plans that are not finished count in full: {left}; abandon dead ones."
+        digests = ", ".join(plan[:12] for plan in unfinished)
+        hint = f" Plans that are not finished count in full: {digests}; abandon dead ones."
         raise BudgetExceededError(
-            f"{message} Ask for less, or for more noise.{hint if left else ''}",
+            f"{message} Ask for less, or for more noise.{hint if digests else ''}",
             spent=decision.spent,
             asked=decision.asked,
             allowed=allowed,

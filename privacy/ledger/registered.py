@@ -63,8 +63,8 @@ def registered(content: bytes) -> tuple[Guarantee, str]:
             f"its unit is {quoted(unit)}, and a budget counts patients. Where each of its units is "
             "a patient, say so in a .toml with [[claim]]."
         )
-    found = [word for word in _RELATIONS if word in str(details).lower()]
-    if len(found) != 1:
+    relations = [word for word in _RELATIONS if word in str(details).lower()]
+    if len(relations) != 1:
         raise InvalidInputError(
             "its privacy_unit_details name no relation between tables; expected one of "
             f"{', '.join(_RELATIONS)}."
@@ -75,4 +75,4 @@ def registered(content: bytes) -> tuple[Guarantee, str]:
             "with [[claim]]."
         )
     claim: Mapping[str, Any] = {"delta": 0.0} | dict(parameters)
-    return Guarantee.from_json(dict(claim)), _RELATIONS[found[0]]
+    return Guarantee.from_json(dict(claim)), _RELATIONS[relations[0]]

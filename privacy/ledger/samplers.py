@@ -138,8 +138,8 @@ def sampler() -> FieldRule:
     def check(name: str, value: Any) -> Sampler:
         if type(value) not in _SPELT:
             refuse(name, value, "a sampler, such as AllPatients() or Poisson(0.1)")
-        found: Sampler = value
-        return found
+        accepted: Sampler = value
+        return accepted
 
     def read(name: str, value: Any) -> Sampler:
         word = value.get("sampler") if isinstance(value, Mapping) else None
@@ -159,18 +159,18 @@ def claimed(event: Mapping[str, Any]) -> tuple[Sampler, ...]:
     Raises:
       InvalidInputError: One has numbers that no sampler has.
     """
-    found: dict[Sampler, None] = {}
+    samplers: dict[Sampler, None] = {}
     waiting: list[Any] = [event]
     while waiting:
         node = waiting.pop()
-        own = _of(node)
-        if own is not None:
-            found[own] = None
+        node_sampler = _of(node)
+        if node_sampler is not None:
+            samplers[node_sampler] = None
         waiting += [
             *reversed(node.get("events", ())),
             *([node["event"]] if "event" in node else []),
         ]
-    return tuple(found)
+    return tuple(samplers)
 
 
 def _of(node: Mapping[str, Any]) -> Sampler | None:
@@ -215,7 +215,7 @@ def mismatch(event: Mapping[str, Any], declared: Sampler, actual: Sampler, *, re
             f"the declared sampler is {declared} but {actual} would run, and the account covers "
             "the declared one"
         )
-    wrong = [own for own in claimed(event) if own != actual]
+    wrong = [event_sampler for event_sampler in claimed(event) if event_sampler != actual]
     if wrong:
         return f"its event claims {wrong[0]}, but the sampler is {actual}"
     crowding = not isinstance(actual, AllPatients | Poisson | RandomAllocation)

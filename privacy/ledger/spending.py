@@ -133,30 +133,30 @@ def read_spending(path: Path) -> Spending:
     try:
         match path.suffix:
             case ".toml":
-                told = _told(content)
-                schedule = tuple(phase.planned for phase in told.phase)
-                found = Spending(schedule, told.claim, told.relation, evidence)
+                statement = _told(content)
+                schedule = tuple(phase.planned for phase in statement.phase)
+                spending = Spending(schedule, statement.claim, statement.relation, evidence)
             case ".json":
-                found = Spending(_events(content), (), "ADD_OR_REMOVE_ONE", evidence)
+                spending = Spending(_events(content), (), "ADD_OR_REMOVE_ONE", evidence)
             case ".pt" | ".pth":
                 from privacy.ledger.opacus_history import history
 
                 phases = tuple(Phase(noise, steps, rate) for noise, rate, steps in history(content))
                 schedule = tuple(phase.planned for phase in phases)
-                found = Spending(schedule, (), "ADD_OR_REMOVE_ONE", evidence)
+                spending = Spending(schedule, (), "ADD_OR_REMOVE_ONE", evidence)
             case ".yaml" | ".yml":
                 claim, between = registered(content)
-                found = Spending((), (claim,), between, evidence)
+                spending = Spending((), (claim,), between, evidence)
             case _:
                 raise InvalidInputError(
                     "expected phases (.toml), events (.json), a checkpoint (.pt) or an entry of "
                     "the deployments registry (.yaml)."
                 )
-        if not found.schedule and not found.claims:
+        if not spending.schedule and not spending.claims:
             raise InvalidInputError("it tells of nothing that was spent.")
     except (InvalidInputError, CorruptMessageError) as error:
         raise type(error)(f"{quoted(path.name)} can't be taken up: {error}") from error
-    return found
+    return spending
 
 
 def _told(content: bytes) -> _Told:
