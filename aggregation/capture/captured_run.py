@@ -51,7 +51,7 @@ def run_of(
     learning_rate: float,
     batch_size: int | None = None,
     steps: int = 1,
-    **told: Any,
+    **capture_options: Any,
 ) -> CapturedRun:
     """Read each update off its weights, and put them into one transcript, rounds counted from 0.
 
@@ -62,7 +62,7 @@ def run_of(
       learning_rate: The clients'.
       batch_size: Patients of one step; None: all that a client said it has, in every step.
       steps: Local steps of each client in a round.
-      **told: Further arguments of ``from_weights``.
+      **capture_options: Further arguments of ``from_weights``.
 
     Raises:
       InvalidInputError: A client's number of patients is not known, or changes from round to round.
@@ -87,7 +87,7 @@ def run_of(
             patients=sizes[update.client] if batch_size else None,
             steps=steps,
             hospital=update.client,
-            **told,
+            **capture_options,
         )
         for update in updates
     ]
@@ -121,19 +121,19 @@ def _sizes(updates: Sequence[SavedUpdate], batch_size: int | None) -> dict[str, 
 
 
 def _joined(plan: Plan, captures: Sequence[Capture], rounds: Sequence[int]) -> CapturedRun:
-    told = Transcript()
+    transcript = Transcript()
     for hospital in plan.hospitals:
-        told.send(AGGREGATOR, hospital, "plan", plan.to_bytes(), round_=0)
+        transcript.send(AGGREGATOR, hospital, "plan", plan.to_bytes(), round_=0)
     errors: dict[int, NDArray[np.float64]] = {}
     events: dict[str, DpEvent] = {}
     seal: Callable[[str], Any] = sealing_for(plan).sealer
     for capture, round_ in zip(captures, rounds, strict=True):
         (sent,) = capture.messages.select(kind="model")
         client = sent.receiver
-        told.send(AGGREGATOR, client, "model", sent.payload, round_=round_)
-        update = told.send(
+        transcript.send(AGGREGATOR, client, "model", sent.payload, round_=round_)
+        update = transcript.send(
             client, AGGREGATOR, "update", seal(client).seal(capture.update), round_=round_
         )
         errors[update.sequence] = capture.error
         events |= capture.events
-    return CapturedRun(plan, told, events, errors, captures[0].optimizer)
+    return CapturedRun(plan, transcript, events, errors, captures[0].optimizer)

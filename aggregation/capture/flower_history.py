@@ -59,18 +59,21 @@ def record_flower(strategy: _Strategy, folder: Path) -> _Strategy:
     return strategy
 
 
-def from_flower(folder: Path, *, model: Model, learning_rate: float, **told: Any) -> CapturedRun:
+def from_flower(
+    folder: Path, *, model: Model, learning_rate: float, **capture_options: Any
+) -> CapturedRun:
     """Return the run that ``record_flower`` kept.
 
     Args:
       folder: Where.
       model: What the weights are of.
       learning_rate: The clients'.
-      **told: As ``capture.captured_run.run_of`` takes it: batch_size, steps, optimizer, reach.
+      **capture_options: As ``capture.captured_run.run_of`` takes it: batch_size, steps,
+        optimizer, reach.
 
     Raises:
       CorruptMessageError: A file is missing or not of its format.
       InvalidInputError: Flower did not keep it, or it does not fit what was told.
     """
     updates = read_updates(folder, program="flwr")
-    return run_of(folder, updates, model=model, learning_rate=learning_rate, **told)
+    return run_of(folder, updates, model=model, learning_rate=learning_rate, **capture_options)

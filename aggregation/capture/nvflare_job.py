@@ -55,7 +55,7 @@ def keep_result(kept: UpdateFolder, sent: Any, result: Any) -> None:
 
 
 def from_nvflare(
-    workspace: Path, *, model: Model, learning_rate: float, **told: Any
+    workspace: Path, *, model: Model, learning_rate: float, **capture_options: Any
 ) -> CapturedRun:
     """Return the run whose updates lie in a job's workspace.
 
@@ -63,23 +63,23 @@ def from_nvflare(
       workspace: The server's workspace, the simulator's, or the job's folder within.
       model: What the weights are of.
       learning_rate: The clients'.
-      **told: As ``capture.captured_run.run_of`` takes it. A client says how many patients it has in
-        its answer's ``meta["patients"]``; else give ``batch_size``.
+      **capture_options: As ``capture.captured_run.run_of`` takes it. A client says how many
+        patients it has in its answer's ``meta["patients"]``; else give ``batch_size``.
 
     Raises:
       CorruptMessageError: A file is missing or not of its format.
       InvalidInputError: There are no updates there, or those of several jobs.
     """
-    found = []
+    folders = []
     for number, (folder, _, files) in enumerate(os.walk(workspace)):
         if number > _MOST_FOLDERS:
             raise InvalidInputError(f"{quoted(workspace)} holds too many folders for a workspace.")
         if INDEX in files:
-            found.append(Path(folder))
-    if len(found) != 1:
+            folders.append(Path(folder))
+    if len(folders) != 1:
         raise InvalidInputError(
-            f"Expected the updates of one job below {quoted(workspace)}, found {len(found)}. Run "
+            f"Expected the updates of one job below {quoted(workspace)}, found {len(folders)}. Run "
             "the job with a recording controller, or name the job's own folder."
         )
-    updates = read_updates(found[0], program="nvflare")
-    return run_of(found[0], updates, model=model, learning_rate=learning_rate, **told)
+    updates = read_updates(folders[0], program="nvflare")
+    return run_of(folders[0], updates, model=model, learning_rate=learning_rate, **capture_options)

@@ -33,7 +33,7 @@ def from_opacus(
     batch_size: int,
     patients: int,
     sampler: str = "poisson",
-    **told: Any,
+    **capture_options: Any,
 ) -> Capture:
     r"""Read one noisy step of a ``DPOptimizer`` off the weights around it.
 
@@ -53,7 +53,7 @@ def from_opacus(
       batch_size: Expected patients of a step.
       patients: In the whole table.
       sampler: How they were drawn: ``poisson`` or ``shuffled``.
-      **told: Further arguments of ``from_weights``: optimizer, reach, hospital.
+      **capture_options: Further arguments of ``from_weights``: optimizer, reach, hospital.
 
     Raises:
       InvalidInputError: There is no history, or a number breaks its rule.
@@ -67,7 +67,12 @@ def from_opacus(
         Phase(float(noise), steps, float(rate), sampler).planned for noise, rate, steps in history
     ]
     read = from_weights(
-        before, after, model=model, learning_rate=learning_rate, batch_size=batch_size, **told
+        before,
+        after,
+        model=model,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        **capture_options,
     )
     noise = float(history[-1][0])
     plan = replace(
@@ -84,5 +89,7 @@ def from_opacus(
     (sent,) = read.messages.select(kind="model")
     event = from_json(composed([(step.to_json()["event"], step.count) for step in phases]))
     start = np.frombuffer(sent.payload, dtype="<f8").astype(np.float64)
-    found = captured(plan, start, integers, read.error * scale + 1.0, sent.receiver, read.optimizer)
-    return replace(found, events={sent.receiver: event})
+    capture = captured(
+        plan, start, integers, read.error * scale + 1.0, sent.receiver, read.optimizer
+    )
+    return replace(capture, events={sent.receiver: event})

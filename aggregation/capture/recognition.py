@@ -25,21 +25,21 @@ def recognised(model: Model, params: Float[np.ndarray, "dim"]) -> Model:
     """
     if not isinstance(model, TorchModel):
         return model
-    known, logits = _of_shapes(model.features, [shape for _, shape in model.parameters])
-    if known is None:
+    candidate, logits = _of_shapes(model.features, [shape for _, shape in model.parameters])
+    if candidate is None:
         return model
     rng = np.random.default_rng(0)  # any records would do
     records = rng.normal(size=(_TRIALS, model.features))
     outcomes = np.arange(_TRIALS) % 2
-    own = model.per_patient_gradients(params, records, outcomes)
+    module_gradients = model.per_patient_gradients(params, records, outcomes)
     if logits == 2:
-        first, second = rows_of(known, own)
-        last = slice(known.dim - tail(known), None)
+        first, second = rows_of(candidate, module_gradients)
+        last = slice(candidate.dim - tail(candidate), None)
         if not np.allclose(first[:, last], -second[:, last], rtol=0, atol=_CLOSE):
             return model
-        own, params = second, difference(known, params)
-    other = known.per_patient_gradients(params, records, outcomes)
-    return known if np.allclose(own, other, rtol=0, atol=_CLOSE) else model
+        module_gradients, params = second, difference(candidate, params)
+    other = candidate.per_patient_gradients(params, records, outcomes)
+    return candidate if np.allclose(module_gradients, other, rtol=0, atol=_CLOSE) else model
 
 
 def _of_shapes(features: int, shapes: list[tuple[int, ...]]) -> tuple[Model | None, int]:

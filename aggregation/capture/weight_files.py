@@ -56,9 +56,9 @@ def read_weights(path: Path) -> Weights:
     except CorruptMessageError as error:
         raise CorruptMessageError(f"{quoted(path.name)} can't be read: {error}") from error
     if len(kinds) != 1:
-        told = ", ".join(sorted(kinds)) or "none"
+        formats = ", ".join(sorted(kinds)) or "none"
         raise InvalidInputError(
-            f"{quoted(path.name)} holds tensors of {told}; expected all of one format."
+            f"{quoted(path.name)} holds tensors of {formats}; expected all of one format."
         )
     return Weights(tensors, kinds.pop())
 
@@ -74,10 +74,10 @@ def _safetensors(content: bytes) -> tuple[set[Precision], dict[str, NDArray[Any]
     if not isinstance(header, dict) or len(header) > _MOST_TENSORS:
         raise CorruptMessageError(f"its header is no object of at most {_MOST_TENSORS} tensors.")
     kinds, tensors, taken = set(), {}, []
-    for name, told in header.items():
+    for name, entry in header.items():
         if name == "__metadata__":
             continue
-        kind, shape, (first, last) = _told(name, told)
+        kind, shape, (first, last) = _told(name, entry)
         precision, dtype = _TYPES[kind]
         if last - first != math.prod(shape) * np.dtype(dtype).itemsize:
             raise CorruptMessageError(
@@ -95,12 +95,12 @@ def _safetensors(content: bytes) -> tuple[set[Precision], dict[str, NDArray[Any]
     return kinds, tensors
 
 
-def _told(name: str, told: Any) -> tuple[str, tuple[int, ...], tuple[int, int]]:
+def _told(name: str, entry: Any) -> tuple[str, tuple[int, ...], tuple[int, int]]:
     """Type, shape and place of a tensor, each checked."""
     short = printable(name)[:80]
-    if not isinstance(told, Mapping) or set(told) != {"dtype", "shape", "data_offsets"}:
+    if not isinstance(entry, Mapping) or set(entry) != {"dtype", "shape", "data_offsets"}:
         raise CorruptMessageError(f"the tensor {short} has not the fields of the format.")
-    kind, shape, place = told["dtype"], told["shape"], told["data_offsets"]
+    kind, shape, place = entry["dtype"], entry["shape"], entry["data_offsets"]
     if not isinstance(kind, str) or kind not in _TYPES:
         raise CorruptMessageError(
             f"the tensor {short} is of type {printable(str(kind))[:20]}; expected one of "
@@ -140,8 +140,8 @@ def _npz(content: bytes) -> tuple[set[Precision], dict[str, NDArray[Any]]]:
 def _array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[Any]:
     try:
         raw = archive.read(member)
-        found: NDArray[Any] = np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
+        array: NDArray[Any] = np.lib.format.read_array(io.BytesIO(raw), allow_pickle=False)
     except (ValueError, TypeError, SyntaxError, MemoryError, zlib.error) as error:
         short = printable(member.filename)[:80]
         raise CorruptMessageError(f"its member {short} is no array of numbers.") from error
-    return found
+    return array

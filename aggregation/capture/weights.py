@@ -142,7 +142,7 @@ def from_weights(
     if logits == 2:
         ends = np.abs([difference(model, vector) for vector in (start, end)])
         where = ends[0] if steps == 1 else ends.max(axis=0)
-    known = bounds(
+    gradient_bounds = bounds(
         model,
         where,
         reach=widths,
@@ -151,15 +151,15 @@ def from_weights(
         sizes=sizes,
     )
     arithmetic_error = np.zeros(model.dim)
-    if known is not None:
-        arithmetic_error = known.error * (1.0 if steps == 1 else optimizer.passes_on)
+    if gradient_bounds is not None:
+        arithmetic_error = gradient_bounds.error * (1.0 if steps == 1 else optimizer.passes_on)
     if logits == 2:
         unbounded = steps > 1 and isinstance(optimizer, Adam)
         mean = opposite(model, mean, np.inf if unbounded else arithmetic_error / scale)
         start = difference(model, start)
     centre, error = scale * mean.centre, scale * mean.error + arithmetic_error
-    if known is not None and steps == 1:
-        error = np.minimum(error, known.largest + np.abs(centre))
+    if gradient_bounds is not None and steps == 1:
+        error = np.minimum(error, gradient_bounds.largest + np.abs(centre))
     if (np.abs(centre) > _LARGEST * plan.step).any():
         raise InvalidInputError(
             f"The weights moved by up to {np.abs(moved.centre).max():g}, more than gradients at "
@@ -214,13 +214,13 @@ def captured(
     optimizer: Optimizer,
 ) -> Capture:
     """Return one update with its messages: the plan, the model at ``start``, the update."""
-    told = Transcript()
-    told.send(AGGREGATOR, hospital, "plan", plan.to_bytes(), round_=0)
-    told.send(AGGREGATOR, hospital, "model", start.astype("<f8").tobytes(), round_=0)
+    transcript = Transcript()
+    transcript.send(AGGREGATOR, hospital, "plan", plan.to_bytes(), round_=0)
+    transcript.send(AGGREGATOR, hospital, "model", start.astype("<f8").tobytes(), round_=0)
     sealed = sealing_for(plan).sealer(hospital).seal(integers)
-    update = told.send(hospital, AGGREGATOR, "update", sealed, round_=0)
+    update = transcript.send(hospital, AGGREGATOR, "update", sealed, round_=0)
     events = {hospital: NonPrivateDpEvent()}
-    return Capture(plan, told, events, {update.sequence: error}, integers, optimizer)
+    return Capture(plan, transcript, events, {update.sequence: error}, integers, optimizer)
 
 
 def flat(model: Model, weights: Given) -> Float[np.ndarray, "dim"]:
@@ -242,16 +242,16 @@ def _flat(model: Model, given: Given, what: str) -> tuple[NDArray[np.float64], P
             )
         precision, parts = Precision.of(given.dtype), [given]
     else:
-        told = given.precision if isinstance(given, Weights) else None
+        declared_precision = given.precision if isinstance(given, Weights) else None
         tensors = given.tensors if isinstance(given, Weights) else given
         parts = _ordered(model, tensors, what)
-        found = {told or Precision.of(part.dtype) for part in parts}
-        if len(found) > 1:
+        precisions = {declared_precision or Precision.of(part.dtype) for part in parts}
+        if len(precisions) > 1:
             raise InvalidInputError(
-                f"The weights {what} are of several formats: {', '.join(sorted(found))}; expected "
-                "one."
+                f"The weights {what} are of several formats: {', '.join(sorted(precisions))}; "
+                "expected one."
             )
-        (precision,) = found
+        (precision,) = precisions
     vector = np.concatenate([np.asarray(part, dtype=np.float64).ravel() for part in parts])
     return finite_array(hint="Weights that diverged tell nothing.", **{what: vector}), precision
 
@@ -267,8 +267,8 @@ def _ordered(model: Model, tensors: Mapping[str, NDArray[Any]], what: str) -> li
             )
         return [tensors[name] for name in wanted]
     shapes = shapes_of(model)
-    pair, found = shapes_of(model, 2), [tensor.shape for tensor in tensors.values()]
-    if pair[-2] in found and shapes[-2] not in found:
+    pair, given_shapes = shapes_of(model, 2), [tensor.shape for tensor in tensors.values()]
+    if pair[-2] in given_shapes and shapes[-2] not in given_shapes:
         shapes = pair
     ordered = []
     for shape in shapes:
