@@ -54,9 +54,11 @@ def parse_toml(content: dict[str, Any], kind: type[T], path: Path) -> T:
         plain = json.dumps(content, allow_nan=False)
         checked: T = TypeAdapter(kind).validate_json(plain)
     except ValidationError as error:
-        told = [_told(e) for e in error.errors(include_input=False, include_url=False)]
-        more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
-        raise InvalidInputError(printable(f"{path}: {'; '.join(told[:_SHOWN])}{more}.")) from error
+        problems = [_told(e) for e in error.errors(include_input=False, include_url=False)]
+        more = f"; and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise InvalidInputError(
+            printable(f"{path}: {'; '.join(problems[:_SHOWN])}{more}.")
+        ) from error
     except (TypeError, ValueError, RecursionError) as error:
         if isinstance(error, InvalidInputError):
             raise InvalidInputError(f"{path}: {error}") from error

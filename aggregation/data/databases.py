@@ -142,14 +142,14 @@ def _scrubbed(origin: str) -> Iterator[None]:
     except Exception as error:  # noqa: BLE001 - drivers raise of their own; each is told below
         cause: Any = getattr(error, "orig", None) or error
         state = str(getattr(cause, "sqlstate", "") or "")
-        told = _CLASSES.get(state[:2], "it can't be read")
+        reason = _CLASSES.get(state[:2], "it can't be read")
         if state in _OF_THE_QUERY:
-            told = str(cause.diag.message_primary)[:200]
+            reason = str(cause.diag.message_primary)[:200]
         elif "sqlite3" in type(cause).__module__ and _QUOTED.search(str(cause)):
-            told = str(cause)[:200]  # they quote the query alone
+            reason = str(cause)[:200]  # they quote the query alone
         elif not state and "psycopg" in type(cause).__module__:
-            told = "it can't be reached, or refuses the user or the password"
+            reason = "it can't be reached, or refuses the user or the password"
         kind = f"{type(cause).__name__}{f', SQLSTATE {state}' if state else ''}"
         raise InvalidInputError(
-            f"{origin}: the database gave no table: {told} ({kind})."
+            f"{origin}: the database gave no table: {reason} ({kind})."
         ) from None  # the cause may show the password

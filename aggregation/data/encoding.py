@@ -80,12 +80,12 @@ class _Decoder:
     def column(self, cells: Sequence[str]) -> Float[np.ndarray, "rows"]:
         values = np.empty(len(cells))
         for row, cell in enumerate(cells):
-            known = self.cells.get(cell)
-            if known is None:
-                known = self._decode(cell)
+            decoded = self.cells.get(cell)
+            if decoded is None:
+                decoded = self._decode(cell)
                 if len(self.cells) < _CACHE:
-                    self.cells[cell] = known
-            values[row], wrong = known
+                    self.cells[cell] = decoded
+            values[row], wrong = decoded
             if wrong:
                 self.wrong[wrong, shape(cell) if self.field.number else cell.strip()] += 1
         return self._ranged(values) if self.field.number else values
@@ -113,44 +113,45 @@ class _Decoder:
 
     def problems(self) -> list[str]:
         name, source = self.field.name, self.source.column
-        told = []
+        problems = []
         by_kind: dict[str, Counter[str]] = {}
         for (kind, form), count in self.wrong.items():
             by_kind.setdefault(kind, Counter())[form] += count
         for kind, shown in by_kind.items():
             total = shown.total()
             if kind != "unknown code":
-                told.append(
+                problems.append(
                     f"Column {source} ({name}) has {masked(total)} cells that are {kind} (most "
                     f"look like {shown.most_common(1)[0][0]!r})."
                 )
                 continue
             frequent = [repr(c[:40]) for c, n in shown.most_common(6) if n >= FEW]
             which = ", ".join(frequent) or "each in fewer than 5 rows"
-            known = ", ".join(sorted(self.codes))
-            told.append(
+            codes = ", ".join(sorted(self.codes))
+            problems.append(
                 f"Column {source} ({name}) has {masked(total)} cells whose code has no meaning "
-                f"({which}); known are {known}. Give them one under columns.{name}, or list them "
+                f"({which}); known are {codes}. Give them one under columns.{name}, or list them "
                 "as missing."
             )
         if self.outside:
-            told.append(self._told_outside())
-        return told
+            problems.append(self._told_outside())
+        return problems
 
     def _told_outside(self) -> str:
         column, unit = self.field.columns[0], self.field.unit or "the schema's unit"
         share = self.outside / max(self.seen, 1)
-        told = (
+        problem = (
             f"Column {self.source.column} ({self.field.name}) has {masked(self.outside)} of "
             f"{self.seen} values outside {column.low:g} to {column.high:g} {unit}"
         )
         if share >= _WRONG_UNIT:
             return (
-                f"{told}: a wrong unit? Give the factor to {unit} under columns.{self.field.name}."
+                f"{problem}: a wrong unit? Give the factor to {unit} under "
+                f"columns.{self.field.name}."
             )
         return (
-            f"{told}. List codes such as 0 or -9 as missing, mend single cells by fix, or let the "
-            "schema say clip = true."
+            f"{problem}. List codes such as 0 or -9 as missing, mend single cells by fix, or let "
+            "the schema say clip = true."
         )
 
 
@@ -185,7 +186,7 @@ def encode(
         table.add(batch)
         if done.rows > _MOST_ROWS:
             raise InvalidInputError(f"{origin} has more than {_MOST_ROWS} rows.")
-    done.problems = [f"{origin}: {told}" for told in table.problems()]
+    done.problems = [f"{origin}: {problem}" for problem in table.problems()]
     if not done.problems:
         if not table.parts:
             raise InvalidInputError(
@@ -286,8 +287,8 @@ class _Table:
         return numbers
 
     def problems(self) -> list[str]:
-        told = [text for decoder in self.decoders for text in decoder.problems()]
-        told += [
+        problems = [text for decoder in self.decoders for text in decoder.problems()]
+        problems += [
             f"{masked(self.done.missing[f.name])} patients lack {f.name}, and the schema refuses "
             "missing values of it."
             for f in self.schema.fields
@@ -301,31 +302,31 @@ class _Table:
         ):  # fmt: skip
             if counter:
                 frequent = [repr(c[:40]) for c, n in counter.most_common(6) if n >= FEW]
-                told.append(
+                problems.append(
                     f"{masked(counter.total())} rows have a code of {what} that has no meaning "
                     f"({', '.join(frequent) or 'each in fewer than 5 rows'}). {way_out}"
                 )
         if self.without_id:
-            told.append(
+            problems.append(
                 f"{masked(self.without_id)} rows have no id in column {self.mapping.id}; each "
                 "patient needs one."
             )
-        repeated, most = 0 if told else self._repeated(), self.most_records
+        repeated, most = 0 if problems else self._repeated(), self.most_records
         if repeated:
             allowed = "one row" if most == 1 else f"{most} rows"
-            told.append(
+            problems.append(
                 f"{masked(repeated)} ids in column {self.mapping.id} stand in more than {allowed} "
                 "of a hospital. Join or choose among a patient's rows first, or let the cohort "
                 "file say how many one patient may have (records, under [patients]): they count as "
                 "one patient then."
             )
         empty = [name for name in self.named.values() if not self._has(name)]
-        if empty and not told:
-            told.append(
+        if empty and not problems:
+            problems.append(
                 f"No patient is left at {', '.join(empty)}; take the site out of sites, or see "
                 "what only and drop leave out."
             )
-        return told
+        return problems
 
     def _has(self, name: str) -> bool:
         return any((part.sites == self.numbers[name]).any() for part in self.parts)
@@ -368,11 +369,11 @@ class _Table:
             first += len(part.ids)
         ids, keys = ids[order], keys[order]
         names = list(self.named.values()) if self.named else sorted(self.numbers, key=_natural)
-        found = {}
+        sites = {}
         for rank, name in enumerate(names):
             start, end = np.searchsorted(keys, [rank, rank + 1])
-            found[name] = self._patients(features[start:end], outcomes[start:end], ids[start:end])
-        return found
+            sites[name] = self._patients(features[start:end], outcomes[start:end], ids[start:end])
+        return sites
 
     def _patients(
         self,

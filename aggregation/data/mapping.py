@@ -194,12 +194,12 @@ def read_mapping(path: Path, schema: Schema) -> TableFile:
             "This schema was made by hand and has columns but no fields; read one from a "
             "schema.toml, by which a table can be read."
         )
-    known = [f.name for f in schema.fields]
-    unknown = sorted(set(mapping.columns) - set(known))
+    field_names = [f.name for f in schema.fields]
+    unknown = sorted(set(mapping.columns) - set(field_names))
     if unknown:
         raise InvalidInputError(
             f"{path}: columns.{printable(unknown[0])} is not in the schema, which has "
-            f"{', '.join(known)}."
+            f"{', '.join(field_names)}."
         )
     for one in schema.fields:
         try:

@@ -229,11 +229,11 @@ class Schema:
     @property
     def groups(self) -> dict[str, tuple[int, ...]]:
         """Column numbers of each one-hot group."""
-        found: dict[str, tuple[int, ...]] = {}
+        groups: dict[str, tuple[int, ...]] = {}
         for i, c in enumerate(self.columns):
             if c.group is not None:
-                found[c.group] = (*found.get(c.group, ()), i)
-        return found
+                groups[c.group] = (*groups.get(c.group, ()), i)
+        return groups
 
     @property
     def binary(self) -> Bool[np.ndarray, "features"]:
@@ -319,17 +319,17 @@ class Patients:
         """Which patient each row is of: 0 to ``count - 1``, in the order of their first rows."""
         if not self.several_records:
             return np.arange(len(self), dtype=np.int64)
-        _, first, found = np.unique(self.ids, return_index=True, return_inverse=True)
+        _, first, inverse = np.unique(self.ids, return_index=True, return_inverse=True)
         rank = np.empty(len(first), dtype=np.int64)
         rank[np.argsort(first)] = np.arange(len(first))
-        return np.asarray(rank[found])
+        return np.asarray(rank[inverse])
 
     @property
     def ever(self) -> Int[np.ndarray, "patients"]:
         """Each patient's outcome: 1 where any of their records has it."""
-        found = np.zeros(self.count, dtype=np.int64)
-        np.maximum.at(found, self.owners, self.outcomes)
-        return found
+        patient_outcomes = np.zeros(self.count, dtype=np.int64)
+        np.maximum.at(patient_outcomes, self.owners, self.outcomes)
+        return patient_outcomes
 
     def per_patient(self, rows: Float[np.ndarray, "records _"]) -> Float[np.ndarray, "patients _"]:
         """Return the mean of each patient's rows: one row a patient.

@@ -195,11 +195,11 @@ def _guarded(origin: str, work: Any) -> Any:
     except duckdb.Error as error:
         text = str(error)
         line, count = _LINE.search(text), _COUNT.search(text)
-        told = f"{origin}, line {line[1]}: " if line else f"{origin}: "
+        problem = f"{origin}, line {line[1]}: " if line else f"{origin}: "
         if count:
-            told += f"{count[2]} cells where the header has {count[1]}"
+            problem += f"{count[2]} cells where the header has {count[1]}"
         else:
-            told += f"it can't be read as a table ({type(error).__name__})"
+            problem += f"it can't be read as a table ({type(error).__name__})"
         raise InvalidInputError(
-            f"{told}. Quote cells that hold the delimiter, and export the table again."
+            f"{problem}. Quote cells that hold the delimiter, and export the table again."
         ) from None  # the cause repeats the line
