@@ -85,12 +85,12 @@ class ModelFile:
             return None
         path = self.path.with_suffix(".first.npy")
         try:
-            found = np.load(BytesIO(self.beside), allow_pickle=False)
+            vector = np.load(BytesIO(self.beside), allow_pickle=False)
         except (OSError, ValueError, EOFError) as error:
             raise InvalidInputError(f"{path} is no array of numpy's: {error}.") from error
-        if found.shape != (dim,) or found.dtype != np.float64 or not np.isfinite(found).all():
+        if vector.shape != (dim,) or vector.dtype != np.float64 or not np.isfinite(vector).all():
             raise InvalidInputError(
-                f"{path} holds {found.dtype} {found.shape}; expected ({dim},) finite float64 "
+                f"{path} holds {vector.dtype} {vector.shape}; expected ({dim},) finite float64 "
                 "numbers, the parameters in the order of the module's named_parameters()."
             )
-        return np.asarray(found)
+        return np.asarray(vector)

@@ -56,24 +56,24 @@ def check_module(module: torch.nn.Module, name: str) -> None:
             f"{name} ties parameters ({', '.join(tied or parameters)[:200]}): one weight under two "
             "names. Use one module twice in forward instead."
         )
-    for own, parameter in parameters.items():
+    for key, parameter in parameters.items():
         if parameter.dtype not in (torch.float32, torch.float64):
             raise InvalidInputError(
-                f"{name}: the parameter {own} is {parameter.dtype}; expected float32, which is "
+                f"{name}: the parameter {key} is {parameter.dtype}; expected float32, which is "
                 "made float64, or float64. Everything is trained in float64."
             )
         if parameter.device.type != "cpu":
             raise InvalidInputError(
-                f"{name}: the parameter {own} is on {parameter.device}; expected the processor. "
+                f"{name}: the parameter {key} is on {parameter.device}; expected the processor. "
                 "No claim about a row's last bit is made for anything else."
             )
         if not parameter.requires_grad:
             raise InvalidInputError(
-                f"{name} freezes the parameter {own}. What is not trained is no parameter: make it "
+                f"{name} freezes the parameter {key}. What is not trained is no parameter: make it "
                 "a constant in forward."
             )
         if not bool(torch.isfinite(parameter).all()):
-            raise InvalidInputError(f"{name}: the parameter {own} is not finite.")
+            raise InvalidInputError(f"{name}: the parameter {key} is not finite.")
 
 
 def check_rows(program: Program, features: int, name: str) -> None:
@@ -138,8 +138,8 @@ def _check_shapes(
             )
 
 
-def _shape(found: object) -> object:
-    return tuple(found.shape) if isinstance(found, Tensor) else type(found).__name__
+def _shape(output: object) -> object:
+    return tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
 
 
 def _check_rows_at(
@@ -163,19 +163,19 @@ def _check_rows_at(
             "dropout and everything that changes from call to call."
         )
     # What records give together, at once, as who wrote the module would run it.
-    for what, found, expected in zip(
+    for what, batched, expected in zip(
         ("scores", "losses"), program.whole(params, x, y), alone.T[:2], strict=True
     ):
-        if not np.allclose(found, expected, rtol=_CLOSE, atol=_CLOSE):
+        if not np.allclose(batched, expected, rtol=_CLOSE, atol=_CLOSE):
             raise InvalidInputError(
                 f"{name}: the {what} of a batch are not those of its records one by one (up to "
-                f"{np.abs(found - expected).max():.1e} apart): it looks across records, as batch "
+                f"{np.abs(batched - expected).max():.1e} apart): it looks across records, as batch "
                 "norm does, or its loss does. Leave that out."
             )
     for value in _STRANGE:
-        for own in (slots % 2 == 0, slots % 2 == 1, slots == SLOTS - 1):
-            beside = np.where(own[:, None], x, value)
-            if both(beside)[own].tobytes() != alone[own].tobytes():
+        for mask in (slots % 2 == 0, slots % 2 == 1, slots == SLOTS - 1):
+            beside = np.where(mask[:, None], x, value)
+            if both(beside)[mask].tobytes() != alone[mask].tobytes():
                 raise InvalidInputError(
                     f"{name}: a record's gradient depends on its neighbours (beside records of "
                     f"{value:g}), so that no clipping bounds what one patient changes. Leave out "

@@ -256,12 +256,12 @@ class TorchModel(Model):
 
     def named(self, params: Float[np.ndarray, "dim"]) -> dict[str, Float[np.ndarray, "..."]]:
         """Return each parameter by its name, in its shape; copies."""
-        found, start = {}, 0
+        parameters, start = {}, 0
         for name, shape in self.parameters:
             size = math.prod(shape)
-            found[name] = params[start : start + size].reshape(shape).copy()
+            parameters[name] = params[start : start + size].reshape(shape).copy()
             start += size
-        return found
+        return parameters
 
 
 @lru_cache(maxsize=32)

@@ -43,19 +43,19 @@ __all__ = [
 _Named = dict[str, Tensor]
 
 
-def log_odds(found: Tensor, rows: int) -> Tensor:
+def log_odds(logits: Tensor, rows: int) -> Tensor:
     """Return what a module gives as log-odds ``[n]``: as they are, or of two logits the difference.
 
     Cross-entropy of two logits is binary cross-entropy of their difference, and so are its
     gradients.
 
     Args:
-      found: ``[n]``, ``[n, 1]`` or ``[n, 2]``.
+      logits: ``[n]``, ``[n, 1]`` or ``[n, 2]``.
       rows: n, which is asked for; -1: however many there are.
     """
-    if found.dim() == 2 and found.shape[1] == 2:
-        return found[:, 1] - found[:, 0]
-    return found.reshape(rows)
+    if logits.dim() == 2 and logits.shape[1] == 2:
+        return logits[:, 1] - logits[:, 0]
+    return logits.reshape(rows)
 
 
 class Recorded(torch.nn.Module):
@@ -68,9 +68,9 @@ class Recorded(torch.nn.Module):
     def forward(self, x: Tensor, y: Tensor, offset: float) -> tuple[Tensor, Tensor]:
         """Return the log-odds ``[n]`` of rows ``[n, features]``, and each one's loss."""
         scores = log_odds(self.module(x), len(x))
-        moved, own = scores + offset, getattr(self.module, "loss", None)
-        if own is not None:
-            return scores, own(moved, y)
+        moved, module_loss = scores + offset, getattr(self.module, "loss", None)
+        if module_loss is not None:
+            return scores, module_loss(moved, y)
         losses = torch.nn.functional.binary_cross_entropy_with_logits(moved, y, reduction="none")
         return scores, losses
 
@@ -132,8 +132,8 @@ class Program(RunsModule):
             flat = [row.reshape(SLOTS, -1) for row in rows.values()]
             return torch.cat([*flat, scores.reshape(SLOTS, 1)], dim=1)
 
-        found = self._by_block(params, x, y, slots, block, len(params) + 1)
-        return found[:, :-1], found[:, -1]
+        gradients_and_scores = self._by_block(params, x, y, slots, block, len(params) + 1)
+        return gradients_and_scores[:, :-1], gradients_and_scores[:, -1]
 
     def scores_and_losses(
         self,
@@ -152,8 +152,8 @@ class Program(RunsModule):
             with torch.no_grad():
                 return vmap(both, randomness="error")(bx, by)
 
-        found = self._by_block(params, x, y, slots, block, 2)
-        return found[:, 0], found[:, 1]
+        pairs = self._by_block(params, x, y, slots, block, 2)
+        return pairs[:, 0], pairs[:, 1]
 
     def whole(
         self,
@@ -188,7 +188,7 @@ class Program(RunsModule):
         width: int,
     ) -> NDArray[np.float64]:
         at = np.arange(len(x)) % SLOTS if slots is None else slots % SLOTS
-        found = np.zeros((len(x), width))
+        per_record = np.zeros((len(x), width))
         with self._lock, in_float64():
             named = self._named(params)
             for rows in packed(at):
@@ -197,10 +197,10 @@ class Program(RunsModule):
                 places = torch.from_numpy(at[rows])
                 bx[places] = torch.from_numpy(np.ascontiguousarray(x[rows], dtype=np.float64))
                 by[places] = torch.from_numpy(y[rows].astype(np.float64))
-                found[rows] = compute(named, bx, by)[places].detach().numpy()
+                per_record[rows] = compute(named, bx, by)[places].detach().numpy()
         # Not multiplied by 0: NaN times 0 is NaN. An error would tell that such a patient is here.
-        found[~np.isfinite(found).all(axis=1)] = 0.0
-        return found
+        per_record[~np.isfinite(per_record).all(axis=1)] = 0.0
+        return per_record
 
     def _named(self, params: NDArray[np.float64]) -> _Named:
         """Each parameter in a new buffer of its own: a view's alignment would follow the offset."""

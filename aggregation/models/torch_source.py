@@ -124,8 +124,8 @@ def approve(path: Path) -> Source:
     Raises:
       InvalidInputError: It can't be read, or is too large to be anybody's to read.
     """
-    found = ModelFile.read(path)
-    source = Source(found.path, found.content, found.beside)
+    model_file = ModelFile.read(path)
+    source = Source(model_file.path, model_file.content, model_file.beside)
     SOURCES[source.digest] = source
     return source
 
@@ -156,18 +156,18 @@ def untouched(what: str) -> Iterator[None]:
     """
     _listen()
     before = getattr(_state, "found", None)
-    found: list[str] = []
-    _state.found = found
+    touched: list[str] = []
+    _state.found = touched
     try:
         yield
     except Exception:
-        if not found:
+        if not touched:
             raise
     finally:
         _state.found = before
-    if found:
+    if touched:
         raise InvalidInputError(
-            f"{what} asks for {found[0]}. A model is made of its file and a seed alone, so that "
+            f"{what} asks for {touched[0]}. A model is made of its file and a seed alone, so that "
             "every hospital gets the same one. Parameters from elsewhere stand in FILE.first.npy "
             "beside it."
         )
@@ -183,23 +183,23 @@ def _listen() -> None:
 
 
 def _heard(event: str, arguments: tuple[Any, ...]) -> None:
-    found = getattr(_state, "found", None)
-    if found is None:
+    touched = getattr(_state, "found", None)
+    if touched is None:
         return
     if event == "open":
         if str(arguments[0]).endswith(".py"):  # a traceback's lines
             return
-        asked = f"the file {str(arguments[0])[:200]!r}"
+        target = f"the file {str(arguments[0])[:200]!r}"
     elif event.startswith("socket.") or event == "urllib.Request":
-        asked = f"the network ({event})"
+        target = f"the network ({event})"
     elif event in ("subprocess.Popen", "os.system", "os.posix_spawn", "os.fork", "os.exec"):
-        asked = f"a process ({event})"
+        target = f"a process ({event})"
     else:
         return
     if _importing():  # an installed package may read what it brings, torch's own parts among them
         return
-    found.append(asked)
-    raise _TouchedError(asked)
+    touched.append(target)
+    raise _TouchedError(target)
 
 
 def _importing() -> bool:
