@@ -238,10 +238,10 @@ class Aggregator:
             plans = tuple(
                 self._say(name, MessageKind.PLAN, 0, content) for name in self.plan.hospitals
             )
-            told = self._tell(self.round - 1)  # woken again: what was said may be lost
+            sum_messages = self._tell(self.round - 1)  # woken again: what was said may be lost
             if self._asked is not None:
-                return (*plans, *told, *self._opening.ask(self._asked, timer.time))
-            return (*plans, *told, *self._send_models_again(timer.time))
+                return (*plans, *sum_messages, *self._opening.ask(self._asked, timer.time))
+            return (*plans, *sum_messages, *self._send_models_again(timer.time))
         if timer.kind is TimerKind.MODEL:
             return (self._model(timer.party, timer.round),)
         return self._opening.late(timer)

@@ -125,9 +125,9 @@ def steps_of(key: bytes, ids: Int[np.ndarray, "records"], steps: int) -> Int[np.
 
     Of 256 bits the remainder is uniform to within steps / 2^256.
     """
-    found = {
+    step_of_id = {
         patient: int.from_bytes(hmac.digest(key, patient.to_bytes(8, "big", signed=True), "sha256"))
         % steps
         for patient in set(ids.tolist())
     }
-    return np.array([found[patient] for patient in ids.tolist()], dtype=np.int64)
+    return np.array([step_of_id[patient] for patient in ids.tolist()], dtype=np.int64)

@@ -69,11 +69,11 @@ class Evidence:
         if len(sections) < 2:
             raise CorruptMessageError("The evidence of an opening is truncated.")
         said, total, *contents = sections
-        found = canonical.decode(said)
+        document = canonical.decode(said)
         names = {"proposal", "commitments", "answers", "parts"}
-        if not isinstance(found, dict) or found.keys() != names:
+        if not isinstance(document, dict) or document.keys() != names:
             raise CorruptMessageError("These bytes are no evidence of an opening.")
-        lists = [found[name] for name in ("commitments", "answers", "parts")]
+        lists = [document[name] for name in ("commitments", "answers", "parts")]
         if not all(isinstance(values, list) and len(values) <= _MOST for values in lists):
             raise CorruptMessageError("The evidence of an opening has something else than lists.")
         commitments, answers, parts = lists
@@ -83,7 +83,7 @@ class Evidence:
                 f"The evidence of an opening names {len(parts)} parts and has {len(contents)}."
             )
         return cls(
-            Proposal.from_bytes(canonical.encode(found["proposal"])),
+            Proposal.from_bytes(canonical.encode(document["proposal"])),
             tuple(Commitment.from_json(value) for value in commitments),
             tuple(Answer.from_json(value) for value in answers),
             total,
@@ -198,14 +198,14 @@ class Judge:
           RefusedError: As ``sum_of``.
           CorruptMessageError: As ``sum_of`` and ``Evidence.from_bytes``.
         """
-        asked = (hashlib.sha256(content).digest(), place, said)
+        cache_key = (hashlib.sha256(content).digest(), place, said)
         # Hospitals of one process are told the same bytes at the same place, and the answer
         # depends on nothing else: hundreds of them need not check the same signatures.
-        if self._last is None or self._last[0] != asked:
+        if self._last is None or self._last[0] != cache_key:
             evidence = Evidence.from_bytes(content)
             opened = self.sum_of(evidence, place, said)
             opened.flags.writeable = False
-            self._last = asked, (evidence.proposal, opened)
+            self._last = cache_key, (evidence.proposal, opened)
         return self._last[1]
 
     def sum_of(

@@ -171,8 +171,10 @@ class Hospital:
     def _schedule(self, hospital: str) -> ReleaseSchedule:
         """What the plan has a hospital release."""
         uploads = self._agreement.uploads(hospital)
-        asked = [(self._asked(hospital, event, 0, 1.0), count) for event, count in uploads]
-        return schedule(self.plan, asked, context=self._context)
+        counted_releases = [
+            (self._asked(hospital, event, 0, 1.0), count) for event, count in uploads
+        ]
+        return schedule(self.plan, counted_releases, context=self._context)
 
     def handle(self, incoming: Message | Timer) -> tuple[Message, ...]:
         """Join at the plan, answer a model with an update, learn from an opened sum.
@@ -242,14 +244,14 @@ class Hospital:
         weight = self._path.weight(self.name, round_)
         staleness = self._agreement.timing.stale(self.name, round_)
         event = self._agreement.event(self.name, staleness)
-        asked = self._asked(self.name, event, round_, weight)
+        due_releases = self._asked(self.name, event, round_, weight)
         sealed = self._releases.payload(round_)
         if sealed is not None:
             self._pending = self._releases.begun(round_)
-            entries = self._releases.spend(asked)
+            entries = self._releases.spend(due_releases)
         else:
             self._releases.begin(round_)
-            entries = self._releases.spend(asked)
+            entries = self._releases.spend(due_releases)
             sealed, self._pending = self._computed(params, round_, weight, staleness)
         content = sealed
         said = self._releases.keep(
@@ -311,23 +313,23 @@ class Hospital:
             self._witnessed.opened(said)
         self._models = {v: m for v, m in self._models.items() if v >= self._releases.last}
 
-    def _hear(self, told: Message) -> None:
+    def _hear(self, message: Message) -> None:
         """Take a sum, or the signed words on it, in order; told again what it learnt, do nothing.
 
         Raises:
           RefusedError: A sum of the future, or another than the one that was learnt.
         """
-        round_, version = told.round, self._path.version
-        if round_ == version and told.kind is MessageKind.EVIDENCE:
-            self._evidence = told.payload
+        round_, version = message.round, self._path.version
+        if round_ == version and message.kind is MessageKind.EVIDENCE:
+            self._evidence = message.payload
         elif round_ == version:
-            self._learn(told.payload)
+            self._learn(message.payload)
         elif round_ > version:
             raise RefusedError(
                 f"{self.name} awaits the sum of round {version} and was sent that of round "
                 f"{round_}; each is learnt from once, in order."
             )
-        elif told.kind is MessageKind.OPENED and digest(told.payload) != self._learnt[round_]:
+        elif message.kind is MessageKind.OPENED and digest(message.payload) != self._learnt[round_]:
             raise RefusedError(
                 f"{self.name} was told another sum of round {round_} than the one that it has "
                 "learnt from; a round has one."
@@ -346,10 +348,10 @@ class Hospital:
     def _follow(self, evidence: bytes, said: bytes, *, keep: bool = False) -> None:
         """Judge a sum and follow it to the next model; what proves it is kept before."""
         proposal, opened_sum = self._judge.judged(evidence, self._place, said)
-        hospitals, own = proposal.hospitals, self._own_in(proposal)
+        hospitals, own_version = proposal.hospitals, self._own_in(proposal)
         self._learnt[self._path.version] = digest(said)
         if keep and self._kept is not None:
-            state = b"" if own is None else self._written(own)
+            state = b"" if own_version is None else self._written(own_version)
             # Whoever relays sums tells the last one again after a crash; so it need not be waited
             # for. What leaves next, the update on it, waits for all that stands before it.
             learnt = pack([evidence, said, state])
@@ -357,10 +359,10 @@ class Hospital:
         before = self._path.params
         opening = self._path.step(opened_sum, hospitals)
         self._place = self._place.after(proposal.digest)
-        if own is not None:
-            self._opened = own
+        if own_version is not None:
+            self._opened = own_version
             sent = self._releases.said
-            if sent is not None and sent.round == own:
+            if sent is not None and sent.round == own_version:
                 self._witnessed.opened(sent)
             self._state = self._state if self._pending is None else self._pending
             self._pending = None
@@ -379,7 +381,7 @@ class Hospital:
             plan has, or one of somebody who is not in it.
         """
         due = {a.hospital: a.base_version for a in self._path.arrived(proposal.hospitals)}
-        own = None
+        own_version = None
         said = zip(proposal.hospitals, proposal.base_versions, proposal.ciphertexts, strict=True)
         for hospital, base, ciphertext in said:
             if due[hospital] != base:
@@ -388,13 +390,13 @@ class Hospital:
                     f"version {base}; the plan has one on version {due[hospital]} in it."
                 )
             if hospital == self.name:
-                own = base
+                own_version = base
                 if self._releases.sealed(base) != ciphertext or base <= self._opened:
                     raise RefusedError(
                         f"The sum of round {self._path.version} holds an upload under the name of "
                         f"{self.name} that it never sent, or one that was opened before."
                     )
-        return own
+        return own_version
 
     def finish(self, params: Float[np.ndarray, "dim"]) -> Local:
         """Return what the rule fits around the final model to the hospital's own patients.

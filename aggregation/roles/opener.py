@@ -104,14 +104,14 @@ class OpenerRole:
         if message.kind is MessageKind.RETURNED:
             word = _witnessed(self._key, OPENER, self._run, message, log)
             return (_message(OPENER, MessageKind.WITNESSED, message.round, word, self._run, {}),)
-        asked = OpeningAsked.from_bytes(
+        request = OpeningAsked.from_bytes(
             message.payload, contributors=opener.parameters.contributors
         )
-        proposal = asked.proposal(opener.parameters.digest)
+        proposal = request.proposal(opener.parameters.digest)
         number = log.number_of(proposal.digest)
         payload = None if number is None else log.kept(number)
         if payload is None:
-            opened = opener.open(asked.total, asked.contributions, asked.place)
+            opened = opener.open(request.total, request.contributions, request.place)
             payload = opened.astype("<i8").tobytes()
             number = log.number_of(proposal.digest)
             log.keep(len(log) - 1 if number is None else number, payload)
@@ -158,15 +158,15 @@ class HolderRole:
             return (self._say(MessageKind.WITNESSED, message.round, _witnessed(*given)),)
         if message.kind is MessageKind.TOTAL:
             most = holder.parameters.contributors
-            asked = OpeningAsked.from_bytes(message.payload, contributors=most)
-            if asked.place.number != message.round:
+            request = OpeningAsked.from_bytes(message.payload, contributors=most)
+            if request.place.number != message.round:
                 raise RefusedError(
-                    f"A sum to be opened as number {asked.place.number} came in round "
+                    f"A sum to be opened as number {request.place.number} came in round "
                     f"{message.round}."
                 )
-            bad = holder.try_(asked.total, asked.contributions, asked.place)
-            self._asked = asked
-            opening = holder.proposal(asked.total, asked.contributions, asked.place).digest
+            bad = holder.try_(request.total, request.contributions, request.place)
+            self._asked = request
+            opening = holder.proposal(request.total, request.contributions, request.place).digest
             tried = canonical.encode({"opening": opening, "bad": list(bad)})
             return (self._say(MessageKind.TRIED, message.round, tried),)
         asked_last = self._asked

@@ -61,7 +61,7 @@ class OpeningRequest(Protocol):
 
     judge: Judge
 
-    def ask(self, asked: OpeningAsked, now: float) -> Said:
+    def ask(self, request: OpeningAsked, now: float) -> Said:
         """Ask for a sum to be opened."""
         ...
 
@@ -88,19 +88,19 @@ class ByOpener:
         self.judge = judge
         self._asked: OpeningAsked | None = None
 
-    def ask(self, asked: OpeningAsked, now: float) -> Said:
+    def ask(self, request: OpeningAsked, now: float) -> Said:
         """Send the opener the sum and its contributions."""
-        self._asked = asked
-        payload, number, run = asked.to_bytes(), asked.place.number, self.judge.run
+        self._asked = request
+        payload, number, run = request.to_bytes(), request.place.number, self.judge.run
         return (Message(AGGREGATOR, OPENER, MessageKind.TOTAL, number, payload, run=run),)
 
     def take(self, message: Message) -> OpeningVerdict:
         """Read the opened sum, which the opener has signed."""
-        asked = self._asked
+        request = self._asked
         if (
-            asked is None
+            request is None
             or message.kind is not MessageKind.OPENED
-            or message.round != asked.place.number
+            or message.round != request.place.number
         ):
             raise RefusedError(
                 f"A {message.kind.value!r} of round {message.round} came where another word of "
@@ -109,10 +109,10 @@ class ByOpener:
         said = message.public.get("answer")
         if not isinstance(said, str):
             raise CorruptMessageError("The opener told a sum without its signed word on it.")
-        proposal = asked.proposal(self.judge.parameters.digest)
+        proposal = request.proposal(self.judge.parameters.digest)
         evidence = Evidence(proposal, (), (Answer.from_bytes(said.encode()),))
         verdict = OpeningVerdict(
-            evidence, self.judge.sum_of(evidence, asked.place, message.payload)
+            evidence, self.judge.sum_of(evidence, request.place, message.payload)
         )
         self._asked = None  # said again, it is no other sum
         return verdict
@@ -156,12 +156,12 @@ class ByHolders:
         self._answers: dict[str, tuple[Answer, Parts]] = {}
         self._awaited: tuple[str, ...] = ()
 
-    def ask(self, asked: OpeningAsked, now: float) -> Said:
+    def ask(self, request: OpeningAsked, now: float) -> Said:
         """Send every holder the sum and its contributions, to try."""
-        self._asked = asked
-        self._proposal = asked.proposal(self._parameters.digest)
+        self._asked = request
+        self._proposal = request.proposal(self._parameters.digest)
         self._tried, self._commitments, self._answers = {}, {}, {}
-        return self._tell(_Step.TRY, self._quorum.names, MessageKind.TOTAL, asked.to_bytes(), now)
+        return self._tell(_Step.TRY, self._quorum.names, MessageKind.TOTAL, request.to_bytes(), now)
 
     def take(self, message: Message) -> Said | OpeningVerdict:
         """Take what a holder says in this step; the last answer gives the sum."""
@@ -211,33 +211,33 @@ class ByHolders:
 
     def _choose(self, now: float) -> Said:
         """Leave out what too many can't answer for; have the others commit."""
-        asked, proposal = self._whole
+        request, proposal = self._whole
         often = Counter(name for bad in self._tried.values() for name in set(bad))
         out = {name for name, count in often.items() if count > self._quorum.corrupt}
         if out & set(proposal.hospitals):
-            kept = tuple(c for c in asked.contributions if c.hospital not in out)
+            kept = tuple(c for c in request.contributions if c.hospital not in out)
             if not kept:
                 raise RefusedError("No contribution could be answered for; nothing was opened.")
             adder = self._scheme.load_adder(self._parameters)
             for contribution in kept:
                 adder.add(contribution.sealed)
-            return self.ask(OpeningAsked(asked.place, adder.total(), kept), now)
+            return self.ask(OpeningAsked(request.place, adder.total(), kept), now)
         willing = tuple(n for n in self._quorum.names if self._tried.get(n) == ())
         self._require_enough(willing, "can answer for every contribution of")
         opening = proposal.digest.encode()
         return self._tell(_Step.COMMIT, willing, MessageKind.CHOSEN, opening, now)
 
     def _agree(self, now: float) -> Said:
-        asked, _ = self._whole
+        request, _ = self._whole
         committed = tuple(name for name in self._quorum.names if name in self._commitments)
         self._require_enough(committed, "committed to")
-        awaited = self._scheme.answering(self._parameters, asked.contributions, committed)
+        awaited = self._scheme.answering(self._parameters, request.contributions, committed)
         self._answers = {}
         payload = pack([self._commitments[name].to_bytes() for name in committed])
         return self._tell(_Step.ANSWER, awaited, MessageKind.AGREED, payload, now)
 
     def _verdict(self) -> OpeningVerdict:
-        asked, proposal = self._whole
+        request, proposal = self._whole
         parts: dict[str, bytes] = {}
         for name in self._awaited:
             for part, content in self._answers[name][1].items():
@@ -246,10 +246,10 @@ class ByHolders:
             proposal,
             tuple(self._commitments.values()),
             tuple(self._answers[name][0] for name in self._awaited),
-            asked.total,
+            request.total,
             parts,
         )
-        verdict = OpeningVerdict(evidence, self.judge.sum_of(evidence, asked.place))
+        verdict = OpeningVerdict(evidence, self.judge.sum_of(evidence, request.place))
         self._asked = None  # no answer and no timer of it counts any more
         return verdict
 
@@ -397,8 +397,8 @@ class LocalOpening:
                 f"{quorum.threshold} are needed to open a sum. Nothing was opened; try again when "
                 "they are back."
             )
-        asked = scheme.answering(scheme.parameters, contributions, tuple(self.holders))
-        gone = sorted(set(asked) - self.holders.keys())
+        awaited = scheme.answering(scheme.parameters, contributions, tuple(self.holders))
+        gone = sorted(set(awaited) - self.holders.keys())
         if gone:
             raise RefusedError(
                 f"Seats {', '.join(gone)} have sent and are gone: without their own masks this sum "

@@ -61,7 +61,7 @@ class RoundReleases:
         """The last round that something was spent in; -1: nothing was."""
         return max(self._entries, default=-1)
 
-    def spend(self, asked: Sequence[Release]) -> list[Entry]:
+    def spend(self, releases: Sequence[Release]) -> list[Entry]:
         """Return the entries of a round's releases; what is missing is spent now.
 
         Raises:
@@ -70,7 +70,7 @@ class RoundReleases:
         """
         made = []
         with self._ledger.together():  # one wait for the disk, before any patient is read
-            for release in asked:
+            for release in releases:
                 ours = release.kind in self._entries.get(release.round, {})
                 if self._ledger.size != self._seen:
                     self._look()
@@ -84,7 +84,7 @@ class RoundReleases:
                 made.append(entry or self._ledger.spend(release))
                 self._seen = self._ledger.size
         # Only now: what the disk refused is not to be taken for spent when it is asked for again.
-        for release, entry in zip(asked, made, strict=True):
+        for release, entry in zip(releases, made, strict=True):
             self._entries.setdefault(release.round, {})[release.kind] = entry
         return made
 
@@ -132,8 +132,8 @@ class RoundReleases:
     def payload(self, round_: int) -> bytes | None:
         """Return the bytes that a round's releases became; None: none were kept."""
         for entry in self._entries.get(round_, {}).values():
-            if (found := self._ledger.payload(entry)) is not None:
-                return found
+            if (payload := self._ledger.payload(entry)) is not None:
+                return payload
         unsent = self._unsent
         return None if unsent is None or unsent.round != round_ else unsent.payload
 

@@ -94,8 +94,8 @@ class WitnessedLedger:
         """
         word = Witnessed.from_bytes(payload)
         ledger, key = self._ledger, self._keys.get(word.holder, "")
-        asked = (self._run, ledger.hospital, self._nonce)
-        if (word.run, word.hospital, word.nonce) != asked or not word.verifies(key):
+        question = (self._run, ledger.hospital, self._nonce)
+        if (word.run, word.hospital, word.nonce) != question or not word.verifies(key):
             raise CorruptMessageError(
                 f"What came as {word.holder!r}'s word on the ledger of {ledger.hospital} is not "
                 "its signed answer to this question: it is old, changed, or somebody else's."

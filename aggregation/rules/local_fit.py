@@ -181,10 +181,10 @@ def _fit(
         return Local(fit_intercept(scores, outcomes, ridge=_INTERCEPT))
     if form is LocalForm.LINE:
         return Local(*recalibrate(scores, outcomes, ridge=_INTERCEPT))
-    own = form is LocalForm.OWN
+    is_own_model = form is LocalForm.OWN
     columns = np.concatenate([np.ones((len(features), 1)), features], axis=1)
     precision = np.full(columns.shape[1], strength)
-    precision[0] = _OWN_INTERCEPT if own else _INTERCEPT
-    offset = np.zeros(len(scores)) if own else scores
+    precision[0] = _OWN_INTERCEPT if is_own_model else _INTERCEPT
+    offset = np.zeros(len(scores)) if is_own_model else scores
     fitted = posterior_mode(columns, outcomes, precision=precision, offset=offset)
-    return Local(float(fitted[0]), 0.0 if own else 1.0, tuple(fitted[1:].tolist()))
+    return Local(float(fitted[0]), 0.0 if is_own_model else 1.0, tuple(fitted[1:].tolist()))

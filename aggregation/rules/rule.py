@@ -155,8 +155,8 @@ class Local:
         features: Float[np.ndarray, "patients features"],
     ) -> Float[np.ndarray, "patients"]:
         """Return the hospital's own log-odds: ``intercept + slope * scores + features @ shift``."""
-        own = self.intercept + self.slope * scores
-        return np.asarray(own + features @ np.array(self.shift) if self.shift else own)
+        log_odds = self.intercept + self.slope * scores
+        return np.asarray(log_odds + features @ np.array(self.shift) if self.shift else log_odds)
 
 
 class Rule:
@@ -176,15 +176,15 @@ class Rule:
     @property
     def spec(self) -> dict[str, Any]:
         """Kind and constants as plain JSON values."""
-        found: dict[str, Any] = {"kind": self.kind}
+        spec: dict[str, Any] = {"kind": self.kind}
         for each in fields(self):  # type: ignore[arg-type]  # every rule is a dataclass
             value = getattr(self, each.name)
             if isinstance(value, Rule):
                 value = value.spec
             elif isinstance(value, Mapping):
                 value = {k: list(v) if isinstance(v, Sequence) else v for k, v in value.items()}
-            found[each.name] = value
-        return found
+            spec[each.name] = value
+        return spec
 
     @classmethod
     def from_spec(cls, spec: Any) -> "Rule":
@@ -245,8 +245,11 @@ class Rule:
     @property
     def weighs_records(self) -> bool:
         """Whether what is clipped may be other than a patient's gradient as the model gives it."""
-        own = type(self)
-        return own.record_weights is not Rule.record_weights or own.offset is not Rule.offset
+        rule_class = type(self)
+        return (
+            rule_class.record_weights is not Rule.record_weights
+            or rule_class.offset is not Rule.offset
+        )
 
     def local(self, state: State, call: Call) -> tuple[Vector, State]:
         """Return what a hospital sends, in units of the gradient, where it is the unit.

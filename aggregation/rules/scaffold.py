@@ -41,14 +41,14 @@ class Scaffold(LocalTraining):
 
     def correction(self, state: State, call: Call) -> Gradient:
         """Take the own control off, and add the shared one."""
-        own, shared = state
-        return lambda _: shared - own
+        own_control, shared = state
+        return lambda _: shared - own_control
 
     def local(self, state: State, call: Call) -> tuple[Vector, State]:
         """Return the sum of the corrected slopes, and the own control renewed."""
-        own, shared = state
+        own_control, shared = state
         walked = self.walked(state, call)
-        return walked, (own - shared + walked / call.steps, shared)
+        return walked, (own_control - shared + walked / call.steps, shared)
 
     def opened(self, state: State, opening: Opened, before: Vector, after: Vector) -> State:
         """Renew the shared control from the global model before and after the round."""

@@ -72,8 +72,8 @@ class ServerOptimizer(Around):
     def begin(self, params: Vector, hospitals: Sequence[str]) -> State:
         r"""Return mean, square (:math:`\tau^2`) and number of openings, then the base's state."""
         dim, at_first = len(params), self.adaptivity**2
-        own = (np.zeros(dim), np.full(dim, at_first), np.zeros(1))
-        return own + self.base.begin(params, hospitals)
+        moments = (np.zeros(dim), np.full(dim, at_first), np.zeros(1))
+        return moments + self.base.begin(params, hospitals)
 
     def weight(self, public: State, hospital: str, staleness: int) -> float:
         """Return the base's weight."""
