@@ -90,35 +90,37 @@ def make_scheme(name: str, *, dim: int, contributors: int, bound: int, **options
 
 def load_sealer(message: bytes, hospital: str) -> Sealer:
     """Read what ``Sealer.to_bytes`` wrote."""
-    found = scheme_class(material.scheme_of(message))
-    sealer: Sealer = found.load_sealer(*material.split(message, Kind.SEALER, found.label), hospital)
+    scheme = scheme_class(material.scheme_of(message))
+    sealer: Sealer = scheme.load_sealer(
+        *material.split(message, Kind.SEALER, scheme.label), hospital
+    )
     return sealer
 
 
 def load_adder(message: bytes) -> Adder:
     """Read what ``Adder.to_bytes`` wrote."""
-    found = scheme_class(material.scheme_of(message))
-    adder: Adder = found.load_adder(*material.split(message, Kind.ADDER, found.label))
+    scheme = scheme_class(material.scheme_of(message))
+    adder: Adder = scheme.load_adder(*material.split(message, Kind.ADDER, scheme.label))
     return adder
 
 
 def load_opener(message: bytes, policy: Policy) -> Opener:
     """Read what ``Opener.to_bytes`` wrote; an adder's or a sealer's bytes are refused."""
-    found = scheme_class(material.scheme_of(message))
-    parts = material.split(message, Kind.OPENER, found.label)
-    if not issubclass(found, KeyScheme):
+    scheme = scheme_class(material.scheme_of(message))
+    parts = material.split(message, Kind.OPENER, scheme.label)
+    if not issubclass(scheme, KeyScheme):
         raise InvalidInputError("This is one of several holders' material: use load_holder.")
-    opener: Opener = found.load_opener(*parts, policy)
+    opener: Opener = scheme.load_opener(*parts, policy)
     return opener
 
 
 def load_holder(message: bytes, policy: Policy) -> Holder:
     """Read what ``Holder.to_bytes`` wrote; an adder's or a sealer's bytes are refused."""
-    found = scheme_class(material.scheme_of(message))
-    parts = material.split(message, Kind.OPENER, found.label)
-    if not issubclass(found, QuorumScheme):
+    scheme = scheme_class(material.scheme_of(message))
+    parts = material.split(message, Kind.OPENER, scheme.label)
+    if not issubclass(scheme, QuorumScheme):
         raise InvalidInputError("This is the material of the one who has the key: use load_opener.")
-    holder: Holder = found.load_holder(*parts, policy)
+    holder: Holder = scheme.load_holder(*parts, policy)
     return holder
 
 

@@ -128,10 +128,10 @@ class Holder(ABC):
         """
         if not contributions:
             raise RefusedError("A sum of no contributions was asked for. Wait for some.")
-        asked = (place, total, *contributions)
-        if self._last is None or self._last[0] != asked:
+        cache_key = (place, total, *contributions)
+        if self._last is None or self._last[0] != cache_key:
             spelled = Proposal.of(place, self.parameters.digest, total, contributions)
-            self._last = asked, spelled
+            self._last = cache_key, spelled
         return self._last[1]
 
     def commit(

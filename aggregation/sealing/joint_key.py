@@ -208,5 +208,5 @@ class JointKey:
 
     def _polynomial(self, content: bytes, place: int, count: int) -> Residues:
         size = self.piece_size
-        own = content[place * size : (place + 1) * size] if len(content) == count * size else b""
-        return self.layout.ring.from_bytes(own, (self.layout.ring.degree,))
+        piece = content[place * size : (place + 1) * size] if len(content) == count * size else b""
+        return self.layout.ring.from_bytes(piece, (self.layout.ring.degree,))

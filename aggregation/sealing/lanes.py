@@ -39,13 +39,13 @@ class Lanes:
     def fitting(cls, *, dim: int, bits: int, contributors: int, room: int) -> "Lanes | None":
         """Return the fewest slots that ``room`` bits of a slot allow, or None if none do."""
         guard = (contributors - 1).bit_length()
-        found = []
+        candidates = []
         for limbs in range(1, min(_MOST_LIMBS, bits) + 1):
             limb_bits = -(-bits // limbs)
             per_slot = min(room // (limb_bits + guard), dim * limbs)
             if per_slot:
-                found.append(cls(dim, limbs, limb_bits, limb_bits + guard, per_slot))
-        return min(found, key=lambda lanes: lanes.slots, default=None)
+                candidates.append(cls(dim, limbs, limb_bits, limb_bits + guard, per_slot))
+        return min(candidates, key=lambda lanes: lanes.slots, default=None)
 
     @property
     def slots(self) -> int:

@@ -96,8 +96,8 @@ class OpeningLog:
     def take_heads(self, heads: Iterable[Head]) -> None:
         """Take note of heads that were seen before this log began: in earlier runs, say."""
         for head in heads:
-            known = self._heads.get(head.hospital)
-            if known is None or known.size < head.size:
+            newest_head = self._heads.get(head.hospital)
+            if newest_head is None or newest_head.size < head.size:
                 self._heads[head.hospital] = head
 
     def opened(self, ciphertexts: Sequence[str]) -> tuple[str, ...]:

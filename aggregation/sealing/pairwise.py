@@ -292,8 +292,8 @@ class MaskHolder(Holder):
         (round_,) = _ROUND.unpack_from(content)
         dropped = [n for n in range(self.parameters.contributors) if n not in salts]
         pairs = [self._masks.pair_seed(seat, round_) for seat in dropped]
-        own = self._masks.own_seed(round_, salts[self._seat])
-        return present, {self.name: b"".join([own, *pairs])}
+        own_seed = self._masks.own_seed(round_, salts[self._seat])
+        return present, {self.name: b"".join([own_seed, *pairs])}
 
 
 Pairwise.roles = _Adder, MaskHolder

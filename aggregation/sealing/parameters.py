@@ -126,8 +126,8 @@ class Parameters:
 
     def centre(self, sums: NDArray[np.uint64]) -> NDArray[np.int64]:
         """Map sums of residues, modulo 2^bits, to [-2^(bits-1), 2^(bits-1))."""
-        left = np.uint64(64 - self.bits)
-        return np.right_shift((sums << left).view(np.int64), left.astype(np.int64))
+        spare_bits = np.uint64(64 - self.bits)
+        return np.right_shift((sums << spare_bits).view(np.int64), spare_bits.astype(np.int64))
 
     def to_words(self, residues: NDArray[np.unsignedinteger[Any]]) -> bytes:
         """Write residues, of 64 bits or, where they fit, of 32, in ``word`` bytes each, by planes.

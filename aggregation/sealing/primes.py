@@ -39,16 +39,16 @@ def ring_primes(degree: int, bits: int, count: int) -> tuple[int, ...]:
     """
     step = 2 * degree
     candidate = (((1 << bits) - 1) // step) * step + 1
-    found: list[int] = []
-    while len(found) < count and candidate.bit_length() == bits:
+    primes: list[int] = []
+    while len(primes) < count and candidate.bit_length() == bits:
         if is_prime(candidate):
-            found.append(candidate)
+            primes.append(candidate)
         candidate -= step
-    if len(found) < count:
+    if len(primes) < count:
         raise InvalidInputError(
-            f"Only {len(found)} primes of {bits} bits are 1 modulo {step}; {count} were asked for."
+            f"Only {len(primes)} primes of {bits} bits are 1 modulo {step}; {count} were asked for."
         )
-    return tuple(found)
+    return tuple(primes)
 
 
 def ring_prime_above(degree: int, floor: int) -> int:

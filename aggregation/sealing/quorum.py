@@ -199,12 +199,12 @@ def require_vouched(
       CorruptMessageError: As ``read_quorum``.
     """
     _, public = read_quorum(parameters, label)
-    found = parameters.settings.get("vouched")
+    vouched = parameters.settings.get("vouched")
     by: set[str] = set()
     for name, keys in public.items():
         try:
             # Whatever stands there instead is caught below: the form is a stranger's.
-            member, signature = found[name]["by"], found[name]["signature"]  # type: ignore[index]
+            member, signature = vouched[name]["by"], vouched[name]["signature"]  # type: ignore[index]
             held = verifies(members[member], signature, _statement(run, name, keys))
         except (KeyError, TypeError):
             member, held = "", False

@@ -198,14 +198,14 @@ class Ring:
         """
         out = np.zeros((len(self.primes), *shape), dtype=np.uint64)
         moduli = self._moduli(out)
-        left = bits + 1
+        bits_left = bits + 1
         shift = np.ones_like(moduli)
-        while left > 0:
-            width = min(31, left)
+        while bits_left > 0:
+            width = min(31, bits_left)
             limb = _words(shape) >> np.uint64(64 - width)
             out = (out + limb[None] % moduli * shift) % moduli
             shift = shift * np.uint64(1 << width) % moduli
-            left -= width
+            bits_left -= width
         offset = np.array([(1 << bits) % p for p in self.primes], dtype=np.uint64)
         return _fold(out + (moduli - offset.reshape(moduli.shape)), moduli)
 
@@ -250,9 +250,9 @@ def _mixed_radix(residues: Residues, primes: tuple[int, ...]) -> list[Residues]:
     digits: list[Residues] = []
     for i, (row, p) in enumerate(zip(residues, primes, strict=True)):
         prime = np.uint64(p)
-        known = _evaluate(digits, primes, p) if digits else np.zeros_like(row)
+        lower_part = _evaluate(digits, primes, p) if digits else np.zeros_like(row)
         inverse = np.uint64(pow(math.prod(primes[:i]), -1, p)) if i else np.uint64(1)
-        digits.append(_fold(row + (prime - known), prime) * inverse % prime)
+        digits.append(_fold(row + (prime - lower_part), prime) * inverse % prime)
     return digits
 
 
@@ -288,9 +288,9 @@ def _root_powers(degree: int, prime: int) -> tuple[Residues, Residues]:
     order = np.array([int(f"{i:0{bits}b}"[::-1], 2) for i in range(degree)])
     exponent = (prime - 1) // (2 * degree)
     root = next(
-        found
+        candidate
         for g in range(2, prime)
-        if pow(found := pow(g, exponent, prime), degree, prime) == prime - 1
+        if pow(candidate := pow(g, exponent, prime), degree, prime) == prime - 1
     )
     tables = []
     for base in (root, pow(root, -1, prime)):

@@ -116,8 +116,8 @@ class Threshold(QuorumScheme):
         drawn = {name: key.draw(name) for name in quorum.names}
         pieces = {
             piece: secret
-            for name, (own, _) in drawn.items()
-            for piece, secret in zip(key.led_by(name), own, strict=True)
+            for name, (piece_secrets, _) in drawn.items()
+            for piece, secret in zip(key.led_by(name), piece_secrets, strict=True)
         }
         published = {name: content for name, (_, content) in drawn.items()}
         said = {name: key.commitment(name, content) for name, content in published.items()}

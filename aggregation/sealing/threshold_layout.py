@@ -60,7 +60,7 @@ class ThresholdLayout:
         Raises:
           InvalidInputError: No ring of 128 bits holds such a sum.
         """
-        found = []
+        layouts = []
         for degree, log_q in _LARGEST_LOG_Q.items():
             for room in range(1, _MOST_LANE_BITS + 1):
                 lanes = Lanes.fitting(dim=dim, bits=bits, contributors=contributors, room=room)
@@ -73,13 +73,13 @@ class ThresholdLayout:
                 largest = len(quorum.names) * 2.0**smudge + LEAST_MARGIN * std
                 ring = _ring(degree, room, math.ceil(math.log2(largest)) + 1)
                 if ring.log_q <= log_q:
-                    found.append(cls(ring, lanes, smudge))
-        if not found:
+                    layouts.append(cls(ring, lanes, smudge))
+        if not layouts:
             raise InvalidInputError(
                 f"No threshold parameters of 128 bits hold {contributors} contributions of {bits} "
                 f"bits over {openings} openings. Lower the bound (a smaller radius), or use shares."
             )
-        return min(found, key=lambda layout: layout.half)
+        return min(layouts, key=lambda layout: layout.half)
 
 
 def noise_std(degree: int, contributors: int, pieces: int) -> float:
