@@ -61,7 +61,7 @@ def _check_pass(plan: "Plan") -> None:
         raise InvalidInputError(
             f"Expected rounds={plan.rounds} as whole passes of pass_rounds={plan.pass_rounds}."
         )
-    known = (
+    accounted = (
         plan.sampling_size is None
         and plan.unit == Unit.PATIENT
         and plan.local_steps == 1
@@ -69,7 +69,7 @@ def _check_pass(plan: "Plan") -> None:
         and not plan.used_rule.contract.memory
         and plan.patient_hospitals == 1
     )
-    if not known:
+    if not accounted:
         raise RefusedError(
             "Random allocation is of patients of one hospital, to sums of one step without memory "
             "and with nothing beside them: a scalar would need a pass of its own. The plan has "
@@ -87,7 +87,7 @@ def _check_correlated(plan: "Plan") -> None:
             "there is no proof. Set noise='local' (all of it at each hospital), or correlated=None."
         )
     contract = plan.used_rule.contract
-    known = (
+    accounted = (
         plan.noise == NoiseKind.LOCAL
         and plan.unit == Unit.PATIENT
         and plan.local_steps == 1
@@ -96,7 +96,7 @@ def _check_correlated(plan: "Plan") -> None:
         and not (contract.memory or contract.adaptive)
         and plan.patient_hospitals == 1
     )
-    if not known:
+    if not accounted:
         raise RefusedError(
             "Correlated noise is accounted for over all rounds together: of noise 'local', sums of "
             "one step, patients of one hospital in all rounds or in one fixed round of each pass, "

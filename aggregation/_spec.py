@@ -29,12 +29,12 @@ def rebuilt(registered: Mapping[str, type[_Kind]], spec: Any, *, what: str) -> _
         raise InvalidInputError(f"Unknown {named}; choose one of {', '.join(registered)}.")
     from pydantic import TypeAdapter, ValidationError
 
-    found, given = registered[kind], {k: v for k, v in spec.items() if k != "kind"}
-    unknown = given.keys() - {each.name for each in fields(found)}  # type: ignore[arg-type]  # all are dataclasses
+    kind_class, given = registered[kind], {k: v for k, v in spec.items() if k != "kind"}
+    unknown = given.keys() - {each.name for each in fields(kind_class)}  # type: ignore[arg-type]  # all are dataclasses
     if unknown:
         raise InvalidInputError(f"The {what} {kind!r} has no {len(unknown)} of these constants.")
     try:
-        return TypeAdapter(found).validate_json(json.dumps(given), strict=True)
+        return TypeAdapter(kind_class).validate_json(json.dumps(given), strict=True)
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         place = ".".join(map(str, first["loc"][:1]))

@@ -73,8 +73,8 @@ class Agreement:
         if rule.contract.adaptive:
             return None
         stale = set(self.timing.staleness(hospital)) or {0}
-        found = [rule.weight((), hospital, staleness) for staleness in stale]
-        return min(found), max(found)
+        weights = [rule.weight((), hospital, staleness) for staleness in stale]
+        return min(weights), max(weights)
 
     def event(self, hospital: str, staleness: int) -> DpEvent:
         """Return the DP event of one upload, at the largest weight that it can have."""
@@ -281,19 +281,19 @@ def memory_events(plan: Plan, timing: Timing) -> dict[str, DpEvent]:
             )
         )
     # The worst of each figure, over coalitions: at least the cost of every one of them.
-    rule, found = plan.used_rule, dict[str, DpEvent]()
+    rule, worst_events = plan.used_rule, dict[str, DpEvent]()
     for name in names:
-        own = [events[name] for events in made if name in events]
+        coalition_events = [events[name] for events in made if name in events]
         radius = plan.radius_of(rule.weight((), name, 0))
-        if own:
-            found[name] = LinearOpeningsDpEvent(
+        if coalition_events:
+            worst_events[name] = LinearOpeningsDpEvent(
                 noise_multiplier=share * plan.radius / radius,
                 radius=radius,
                 dim=plan.model.dim,
-                leverage=max(e.leverage for e in own),
+                leverage=max(e.leverage for e in coalition_events),
                 openings=timing.sums,
-                uploads=max(e.uploads for e in own),
-                least_eigenvalue=min(e.least_eigenvalue for e in own),
-                coset_spread=max(e.coset_spread for e in own),
+                uploads=max(e.uploads for e in coalition_events),
+                least_eigenvalue=min(e.least_eigenvalue for e in coalition_events),
+                coset_spread=max(e.coset_spread for e in coalition_events),
             )
-    return found
+    return worst_events

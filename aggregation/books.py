@@ -59,7 +59,9 @@ class Books:
         schedules = [
             schedule(self._plan, [(self._releases(k, 0), rounds)]) for k in range(len(names))
         ]
-        digests = {names[k]: own.digest for k, own in enumerate(schedules)}
+        digests = {
+            names[k]: hospital_schedule.digest for k, hospital_schedule in enumerate(schedules)
+        }
         for k in range(len(names)):
             try:
                 others = {name: digests[name] for name in overseen(self._plan, names[k])}

@@ -153,28 +153,30 @@ def card(
     lines += [f"## {words['whom']}", ""]
     lines += [f"| {words['hospital']} | {words['patients']} | {words['budget']} |", "|---|---|---|"]
     for name, size in zip(plan.hospitals, plan.declared_sizes, strict=True):
-        told = f"{_up(spent[name], 3):g}" if math.isfinite(spent[name]) else words["infinite"]
-        lines.append(f"| {name} | {size} | {told} |")
-    told = words["unprotected"]
+        spent_epsilon = (
+            f"{_up(spent[name], 3):g}" if math.isfinite(spent[name]) else words["infinite"]
+        )
+        lines.append(f"| {name} | {size} | {spent_epsilon} |")
+    protection = words["unprotected"]
     if math.isfinite(most):
-        told = " ".join([words["protects"].format(**facts), *_meant(plan, records, language)])
-    lines += ["", told, "", f"## {words['quality']}", "", *_quality(evaluated, words), ""]
+        protection = " ".join([words["protects"].format(**facts), *_meant(plan, records, language)])
+    lines += ["", protection, "", f"## {words['quality']}", "", *_quality(evaluated, words), ""]
     lines += [f"## {words['not']}", "", words["uses"], ""]
     return "\n".join(lines)
 
 
 def _meant(plan: Plan, records: int, language: str) -> list[str]:
     """What the epsilon is for, in the words of the auditor's page."""
-    told = {**stated(plan), "a patient's records": f"at most {records}"}
+    facts = {**stated(plan), "a patient's records": f"at most {records}"}
     events = [to_json(run_event(plan, name)) for name in plan.hospitals]
-    found = meant_by(plan.unit, events, {name: (value,) for name, value in told.items()})
-    return found.sentences(strings(language))
+    meaning = meant_by(plan.unit, events, {name: (value,) for name, value in facts.items()})
+    return meaning.sentences(strings(language))
 
 
 def _quality(evaluated: Evaluated | None, words: Mapping[str, str]) -> list[str]:
     if evaluated is None:
         return [words["measured"]]
-    found, plan, held_out = evaluated.figures, evaluated.plan, evaluated.held_out.together()
+    figures, plan, held_out = evaluated.figures, evaluated.plan, evaluated.held_out.together()
     cost = evaluated.epsilon
     counted = words["counted"].format(
         held=sum(plan.declared_sizes),
@@ -182,12 +184,12 @@ def _quality(evaluated: Evaluated | None, words: Mapping[str, str]) -> list[str]
         evaluation=plan.digest,
         disjoint=words["apart" if evaluated.disjoint else "same"],
     )
-    lines = [_line(words["AUC"], found["AUC"], words), ""]
-    lines += [_line(words["large"], found["observed less predicted"], words, "+.3f"), "", counted]
+    lines = [_line(words["AUC"], figures["AUC"], words), ""]
+    lines += [_line(words["large"], figures["observed less predicted"], words, "+.3f"), "", counted]
     lines += ["", f"| {words['bin']} | {words['observed']} |", "|---|---|"]
     for k, (low, high) in enumerate(held_out.spans.T):
         ends = (0.0 if k == 0 else low, 1.0 if k == held_out.spans.shape[1] - 1 else high)
-        seen = _line("{value} ({lower}, {upper})", found[f"observed in bin {k}"], words)
+        seen = _line("{value} ({lower}, {upper})", figures[f"observed in bin {k}"], words)
         lines.append(f"| {ends[0]:.3f}, {ends[1]:.3f} | {seen} |")
     return lines
 
@@ -203,15 +205,15 @@ def _line(text: str, one: CountedFigure, words: Mapping[str, str], form: str = "
 
 def _spent(plan: Plan, evaluated: Evaluated | None) -> dict[str, float]:
     """Upper bound of run and evaluation together for each hospital's patients."""
-    known: dict[str, float] = {}
+    epsilon_of_event: dict[str, float] = {}
     spent = {}
     for name in plan.hospitals:
         event = run_event(plan, name)
         if evaluated is not None:
             event = ComposedDpEvent([event, run_event(evaluated.plan, name)])
-        if repr(event) not in known:  # most hospitals have the same
-            known[repr(event)] = _epsilon(plan, event, evaluated)
-        spent[name] = known[repr(event)]
+        if repr(event) not in epsilon_of_event:  # most hospitals have the same
+            epsilon_of_event[repr(event)] = _epsilon(plan, event, evaluated)
+        spent[name] = epsilon_of_event[repr(event)]
     return spent
 
 

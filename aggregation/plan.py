@@ -370,11 +370,11 @@ class Plan:
     def _scalar_slots(
         self, opened_sum: Int[np.ndarray, "slots"]
     ) -> list[tuple[SlotGroup, Int[np.ndarray, "_"]]]:
-        found, start = [], self.update_dim
+        scalar_slots, start = [], self.update_dim
         for scalar in self.scalars:
-            found.append((scalar, opened_sum[start : start + self.slots_of(scalar)]))
+            scalar_slots.append((scalar, opened_sum[start : start + self.slots_of(scalar)]))
             start += self.slots_of(scalar)
-        return found
+        return scalar_slots
 
     def first_model(self) -> Float[np.ndarray, "dim"]:
         """Return the model of round 0, which follows from the committed seed."""

@@ -205,20 +205,20 @@ def stated(plan: Plan) -> dict[str, str]:
 
     ``privacy.report.meant`` reads it, for the auditor's page and the model card.
     """
-    found = {}
+    statements = {}
     if plan.patient_hospitals > 1:
-        found["a patient's hospitals"] = f"at most {plan.patient_hospitals}"
+        statements["a patient's hospitals"] = f"at most {plan.patient_hospitals}"
     if plan.pass_rounds is not None:
         kept = plan.correlated is not None  # then a patient's step is the same in all passes
-        found["a patient's rounds"] = f"{'the same ' * kept}one of {plan.pass_rounds}"
+        statements["a patient's rounds"] = f"{'the same ' * kept}one of {plan.pass_rounds}"
     if plan.correlated is not None:
-        found["noise of rounds"] = plan.correlated.told
-    return found
+        statements["noise of rounds"] = plan.correlated.told
+    return statements
 
 
 def schedule(
     plan: Plan,
-    asked: Sequence[tuple[Sequence[Release], int]],
+    counted_releases: Sequence[tuple[Sequence[Release], int]],
     *,
     context: Mapping[str, str] | None = None,
 ) -> ReleaseSchedule:
@@ -226,14 +226,15 @@ def schedule(
 
     Args:
       plan: The run's.
-      asked: The releases of a round, or of one upload, and how often they come in a row, in order.
+      counted_releases: The releases of a round, or of one upload, and how often they come in a row,
+        in order.
       context: Plain facts for the auditor.
     """
     once = rounds_covered(plan)
-    repeats = 1 if len(asked) > 1 else asked[0][1] // once
+    repeats = 1 if len(counted_releases) > 1 else counted_releases[0][1] // once
     steps = tuple(
         Planned(release.kind, release.event, once)
-        for releases_, count in asked
+        for releases_, count in counted_releases
         for _ in range(count // once // repeats)
         for release in releases_
     )
@@ -251,12 +252,12 @@ def overseen(plan: Plan, hospital: str) -> tuple[str, ...]:
     return others[:_OVERSEEN]
 
 
-def declare(ledger: Ledger, own: ReleaseSchedule, others: Mapping[str, str]) -> None:
+def declare(ledger: Ledger, hospital_schedule: ReleaseSchedule, others: Mapping[str, str]) -> None:
     """Enter a schedule into a ledger, its total checked once.
 
     Args:
       ledger: The hospital's.
-      own: What the plan has it release.
+      hospital_schedule: What the plan has it release.
       others: ``ReleaseSchedule.digest`` of what the plan has others release, as this hospital
         derives it: a hospital that declares less than its plan says is contradicted by them.
 
@@ -266,10 +267,10 @@ def declare(ledger: Ledger, own: ReleaseSchedule, others: Mapping[str, str]) -> 
       BudgetExceededError: Together they pass the budget; nothing was read.
     """
     ledger.declare(
-        own.schedule,
-        repeats=own.repeats,
-        unit=own.unit,
-        context=own.context,
+        hospital_schedule.schedule,
+        repeats=hospital_schedule.repeats,
+        unit=hospital_schedule.unit,
+        context=hospital_schedule.context,
         others=others,
-        plan=own.plan,
+        plan=hospital_schedule.plan,
     )

@@ -49,8 +49,8 @@ class KeptScheme:
     ) -> None:
         self._added, self._sealers, self._openers = adder, sealers, openers
         self.parameters: Parameters = self.adder().parameters
-        found = scheme_class(self.parameters.scheme)
-        self.quorum = found if issubclass(found, QuorumScheme) else None
+        scheme = scheme_class(self.parameters.scheme)
+        self.quorum = scheme if issubclass(scheme, QuorumScheme) else None
 
     def adder(self) -> Adder:
         """Return the aggregator's role."""

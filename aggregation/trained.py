@@ -119,23 +119,27 @@ class Trained:
                 f"{folder} holds no {FILE}: name the folder 'model' that a run wrote."
             )
         content = read_file(path, most=_LARGEST, what="The model")
-        found = parse_json(content, what=str(path), most=_LARGEST)
-        if not isinstance(found, dict) or set(found) != _KEYS or found["version"] != _VERSION:
+        document = parse_json(content, what=str(path), most=_LARGEST)
+        if (
+            not isinstance(document, dict)
+            or set(document) != _KEYS
+            or document["version"] != _VERSION
+        ):
             raise CorruptMessageError(
                 f"{path} is no model of version {_VERSION}: expected the keys "
                 f"{', '.join(sorted(_KEYS))}."
             )
         try:
             trained = cls(
-                _text(found["run"]),
-                _text(found["plan"]),
-                Model.from_spec(found["model"]),
-                _numbers(found["parameters"]),
-                _schema(found["schema"]),
+                _text(document["run"]),
+                _text(document["plan"]),
+                Model.from_spec(document["model"]),
+                _numbers(document["parameters"]),
+                _schema(document["schema"]),
             )
         except (InvalidInputError, ValueError, TypeError) as error:
             raise CorruptMessageError(f"{path}: {printable(str(error))[:500]}") from error
-        if trained.schema.digest != found["schema_digest"]:
+        if trained.schema.digest != document["schema_digest"]:
             raise CorruptMessageError(f"{path}: its schema is not the one that its digest names.")
         return trained
 

@@ -211,7 +211,7 @@ def noised_scalars(
       source: Where samples and noise come from.
     """
     prob = plan.sampling_probs[plan.hospitals.index(hospital)]
-    found = []
+    shares = []
     for group in plan.scalars:
         drawn = patients
         if prob < 1:
@@ -222,8 +222,8 @@ def noised_scalars(
         integers = group.integers(rows, honest=plan.shares_of(group), source=source)
         slots = np.zeros(plan.slots_of(group), dtype=np.int64)
         slots[plan.hospitals.index(hospital) if plan.is_alone(group) else 0] = integers[0]
-        found.append(slots)
-    return np.concatenate(found) if found else np.zeros(0, dtype=np.int64)
+        shares.append(slots)
+    return np.concatenate(shares) if shares else np.zeros(0, dtype=np.int64)
 
 
 def _saturated(steps: NDArray[np.float64]) -> NDArray[np.int64]:

@@ -59,10 +59,10 @@ class Carried:
           RefusedError: The disk refuses; nobody may be told of it.
         """
         digest = canonical.digest(message.payload)
-        known = digest in self._payloads
+        stored = digest in self._payloads
         self._payloads.setdefault(digest, message.payload)
         bare = message.to_bytes()[: -message.size or None]
-        body = b"" if known else message.payload
+        body = b"" if stored else message.payload
         parts = [_TIME.pack(message.time), bytes.fromhex(digest), bare, body]
         # All else is said again by those who said it: hospitals and holders keep their words. A
         # sum that was told and forgotten would leave behind those who have learnt from it.
@@ -74,11 +74,11 @@ class Carried:
 
     def told(self) -> list[tuple[bytes, bytes]]:
         """Return evidence and sum of each opening that was told, in order."""
-        found: dict[int, dict[MessageKind, bytes]] = {}
+        openings: dict[int, dict[MessageKind, bytes]] = {}
         for message in self.transcript.select(sender=AGGREGATOR):
             if message.kind in (MessageKind.EVIDENCE, MessageKind.OPENED):
-                found.setdefault(message.round, {}).setdefault(message.kind, message.payload)
-        whole = [found[number] for number in sorted(found) if len(found[number]) == 2]
+                openings.setdefault(message.round, {}).setdefault(message.kind, message.payload)
+        whole = [openings[number] for number in sorted(openings) if len(openings[number]) == 2]
         return [(said[MessageKind.EVIDENCE], said[MessageKind.OPENED]) for said in whole]
 
     def take_up(self, aggregator: Aggregator) -> tuple[int, float]:

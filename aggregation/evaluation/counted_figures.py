@@ -145,13 +145,13 @@ def figures(held_out: HeldOut, *, confidence: float = 0.95) -> Mapping[str, Coun
     one = held_out.together()
     well, ill = one.counts[0]
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    found = {"AUC": _auc(one, ill, well, z, confidence)}
-    found["observed less predicted"] = _in_the_large(one, ill, well, z, confidence)
+    counted_figures = {"AUC": _auc(one, ill, well, z, confidence)}
+    counted_figures["observed less predicted"] = _in_the_large(one, ill, well, z, confidence)
     for k in range(one.counts.shape[2]):
-        found[f"observed in bin {k}"] = _observed(
+        counted_figures[f"observed in bin {k}"] = _observed(
             one.noise_std, float(ill[k]), float(well[k]), z, confidence
         )
-    return found
+    return counted_figures
 
 
 def _auc(
@@ -222,9 +222,9 @@ def _observed(std: float, ill: float, well: float, z: float, confidence: float) 
 
     def far(value: NDArray[np.float64]) -> NDArray[np.bool_]:
         gap = ill - value * total
-        own = max(total, 0.0) * value * (1 - value)
+        sampling_variance = max(total, 0.0) * value * (1 - value)
         noise = std**2 * ((1 - value) ** 2 + value**2)
-        return np.asarray(gap**2 > z**2 * (own + noise))
+        return np.asarray(gap**2 > z**2 * (sampling_variance + noise))
 
     if not total > _LEAST * std * math.sqrt(2):
         return CountedFigure(None, 0.0, 1.0, confidence)

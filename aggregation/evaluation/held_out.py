@@ -64,8 +64,8 @@ def score_edges(
     """
     natural(bins=bins, least=2)
     scores = model.scores(params, _made_up(schema))
-    found = np.quantile(scores, np.arange(1, bins) / bins).round(6)
-    return np.asarray(np.maximum.accumulate(found) + _LEAST_GAP * np.arange(bins - 1))
+    quantiles = np.quantile(scores, np.arange(1, bins) / bins).round(6)
+    return np.asarray(np.maximum.accumulate(quantiles) + _LEAST_GAP * np.arange(bins - 1))
 
 
 def _made_up(schema: Schema) -> NDArray[np.float64]:

@@ -54,5 +54,5 @@ def leverage(
     """
     matrix, owners = opening_matrix(schedule, memory=memory)
     honest = [j for j, owner in enumerate(owners) if owner not in colluders]
-    found = units.leverage(matrix[:, honest], owners=[owners[j] for j in honest])
-    return {str(name): squared for name, squared in found.items()}
+    leverages = units.leverage(matrix[:, honest], owners=[owners[j] for j in honest])
+    return {str(name): squared for name, squared in leverages.items()}

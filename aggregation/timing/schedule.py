@@ -104,14 +104,14 @@ class Schedule:
 
     @cached_property
     def _takers(self) -> dict[int, tuple[tuple[str, float | None], ...]]:
-        found: dict[int, list[tuple[float, str]]] = {}
+        takers: dict[int, list[tuple[float, str]]] = {}
         for opening in self.openings:
             for arrival in opening.arrivals:
                 taken = (arrival.started, arrival.hospital)
-                found.setdefault(arrival.base_version, []).append(taken)
+                takers.setdefault(arrival.base_version, []).append(taken)
         return {
             version: tuple((hospital, time) for time, hospital in sorted(taken))
-            for version, taken in found.items()
+            for version, taken in takers.items()
         }
 
     @property
@@ -139,13 +139,13 @@ class Schedule:
         Raises:
           RefusedError: No upload of this hospital is due on that model.
         """
-        if (found := self._stale.get((hospital, base_version))) is None:
+        if (staleness := self._stale.get((hospital, base_version))) is None:
             raise RefusedError(
                 f"The schedule has no upload of {hospital!r} on the model of version "
                 f"{base_version}; it was declared before the first patient was read, and nothing "
                 "is added to it."
             )
-        return found
+        return staleness
 
     @cached_property
     def _stale(self) -> dict[tuple[str, int], int]:
@@ -158,10 +158,10 @@ class Schedule:
     @cached_property
     def _sealed(self) -> dict[str, tuple[Arrival, ...]]:
         opened = [a for opening in self.openings for a in opening.arrivals]
-        found: dict[str, tuple[Arrival, ...]] = {}
+        arrivals: dict[str, tuple[Arrival, ...]] = {}
         for arrival in sorted([*opened, *self.left, *self.lost], key=_in_turn):
-            found[arrival.hospital] = (*found.get(arrival.hospital, ()), arrival)
-        return found
+            arrivals[arrival.hospital] = (*arrivals.get(arrival.hospital, ()), arrival)
+        return arrivals
 
 
 def _in_turn(arrival: Arrival) -> tuple[str, int]:
