@@ -185,9 +185,14 @@ class JoiningPoint:
         sure = self.arm is not JoiningArm.SCORE and self.hospitals is None
         return {
             "hospitals": names,
-            "ends": {end: as_json(HospitalSums.of(names, own)) for end, own in seeds.items()},
+            "ends": {
+                end: as_json(HospitalSums.of(names, seed_folds))
+                for end, seed_folds in seeds.items()
+            },
             "calibration": {
-                end: asdict(calibrated(names, own)) for end, own in seeds.items() if sure
+                end: asdict(calibrated(names, seed_folds))
+                for end, seed_folds in seeds.items()
+                if sure
             },
             "epsilon_spent": spent and spent["upper"],
             "noise_multiplier": None if plan is None else plan.noise_multiplier,
@@ -230,9 +235,11 @@ class JoiningPoint:
             return ends
         for end, forms in ((End.INTERCEPT, (LocalForm.INTERCEPT,)), (End.FIT, tuple(LocalForm))):
             ends[end] = {
-                name: fit_locally(_linear(shared, own), own.features, own.outcomes, forms=forms)[1]
+                name: fit_locally(
+                    _linear(shared, train), train.features, train.outcomes, forms=forms
+                )[1]
                 for name in fold.test
-                for own in (fold.train[name],)
+                for train in (fold.train[name],)
             }
         return ends
 
@@ -279,9 +286,9 @@ class JoiningMetrics:
 
 def _own(patients: Patients) -> Local:
     """Chosen and fitted inside the hospital, which knows nothing of others."""
-    nothing, own = np.zeros(len(patients)), (LocalForm.OWN,)
-    found = fit_locally(nothing, patients.features, patients.outcomes, forms=own, sparing=False)
-    return found[1]
+    nothing, forms = np.zeros(len(patients)), (LocalForm.OWN,)
+    fitted = fit_locally(nothing, patients.features, patients.outcomes, forms=forms, sparing=False)
+    return fitted[1]
 
 
 def _linear(params: Vector, patients: Patients) -> Vector:

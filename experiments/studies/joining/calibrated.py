@@ -101,11 +101,11 @@ def _slope(rows: Sequence[_Rows], hospitals: int) -> Estimate:
         np.add.at(gradients, where, (outcomes - risks)[:, None] * columns)
         spread = (risks * (1 - risks))[:, None, None] * columns[:, :, None] * columns[:, None, :]
         np.add.at(curvatures, where, spread)
-        left = np.einsum("rh,hij->rij", drawn, curvatures)
+        hessians = np.einsum("rh,hij->rij", drawn, curvatures)
         right = (drawn @ gradients)[..., None]
         values.append(fitted[1])
-        draws.append(fitted[1] + np.linalg.solve(left, right)[:, 1, 0])
+        draws.append(fitted[1] + np.linalg.solve(hessians, right)[:, 1, 0])
     picks = rng.integers(len(rows), size=(REPLICATES, len(rows)))
-    found = np.take_along_axis(np.stack(draws, axis=1), picks, axis=1).mean(axis=1)
-    lower, upper = np.quantile(found, [0.025, 0.975])
+    slopes = np.take_along_axis(np.stack(draws, axis=1), picks, axis=1).mean(axis=1)
+    lower, upper = np.quantile(slopes, [0.025, 0.975])
     return Estimate(float(np.mean(values)), float(lower), float(upper), "hospitals and seeds drawn")

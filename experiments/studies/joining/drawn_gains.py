@@ -36,10 +36,10 @@ def draw_joining(records: Sequence[Record], titles: Mapping[str, str] | None = N
     cohorts = by_cohort(records)
     figure = Figure(figsize=(PAGE, 1.85 * len(cohorts) + 0.4), layout="constrained")
     rows = figure.subplots(len(cohorts), 2, squeeze=False, sharey="row")
-    for row, (cohort, own) in zip(rows, cohorts.items(), strict=True):
-        found = cohort_records(own)
-        _by_size(row[0], found.whole)
-        _by_number(row[1], found.growing)
+    for row, (cohort, study_records) in zip(rows, cohorts.items(), strict=True):
+        by_kind = cohort_records(study_records)
+        _by_size(row[0], by_kind.whole)
+        _by_number(row[1], by_kind.growing)
         row[0].set_ylabel("AUC less a hospital's own")
         row[0].set_title((titles or {}).get(cohort, called(cohort)), loc="left")
         for axes in row:
@@ -50,10 +50,10 @@ def draw_joining(records: Sequence[Record], titles: Mapping[str, str] | None = N
 
 
 def _by_size(axes: Axes, whole: ByArm) -> None:
-    own = whole.get((JoiningArm.OWN, None))
-    if own is None:
+    local = whole.get((JoiningArm.OWN, None))
+    if local is None:
         return
-    theirs = own.ends[End.FIT]
+    theirs = local.ends[End.FIT]
     classes = {name: among for name, among in size_classes(theirs).items() if among.any()}
     for k, ((arm, end), (color, marker, label)) in enumerate(_SHOWN.items()):
         metrics = whole.get(arm)
@@ -73,9 +73,9 @@ def _by_number(axes: Axes, growing: Mapping[int, ByArm]) -> None:
     for k, ((arm, end), (color, marker, label)) in enumerate(_SHOWN.items()):
         if arm == _PRIMARY:
             gains = [
-                difference(by[arm].ends[end], own, size_classes(own)["all"])
+                difference(by[arm].ends[end], local, size_classes(local)["all"])
                 for by in some.values()
-                for own in (by[JoiningArm.OWN, None].ends[End.FIT],)
+                for local in (by[JoiningArm.OWN, None].ends[End.FIT],)
             ]
             places = [n + 0.16 * (k - 1.5) for n in range(len(some))]
             _points(axes, places, gains, color, marker, label)

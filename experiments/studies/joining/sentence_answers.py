@@ -35,13 +35,13 @@ def alone(records: Sequence[Record]) -> Ruling | None:
     Args:
       records: Of all studies; where those of a half are missing there is no ruling.
     """
-    found = _own_and_joined(records, End.FIT)
-    if found is None:
+    arms = _own_and_joined(records, End.FIT)
+    if arms is None:
         return None
-    own, joined = found
-    gains = _by_class(own, lambda among: difference(joined, own, among))
+    local, joined = arms
+    gains = _by_class(local, lambda among: difference(joined, local, among))
     sides = _corrected({name: (gain, AUC_MARGIN) for name, gain in gains.items()})
-    each = _gaps(joined, own)
+    each = _gaps(joined, local)
     first = _opening(
         sides,
         Text(
@@ -50,17 +50,17 @@ def alone(records: Sequence[Record]) -> Ruling | None:
             f"医院自己的模型的 AUC 肯定比联合模型低 {AUC_MARGIN:g} 以上",
         ),
     )
-    told = _told(gains)
+    gained = _told(gains)
     condition = Text(
-        f"{first.en}. AUC gained, by patients of a hospital: {told.en}. Of {len(each)} hospitals "
+        f"{first.en}. AUC gained, by patients of a hospital: {gained.en}. Of {len(each)} hospitals "
         f"{int((each > AUC_MARGIN).sum())} gain more than {AUC_MARGIN:g}, and "
         f"{int((each < 0).sum())} rank better alone (each without an interval of its own).",
-        f"{first.zh}。按医院患者人数列出的 AUC 增益：{told.zh}。{len(each)} 家医院中有"
+        f"{first.zh}。按医院患者人数列出的 AUC 增益：{gained.zh}。{len(each)} 家医院中有"
         f" {int((each > AUC_MARGIN).sum())} 家增益超过 {AUC_MARGIN:g}，"
         f"{int((each < 0).sum())} 家独自训练时排序更好（单家医院没有区间）。",
     )
     effect = Text("AUC, joined without protection less own", "AUC：无保护的联合模型减去本院模型")
-    whole = difference(joined, own, size_classes(own)["all"])
+    whole = difference(joined, local, size_classes(local)["all"])
     return Ruling(_verdict(sides), condition, effect, *three(whole))
 
 
@@ -73,12 +73,12 @@ def naively(records: Sequence[Record]) -> Ruling | None:
     Args:
       records: As of ``alone``.
     """
-    found = _own_and_joined(records, End.BARE)
-    if found is None:
+    arms = _own_and_joined(records, End.BARE)
+    if arms is None:
         return None
-    own, joined = found
-    ranked = _by_class(own, lambda among: difference(own, joined, among))
-    sure = _by_class(own, lambda among: difference(joined, own, among, figure="brier"))
+    local, joined = arms
+    ranked = _by_class(local, lambda among: difference(local, joined, among))
+    sure = _by_class(local, lambda among: difference(joined, local, among, figure="brier"))
     sides = _corrected(
         {f"{name} (AUC)": (harm, PRIVACY_COST) for name, harm in ranked.items()}
         | {f"{name} (Brier)": (harm, 0.0) for name, harm in sure.items()}
@@ -110,8 +110,8 @@ def side_by_side(parts: Sequence[HospitalSums]) -> HospitalSums:
     """All hospitals of several cohorts, measured at the same seeds."""
 
     def beside(of: Callable[[HospitalSums], Sequence[Sequence[float]]]) -> list[list[float]]:
-        found: list[list[float]] = np.concatenate([of(part) for part in parts], axis=1).tolist()
-        return found
+        rows: list[list[float]] = np.concatenate([of(part) for part in parts], axis=1).tolist()
+        return rows
 
     return HospitalSums(
         beside(lambda s: s.wins),
@@ -127,19 +127,19 @@ def _own_and_joined(
 ) -> tuple[HospitalSums, HospitalSums] | None:
     """The tuned own models, and the joined ones as they end, of both halves."""
     arms = (((JoiningArm.OWN, None), End.FIT), ((JoiningArm.NONE, None), end))
-    found: list[list[HospitalSums]] = [[], []]
+    arm_sums: list[list[HospitalSums]] = [[], []]
     for cohort in COHORTS:
-        own = [
+        study_records = [
             r
             for r in records
             if r.config["experiment"] == "joining" and r.config["cohort"] == cohort
         ]
-        whole = cohort_records(own).whole
-        for sums, (arm, at) in zip(found, arms, strict=True):
+        whole = cohort_records(study_records).whole
+        for sums, (arm, at) in zip(arm_sums, arms, strict=True):
             if arm not in whole:
                 return None
             sums.append(whole[arm].ends[at])
-    own_sums, joined = (side_by_side(sums) for sums in found)
+    own_sums, joined = (side_by_side(sums) for sums in arm_sums)
     return own_sums, joined
 
 
@@ -169,10 +169,10 @@ def _corrected(
 
 
 def _verdict(sides: Mapping[str, Conclusion]) -> Conclusion:
-    found = set(sides.values())
-    if len(found) == 1:
-        return found.pop()
-    some = Conclusion.HOLDS in found
+    conclusions = set(sides.values())
+    if len(conclusions) == 1:
+        return conclusions.pop()
+    some = Conclusion.HOLDS in conclusions
     return Conclusion.HOLDS_ONLY_IF if some else Conclusion.UNDECIDED
 
 
@@ -203,8 +203,8 @@ def _class(name: str) -> Text:
 
 
 def _told(effects: Mapping[str, Estimate]) -> Text:
-    told = [(_class(name), ends(*three(one))) for name, one in effects.items()]
+    entries = [(_class(name), ends(*three(one))) for name, one in effects.items()]
     return Text(
-        "; ".join(f"{name.en} {en}" for name, (en, _) in told),
-        "；".join(f"{name.zh} {zh}" for name, (_, zh) in told),
+        "; ".join(f"{name.en} {en}" for name, (en, _) in entries),
+        "；".join(f"{name.zh} {zh}" for name, (_, zh) in entries),
     )

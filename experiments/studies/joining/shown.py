@@ -22,18 +22,18 @@ __all__ = ["by_cohort", "tables"]
 
 def by_cohort(records: Sequence[Record]) -> dict[str, list[Record]]:
     """The study's records by cohort, in order."""
-    found: dict[str, list[Record]] = {}
+    groups: dict[str, list[Record]] = {}
     for record in records:
-        found.setdefault(str(record.config["cohort"]), []).append(record)
-    return found
+        groups.setdefault(str(record.config["cohort"]), []).append(record)
+    return groups
 
 
 def tables(records: Sequence[Record]) -> list[Table]:
     """Three of each cohort, none wider than 80 columns: what is piped is as wide as that."""
     return [
         table
-        for cohort, own in by_cohort(records).items()
-        for table in (*_figures(cohort, own), _verdicts(cohort, own))
+        for cohort, study_records in by_cohort(records).items()
+        for table in (*_figures(cohort, study_records), _verdicts(cohort, study_records))
         if table.row_count
     ]
 
@@ -62,7 +62,7 @@ def _figures(cohort: str, records: Sequence[Record]) -> tuple[Table, Table]:
         for (arm, epsilon), metrics in whole.items()
         for end, one in metrics.calibration.items()
     }
-    own = next((sums for arm, _, sums in rows if arm is JoiningArm.OWN), None)
+    local = next((sums for arm, _, sums in rows if arm is JoiningArm.OWN), None)
     classes = {name: among for name, among in size_classes(rows[0][2]).items() if among.any()}
     for table, headings in ((aucs, classes), (gains, ("AUC (95 %)", "Brier", "slope"))):
         table.add_column("", no_wrap=True)
@@ -73,8 +73,8 @@ def _figures(cohort: str, records: Sequence[Record]) -> tuple[Table, Table]:
     for arm, name, sums in rows:
         values = [f"{mean_of(sums, among).value:.3f}" for among in classes.values()]
         gain = ""
-        if own is not None and arm is not JoiningArm.OWN:
-            gain = _signed(difference(sums, own, classes["all"]))
+        if local is not None and arm is not JoiningArm.OWN:
+            gain = _signed(difference(sums, local, classes["all"]))
         aucs.add_row(name, *values)
         if arm is not JoiningArm.SCORE:
             brier = mean_of(sums, classes["all"], figure="brier").value

@@ -70,7 +70,9 @@ class HospitalSums:
     def ratio(self, figure: str) -> tuple[Matrix, Matrix]:
         """Numerator and denominator of a figure, ``[seeds, hospitals]``."""
         above = {"auc": self.wins, "brier": self.squares, "excess": self.excess}
-        above |= {benefit_at(t): own for t, own in zip(THRESHOLDS, self.benefits, strict=False)}
+        above |= {
+            benefit_at(t): benefit for t, benefit in zip(THRESHOLDS, self.benefits, strict=False)
+        }
         if figure not in above:
             raise InvalidInputError(f"Unknown figure {figure!r}; choose of {', '.join(above)}.")
         return np.array(above[figure]), np.array(self.pairs if figure == "auc" else self.patients)
@@ -184,9 +186,9 @@ def over(
     drawn = rng.multinomial(hospitals, np.full(hospitals, 1 / hospitals), size=replicates)
     by_seed = _ratio(drawn @ above.T, drawn @ below.T)  # [replicates, seeds]
     picks = rng.integers(seeds, size=(replicates, seeds))
-    found = _mean(np.take_along_axis(by_seed, picks, axis=1))
+    means = _mean(np.take_along_axis(by_seed, picks, axis=1))
     tail = (1 - confidence) / 2
-    lower, upper = np.nanquantile(found, [tail, 1 - tail])
+    lower, upper = np.nanquantile(means, [tail, 1 - tail])
     value = float(_mean(_ratio(above.sum(axis=1), below.sum(axis=1))[None])[0])
     return Estimate(value, float(lower), float(upper), "hospitals and seeds drawn", confidence)
 
@@ -203,10 +205,13 @@ def _ratio(above: Matrix, below: Matrix) -> Matrix:
 
 def _of_site(site: Scored) -> Matrix:
     ill, well = site.scores[site.outcomes == 1], np.sort(site.scores[site.outcomes == 0])
-    left, right = np.searchsorted(well, ill, side="left"), np.searchsorted(well, ill, side="right")
+    below, not_above = (
+        np.searchsorted(well, ill, side="left"),
+        np.searchsorted(well, ill, side="right"),
+    )
     gap = site.risks - site.outcomes
     benefits = [len(site) * net_benefit(site, threshold=t).model for t in THRESHOLDS]
-    wins = (left + right).sum() / 2
+    wins = (below + not_above).sum() / 2
     return np.array([wins, len(ill) * len(well), gap @ gap, gap.sum(), len(site), *benefits])
 
 

@@ -101,30 +101,30 @@ def size_classes(sums: HospitalSums) -> dict[str, NDArray[np.bool_]]:
     """The protocol's classes by patients who were scored, and all that were scored."""
     counts = np.array(sums.patients).max(axis=0)
     ends = {"10-20": (10, 20), "21-40": (21, 40), "41-80": (41, 80), "81-200": (81, 200)}
-    found = {name: (low <= counts) & (counts <= high) for name, (low, high) in ends.items()}
-    return {**found, "above 200": counts > 200, "all": counts > 0}
+    classes = {name: (low <= counts) & (counts <= high) for name, (low, high) in ends.items()}
+    return {**classes, "above 200": counts > 200, "all": counts > 0}
 
 
 def judged(records: Sequence[Record], margins: Margins | None = None) -> list[Judged]:
     """Every question's verdict, in the protocol's order; one that lacks records is *not tried*."""
     rules = margins or Margins()
-    found = cohort_records(records)
+    cohort = cohort_records(records)
 
     def sums(
         arm: JoiningArm, epsilon: float | None = None, end: End = End.BARE, *, unseen: bool = False
     ) -> HospitalSums | None:
-        return _of(found.unseen if unseen else found.whole, arm, epsilon, end)
+        return _of(cohort.unseen if unseen else cohort.whole, arm, epsilon, end)
 
     primary = sums(JoiningArm.SEALED, rules.target, End.FIT)
     bare = sums(JoiningArm.SEALED, rules.target)
-    own, score = sums(JoiningArm.OWN, end=End.FIT), sums(JoiningArm.SCORE)
+    local, score = sums(JoiningArm.OWN, end=End.FIT), sums(JoiningArm.SCORE)
     protected = [
         _Test(
             f"Q4 {arm} at epsilon {epsilon:g} costs at most {rules.worse:g}",
             -rules.worse,
             _all(sums(arm, epsilon), sums(JoiningArm.NONE)),
         )
-        for arm, epsilon in found.whole
+        for arm, epsilon in cohort.whole
         if epsilon is not None
     ]
     strangers = _all(
@@ -138,19 +138,19 @@ def judged(records: Sequence[Record], margins: Margins | None = None) -> list[Ju
         _Test("Q8 the local fit mends the Brier score", 0.0, _all(bare, primary, "brier")),
     ]
     *costs, q5, q7, keeps, mends = _holm(family, rules)
-    effect = _all(primary, own)
+    effect = _all(primary, local)
     pays = Judged("Q1 joining pays", side_of(effect, 0.0), effect)
-    classes = _classes(primary, own, rules)
-    growing, bounded = _growing(found, rules), _bounded(found, rules)
+    classes = _classes(primary, local, rules)
+    growing, bounded = _growing(cohort, rules), _bounded(cohort, rules)
     return [pays, *classes, *costs, q5, growing, q7, keeps, mends, bounded]
 
 
-def _bounded(found: CohortRecords, rules: Margins) -> Judged:
+def _bounded(cohort: CohortRecords, rules: Margins) -> Judged:
     """Q9: no measured risk is above its bound beyond chance, over all points together."""
     question = "Q9 the risk is what the bound says"
     tried = [
         (risk, m.bound)
-        for m in found.risks.values()
+        for m in cohort.risks.values()
         if m.bound is not None
         for risk in m.risks.values()
     ]
@@ -228,19 +228,19 @@ def _holm(tests: Sequence[_Test], rules: Margins) -> list[Judged]:
     tried = [k for k, test in enumerate(tests) if test.effect is not None]
     values = [p_beyond(t.effect, t.margin) for t in tests if t.effect is not None]
     rejected = {tried[i] for i in holm(values, level=rules.level)}
-    found = []
+    verdicts = []
     for k, test in enumerate(tests):
         alone = side_of(test.effect, test.margin)
         decided = alone in (Conclusion.HOLDS, Conclusion.DOES_NOT_HOLD)
         lost = decided and k not in rejected
         note = f"{alone} before Holm's correction" if lost else ""
-        found.append(
+        verdicts.append(
             Judged(test.question, Conclusion.UNDECIDED if lost else alone, test.effect, note)
         )
-    return found
+    return verdicts
 
 
-def _growing(found: CohortRecords, rules: Margins) -> Judged:
+def _growing(cohort: CohortRecords, rules: Margins) -> Judged:
     """Q6: the least number of hospitals from which on joining pays, there and at every larger."""
     question, least = "Q6 from how many hospitals on", None
     effects = {
@@ -248,7 +248,7 @@ def _growing(found: CohortRecords, rules: Margins) -> Judged:
             _of(some, JoiningArm.SEALED, rules.target, End.FIT),
             _of(some, JoiningArm.OWN, None, End.FIT),
         )
-        for count, some in sorted(found.growing.items())
+        for count, some in sorted(cohort.growing.items())
     }
     if not effects or None in effects.values():
         return Judged(question, Conclusion.NOT_TRIED)
