@@ -27,23 +27,25 @@ def released(job: dict[str, Any]) -> list[dict[str, Any]]:
         ``limit``: per cent of the rows that may be left out.
     """
     hierarchies = {
-        name: {level: np.array([f"{level}:{v}" for v in own]) for level, own in enumerate(levels)}
+        name: {
+            level: np.array([f"{level}:{v}" for v in codes]) for level, codes in enumerate(levels)
+        }
         for name, levels in job["hierarchies"].items()
     }
-    names, found = list(job["columns"]), list[dict[str, Any]]()
+    names, releases = list(job["columns"]), list[dict[str, Any]]()
     levels = dict.fromkeys(names, 0)
     for k in job["ks"]:
         data = pd.DataFrame({n: hierarchies[n][levels[n]][job["columns"][n]] for n in names})
         data["row"] = range(len(data))
         steps = {
-            name: dict(own) for name, own in hierarchies.items()
+            name: dict(by_level) for name, by_level in hierarchies.items()
         }  # it changes what it is given
         with contextlib.redirect_stdout(io.StringIO()):  # it tells its progress there
             kept, _, levels = k_anonymity_inner(data, [], names, k, job["limit"], steps)
         rows = [int(row) for row in kept["row"]] if len(kept) else []
         levels = {name: int(level) for name, level in levels.items()}
-        found.append({"rows": rows, "levels": levels})
-    return found
+        releases.append({"rows": rows, "levels": levels})
+    return releases
 
 
 if __name__ == "__main__":

@@ -54,17 +54,17 @@ def recorded(
     schema: Schema, features: Float[np.ndarray, "patients columns"]
 ) -> Float[np.ndarray, "patients fields"]:
     """Return values as recorded: clinical units, 0 or 1, or the number of a level."""
-    found, at = [], 0
+    field_values, at = [], 0
     for field in fields_of(schema):
         columns = field.columns
         part = features[:, at : at + len(columns)]
         at += len(columns)
         if field.number:
             clinical = part[:, 0] * columns[0].sd + columns[0].mean
-            found.append(np.round(clinical, _DIGITS) + 0.0)  # no zero has a sign
+            field_values.append(np.round(clinical, _DIGITS) + 0.0)  # no zero has a sign
         else:
-            found.append(part @ np.arange(1.0, len(columns) + 1))
-    return np.stack(found, axis=1)
+            field_values.append(part @ np.arange(1.0, len(columns) + 1))
+    return np.stack(field_values, axis=1)
 
 
 def generalised(
@@ -98,17 +98,17 @@ def encoded(
     fields: Sequence[Field], values: Float[np.ndarray, "rows fields"]
 ) -> Float[np.ndarray, "rows columns"]:
     """Return the columns that a model reads: of recorded values those that they were made from."""
-    found: list[NDArray[np.float64]] = []
+    columns: list[NDArray[np.float64]] = []
     for field, column in zip(fields, values.T, strict=True):
         if field.mean is not None and field.sd is not None:
-            found.append((column - field.mean) / field.sd)
+            columns.append((column - field.mean) / field.sd)
         elif field.levels:
             others = len(field.levels) - 1
             for k in range(1, others + 1):
                 shared = np.select(
                     [column == _OTHER, column == _ANY], [1 / others, 1 / (others + 1)]
                 )
-                found.append(np.where(column == k, 1.0, shared))
+                columns.append(np.where(column == k, 1.0, shared))
         else:
-            found.append(column)
-    return np.stack(found, axis=1)
+            columns.append(column)
+    return np.stack(columns, axis=1)

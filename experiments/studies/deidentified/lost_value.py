@@ -42,10 +42,10 @@ def tables_rule(records: Sequence[Record]) -> Ruling | None:
     Args:
       records: Of all studies; without any of this one there is no ruling.
     """
-    own = read_tables([r for r in records if r.config["experiment"] == "deidentified"])
+    releases = read_tables([r for r in records if r.config["experiment"] == "deidentified"])
     tables = [
         (_called(way_of(one.point), table), table)
-        for one in sorted(own, key=lambda one: (one.point.quasi, one.point.curator))
+        for one in sorted(releases, key=lambda one: (one.point.quasi, one.point.curator))
         for table in one.metrics.tables
         if table.k in JUDGED
     ]
@@ -75,16 +75,16 @@ def tables_rule(records: Sequence[Record]) -> Ruling | None:
         (Text("patients are surely named", "患者肯定会被指认"), names, yes),
         (Text("neither, surely", "肯定两者皆无"), None, yes),
     )  # fmt: skip
-    told = [
+    listings = [
         (what, _listed([n for n, _ in tables if _is(n, side, value, keeps, names)]))
         for what, side, value in sides
     ]
     condition = Text(
         f"{first.en}; of {len(tables)} tables: "
-        + "; ".join(f"{what.en}: {which.en}" for what, which in told)
+        + "; ".join(f"{what.en}: {which.en}" for what, which in listings)
         + ".",
         f"{first.zh}；{len(tables)} 张表中："
-        + "；".join(f"{what.zh}：{which.zh}" for what, which in told)
+        + "；".join(f"{what.zh}：{which.zh}" for what, which in listings)
         + "。",
     )
     name, chosen = tables[0]

@@ -50,9 +50,9 @@ def of_public(
       lineups: Whose people they are.
     """
     shape = people.shape[:2]
-    own = table.as_published(people.reshape(-1, people.shape[2]))
+    generalised = table.as_published(people.reshape(-1, people.shape[2]))
     outcomes = np.repeat([one.outcome for one in lineups], shape[1])
-    each, _ = _keys(table, own, outcomes)
+    each, _ = _keys(table, generalised, outcomes)
     there, alike = _census(table, table.values, table.outcomes).of_row, Counter(each)
     left_out = table.left_out / len(table.kept)
     counts = np.array([there.get(row, 0) or left_out for row in each])
@@ -78,11 +78,13 @@ def of_known_others(
     seen = _census(table, table.values, table.outcomes)
     logs = np.zeros(people.shape[:2])
     for i, (one, (values, outcomes)) in enumerate(zip(lineups, others, strict=True)):
-        known = _census(table, table.as_published(values), outcomes)
-        own = table.as_published(people[i])
-        ten = list(zip(*_keys(table, own, np.repeat(one.outcome, len(own))), strict=True))
+        census = _census(table, table.as_published(values), outcomes)
+        generalised = table.as_published(people[i])
+        ten = list(
+            zip(*_keys(table, generalised, np.repeat(one.outcome, len(generalised))), strict=True)
+        )
         for place, who in enumerate(ten):
-            likely = all(seen.rows(*x) == known.published(*x, who, table.k) for x in ten)
+            likely = all(seen.rows(*x) == census.published(*x, who, table.k) for x in ten)
             logs[i, place] = 0.0 if likely else np.log(_NOBODY)
     return logs
 
@@ -97,9 +99,9 @@ class _Census:
     def rows(self, row: bytes, _class: bytes) -> int:
         return self.of_row.get(row, 0)
 
-    def published(self, row: bytes, own: bytes, who: tuple[bytes, bytes], k: int) -> int:
+    def published(self, row: bytes, row_class: bytes, who: tuple[bytes, bytes], k: int) -> int:
         """How many of a row would be published if somebody (row and class) were there as well."""
-        size = self.of_class.get(own, 0) + (own == who[1])
+        size = self.of_class.get(row_class, 0) + (row_class == who[1])
         return self.of_row.get(row, 0) + (row == who[0]) if size >= k else 0
 
 

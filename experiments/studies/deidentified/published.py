@@ -76,9 +76,9 @@ class Published:
           among: Only these of the published rows.
         """
         rows = self.values if among is None else self.values[among]
-        own = Counter(keys(rows[:, self.quasi]))
+        counts = Counter(keys(rows[:, self.quasi]))
         people = keys(self.as_published(values)[:, self.quasi])
-        return np.array([own[person] for person in people], dtype=np.int64)
+        return np.array([counts[person] for person in people], dtype=np.int64)
 
 
 def keys(rows: Float[np.ndarray, "rows columns"]) -> list[bytes]:
@@ -130,17 +130,17 @@ def publish(
     coarse = [k for k in ks if k > 1]
     jobs = [_job(fields, quasi, values, coarse) for values, _ in tables]
     answers = _answers(jobs) if jobs and coarse else [[] for _ in tables]
-    found = []
+    releases = []
     for (values, outcomes), answer in zip(tables, answers, strict=True):
         raw = {"rows": list(range(len(values))), "levels": {}}
         answered = [raw] * (len(ks) - len(coarse)) + answer
-        found.append(
+        releases.append(
             tuple(
                 _checked(fields, quasi, values, outcomes, k, one)
                 for k, one in zip(ks, answered, strict=True)
             )
         )
-    return found
+    return releases
 
 
 def _checked(
@@ -196,5 +196,5 @@ def _answers(jobs: Sequence[Mapping[str, Any]]) -> list[list[dict[str, Any]]]:
             f"anjana failed: {done.stderr.strip()[-500:]} Make its environment anew "
             "(`make anonymity`)."
         )
-    found: list[list[dict[str, Any]]] = json.loads(done.stdout)
-    return found
+    answers: list[list[dict[str, Any]]] = json.loads(done.stdout)
+    return answers

@@ -105,14 +105,16 @@ class DeidentifiedPoint:
         fields = fields_of(cohort.schema)
         quasi = which(self.quasi, cohort)
         groups = {_ALL: tuple(fold.train)} if self.curator else {n: (n,) for n in fold.train}
-        people = [Patients.together(fold.train[n] for n in own) for own in groups.values()]
-        known = [(recorded(cohort.schema, p.features), p.outcomes) for p in people]
-        tables = publish(fields, quasi, known, self.ks)
-        found = [
+        people = [
+            Patients.together(fold.train[n] for n in hospitals) for hospitals in groups.values()
+        ]
+        raw_tables = [(recorded(cohort.schema, p.features), p.outcomes) for p in people]
+        tables = publish(fields, quasi, raw_tables, self.ks)
+        by_k = [
             _of_tables(cohort, fold, unit, dict(zip(groups, at_k, strict=True)), groups)
             for at_k in zip(*tables, strict=True)
         ]
-        return FoldOfTables(unit, self._beside(fold, unit), fold.test, tuple(found))
+        return FoldOfTables(unit, self._beside(fold, unit), fold.test, tuple(by_k))
 
     def summarise(self, parts: list["FoldOfTables"]) -> dict[str, Any]:
         """AUCs, and of every k its losses, risks and links."""
@@ -152,11 +154,11 @@ class DeidentifiedPoint:
     def _repeats(
         self, folds: "Sequence[Sites]", parts: "Sequence[FoldOfTables]"
     ) -> "list[dict[str, Scored]]":
-        found = []
+        repeats = []
         for seed in self.seeds:
             at = [i for i, part in enumerate(parts) if part.unit[0] == seed]
-            found.append(by_patient([folds[i] for i in at], [parts[i] for i in at]))
-        return found
+            repeats.append(by_patient([folds[i] for i in at], [parts[i] for i in at]))
+        return repeats
 
     def _told(
         self,
@@ -164,9 +166,9 @@ class DeidentifiedPoint:
         parts: "Sequence[FoldOfTables]",
         beside: "Mapping[str, list[dict[str, Scored]]]",
     ) -> dict[str, Any]:
-        own = [part.tables[place] for part in parts]
-        repeats = self._repeats([one.sites for one in own], parts)
-        trials = [trial for one in own for trial in one.trials]
+        at_k = [part.tables[place] for part in parts]
+        repeats = self._repeats([one.sites for one in at_k], parts)
+        trials = [trial for one in at_k for trial in one.trials]
         public = [trial for trial in trials if trial.attack != INFORMED]
         return {
             "k": self.ks[place],
@@ -175,17 +177,17 @@ class DeidentifiedPoint:
                 f"less_{name}": asdict(bootstrap_difference(repeats, theirs))
                 for name, theirs in beside.items()
             },
-            "left_out": float(np.mean([one.left_out for one in own])),
-            "said": float(np.mean([one.said for one in own])),
+            "left_out": float(np.mean([one.left_out for one in at_k])),
+            "said": float(np.mean([one.said for one in at_k])),
             "risk": worst_risk(public),
             "risks": {
                 name: risk(trials, name) for name in (naming.CLASSES, naming.DENSITY, INFORMED)
             },
-            "linked": _over([one.found for one in own]),
-            "linked_most": float(max(one.found.max() for one in own)),
-            "alone": _over([(one.found == 1).astype(float) for one in own]),
-            "outcome_known": _over([one.right - one.blind for one in own]),
-            "outcome_of_strangers": _over([one.strangers for one in own]),
+            "linked": _over([one.found for one in at_k]),
+            "linked_most": float(max(one.found.max() for one in at_k)),
+            "alone": _over([(one.found == 1).astype(float) for one in at_k]),
+            "outcome_known": _over([one.right - one.blind for one in at_k]),
+            "outcome_of_strangers": _over([one.strangers for one in at_k]),
         }
 
 
@@ -268,20 +270,20 @@ def _of_tables(
     }
     width = len(cohort.schema.columns) + 1
     params = LogisticProblem(rows, _RIDGE).optimum if rows else np.zeros(width)
-    table_of = {n: tables[name] for name, own in groups.items() for n in own}
+    table_of = {n: tables[name] for name, hospitals in groups.items() for n in hospitals}
     inside = [_linked(cohort, table_of[n], p) for n, p in fold.train.items()]
     outside = [_linked(cohort, table_of[n], p) for n, p in fold.test.items()]
-    found, right, blind = (np.concatenate(part) for part in zip(*inside, strict=True))
-    _, told, guessed = (np.concatenate(part) for part in zip(*outside, strict=True))
+    reidentified, right, blind = (np.concatenate(part) for part in zip(*inside, strict=True))
+    _, inferred, guessed = (np.concatenate(part) for part in zip(*outside, strict=True))
     return TablesAtK(
         {n: Scored(scores(params, p.features), p.outcomes) for n, p in fold.test.items()},
         _trials(cohort, fold, unit, tables, groups),
         sum(t.left_out for t in tables.values()) / sum(len(t.kept) for t in tables.values()),
         float(np.mean([_said(t) for t in tables.values()])),
-        found,
+        reidentified,
         right,
         blind,
-        told - guessed,
+        inferred - guessed,
     )
 
 
@@ -305,16 +307,16 @@ def _trials(
     ks = {table.k for table in tables.values()}
     rng = np.random.default_rng([*unit, *ks, *b"tables"])
     trials: list[Trial] = []
-    for name, own in groups.items():
-        lineups = [one for one in fold.lineups if one.hospital in own]
+    for name, hospitals in groups.items():
+        lineups = [one for one in fold.lineups if one.hospital in hospitals]
         if not lineups:
             continue
         people = np.stack([recorded(cohort.schema, one.people) for one in lineups])
         logs = dict(naming.of_public(tables[name], people, lineups))
-        others = [_others(cohort, fold, own, one) for one in lineups]
+        others = [_others(cohort, fold, hospitals, one) for one in lineups]
         logs[INFORMED] = naming.of_known_others(tables[name], people, lineups, others)
-        for attack, found in logs.items():
-            trials += trials_of(attack, lineups, found, f"{unit[0]}/{unit[1]}", rng)
+        for attack, log_likelihoods in logs.items():
+            trials += trials_of(attack, lineups, log_likelihoods, f"{unit[0]}/{unit[1]}", rng)
     return tuple(trials)
 
 
@@ -322,12 +324,12 @@ def _others(
     cohort: Cohort, fold: LineUpFold, hospitals: Sequence[str], one: LineUp
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """The patients of a table but the target."""
-    known = [
+    others = [
         p.take(p.ids != one.patient) if n == one.hospital else p
         for n, p in fold.train.items()
         if n in hospitals
     ]
-    together = Patients.together(known)
+    together = Patients.together(others)
     return recorded(cohort.schema, together.features), together.outcomes
 
 

@@ -53,7 +53,7 @@ def grid(
 
 def tables(records: Sequence[Record]) -> list[Table | str]:
     """What the tables are worth, who is named from them and who is linked; then the verdict."""
-    found: list[Table | str] = []
+    shown: list[Table | str] = []
     for one in read_tables(records):
         title = f"{called(one.point.cohort)}, {way_of(one.point).en}"
         worth, risks = (
@@ -80,9 +80,9 @@ def tables(records: Sequence[Record]) -> list[Table | str]:
                 _cell(table.linked),
                 signed(table.outcome_known.value, 2),
             )
-        found += [worth, risks]
+        shown += [worth, risks]
     ruling = tables_rule(records)
-    return [*found, f"{ruling.verdict}: {ruling.condition.en}"] if ruling else found
+    return [*shown, f"{ruling.verdict}: {ruling.condition.en}"] if ruling else shown
 
 
 def _cell(one: Estimate) -> str:
