@@ -117,4 +117,4 @@ STUDIES: tuple[Study, ...] = (
 def by_study(records: Sequence[Record]) -> list[tuple[Study, list[Record]]]:
     """Return each study that has records, with them, in the studies' order."""
     kinds = [(study, [r for r in records if study.made(r)]) for study in STUDIES]
-    return [(study, own) for study, own in kinds if own]
+    return [(study, study_records) for study, study_records in kinds if study_records]

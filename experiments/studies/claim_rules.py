@@ -113,10 +113,10 @@ def infeasible(records: Sequence[Record]) -> Ruling:
 def no_impact(records: Sequence[Record]) -> Ruling:
     """That noise does not significantly impact the model's performance: in which reading of it?"""
     shared = read(records[-1], Gain, GainMetrics).metrics.gain
-    found = {
+    by_reading = {
         r.point.reading: r.metrics for r in read_all(records[:-1], ReadingPoint, ReadingMetrics)
     }
-    each = {name: side_of(metrics.gain, -PRIVACY_COST) for name, metrics in found.items()}
+    each = {name: side_of(metrics.gain, -PRIVACY_COST) for name, metrics in by_reading.items()}
     within = [name for name, side in each.items() if side is Conclusion.HOLDS]
     if len(within) == len(each):
         verdict = Conclusion.HOLDS
@@ -146,21 +146,21 @@ def no_impact(records: Sequence[Record]) -> Ruling:
             f"The loss is surely above {PRIVACY_COST:g} in every reading of the noise's scale",
             f"在噪声尺度的每种解读下，损失都肯定超过 {PRIVACY_COST:g}",
         )
-    told = [_read_as(name, metrics) for name, metrics in found.items()]
+    phrases = [_read_as(name, metrics) for name, metrics in by_reading.items()]
     lost, zh_lost = ends(-shared.value, -shared.upper, -shared.lower)
     condition = Text(
         f"{first.en}. AUC, and how often who knows all others names the patient, by the scale: "
-        f"{'; '.join(t.en for t in told)}. Sealed sums with one shared noise at ε = 1 for the "
+        f"{'; '.join(t.en for t in phrases)}. Sealed sums with one shared noise at ε = 1 for the "
         f"whole run lose {lost}.",
         f"{first.zh}。按尺度列出 AUC 之差以及知道其余所有患者的人指对患者的比率："
-        f"{'；'.join(t.zh for t in told)}。密封求和并共享一份噪声、整次运行 ε = 1 时"
+        f"{'；'.join(t.zh for t in phrases)}。密封求和并共享一份噪声、整次运行 ε = 1 时"
         f"损失 {zh_lost}。",
     )
     effect = Text(
         "AUC with noise by the upload's norm, less without",
         "AUC：按上传的范数加噪声减去不加噪声",
     )
-    return Ruling(verdict, condition, effect, *three(found[NoiseReading.UPLOAD].gain))
+    return Ruling(verdict, condition, effect, *three(by_reading[NoiseReading.UPLOAD].gain))
 
 
 def _read_as(reading: NoiseReading, metrics: ReadingMetrics) -> Text:

@@ -29,9 +29,9 @@ def hospital(name: str) -> Text:
     return _HOSPITALS.get(name, Text(name, name))
 
 
-def names_of(names: Sequence[str], known: Mapping[str, Text] = _HOSPITALS) -> Text:
+def names_of(names: Sequence[str], texts: Mapping[str, Text] = _HOSPITALS) -> Text:
     """Several names, joined as each language joins them."""
-    words = [known.get(name, Text(name, name)) for name in names]
+    words = [texts.get(name, Text(name, name)) for name in names]
     return Text(", ".join(w.en for w in words), "、".join(w.zh for w in words))
 
 

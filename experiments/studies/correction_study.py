@@ -144,10 +144,10 @@ class CorrectionPoint:
         """Train on every fold of one seed; the first seed also holds what is told of one alone."""
         cohort, split = self.split(unit, data_dir)
         sites = self._validated(split, unit)
-        told: dict[str, Any] = {}
+        figures: dict[str, Any] = {}
         if unit == self.seeds[0]:
             local = sites["local_intercept"]
-            told = {
+            figures = {
                 "acceptance": self._acceptance(sites, cohort, split),
                 "clinical": clinical_figures(local),
                 "fairness": (
@@ -155,7 +155,7 @@ class CorrectionPoint:
                 ),
             }
         trained_on = sum(len(p) for p in split[0].train.values())
-        return CrossValidation(sites, trained_on, dict(cohort.tiers or {}), told)
+        return CrossValidation(sites, trained_on, dict(cohort.tiers or {}), figures)
 
     def summarise(self, parts: "list[CrossValidation]") -> dict[str, Any]:
         """The record's metrics, plain JSON."""
@@ -270,7 +270,7 @@ def _figures(repeats: list[Sites], tiers: Mapping[str, str]) -> dict[str, Any]:
 def _group(repeats: list[Sites]) -> dict[str, Any]:
     """Figures of one hospital or tier: the mean of the repeats, the interval of the first."""
     wholes = [_together(r) for r in repeats]
-    found = [calibration(whole) for whole in wholes]
+    calibrations = [calibration(whole) for whole in wholes]
     first = reliability(wholes[0])
     interval = delong(repeats[0])
     return {
@@ -279,11 +279,11 @@ def _group(repeats: list[Sites]) -> dict[str, Any]:
         "negatives": wholes[0].negatives,
         "auc": float(np.mean([auc(r) for r in repeats])),
         "auc_half_width": interval.half_width,
-        "ece": float(np.mean([c.ece for c in found])),
+        "ece": float(np.mean([c.ece for c in calibrations])),
         "ece_by_chance": chance_ece(*wholes),
-        "brier": float(np.mean([c.brier for c in found])),
-        "in_the_large": _mean([c.in_the_large for c in found]),
-        "slope": _mean([c.slope for c in found]),
+        "brier": float(np.mean([c.brier for c in calibrations])),
+        "in_the_large": _mean([c.in_the_large for c in calibrations]),
+        "slope": _mean([c.slope for c in calibrations]),
         "reliability": {
             "predicted": first.predicted.tolist(),
             "observed": first.observed.tolist(),
@@ -302,8 +302,8 @@ def _together(sites: Sites) -> Scored:
 
 
 def _mean(estimates: Sequence[Estimate | None]) -> float | None:
-    known = [e.value for e in estimates if e is not None]
-    return float(np.mean(known)) if len(known) == len(estimates) else None
+    estimated = [e.value for e in estimates if e is not None]
+    return float(np.mean(estimated)) if len(estimated) == len(estimates) else None
 
 
 def _interval(estimate: Estimate) -> dict[str, float]:

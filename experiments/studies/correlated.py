@@ -132,24 +132,24 @@ class CorrelatedPoint:
     def measure(self, unit: int, data_dir: Path | None = None) -> FoldAtRates:
         """Train on one fold at each step size, and score its test patients."""
         fold = folds(load(self.cohort, data_dir), count=_FOLDS, seed=self.seed)[unit]
-        calibrated, found = self.plan(fold.train), []
+        calibrated, scored = self.plan(fold.train), []
         for k, rate in enumerate(_RATES):
             plan = replace(calibrated, learning_rate=rate)
             params = follow_plan(plan, fold.train, (58, self.seed, unit, k))
-            found.append(
+            scored.append(
                 {
                     name: Scored(plan.model.scores(params, p.features), p.outcomes)
                     for name, p in fold.test.items()
                 }
             )
-        return FoldAtRates(tuple(found), calibrated.noise_multiplier)
+        return FoldAtRates(tuple(scored), calibrated.noise_multiplier)
 
     def summarise(self, parts: list[FoldAtRates]) -> dict[str, Any]:
         """Within-site AUC at each step size, and the noise: the mean over folds."""
         every = zip(*(part.sites for part in parts), strict=True)
-        found = {f"{rate:g}": auc(join(*sites)) for rate, sites in zip(_RATES, every, strict=True)}
+        aucs = {f"{rate:g}": auc(join(*sites)) for rate, sites in zip(_RATES, every, strict=True)}
         noise = float(np.mean([part.noise_multiplier for part in parts]))
-        return {"auc_within": max(found.values()), "by_rate": found, "noise_multiplier": noise}
+        return {"auc_within": max(aucs.values()), "by_rate": aucs, "noise_multiplier": noise}
 
 
 def follow_plan(
@@ -230,9 +230,9 @@ def table(records: Sequence[Record]) -> Table:
         point = record.point
         key = called(point.cohort), point.epsilon, point.arm
         groups.setdefault(key, []).append(record.metrics)
-    for (cohort, epsilon, arm), found in groups.items():
-        values = [one.auc_within for one in found]
-        noise = float(np.mean([one.noise_multiplier for one in found]))
+    for (cohort, epsilon, arm), metrics in groups.items():
+        values = [one.auc_within for one in metrics]
+        noise = float(np.mean([one.noise_multiplier for one in metrics]))
         shown.add_row(
             cohort, f"{epsilon:g}", str(arm), f"{noise:.3g}", f"{np.mean(values):.3f}",
             f"{min(values):.3f}", f"{max(values):.3f}",

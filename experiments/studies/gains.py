@@ -102,7 +102,7 @@ class Gain:
         }
         return {
             "gain": asdict(bootstrap_difference(ours, theirs)),
-            "gain_sites": {name: asdict(found) for name, found in hospitals.items()},
+            "gain_sites": {name: asdict(gain) for name, gain in hospitals.items()},
         }
 
 

@@ -161,10 +161,12 @@ def table(records: Sequence[Record]) -> Table:
         box=SIMPLE,
         padding=(0, 1, 0, 0),
     )
-    left = ("what, by whom", "design", "eps")
-    for heading in (*left, "attack", "no view", "bound"):
-        wraps = heading == left[0]  # what is piped is 80 columns wide
-        shown.add_column(heading, justify="left" if heading in left else "right", no_wrap=not wraps)
+    left_aligned = ("what, by whom", "design", "eps")
+    for heading in (*left_aligned, "attack", "no view", "bound"):
+        wraps = heading == left_aligned[0]  # what is piped is 80 columns wide
+        shown.add_column(
+            heading, justify="left" if heading in left_aligned else "right", no_wrap=not wraps
+        )
     for record in records:
         config, metrics = record.config, record.metrics
         attack, bound = metrics["attack"], metrics["bound"]

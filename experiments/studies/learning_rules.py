@@ -134,7 +134,7 @@ def acceptable(records: Sequence[Record]) -> Ruling:
     results = read_correction(records)
     rules = {r.point.rule: [o for o in results if o.point.rule == r.point.rule] for r in results}
     sealed, pooled = _counted(rules.pop(SEALED)), _counted(rules.pop("pooled"))
-    by_rule = {name: _counted(own) for name, own in rules.items()}
+    by_rule = {name: _counted(runs) for name, runs in rules.items()}
     best = max(by_rule, key=lambda name: (by_rule[name].passed, -by_rule[name].failed))
     most, chinese = by_rule[best], CORRECTION_WORDS.get(best, best)
     beside = Text(
@@ -191,20 +191,20 @@ def poor_labels(records: Sequence[Record]) -> Ruling:
     harms = list(dict.fromkeys(r.point.harm for r in results))
     aucs = {h: [r.metrics.auc_within for r in results if r.point.harm is h] for h in harms}
     clean = np.array(aucs.pop(Harm.NONE))
-    losses = {h: Estimate.over_runs(clean - np.array(own)) for h, own in aucs.items()}
+    losses = {h: Estimate.over_runs(clean - np.array(harmed)) for h, harmed in aucs.items()}
     each = {h: side_of(loss, LABEL_HARM) for h, loss in losses.items()}
     holding = [h for h, side in each.items() if side is Conclusion.HOLDS]
     open_ = [h for h, side in each.items() if side is Conclusion.UNDECIDED]
     count = len(results[0].metrics.left_out)
-    told = [
+    entries = [
         (HARM_WORDS.get(h, Text(h, h)), ends(loss.value, loss.lower, loss.upper))
         for h, loss in losses.items()
     ]
     where = Text(
         f"AUC lost among {count} hospitals, clipped gradients: "
-        + "; ".join(f"{harm.en} {lost}" for harm, (lost, _) in told),
+        + "; ".join(f"{harm.en} {lost}" for harm, (lost, _) in entries),
         f"{count} 家医院、梯度经过裁剪时损失的 AUC："
-        + "；".join(f"{harm.zh} {lost}" for harm, (_, lost) in told),
+        + "；".join(f"{harm.zh} {lost}" for harm, (_, lost) in entries),
     )
     if len(holding) == len(each):
         verdict = Conclusion.HOLDS

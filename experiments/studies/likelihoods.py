@@ -125,9 +125,9 @@ def _of_correlated(
     plan, logs = view.plan, np.zeros((len(lineups), len(lineups[0].people)))
     for hospital in dict.fromkeys(one.hospital for one in lineups):
         at = [i for i, one in enumerate(lineups) if one.hospital == hospital]
-        own = [lineups[i] for i in at]
+        hospital_lineups = [lineups[i] for i in at]
         sums = [g for g in view.gradients if hospital in g.hospitals]
-        parts = [part for g in sums for _, part in _less_known(plan, g, outcome, own)]
+        parts = [part for g in sums for _, part in _less_known(plan, g, outcome, hospital_lineups)]
         logs[at] = correlated_log_ratios(
             plan,
             np.stack([part.left for part in parts], axis=1),
@@ -166,8 +166,8 @@ def of_walks(
         seen = gradient.integers.astype(np.float64)
         for name in gradient.hospitals:
             if name != one.hospital:
-                known = outcome.drawn[name][gradient.round]
-                seen = seen - walked(plan, name, gradient.params, known).sent
+                drawn = outcome.drawn[name][gradient.round]
+                seen = seen - walked(plan, name, gradient.params, drawn).sent
         batches = outcome.drawn[one.hospital][gradient.round]
         for k, person in enumerate(one.people):
             there = [_in_place(batch, one, person) for batch in batches]
@@ -277,8 +277,8 @@ def _less_known(
 
     rows = rows_of(_candidates(lineups)).reshape(len(lineups), len(lineups[0].people), -1)
     present = np.array([_was_drawn(one, outcome, round_) for one in lineups])
-    own = rows[np.arange(len(lineups)), targets_of(lineups)]
-    hidden = own * present[:, None]  # the one patient whom the adversary doesn't know
+    target_rows = rows[np.arange(len(lineups)), targets_of(lineups)]
+    hidden = target_rows * present[:, None]  # the one patient whom the adversary doesn't know
     sums = {
         name: rows_of(outcome.drawn[name][round_][0]).sum(axis=0) for name in gradient.hospitals
     }
@@ -343,8 +343,10 @@ def of_schedule(
         rows = np.stack([_rows(plan, view.gradients[places[j][0]], hospital, who) for j in columns])
         added = np.einsum("tj,jpd->ptd", matrix[:, columns], rows)  # by each candidate, opened
         moves = added.reshape(len(at), -1, *added.shape[1:])
-        own = moves[np.arange(len(at)), targets_of([lineups[i] for i in at])]
-        logs[at] = matrix_log_ratios(noise + own, moves, openings=openings, std=plan.share_std)
+        target_moves = moves[np.arange(len(at)), targets_of([lineups[i] for i in at])]
+        logs[at] = matrix_log_ratios(
+            noise + target_moves, moves, openings=openings, std=plan.share_std
+        )
     return logs
 
 
@@ -430,12 +432,12 @@ def of_fleet(
     who = _candidates(lineups)
     rows = integer_rows(plan, params, who.features, who.outcomes)
     rows = rows.reshape(len(lineups), len(lineups[0].people), -1)
-    own = rows[np.arange(len(lineups)), targets_of(lineups)]
+    target_rows = rows[np.arange(len(lineups)), targets_of(lineups)]
     if plan.noise == NoiseKind.SHARED:
         honest = len(sent) - plan.colluders
         residual = sent.sum(axis=0) - sent[honest:].sum(axis=0) - clear[:honest].sum(axis=0)
         std = plan.share_std * honest**0.5
-        return log_ratios(residual + own, rows, std=std, prob=1.0)
+        return log_ratios(residual + target_rows, rows, std=std, prob=1.0)
     place = {name: k for k, name in enumerate(plan.hospitals)}
     at = np.array([place[one.hospital] for one in lineups])
-    return log_ratios(sent[at] - clear[at] + own, rows, std=plan.share_std, prob=1.0)
+    return log_ratios(sent[at] - clear[at] + target_rows, rows, std=plan.share_std, prob=1.0)

@@ -129,8 +129,8 @@ def attack_round(
     for attack in suite.make(seed=int(rng.integers(2**31))):
         of_sums = _of_each(attack, firsts, prior) if sums else None
         for name in dict.fromkeys(one.hospital for one in lineups):
-            own = [first.only(hospital=name) for first in firsts]
-            records = of_sums or _of_each(attack, own, prior)
+            views = [first.only(hospital=name) for first in firsts]
+            records = of_sums or _of_each(attack, views, prior)
             for one in lineups:
                 if one.hospital == name:
                     target = one.people[one.target]

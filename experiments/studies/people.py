@@ -111,7 +111,7 @@ def with_line_ups(
             rng = np.random.default_rng([seed, outcome, *name.encode()])
             dealt = _dealt(stratum, places[name], _blocks(name, outcome, stratum), count, rng)
             shown += [_Shown(name, outcome, *one) for one in dealt]
-    found = []
+    dealt_folds = []
     for k, fold in enumerate(split):
         train = {
             n: p.take(places[n] != k) if n in places else fold.train[n]
@@ -123,10 +123,12 @@ def with_line_ups(
             for n, p in fold.test.items()
         }
         dealt_fold = LineUpFold(train, test, fold.pooled)
-        own = [one for one in shown if one.fold == k]
-        lineups = tuple(one.line_up(cohort.hospitals[one.hospital], dealt_fold) for one in own)
-        found.append(replace(dealt_fold, lineups=lineups, unmeasured=_unmeasured(cohort, shown)))
-    return tuple(found)
+        blocks = [one for one in shown if one.fold == k]
+        lineups = tuple(one.line_up(cohort.hospitals[one.hospital], dealt_fold) for one in blocks)
+        dealt_folds.append(
+            replace(dealt_fold, lineups=lineups, unmeasured=_unmeasured(cohort, shown))
+        )
+    return tuple(dealt_folds)
 
 
 @dataclass(frozen=True)
@@ -180,8 +182,8 @@ def _dealt(
     for block, t, k in zip(chosen, targets, room, strict=False):
         places[np.delete(block, t)] = k
         quotas[k] -= LINEUP - 1
-    left = np.array([row for row in stratum if int(row) not in tested], dtype=np.int64)
-    barred = np.array([home.get(int(row), -1) for row in left], dtype=np.int64)
+    remaining = np.array([row for row in stratum if int(row) not in tested], dtype=np.int64)
+    barred = np.array([home.get(int(row), -1) for row in remaining], dtype=np.int64)
     dealt = rng.permutation(np.repeat(np.arange(count), quotas))
     for i in np.flatnonzero(dealt == barred):
         if dealt[i] == barred[i]:
@@ -189,8 +191,8 @@ def _dealt(
             if len(free):
                 j = rng.choice(free)
                 dealt[i], dealt[j] = dealt[j], dealt[i]
-    places[left] = dealt
-    stays = {int(row) for row in left[dealt == barred]}  # tested with the nine: nobody trains
+    places[remaining] = dealt
+    stays = {int(row) for row in remaining[dealt == barred]}  # tested with the nine: nobody trains
     return [
         (int(k), block, t)
         for block, t, k in zip(chosen, targets, room, strict=False)
@@ -287,8 +289,8 @@ def seated(
     for k, (name, prob) in enumerate(zip(plan.hospitals, plan.sampling_probs, strict=True)):
         group, rng = patients[name], np.random.default_rng([*seed, k, _BLOCKS])
         drawn = np.flatnonzero(Seeded((*seed, k)).poisson_sample(prob, len(group)))
-        own = [one for one in lineups if one.hospital == name]
-        shown = [own[i] for i in rng.permutation(len(own))[: len(drawn)]]
+        hospital_lineups = [one for one in lineups if one.hospital == name]
+        shown = [hospital_lineups[i] for i in rng.permutation(len(hospital_lineups))[: len(drawn)]]
         rows = np.array([int(np.flatnonzero(group.ids == o.patient)[0]) for o in shown], dtype=int)
         order = np.full(len(group), -1, dtype=np.int64)
         order[rng.permutation(drawn)[: len(rows)]] = rows
@@ -333,9 +335,9 @@ def in_network(
             others = rng.choice(fitting, LINEUP - 1, replace=False)
             unused[others] = False
             start, end = train.offsets[home[row] :][:2]
-            own = Patients(train.features[start:end], train.outcomes[start:end])
+            patients = Patients(train.features[start:end], train.outcomes[start:end])
             name, place = f"{home[row]:05d}", int(row - start)
-            lineups.append(_shuffled(name, own, place, later.features[others], rng))
+            lineups.append(_shuffled(name, patients, place, later.features[others], rng))
     return lineups
 
 

@@ -225,16 +225,16 @@ def _recorded(
     columns = schema.columns
     if harm is Harm.MISSING:
         return np.where(rng.random(features.shape) < 0.5, 0.0, features)
-    found = features.copy()
+    recorded = features.copy()
     if harm is Harm.CODES:
         yes_or_no = [k for k, column in enumerate(columns) if column.binary and not column.group]
-        found[:, yes_or_no] = 1 - found[:, yes_or_no]
+        recorded[:, yes_or_no] = 1 - recorded[:, yes_or_no]
     if harm is Harm.UNITS:
         numeric = [k for k, column in enumerate(columns) if not column.binary]
         for k in sorted(numeric, key=lambda k: columns[k].mean)[-1:]:
             mean, sd = columns[k].mean, columns[k].sd
-            found[:, k] = ((found[:, k] * sd + mean) / 10 - mean) / sd
-    return found
+            recorded[:, k] = ((recorded[:, k] * sd + mean) / 10 - mean) / sd
+    return recorded
 
 
 def _train(

@@ -223,10 +223,10 @@ def _final_model(case: CoinRun, question: QuestionKind) -> Inferred:
     members = np.concatenate([case.members[name] for name in case.everybody])
     view = case.seen(question.adversary)
     if question is QuestionKind.MEMBERSHIP:
-        told = Lira(SHADOWS, case.seed).scores(view, people) > 0
+        guesses = Lira(SHADOWS, case.seed).scores(view, people) > 0
     else:
-        told = Rmia(SHADOWS, seed=case.seed).scores(view, people) > 0.5
-    return Inferred(float((told == members).mean()), 0.5, case.membership_bound())
+        guesses = Rmia(SHADOWS, seed=case.seed).scores(view, people) > 0.5
+    return Inferred(float((guesses == members).mean()), 0.5, case.membership_bound())
 
 
 def _one_run(case: CoinRun, question: QuestionKind) -> Inferred:
@@ -236,11 +236,11 @@ def _one_run(case: CoinRun, question: QuestionKind) -> Inferred:
     """
     rng = np.random.default_rng([case.seed, 82])
     public = case.public
-    known = rng.permutation(len(public)) < len(public) // 2
+    known_nonmembers = rng.permutation(len(public)) < len(public) // 2
     view = case.seen(question.adversary)
     inside, outside = (
-        OneRun().scores(view, people, public.take(known)) > 0
-        for people in (Patients.together(case.train.values()), public.take(~known))
+        OneRun().scores(view, people, public.take(known_nonmembers)) > 0
+        for people in (Patients.together(case.train.values()), public.take(~known_nonmembers))
     )
     right = 0.5 * float(inside.mean() + (~outside).mean())
     return Inferred(right, 0.5, case.membership_bound())
@@ -252,14 +252,14 @@ def _rounds(case: CoinRun, question: QuestionKind) -> Inferred:
     if question is QuestionKind.ROUNDS:
         half = {name: np.full(len(p), 0.5) for name, p in people.items()}
         coins = Coins().estimate(view, people, None, half)
-        told = {name: mean > 0.5 for name, (mean, _) in coins.items()}
+        guesses = {name: mean > 0.5 for name, (mean, _) in coins.items()}
     else:
         try:
             scores = FedMia().scores(view, people)
         except RefusedError:  # no hospital's update is seen by itself
             return Inferred(None, 0.5, case.membership_bound())
-        told = {name: s > np.median(s) for name, s in scores.items()}
-    right = np.concatenate([told[name] == case.members[name] for name in people])
+        guesses = {name: s > np.median(s) for name, s in scores.items()}
+    right = np.concatenate([guesses[name] == case.members[name] for name in people])
     return Inferred(float(right.mean()), 0.5, case.membership_bound())
 
 
@@ -272,13 +272,13 @@ def _attribute(case: CoinRun, question: QuestionKind) -> Inferred:
         versions = [{n: _written(feature, p, k) for n, p in train.items()} for k in (1, 0)]
         prior = {n: impute(feature, p, public)[:, 1] for n, p in train.items()}
         coins = Coins().estimate(view, versions[0], versions[1], prior)
-        told = np.concatenate([coins[name][0] > 0.5 for name in train]).astype(np.int64)
+        guesses = np.concatenate([coins[name][0] > 0.5 for name in train]).astype(np.int64)
     else:
         attack = AttributeInference(FEATURE, SHADOWS, case.seed)
-        told = attack.infer(view, members, public, Prior.from_schema(case.schema))
+        guesses = attack.infer(view, members, public, Prior.from_schema(case.schema))
     imputed = impute(feature, members, public).argmax(axis=1)
     baseline = float((imputed == truth).mean())
-    return Inferred(float((told == truth).mean()), baseline, case.reconstruction_bound(baseline))
+    return Inferred(float((guesses == truth).mean()), baseline, case.reconstruction_bound(baseline))
 
 
 def _written(feature: Feature, people: Patients, level: int) -> Patients:

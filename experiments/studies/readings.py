@@ -113,7 +113,10 @@ class ReadingPoint:
         """Gain over no noise, risk and bound."""
         seeds = [[p for p in parts if p.unit[0] == seed] for seed in self.seeds]
         ours, theirs = (
-            [by_patient([getattr(p, kind) for p in own], [p.split for p in own]) for own in seeds]
+            [
+                by_patient([getattr(p, kind) for p in folds], [p.split for p in folds])
+                for folds in seeds
+            ]
             for kind in ("noised", "bare")
         )
         trials = [trial for part in parts for trial in part.trials]
@@ -201,15 +204,15 @@ def _trained(
     models, count = [np.zeros(model.dim)], sum(map(len, patients.values()))
     uploads: dict[str, list[Matrix]] = {name: [] for name in patients}
     for _ in range(how.rounds):
-        for name, own in patients.items():
-            rows = _rows(point, model, models[-1], own.features, own.outcomes)
+        for name, people in patients.items():
+            rows = _rows(point, model, models[-1], people.features, people.outcomes)
             upload = rows.sum(axis=0)
             if point is not None:
                 norms = np.linalg.norm(rows, axis=1)
                 std = _scale(point, np.linalg.norm(upload), norms.max(initial=0.0))
                 upload = upload + std * rng.normal(size=model.dim)
             uploads[name].append(upload)
-        total = np.sum([own[-1] for own in uploads.values()], axis=0)
+        total = np.sum([sent[-1] for sent in uploads.values()], axis=0)
         models.append(models[-1] - how.learning_rate * total / count)
     final = np.mean(models[-how.average_last :], axis=0)
     return _Run(model, tuple(models), {n: np.stack(u) for n, u in uploads.items()}, final)
@@ -252,11 +255,11 @@ def _informed(
         people = np.concatenate([one.people for one in some])
         outcomes = np.repeat([one.outcome for one in some], LINEUP).astype(np.int64)
         places = targets_of(some)
-        own = patients[name]
-        index = {int(patient): k for k, patient in enumerate(own.ids)}
+        members = patients[name]
+        index = {int(patient): k for k, patient in enumerate(members.ids)}
         rows_at = [index[one.patient] for one in some]
         for params, seen in zip(run.models, run.uploads[name], strict=False):
-            rows = _rows(point, run.model, params, own.features, own.outcomes)
+            rows = _rows(point, run.model, params, members.features, members.outcomes)
             added = _rows(point, run.model, params, people, outcomes).reshape(len(at), LINEUP, -1)
             hidden = added[np.arange(len(at)), places]
             means = (rows.sum(axis=0) - hidden)[:, None, :] + added

@@ -143,11 +143,11 @@ def fitted_temper(judged: Sequence[JudgedFold]) -> float:
         raise InvalidInputError("A temper is fitted on line-ups; there is none.")
 
     def mean_log(temper: float) -> float:
-        told = [
+        logs = [
             np.log(_posteriors(one, temper)[np.arange(len(one.targets)), one.targets] + 1e-300)
             for one in judged
         ]
-        return float(np.concatenate(told).mean())
+        return float(np.concatenate(logs).mean())
 
     return max(_TEMPERS, key=mean_log)
 
@@ -165,10 +165,10 @@ def reliability(judged: Sequence[JudgedFold], temper: float) -> list[dict[str, A
         said.append(chances.max(axis=1, initial=0.0))
         right.append(named == one.targets)
         folds.append(np.full(len(named), k, dtype=np.int64))
-    told, hit, fold = (np.concatenate(part) for part in (said, right, folds))
-    spans = np.clip(np.searchsorted(EDGES, told, side="right") - 1, 0, len(EDGES) - 2)
+    confidence, hit, fold = (np.concatenate(part) for part in (said, right, folds))
+    spans = np.clip(np.searchsorted(EDGES, confidence, side="right") - 1, 0, len(EDGES) - 2)
     return [
-        {"from": EDGES[k], "to": EDGES[k + 1], **_span(told[spans == k], hit[spans == k],
+        {"from": EDGES[k], "to": EDGES[k + 1], **_span(confidence[spans == k], hit[spans == k],
                                                        fold[spans == k])}
         for k in np.unique(spans).tolist()
     ]  # fmt: skip

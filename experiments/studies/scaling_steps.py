@@ -97,17 +97,17 @@ def step_of(arrangement: Arrangement, hospitals: int, design: ScalingArm, epsilo
     Raises:
       InvalidInputError: An arrangement, design or epsilon that was not searched anywhere.
     """
-    known = {key for key in STEPS if key[0] == arrangement}
-    if not any(key[2:] == (design, epsilon) for key in known):
+    searched = {key for key in STEPS if key[0] == arrangement}
+    if not any(key[2:] == (design, epsilon) for key in searched):
         raise InvalidInputError(
             f"No step was searched for {arrangement}, {design} at epsilon {epsilon:g}; see "
             "experiments.studies.tuning."
         )
     wanted = (arrangement, hospitals, design, epsilon)
-    if wanted in known:
+    if wanted in searched:
         return STEPS[wanted]
     quiet = math.isinf(epsilon)
-    candidates = [key for key in known if math.isinf(key[3]) == quiet]
+    candidates = [key for key in searched if math.isinf(key[3]) == quiet]
     here = 0.0 if quiet else math.log(_noise(hospitals, design, epsilon))
 
     def distance(key: StepKey) -> tuple[float, int, str]:

@@ -73,19 +73,21 @@ def _read(record: Record) -> TypedRecord[Search, SearchMetrics]:
 
 def lines(records: Sequence[Record]) -> list[str]:
     """The best of each search, a line each."""
-    told = []
+    best_lines = []
     for result in read_searches(records):
         if isinstance(result.point, StepSearch):
             steps = best_steps([result])
-            told += [f"{' '.join(map(str, key))}: step {step:g}" for key, step in steps.items()]
+            best_lines += [
+                f"{' '.join(map(str, key))}: step {step:g}" for key, step in steps.items()
+            ]
             continue
         best = result.metrics.best
         error = f"{best.standard_error:.4f}" if best.standard_error is not None else "unknown"
-        told.append(
+        best_lines.append(
             f"{result.point.label}: AUC {best.auc:.4f} (standard error {error}) with "
             f"{dict(best.setting)}"
         )
-    return told
+    return best_lines
 
 
 def best_trainings(

@@ -90,11 +90,11 @@ class SpreadPoint:
         """The AUC of each cross-validation, of their mean, and of one of them."""
         repeats = repeats_of(self.trained, parts)
         mean, single = bootstrap_runs(*repeats)
-        told = {"auc_within": mean, "single": single}
+        estimates = {"auc_within": mean, "single": single}
         return {
             "runs": [auc(sites) for sites in repeats],
             **{name: {"value": e.value, "lower": e.lower, "upper": e.upper}
-               for name, e in told.items()},
+               for name, e in estimates.items()},
         }  # fmt: skip
 
 
@@ -146,10 +146,10 @@ def table(records: Sequence[Record]) -> Table:
     for heading in ("runs", "AUC", "95 %", "95 % of single ones"):
         shown.add_column(heading, justify="right")
     for record in read_spread(records):
-        point, found = record.point, record.metrics
+        point, spread = record.point, record.metrics
         shown.add_row(
             called(point.cohort), point.regime, point.model, point.design,
-            "∞" if point.epsilon is None else f"{point.epsilon:g}", str(len(found.runs)),
-            nearest(found.auc_within.value), interval(found.auc_within), interval(found.single),
+            "∞" if point.epsilon is None else f"{point.epsilon:g}", str(len(spread.runs)),
+            nearest(spread.auc_within.value), interval(spread.auc_within), interval(spread.single),
         )  # fmt: skip
     return shown

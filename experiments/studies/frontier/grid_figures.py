@@ -202,10 +202,10 @@ def draw_effort(records: Sequence[Record]) -> Figure:
         line = [r for r in results if _effort(r, other) == getattr(whole, other)]
         line.sort(key=lambda r: _effort(r, name))
         for kind in dict.fromkeys(line_of(r.point) for r in line):
-            own = [r for r in line if line_of(r.point) == kind]
+            series = [r for r in line if line_of(r.point) == kind]
             colour, marker = LOOKS[kind]
             looks = {"color": colour, "marker": marker, "markersize": 4, "elinewidth": 0.7}
-            draw_line(ax, [_effort(r, name) for r in own], [r.metrics.risk for r in own],
+            draw_line(ax, [_effort(r, name) for r in series], [r.metrics.risk for r in series],
                       label=f"{LABELS[kind]}, no noise", looks=looks)  # fmt: skip
         tried = sorted({_effort(r, name) for r in line})
         ax.axvline(getattr(whole, name), color="#555555", linestyle="--", linewidth=0.8)
