@@ -98,29 +98,29 @@ def acceptance(
     Raises:
       InvalidInputError: The arguments do not score the same patients.
     """
-    found: list[_Judged] = []
+    checks: list[_Judged] = []
     for name, site in federated.items():
         for other, theirs in (("local", local), ("pooled", pooled)):
             if name not in theirs:
                 raise InvalidInputError(f"The {other} scores lack hospital {name!r}.")
             rule, bound = f"AUC not below {other}", f">= -{AUC_MARGIN}"
             if min(site.positives, site.negatives) < ENOUGH:
-                found.append(_too_few(rule, name, bound))
+                checks.append(_too_few(rule, name, bound))
                 continue
             difference = bootstrap_difference(
                 [{name: site}], [{name: theirs[name]}], replicates=replicates, seed=seed
             )
-            found.append(_within(rule, name, difference, -AUC_MARGIN, math.inf))
-        found += _calibrated(name, recalibrated[name])
+            checks.append(_within(rule, name, difference, -AUC_MARGIN, math.inf))
+        checks += _calibrated(name, recalibrated[name])
     if tiers is not None:
         gap = _gap(federated, tiers, replicates, seed)
         allowed = min(TIER_GAP, _gap(pooled, tiers, 2, seed).value + TIER_GAP_OVER_POOLED)
-        found.append(_within("AUC gap between tiers", "all", gap, -math.inf, allowed))
+        checks.append(_within("AUC gap between tiers", "all", gap, -math.inf, allowed))
     if unprotected is not None:
         cost = bootstrap_difference([federated], [unprotected], replicates=replicates, seed=seed)
         rule = "AUC not below unprotected"
-        found.append(_within(rule, "all", cost, -PRIVACY_COST, math.inf))
-    return _corrected(found)
+        checks.append(_within(rule, "all", cost, -PRIVACY_COST, math.inf))
+    return _corrected(checks)
 
 
 @dataclass(frozen=True)
@@ -131,14 +131,14 @@ class _Judged:
     p_value: float | None = None
 
 
-def _corrected(found: Sequence[_Judged]) -> tuple[AcceptanceCheck, ...]:
+def _corrected(checks: Sequence[_Judged]) -> tuple[AcceptanceCheck, ...]:
     """What is outside fails only if it survives Holm over all judged checks."""
-    judged = [k for k, one in enumerate(found) if one.check.verdict != "too few"]
-    values = [1.0 if (p := found[k].p_value) is None else p for k in judged]
+    judged = [k for k, one in enumerate(checks) if one.check.verdict != "too few"]
+    values = [1.0 if (p := checks[k].p_value) is None else p for k in judged]
     failed = {judged[i] for i in holm(values, level=2 * LEVEL)}
     return tuple(
         replace(one.check, verdict="fail") if k in failed and one.p_value is not None else one.check
-        for k, one in enumerate(found)
+        for k, one in enumerate(checks)
     )
 
 
@@ -146,16 +146,16 @@ def _calibrated(name: str, site: Scored) -> list[_Judged]:
     rules = ("calibration in the large", "expected / observed", "calibration slope", "ECE")
     if min(site.positives, site.negatives) < ENOUGH:
         return [_too_few(rule, name, "after recalibration") for rule in rules]
-    found = calibration(site)
+    figures = calibration(site)
     limit = ECE_SMALL if len(site) < SMALL else ECE
     return [
-        _within(rules[0], name, found.in_the_large, -IN_THE_LARGE, IN_THE_LARGE),
+        _within(rules[0], name, figures.in_the_large, -IN_THE_LARGE, IN_THE_LARGE),
         _within(rules[1], name, _expected_over_observed(site), *EXPECTED_OVER_OBSERVED),
-        _within(rules[2], name, found.slope, *SLOPE),
+        _within(rules[2], name, figures.slope, *SLOPE),
         _small(
-            AcceptanceCheck(rules[3], name, found.ece, f"<= {limit:g}", "pass"),
+            AcceptanceCheck(rules[3], name, figures.ece, f"<= {limit:g}", "pass"),
             site,
-            found.ece,
+            figures.ece,
             limit,
         ),
     ]

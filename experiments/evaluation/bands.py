@@ -38,13 +38,13 @@ def bands(
     Raises:
       InvalidInputError: The schema tells no age or no sex.
     """
-    told = [name for name in _SEXES if name in schema.names]
+    sex_columns = [name for name in _SEXES if name in schema.names]
     if not tells_bands(schema):
         raise InvalidInputError(
             f"Bands need a column age and one of sex, male or female; the schema has "
             f"{schema.names}."
         )
-    sex, age = schema.names.index(told[0]), schema.names.index("age")
+    sex, age = schema.names.index(sex_columns[0]), schema.names.index("age")
     clinical = {name: schema.to_clinical(p.features) for name, p in patients.items()}
 
     def figures(masks: Mapping[str, NDArray[np.bool_]]) -> tuple[float | None, int, int]:
@@ -65,7 +65,7 @@ def bands(
             return (of(some) if some else None), ill, well
         return (auc(some) if mixed else None), ill, well
 
-    male = {n: (c[:, sex] >= 0.5) != (told[0] == "female") for n, c in clinical.items()}
+    male = {n: (c[:, sex] >= 0.5) != (sex_columns[0] == "female") for n, c in clinical.items()}
     cuts = {
         "female": {n: ~rows for n, rows in male.items()},
         "male": male,

@@ -152,12 +152,12 @@ def ece_by_chance(
     natural(patients=patients, least=1)
     chances = np.mean([r.risks for r in repeats], axis=0)
     outcomes = np.random.default_rng(seed).random((draws, patients)) < chances
-    found = np.zeros(draws)
+    errors = np.zeros(draws)
     for r in repeats:
         places = np.minimum((r.risks * bins).astype(np.int64), bins - 1)
         members = (places[:, None] == np.arange(bins)).astype(float)
-        found += np.abs((r.risks - outcomes) @ members).sum(axis=1) / patients / len(repeats)
-    return found
+        errors += np.abs((r.risks - outcomes) @ members).sum(axis=1) / patients / len(repeats)
+    return errors
 
 
 def chance_ece(*repeats: Scored, bins: int = 10, draws: int = 1_000, seed: int = 0) -> float:

@@ -252,13 +252,13 @@ def _influence(site: Scored) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     for fold in np.unique(site.folds):
         rows = site.folds == fold
         ill, well = rows & (site.outcomes == 1), rows & (site.outcomes == 0)
-        for own, other, sign in ((ill, well, 1), (well, ill, -1)):
+        for group, other, sign in ((ill, well, 1), (well, ill, -1)):
             ranked = np.sort(sign * site.scores[other])
-            mine = sign * site.scores[own]
-            left = np.searchsorted(ranked, mine, side="left")
-            right = np.searchsorted(ranked, mine, side="right")
-            wins[own] = (left + right) / 2
-            partners[own] = len(ranked)
+            mine = sign * site.scores[group]
+            below = np.searchsorted(ranked, mine, side="left")
+            not_above = np.searchsorted(ranked, mine, side="right")
+            wins[group] = (below + not_above) / 2
+            partners[group] = len(ranked)
     return wins, partners
 
 
