@@ -79,10 +79,10 @@ def hunt(
         walked = batch % 10 == 9
         scale = _scale(len(people), rng) if scaled else 1.0
         view = _view(people, schema, rng, walked=walked, seed=batch, scale=scale)
-        found = score(attack.reconstruct(view, prior), people.features, prior, rng, draws=1)
-        certified += found.certified
-        false += found.false_certificates
-        spoilt += bool(found.false_certificates or (walked and found.certified))
+        scored = score(attack.reconstruct(view, prior), people.features, prior, rng, draws=1)
+        certified += scored.certified
+        false += scored.false_certificates
+        spoilt += bool(scored.false_certificates or (walked and scored.certified))
     return Hunt(batches, certified, false, spoilt)
 
 

@@ -179,9 +179,9 @@ def _one(
             return before.metrics
     torch.set_num_threads(1)
     inputs = OneHot.of(schema, people)
-    found = asdict(attack_batch(people, schema, inputs, **settings))
-    replace(batch, metrics=found).write(writable_folder(kept))
-    return found
+    metrics = asdict(attack_batch(people, schema, inputs, **settings))
+    replace(batch, metrics=metrics).write(writable_folder(kept))
+    return metrics
 
 
 def _spear(people: Patients, schema: Schema, size: int) -> Number:
@@ -206,10 +206,10 @@ def _spear(people: Patients, schema: Schema, size: int) -> Number:
 
 def _sratta(people: Patients, schema: Schema, trainings: int, rate: float) -> Number:
     def compute() -> dict[str, Any]:
-        found = recover(people, schema, trainings=trainings, learning_rate=rate, seed=0)
-        low, high = clopper_pearson(round(found.right * 500), 500)
-        return {"ours": found.right, "lower": low, "upper": high, "wrong": found.wrong,
-                "pairs": found.together, "pairs_right": found.correct}  # fmt: skip
+        recovered = recover(people, schema, trainings=trainings, learning_rate=rate, seed=0)
+        low, high = clopper_pearson(round(recovered.right * 500), 500)
+        return {"ours": recovered.right, "lower": low, "upper": high, "wrong": recovered.wrong,
+                "pairs": recovered.together, "pairs_right": recovered.correct}  # fmt: skip
 
     return Number(
         _config(
@@ -242,10 +242,10 @@ def _certificates(attack: Attack, title: str, *, batches: int, largest: int) -> 
     def compute() -> dict[str, Any]:
         cohort = load("heart")
         people = cohort.hospitals["cleveland"]
-        found = hunt(attack, people, cohort.schema, batches=batches, largest=largest, seed=0)
-        low, high = clopper_pearson(found.spoilt, batches)
+        hunted = hunt(attack, people, cohort.schema, batches=batches, largest=largest, seed=0)
+        low, high = clopper_pearson(hunted.spoilt, batches)
         lower, upper = low * batches, high * batches
-        return {"ours": found.spoilt, "lower": lower, "upper": upper, **asdict(found)}
+        return {"ours": hunted.spoilt, "lower": lower, "upper": upper, **asdict(hunted)}
 
     return Number(
         _config(
@@ -290,10 +290,10 @@ def _audit(epsilon: float, canaries: int, bound: str, published: float) -> Numbe
     )  # fmt: skip
 
 
-def _plain(found: MeasuredBound) -> dict[str, Any]:
+def _plain(bound: MeasuredBound) -> dict[str, Any]:
     return {
-        "ours": found.value,
-        "lower": found.lower,
-        "upper": found.upper,
-        "expected": found.expected,
+        "ours": bound.value,
+        "lower": bound.lower,
+        "upper": bound.upper,
+        "expected": bound.expected,
     }

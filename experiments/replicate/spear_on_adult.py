@@ -42,9 +42,9 @@ def solve_batch(
     params = plan.model.initial(rng)
     update = undefended_update(plan, params, batch)
     started = time.perf_counter()
-    found = unmix(plan, update, update.integers, Prior.from_schema(schema), most=most)
+    unmixed = unmix(plan, update, update.integers, Prior.from_schema(schema), most=most)
     seconds = time.perf_counter() - started
-    exact = found.complete and sorted(map(tuple, found.records.round(9))) == sorted(
+    exact = unmixed.complete and sorted(map(tuple, unmixed.records.round(9))) == sorted(
         map(tuple, batch.features.round(9))
     )
     return Solved(exact, seconds)

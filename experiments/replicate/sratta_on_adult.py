@@ -80,18 +80,18 @@ def recover(
         for round_ in range(rounds):
             total = np.zeros(plan.model.dim, dtype=np.int64)
             for k, name in enumerate(names):
-                own = chosen.take(np.arange(k * _PEOPLE, (k + 1) * _PEOPLE))
-                batches = draw_batches(plan, name, own, source)
+                centre = chosen.take(np.arange(k * _PEOPLE, (k + 1) * _PEOPLE))
+                batches = draw_batches(plan, name, centre, source)
                 total += noised_update(plan, name, batches, params, source)
             parts = tuple(SumPart(name, params) for name in names)
             sums.append(Gradient(round_, parts, total, 0.0))
             params = plan.advance(params, total)
     view = GradientView(plan, "server_sealed", Knowledge(), tuple(sums))
-    found = Sratta().group(view, Prior.from_schema(schema))
-    same = np.abs(found.records[:, None] - chosen.features[None]).max(axis=2) < _TOLERANCE
+    grouped = Sratta().group(view, Prior.from_schema(schema))
+    same = np.abs(grouped.records[:, None] - chosen.features[None]).max(axis=2) < _TOLERANCE
     owner = np.where(same.any(axis=1), same.argmax(axis=1) // _PEOPLE, -1)
     first, second = np.triu_indices(len(owner), 1)
-    pair = found.groups[first] == found.groups[second]
+    pair = grouped.groups[first] == grouped.groups[second]
     right = owner[first[pair]] == owner[second[pair]]
     return Recovered(
         float(same.any(axis=0).mean()),

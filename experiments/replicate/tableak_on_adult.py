@@ -144,10 +144,10 @@ def attack_batch(
     with torch.no_grad():
         y = torch.tensor(labels, dtype=torch.float32)[None]
         target = network(inputs(_patients(truth[None])), y, torch.ones((1, size)))[0]
-    found = recovered(
+    reconstruction = recovered(
         target, labels, network, inputs, prior, rng, restarts=restarts, iterations=iterations
     )
-    accuracy = matched_accuracies(found, truth, prior.features)
+    accuracy = matched_accuracies(reconstruction, truth, prior.features)
     guess = baseline_accuracies(prior, truth, size, rng, draws=5)["draws"]
     return Result(float(accuracy.mean()), float((accuracy >= 1 - 1e-9).mean()), float(guess.mean()))
 

@@ -47,8 +47,12 @@ def read_bench(path: Path) -> dict[str, Any]:
         raise InvalidInputError(f"{path} is not JSON ({error}). {again}") from error
     if not isinstance(content, dict):
         raise InvalidInputError(f"{path} holds no benchmark. {again}")
-    told = content.get("stamp")
-    if not isinstance(told, dict) or told.get("dirty") is not False or not told.get("commit"):
+    code_stamp = content.get("stamp")
+    if (
+        not isinstance(code_stamp, dict)
+        or code_stamp.get("dirty") is not False
+        or not code_stamp.get("commit")
+    ):
         raise InvalidInputError(
             f"{path} does not say which commit it measured, or measured uncommitted code. {again}"
         )

@@ -70,7 +70,7 @@ def _numbered(svg: bytes) -> bytes:
     """Number what is defined: hashes follow the last bits of floats, which processors differ in."""
     names = dict.fromkeys(_DEFINED.findall(svg))
     numbers = {name: b"d%d" % k for k, name in enumerate(names)}
-    return _NAMED.sub(lambda found: numbers.get(found[0], found[0]), svg)
+    return _NAMED.sub(lambda match: numbers.get(match[0], match[0]), svg)
 
 
 def legend(figure: Figure, axes: Sequence[Axes], *, columns: int) -> None:
