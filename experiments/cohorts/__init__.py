@@ -141,8 +141,8 @@ def _of_key(name: str, path: Path | None) -> Cohort:
     if path is None:
         raise InvalidInputError(f"Cohort {name!r} comes from a file; give its path.")
     cohort = Cohort.from_file(path)
-    found = f"{cohort.name}@{cohort.key()}"
-    if found != name:
+    current_name = f"{cohort.name}@{cohort.key()}"
+    if current_name != name:
         raise InvalidInputError(
             f"{path} no longer holds the patients, the schema or the local key that this run began "
             "with. Run the command again: changed patients get records of their own."

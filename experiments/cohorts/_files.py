@@ -47,10 +47,10 @@ def read(path: Path, *, way_out: str, sha256: str | None = None) -> bytes:
         content = read_regular(path, largest=_LARGEST)
     except OSError as error:
         raise InvalidInputError(f"Can't read {path}: {error.strerror}. {way_out}") from error
-    found = hashlib.sha256(content).hexdigest()
-    if sha256 is not None and found != sha256:
+    digest = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and digest != sha256:
         raise InvalidInputError(
             f"{path} is not the file that was expected: its {len(content)} bytes have SHA-256 "
-            f"{found[:16]}..., expected {sha256[:16]}.... {way_out}"
+            f"{digest[:16]}..., expected {sha256[:16]}.... {way_out}"
         )
     return content

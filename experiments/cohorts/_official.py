@@ -104,7 +104,7 @@ def rows_of(
     if lacking:
         raise InvalidInputError(f"{path} has no column {', '.join(lacking)}. {official.way_out}")
     places = {name: header.index(name.lower()) for name in needed}
-    found = []
+    rows = []
     for number, cells in enumerate(lines, start=2):
         if not any(cells):
             continue
@@ -114,8 +114,8 @@ def rows_of(
                 f"{official.way_out}"
             )
         row = {name: cells[place].strip() for name, place in places.items()}
-        found.append({name: cell.upper() for name, cell in row.items()} if upper else row)
-    return found
+        rows.append({name: cell.upper() for name, cell in row.items()} if upper else row)
+    return rows
 
 
 def encoded(
@@ -139,7 +139,7 @@ def encoded(
     fields = tuple(field for field in changed if field is not None)
     schema = Schema.of_fields(whole.outcome, fields, whole.score)
     batch = {name: [row[name] for row in rows] for name in mapping.needed(schema)}
-    found = encode([batch], schema, mapping, study)
-    if found.problems:
-        raise InvalidInputError(found.problems[0])
-    return schema, found
+    encoding = encode([batch], schema, mapping, study)
+    if encoding.problems:
+        raise InvalidInputError(encoding.problems[0])
+    return schema, encoding

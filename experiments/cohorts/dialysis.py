@@ -49,8 +49,8 @@ def load_dialysis(data_dir: Path | None = None) -> Cohort:
         dict(zip(names, map(str, values), strict=True))
         for values in zip(*columns.values(), strict=True)
     ]
-    schema, found = encoded("dialysis", rows)
-    return Cohort("dialysis", found.sites, schema)
+    schema, encoding = encoded("dialysis", rows)
+    return Cohort("dialysis", encoding.sites, schema)
 
 
 def _path(data_dir: Path | None) -> Path:
@@ -142,5 +142,8 @@ def _categories(values: Any) -> list[Any]:
     if not isinstance(codes, np.ndarray):
         kind, codes = codes, kind
     data = kind.state["categories"].given[1]["data"]
-    known = data if isinstance(data, np.ndarray) else data.state["_data"]
-    return [known[code].item() if hasattr(known[code], "item") else known[code] for code in codes]
+    categories = data if isinstance(data, np.ndarray) else data.state["_data"]
+    return [
+        categories[code].item() if hasattr(categories[code], "item") else categories[code]
+        for code in codes
+    ]

@@ -52,8 +52,8 @@ def load_eicu(data_dir: Path | None = None) -> Cohort:
     Raises:
       InvalidInputError: A file is missing, or its stays are not the known ones.
     """
-    schema, found = encoded("eicu", read_eicu(data_dir))
-    return Cohort("eicu-demo", found.sites, schema)
+    schema, encoding = encoded("eicu", read_eicu(data_dir))
+    return Cohort("eicu-demo", encoding.sites, schema)
 
 
 def read_eicu(data_dir: Path | None = None) -> list[Row]:
@@ -66,11 +66,11 @@ def read_eicu(data_dir: Path | None = None) -> list[Row]:
     used = [p for p in (folder / _USED, folder / f"{_USED}.gz") if p.is_file()]
     rows = rows_of(used[0], (*_PATIENT, *_MEASURED), _OFFICIAL) if used else _joined(folder)
     rows = sorted((_mended(row) for row in rows), key=lambda row: int(row["patientunitstayid"]))
-    found = _digest(rows)
-    if found != _SHA256:
+    digest = _digest(rows)
+    if digest != _SHA256:
         raise InvalidInputError(
             f"{folder} is readable, but its {len(rows)} first stays (of {_STAYS}) are not the "
-            f"known ones: SHA-256 {found[:16]}..., expected {_SHA256[:16]}.... "
+            f"known ones: SHA-256 {digest[:16]}..., expected {_SHA256[:16]}.... "
             f"{_OFFICIAL.way_out}"
         )
     return rows

@@ -122,8 +122,8 @@ def load_heart(data_dir: Path | None = None, *, features: Features = "18") -> Co
         )
     rows = _from_package() if data_dir is None else _from_originals(data_dir)
     name = {"18": "heart", "13": "heart-13", "18 and missing": "heart-missing"}[features]
-    schema, found = encoded("heart", rows, _kept(features))
-    return Cohort(name, found.sites, schema)
+    schema, encoding = encoded("heart", rows, _kept(features))
+    return Cohort(name, encoding.sites, schema)
 
 
 def rows_by_hospital(data_dir: Path | None = None) -> dict[str, list[dict[str, str]]]:
@@ -135,11 +135,11 @@ def rows_by_hospital(data_dir: Path | None = None) -> dict[str, list[dict[str, s
     rows = _from_package() if data_dir is None else _from_originals(data_dir)
     first_of_hungary = "304"  # filed under Cleveland
     names = {label: name for name, (label, *_) in _SOURCES.items()}
-    found: dict[str, list[dict[str, str]]] = {name: [] for name in HOSPITALS}
+    by_hospital: dict[str, list[dict[str, str]]] = {name: [] for name in HOSPITALS}
     for row in rows:
         name = "hungary" if row["id"] == first_of_hungary else names[row["dataset"]]
-        found[name].append({key: value for key, value in row.items() if key != "dataset"})
-    return found
+        by_hospital[name].append({key: value for key, value in row.items() if key != "dataset"})
+    return by_hospital
 
 
 def _from_package() -> list[dict[str, str]]:
@@ -153,7 +153,7 @@ def _from_originals(folder: Path) -> list[dict[str, str]]:
 
     Ids count through the hospitals in order, as the packaged table's do.
     """
-    found: list[dict[str, str]] = []
+    patients: list[dict[str, str]] = []
     for name, (label, filename, count, _) in _SOURCES.items():
         path = folder / filename
         lines = read(path, way_out=_UCI).decode("latin-1").split()
@@ -176,9 +176,9 @@ def _from_originals(folder: Path) -> list[dict[str, str]]:
                 ) from error
             row = dict(zip(_FIELDS, cells, strict=True))
             row["thalch"] = row.pop("thalach")  # as the packaged table calls it
-            found.append({**row, "dataset": label, "id": str(len(found) + 1)})
+            patients.append({**row, "dataset": label, "id": str(len(patients) + 1)})
         _check(name, np.array(rows), str(path))
-    return found
+    return patients
 
 
 def _number(cell: str) -> float:
@@ -191,11 +191,11 @@ def _check(hospital: str, table: Float[np.ndarray, "patients fields"], origin: s
     for field in ("trestbps", "chol"):
         column = table[:, _FIELDS.index(field)]
         column[column == 0] = np.nan
-    found, expected = _digest(table), _SOURCES[hospital][3]
-    if found != expected:
+    digest, expected = _digest(table), _SOURCES[hospital][3]
+    if digest != expected:
         raise InvalidInputError(
             f"{origin} is readable, but {hospital}'s values are not those of the study: their "
-            f"SHA-256 is {found[:16]}..., expected {expected[:16]}.... {_UCI}"
+            f"SHA-256 is {digest[:16]}..., expected {expected[:16]}.... {_UCI}"
         )
 
 

@@ -76,9 +76,9 @@ def load_ist(data_dir: Path | None = None, *, half: Half = "odd") -> Cohort:
     rows = read_ist(data_dir)
     if half != "all":
         rows = [r for r in rows if int(r["HOSPNUM"]) % 2 == (half == "odd")]
-    schema, found = encoded("ist", rows)
+    schema, encoding = encoded("ist", rows)
     name = "ist" if half == "all" else f"ist-{half}"
-    return Cohort(name, found.sites, schema)
+    return Cohort(name, encoding.sites, schema)
 
 
 def read_ist(data_dir: Path | None = None) -> list[Row]:
@@ -115,19 +115,20 @@ def _check(rows: Sequence[Row], path: Path) -> None:
     """Refuse another table, naming the hospitals whose rows differ."""
     if _digest(rows) == _SHA256:
         return
-    known = dict(line.split() for line in _BY_HOSPITAL.read_text(encoding="utf-8").splitlines())
+    expected = dict(line.split() for line in _BY_HOSPITAL.read_text(encoding="utf-8").splitlines())
     by_hospital = defaultdict(list)
     for row in rows:
         by_hospital[row["HOSPNUM"]].append(row)
-    found = {name: _digest(own)[:8] for name, own in by_hospital.items()}
+    digests = {name: _digest(hospital_rows)[:8] for name, hospital_rows in by_hospital.items()}
     differ = sorted(
-        {*known, *found} - {n for n in known if found.get(n) == known[n]}, key=lambda n: n.zfill(9)
+        {*expected, *digests} - {n for n in expected if digests.get(n) == expected[n]},
+        key=lambda n: n.zfill(9),
     )
     which = ", ".join(n[:12] for n in differ[:_SHOWN]) + (", ..." if len(differ) > _SHOWN else "")
-    told = f"the rows of {len(differ)} hospitals differ (HOSPNUM {which})"
+    mismatch = f"the rows of {len(differ)} hospitals differ (HOSPNUM {which})"
     raise InvalidInputError(
         f"{path} is readable, but its {len(rows)} patients (of {_PATIENTS}) are not those of the "
-        f"study: {told if differ else 'the rows stand in another order'}. {_OFFICIAL.way_out}"
+        f"study: {mismatch if differ else 'the rows stand in another order'}. {_OFFICIAL.way_out}"
     )
 
 

@@ -227,13 +227,13 @@ class Network:
     ) -> Float[np.ndarray, "features patients"]:
         """True values in clinical units, one row a column of the schema."""
         n = len(tier3)
-        own = rng.normal(size=(6, n))  # what frailty leaves unexplained
+        residuals = rng.normal(size=(6, n))  # what frailty leaves unexplained
         chance = rng.random((5, n))
-        frailty = self._mixed("frailty", tier3) + own[0]
+        frailty = self._mixed("frailty", tier3) + residuals[0]
         treatment = self._mixed("treatment", tier3)
-        age = 55 + self._mixed("age", tier3) + 5 * frailty + 8 * own[1]
+        age = 55 + self._mixed("age", tier3) + 5 * frailty + 8 * residuals[1]
         female = chance[0] < 0.5
-        sbp = 126 + 4 * (age - 55) / 10 + 5 * frailty + 14 * own[2]
+        sbp = 126 + 4 * (age - 55) / 10 + 5 * frailty + 14 * residuals[2]
         antihypertensive = chance[1] < _sigmoid(
             -0.9 + 0.05 * (age - 55) + 0.05 * (sbp - 130) + treatment
         )
@@ -244,10 +244,10 @@ class Network:
             [
                 female,
                 age,
-                150 - 30 * statin + 34 * own[3],
-                48 + 9 * female - 3 * frailty + 12 * own[4],
+                150 - 30 * statin + 34 * residuals[3],
+                48 + 9 * female - 3 * frailty + 12 * residuals[4],
                 sbp - 8 * antihypertensive,
-                90 - 9 * (age - 55) / 10 - 5 * frailty + 13 * own[5],
+                90 - 9 * (age - 55) / 10 - 5 * frailty + 13 * residuals[5],
                 diabetes,
                 smoker,
                 antihypertensive,
