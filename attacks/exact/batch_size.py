@@ -48,9 +48,9 @@ def find_batch_size(
     best, size = 0, least
     for candidate in range(least, most + 1):
         view = require(observe(capture(candidate), "server_plain"), GradientView, "closed_form")
-        found = peel(view.plan, view.gradients[0], prior)
-        if len(found.records) > best:
-            best, size = len(found.records), candidate
-        if found.complete:
+        reading = peel(view.plan, view.gradients[0], prior)
+        if len(reading.records) > best:
+            best, size = len(reading.records), candidate
+        if reading.complete:
             break
     return BatchSize(size, most - least + 1, best > 0)

@@ -119,10 +119,10 @@ class _Blur:
 
     @classmethod
     def of(cls, plan: Plan, gradient: Gradient, noise: float) -> "_Blur":
-        known = gradient.error is not None
+        has_error = gradient.error is not None
         error = gradient.error if gradient.error is not None else np.zeros(plan.model.dim)
         weights, biases = first_layer(plan, error)
-        return cls(noise + biases, weights - biases[:, None], noise, rounding(plan), known)
+        return cls(noise + biases, weights - biases[:, None], noise, rounding(plan), has_error)
 
     @property
     def weights(self) -> NDArray[np.float64]:
@@ -165,12 +165,12 @@ class ClosedForm:
         view = require(observation, GradientView, self.name)
         parts = [guesses(prior, 0)]
         for gradient in view.gradients:
-            found = peel(view.plan, gradient, prior)
-            left = max(0, expected_patients(view.plan, gradient) - len(found.records))
+            reading = peel(view.plan, gradient, prior)
+            missing = max(0, expected_patients(view.plan, gradient) - len(reading.records))
             said = hidden_by_rounding(view.plan, gradient, prior.features)
             parts += [
-                Reconstruction(found.records, found.confidence, found.certified, notes=said),
-                guesses(prior, 0 if found.complete else left),
+                Reconstruction(reading.records, reading.confidence, reading.certified, notes=said),
+                guesses(prior, 0 if reading.complete else missing),
             ]
         return join(*parts)
 
@@ -219,10 +219,10 @@ def peel(plan: Plan, gradient: Gradient, prior: Prior, *, copies: bool = False) 
         # Up to a known error a candidate's neighbours were all refuted: each is taken.
         sure = good if blur.known else good[b[good] >= needed]
         taken = sure if len(sure) else good[[int(np.argmax(b[good]))]]
-        left = residual - rows[taken].sum(axis=0)
-        if _unexplained(gradient, left) >= _unexplained(gradient, residual):
+        remainder = residual - rows[taken].sum(axis=0)
+        if _unexplained(gradient, remainder) >= _unexplained(gradient, residual):
             break  # explains nothing: subtracting it would only move the puzzle
-        residual = left
+        residual = remainder
         again = np.repeat(taken, m[taken])
         records = np.concatenate([records, x[again]])
         labels = np.concatenate([labels, y[again]])
@@ -339,11 +339,11 @@ def _times(
     _, seen = first_layer(plan, residual)
     times = np.ones(len(rows), dtype=np.int64)
     for i, row in enumerate(rows):
-        own = units[whose.ravel() == i // 2]
-        want = first_layer(plan, row)[1][own]
+        showing = units[whose.ravel() == i // 2]
+        want = first_layer(plan, row)[1][showing]
         loud = np.flatnonzero(want != 0)
         if len(loud):
-            times[i] = np.clip(np.rint(np.median(seen[own][loud] / want[loud])), 1, MOST_COPIES)
+            times[i] = np.clip(np.rint(np.median(seen[showing][loud] / want[loud])), 1, MOST_COPIES)
     return times
 
 

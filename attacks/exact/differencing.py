@@ -72,8 +72,8 @@ class Differencing:
         for g in view.gradients:
             if all(np.array_equal(c.params, g.contributions[0].params) for c in g.contributions):
                 groups[g.contributions[0].params.tobytes()].append(g)
-        found = [isolated for group in groups.values() for isolated in _isolate(group)]
-        return replace(view, gradients=tuple(found))
+        gradients = [isolated for group in groups.values() for isolated in _isolate(group)]
+        return replace(view, gradients=tuple(gradients))
 
 
 def _isolate(group: list[Gradient]) -> list[Gradient]:

@@ -86,10 +86,12 @@ class Disaggregation:
         sums = np.stack([g.integers for g in view.gradients]).astype(np.float64)
         matrix = participation(sums, tuple(counts.values()), seconds=self.seconds)
         weights = np.linalg.pinv(matrix.astype(np.float64))
-        own = np.rint(weights @ sums).astype(np.int64)
+        parts = np.rint(weights @ sums).astype(np.int64)
         stds = np.array([g.noise_std for g in view.gradients])
         gradients = tuple(
-            Gradient(0, (SumPart(name, params),), own[k], float(np.linalg.norm(weights[k] * stds)))
+            Gradient(
+                0, (SumPart(name, params),), parts[k], float(np.linalg.norm(weights[k] * stds))
+            )
             for k, name in enumerate(counts)
         )
         return replace(view, gradients=gradients)
@@ -110,15 +112,15 @@ def participation(
             "rounds than there are hospitals."
         )
     null = np.linalg.svd(sums, full_matrices=True)[0][:, hospitals:]
-    found: list[NDArray[np.int64]] = []
+    columns: list[NDArray[np.int64]] = []
     for count in counts:
-        column = _column(null, count, found, seconds)
-        if column is None or np.linalg.matrix_rank(np.array([*found, column])) <= len(found):
+        column = _column(null, count, columns, seconds)
+        if column is None or np.linalg.matrix_rank(np.array([*columns, column])) <= len(columns):
             raise RefusedError(
                 f"No participation in {count} of {rounds} rounds fits the sums. Check the counts."
             )
-        found.append(column)
-    return np.column_stack(found)
+        columns.append(column)
+    return np.column_stack(columns)
 
 
 def _column(

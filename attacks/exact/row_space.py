@@ -80,10 +80,10 @@ class RowSpace:
             rounds = tuple(g for g in view.gradients if g.hospitals == hospitals)
             sizes = dict(zip(plan.hospitals, plan.declared_sizes, strict=True))
             size = sum(sizes[name] for name in hospitals)
-            found = guesses(prior, 0)
+            reconstruction = guesses(prior, 0)
             if plan.local_steps == 1 and plan.unit == Unit.PATIENT:
-                found = _attack(replace(view, gradients=rounds), prior, grid, size)
-            parts += [found, guesses(prior, max(0, size - len(found)))]
+                reconstruction = _attack(replace(view, gradients=rounds), prior, grid, size)
+            parts += [reconstruction, guesses(prior, max(0, size - len(reconstruction)))]
         return join(*parts)
 
 
@@ -133,10 +133,10 @@ def _attack(
     # a - b + c of three records is on the grid as well, and in the span: try who fits together.
     first = guesses(prior, 0)
     for chosen in islice(combinations(best, min(rank, len(best))), _SUBSETS):
-        found = _explained(plan, view.gradients, snapped[list(chosen)], prior.features)
-        if found.certified.any():
-            return found
-        first = first if len(first) else found
+        reconstruction = _explained(plan, view.gradients, snapped[list(chosen)], prior.features)
+        if reconstruction.certified.any():
+            return reconstruction
+        first = first if len(first) else reconstruction
     return first
 
 

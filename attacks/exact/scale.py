@@ -139,19 +139,19 @@ def scales(plan: Plan, gradient: Gradient, prior: Prior) -> tuple[float, ...]:
     Raises:
       InvalidInputError: The model holds NaN or infinity.
     """
-    found = _factors(plan, gradient, prior)
-    told: list[tuple[int, int, float]] = []
-    rest = np.argsort(-found.factors, kind="stable")
+    factors = _factors(plan, gradient, prior)
+    votes: list[tuple[int, int, float]] = []
+    rest = np.argsort(-factors.factors, kind="stable")
     while len(rest):
-        middle = found.factors[rest[0]]
-        same = rest[found.factors[rest] >= (1 - _ALIKE) * middle]
+        middle = factors.factors[rest[0]]
+        same = rest[factors.factors[rest] >= (1 - _ALIKE) * middle]
         rest = rest[len(same) :]
-        weights = found.blurs[same] ** -2.0
-        mean = float(weights @ found.factors[same] / weights.sum())
-        supporters = len(np.unique(found.records[same], axis=0))
-        told.append((supporters, len(same), _simplest(mean, 4 * float(weights.sum() ** -0.5))))
-    told.sort(key=lambda one: (-one[0], -one[1]))
-    return tuple(dict.fromkeys(scale for _, _, scale in told))
+        weights = factors.blurs[same] ** -2.0
+        mean = float(weights @ factors.factors[same] / weights.sum())
+        supporters = len(np.unique(factors.records[same], axis=0))
+        votes.append((supporters, len(same), _simplest(mean, 4 * float(weights.sum() ** -0.5))))
+    votes.sort(key=lambda one: (-one[0], -one[1]))
+    return tuple(dict.fromkeys(scale for _, _, scale in votes))
 
 
 def read_at_a_scale(plan: Plan, gradient: Gradient, prior: Prior) -> tuple[Found, float] | None:
@@ -166,27 +166,27 @@ def read_at_a_scale(plan: Plan, gradient: Gradient, prior: Prior) -> tuple[Found
         fitted = _fitted(plan, gradient, rough, unmixed_last[0]) if unmixed_last else None
         scale = rough if fitted is None else fitted
         scaled = _scaled(plan, scale)
-        found = unmix(scaled, gradient, gradient.integers, prior)
-        if not found.complete:
-            found = peel(scaled, gradient, prior, copies=True)
-        if fitted is not None and len(found.records) < len(unmixed_last[0].records):
-            found = _unproved(scaled, gradient, unmixed_last[0])
-        if len(found.records) == 0:
+        reading = unmix(scaled, gradient, gradient.integers, prior)
+        if not reading.complete:
+            reading = peel(scaled, gradient, prior, copies=True)
+        if fitted is not None and len(reading.records) < len(unmixed_last[0].records):
+            reading = _unproved(scaled, gradient, unmixed_last[0])
+        if len(reading.records) == 0:
             continue
-        found = replace(found, certified=_certified(scaled, gradient, found, prior))
-        if best is None or _rank(found) > _rank(best[0]):
-            best = found, scale
-        if found.complete:
+        reading = replace(reading, certified=_certified(scaled, gradient, reading, prior))
+        if best is None or _rank(reading) > _rank(best[0]):
+            best = reading, scale
+        if reading.complete:
             break
     return best
 
 
-def _fitted(plan: Plan, gradient: Gradient, rough: float, told: Unmixed) -> float | None:
+def _fitted(plan: Plan, gradient: Gradient, rough: float, patients: Unmixed) -> float | None:
     """The scale at which the unmixed records explain every coordinate; None if they do not."""
-    rows = plan.model.per_patient_gradients(gradient.params, told.records, told.labels)
-    if not told.valid.all() or plan.clip_norm is not None:
+    rows = plan.model.per_patient_gradients(gradient.params, patients.records, patients.labels)
+    if not patients.valid.all() or plan.clip_norm is not None:
         return None
-    copies = np.maximum(1.0, np.rint(told.pulls / (rough * rows[:, -1])))
+    copies = np.maximum(1.0, np.rint(patients.pulls / (rough * rows[:, -1])))
     seen, total = gradient.integers * plan.step, copies @ rows
     scale = float(seen @ total / (total @ total))
     people = float(copies.sum())
@@ -197,17 +197,17 @@ def _fitted(plan: Plan, gradient: Gradient, rough: float, told: Unmixed) -> floa
     return _simplest(scale, 5 * error)
 
 
-def _unproved(plan: Plan, gradient: Gradient, told: Unmixed) -> Found:
+def _unproved(plan: Plan, gradient: Gradient, patients: Unmixed) -> Found:
     """Records that explain the gradient up to the rounding of a scale that is no fraction."""
-    count = len(told.records)
-    rows = integer_rows(plan, gradient.params, told.records, told.labels)
-    left = gradient.integers - rows.sum(axis=0)
+    count = len(patients.records)
+    rows = integer_rows(plan, gradient.params, patients.records, patients.labels)
+    residual = gradient.integers - rows.sum(axis=0)
     none = np.zeros(count, dtype=np.bool_)
-    return Found(told.records, told.labels, np.full(count, BITS), none, left, False)
+    return Found(patients.records, patients.labels, np.full(count, BITS), none, residual, False)
 
 
-def _rank(found: Found) -> tuple[bool, int]:
-    return found.complete, len(found.records)
+def _rank(reading: Found) -> tuple[bool, int]:
+    return reading.complete, len(reading.records)
 
 
 def _scaled(plan: Plan, scale: float) -> Plan:
@@ -270,17 +270,17 @@ def _simplest(value: float, blur: float) -> float:
     return float(over[near[0]] / under[near[0]]) if len(near) else value
 
 
-def _certified(plan: Plan, gradient: Gradient, found: Found, prior: Prior) -> NDArray[np.bool_]:
+def _certified(plan: Plan, gradient: Gradient, reading: Found, prior: Prior) -> NDArray[np.bool_]:
     """Whole replay, and enough records beside the first that hit its scale."""
-    none = np.zeros(len(found.records), dtype=np.bool_)
-    if not found.complete:
+    none = np.zeros(len(reading.records), dtype=np.bool_)
+    if not reading.complete:
         return none
-    rows = integer_rows(plan, gradient.params, found.records, found.labels)
-    _, at, times = np.unique(found.records, axis=0, return_index=True, return_counts=True)
+    rows = integer_rows(plan, gradient.params, reading.records, reading.labels)
+    _, at, times = np.unique(reading.records, axis=0, return_index=True, return_counts=True)
     loudest = np.abs(rows[at]).max(axis=1)
-    off = 2 * rounding(plan) * max(1, len(found.records))
+    off = 2 * rounding(plan) * max(1, len(reading.records))
     bits = np.log2(np.maximum(1.0, loudest / off)) - _BY_NATURE
     alone = bits[times == 1]
     if np.sort(np.maximum(alone, 0.0))[:-1].sum() < BITS:
         return none
-    return distinguishable(plan, rows, prior.features) & once(found.records)
+    return distinguishable(plan, rows, prior.features) & once(reading.records)

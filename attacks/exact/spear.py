@@ -99,15 +99,17 @@ class Spear:
         linear_input(view.plan.model)
         parts = [guesses(prior, 0)]
         for gradient in view.gradients:
-            found = unmix(view.plan, gradient, gradient.integers, prior, most=self.most)
-            if found.complete:
+            reading = unmix(view.plan, gradient, gradient.integers, prior, most=self.most)
+            if reading.complete:
                 parts.append(
-                    Reconstruction(found.records, found.certified.astype(float), found.certified)
+                    Reconstruction(
+                        reading.records, reading.certified.astype(float), reading.certified
+                    )
                 )
             else:
                 said = hidden_by_rounding(view.plan, gradient, prior.features)
-                left = guesses(prior, expected_patients(view.plan, gradient))
-                parts.append(replace(left, notes=said))
+                guessed = guesses(prior, expected_patients(view.plan, gradient))
+                parts.append(replace(guessed, notes=said))
         return join(*parts)
 
 
@@ -117,7 +119,7 @@ def foretold(view: GradientView, *, most: int = MOST) -> list[str]:
     A layer's rank is the number of patients behind it, unless the table is narrower than that; the
     bit vectors of a rank are two to its power, whatever machine counts them.
     """
-    told = []
+    lines = []
     for g in view.gradients:
         plan = view.plan
         if not readable(plan) or hidden_layer(plan.model) is None or not g.integers.any():
@@ -127,15 +129,15 @@ def foretold(view: GradientView, *, most: int = MOST) -> list[str]:
         whose = f"round {g.round}, {', '.join(g.hospitals)}"
         vectors = f"rank {rank}, 2^{rank} = {2**rank:,} bit vectors, about {_time(rank)} on a core"
         if rank > len(rows) - 1 or rank >= plan.model.features + 1:
-            told.append(f"{whose}: rank {rank} is all that the layer has; nothing is unmixed.")
+            lines.append(f"{whose}: rank {rank} is all that the layer has; nothing is unmixed.")
         elif rank > most:
-            told.append(
+            lines.append(
                 f"{whose}: {vectors}: not tried, as ranks above {most} are not unless "
                 f"Spear(most={rank}) says so."
             )
         else:
-            told.append(f"{whose}: {vectors}.")
-    return told
+            lines.append(f"{whose}: {vectors}.")
+    return lines
 
 
 def _time(rank: int) -> str:
@@ -187,20 +189,20 @@ def unmix(
     Raises:
       InvalidInputError: The model holds NaN or infinity.
     """
-    for told in unmixed(plan, gradient, residual, prior, most=most):
-        records, labels = told.records, told.labels
+    for patients in unmixed(plan, gradient, residual, prior, most=most):
+        records, labels = patients.records, patients.labels
         integers = integer_rows(plan, gradient.params, records, labels)
-        copies = _copies(plan, gradient.params, told.pulls, integers)
+        copies = _copies(plan, gradient.params, patients.pulls, integers)
         if gradient.error is not None:  # up to a known error copies are not tried
             copies = np.ones_like(copies)
-        left = residual - (copies[:, None] * integers).sum(axis=0)
-        if gradient.explains(left):
+        remainder = residual - (copies[:, None] * integers).sum(axis=0)
+        if gradient.explains(remainder):
             again = np.repeat(np.arange(len(records)), copies)
             # Two patients around a record add what two of it do: what is there twice is no proof.
             certified = distinguishable(plan, integers, prior.features, gradient.error)
             certified &= copies == 1
             bits = np.full(len(again), 64.0)
-            return Found(records[again], labels[again], bits, certified[again], left, True)
+            return Found(records[again], labels[again], bits, certified[again], remainder, True)
     return nothing_found(plan, residual)
 
 
@@ -214,8 +216,8 @@ def _copies(
     outer = outer_weights(plan, params)
     biases = np.stack([first_layer(plan, row)[1] for row in integers])
     loudest = np.abs(biases).argmax(axis=1)
-    own = biases[np.arange(len(biases)), loudest] * plan.step / outer[loudest]
-    times = np.divide(pulls, own, out=np.ones_like(pulls), where=own != 0)
+    single_pulls = biases[np.arange(len(biases)), loudest] * plan.step / outer[loudest]
+    times = np.divide(pulls, single_pulls, out=np.ones_like(pulls), where=single_pulls != 0)
     return np.asarray(np.clip(np.rint(times), 1, MOST_COPIES), dtype=np.int64)
 
 
@@ -296,12 +298,12 @@ def _bit_columns(rows: NDArray[np.float64], rank: int) -> NDArray[np.float64] | 
     """Return ``[units, rank]`` bits that span the column space, sparsest first; None if none do."""
     from scipy.linalg import qr
 
-    left = np.linalg.svd(rows, full_matrices=False)[0][:, :rank]
-    order = qr(left.T, pivoting=True, mode="economic")[2]
+    space = np.linalg.svd(rows, full_matrices=False)[0][:, :rank]
+    order = qr(space.T, pivoting=True, mode="economic")[2]
     basis, others = order[:rank], order[rank:]
-    extend = left[others] @ np.linalg.inv(left[basis])  # bits on the basis -> the other units
+    extend = space[others] @ np.linalg.inv(space[basis])  # bits on the basis -> the other units
     loud = np.argsort(np.abs(extend).sum(axis=1), kind="stable")[: min(2 * rank + 8, len(others))]
-    found = []
+    survivors = []
     for start in range(1, 2**rank, _CHUNK):
         numbers = np.arange(start, min(start + _CHUNK, 2**rank))
         bits = ((numbers[:, None] >> np.arange(rank)) & 1).astype(np.float64)
@@ -309,8 +311,8 @@ def _bit_columns(rows: NDArray[np.float64], rank: int) -> NDArray[np.float64] | 
             values = bits @ extend[block].T
             off = np.minimum(np.abs(values), np.abs(values - 1))
             bits = bits[(off <= _OFF_BITS).all(axis=1)]
-        found.append(bits)
-    candidates = np.concatenate(found)
+        survivors.append(bits)
+    candidates = np.concatenate(survivors)
     if len(candidates) < rank:
         return None
     whole = np.zeros((len(candidates), len(rows)))

@@ -92,19 +92,19 @@ class Sratta:
         """
         view = self._view(observation)
         if readable(view.plan):  # one step: integers can be replayed, and records certified
-            found = ClosedForm().reconstruct(view, prior)
-            seen = found.confidence > 0
-            found = Reconstruction(
-                found.records[seen], found.confidence[seen], found.certified[seen]
+            recovered = ClosedForm().reconstruct(view, prior)
+            seen = recovered.confidence > 0
+            recovered = Reconstruction(
+                recovered.records[seen], recovered.confidence[seen], recovered.certified[seen]
             )
         else:
             records = self._recover(view, prior)
             half = np.full(len(records), 0.5)
-            found = Reconstruction(records, half, half > 1)
+            recovered = Reconstruction(records, half, half > 1)
         members = {name for g in view.gradients for name in g.hospitals}
         sizes = dict(zip(view.plan.hospitals, view.plan.declared_sizes, strict=True))
-        left = sum(sizes[name] for name in members) - len(found)
-        return join(found, guesses(prior, max(0, left)))
+        missing = sum(sizes[name] for name in members) - len(recovered)
+        return join(recovered, guesses(prior, max(0, missing)))
 
     def group(self, observation: Observation, prior: Prior) -> Grouped:
         """Recover the patients of all sums, and say which are of one hospital.
@@ -148,8 +148,8 @@ class Sratta:
             more = np.unique(np.concatenate([records, *fresh]), axis=0)
             if len(more) == len(records):
                 return records
-            known = {tuple(row) for row in records}
-            new = np.array([row for row in more if tuple(row) not in known])
+            known_records = {tuple(row) for row in records}
+            new = np.array([row for row in more if tuple(row) not in known_records])
             shown = [_beside(view.plan, g, new, prior.features) for g in view.gradients]
             rows, times = np.unique(np.concatenate(shown), axis=0, return_counts=True)
             fresh = [rows[times >= _WITNESSES]]
@@ -214,7 +214,7 @@ def _beside(
     floor = 4 * off
     columns = [c for f in features if not f.numeric for c in f.columns]
     active = _preactivations(plan, gradient, records) > 0
-    found = [np.zeros((0, records.shape[1]))]
+    partners = [np.zeros((0, records.shape[1]))]
     for a, record in enumerate(records):
         rows = np.flatnonzero(active[:, a] & (np.abs(biases) > floor))
         shown, total = weights[rows], biases[rows, None]
@@ -222,11 +222,13 @@ def _beside(
         rest = total - part
         loud = floor[rows, None]
         unit, choice = np.nonzero((np.abs(rest) > loud) & (np.abs(part) > loud))
-        left = shown[unit] - part[unit, choice, None] * record
-        x, fits = _on_grid(left, rest[unit, choice], features, off=off[rows[unit]], bits=_MORE_BITS)
+        residual = shown[unit] - part[unit, choice, None] * record
+        x, fits = _on_grid(
+            residual, rest[unit, choice], features, off=off[rows[unit]], bits=_MORE_BITS
+        )
         once = np.unique(np.column_stack([unit[fits], x[fits]]), axis=0)  # by unit
-        found.append(once[:, 1:])
-    return np.concatenate(found)
+        partners.append(once[:, 1:])
+    return np.concatenate(partners)
 
 
 def _preactivations(
