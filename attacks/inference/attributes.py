@@ -95,18 +95,18 @@ class AttributeInference:
         drawn = _drawn(chances, self.shadows, rng)
         taken = (drawn[:, None, :] == np.arange(levels)[:, None]).reshape(self.shadows, -1)
         signs = 2.0 * crowd.outcomes - 1
-        told = np.stack([
+        answers = np.stack([
             view.as_told(view.plan.model.scores(m, crowd.features)) * signs
             for m in train_shadows(view.plan, crowd, taken, rng)
         ]).reshape(self.shadows, levels, len(people))  # fmt: skip
         seen = confidences(view, crowd).reshape(1, levels, len(people))
         kept = self.shadows - self.shadows // _APART
         log_chances = np.log(chances)
-        ratios = _log_laws(told[kept:], told[:kept], drawn[:kept])
+        ratios = _log_laws(answers[kept:], answers[:kept], drawn[:kept])
         truth = drawn[kept:]
         scale = max(_SCALES, key=lambda s: _right(log_chances + s * ratios, truth))
-        found = log_chances + scale * _log_laws(seen, told[:kept], drawn[:kept])[0]
-        return np.asarray(found.argmax(axis=1), dtype=np.int64)
+        log_posterior = log_chances + scale * _log_laws(seen, answers[:kept], drawn[:kept])[0]
+        return np.asarray(log_posterior.argmax(axis=1), dtype=np.int64)
 
 
 def _drawn(chances: NDArray[np.float64], count: int, rng: np.random.Generator) -> NDArray[np.int64]:
@@ -116,28 +116,28 @@ def _drawn(chances: NDArray[np.float64], count: int, rng: np.random.Generator) -
 
 
 def _log_laws(
-    seen: NDArray[np.float64], told: NDArray[np.float64], drawn: NDArray[np.int64]
+    seen: NDArray[np.float64], answers: NDArray[np.float64], drawn: NDArray[np.int64]
 ) -> NDArray[np.float64]:
     """Log-density of answers, given each level: ``[models, people, levels]``."""
-    levels, people = told.shape[1:]
-    found = np.zeros((len(seen), people, levels))
+    levels, people = answers.shape[1:]
+    log_laws = np.zeros((len(seen), people, levels))
     for i in range(people):
-        own, level = told[:, :, i], drawn[:, i]
+        rows, level = answers[:, :, i], drawn[:, i]
         # A level that few shadows drew has the law of all, until it has shadows of its own.
-        every = own.mean(axis=0)
+        every = rows.mean(axis=0)
         means = np.stack([
-            (own[level == k].sum(axis=0) + every) / ((level == k).sum() + 1) for k in range(levels)
+            (rows[level == k].sum(axis=0) + every) / ((level == k).sum() + 1) for k in range(levels)
         ])  # fmt: skip
-        rest = own - means[level]
-        spread = rest.T @ rest / len(own) + _LEAST_SPREAD**2 * np.eye(levels)
+        rest = rows - means[level]
+        spread = rest.T @ rest / len(rows) + _LEAST_SPREAD**2 * np.eye(levels)
         gaps = seen[:, None, :, i] - means
-        found[:, i] = -0.5 * (gaps * np.linalg.solve(spread, gaps[..., None])[..., 0]).sum(-1)
-    return found
+        log_laws[:, i] = -0.5 * (gaps * np.linalg.solve(spread, gaps[..., None])[..., 0]).sum(-1)
+    return log_laws
 
 
-def _right(found: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
+def _right(log_posterior: NDArray[np.float64], truth: NDArray[np.int64]) -> float:
     """Mean log-probability of the truth."""
-    logs = found - np.logaddexp.reduce(found, axis=-1, keepdims=True)
+    logs = log_posterior - np.logaddexp.reduce(log_posterior, axis=-1, keepdims=True)
     return float(np.take_along_axis(logs, truth[..., None], axis=-1).mean())
 
 
@@ -155,10 +155,10 @@ def impute(
     if len(public) == 0:
         raise InvalidInputError("An imputer learns from public patients; give at least one.")
     codes = feature.codes(public.features)
-    known, other = _known(feature, public), _known(feature, people)
+    design, other = _known(feature, public), _known(feature, people)
     targets = np.eye(len(feature.columns) + 1)[codes]
-    gram = known.T @ known + ridge * np.eye(known.shape[1])
-    linear = other @ np.linalg.solve(gram, known.T @ targets)  # least-squares class probabilities
+    gram = design.T @ design + ridge * np.eye(design.shape[1])
+    linear = other @ np.linalg.solve(gram, design.T @ targets)  # least-squares class probabilities
     clipped = np.clip(linear, 0.02, None)
     return np.asarray(clipped / clipped.sum(axis=1, keepdims=True))
 
@@ -169,8 +169,8 @@ def _known(feature: Feature, people: Patients) -> NDArray[np.float64]:
 
 
 def _sensitive(prior: Prior, name: str) -> Feature:
-    found = [f for f in prior.features if f.name == name and not f.numeric]
-    if not found:
+    matches = [f for f in prior.features if f.name == name and not f.numeric]
+    if not matches:
         names = [f.name for f in prior.features if not f.numeric]
         raise InvalidInputError(f"Unknown categorical feature {name!r}; choose one of {names}.")
-    return found[0]
+    return matches[0]

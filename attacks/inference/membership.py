@@ -125,8 +125,8 @@ def _shadowed(
     members = rng.random((shadows, len(people))) < 0.5
     models = train_shadows(view.plan, people, members, rng)
     model, signs = view.plan.model, _signs(people)
-    told = [view.as_told(model.scores(m, people.features)) * signs for m in models]
-    return members, np.stack(told)
+    shadow_confidences = [view.as_told(model.scores(m, people.features)) * signs for m in models]
+    return members, np.stack(shadow_confidences)
 
 
 def train_shadows(

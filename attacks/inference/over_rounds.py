@@ -80,14 +80,14 @@ class Coins:
         view = require(observation, GradientView, self.name)
         _linear(view)
         _same_people(view, heads, tails, prior)
-        found: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
+        estimates: dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]] = {}
         for names in _apart(view):
             p = np.concatenate([prior[name] for name in names])
             mean, variance = _solved(view, names, heads, tails, p)
             cuts = np.cumsum([len(prior[name]) for name in names])[:-1]
             parts = zip(names, np.split(mean, cuts), np.split(variance, cuts), strict=True)
-            found |= {name: (m, v) for name, m, v in parts}
-        return found
+            estimates |= {name: (m, v) for name, m, v in parts}
+        return estimates
 
 
 @dataclass(frozen=True)
@@ -126,21 +126,21 @@ class FedMia:
         rounds: dict[int, dict[str, Gradient]] = {}
         for g in view.gradients:
             rounds.setdefault(g.round, {})[g.hospitals[0]] = g
-        if any(len(own) < 3 for own in rounds.values()):
+        if any(len(updates) < 3 for updates in rounds.values()):
             raise InvalidInputError("Expected updates of at least three hospitals in every round.")
-        found = {}
+        scores = {}
         for name, group in people.items():
-            tails = [_tail(view, own, name, group) for own in rounds.values()]
-            found[name] = np.asarray(np.mean(tails, axis=0))
-        return found
+            tails = [_tail(view, updates, name, group) for updates in rounds.values()]
+            scores[name] = np.asarray(np.mean(tails, axis=0))
+        return scores
 
 
 def _tail(
-    view: GradientView, own: Mapping[str, Gradient], name: str, people: Patients
+    view: GradientView, updates: Mapping[str, Gradient], name: str, people: Patients
 ) -> NDArray[np.float64]:
     """How far in the upper tail of the other hospitals' cosines the own one's lies, for each."""
     cosines = {}
-    for hospital, g in own.items():
+    for hospital, g in updates.items():
         rows = integer_rows(
             view.plan, g.params, people.features, people.outcomes, hospital=hospital
         )
@@ -206,17 +206,17 @@ def _solved(
         if not set(g.hospitals) <= set(names) or np.abs(g.integers).max() >= LARGEST_INTEGER:
             continue  # the article's noise feeds on itself until sums are cut off
         moves = np.zeros((len(prior), view.plan.model.dim))
-        left = g.integers.astype(np.float64)
+        residual = g.integers.astype(np.float64)
         for part in g.contributions:
             yes = _rows(view, part.hospital, part.params, part.weight, heads)
             if tails is not None:
                 no = _rows(view, part.hospital, part.params, part.weight, tails)
-                yes, left = yes - no, left - no.sum(axis=0)
+                yes, residual = yes - no, residual - no.sum(axis=0)
             moves[place[part.hospital]] += yes
         longest = float(np.sqrt((moves**2).sum(axis=1).max(initial=0.0)))
         variance = g.noise_std**2 + max(1.0, _LEAST_STD * longest) ** 2
         precision += moves @ moves.T / variance
-        pull += moves @ (left - prior @ moves) / variance
+        pull += moves @ (residual - prior @ moves) / variance
     inverse = solve(precision, np.eye(len(prior)), assume_a="pos")
     return prior + inverse @ pull, np.diag(inverse).copy()
 

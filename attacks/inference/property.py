@@ -84,16 +84,16 @@ def property_share(
             f"Expected public patients with and without level {level} of a categorical feature; "
             f"{feature.name!r} does not tell them apart."
         )
-    found: dict[str, list[tuple[float, float]]] = defaultdict(list)
+    readings: dict[str, list[tuple[float, float]]] = defaultdict(list)
     for g in view.gradients:
         if len(g.hospitals) == 1:
-            found[g.hospitals[0]].append(_read(view, g, has, public, rng, shadows))
-    if not found:
+            readings[g.hospitals[0]].append(_read(view, g, has, public, rng, shadows))
+    if not readings:
         raise RefusedError(
             "The view holds no sum of a single hospital: what belongs to whom is hidden."
         )
     shares = []
-    for hospital, answers in found.items():
+    for hospital, answers in readings.items():
         estimates, stds = np.array(answers).T
         weights = stds**-2 / (stds**-2).sum()
         shares.append(Share(hospital, float(np.clip(weights @ estimates, 0, 1)), float(stds.min())))
@@ -122,9 +122,9 @@ def _read(
         sums[i] = rows[rng.choice(len(rows), size, p=chance)].sum(axis=0)
     sums += rng.normal(0.0, max(gradient.noise_std, 1.0), sums.shape)
     centre, scale = sums.mean(axis=0), sums.std(axis=0)
-    design, own = (sums - centre) / scale, (seen - centre) / scale
+    design, observed = (sums - centre) / scale, (seen - centre) / scale
     half = shadows // 2
     gram = design[:half].T @ design[:half] + len(basis) * np.eye(len(basis))
     weights = np.linalg.solve(gram, design[:half].T @ (truth[:half] - 0.5))
     error = 0.5 + design[half:] @ weights - truth[half:]
-    return float(0.5 + own @ weights), float(np.sqrt(np.mean(error**2)))
+    return float(0.5 + observed @ weights), float(np.sqrt(np.mean(error**2)))

@@ -60,8 +60,8 @@ def prevalence(
             "The view holds no sum of a single hospital: what belongs to whom is hidden."
         )
     answers = []
-    for hospital, found in seen.items():
-        estimates, variances = np.array(found).T
+    for hospital, readings in seen.items():
+        estimates, variances = np.array(readings).T
         # The public patients' mismatch is the same in every round: only noise averages out, so
         # the best single round's error is kept.
         weights = (1 / variances) / (1 / variances).sum()
