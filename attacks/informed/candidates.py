@@ -53,9 +53,9 @@ def log_ratios(
       std: Noise on a coordinate, in integer steps; 0 is taken as rounding alone.
       prob: Probability that the target took part in this round.
     """
-    left = residuals.astype(np.float64)
-    gaps = (left[..., None, :] - rows) ** 2
-    ratios = ((left**2).sum(-1)[..., None] - gaps.sum(-1)) / (2 * max(std**2, _ROUNDING))
+    unexplained = residuals.astype(np.float64)
+    gaps = (unexplained[..., None, :] - rows) ** 2
+    ratios = ((unexplained**2).sum(-1)[..., None] - gaps.sum(-1)) / (2 * max(std**2, _ROUNDING))
     return _sampled(np.asarray(ratios), prob)
 
 
@@ -89,15 +89,15 @@ def matrix_log_ratios(
         white = solve_triangular(lower, columns, lower=True).reshape(count, *values.shape[:-2], dim)
         return np.asarray(np.moveaxis(white, 0, -2).reshape(*values.shape[:-2], count * dim))
 
-    left, added = whitened(residuals), whitened(moves)
-    gaps = (left[..., None, :] - added) ** 2
-    return np.asarray(((left**2).sum(-1)[..., None] - gaps.sum(-1)) / 2)
+    white_residuals, added = whitened(residuals), whitened(moves)
+    gaps = (white_residuals[..., None, :] - added) ** 2
+    return np.asarray(((white_residuals**2).sum(-1)[..., None] - gaps.sum(-1)) / 2)
 
 
 def article_log_ratios(
     plan: Plan,
     seen: Int[np.ndarray, "dim"],
-    known: Float[np.ndarray, "*targets dim"],
+    known_sum: Float[np.ndarray, "*targets dim"],
     gradients: Float[np.ndarray, "*targets candidates dim"],
     *,
     prob: float,
@@ -111,7 +111,7 @@ def article_log_ratios(
     Args:
       plan: With the article's noise.
       seen: The upload, in integer steps.
-      known: Sum of the known patients' gradients, in units of the parameters, for each target.
+      known_sum: Sum of the known patients' gradients, in units of the parameters, for each target.
       gradients: Each candidate's gradient, in units of the parameters.
       prob: Probability that the target took part.
     """
@@ -123,8 +123,8 @@ def article_log_ratios(
         gap = ((upload - mean) ** 2).sum(-1)
         return np.asarray(-0.5 * (gap / variance + len(seen) * np.log(variance)))
 
-    present = log_density(known[..., None, :] + gradients)
-    return _sampled(np.asarray(present - log_density(known)[..., None]), prob)
+    present = log_density(known_sum[..., None, :] + gradients)
+    return _sampled(np.asarray(present - log_density(known_sum)[..., None]), prob)
 
 
 def allocated_log_ratios(

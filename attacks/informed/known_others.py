@@ -98,18 +98,18 @@ class InformedPool:
                 f"{len(view.gradients)}."
             )
         logs = np.zeros(len(self.pool)) if self.log_prior is None else self.log_prior.copy()
-        left, plan = residuals(view), view.plan
+        target_sums, plan = residuals(view), view.plan
         rounds = [g.round for g in view.gradients]
         if plan.correlated is not None:
             rows = [self._rows(view, gradient) for gradient in view.gradients]
             who = [gradient.hospitals for gradient in view.gradients]
             return posterior(logs + correlated_log_ratios(
-                plan, left, np.stack(rows, axis=1), rounds=rounds, contributors=who
+                plan, target_sums, np.stack(rows, axis=1), rounds=rounds, contributors=who
             ))  # fmt: skip
         presence = np.ones(len(rounds)) if self.presence is None else self.presence
         ratios = [
             self._of_round(view, gradient, residual, float(prob))
-            for gradient, residual, prob in zip(view.gradients, left, presence, strict=True)
+            for gradient, residual, prob in zip(view.gradients, target_sums, presence, strict=True)
         ]
         if plan.pass_rounds is not None:
             return posterior(
@@ -121,20 +121,20 @@ class InformedPool:
         return integer_rows(view.plan, gradient.params, self.pool.features, self.pool.outcomes)
 
     def _of_round(
-        self, view: InformedView, gradient: Gradient, left: NDArray[np.int64], prob: float
+        self, view: InformedView, gradient: Gradient, residual: NDArray[np.int64], prob: float
     ) -> NDArray[np.float64]:
         """One release's log-likelihoods of the candidates, drawn with this probability."""
         if view.plan.noise != NoiseKind.ARTICLE:
             rows = self._rows(view, gradient)
-            return log_ratios(left, rows, std=gradient.noise_std, prob=prob)
+            return log_ratios(residual, rows, std=gradient.noise_std, prob=prob)
         model, params = view.plan.model, gradient.params
         x, y = self.pool.features, self.pool.outcomes
-        known = sum(
+        known_sum = sum(
             p.per_patient(model.per_patient_gradients(params, p.features, p.outcomes)).sum(0)
             for p in _known(view, gradient)
         )
         return article_log_ratios(
-            view.plan, gradient.integers, known + np.zeros(len(params)),
+            view.plan, gradient.integers, known_sum + np.zeros(len(params)),
             model.per_patient_gradients(params, x, y), prob=prob,
         )  # fmt: skip
 
@@ -174,10 +174,10 @@ class InformedExact:
           RefusedError: The adversary is not informed, or the plan's releases are no plain sums.
         """
         view = require(observation, InformedView, self.name, together=True)
-        for gradient, left in zip(view.gradients, residuals(view), strict=True):
-            found = peel(view.plan, replace(gradient, integers=left), prior)
-            if len(found.records) == 1:
-                return Reconstruction(found.records, found.confidence, found.certified)
+        for gradient, residual in zip(view.gradients, residuals(view), strict=True):
+            reading = peel(view.plan, replace(gradient, integers=residual), prior)
+            if len(reading.records) == 1:
+                return Reconstruction(reading.records, reading.confidence, reading.certified)
         return guesses(prior, 1)
 
 
@@ -237,8 +237,8 @@ class InformedSearch(SearchSettings):
         rows = np.stack([integer_rows(plan, g.params, people, outcomes) for g in view.gradients])
         rate = np.where(outcomes == 1, prior.outcome_rate, 1 - prior.outcome_rate)
         ratios = [
-            log_ratios(left, own, std=float(std), prob=1.0)
-            for left, own, std in zip(seen, rows, stds, strict=True)
+            log_ratios(residual, candidate_rows, std=float(std), prob=1.0)
+            for residual, candidate_rows, std in zip(seen, rows, stds, strict=True)
         ]
         logs = np.log(rate) - doubt + np.sum(ratios, axis=0)
         best = [int(np.flatnonzero(outcomes == k)[np.argmax(logs[outcomes == k])]) for k in (0, 1)]
@@ -273,15 +273,15 @@ def residuals(view: InformedView) -> Int[np.ndarray, "rounds dim"]:
 
 
 def _less_known(gradient: Gradient, view: InformedView) -> NDArray[np.int64]:
-    left = gradient.integers.copy()
-    for known in _known(view, gradient):
-        left -= integer_sum(view.plan, gradient.params, known)
-    return left
+    residual = gradient.integers.copy()
+    for known_patients in _known(view, gradient):
+        residual -= integer_sum(view.plan, gradient.params, known_patients)
+    return residual
 
 
 def _known(view: InformedView, gradient: Gradient) -> list[Patients]:
     """The known patients who took part in a sum."""
-    knowledge, found = view.knowledge, []
+    knowledge, participants = view.knowledge, []
     for hospital in gradient.hospitals:
         patients = knowledge.patients.get(hospital)
         if view.plan.draws_patients:
@@ -293,5 +293,5 @@ def _known(view: InformedView, gradient: Gradient) -> list[Patients]:
                     "sampling."
                 )
         if patients is not None and len(patients):
-            found.append(patients)
-    return found
+            participants.append(patients)
+    return participants

@@ -160,8 +160,8 @@ class LikelihoodRatio:
             hospital: str | None, people: NDArray[np.float64], outcomes: NDArray[np.int64]
         ) -> NDArray[np.float64]:
             """Updates seen by themselves say of their sender alone."""
-            own = Openings.of(view.only(hospital=hospital) if hospital else view)
-            return self.of_openings(own, prior)(hospital, people, outcomes)
+            openings = Openings.of(view.only(hospital=hospital) if hospital else view)
+            return self.of_openings(openings, prior)(hospital, people, outcomes)
 
         return asked
 
@@ -176,8 +176,8 @@ class LikelihoodRatio:
             name = _whose(openings, hospital)
             flat = people.reshape(-1, people.shape[-1])
             if self.outcomes_known:
-                known = outcomes.ravel().astype(np.int64)
-                return sums.log_ratios(name, Patients(flat, known)).reshape(outcomes.shape)
+                labels = outcomes.ravel().astype(np.int64)
+                return sums.log_ratios(name, Patients(flat, labels)).reshape(outcomes.shape)
             rates = (1 - prior.outcome_rate, prior.outcome_rate)
             each = [
                 math.log(rate) + sums.log_ratios(name, Patients(flat, np.full(len(flat), k)))
@@ -257,12 +257,12 @@ class _Sums:
         openings, plan = self._openings, self._openings.plan
         steps = plan.pass_rounds or 1
         read = plan.rounds if plan.correlated is not None else steps
-        own: dict[int, list[int]] = {}
+        by_step: dict[int, list[int]] = {}
         for t in np.flatnonzero(openings.of_hospital(hospital)):
             if openings.rounds[t] < read:
-                own.setdefault(openings.rounds[t] % steps, []).append(int(t))
-        ratios = np.zeros((len(own), len(people)))
-        for k, sums in enumerate(own.values()):
+                by_step.setdefault(openings.rounds[t] % steps, []).append(int(t))
+        ratios = np.zeros((len(by_step), len(people)))
+        for k, sums in enumerate(by_step.values()):
             if plan.noise == NoiseKind.ARTICLE:
                 part = openings.some(sums)
                 ratios[k] = article_ratios(part, hospital, people, self._drawn, rng)

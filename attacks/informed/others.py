@@ -75,24 +75,24 @@ class NormalOthers:
             mean += count * centre
             cov += count * scatter + chance * np.outer(centre, centre)
         variances, axes = np.linalg.eigh(cov)
-        left = self._white(self._openings.seen)[kept] - mean
-        return _Law(left @ axes, kept, axes, variances)
+        centred = self._white(self._openings.seen)[kept] - mean
+        return _Law(centred @ axes, kept, axes, variances)
 
 
 def normal_ratio(
-    left: Float[np.ndarray, "axes"],
+    centred: Float[np.ndarray, "axes"],
     moved: Float[np.ndarray, "people axes"],
     variances: Float[np.ndarray, "axes"],
 ) -> Float[np.ndarray, "people"]:
-    """Return log N(left - moved) - log N(left), along independent axes.
+    """Return log N(centred - moved) - log N(centred), along independent axes.
 
     Args:
-      left: What was seen, less the mean of the others.
+      centred: What was seen, less the mean of the others.
       moved: What each person adds.
       variances: Along each axis, rising.
     """
     variances = np.maximum(variances, variances[-1] * _SMALLEST)
-    return np.asarray(((left - moved / 2) * moved / variances).sum(axis=1))
+    return np.asarray(((centred - moved / 2) * moved / variances).sum(axis=1))
 
 
 @dataclass(frozen=True)
@@ -141,9 +141,9 @@ def _moments(
     for outcome in (0, 1):
         share, some = float(np.mean(labels == outcome)), cloud[drawn.outcomes == outcome]
         if share > 0 and len(some):
-            own = some.mean(axis=0)
-            centre += share * own
-            scatter += share * (some - own).T @ (some - own) / len(some)
+            mean = some.mean(axis=0)
+            centre += share * mean
+            scatter += share * (some - mean).T @ (some - mean) / len(some)
     return centre, scatter
 
 
@@ -211,5 +211,5 @@ def scaled_density(
 
 def _squares(a: NDArray[np.float64], b: NDArray[np.float64]) -> NDArray[np.float64]:
     """Squared distances of all pairs."""
-    own, other = (a**2).sum(axis=1)[:, None], (b**2).sum(axis=1)[None]
-    return np.asarray(np.maximum(own - 2 * a @ b.T + other, 0.0))
+    a_squares, b_squares = (a**2).sum(axis=1)[:, None], (b**2).sum(axis=1)[None]
+    return np.asarray(np.maximum(a_squares - 2 * a @ b.T + b_squares, 0.0))

@@ -127,10 +127,10 @@ class Openings:
 
     def pattern(self, hospital: str) -> tuple[bytes, ...]:
         """Return what tells how a hospital's patients enter: hospitals of one pattern are alike."""
-        own = ((self.uploads[j], self.matrix[:, j]) for j in self._of_hospital[hospital])
+        entries = ((self.uploads[j], self.matrix[:, j]) for j in self._of_hospital[hospital])
         return tuple(
             u.params.tobytes() + np.float64(u.weight).tobytes() + column.tobytes()
-            for u, column in own
+            for u, column in entries
         )
 
     def labels(self, hospital: str) -> Int[np.ndarray, "patients"] | None:
@@ -167,11 +167,11 @@ class Openings:
                 self.uploads[j].params,
                 self.plan.applied_radius(self.uploads[j].weight),
             )
-            own = integer_rows(
+            rows = integer_rows(
                 self.plan, params, features, outcomes, hospital=hospital, radius=radius
             )
             for t in np.flatnonzero(self.matrix[:, j]):
-                added[:, t] += self.matrix[t, j] * own
+                added[:, t] += self.matrix[t, j] * rows
         return added
 
 

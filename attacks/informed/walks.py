@@ -173,8 +173,8 @@ def walk_ratios(
             for i in range(len(people)):
                 with_one = _joined(plan, batches[hospital], people.take(np.array([i])))
                 walk = walked(plan, hospital, params[hospital], with_one)
-                own = {**walks, hospital: walk}
-                there = bridged_together(plan, own, {**batches, hospital: with_one}, seen)
+                joined_walks = {**walks, hospital: walk}
+                there = bridged_together(plan, joined_walks, {**batches, hospital: with_one}, seen)
                 moved_to = np.sum([walk.sums for walk in there.values()], axis=0)
                 changes[-1].append(moved_to - sums[-1])
     steps, moved = np.stack(sums), np.mean(changes, axis=0)
@@ -183,10 +183,10 @@ def walk_ratios(
         beside = np.broadcast_to(seen, steps[:, 0].shape)
 
         def law(added: NDArray[np.float64]) -> NDArray[np.float64]:
-            found = scaled_density(
+            log_densities = scaled_density(
                 plan, beside, [steps[:, s] for s in apart], [added[:, s] for s in apart]
             )
-            return np.asarray(logsumexp(found, axis=0))
+            return np.asarray(logsumexp(log_densities, axis=0))
 
         return law(moved) - law(np.zeros_like(moved[:1]))
     total = steps.sum(axis=1)
