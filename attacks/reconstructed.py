@@ -77,12 +77,12 @@ def guesses(prior: Prior, count: int) -> Reconstruction:
 
 def join(*parts: Reconstruction) -> Reconstruction:
     """Put reconstructions together, one after the other."""
-    known = [p for p in parts if len(p)]
-    whole = all(p.steps for p in known)
+    nonempty = [p for p in parts if len(p)]
+    whole = all(p.steps for p in nonempty)
     return Reconstruction(
         np.concatenate([p.records for p in parts]),
         np.concatenate([p.confidence for p in parts]),
         np.concatenate([p.certified for p in parts]),
-        tuple(step for p in known for step in p.steps) if whole else (),
+        tuple(step for p in nonempty for step in p.steps) if whole else (),
         tuple(dict.fromkeys(note for p in parts for note in p.notes)),
     )

@@ -94,10 +94,12 @@ def rank_of_first_layer(plan: Plan, gradient: Gradient) -> int:
     matrix = np.column_stack([weights, biases])
     singular = np.linalg.svd(matrix, compute_uv=False)
     # A known error is a bound: errors themselves are of a third of it, or less.
-    known = (
+    error_sd = (
         0.0 if gradient.error is None else float(first_layer(plan, gradient.error)[0].mean()) / 3
     )
-    per_entry = np.sqrt(expected_patients(plan, gradient) / 12 + gradient.noise_std**2 + known**2)
+    per_entry = np.sqrt(
+        expected_patients(plan, gradient) / 12 + gradient.noise_std**2 + error_sd**2
+    )
     return int((singular > 3 * per_entry * sum(np.sqrt(matrix.shape))).sum())
 
 

@@ -82,9 +82,12 @@ class ConfidenceCurve:
         place = np.searchsorted(self.edges, confidence, side="right") - 1
         return np.asarray(self.shares[place])
 
-    def apply(self, found: Reconstruction) -> Reconstruction:
+    def apply(self, reconstruction: Reconstruction) -> Reconstruction:
         """Return the same records with calibrated confidences."""
-        return replace(found, confidence=np.where(found.certified, 1.0, self(found.confidence)))
+        return replace(
+            reconstruction,
+            confidence=np.where(reconstruction.certified, 1.0, self(reconstruction.confidence)),
+        )
 
 
 def _share(block: Sequence[float]) -> float:
@@ -92,15 +95,15 @@ def _share(block: Sequence[float]) -> float:
 
 
 def records_right(
-    found: Reconstruction, truth: Float[np.ndarray, "patients features"], prior: Prior
+    reconstruction: Reconstruction, truth: Float[np.ndarray, "patients features"], prior: Prior
 ) -> Bool[np.ndarray, "records"]:
     """Say which records are right in all features, each patient being given to one record.
 
     Needs the truth: for simulations, and for judging, alone.
     """
-    right = np.zeros(len(found), dtype=np.bool_)
-    if len(found):
-        cost = errors(found.records, truth, prior.features).sum(-1)
+    right = np.zeros(len(reconstruction), dtype=np.bool_)
+    if len(reconstruction):
+        cost = errors(reconstruction.records, truth, prior.features).sum(-1)
         rows, patients = linear_sum_assignment(cost)
         right[rows] = cost[rows, patients] == 0
     return right
@@ -132,10 +135,10 @@ def simulate(
         view = GradientView(
             plan, "server_plain", Knowledge(), (Gradient(0, part, total, plan.share_std),)
         )
-        found = attack.reconstruct(view, prior)
-        open_ = ~found.certified
-        confidence.append(found.confidence[open_])
-        right.append(records_right(found, truth, prior)[open_])
+        reconstruction = attack.reconstruct(view, prior)
+        open_ = ~reconstruction.certified
+        confidence.append(reconstruction.confidence[open_])
+        right.append(records_right(reconstruction, truth, prior)[open_])
     pooled = np.concatenate(confidence)
     if len(pooled) == 0:  # everything was proved: nothing else was ever said
         return ConfidenceCurve(np.zeros(1), np.zeros(1))
@@ -167,9 +170,9 @@ def reliability(
     """Return what was said against what was so, in bins of equal width; empty bins are left out."""
     natural(bins=bins, least=1)
     places = np.minimum((confidence * bins).astype(int), bins - 1)
-    found = []
+    filled_bins = []
     for place in np.unique(places):
         chosen = places == place
         k, n = int(right[chosen].sum()), int(chosen.sum())
-        found.append(Bin(float(confidence[chosen].mean()), k / n, *clopper_pearson(k, n), n))
-    return tuple(found)
+        filled_bins.append(Bin(float(confidence[chosen].mean()), k / n, *clopper_pearson(k, n), n))
+    return tuple(filled_bins)

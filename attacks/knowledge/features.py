@@ -66,18 +66,20 @@ class Feature:
 
 def features_of(schema: Schema) -> tuple[Feature, ...]:
     """Return the features of a schema, in the order of their first columns."""
-    found = []
+    features = []
     groups = schema.groups
     for i, c in enumerate(schema.columns):
         if c.group is not None:
             if groups[c.group][0] == i:
-                found.append(Feature(c.group, groups[c.group], numeric=False))
+                features.append(Feature(c.group, groups[c.group], numeric=False))
         elif c.binary:
-            found.append(Feature(c.name, (i,), numeric=False))
+            features.append(Feature(c.name, (i,), numeric=False))
         else:
             low, high = (c.low - c.mean) / c.sd, (c.high - c.mean) / c.sd
-            found.append(Feature(c.name, (i,), True, float(low), float(high), c.mean, c.sd, c.step))
-    return tuple(found)
+            features.append(
+                Feature(c.name, (i,), True, float(low), float(high), c.mean, c.sd, c.step)
+            )
+    return tuple(features)
 
 
 def project(

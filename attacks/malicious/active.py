@@ -109,11 +109,11 @@ class Imprint:
         _needs_hidden(view.plan.model)
         parts = [guesses(prior, 0)]
         for g in view.gradients:
-            found = (
+            reconstruction = (
                 self._read(view, g, prior.features) if readable(view.plan) else guesses(prior, 0)
             )
-            left = max(0, expected_patients(view.plan, g) - len(found))
-            parts += [found, guesses(prior, left)]
+            missing = max(0, expected_patients(view.plan, g) - len(reconstruction))
+            parts += [reconstruction, guesses(prior, missing)]
         return join(*parts)
 
     def _read(

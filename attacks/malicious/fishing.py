@@ -94,16 +94,18 @@ class Fishing:
         count = hidden.width - 1
         cuts = along.mean() + along.std() * ndtri((np.arange(count) + 0.5) / count)
         answers: list[Gradient] = []
-        known = _Known.nobody(plan.model)
+        patients = _Known.nobody(plan.model)
         for _ in range(self.stages):
-            asked = []
+            stage_answers = []
             for _ in range(self.repeats):
                 u = rng.normal(size=plan.model.features) / np.sqrt(plan.model.features)
-                asked.append(ask(_model(plan.model, direction, cuts, u)))
-            answers += asked
+                stage_answers.append(ask(_model(plan.model, direction, cuts, u)))
+            answers += stage_answers
             if readable(plan):  # who is known is taken out, so that no crowd is theirs
-                known = known.with_more(_certified(plan, known.left(plan, asked), prior.features))
-            cuts = _recut(plan, known.left(plan, asked), cuts)
+                patients = patients.with_more(
+                    _certified(plan, patients.left(plan, stage_answers), prior.features)
+                )
+            cuts = _recut(plan, patients.left(plan, stage_answers), cuts)
         return tuple(answers)
 
     def reconstruct(self, observation: Observation, prior: Prior) -> Reconstruction:
@@ -123,16 +125,16 @@ class Fishing:
         everybody = max(expected_patients(view.plan, g) for g in answers)
         if not readable(view.plan):
             return guesses(prior, everybody)
-        known = _Known.nobody(view.plan.model)
+        patients = _Known.nobody(view.plan.model)
         while answers:
             same = [g for g in answers if _same_cuts(view.plan, g, answers[0])]
             answers = [g for g in answers if not _same_cuts(view.plan, g, same[0])]
             if len(same) >= self.repeats:
-                left = known.left(view.plan, same)
-                known = known.with_more(_certified(view.plan, left, prior.features))
-        sure = np.ones(len(known.records))
-        found = Reconstruction(known.records, sure, sure > 0)
-        return join(found, guesses(prior, max(0, everybody - len(sure))))
+                residuals = patients.left(view.plan, same)
+                patients = patients.with_more(_certified(view.plan, residuals, prior.features))
+        sure = np.ones(len(patients.records))
+        reconstruction = Reconstruction(patients.records, sure, sure > 0)
+        return join(reconstruction, guesses(prior, max(0, everybody - len(sure))))
 
 
 @dataclass(frozen=True)
@@ -151,17 +153,17 @@ class _Known:
             np.concatenate([self.records, more.records]), np.concatenate([self.labels, more.labels])
         )
 
-    def left(self, plan: Plan, asked: list[Gradient]) -> list[Gradient]:
+    def left(self, plan: Plan, answers: list[Gradient]) -> list[Gradient]:
         """The answers less what the known patients sent."""
         if len(self.records) == 0:
-            return asked
+            return answers
         return [
             replace(
                 g,
                 integers=g.integers
                 - integer_rows(plan, g.params, self.records, self.labels).sum(axis=0),
             )
-            for g in asked
+            for g in answers
         ]
 
 
@@ -219,40 +221,40 @@ def _crowded(plan: Plan, shown: NDArray[np.float64]) -> NDArray[np.bool_]:
     return np.asarray(loud & ~_single(plan, shown))
 
 
-def _recut(plan: Plan, asked: list[Gradient], cuts: NDArray[np.float64]) -> NDArray[np.float64]:
+def _recut(plan: Plan, answers: list[Gradient], cuts: NDArray[np.float64]) -> NDArray[np.float64]:
     """Spread all hyperplanes over the crowded slabs; the outermost slab is as wide as its peers."""
-    shown = np.stack([_slabs(plan, g.integers) for g in asked])
+    shown = np.stack([_slabs(plan, g.integers) for g in answers])
     crowded = np.flatnonzero(_crowded(plan, shown))
     if len(crowded) == 0:
         return cuts
     ends = np.append(cuts[1:], cuts[-1] + (cuts[-1] - cuts[0]))
     crowded = crowded[: len(cuts) // 3]  # what is left over waits for a later stage
     edges = np.unique(np.concatenate([cuts[crowded], ends[crowded]]))
-    share, left = divmod(len(cuts) - len(edges), len(crowded))
+    share, extra = divmod(len(cuts) - len(edges), len(crowded))
     inner = [
-        np.linspace(cuts[k], ends[k], share + (i < left) + 2)[1:-1] for i, k in enumerate(crowded)
+        np.linspace(cuts[k], ends[k], share + (i < extra) + 2)[1:-1] for i, k in enumerate(crowded)
     ]
     return np.sort(np.concatenate([edges, *inner]))
 
 
-def _certified(plan: Plan, asked: list[Gradient], features: tuple[Feature, ...]) -> _Known:
+def _certified(plan: Plan, answers: list[Gradient], features: tuple[Feature, ...]) -> _Known:
     """Patients alone in their slab, on the grid, whose replay is every integer that it shows."""
-    shown = np.stack([_slabs(plan, g.integers) for g in asked])
-    known = _Known.nobody(plan.model)
+    shown = np.stack([_slabs(plan, g.integers) for g in answers])
+    patients = _Known.nobody(plan.model)
     slabs = np.flatnonzero(_single(plan, shown))
     loudest = shown[np.abs(shown[:, slabs, -1]).argmax(axis=0), slabs]
     heard = np.abs(loudest[:, -1]) > 4 * _rounding(plan)
     slabs, loudest = slabs[heard], loudest[heard]
     if len(slabs) == 0:
-        return known
+        return patients
     records = project(loudest[:, :-1] / loudest[:, -1:], features)
     for label in (0, 1):
         labels = np.full(len(records), label, dtype=np.int64)
         fits = np.ones(len(records), dtype=np.bool_)
-        for g, answer in zip(asked, shown, strict=True):
+        for g, answer in zip(answers, shown, strict=True):
             rows = integer_rows(plan, g.params, records, labels)
             fits &= distinguishable(plan, rows, features)
             replay = np.stack([_slabs(plan, row)[k] for row, k in zip(rows, slabs, strict=True)])
             fits &= (replay == answer[slabs]).all(axis=1)
-        known = known.with_more(_Known(records[fits], labels[fits]))
-    return known
+        patients = patients.with_more(_Known(records[fits], labels[fits]))
+    return patients

@@ -162,7 +162,7 @@ def baseline_accuracies(
     """
     features = features_of(prior.schema)
     drawn = [matched_accuracies(prior.draw(count, rng), truth, features) for _ in range(draws)]
-    found = {
+    accuracies = {
         "best": matched_accuracies(prior.best_guesses(count), truth, features),
         "modes": matched_accuracies(prior.modes(count), truth, features),
         "draws": np.asarray(np.mean(drawn, axis=0)),
@@ -170,9 +170,11 @@ def baseline_accuracies(
     if public is not None:
         chosen = [rng.choice(len(public), count, replace=True) for _ in range(draws)]
         donated = [matched_accuracies(public.features[rows], truth, features) for rows in chosen]
-        found["donors"] = np.asarray(np.mean(donated, axis=0))
-        found["labelled"] = matched_accuracies(_labelled(prior, public, count), truth, features)
-    return found
+        accuracies["donors"] = np.asarray(np.mean(donated, axis=0))
+        accuracies["labelled"] = matched_accuracies(
+            _labelled(prior, public, count), truth, features
+        )
+    return accuracies
 
 
 def _labelled(prior: Prior, public: Patients, count: int) -> Float[np.ndarray, "count features"]:
