@@ -200,5 +200,7 @@ def reconstruct(observation: Observation, prior: Prior) -> Reconstruction:
     Raises:
       RefusedError: The adversary sees no gradient.
     """
-    found: Reconstruction = _class("searching.cascade", "Cascade")().reconstruct(observation, prior)
-    return found
+    reconstruction: Reconstruction = _class("searching.cascade", "Cascade")().reconstruct(
+        observation, prior
+    )
+    return reconstruction

@@ -66,8 +66,12 @@ class Cascade:
         view = require(observation, GradientView, self.name)
         parts = []
         for i, g in enumerate(view.gradients):
-            found = self._attack(view.plan, g, prior, np.random.default_rng([self.search.seed, i]))
-            parts.append(replace(found, notes=hidden_by_rounding(view.plan, g, prior.features)))
+            reconstruction = self._attack(
+                view.plan, g, prior, np.random.default_rng([self.search.seed, i])
+            )
+            parts.append(
+                replace(reconstruction, notes=hidden_by_rounding(view.plan, g, prior.features))
+            )
         return join(guesses(prior, 0), *parts)
 
     def _attack(
@@ -78,29 +82,31 @@ class Cascade:
         whole = unmix(plan, gradient, gradient.integers, prior)
         if whole.complete:
             return _records(whole, whole.certified.astype(float), "unmixed")
-        found = peel(plan, gradient, prior, copies=True)
-        read = _records(found, found.confidence, "read")
-        if found.complete:
+        reading = peel(plan, gradient, prior, copies=True)
+        read = _records(reading, reading.confidence, "read")
+        if reading.complete:
             return read
-        rest = unmix(plan, gradient, found.residual, prior)
+        rest = unmix(plan, gradient, reading.residual, prior)
         if rest.complete:
             return join(read, _records(rest, rest.certified.astype(float), "unmixed"))
-        left = replace(gradient, integers=found.residual)
+        residual_gradient = replace(gradient, integers=reading.residual)
         scaled = read_at_a_scale(plan, gradient, prior)
-        if scaled is not None and len(scaled[0].records) > len(found.records):
-            found, scale = scaled
-            read = _records(found, found.certified.astype(float), "read at a scale")
-            if found.complete or len(found.records) >= expected_patients(plan, gradient):
+        if scaled is not None and len(scaled[0].records) > len(reading.records):
+            reading, scale = scaled
+            read = _records(reading, reading.certified.astype(float), "read at a scale")
+            if reading.complete or len(reading.records) >= expected_patients(plan, gradient):
                 return read
-            whole_loss = np.rint(found.residual / scale).astype(np.int64)
-            left = replace(gradient, integers=whole_loss)
-        return join(read, _searched(self.search.attack(plan, left, prior, rng)))
+            whole_loss = np.rint(reading.residual / scale).astype(np.int64)
+            residual_gradient = replace(gradient, integers=whole_loss)
+        return join(read, _searched(self.search.attack(plan, residual_gradient, prior, rng)))
 
 
-def _records(found: Found, confidence: NDArray[np.float64], step: str) -> Reconstruction:
-    return Reconstruction(found.records, confidence, found.certified, (step,) * len(found.records))
+def _records(reading: Found, confidence: NDArray[np.float64], step: str) -> Reconstruction:
+    return Reconstruction(
+        reading.records, confidence, reading.certified, (step,) * len(reading.records)
+    )
 
 
-def _searched(found: Reconstruction) -> Reconstruction:
-    steps = tuple("guessed" if c == 0 else "searched" for c in found.confidence)
-    return replace(found, steps=steps)
+def _searched(reconstruction: Reconstruction) -> Reconstruction:
+    steps = tuple("guessed" if c == 0 else "searched" for c in reconstruction.confidence)
+    return replace(reconstruction, steps=steps)

@@ -117,8 +117,8 @@ class LocalWalk:
         )
 
     def _any(self, model: Model, params: Tensor, x: Tensor, y: Tensor, present: Tensor) -> Tensor:
-        own = params[:, None].expand(-1, x.shape[1], -1)
-        rows = record_gradients(model, own, x, y) * present[..., None]
+        record_params = params[:, None].expand(-1, x.shape[1], -1)
+        rows = record_gradients(model, record_params, x, y) * present[..., None]
         if self.clip_norm is not None:
             norms = torch.sqrt(rows.square().sum(-1, keepdim=True) + 1e-30)
             rows = rows * torch.clamp(self.clip_norm / norms, max=1.0)

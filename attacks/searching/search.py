@@ -87,14 +87,14 @@ def likeliest(
     blind = prior.best_guesses(people)
     present = torch.ones_like(labels)
     with torch.no_grad():
-        found, guessed = (
+        losses, guessed = (
             (forward(torch.tensor(x, dtype=target.dtype, device=target.device), y, p) - target)
             .square()
             .sum(1)
             for x, y, p in ((valid, labels, present), (blind[None], labels[:1], present[:1]))
         )
-    best = int(found.argmin())
-    drowned = float(guessed[0] - found[best]) < 2 * variance * people * width
+    best = int(losses.argmin())
+    drowned = float(guessed[0] - losses[best]) < 2 * variance * people * width
     return blind if drowned else np.asarray(valid[best])
 
 

@@ -57,8 +57,8 @@ class StaleMixture:
         total = torch.zeros(())
         start = 0
         for part, weight, size in zip(self.parts, self.weights, self.sizes, strict=True):
-            own = slice(start, start + size)
-            total = total + weight * part(x[:, own], y[:, own], present[:, own])
+            patients = slice(start, start + size)
+            total = total + weight * part(x[:, patients], y[:, patients], present[:, patients])
             start += size
         return total
 

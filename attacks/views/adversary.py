@@ -60,7 +60,7 @@ class Knowledge:
         """Names of what is known, to be printed beside every result."""
         return tuple(
             name
-            for name, known in (
+            for name, fact in (
                 ("patients", self.patients),
                 ("updates", self.updates),
                 ("batches", self.batches),
@@ -70,7 +70,7 @@ class Knowledge:
                 ("hospital", self.hospital),
                 ("digits", self.digits is not None),
             )
-            if known
+            if fact
         )
 
 

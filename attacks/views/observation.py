@@ -122,10 +122,10 @@ class Gradient:
     @property
     def labels(self) -> Int[np.ndarray, "patients"] | None:
         """Outcomes of the whole batch, if they are declared for every contributor."""
-        known = [c.labels for c in self.contributions]
-        if any(labels is None for labels in known):
+        outcomes = [c.labels for c in self.contributions]
+        if any(labels is None for labels in outcomes):
             return None
-        return np.concatenate([labels for labels in known if labels is not None])
+        return np.concatenate([labels for labels in outcomes if labels is not None])
 
 
 @dataclass(frozen=True)

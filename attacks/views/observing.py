@@ -189,8 +189,8 @@ def _gradient(
             )
         labels = knowledge.labels.get((part.round, part.sender))
         weight = part.public.get("weight", 1.0)
-        known = float(weight) if isinstance(weight, int | float) else 1.0
-        contributions.append(SumPart(part.sender, models[place], labels, known))
+        multiplier = float(weight) if isinstance(weight, int | float) else 1.0
+        contributions.append(SumPart(part.sender, models[place], labels, multiplier))
     if not contributions:
         raise CorruptMessageError(f"The opened sum of round {round_} has no update before it.")
     noise = _noise_std(plan, integers, len(parts))
@@ -222,7 +222,7 @@ def _noise_std(plan: Plan, integers: NDArray[np.int64], contributors: int) -> fl
 def _without(
     gradient: Gradient, colluders: tuple[str, ...], knowledge: Knowledge, plan: Plan
 ) -> Gradient:
-    left = tuple(c for c in gradient.contributions if c.hospital not in colluders)
+    honest = tuple(c for c in gradient.contributions if c.hospital not in colluders)
     integers = gradient.integers.copy()
     for hospital in gradient.hospitals:
         if hospital in colluders:
@@ -233,15 +233,15 @@ def _without(
                     "colluder knows all of its own updates."
                 )
             integers -= sent
-    if not left:
+    if not honest:
         raise RefusedError(
             f"Every contributor of round {gradient.round} colludes: no patient is left to attack."
         )
     share = gradient.noise_std / float(np.sqrt(len(gradient.contributions)))
-    noise = share * float(np.sqrt(len(left)))
+    noise = share * float(np.sqrt(len(honest)))
     if plan.noise == NoiseKind.ARTICLE:
-        noise = _noise_std(plan, integers, len(left))
-    return Gradient(gradient.round, left, integers, noise, gradient.error)
+        noise = _noise_std(plan, integers, len(honest))
+    return Gradient(gradient.round, honest, integers, noise, gradient.error)
 
 
 def _models(transcript: Transcript) -> dict[Place, NDArray[np.float64]]:
@@ -283,15 +283,15 @@ def _risks(
 
 def _followed(plan: Plan, transcript: Transcript) -> NDArray[np.float64]:
     """The model after all opened sums, which a rule with a state can't take from the last alone."""
-    told = {m.round: m.payload for m in transcript.select(kind="opened")}
+    payloads = {m.round: m.payload for m in transcript.select(kind="opened")}
     path = Trajectory(Agreement.of(plan))
-    for round_ in range(len(told)):
+    for round_ in range(len(payloads)):
         senders = {m.sender for m in transcript.select(kind="update", round_=round_)}
-        if round_ not in told or senders != set(plan.hospitals):
+        if round_ not in payloads or senders != set(plan.hospitals):
             raise RefusedError(
                 f"The rule {plan.used_rule.contract.name!r} was followed along a schedule, which "
                 "no message tells: the final model can't be recomputed from this transcript. Take "
                 "it from the run."
             )
-        path.step(np.frombuffer(told[round_], dtype="<i8").astype(np.int64))
+        path.step(np.frombuffer(payloads[round_], dtype="<i8").astype(np.int64))
     return path.params
