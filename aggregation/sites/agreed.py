@@ -134,11 +134,11 @@ class Agreed:
 
     def judge(self) -> Judge:
         """Return who decides, from signed words alone, which sums were opened."""
-        found = scheme_class(self.plan.scheme)
+        scheme_type = scheme_class(self.plan.scheme)
         return Judge(
             self.members.roster,
             self.parameters,
-            scheme=found if issubclass(found, QuorumScheme) else None,
+            scheme=scheme_type if issubclass(scheme_type, QuorumScheme) else None,
             least=self.agreement.least,
             detects=self.detects,
         )
@@ -197,13 +197,13 @@ class Agreed:
             return read_file(folder / name_, most=_LARGEST, what="Of what was agreed,")
 
         plan = Plan.from_bytes(content("plan.json"))
-        told = parse_json(content("members.json"), what="members.json")
+        fields = parse_json(content("members.json"), what="members.json")
         try:
-            if not isinstance(told, dict) or told.keys() != {"detects", "members", "version"}:
+            if not isinstance(fields, dict) or fields.keys() != {"detects", "members", "version"}:
                 raise InvalidInputError("it has other fields")
-            if told["version"] != 1 or not isinstance(told["detects"], bool):
+            if fields["version"] != 1 or not isinstance(fields["detects"], bool):
                 raise InvalidInputError("it is of another version")
-            members = Members.from_json(told["members"])
+            members = Members.from_json(fields["members"])
             # JSON sorts names; the order of hospitals is the plan's.
             ordered = {n: members.hospitals[n] for n in plan.hospitals if n in members.hospitals}
             if len(ordered) != len(members.hospitals):
@@ -214,6 +214,6 @@ class Agreed:
             there = (folder / NETWORK_FILE).exists()
             network = FlareNetwork.from_bytes(content(NETWORK_FILE)) if there else None
             return cls(plan, members, content("sealer"), content("adder"), schedule,
-                       told["detects"], network)  # fmt: skip
+                       fields["detects"], network)  # fmt: skip
         except InvalidInputError as error:
             raise CorruptMessageError(f"{folder} holds no agreement: {error}") from error

@@ -116,7 +116,7 @@ def commit(folder: Path, key: JointKey, site: str) -> str | None:
 
 
 def reveal(
-    folder: Path, key: JointKey, requests: Mapping[str, Request], site: str, own: SigningKey
+    folder: Path, key: JointKey, requests: Mapping[str, Request], site: str, signing_key: SigningKey
 ) -> Reveal:
     """Publish the pieces that a site leads, and box them for who holds them too.
 
@@ -125,7 +125,7 @@ def reveal(
       key: Of the run.
       requests: Of all sites (``require_all``).
       site: The holder.
-      own: What it signs with.
+      signing_key: What it signs with.
 
     Raises:
       RefusedError: It has revealed them under other requests, or one lacks a holder's key.
@@ -142,7 +142,7 @@ def reveal(
         rows = secrets[[led.index(piece) for piece in given]].astype(np.int8).tobytes()
         content += seal_box(rows, box, use=_USE, bound=_bound(seen, site, other))
     said = Reveal(site, requests[site].run, seen, canonical.digest(content))
-    said = replace(said, signature=own.sign(said.statement))
+    said = replace(said, signature=signing_key.sign(said.statement))
     write_durably(folder / "revealed" / _CONTENT, content)
     write_durably(folder / "revealed" / REVEAL, canonical.encode(said.to_json()))
     return said
@@ -154,10 +154,10 @@ def read_reveal(folder: Path) -> tuple[Reveal, bytes]:
     Raises:
       CorruptMessageError: Something else; whose it is, is not judged here.
     """
-    told = read_file(folder / REVEAL, most=1 << 12, what="What a holder reveals")
+    reveal_json = read_file(folder / REVEAL, most=1 << 12, what="What a holder reveals")
     content = read_file(folder / _CONTENT, most=_LARGEST, what="What a holder reveals")
     try:
-        said = Reveal.from_json(parse_json(told, what="What a holder reveals"))
+        said = Reveal.from_json(parse_json(reveal_json, what="What a holder reveals"))
     except InvalidInputError as error:
         raise CorruptMessageError(f"{folder} holds nothing that was revealed: {error}") from error
     if canonical.digest(content) != said.content:
@@ -230,7 +230,7 @@ class Ceremony:
           RefusedError: One can't be had, or does not fit.
           CorruptMessageError: What the site drew is damaged.
         """
-        found: dict[int, NDArray[np.int64]] = {}
+        pieces: dict[int, NDArray[np.int64]] = {}
         for leader in self.key.quorum.names:
             given = self.key.given(leader, holder)
             if not given:
@@ -242,9 +242,9 @@ class Ceremony:
             for piece, row in zip(given, rows, strict=True):
                 if not self.key.fits(leader, piece, row, self._published(leader)):
                     raise _between(leader, holder, f"piece {piece} does not fit its public half")
-                found[piece] = row
+                pieces[piece] = row
         order = self.key.quorum.held_by(holder)
-        return b"".join(found[piece].astype(np.int8).tobytes() for piece in order)
+        return b"".join(pieces[piece].astype(np.int8).tobytes() for piece in order)
 
     def _published(self, leader: str) -> bytes:
         return self._content[leader][: self.key.piece_size * len(self.key.led_by(leader))]

@@ -103,8 +103,8 @@ class Closing:
                 f"{self._ledger.hospital}; it does not count."
             )
         self._kept.put({f"{_SIGNATURE}{name}": str(signature).encode()})
-        found = {other: self._kept.get(f"{_SIGNATURE}{other}") for other in self._others}
-        signatures = {other: held.decode() for other, held in found.items() if held is not None}
+        encoded = {other: self._kept.get(f"{_SIGNATURE}{other}") for other in self._others}
+        signatures = {other: held.decode() for other, held in encoded.items() if held is not None}
         if len(signatures) == len(self._others):
             collect(self._ledger, head, signatures)
         return ()
@@ -155,7 +155,7 @@ def _read(content: Any, kind: Any) -> Any:
     if not isinstance(content, str):
         raise CorruptMessageError(f"A {kind.__name__.lower()} was to come, and did not.")
     try:
-        told = parse_json(content.encode("utf-8", "surrogatepass"), what="It", most=_LARGEST)
-        return kind.from_json(told)
+        parsed = parse_json(content.encode("utf-8", "surrogatepass"), what="It", most=_LARGEST)
+        return kind.from_json(parsed)
     except InvalidInputError as error:
         raise CorruptMessageError(f"What came is no {kind.__name__.lower()}: {error}") from error

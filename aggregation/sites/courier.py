@@ -94,7 +94,7 @@ class Courier:
     def _watch_over(self, end: float) -> None:
         server, wait = self._carriers[AGGREGATOR], _WAKE_AFTER
         server.put(FrameKind.WAKE)
-        asked = time.monotonic()
+        last_due = time.monotonic()
         while True:
             now = time.monotonic()
             if self._ended and self._idle and (self._closed or now - self.moved > _CLOSE_WITHIN):
@@ -106,8 +106,8 @@ class Courier:
             elif self._idle and now - self.moved > wait:
                 wait = min(2 * wait, _WAKE_MOST)
                 server.put(FrameKind.WAKE)
-            if now - asked > _DUE_EVERY:
-                asked = now
+            if now - last_due > _DUE_EVERY:
+                last_due = now
                 server.put(FrameKind.DUE)
             time.sleep(_LOOK if not self._ended else _LOOK / 5)
 
@@ -118,19 +118,19 @@ class Courier:
             raise RefusedError(why)
         if time.monotonic() > end:
             late = [name for name, carrier in self._carriers.items() if carrier.greeting is None]
-            told = f"; {', '.join(late)} can't be reached" if late else ""
+            unreachable = f"; {', '.join(late)} can't be reached" if late else ""
             state = self.states.get(AGGREGATOR, {})
             raise RefusedError(
                 f"No run {what} in time (round {state.get('round', '?')}, waiting for "
-                f"{', '.join(state.get('late', ())) or 'nobody'}{told}). Nothing is lost: start it "
-                "again, and it goes on."
+                f"{', '.join(state.get('late', ())) or 'nobody'}{unreachable}). Nothing is lost: "
+                "start it again, and it goes on."
             )
 
     @property
     def _ended(self) -> bool:
         """Whether the last sum was opened, and every hospital that we carry for has learnt it."""
-        told = [state.get("ended") for state in self.states.values()]
-        return AGGREGATOR in self.states and all(ended is not False for ended in told)
+        ended_flags = [state.get("ended") for state in self.states.values()]
+        return AGGREGATOR in self.states and all(ended is not False for ended in ended_flags)
 
     @property
     def _closed(self) -> bool:
@@ -252,8 +252,8 @@ class _Carrier:
             time.sleep(_PAUSE)
         if self._link is None:
             return
-        found, before = self._link.greeting, self.greeting
-        self._courier.reached(self, found)
-        self.greeting = found
-        if before is not None and before.process != found.process:
+        greeting, before = self._link.greeting, self.greeting
+        self._courier.reached(self, greeting)
+        self.greeting = greeting
+        if before is not None and before.process != greeting.process:
             self._courier.returned.set()

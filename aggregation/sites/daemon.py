@@ -162,8 +162,8 @@ class Daemon:
             self._log.fault("connection refused", error)
 
     def _require_own_user(self, connection: socket.socket) -> None:
-        found = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
-        _, user, _ = _CREDENTIALS.unpack(found)
+        ucred = connection.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _CREDENTIALS.size)
+        _, user, _ = _CREDENTIALS.unpack(ucred)
         if user not in (os.getuid(), 0):
             raise RefusedError(f"A process of user {user} connected to a site of {os.getuid()}.")
 
@@ -171,14 +171,14 @@ class Daemon:
         site = self._site
         if kind is FrameKind.STATUS:
             with self._handling:
-                told = {**site.status(), "memory": _memory(), "pid": os.getpid()}
-            return FrameKind.REPLY, canonical.encode(told)
-        asked: dict[FrameKind, Callable[[], Reply]] = {
+                status = {**site.status(), "memory": _memory(), "pid": os.getpid()}
+            return FrameKind.REPLY, canonical.encode(status)
+        handlers: dict[FrameKind, Callable[[], Reply]] = {
             FrameKind.DELIVER: lambda: site.deliver(body),
             FrameKind.WAKE: site.wake,
             FrameKind.DUE: site.due,
         }
-        if kind not in asked:
+        if kind not in handlers:
             raise CorruptMessageError(f"A courier does not say {kind.name}.")
         with self._handling:
             if self._ending.is_set():
@@ -186,7 +186,7 @@ class Daemon:
             started = time.monotonic()
             facts = _facts(body) if kind is FrameKind.DELIVER else {"kind": kind.name.lower()}
             try:
-                reply = asked[kind]()
+                reply = handlers[kind]()
             except InpatientError as error:
                 self._log.fault("refused", error, message=facts)
                 return FrameKind.REFUSED, b""
@@ -231,9 +231,9 @@ def _memory() -> dict[str, object]:
     try:
         pages = int(Path("/proc/self/statm").read_bytes().split()[1])
         lines = Path("/proc/self/status").read_bytes().splitlines()
-        told = dict(line.split(b":", 1) for line in lines)
+        fields = dict(line.split(b":", 1) for line in lines)
         # Not getrusage: what it says of a process is its parent's, where that had more.
-        most = int(told[b"VmHWM"].split()[0]) * 1024
+        most = int(fields[b"VmHWM"].split()[0]) * 1024
         maps = Path("/proc/self/maps").read_bytes()
     except (OSError, ValueError, IndexError, KeyError):
         return {}

@@ -87,16 +87,23 @@ def deal(
         agreed.save(folder / "agreed")
         if name in secrets:
             write_durably(folder / SECRET, secrets[name], mode=0o600)
-        own = None
+        hospital_settings = None
         if name in members:
             table, schema = tables(name, folder)
-            own = {"table": table, "schema": schema, "epsilon": epsilon}
-        roles = [name] if own is None else ["hospital", *(["holder"] if name in secrets else [])]
+            hospital_settings = {"table": table, "schema": schema, "epsilon": epsilon}
+        roles = (
+            [name]
+            if hospital_settings is None
+            else ["hospital", *(["holder"] if name in secrets else [])]
+        )
         simulated: dict[str, Any] = {} if seed is None else {"simulated": True}
-        if seed is not None and own is not None:
+        if seed is not None and hospital_settings is not None:
             simulated["seed"] = seed
         named = {} if module is None or name == OPENER else {"module": str(module.absolute())}
-        _settle(folder, {"name": name, "roles": roles, **(own or {}), **simulated, **named})
+        _settle(
+            folder,
+            {"name": name, "roles": roles, **(hospital_settings or {}), **simulated, **named},
+        )
     save_trust(out / "trust.json", members, {AGGREGATOR: keys[AGGREGATOR].public})
     return folders
 

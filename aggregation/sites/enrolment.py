@@ -84,8 +84,8 @@ def ask(
     _require_draft(plan, site)
     if (folder / "request").exists():
         raise InvalidInputError(f"{folder} has asked to take part already; take another folder.")
-    own = folder / "keys" / f"{site}.key"
-    key = SigningKey.create(own) if ledgers is None else StandingLedgers(ledgers).key(site)
+    key_path = folder / "keys" / f"{site}.key"
+    key = SigningKey.create(key_path) if ledgers is None else StandingLedgers(ledgers).key(site)
     sizes = _sizes(plan, schedule, detects=detects)
     joins = schedule_digest(schedule)
     request, files = Request(site, plan.run, plan.digest, key.public, joins), dict[str, bytes]()
@@ -111,9 +111,9 @@ def ask(
         sealer, adder = (canonical.digest(content) for content in files.values())
         request = replace(request, sealer=sealer, adder=adder)
     if certificates is not None:
-        asked = certificates()
-        request = replace(request, certificates=digest_of(asked))
-        files |= asked
+        csrs = certificates()
+        request = replace(request, certificates=digest_of(csrs))
+        files |= csrs
     request = request.signed(key)
     files["request.json"] = canonical.encode(request.to_json())
     for file, content in files.items():
@@ -144,14 +144,14 @@ def publish(
       RefusedError: The requests are not complete, or the site's own is not among them; the run has
         no joint key, or the site holds none of it; or it has revealed under other requests.
     """
-    by_site, (own, _) = require_all(plan, schedule, requests), read_request(folder / "request")
-    site = own.site
-    if by_site.get(site) != own:
+    by_site, (request, _) = require_all(plan, schedule, requests), read_request(folder / "request")
+    site = request.site
+    if by_site.get(site) != request:
         raise RefusedError(
             f"The request of {site!r} among these is not the one that this site made. Reveal "
             "nothing, and ask the coordinator."
         )
-    if plan.scheme != "threshold" or own.box is None:
+    if plan.scheme != "threshold" or request.box is None:
         raise RefusedError(
             f"The site {site!r} has nothing to reveal: that is for the holders of the joint key of "
             "threshold alone."
@@ -214,8 +214,8 @@ def agree(
     parameters = load_sealer(material["sealer"], plan.hospitals[0]).parameters
     roster = Roster(plan.run, members, opener=opener)
     named = replace(plan, sealing=parameters.digest, roster=roster.digest)
-    told = Members(plan.run, members, opener, by_site[AGGREGATOR].public_key)
-    return Agreed(named, told, material["sealer"], material["adder"], schedule, detects, network)
+    signers = Members(plan.run, members, opener, by_site[AGGREGATOR].public_key)
+    return Agreed(named, signers, material["sealer"], material["adder"], schedule, detects, network)
 
 
 def accept(
@@ -298,7 +298,7 @@ def _sizes(plan: Plan, schedule: Schedule | None, *, detects: bool) -> SealingSi
 
 
 def _checked(
-    folder: Path, agreed: Agreed, drafted: Plan, own: Request, came: tuple[Requests, Reveals]
+    folder: Path, agreed: Agreed, drafted: Plan, request: Request, came: tuple[Requests, Reveals]
 ) -> bytes:
     """Make the joint key again from what all have said; return the site's own pieces of it."""
     if not came[0]:
@@ -308,10 +308,10 @@ def _checked(
         )
     by_site, members = require_all(drafted, agreed.schedule, came[0]), agreed.members
     others = [site for site, one in by_site.items() if members.key_of(site) != one.public_key]
-    if others or by_site[own.site] != own:
+    if others or by_site[request.site] != request:
         raise RefusedError(
             f"The joint key was made with other requests than those of this run's sites "
-            f"({', '.join(others) or own.site}). Accept nothing, and ask the coordinator."
+            f"({', '.join(others) or request.site}). Accept nothing, and ask the coordinator."
         )
     sizes = _sizes(drafted, agreed.schedule, detects=agreed.detects)
     # As was agreed: another machine's last digit may make the bound larger by one.
@@ -322,7 +322,9 @@ def _checked(
             "The joint key that came back is not the sum of what the holders revealed. Accept "
             "nothing, and ask the coordinator."
         )
-    return b"" if own.box is None else ceremony.held(folder, own.site, _holder_secret(folder))
+    return (
+        b"" if request.box is None else ceremony.held(folder, request.site, _holder_secret(folder))
+    )
 
 
 def _holders(
@@ -367,12 +369,12 @@ def _threshold(requests: Mapping[str, Request], ceremony: Ceremony) -> dict[str,
 
 def _require_sizes(material: Mapping[str, bytes], sizes: SealingSizes) -> None:
     """Refuse material that was sized for another plan: its sums could wrap, or be of fewer."""
-    found = load_adder(material["adder"]).parameters
-    same = (found.dim, found.contributors) == (sizes.dim, sizes.contributors)
+    parameters = load_adder(material["adder"]).parameters
+    same = (parameters.dim, parameters.contributors) == (sizes.dim, sizes.contributors)
     # Another machine's last digit may make the bound larger by one, which harms nobody.
-    if not same or found.bound < sizes.bound:
+    if not same or parameters.bound < sizes.bound:
         raise RefusedError("The sealing parameters are not sized as the plan asks for.")
-    quorum = {n: found.settings.get(n) for n in sizes.options}
+    quorum = {n: parameters.settings.get(n) for n in sizes.options}
     if quorum != {n: list(v) if isinstance(v, tuple) else v for n, v in sizes.options.items()}:
         raise RefusedError("The sealing parameters name another quorum than the plan asks for.")
 
@@ -380,8 +382,8 @@ def _require_sizes(material: Mapping[str, bytes], sizes: SealingSizes) -> None:
 def _holder_secret(folder: Path) -> HolderSecret:
     path = folder / _HOLDER_KEY
     try:
-        told = parse_json(read_regular(path, largest=1 << 12, secret=True), what="A holder's key")
-        return HolderSecret(bytes.fromhex(told["box"]), bytes.fromhex(told["sign"]))
+        fields = parse_json(read_regular(path, largest=1 << 12, secret=True), what="A holder's key")
+        return HolderSecret(bytes.fromhex(fields["box"]), bytes.fromhex(fields["sign"]))
     except OSError as error:
         raise RefusedError(f"{path} can't be read: {error.strerror}. Ask anew.") from error
     except (KeyError, TypeError, ValueError) as error:

@@ -84,10 +84,10 @@ class Greeting:
           RefusedError: It is of another version.
           CorruptMessageError: Something else.
         """
-        told = parse_json(content, what="A greeting", most=SMALL)
-        if isinstance(told, dict) and told.get("version") != VERSION:
+        fields = parse_json(content, what="A greeting", most=SMALL)
+        if isinstance(fields, dict) and fields.get("version") != VERSION:
             raise RefusedError(
-                f"A site speaks version {str(told.get('version'))[:20]!r} and not {VERSION}. "
+                f"A site speaks version {str(fields.get('version'))[:20]!r} and not {VERSION}. "
                 "Install the same release of inpatient everywhere."
             )
         kinds: Mapping[str, type] = {
@@ -95,14 +95,14 @@ class Greeting:
             "largest": int,
         }  # fmt: skip
         if (
-            not isinstance(told, dict)
-            or told.keys() != kinds.keys()
-            or not all(type(told[name]) is kind for name, kind in kinds.items())
-            or not all(isinstance(address, str) for address in told["addresses"])
+            not isinstance(fields, dict)
+            or fields.keys() != kinds.keys()
+            or not all(type(fields[name]) is kind for name, kind in kinds.items())
+            or not all(isinstance(address, str) for address in fields["addresses"])
         ):
             raise CorruptMessageError("What came as a site's greeting is none.")
-        told.pop("version")
-        return cls(**told | {"addresses": tuple(told["addresses"])})
+        fields.pop("version")
+        return cls(**fields | {"addresses": tuple(fields["addresses"])})
 
 
 def send(connection: socket.socket, kind: FrameKind, body: bytes = b"") -> None:

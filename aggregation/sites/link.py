@@ -128,7 +128,7 @@ def state_of(link: Link) -> dict[str, Any]:
         _, content = link.exchange(FrameKind.STATUS)
     except OSError as error:
         raise RefusedError("The site was gone before it answered; ask again.") from error
-    told = parse_json(content, what="A site's state", most=SMALL)
-    if not isinstance(told, dict):
+    state = parse_json(content, what="A site's state", most=SMALL)
+    if not isinstance(state, dict):
         raise CorruptMessageError("A site's state is no object.")
-    return told
+    return state

@@ -63,18 +63,18 @@ def _serve(channel: int, network: str) -> None:
         said(connection, ModelAnswer.READY, environment, program.first.astype("<f8").tobytes())
         while True:
             try:
-                asked = heard(connection, sys.maxsize)
+                question = heard(connection, sys.maxsize)
             except ConnectionError:
                 return
             try:
-                rows = _rows(program, asked)
+                rows = _rows(program, question)
             except Exception:  # noqa: BLE001 - its words may quote a patient
                 said(connection, ModelAnswer.FAILED)
             else:
                 said(connection, ModelAnswer.ROWS, rows)
 
 
-def _read(told: tuple[bytes, ...]) -> "TorchModel":
+def _read(parts: tuple[bytes, ...]) -> "TorchModel":
     """Take the model's file, and import what it and torch will import, while files are open."""
     import json
     from pathlib import Path
@@ -86,7 +86,7 @@ def _read(told: tuple[bytes, ...]) -> "TorchModel":
     from aggregation.models.torch_program import Program, flat
     from aggregation.models.torch_source import SOURCES, Source
 
-    spec, path, content, beside = told
+    spec, path, content, beside = parts
     model = TorchModel.from_spec(json.loads(spec))
     if not isinstance(model, TorchModel):
         raise TypeError("The plan's model is no torch module.")
@@ -102,19 +102,19 @@ def _read(told: tuple[bytes, ...]) -> "TorchModel":
     return model
 
 
-def _rows(program: "Program", asked: tuple[bytes, ...]) -> bytes:
+def _rows(program: "Program", parts: tuple[bytes, ...]) -> bytes:
     import numpy as np
 
     from aggregation.sites.model_process import ModelQuestion
 
-    question, params, x, y, places, offset = asked
+    question, params, x, y, places, offset = parts
     outcomes = np.frombuffer(y, dtype="<i8").copy()
     features = np.frombuffer(x, dtype="<f8").reshape(len(outcomes), -1).copy()
     vector = np.frombuffer(params, dtype="<f8").copy()
     slots = np.frombuffer(places, dtype="<i8").copy() if places else None
     if question == ModelQuestion.GRADIENTS.encode():
         given = float(np.frombuffer(offset, dtype="<f8")[0])
-        found = program.gradients(vector, features, outcomes, slots, given)
+        columns = program.gradients(vector, features, outcomes, slots, given)
     else:
-        found = program.scores_and_losses(vector, features, outcomes, slots)
-    return np.column_stack(found).astype("<f8").tobytes()
+        columns = program.scores_and_losses(vector, features, outcomes, slots)
+    return np.column_stack(columns).astype("<f8").tobytes()

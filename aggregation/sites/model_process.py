@@ -158,10 +158,10 @@ class ModelProcess(RunsModule):
         Raises:
           RefusedError: The process gives none.
         """
-        found = self._asked(
+        rows = self._asked(
             ModelQuestion.GRADIENTS, params, x, y, slots, offset, self._model.dim + 1
         )
-        return found[:, :-1], found[:, -1]
+        return rows[:, :-1], rows[:, -1]
 
     def scores_and_losses(
         self,
@@ -175,8 +175,8 @@ class ModelProcess(RunsModule):
         Raises:
           RefusedError: The process gives none.
         """
-        found = self._asked(ModelQuestion.SCORES, params, x, y, slots, 0.0, 2)
-        return found[:, 0], found[:, 1]
+        rows = self._asked(ModelQuestion.SCORES, params, x, y, slots, 0.0, 2)
+        return rows[:, 0], rows[:, 1]
 
     def close(self) -> None:
         """End the process; it is started again when it is asked again."""
@@ -202,11 +202,11 @@ class ModelProcess(RunsModule):
             return np.zeros((0, width))
         arrays = (params.astype("<f8"), x.astype("<f8"), y.astype("<i8"))
         places = b"" if slots is None else slots.astype("<i8").tobytes()
-        told = (question.encode(), *(a.tobytes() for a in arrays), places,
-                np.array([offset], dtype="<f8").tobytes())  # fmt: skip
+        parts = (question.encode(), *(a.tobytes() for a in arrays), places,
+                 np.array([offset], dtype="<f8").tobytes())  # fmt: skip
         size = 8 * len(x) * width
         try:
-            kind, content = self._exchanged(told, size)
+            kind, content = self._exchanged(parts, size)
             if kind != ModelAnswer.ROWS or len(content) != 1 or len(content[0]) != size:
                 raise CorruptMessageError("it gave no rows, or rows of another shape")
         except (CorruptMessageError, OSError) as error:
@@ -218,17 +218,17 @@ class ModelProcess(RunsModule):
                 "it could quote a patient: try the file on made-up rows. Time is module_seconds in "
                 "site.toml."
             ) from None
-        found = np.frombuffer(content[0], dtype="<f8").reshape(len(x), width).copy()
-        found[~np.isfinite(found).all(axis=1)] = 0.0  # as ``Program``; here nobody is believed
-        return found
+        rows = np.frombuffer(content[0], dtype="<f8").reshape(len(x), width).copy()
+        rows[~np.isfinite(rows).all(axis=1)] = 0.0  # as ``Program``; here nobody is believed
+        return rows
 
-    def _exchanged(self, told: Sequence[bytes], size: int) -> tuple[str, tuple[bytes, ...]]:
+    def _exchanged(self, parts: Sequence[bytes], size: int) -> tuple[str, tuple[bytes, ...]]:
         """Ask, and ask once more if the process is gone."""
         for again in (True, False):
             connection = self._connection or self._started()
             until = time.monotonic() + self._seconds
             try:
-                said(connection, *told, until=until)
+                said(connection, *parts, until=until)
                 return _answer(heard(connection, size + _SMALL, until=until))
             except ConnectionError as error:
                 self.close()
@@ -270,8 +270,8 @@ class ModelProcess(RunsModule):
     def _take_up(self, connection: socket.socket) -> None:
         until = time.monotonic() + self._seconds
         spec = canonical.encode(self._model.spec)
-        told = (spec, str(self._file.path).encode(), self._file.content, self._file.beside)
-        said(connection, *told, until=until)
+        parts = (spec, str(self._file.path).encode(), self._file.content, self._file.beside)
+        said(connection, *parts, until=until)
         kind, content = _answer(heard(connection, _SMALL, until=until))
         if kind == ModelAnswer.REFUSED:
             raise RefusedError(_words(content))
@@ -391,22 +391,22 @@ def _answer(parts: tuple[bytes, ...]) -> tuple[str, tuple[bytes, ...]]:
 
 
 def _exactly(connection: socket.socket, count: int, until: float | None) -> bytes:
-    found = bytearray()
-    while len(found) < count:
+    received = bytearray()
+    while len(received) < count:
         _wait(connection, until)
-        part = connection.recv(min(count - len(found), 1 << 20))
+        part = connection.recv(min(count - len(received), 1 << 20))
         if not part:
             raise ConnectionError("the other end is gone")
-        found += part
-    return bytes(found)
+        received += part
+    return bytes(received)
 
 
 def _wait(connection: socket.socket, until: float | None) -> None:
     if until is not None:
-        left = until - time.monotonic()
-        if left <= 0:
+        remaining = until - time.monotonic()
+        if remaining <= 0:
             raise TimeoutError("it did not answer in time")
-        connection.settimeout(left)
+        connection.settimeout(remaining)
 
 
 def _words(parts: Sequence[bytes]) -> str:
@@ -414,9 +414,9 @@ def _words(parts: Sequence[bytes]) -> str:
 
 
 def _read_environment(content: bytes) -> dict[str, str]:
-    told: Any = parse_json(content, what="The environment of a model's process", most=_SMALL)
-    if not isinstance(told, dict) or len(told) > _MOST_FACTS:
+    facts: Any = parse_json(content, what="The environment of a model's process", most=_SMALL)
+    if not isinstance(facts, dict) or len(facts) > _MOST_FACTS:
         raise CorruptMessageError("it says of its environment what is no short list of facts")
-    if not all(isinstance(word, str) and printable(word) == word for word in told.values()):
+    if not all(isinstance(word, str) and printable(word) == word for word in facts.values()):
         raise CorruptMessageError("it says of its environment what is no plain text")
-    return told
+    return facts

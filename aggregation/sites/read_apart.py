@@ -31,7 +31,7 @@ def read_apart(table_toml: Path, schema: Schema) -> Patients:
     child.start()
     theirs.close()
     try:
-        found = ours.recv()
+        reply = ours.recv()
     except EOFError as error:
         raise InvalidInputError(
             f"{table_toml} was not read: the process that read it died. Is there memory enough?"
@@ -39,9 +39,9 @@ def read_apart(table_toml: Path, schema: Schema) -> Patients:
     finally:
         ours.close()
         child.join()
-    if isinstance(found, str):
-        raise InvalidInputError(found)
-    patients: Patients = found
+    if isinstance(reply, str):
+        raise InvalidInputError(reply)
+    patients: Patients = reply
     return patients
 
 
@@ -50,12 +50,12 @@ def _read(answer: Connection, table_toml: Path, schema: Schema) -> None:
     least = max(answer.fileno(), 2) + 1
     os.closerange(3, answer.fileno())
     os.closerange(least, os.sysconf("SC_OPEN_MAX"))
-    found: Patients | str
+    reply: Patients | str
     try:
-        found = read_table(table_toml, schema)
+        reply = read_table(table_toml, schema)
     except InvalidInputError as error:
-        found = str(error)
+        reply = str(error)
     except Exception as error:  # noqa: BLE001 - its words may quote a patient's value
-        found = f"{table_toml} was not read: {type(error).__name__} at {place_of(error)}."
+        reply = f"{table_toml} was not read: {type(error).__name__} at {place_of(error)}."
     with suppress(BrokenPipeError):  # who asked was killed
-        answer.send(found)
+        answer.send(reply)

@@ -126,15 +126,15 @@ def read_asked(folder: Path, site: str, digest: str) -> dict[str, bytes]:
     Raises:
       CorruptMessageError: It has another digest than the site signed.
     """
-    asked = {
+    csrs = {
         path.name: read_file(path, most=_LARGEST_ASKED, what="A certificate's request")
         for path in sorted(folder.glob(f"*{_ASKED}"))[:_MOST_ASKED]
     }
-    if digest_of(asked) != digest:
+    if digest_of(csrs) != digest:
         raise CorruptMessageError(
             f"What asks for the certificates of {site!r} changed on the way. Have it sent again."
         )
-    return asked
+    return csrs
 
 
 def in_groups(content: bytes) -> str:

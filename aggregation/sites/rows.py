@@ -65,9 +65,9 @@ class SentRows:
           RefusedError: The disk refuses; the message must not leave.
         """
         row = Outbound.of(replace(message, sequence=len(self._rows)))
-        known = self._rows.get(_said(row))
-        if known is not None:
-            return known
+        earlier_row = self._rows.get(_said(row))
+        if earlier_row is not None:
+            return earlier_row
         row = row.signed(self._run, self._key)
         self._journal.append(canonical.encode(row.to_json()))
         self._rows[_said(row)] = row

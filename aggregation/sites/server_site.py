@@ -90,13 +90,13 @@ class ServerSite(Site):
 
         The role says the last sum alone; who has sent an upload knows all before its model.
         """
-        run, told = self.agreed.plan.run, self._carried.told()
+        run, sums = self.agreed.plan.run, self._carried.told()
         for name in self.agreed.plan.hospitals:
             sent = self._carried.transcript.select(kind=MessageKind.UPDATE, sender=name)
-            known = max((update.round for update in sent), default=0)
-            for number in range(known, len(told) - 1):
+            latest_round = max((update.round for update in sent), default=0)
+            for number in range(latest_round, len(sums) - 1):
                 kinds = (MessageKind.EVIDENCE, MessageKind.OPENED)
-                for kind, content in zip(kinds, told[number], strict=True):
+                for kind, content in zip(kinds, sums[number], strict=True):
                     yield Message(AGGREGATOR, name, kind, number, content, run=run)
 
     def due(self) -> Reply:
@@ -213,8 +213,8 @@ class ServerSite(Site):
 def _named(message: Message) -> str:
     """What signatures name the head in a checkpoint by; empty if there is none in it."""
     try:
-        told = parse_json(str(message.public.get("head")).encode(), what="A head")
-        return head_name(Head.from_json(told))
+        parsed = parse_json(str(message.public.get("head")).encode(), what="A head")
+        return head_name(Head.from_json(parsed))
     except (CorruptMessageError, InvalidInputError):
         return ""
 

@@ -172,7 +172,7 @@ class Site:
 
     def status(self) -> dict[str, Any]:
         """Plain facts for whoever runs the site; nothing of a patient."""
-        told: dict[str, Any] = {
+        facts: dict[str, Any] = {
             "name": self.name,
             "roles": [str(role) for role in self.settings.roles],
             "run": self.agreed.plan.run,
@@ -181,12 +181,12 @@ class Site:
         }
         if self._ledger is not None:
             state = self._ledger.state()
-            told["ledger"] = {
+            facts["ledger"] = {
                 "entries": self._ledger.size,
                 "releases": state.releases,
                 "budget": state.budget.epsilon,
             }
-        return told
+        return facts
 
     def ends_with(self, close: Callable[[], None]) -> None:
         """Have something that only this site uses closed with it."""
@@ -282,9 +282,9 @@ class Site:
             raise TableRefusedError(str(error)) from error
 
     def _own_ledger(self, key: SigningKey) -> Ledger:
-        plan, asked = self.agreed.plan, self.settings.epsilon
+        plan, epsilon = self.agreed.plan, self.settings.epsilon
         unit: Any = plan.unit
-        budget = Budget(math.inf if asked is None else asked, plan.delta, unit=unit)
+        budget = Budget(math.inf if epsilon is None else epsilon, plan.delta, unit=unit)
         members = self.agreed.members.hospitals
         if self.settings.simulated:
             if self._kept is not None and self._kept.get("simulated") is not None:
@@ -401,8 +401,8 @@ class Site:
             return
         kept, schema = self._kept, self._schema
         if self._saved < 0 and kept is not None and schema is not None:
-            own = self._roles[self.name]
-            finish = own.finish if isinstance(own, Hospital) else lambda _: Local()
+            role = self._roles[self.name]
+            finish = role.finish if isinstance(role, Hospital) else lambda _: Local()
             save_model(self.folder, self.agreed, kept, schema, finish)
         if self._saved != self._rows.count:
             self._rows.manifest(self.name).save(self.folder / "manifest.json")

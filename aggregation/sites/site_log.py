@@ -59,11 +59,11 @@ class SiteLog:
 
     def fault(self, event: str, error: BaseException, **facts: Any) -> None:
         """Write a line about an error: its words only where they are the project's own."""
-        told = {"kind": type(error).__name__}
+        error_facts = {"kind": type(error).__name__}
         if isinstance(error, TableRefusedError):
             pass  # what a table holds is a patient's
         elif isinstance(error, InpatientError):
-            told["reason"] = printable(str(error))[:_LONGEST]
+            error_facts["reason"] = printable(str(error))[:_LONGEST]
         else:
-            told["place"] = place_of(error)
-        self.say(event, **told, **facts)
+            error_facts["place"] = place_of(error)
+        self.say(event, **error_facts, **facts)
