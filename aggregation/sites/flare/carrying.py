@@ -41,14 +41,14 @@ def carry_between_machines(
     Raises:
       InpatientError: It can't go on within this job; another one does.
     """
-    own = folder / SiteSettings.load(folder).socket
-    dials: dict[str, Dial] = {Part.AGGREGATOR.value: partial(SocketLink, own)}
+    socket_path = folder / SiteSettings.load(folder).socket
+    dials: dict[str, Dial] = {Part.AGGREGATOR.value: partial(SocketLink, socket_path)}
     names = tuple(sites)
     dials |= {site: partial(RelayedLink, site, send) for site in names}
-    told = ProgressWriter(folder, job)
+    progress = ProgressWriter(folder, job)
 
     def fails() -> str:
-        told.look(courier)
+        progress.look(courier)
         if stopped():
             return "The job was asked to end."
         # Who has no part in a job can't join it later.
@@ -60,9 +60,9 @@ def carry_between_machines(
         with _asking(names, send):
             courier.run(seconds=math.inf)
     except InpatientError as error:
-        told.write(courier, why=str(error))
+        progress.write(courier, why=str(error))
         raise
-    told.write(courier, ended=True)
+    progress.write(courier, ended=True)
 
 
 @contextmanager

@@ -135,22 +135,22 @@ def _startup_faults(kit: Path, kind: KitKind, name: str, root: str, now: datetim
             yield f"{private} can be read by other users: chmod go-rwx"
     if _security(_json(startup / kind.startup)) != {"mtls"}:
         yield f"{startup / kind.startup}: connection_security is not mtls alone"
-    found = x509.load_pem_x509_certificate(_content(startup / "rootCA.pem"))
-    if hashlib.sha256(found.public_bytes(Encoding.DER)).hexdigest() != root:
+    authority = x509.load_pem_x509_certificate(_content(startup / "rootCA.pem"))
+    if hashlib.sha256(authority.public_bytes(Encoding.DER)).hexdigest() != root:
         yield f"{startup / 'rootCA.pem'} is not the authority that was agreed on"
-    own = x509.load_pem_x509_certificate(_content(startup / f"{kind.certificate}.crt"))
+    leaf = x509.load_pem_x509_certificate(_content(startup / f"{kind.certificate}.crt"))
     try:
-        own.verify_directly_issued_by(found)
+        leaf.verify_directly_issued_by(authority)
     except (ValueError, TypeError, x509.InvalidVersion) as error:
         yield f"the certificate in {startup} is not the authority's ({type(error).__name__})"
     except Exception as error:  # noqa: BLE001 - InvalidSignature has no base of its own
         yield f"the certificate in {startup} is not the authority's ({type(error).__name__})"
-    names = [str(one.value) for one in own.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
+    names = [str(one.value) for one in leaf.subject.get_attributes_for_oid(NameOID.COMMON_NAME)]
     if names != [name]:
         yield f"the certificate in {startup} names {', '.join(names)} and not {name}"
-    if own.not_valid_after_utc < now + _SOON:
-        yield f"the certificate in {startup} ends on {own.not_valid_after_utc:%Y-%m-%d}: renew it"
-    if own.not_valid_before_utc > now:
+    if leaf.not_valid_after_utc < now + _SOON:
+        yield f"the certificate in {startup} ends on {leaf.not_valid_after_utc:%Y-%m-%d}: renew it"
+    if leaf.not_valid_before_utc > now:
         yield f"the certificate in {startup} begins later than now: see this machine's clock"
 
 
@@ -181,16 +181,16 @@ def _policy_faults(kit: Path, kind: KitKind) -> Iterator[str]:
         yield f"{kit} has a folder of custom code; delete it"
 
 
-def _security(told: Mapping[str, Any]) -> set[object]:
+def _security(section: Mapping[str, Any]) -> set[object]:
     """All that a startup file says of how connections are secured, wherever it says it."""
-    found: set[object] = set()
-    for key, value in told.items():
+    modes: set[object] = set()
+    for key, value in section.items():
         if key == "connection_security":
-            found.add(value)
+            modes.add(value)
         for part in value if isinstance(value, list) else [value]:
             if isinstance(part, Mapping):
-                found |= _security(part)
-    return found
+                modes |= _security(part)
+    return modes
 
 
 def _content(path: Path) -> bytes:
@@ -198,10 +198,10 @@ def _content(path: Path) -> bytes:
 
 
 def _json(path: Path) -> dict[str, Any]:
-    told = parse_json(_content(path), what=str(path))
-    if not isinstance(told, dict):
+    parsed = parse_json(_content(path), what=str(path))
+    if not isinstance(parsed, dict):
         raise TypeError(f"{path} is no object")
-    return told
+    return parsed
 
 
 def _write(path: Path, content: Mapping[str, Any]) -> None:

@@ -57,13 +57,13 @@ def kit_faults(folder: Path, now: datetime) -> dict[str, list[str]]:
     Raises:
       InpatientError: The site's own files can't be read, or its run has no network.
     """
-    network, found = network_of(folder), {}
+    network, faults_by_kit = network_of(folder), {}
     for kind, name in _kits(folder, network).items():
         kit = folder / kind.folder
-        found[kind.folder] = [*faults(kit, kind, name=name, root=network.root, now=now)]
+        faults_by_kit[kind.folder] = [*faults(kit, kind, name=name, root=network.root, now=now)]
     if folder.stat().st_mode & 0o077:
-        found["."] = [f"{folder} can be read by other users: chmod go-rwx"]
-    return found
+        faults_by_kit["."] = [f"{folder} can be read by other users: chmod go-rwx"]
+    return faults_by_kit
 
 
 def become_relay(folder: Path) -> NoReturn:
@@ -74,7 +74,7 @@ def become_relay(folder: Path) -> NoReturn:
         runs on the kit.
     """
     require_nvflare()
-    wrong = [fault for told in kit_faults(folder, datetime.now(UTC)).values() for fault in told]
+    wrong = [fault for of_kit in kit_faults(folder, datetime.now(UTC)).values() for fault in of_kit]
     if wrong:
         raise RefusedError(f"NVFLARE is not started: {'; '.join(wrong)}.")
     server = SiteSettings.load(folder).name == Part.AGGREGATOR

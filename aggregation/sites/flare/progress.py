@@ -60,14 +60,14 @@ class Progress:
         path = folder / PROGRESS_FILE
         if not path.exists():
             return None
-        told = parse_json(read_file(path, most=_LARGEST), what=PROGRESS_FILE, most=_LARGEST)
+        fields = parse_json(read_file(path, most=_LARGEST), what=PROGRESS_FILE, most=_LARGEST)
         if (
-            not isinstance(told, dict)
-            or told.keys() != _KINDS.keys()
-            or not all(type(told[name]) is kind for name, kind in _KINDS.items())
+            not isinstance(fields, dict)
+            or fields.keys() != _KINDS.keys()
+            or not all(type(fields[name]) is kind for name, kind in _KINDS.items())
         ):
             raise CorruptMessageError(f"{path} is not what a courier writes; delete it.")
-        return cls(**told)
+        return cls(**fields)
 
 
 class ProgressWriter:
@@ -90,10 +90,10 @@ class ProgressWriter:
     def write(self, courier: Courier, *, ended: bool = False, why: str = "") -> None:
         """Write how the courier is."""
         self._written = time.monotonic()
-        told = Progress(
+        progress = Progress(
             courier.agreed, self._job, time.monotonic_ns(), ended, why, dict(courier.states),
             dict(courier.carried), dict(courier.refusals),
         )  # fmt: skip
         beside = self._path.with_name(f".{self._path.name}.{os.getpid()}")
-        beside.write_text(json.dumps(vars(told), sort_keys=True), encoding="utf-8")
+        beside.write_text(json.dumps(vars(progress), sort_keys=True), encoding="utf-8")
         beside.replace(self._path)

@@ -43,16 +43,16 @@ class Sending:
             self._silent.setdefault(site, time.monotonic())
             raise ConnectionError(f"the relay of {site} does not answer")
         self._hear(site)
-        told, content = answer
-        if told == AWAY:
+        answer_kind, content = answer
+        if answer_kind == AWAY:
             raise ConnectionError(f"the daemon of {site} does not answer")
         if (
-            not isinstance(told, int)
-            or told not in set(FrameKind)
+            not isinstance(answer_kind, int)
+            or answer_kind not in set(FrameKind)
             or not isinstance(content, bytes)
         ):
             raise CorruptMessageError(f"The relay of {site} answered with what is no frame.")
-        return FrameKind(told), content
+        return FrameKind(answer_kind), content
 
     def ask(self, site: str) -> None:
         """Ask a relay whether it is there: it answers by itself, whatever its daemon is at."""

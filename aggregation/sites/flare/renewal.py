@@ -89,12 +89,12 @@ def ask_anew(folder: Path) -> Renewal:
             f"{folder} has asked already: send {folder / 'renewal'} to the coordinator. To ask "
             f"with other keys, delete {folder / _NEW} first."
         )
-    asked = request_certificates({settings.name: folder}, network, own=_NEW)[settings.name]
+    csrs = request_certificates({settings.name: folder}, network, subfolder=_NEW)[settings.name]
     key = SigningKey.load(folder / (settings.ledgers or ".") / "keys" / f"{settings.name}.key")
-    said = Renewal(settings.name, agreed.plan.run, agreed.digest, digest_of(asked))
+    said = Renewal(settings.name, agreed.plan.run, agreed.digest, digest_of(csrs))
     said = replace(said, signature=key.sign(said.statement))
     shutil.rmtree(folder / "renewal", ignore_errors=True)
-    for file, content in asked.items():
+    for file, content in csrs.items():
         write_durably(folder / "renewal" / file, content)
     write_durably(folder / "renewal" / _FILE, canonical.encode(said.to_json()))
     return said
@@ -172,7 +172,7 @@ def install_anew(folder: Path, signed: Path) -> None:
         path.name: read_file(path, most=1 << 16, what="A certificate")
         for path in sorted(signed.glob("*.zip"))[:4]
     }
-    install_kits({settings.name: folder}, network, {settings.name: came}, own=_NEW)
+    install_kits({settings.name: folder}, network, {settings.name: came}, subfolder=_NEW)
     # Killed from here on, it is installed again: the new keys are deleted by nobody.
     shutil.rmtree(folder / _OLD, ignore_errors=True)
     (folder / _NEW).rename(folder / _OLD)

@@ -51,10 +51,10 @@ class _Part:
 
     @property
     def participant(self) -> dict[str, Any]:
-        told: dict[str, Any] = {"name": self.name, "org": _ORGANISATION}
+        entry: dict[str, Any] = {"name": self.name, "org": _ORGANISATION}
         if self.kind is KitKind.SUPERVISOR:
-            return told | {"type": "admin", "role": "lead"}
-        return told | {"type": "server" if self.kind is KitKind.SERVER else "client"}
+            return entry | {"type": "admin", "role": "lead"}
+        return entry | {"type": "server" if self.kind is KitKind.SERVER else "client"}
 
     @property
     def asked(self) -> dict[str, str]:
@@ -97,14 +97,14 @@ def make_authority(folder: Path, host: str, port: int) -> FlareNetwork:
 
 
 def request_certificates(
-    folders: Mapping[str, Path], network: FlareNetwork, *, own: str = _OWN
+    folders: Mapping[str, Path], network: FlareNetwork, *, subfolder: str = _OWN
 ) -> dict[str, dict[str, bytes]]:
     """Make sites' keys for the wire; return what each asks with, by site and by the file's name.
 
     Args:
       folders: Each site's, by its name; its keys are made there, and stay.
       network: Where the run's sites meet.
-      own: Folder of the site's for these keys.
+      subfolder: Folder of the site's for these keys.
 
     Raises:
       InvalidInputError: A site's name can't stand in a certificate.
@@ -112,16 +112,18 @@ def request_certificates(
     """
     commands, made = [], dict[str, dict[str, Path]]()
     for site, folder in folders.items():
-        keys = folder.absolute() / own
+        keys = folder.absolute() / subfolder
         made[site] = {}
         for part in _parts(site, network):
             make_folder(keys, mode=0o700)
-            told = keys / f"{part.kind}.yaml"
+            yaml_path = keys / f"{part.kind}.yaml"
             asks = json.dumps({"name": PROJECT, "participants": [part.participant]})
-            told.write_text(asks, encoding="utf-8")
-            commands.append(["cert", "request", "-p", str(told), "--out", str(keys / part.kind)])
-            asked = keys / part.kind / f"{part.name}.request.zip"
-            made[site][f"{part.kind}.request.zip"] = asked
+            yaml_path.write_text(asks, encoding="utf-8")
+            commands.append(
+                ["cert", "request", "-p", str(yaml_path), "--out", str(keys / part.kind)]
+            )
+            csr_path = keys / part.kind / f"{part.name}.request.zip"
+            made[site][f"{part.kind}.request.zip"] = csr_path
     run_commands(commands)
     return {
         site: {name: path.read_bytes() for name, path in files.items()}
@@ -154,11 +156,11 @@ def approve_certificates(
                 if content is None:
                     raise RefusedError(f"The request of {site!r} lacks its certificate's.")
                 _require_own(site, part, content)
-                asked = place / f"{number}-{part.kind}.request.zip"
-                asked.write_bytes(content)
+                csr_path = place / f"{number}-{part.kind}.request.zip"
+                csr_path.write_bytes(content)
                 commands.append(
                     ["cert", "approve", "-c", str(authority.absolute()), "--profile",
-                     str((authority / _PROFILE).absolute()), str(asked), "--out",
+                     str((authority / _PROFILE).absolute()), str(csr_path), "--out",
                      str(place / f"{number}-{part.kind}.signed.zip")]
                 )  # fmt: skip
         run_commands(commands)
@@ -175,7 +177,7 @@ def install_kits(
     network: FlareNetwork,
     signed: Mapping[str, Mapping[str, bytes]],
     *,
-    own: str = _OWN,
+    subfolder: str = _OWN,
 ) -> None:
     """Make sites' kits from what was signed for them, with the policy that they have to have.
 
@@ -183,7 +185,7 @@ def install_kits(
       folders: Each site's, by its name, with the keys that it asked with.
       network: As it was agreed on.
       signed: As ``approve_certificates`` returned it.
-      own: As for ``request_certificates``.
+      subfolder: As for ``request_certificates``.
 
     Raises:
       RefusedError: Something is missing.
@@ -201,7 +203,7 @@ def install_kits(
                     raise RefusedError(f"No certificate of {site!r} for its {part.kind} came back.")
                 came = place / f"{part.kind}.signed.zip"
                 came.write_bytes(content)
-                keys = folder.absolute() / own / part.kind
+                keys = folder.absolute() / subfolder / part.kind
                 commands.append(
                     ["package", str(came), "--request-dir", str(keys), "--fingerprint",
                      network.fingerprint, "-w", str(place / part.kind)]
@@ -221,10 +223,10 @@ def _require_own(site: str, part: _Part, content: bytes) -> None:
         raise CorruptMessageError(f"The certificate's request of {site!r} is too large to be one.")
     try:
         with zipfile.ZipFile(io.BytesIO(content)) as archive:
-            told = parse_json(_member(archive, "request.json"), what="A certificate's request")
-            asked = x509.load_pem_x509_csr(_member(archive, f"{part.name}.csr"))
+            declared = parse_json(_member(archive, "request.json"), what="A certificate's request")
+            csr = x509.load_pem_x509_csr(_member(archive, f"{part.name}.csr"))
             names = [
-                str(one.value) for one in asked.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+                str(one.value) for one in csr.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
             ]
     except (zipfile.BadZipFile, KeyError, ValueError, RuntimeError, NotImplementedError) as error:
         raise RefusedError(
@@ -233,7 +235,7 @@ def _require_own(site: str, part: _Part, content: bytes) -> None:
         ) from error
     differs = {
         key for key, value in part.asked.items()
-        if not isinstance(told, dict) or told.get(key) != value
+        if not isinstance(declared, dict) or declared.get(key) != value
     }  # fmt: skip
     if differs or names != [part.name]:
         raise RefusedError(
@@ -248,5 +250,5 @@ def _member(archive: zipfile.ZipFile, name: str) -> bytes:
 
 
 def _fingerprint(pem: bytes) -> str:
-    found = x509.load_pem_x509_certificate(pem)
-    return hashlib.sha256(found.public_bytes(Encoding.DER)).hexdigest()
+    certificate = x509.load_pem_x509_certificate(pem)
+    return hashlib.sha256(certificate.public_bytes(Encoding.DER)).hexdigest()

@@ -66,30 +66,31 @@ def supervise(
     """
     agreed = Agreed.load(folder / SiteSettings.load(folder).agreed)
     (folder / PROGRESS_FILE).unlink(missing_ok=True)
-    end, told = time.monotonic() + seconds, Progress(agreed.digest, "", 0)
+    end, progress = time.monotonic() + seconds, Progress(agreed.digest, "", 0)
     with tempfile.TemporaryDirectory(dir=folder) as named:
         job = _write_job(Path(named), far_sites(agreed), silent)
         jobs = _Jobs(folder, network_of(folder), job, silent)
         try:
-            while not (told.ended and told.states.keys() >= set(far_sites(agreed))):
+            while not (progress.ended and progress.states.keys() >= set(far_sites(agreed))):
                 if why := fails():
                     raise RefusedError(why)
                 if time.monotonic() > end:
                     raise RefusedError(
-                        f"The run has not ended in time ({jobs.trouble or told.why or 'it goes on'}"
-                        "). Nothing is lost: start it again, and it goes on."
+                        "The run has not ended in time "
+                        f"({jobs.trouble or progress.why or 'it goes on'}). Nothing is lost: "
+                        "start it again, and it goes on."
                     )
-                found = Progress.read(folder)
-                if found is not None and found.agreed == agreed.digest and found != told:
-                    told = found
-                    watch(told)
-                    jobs.heard(told)
+                latest = Progress.read(folder)
+                if latest is not None and latest.agreed == agreed.digest and latest != progress:
+                    progress = latest
+                    watch(progress)
+                    jobs.heard(progress)
                 jobs.look()
                 time.sleep(_LOOK)
             jobs.ended()
         finally:
             jobs.close()
-    return told
+    return progress
 
 
 class _Jobs:
@@ -104,10 +105,10 @@ class _Jobs:
         self._begun, self._failed, self._heard, self._asked = False, False, 0.0, 0.0
         self.trouble = ""
 
-    def heard(self, told: Progress) -> None:
+    def heard(self, progress: Progress) -> None:
         """Take note of what a courier wrote; what one writes that was given up is of no account."""
-        if told.job == self._job:
-            self._begun, self._failed, self._heard = True, told.why != "", time.monotonic()
+        if progress.job == self._job:
+            self._begun, self._failed, self._heard = True, progress.why != "", time.monotonic()
 
     def look(self) -> None:
         """Submit a job where none carries."""

@@ -158,7 +158,7 @@ def test_only_the_agreed_authoritys_word_on_these_keys_is_installed(
     ask_anew(folder)
     good = run.signed("north")
     stranger = make_authority(tmp_path / "stranger", "fl.example.org", 8002)
-    asked = request_certificates({"north": folder}, stranger, own="stolen")
+    asked = request_certificates({"north": folder}, stranger, subfolder="stolen")
     theirs = approve_certificates(tmp_path / "stranger", stranger, asked)["north"]
     others = approve_certificates(run.authority, stranger, asked)["north"]  # of other keys
     for number, files in enumerate((theirs, others, {})):
