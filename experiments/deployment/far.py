@@ -41,29 +41,30 @@ def far_states(folder: Path) -> dict[str, Any]:
             "one site alone: inpatient site SITE_DIR --status."
         )
     agreed = Agreed.load(folder / settings.agreed)
-    told = Progress.read(folder)
-    if told is None or told.agreed != agreed.digest:
+    progress = Progress.read(folder)
+    if progress is None or progress.agreed != agreed.digest:
         raise RefusedError(
             f"Nothing has been carried in {folder} yet. Start it: inpatient deploy run {folder}."
         )
-    server = told.states.get(AGGREGATOR, {})
+    server = progress.states.get(AGGREGATOR, {})
     return {
         "run": agreed.plan.run,
         "rounds": agreed.agreement.timing.sums,
         "round": server.get("round"),
         "late": server.get("late", []),
-        "ended": told.ended,
-        "why": told.why,
+        "ended": progress.ended,
+        "why": progress.why,
         "seconds": round(max(time.time() - (folder / PROGRESS_FILE).stat().st_mtime, 0.0), 1),
-        "bytes": dict(told.carried),
-        "sites": {name: _site(name, agreed, told) for name in told.refusals},
+        "bytes": dict(progress.carried),
+        "sites": {name: _site(name, agreed, progress) for name in progress.refusals},
     }
 
 
-def _site(name: str, agreed: Agreed, told: Progress) -> Mapping[str, Any]:
-    state = told.states.get(name, {})
+def _site(name: str, agreed: Agreed, progress: Progress) -> Mapping[str, Any]:
+    state = progress.states.get(name, {})
     facts = {
-        "ended": state.get("ended"), "closed": state.get("closed"), "refused": told.refusals[name]
+        "ended": state.get("ended"), "closed": state.get("closed"),
+        "refused": progress.refusals[name],
     }  # fmt: skip
     if name in agreed.plan.hospitals:
         event = agreed.agreement.run_event(name)

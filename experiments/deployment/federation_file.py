@@ -158,41 +158,41 @@ def drafted(path: Path) -> FederationDraft:
       InvalidInputError: The file can't be read, holds an unknown key, or breaks a rule.
       RefusedError: As ``Plan``.
     """
-    told = read_toml(path, FederationFile)
-    schema = Schema.from_toml(path.parent / told.schema)
-    file, colon, factory = told.model.rpartition(":")
+    settings = read_toml(path, FederationFile)
+    schema = Schema.from_toml(path.parent / settings.schema)
+    file, colon, factory = settings.model.rpartition(":")
     module = path.parent / file if colon else None
-    setting = training_of(Regime.FULL, told.model)
-    if told.rounds is not None:
-        last = min(setting.average_last, told.rounds)
-        setting = replace(setting, rounds=told.rounds, average_last=last)
-    asked = {"learning_rate": told.learning_rate, "clip_norm": told.clip_norm,
-             "average_last": told.average_last}  # fmt: skip
-    given: dict[str, Any] = {key: value for key, value in asked.items() if value is not None}
+    setting = training_of(Regime.FULL, settings.model)
+    if settings.rounds is not None:
+        last = min(setting.average_last, settings.rounds)
+        setting = replace(setting, rounds=settings.rounds, average_last=last)
+    overrides = {"learning_rate": settings.learning_rate, "clip_norm": settings.clip_norm,
+                 "average_last": settings.average_last}  # fmt: skip
+    given: dict[str, Any] = {key: value for key, value in overrides.items() if value is not None}
     plan = make_plan(
-        run=told.run,
+        run=settings.run,
         design=Design.SEALED,
-        epsilon=told.epsilon,
+        epsilon=settings.epsilon,
         model=named_model(
-            f"{module}:{factory}" if module else told.model, Inputs.of(schema), width=WIDTH
+            f"{module}:{factory}" if module else settings.model, Inputs.of(schema), width=WIDTH
         ),
         setting=replace(setting, **given),
-        patients={name: _so_many(count, len(schema)) for name, count in told.hospitals.items()},
-        colluders=told.colluders,
-        scheme=told.scheme,
-        delta=told.delta,
+        patients={name: _so_many(count, len(schema)) for name, count in settings.hospitals.items()},
+        colluders=settings.colluders,
+        scheme=settings.scheme,
+        delta=settings.delta,
     )
-    if told.rule is not None:
-        plan = replace(plan, rule=Rule.from_spec(told.rule))
-    schedule, arrival = None, told.arrival
+    if settings.rule is not None:
+        plan = replace(plan, rule=Rule.from_spec(settings.rule))
+    schedule, arrival = None, settings.arrival
     if arrival is not None:
         schedule = paced_schedule(arrival, sums=plan.rounds)
         plan = replace(plan, smallest_sum=arrival.together)
         if arrival.corrected:
             plan = replace(plan, rule=corrected_rule(schedule))
-    if told.rule is not None or arrival is not None:
-        plan = least_noise(plan, schedule, epsilon=told.epsilon)
-    return FederationDraft(plan, path.parent / told.schema, schedule, told.network, module)
+    if settings.rule is not None or arrival is not None:
+        plan = least_noise(plan, schedule, epsilon=settings.epsilon)
+    return FederationDraft(plan, path.parent / settings.schema, schedule, settings.network, module)
 
 
 def _so_many(count: int, features: int) -> Patients:

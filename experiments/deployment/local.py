@@ -55,12 +55,12 @@ _END_WITHIN = 60.0
 
 def children_of(pid: int) -> list[int]:
     """Return the processes that one has begun, and that have not ended."""
-    found = []
+    children = []
     for path in Path("/proc").glob("[0-9]*/stat"):
         with suppress(OSError, ValueError, IndexError):
             if int(path.read_text(encoding="utf-8").rpartition(")")[2].split()[1]) == pid:
-                found.append(int(path.parent.name))
-    return found
+                children.append(int(path.parent.name))
+    return children
 
 
 def most_resident(pid: int) -> int:
@@ -82,12 +82,12 @@ def site_folders(folder: Path) -> dict[str, Path]:
     Raises:
       InvalidInputError: There is none, or a ``site.toml`` can't be read.
     """
-    found = {}
+    folders = {}
     for path in sorted(folder.glob("*/site.toml")):
-        found[SiteSettings.load(path.parent).name] = path.parent
-    if not found:
+        folders[SiteSettings.load(path.parent).name] = path.parent
+    if not folders:
         raise InvalidInputError(f"No folder in {folder} has a site.toml: there is no site.")
-    return found
+    return folders
 
 
 def socket_of(folder: Path) -> Path:
@@ -97,12 +97,12 @@ def socket_of(folder: Path) -> Path:
 
 def states(folders: Mapping[str, Path]) -> dict[str, dict[str, Any] | None]:
     """Return what each site's daemon tells of itself; None: it does not run."""
-    told: dict[str, dict[str, Any] | None] = {}
+    statuses: dict[str, dict[str, Any] | None] = {}
     for name, folder in folders.items():
-        told[name] = None
+        statuses[name] = None
         with suppress(RefusedError), SocketLink(socket_of(folder)) as link:
-            told[name] = state_of(link)
-    return told
+            statuses[name] = state_of(link)
+    return statuses
 
 
 class Daemons:
@@ -158,12 +158,12 @@ class Daemons:
 
     def _running(self) -> dict[str, int]:
         """The processes that run already, by name."""
-        told = states(self._folders)
-        found = {name: int(state["pid"]) for name, state in told.items() if state is not None}
+        statuses = states(self._folders)
+        running = {name: int(state["pid"]) for name, state in statuses.items() if state is not None}
         if self._network:
             pids = {_relay_of(name): relay_pid(folder) for name, folder in self._folders.items()}
-            found |= {name: pid for name, pid in pids.items() if pid is not None}
-        return found
+            running |= {name: pid for name, pid in pids.items() if pid is not None}
+        return running
 
     def _start(self, name: str) -> None:
         command = [sys.executable, "-m", "experiments.cli", *self._commands[name]]
@@ -264,8 +264,8 @@ def certify(folders: Mapping[str, Path], network: FlareNetwork, authority: Path)
     Raises:
       InpatientError: NVFLARE is not there, or failed.
     """
-    asked = request_certificates(folders, network)
-    install_kits(folders, network, approve_certificates(authority, network, asked))
+    csrs = request_certificates(folders, network)
+    install_kits(folders, network, approve_certificates(authority, network, csrs))
 
 
 def free_port() -> int:
@@ -303,14 +303,14 @@ class Measured:
 
 def measured(
     folders: Mapping[str, Path],
-    told: Mapping[str, dict[str, Any] | None],
+    statuses: Mapping[str, dict[str, Any] | None],
     relays: Mapping[str, int] = MappingProxyType({}),
 ) -> Measured:
     """Return what a run took, from the aggregator's transcript and what the daemons told.
 
     Args:
       folders: The sites', by name.
-      told: What each daemon told of itself.
+      statuses: What each daemon told of itself.
       relays: Most memory of NVFLARE's processes at each site.
 
     Raises:
@@ -327,7 +327,7 @@ def measured(
     if not times:
         raise InpatientError("No sum was opened.")
     steps = [after - before for before, after in itertools.pairwise(times)] or [0.0]
-    memory = {n: dict(t["memory"]) for n, t in told.items() if t and t.get("memory")}
+    memory = {n: dict(t["memory"]) for n, t in statuses.items() if t and t.get("memory")}
     return Measured(
         len(times),
         statistics.median(steps),

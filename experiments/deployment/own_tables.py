@@ -46,10 +46,10 @@ def own_tables(cohort: str, data_dir: Path | None = None) -> Tables:
             f"{path} has one table of several hospitals; between sites each has its own. List them "
             "under [sites]."
         )
-    own = {n: s.table if isinstance(s, SiteFile) else s for n, s in listed.sites.items()}
+    table_files = {n: s.table if isinstance(s, SiteFile) else s for n, s in listed.sites.items()}
 
     def tables(name: str, folder: Path) -> tuple[str, str]:
-        return str(path.parent / own[name]), str(path.parent / listed.schema)
+        return str(path.parent / table_files[name]), str(path.parent / listed.schema)
 
     return tables
 

@@ -106,15 +106,15 @@ class Deployed:
     seconds: float
 
 
-def deploy_here(asked: LocalRun, console: Console) -> Deployed:
-    """Run a federation of processes into ``asked.out``, to its end.
+def deploy_here(options: LocalRun, console: Console) -> Deployed:
+    """Run a federation of processes into ``options.out``, to its end.
 
     Raises:
       InvalidInputError: Something else lies there, or the cohort has no table for each hospital.
       RefusedError: The run has not ended in time; a later call goes on.
     """
     began = time.monotonic()
-    folders = _folders(asked, console)
+    folders = _folders(options, console)
     network = (folders[AGGREGATOR] / KitKind.SERVER.folder).exists()
     with Daemons(folders, network=network).running() as daemons, console.status("") as status:
 
@@ -124,96 +124,98 @@ def deploy_here(asked: LocalRun, console: Console) -> Deployed:
             daemons.look()
 
         carry = carry_over_network if network else carry_to_the_end
-        carry(folders, seconds=asked.within, watch=watch, failed=lambda: daemons.failure)
-        found = measured(folders, states(folders), daemons.most_by_relay)
+        carry(folders, seconds=options.within, watch=watch, failed=lambda: daemons.failure)
+        measurement = measured(folders, states(folders), daemons.most_by_relay)
     seconds = time.monotonic() - began
-    found.save(asked.out / "measured.json")
+    measurement.save(options.out / "measured.json")
     return Deployed(
-        folders, found, None if asked.seed is None else _compare(asked, folders), seconds
+        folders, measurement, None if options.seed is None else _compare(options, folders), seconds
     )
 
 
-def run_local(asked: LocalRun) -> int:
-    """Run a federation of processes into ``asked.out``; 0 if its folders were verified.
+def run_local(options: LocalRun) -> int:
+    """Run a federation of processes into ``options.out``; 0 if its folders were verified.
 
     Raises:
       InvalidInputError: Something else lies there, or the cohort has no table for each hospital.
       RefusedError: The run has not ended in time; a later call goes on.
     """
-    console = Console(stderr=asked.json)
-    deployed = deploy_here(asked, console)
-    folders, found, compared = deployed.folders, deployed.measured, deployed.compared
-    _tell(console, found, compared, deployed.seconds)
-    if asked.json:
-        whole: dict[str, Any] = {**vars(found), "seconds": deployed.seconds}
+    console = Console(stderr=options.json)
+    deployed = deploy_here(options, console)
+    folders, measurement, compared = deployed.folders, deployed.measured, deployed.compared
+    _tell(console, measurement, compared, deployed.seconds)
+    if options.json:
+        whole: dict[str, Any] = {**vars(measurement), "seconds": deployed.seconds}
         print(json.dumps(whole | ({} if compared is None else vars(compared)), sort_keys=True))
     if compared is not None:
         return 0 if compared.same_sums else 1
-    verdict = verify([*folders.values()], load_trust(asked.out / "trust.json"))
+    verdict = verify([*folders.values()], load_trust(options.out / "trust.json"))
     for finding in verdict.findings:
         console.print(str(finding), markup=False, highlight=False)
     return verdict.status
 
 
-def _folders(asked: LocalRun, console: Console) -> Mapping[str, Path]:
+def _folders(options: LocalRun, console: Console) -> Mapping[str, Path]:
     """The sites' folders: dealt now, or found."""
-    writable_folder(asked.out)
-    if any(asked.out.iterdir()):
-        folders = site_folders(asked.out)
+    writable_folder(options.out)
+    if any(options.out.iterdir()):
+        folders = site_folders(options.out)
         run = Agreed.load(folders[AGGREGATOR] / "agreed").plan.run
-        console.print(f"The run {run} is in {asked.out} already; it goes on.")
+        console.print(f"The run {run} is in {options.out} already; it goes on.")
         return folders
-    cohort = load(*resolve(asked.cohort, asked.data_dir))
-    tables = own_tables(asked.cohort, asked.data_dir)
+    cohort = load(*resolve(options.cohort, options.data_dir))
+    tables = own_tables(options.cohort, options.data_dir)
     run = f"{cohort.name[:30]}-{secrets.token_hex(4)}"
-    plan = _planned(asked, run, cohort.hospitals, Inputs.of(cohort.schema))
-    file, colon, _ = asked.model.rpartition(":")
-    dealing = partial(deal, asked.out, plan, tables, epsilon=asked.epsilon, seed=asked.seed,
+    plan = _planned(options, run, cohort.hospitals, Inputs.of(cohort.schema))
+    file, colon, _ = options.model.rpartition(":")
+    dealing = partial(deal, options.out, plan, tables, epsilon=options.epsilon, seed=options.seed,
                       module=Path(file) if colon else None)  # fmt: skip
-    if not asked.network:
+    if not options.network:
         return dealing()
-    network = make_authority(asked.out / "authority", "localhost", free_port())
+    network = make_authority(options.out / "authority", "localhost", free_port())
     made = dealing(network=network)
-    certify(made, network, asked.out / "authority")
+    certify(made, network, options.out / "authority")
     return made
 
 
-def _planned(asked: LocalRun, run: str, patients: Mapping[str, Patients], inputs: Inputs) -> Plan:
-    setting = training_of(Regime.FULL, asked.model)
-    if asked.rounds is not None:
-        last = min(asked.rounds, setting.average_last)
-        setting = replace(setting, rounds=asked.rounds, average_last=last)
+def _planned(options: LocalRun, run: str, patients: Mapping[str, Patients], inputs: Inputs) -> Plan:
+    setting = training_of(Regime.FULL, options.model)
+    if options.rounds is not None:
+        last = min(options.rounds, setting.average_last)
+        setting = replace(setting, rounds=options.rounds, average_last=last)
     return make_plan(
         run=run,
         design=Design.SEALED,
-        epsilon=asked.epsilon,
-        model=named_model(asked.model, inputs, width=WIDTH),
+        epsilon=options.epsilon,
+        model=named_model(options.model, inputs, width=WIDTH),
         setting=setting,
         patients=patients,
-        scheme=asked.scheme,
+        scheme=options.scheme,
     )
 
 
-def _compare(asked: LocalRun, folders: Mapping[str, Path]) -> Compared:
+def _compare(options: LocalRun, folders: Mapping[str, Path]) -> Compared:
     """Run the same plan in one process, from the same seeds, and compare all sums."""
     agreed = Agreed.load(folders[AGGREGATOR] / "agreed")
     plan = replace(agreed.plan, sealing=None, roster=None)
     settings = SiteSettings.load(folders[plan.hospitals[0]])
     seed = settings.seed
     if seed is None:
-        raise InvalidInputError(f"The sites in {asked.out} are real; they are compared with none.")
+        raise InvalidInputError(
+            f"The sites in {options.out} are real; they are compared with none."
+        )
     if settings.module:
         from aggregation.models.torch_source import approve
 
         approve(Path(settings.module))
-    cohort = load(*resolve(asked.cohort, asked.data_dir))
+    cohort = load(*resolve(options.cohort, options.data_dir))
     with _one_thread() if isinstance(plan.model, TorchModel) else nullcontext():
         federation = Federation.simulated(plan, dict(cohort.hospitals), seed=seed)
         began = time.monotonic()
         outcome = federation.run()
         seconds = (time.monotonic() - began) / plan.rounds
-    told = Transcript.load(folders[AGGREGATOR] / "transcript").select(kind="opened")
-    opened = {m.round: m.payload for m in told if m.sender == AGGREGATOR}
+    messages = Transcript.load(folders[AGGREGATOR] / "transcript").select(kind="opened")
+    opened = {m.round: m.payload for m in messages if m.sender == AGGREGATOR}
     sums = [np.frombuffer(opened[number], dtype="<i8") for number in sorted(opened)]
     same = len(sums) == len(outcome.opened) and np.array_equal(np.stack(sums), outcome.opened)
     return Compared(same, seconds)
@@ -232,16 +234,19 @@ def _one_thread() -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _tell(console: Console, found: Measured, compared: Compared | None, seconds: float) -> None:
-    total = sum(found.bytes_by_kind.values())
+def _tell(
+    console: Console, measurement: Measured, compared: Compared | None, seconds: float
+) -> None:
+    total = sum(measurement.bytes_by_kind.values())
     console.print(
-        f"{found.rounds} rounds in {seconds:.1f} s, start-up included; a round took "
-        f"{1e3 * found.median_round:.0f} ms (median; the longest {found.longest_round:.2f} s), and "
-        f"{total / found.rounds / 1e3:.0f} kB passed the server in one."
+        f"{measurement.rounds} rounds in {seconds:.1f} s, start-up included; a round took "
+        f"{1e3 * measurement.median_round:.0f} ms (median; the longest "
+        f"{measurement.longest_round:.2f} s), and "
+        f"{total / measurement.rounds / 1e3:.0f} kB passed the server in one."
     )
-    memory = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in found.memory.items())
-    if found.relays:
-        relays = max(found.relays.values()) / 1e6
+    memory = ", ".join(f"{name} {size / 1e6:.0f} MB" for name, size in measurement.memory.items())
+    if measurement.relays:
+        relays = max(measurement.relays.values()) / 1e6
         memory += f"; NVFLARE's processes at one site at most {relays:.0f} MB"
     console.print(f"Most memory by process: {memory}.")
     if compared is not None:
