@@ -75,18 +75,18 @@ class Account:
         from experiments.commands.phases import report_phases, show_phases
 
         if self.phases is None:
-            found, show = self.report(), _print
+            report, show = self.report(), _print
         else:
-            found = report_phases(self.phases, delta=self.delta, risks=self._risks)
+            report = report_phases(self.phases, delta=self.delta, risks=self._risks)
             show = show_phases
         if self.plot is not None:
-            found["plot"] = [str(path) for path in self._draw(self.plot)]
+            report["plot"] = [str(path) for path in self._draw(self.plot)]
         if self.json:
             import json
 
-            print(json.dumps(found, indent=2, sort_keys=True, allow_nan=False))
+            print(json.dumps(report, indent=2, sort_keys=True, allow_nan=False))
         else:
-            show(found)
+            show(report)
         return 0
 
     def report(self) -> dict[str, Any]:
@@ -131,23 +131,23 @@ class Account:
     def _risks(self, event: "DpEvent", relation: "NeighboringRelation") -> dict[str, Any]:
         from privacy.named_risks import FALSE_POSITIVES, named_risks
 
-        found = named_risks(
+        risks = named_risks(
             event,
             relation=relation,
             prior_success=self.prior_success,
             prior=self.attribute_prior or None,
             targets=self.targets,
         )
-        rates = zip(FALSE_POSITIVES, found.true_positives, strict=True)
+        rates = zip(FALSE_POSITIVES, risks.true_positives, strict=True)
         return {
             "prior_success": self.prior_success,
-            "reconstruction_success": found.reidentified,
-            "membership_advantage": found.advantage,
+            "reconstruction_success": risks.reidentified,
+            "membership_advantage": risks.advantage,
             "membership_true_positives": {f"{false:g}": true for false, true in rates},
-            "attribute_success": found.attribute,
+            "attribute_success": risks.attribute,
             "targets": self.targets,
-            "targets_named": found.expected_named,
-            "any_target_named": found.any_named,
+            "targets_named": risks.expected_named,
+            "any_target_named": risks.any_named,
         }
 
     def _draw(self, path: Path) -> tuple[Path, Path]:
@@ -216,12 +216,12 @@ class Account:
             if add_or_remove
             else "dp-accounting 0.6.0 under-counts Gaussians here: the distance doubles."
         )
-        found: dict[str, tuple[Callable[[], float | None], str]] = {
+        other_accountants: dict[str, tuple[Callable[[], float | None], str]] = {
             "dp-accounting PLD": (lambda: library("pld"), ""),
             "dp-accounting RDP": (lambda: library("rdp"), rdp_warning),
         }
         if add_or_remove:  # all that Opacus knows
-            found |= {
+            other_accountants |= {
                 "Opacus PRV": (lambda: opacus("PRVAccountant"), ""),
                 "Opacus RDP": (lambda: opacus("RDPAccountant"), ""),
                 "Opacus GDP": (
@@ -229,11 +229,11 @@ class Account:
                     "A central limit, not a bound: never use it for a guarantee.",
                 ),
             }
-        found["classic formula, one release"] = (
+        other_accountants["classic formula, one release"] = (
             classic,
             "sqrt(2 ln(1.25/delta))/sigma is proved below epsilon 1 only and counts no rounds.",
         )
-        return found
+        return other_accountants
 
 
 def _judge(
@@ -262,21 +262,21 @@ def _finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _print(found: dict[str, Any]) -> None:
+def _print(report: dict[str, Any]) -> None:
     from rich.console import Console
     from rich.table import Table
 
     from experiments.commands.phases import show_plot, show_risks
 
     console = Console()
-    config, risks = found["config"], found["risks"]
+    config, risks = report["config"], report["risks"]
     table = Table(
         title=f"epsilon at delta = {config['delta']:g}: sigma {config['noise_multiplier']:g}, "
         f"q {config['sampling_prob']:g}, T {config['rounds']}, {config['relation']}"
     )
     for column in ("accountant", "epsilon", "verdict", "note"):
         table.add_column(column, justify="right" if column == "epsilon" else "left")
-    for answer in found["accountants"]:
+    for answer in report["accountants"]:
         value = "-" if answer["epsilon"] is None else f"{answer['epsilon']:.4g}"
         row = answer["accountant"], value, answer["verdict"], answer["note"]
         table.add_row(*row, style="bold red" if answer["verdict"] == "not a bound" else None)
@@ -288,4 +288,4 @@ def _print(found: dict[str, Any]) -> None:
         f"time at even odds. Gaussian DP: mu at most {mu}, nearest {risks['mu_fitted']:.3f}.",
         soft_wrap=True,
     )
-    show_plot(found)
+    show_plot(report)

@@ -173,13 +173,15 @@ class AttackCommand:
         started = time.perf_counter()
         named: tuple[int, int] | None = None
         if lineups:
-            found, named = _before_line_ups(attack, view, prior, lineups, self.seed)
+            reconstruction, named = _before_line_ups(attack, view, prior, lineups, self.seed)
         else:
-            found = attack.reconstruct(view, prior)
+            reconstruction = attack.reconstruct(view, prior)
         seconds = time.perf_counter() - started
-        scored = score(found, truth.features, prior, np.random.default_rng(self.seed))
+        scored = score(reconstruction, truth.features, prior, np.random.default_rng(self.seed))
         with tempfile.TemporaryDirectory(dir=out, prefix=".drawing-") as inner:
-            drawn = draw(found, truth.features, prior, Path(inner) / "drawn.png").read_bytes()
+            drawn = draw(
+                reconstruction, truth.features, prior, Path(inner) / "drawn.png"
+            ).read_bytes()
         (picture,) = write_new((out / f"{self.name}-{self.view}.png", drawn))
         result: dict[str, Any] = {
             "attack": self.name,
@@ -188,7 +190,7 @@ class AttackCommand:
             "design": self.design,
             "noise_multiplier": plan.noise_multiplier,
             "patients": len(truth),
-            "records": len(found),
+            "records": len(reconstruction),
             "accuracy": float(scored.accuracy.mean()),
             "guessing": float(scored.baseline.mean()),
             "matched": {f"{level:g}": float(scored.exact(level).mean()) for level in LEVELS},
@@ -254,14 +256,14 @@ class AttackCommand:
             return cohort.hospitals, ()
         split = with_line_ups(cohort, count=5, seed=self.seed)[0]
         attacked = self.hospital or next(iter(split.train))
-        own = tuple(one for one in split.lineups if one.hospital == attacked)
-        if not own:
+        lineups = tuple(one for one in split.lineups if one.hospital == attacked)
+        if not lineups:
             raise InvalidInputError(
                 f"The hospital {attacked!r} has no line-up: a fifth of its patients with one "
                 "outcome are fewer than nine, so that nobody can stand beside a patient who "
                 "trained. Choose a larger one with --hospital."
             )
-        return split.train, own
+        return split.train, lineups
 
     def _first_round(
         self,
@@ -302,15 +304,17 @@ class AttackCommand:
             hospitals, lineups = seated(plan, hospitals, lineups, seed=(self.seed,))
         outcome = Federation.simulated(plan, hospitals, seed=self.seed).run()
         drawn = {name: batches[0][0] for name, batches in outcome.drawn.items()}
-        known = dict(drawn)
+        known_patients = dict(drawn)
         target = drawn[attacked].take(np.arange(len(drawn[attacked])) == 0)
-        known[attacked] = drawn[attacked].take(np.arange(len(drawn[attacked])) != 0)
+        known_patients[attacked] = drawn[attacked].take(np.arange(len(drawn[attacked])) != 0)
         labels = {(0, n): p.outcomes for n, p in drawn.items()} if self.know_labels else {}
         knowledge = Knowledge(labels=labels)
         if self.view == "informed" and plan.sampling_size is not None:
-            knowledge = Knowledge(labels=labels, batches={(0, n): p for n, p in known.items()})
+            knowledge = Knowledge(
+                labels=labels, batches={(0, n): p for n, p in known_patients.items()}
+            )
         elif self.view == "informed":
-            knowledge = Knowledge(labels=labels, patients=known)
+            knowledge = Knowledge(labels=labels, patients=known_patients)
         elif self.view == "colluding":  # all but the attacked hospital and one more
             colluders = [name for name in hospitals if name != attacked][1:]
             knowledge = Knowledge(
@@ -352,15 +356,17 @@ def _before_line_ups(
     from attacks.scoring import lineup
 
     rng = np.random.default_rng([seed, 2])
-    found, named = [], 0
+    reconstructions, named = [], 0
     for one in lineups:
         outcomes = np.full(len(one.people), one.outcome, dtype=np.int64)
-        known = dataclasses.replace(
+        knowledge = dataclasses.replace(
             view.knowledge, candidates=Patients(one.people.copy(), outcomes)
         )
-        found.append(attack.reconstruct(dataclasses.replace(view, knowledge=known), prior))
-        named += lineup(found[-1], one.people, rng) == one.target
-    return join(*found), (named, len(lineups))
+        reconstructions.append(
+            attack.reconstruct(dataclasses.replace(view, knowledge=knowledge), prior)
+        )
+        named += lineup(reconstructions[-1], one.people, rng) == one.target
+    return join(*reconstructions), (named, len(lineups))
 
 
 def _print(result: "dict[str, Any]") -> None:

@@ -74,18 +74,20 @@ class StudyCommand(ABC):
         from experiments.run.record import writable_folder
         from experiments.studies.catalogue import by_study
 
-        told = by_study(records)
+        grouped = by_study(records)
         figures = [
-            save(draw(own), writable_folder(self.out / "figures") / name)[0]
-            for study, own in told
+            save(draw(study_records), writable_folder(self.out / "figures") / name)[0]
+            for study, study_records in grouped
             for name, draw in study.figures.items()
         ]
         if self.json:
-            plain = [study.plain(record) for study, own in told for record in own]
+            plain = [
+                study.plain(record) for study, study_records in grouped for record in study_records
+            ]
             print(json.dumps(plain, sort_keys=True))
             return
-        for study, own in told:
-            console.print(*study.tables(own))
+        for study, study_records in grouped:
+            console.print(*study.tables(study_records))
         drawn = f"Figures (and .png): {', '.join(map(str, figures))}; r" if figures else "R"
         console.print(f"{drawn}ecords: {self.out / 'records'}.")
 

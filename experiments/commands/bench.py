@@ -52,7 +52,7 @@ class BenchFederation:
 
         folder = writable_folder(self.out)
         with Console(stderr=True).status("measuring") as status:
-            found = measure(
+            benchmark = measure(
                 self.hospitals,
                 rounds=self.rounds,
                 threads=self.threads,
@@ -61,19 +61,19 @@ class BenchFederation:
                 pfl_python=self.pfl_python,
                 progress=status.update,
             )
-        path = write_bench(folder, "federation", found.to_json())
+        path = write_bench(folder, "federation", benchmark.to_json())
         if self.json:
             print(path.read_text(encoding="utf-8"), end="")
             return 0
-        row, *others = found.rows
-        table = Table(title=f"{row.size:,} hospitals, {found.patients:,} patients")
+        row, *others = benchmark.rows
+        table = Table(title=f"{row.size:,} hospitals, {benchmark.patients:,} patients")
         table.add_column("of a round")
         table.add_column("", justify="right")
         table.add_row("seconds", f"{row.seconds:.1f}")
         table.add_row("MB of updates before sealing", f"{row.bytes / 1e6:.1f}")
-        table.add_row("MB of memory at most", f"{found.peak_bytes / 1e6:.0f}")
-        table.add_row("epsilon of the run", f"{found.epsilon:.4f}")
-        for name, seconds in found.phases.items():
+        table.add_row("MB of memory at most", f"{benchmark.peak_bytes / 1e6:.0f}")
+        table.add_row("epsilon of the run", f"{benchmark.epsilon:.4f}")
+        for name, seconds in benchmark.phases.items():
             table.add_row(f"  {name}, seconds of all threads", f"{seconds:.1f}")
         for other in others:
             ratio = "" if other.ratio is None else f" ({other.ratio:.1f} times ours)"

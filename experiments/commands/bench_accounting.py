@@ -32,20 +32,20 @@ class BenchAccounting:
 
         writable_folder(self.out)
         with Console(stderr=True).status("measuring") as status:
-            found = measure(
+            benchmark = measure(
                 rounds=self.rounds,
                 different=self.different,
                 repeats=self.repeats,
                 progress=status.update,
             )
-        path = write_bench(self.out, "accounting", found.to_json())
+        path = write_bench(self.out, "accounting", benchmark.to_json())
         if self.json:
             print(path.read_text(encoding="utf-8"), end="")
             return 0
         table = Table(title="epsilon at delta = 1e-5")
         for column in ("", "releases", "sigma", "q", "lower", "upper", "above", "seconds", "ratio"):
             table.add_column(column, justify="right" if column else "left")
-        for row in found.rows:
+        for row in benchmark.rows:
             table.add_row(
                 row.name,
                 f"{row.size:,}",

@@ -52,7 +52,7 @@ class BenchAttacks:
 
         folder = writable_folder(self.out)
         with Console(stderr=True).status("measuring") as status:
-            found = measure(
+            benchmark = measure(
                 self.sizes,
                 batches=self.batches,
                 restarts=self.restarts,
@@ -61,7 +61,7 @@ class BenchAttacks:
                 device=checked_device(self.device),
                 progress=status.update,
             )
-        path = write_bench(folder, "attacks", found.to_json())
+        path = write_bench(folder, "attacks", benchmark.to_json())
         if self.json:
             print(path.read_text(encoding="utf-8"), end="")
             return 0
@@ -73,7 +73,7 @@ class BenchAttacks:
         table.add_column("attack")
         for heading in ("batch", "seconds", "times faster", "right", "more than loop"):
             table.add_column(heading, justify="right")
-        for row in found.rows:
+        for row in benchmark.rows:
             table.add_row(
                 row.name, str(row.size), f"{row.seconds:.3g}", f"{1 / row.ratio:.3g}",
                 f"{row.accuracy:.1%}",

@@ -90,17 +90,17 @@ class BenchAuthors:
         from experiments.run.record import writable_folder
 
         folder = writable_folder(self.out)
-        found: dict[str, dict[str, Any]] = {}
+        by_path: dict[str, dict[str, Any]] = {}
         with Console(stderr=True).status("measuring"):
             for name, measured in self._measured():  # each is kept as soon as it is there
                 path = write_bench(folder, name, measured)
-                found[str(path)] = measured
+                by_path[str(path)] = measured
         if self.json:
-            print(json.dumps(found))
+            print(json.dumps(by_path))
             return 0
-        for measured in found.values():
+        for measured in by_path.values():
             self._show(measured["rows"])
-        print(f"Written: {', '.join(found)}")
+        print(f"Written: {', '.join(by_path)}")
         return 0
 
     def _measured(self) -> Iterator[tuple[str, dict[str, Any]]]:

@@ -41,8 +41,8 @@ class BenchEvaluation:
 
         folder = writable_folder(self.out)
         with Console(stderr=True).status("simulating") as status:
-            found = measure(runs=self.runs, seed=self.seed, progress=status.update)
-        path = write_bench(folder, "evaluation", found)
+            benchmark = measure(runs=self.runs, seed=self.seed, progress=status.update)
+        path = write_bench(folder, "evaluation", benchmark)
         if self.json:
             print(path.read_text(encoding="utf-8"), end="")
             return 0
@@ -50,7 +50,7 @@ class BenchEvaluation:
         for heading in ("hospitals", "counted", "epsilon", "noise of a cell", "within .01",
                         "drowned", "interval"):  # fmt: skip
             table.add_column(heading, justify="right")
-        for row in found["rows"]:
+        for row in benchmark["rows"]:
             case = row["case"]
             table.add_row(
                 str(case["hospitals"]),

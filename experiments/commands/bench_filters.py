@@ -31,15 +31,15 @@ class BenchFilters:
 
         folder = writable_folder(self.out)
         with Console(stderr=True).status("looking") as status:
-            found = measure(progress=status.update)
-        path = write_bench(folder, "filters", found.to_json())
+            filters = measure(progress=status.update)
+        path = write_bench(folder, "filters", filters.to_json())
         if self.json:
             print(path.read_text(encoding="utf-8"), end="")
             return 0
-        table = Table(title=", ".join(f"{k} {v}" for k, v in found.versions.items()))
+        table = Table(title=", ".join(f"{k} {v}" for k, v in filters.versions.items()))
         for column in ("filter", "setting", "found", "numbers"):
             table.add_column(column)
-        for row in found.rows:
+        for row in filters.rows:
             numbers = ", ".join(f"{k} {v:.3g}" for k, v in row.numbers.items())
             table.add_row(row.name, row.setting, ", ".join(row.found) or "-", numbers)
         Console().print(table)

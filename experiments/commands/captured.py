@@ -125,9 +125,9 @@ class CapturedUpdate:
         capture, tried = self._captured(model, before, after, cohort, prior)
         said += _searched(tried)
         name = name or self._suitable(capture)
-        known = np.array([int(c) for c in self.labels], dtype=np.int64)
+        labels = np.array([int(c) for c in self.labels], dtype=np.int64)
         place = (0, capture.public.hospitals[0])
-        knowledge = Knowledge(labels={place: known} if self.labels else {})
+        knowledge = Knowledge(labels={place: labels} if self.labels else {})
         seen = observe(capture, Adversary("server_plain", knowledge))
         view = require(seen, GradientView, name)
         readings = tried.tried if tried else 1
@@ -135,9 +135,9 @@ class CapturedUpdate:
         view = replace(view, gradients=charged)
         started = time.perf_counter()
         attack = ATTACKS.find(name).make(effort)
-        found = attack.reconstruct(view, prior)
-        said += found.notes
-        if self.steps == 1 and not found.certified.any():
+        reconstruction = attack.reconstruct(view, prior)
+        said += reconstruction.notes
+        if self.steps == 1 and not reconstruction.certified.any():
             one = (
                 f"One step of {self.optimizer} was read. If the client took more, or by another "
                 "optimiser, say so: --steps, --optimizer."
@@ -163,13 +163,13 @@ class CapturedUpdate:
             "largest_error": float(capture.error.max() * capture.public.step),
             "largest_entry": float(np.abs(capture.update).max() * capture.public.step),
             "prior": prior.source,
-            "certified": int(found.certified.sum()),
-            "records": _records(found, prior, cohort),
+            "certified": int(reconstruction.certified.sum()),
+            "records": _records(reconstruction, prior, cohort),
             "said": list(said),
         }
         seconds = round(time.perf_counter() - started, 3)
         with tempfile.TemporaryDirectory(dir=out, prefix=".drawing-") as inner:
-            picture = draw_found(found, prior, Path(inner) / "drawn.png").read_bytes()
+            picture = draw_found(reconstruction, prior, Path(inner) / "drawn.png").read_bytes()
         record = json.dumps(result, indent=1, sort_keys=True, allow_nan=False).encode() + b"\n"
         paths = write_new(
             (out / f"{name}-update.png", picture), (out / f"{name}-update.json", record)
@@ -189,11 +189,11 @@ class CapturedUpdate:
             return named_model("mlp", inputs, width=int(width), seed=seed), ()
         model = named_model(self.model, inputs, width=64, seed=seed)
         weights = flat(model, before)
-        known = recognised(model, weights)
+        twin = recognised(model, weights)
         pulled = self.steps > 1 and self._optimizer().weight_decay > 0
-        if known is model or (pulled and len(weights) > known.dim):  # two logits, pulled apart
+        if twin is model or (pulled and len(weights) > twin.dim):  # two logits, pulled apart
             return model, ()
-        return known, (f"The module computes what the model {known.kind!r} does: it is read so.",)
+        return twin, (f"The module computes what the model {twin.kind!r} does: it is read so.",)
 
     def _captured(
         self,
@@ -221,8 +221,8 @@ class CapturedUpdate:
             ), None
 
         def of_size(size: int) -> "Capture":
-            told = how | {"steps": self.steps, "patients": self.patients or None}
-            return from_weights(before, after, batch_size=size, **told)
+            settings = how | {"steps": self.steps, "patients": self.patients or None}
+            return from_weights(before, after, batch_size=size, **settings)
 
         if self.batch_size:
             return of_size(self.batch_size), None
@@ -231,8 +231,8 @@ class CapturedUpdate:
                 "How many patients stand behind this update can't be read off it: that takes one "
                 "step, and a first layer that is linear. Give --batch-size."
             )
-        found = find_batch_size(of_size, prior, most=_MOST_PATIENTS)
-        return of_size(found.size), found
+        batch_size = find_batch_size(of_size, prior, most=_MOST_PATIENTS)
+        return of_size(batch_size.size), batch_size
 
     def _optimizer(self) -> "Optimizer":
         return optimizer_of(self.optimizer, self.momentum, self.weight_decay)
@@ -282,11 +282,13 @@ def show(result: dict[str, Any]) -> None:
     print(f"Picture: {result['picture']}\nRecord: {result['record']}")
 
 
-def _records(found: "Reconstruction", prior: "Prior", cohort: "Cohort") -> list[dict[str, Any]]:
+def _records(
+    reconstruction: "Reconstruction", prior: "Prior", cohort: "Cohort"
+) -> list[dict[str, Any]]:
     from attacks.scoring.picture import texts
 
     names = [feature.name for feature in prior.features]
-    steps = found.steps or ("",) * len(found)
+    steps = reconstruction.steps or ("",) * len(reconstruction)
     return [
         {
             "certified": bool(proved),
@@ -295,7 +297,11 @@ def _records(found: "Reconstruction", prior: "Prior", cohort: "Cohort") -> list[
             "values": dict(zip(names, line, strict=True)),
         }
         for proved, sure, step, line in zip(
-            found.certified, found.confidence, steps, texts(found.records, prior), strict=True
+            reconstruction.certified,
+            reconstruction.confidence,
+            steps,
+            texts(reconstruction.records, prior),
+            strict=True,
         )
     ]
 
@@ -327,8 +333,12 @@ def private_step(
     phases = history(read_file(checkpoint, most=_LARGEST_CHECKPOINT, what="The checkpoint"))
     rate = phases[-1][1] if phases else 1.0
     patients = max(batch_size, round(batch_size / rate)) if rate > 0 else batch_size
-    told: dict[str, Any] = {"clip_norm": clip_norm, "batch_size": batch_size, "patients": patients}
-    return from_opacus(before, after, history=phases, **told, **how)
+    settings: dict[str, Any] = {
+        "clip_norm": clip_norm,
+        "batch_size": batch_size,
+        "patients": patients,
+    }
+    return from_opacus(before, after, history=phases, **settings, **how)
 
 
 def reach_of(column: Any) -> float:

@@ -73,9 +73,9 @@ class Claims(StudyCommand):
             {r.name: r for r in records}, self._subject()[0], only=self.only
         )
         plain = [asdict(finding) for finding in findings]
-        told = json.dumps(plain, sort_keys=True, indent=1)
+        findings_json = json.dumps(plain, sort_keys=True, indent=1)
         paths = write_new(
-            (self.out / "claims.json", f"{told}\n".encode()),
+            (self.out / "claims.json", f"{findings_json}\n".encode()),
             (self.out / "claims.md", f"{judged_claims.markdown(findings)}\n".encode()),
         )
         if self.json:

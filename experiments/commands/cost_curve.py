@@ -28,12 +28,12 @@ def plot_cost(
     from privacy.accounting import epsilon
 
     deltas = sorted({*_DELTAS, delta})
-    found = [epsilon(event, delta=d, relation=relation) for d in deltas]
-    upper = [f.upper if math.isfinite(f.upper) else math.nan for f in found]
+    intervals = [epsilon(event, delta=d, relation=relation) for d in deltas]
+    upper = [f.upper if math.isfinite(f.upper) else math.nan for f in intervals]
     figure = Figure(figsize=(5.6, 3.6), layout="constrained")
     ax = figure.subplots()
     ax.fill_between(
-        deltas, [f.lower for f in found], upper, alpha=0.25, label="between the certified ends"
+        deltas, [f.lower for f in intervals], upper, alpha=0.25, label="between the certified ends"
     )
     ax.plot(deltas, upper, marker="o", markersize=3, label="certified from above")
     ax.axvline(delta, color="0.4", linewidth=0.8, linestyle=":")
@@ -41,8 +41,8 @@ def plot_cost(
     ax.set_ylim(bottom=0)
     ax.set_xlabel("delta")
     ax.set_ylabel("epsilon")
-    at = found[deltas.index(delta)].upper
-    told = f"at most {at:.3g}" if math.isfinite(at) else "no bound"
-    ax.set_title(f"epsilon {told} at delta {delta:g}", fontsize=10)
+    at = intervals[deltas.index(delta)].upper
+    bound = f"at most {at:.3g}" if math.isfinite(at) else "no bound"
+    ax.set_title(f"epsilon {bound} at delta {delta:g}", fontsize=10)
     ax.legend(fontsize=8)
     return save(figure, path)

@@ -155,12 +155,12 @@ class Status:
             return 0 if far["ended"] or (not far["why"] and far["seconds"] < _FRESH) else 2
         from experiments.deployment.local import site_folders, states
 
-        told = states(site_folders(self.folder))
+        site_states = states(site_folders(self.folder))
         if self.json:
-            print(json.dumps(told, sort_keys=True))
+            print(json.dumps(site_states, sort_keys=True))
         else:
-            _show(told)
-        return 0 if all(told.values()) else 2
+            _show(site_states)
+        return 0 if all(site_states.values()) else 2
 
 
 @dataclass(frozen=True)
@@ -202,24 +202,24 @@ def _told(state: "Mapping[str, Any]") -> str:
     return f"round {state.get('round', '?')}, waiting for {late}"
 
 
-def _show_far(told: "Mapping[str, Any]") -> None:
+def _show_far(state: "Mapping[str, Any]") -> None:
     from rich.console import Console
     from rich.table import Table
 
-    late, console = ", ".join(told["late"]) or "nobody", Console()
+    late, console = ", ".join(state["late"]) or "nobody", Console()
     console.print(
-        f"{told['run']}: round {told['round']} of {told['rounds']}, waiting for {late}; told "
-        f"{told['seconds']:.0f} s ago{'; ' if told['why'] else ''}{told['why']}",
+        f"{state['run']}: round {state['round']} of {state['rounds']}, waiting for {late}; told "
+        f"{state['seconds']:.0f} s ago{'; ' if state['why'] else ''}{state['why']}",
         markup=False, highlight=False,
     )  # fmt: skip
     table = Table()
     for heading in ("site", "ended", "counter-signed", "refused", "kB to it", "costs a patient"):
         table.add_column(heading)
-    for name, site in told["sites"].items():
+    for name, site in state["sites"].items():
         cost = site.get("costs")
         table.add_row(
             name, _said(site["ended"]), _said(site["closed"]), str(site["refused"]),
-            f"{told['bytes'].get(name, 0) / 1e3:.0f}", "" if cost is None else f"{cost:g}",
+            f"{state['bytes'].get(name, 0) / 1e3:.0f}", "" if cost is None else f"{cost:g}",
         )  # fmt: skip
     console.print(table)
 
@@ -228,14 +228,14 @@ def _said(state: object) -> str:
     return {True: "yes", False: "no"}.get(bool(state), "") if state is not None else ""
 
 
-def _show(told: "Mapping[str, dict[str, Any] | None]") -> None:
+def _show(site_states: "Mapping[str, dict[str, Any] | None]") -> None:
     from rich.console import Console
     from rich.table import Table
 
     table = Table(title="Sites", title_justify="left")
     for heading in ("site", "roles", "round", "waits for", "ended", "releases", "budget", "memory"):
         table.add_column(heading)
-    for name, state in told.items():
+    for name, state in site_states.items():
         if state is None:
             table.add_row(name, "down")
             continue

@@ -72,8 +72,8 @@ class InitFederation:
             create_durably(self.out / NETWORK_FILE, network.to_bytes())
             print(f"{self.out / _AUTHORITY} holds the key that signs certificates: it stays here.")
         _tell(plan, draft.schedule)
-        told = ", ".join([*files, *([NETWORK_FILE] if meeting is not None else [])])
-        print(f"Send {told} in {self.out} to every site; each then runs: "
+        file_names = ", ".join([*files, *([NETWORK_FILE] if meeting is not None else [])])
+        print(f"Send {file_names} in {self.out} to every site; each then runs: "
               f"inpatient deploy join plan.json SITE_DIR --site NAME{option}")  # fmt: skip
         return 0
 
@@ -349,9 +349,9 @@ def _read(path: Path) -> "tuple[Plan, Schedule | None]":
 
 def _weighed(agreement: "Agreement", hospital: str) -> str:
     """What a hospital's uploads are multiplied by, where that is not 1."""
-    if (found := agreement.weights(hospital)) is None:
+    if (weight_range := agreement.weights(hospital)) is None:
         return "weights at most 1, by what is opened; "
-    least, most = found
+    least, most = weight_range
     return "" if least == most == 1 else f"weight {least:.3g}{f' to {most:.3g}' * (most > least)}; "
 
 

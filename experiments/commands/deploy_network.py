@@ -39,13 +39,13 @@ class CheckKit:
 
         from aggregation.sites.flare.parent_process import kit_faults
 
-        found = kit_faults(self.folder, datetime.now(UTC))
-        for kit, faults in found.items():
+        faults_by_kit = kit_faults(self.folder, datetime.now(UTC))
+        for kit, faults in faults_by_kit.items():
             for fault in faults:
                 print(f"FAIL: {kit}: {fault}")
             if not faults:
                 print(f"OK: {kit}: mutual TLS; carries, and may do nothing else")
-        return 1 if any(found.values()) else 0
+        return 1 if any(faults_by_kit.values()) else 0
 
 
 @dataclass(frozen=True)
@@ -65,9 +65,9 @@ class RenewCertificates:
             install_anew(self.folder, self.signed)
             print(f"Installed. Start what carries for it: inpatient deploy relay {self.folder}")
             return 0
-        asked = ask_anew(self.folder)
+        renewal = ask_anew(self.folder)
         print(f"Send {self.folder / 'renewal'} to the coordinator, and tell its fingerprint by "
-              f"another way: {asked.fingerprint}")  # fmt: skip
+              f"another way: {renewal.fingerprint}")  # fmt: skip
         return 0
 
 
@@ -91,11 +91,11 @@ class CertifySites:
         from privacy.files import write_durably
 
         agreed = Agreed.load(self.agreed)
-        asked = [read_renewal(folder, agreed) for folder in self.renewals]
-        for site, files in sign_anew(self.authority, agreed, asked).items():
+        renewals = [read_renewal(folder, agreed) for folder in self.renewals]
+        for site, files in sign_anew(self.authority, agreed, renewals).items():
             for name, content in files.items():
                 write_durably(self.out / site / name, content)
-        for one, _ in asked:
+        for one, _ in renewals:
             print(f"{one.site}: {one.fingerprint}")
         print("Compare each fingerprint with what the site told you by another way. Then send it "
               f"its folder in {self.out}; it runs: inpatient deploy renew SITE_DIR --signed "

@@ -160,7 +160,9 @@ class FrontierCommand(StudyCommand):
         figure = FIGURES[self.figure].draw(records)
         svg, png = save(figure, writable_folder(self.out / "figures") / self.figure)
         if self.json:
-            plain = [study.plain(r) for study, own in by_study(records) for r in own]
+            plain = [
+                study.plain(r) for study, study_records in by_study(records) for r in study_records
+            ]
             print(json.dumps(plain, sort_keys=True))
         else:
             console.print(f"Figure: {svg} and {png.name}; records: {self.out / 'records'}.")

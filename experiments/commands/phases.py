@@ -40,27 +40,27 @@ def report_phases(
     from privacy.ledger.audit.show import event_words
     from privacy.ledger.spending import read_spending
 
-    found = read_spending(path)
-    relation = NeighboringRelation[found.relation]
-    claimed = math.fsum(claim.epsilon for claim in found.claims)
-    left = delta - math.fsum(claim.delta for claim in found.claims)
-    if not left > 0:
+    spending = read_spending(path)
+    relation = NeighboringRelation[spending.relation]
+    claimed = math.fsum(claim.epsilon for claim in spending.claims)
+    rest_delta = delta - math.fsum(claim.delta for claim in spending.claims)
+    if not rest_delta > 0:
         raise InvalidInputError(
-            f"The claims in {path.name} take {delta - left:g} of delta={delta:g}: nothing is left "
-            "for the rest. Ask for a larger --delta."
+            f"The claims in {path.name} take {delta - rest_delta:g} of delta={delta:g}: "
+            "nothing is left for the rest. Ask for a larger --delta."
         )
-    parts = [(step.to_json()["event"], step.count) for step in found.schedule]
+    parts = [(step.to_json()["event"], step.count) for step in spending.schedule]
     rows = []
     for event, count in parts:
         cost = epsilon(from_json(composed([(event, count)])), delta=delta, relation=relation)
         rows.append({"what": f"{count} x {event_words(event)}", "upper": _finite(cost.upper)})
     rows += [
         {"what": f"claimed at delta {claim.delta:g}", "upper": _finite(claim.epsilon)}
-        for claim in found.claims
+        for claim in spending.claims
     ]
-    told: dict[str, Any] = {
-        "config": {"phases": path.name, "delta": delta, "relation": found.relation},
-        "evidence": found.evidence,
+    report: dict[str, Any] = {
+        "config": {"phases": path.name, "delta": delta, "relation": spending.relation},
+        "evidence": spending.evidence,
         "phases": rows,
         "lower": 0.0,
         "upper": _finite(claimed),
@@ -68,11 +68,11 @@ def report_phases(
     }
     if parts:
         event = from_json(composed(parts))
-        interval = epsilon(event, delta=left, relation=relation)
-        told |= {"lower": _finite(interval.lower), "upper": _finite(interval.upper + claimed)}
-        if not found.claims:
-            told["risks"] = risks(event, relation)
-    return told
+        interval = epsilon(event, delta=rest_delta, relation=relation)
+        report |= {"lower": _finite(interval.lower), "upper": _finite(interval.upper + claimed)}
+        if not spending.claims:
+            report["risks"] = risks(event, relation)
+    return report
 
 
 def event_of_phases(path: Path) -> "tuple[DpEvent, NeighboringRelation]":
@@ -89,14 +89,14 @@ def event_of_phases(path: Path) -> "tuple[DpEvent, NeighboringRelation]":
     from privacy.ledger.accountant import composed
     from privacy.ledger.spending import read_spending
 
-    found = read_spending(path)
-    if found.claims:
+    spending = read_spending(path)
+    if spending.claims:
         raise InvalidInputError(
             f"{path.name} holds a bare claim of epsilon and delta: one point and no curve. Leave "
             "out --plot, or describe what was released."
         )
-    parts = [(step.to_json()["event"], step.count) for step in found.schedule]
-    return from_json(composed(parts)), NeighboringRelation[found.relation]
+    parts = [(step.to_json()["event"], step.count) for step in spending.schedule]
+    return from_json(composed(parts)), NeighboringRelation[spending.relation]
 
 
 def show_risks(risks: dict[str, Any]) -> None:
@@ -131,22 +131,22 @@ def show_risks(risks: dict[str, Any]) -> None:
     Console().print(table)
 
 
-def show_plot(found: dict[str, Any]) -> None:
+def show_plot(report: dict[str, Any]) -> None:
     """Name the figure, if one was drawn."""
-    if found.get("plot"):
-        print(f"Curve: {' and '.join(found['plot'])}")
+    if report.get("plot"):
+        print(f"Curve: {' and '.join(report['plot'])}")
 
 
-def show_phases(found: dict[str, Any]) -> None:
+def show_phases(report: dict[str, Any]) -> None:
     """Print a table, and what an attacker gains."""
     from rich.console import Console
     from rich.table import Table
 
-    config = found["config"]
+    config = report["config"]
     table = Table(title=f"{config['phases']}: epsilon at delta {config['delta']:g}")
     table.add_column("what")
     table.add_column("epsilon at most", justify="right")
-    for row in [*found["phases"], {"what": "all together", "upper": found["upper"]}]:
+    for row in [*report["phases"], {"what": "all together", "upper": report["upper"]}]:
         upper = row["upper"]
         table.add_row(row["what"], "no bound" if upper is None else f"{upper:.4g}")
     Console().print(table)
@@ -154,9 +154,9 @@ def show_phases(found: dict[str, Any]) -> None:
         f"Under {config['relation']}, if patients were drawn as the file says: no file shows that. "
         'Batches that were shuffled and not drawn cost more; say so (sampler = "shuffled").'
     )
-    if found["risks"] is not None:
-        show_risks(found["risks"])
-    show_plot(found)
+    if report["risks"] is not None:
+        show_risks(report["risks"])
+    show_plot(report)
 
 
 def _finite(value: float) -> float | None:

@@ -60,11 +60,11 @@ class Predict:
                 f"{self.risks} is there already, and predictions are never overwritten. Choose "
                 "another file with --risks."
             ) from error
-        found = _check(trained, patients)
+        check = _check(trained, patients)
         if self.json:
-            print(json.dumps(found, sort_keys=True))
+            print(json.dumps(check, sort_keys=True))
         else:
-            _print(found, self.risks)
+            _print(check, self.risks)
         return 0
 
 
@@ -73,41 +73,41 @@ def _check(trained: "Trained", patients: "Patients") -> "dict[str, Any]":
 
     from experiments.evaluation import Scored, auc, calibration
 
-    found: dict[str, Any] = {"patients": len(patients), "run": trained.run}
+    check: dict[str, Any] = {"patients": len(patients), "run": trained.run}
     ill = int(patients.outcomes.sum())
     if 0 < ill < len(patients):
         scores = trained.model.scores(trained.params, patients.features, slots=patients.slots)
         site = Scored(scores, patients.outcomes)
         fit = calibration(site)
-        found |= {
+        check |= {
             "with the outcome": ill,
             "AUC": auc({"here": site}),
             "expected over observed": fit.expected_over_observed,
         }
         for name, value in (("in the large", fit.in_the_large), ("slope", fit.slope)):
             if value is not None:  # none where the scores part the outcomes
-                found[f"calibration {name}"] = value.value
+                check[f"calibration {name}"] = value.value
     if len(patients):
         # In public standard deviations from the schema's public mean; 0 and 1 of yes or no.
         means, binary = patients.features.mean(axis=0), trained.schema.binary
         apart = np.where(binary, 0.0, np.abs(means))
         most = [int(k) for k in np.argsort(-apart)[:_DRIFTED] if apart[k] > 0]
-        found["drift"] = {trained.schema.names[k]: float(means[k]) for k in most}
-    return found
+        check["drift"] = {trained.schema.names[k]: float(means[k]) for k in most}
+    return check
 
 
-def _print(found: "dict[str, Any]", risks: Path) -> None:
+def _print(check: "dict[str, Any]", risks: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table(title=f"{found['patients']} risks by run {found['run']} in {risks}")
+    table = Table(title=f"{check['patients']} risks by run {check['run']} in {risks}")
     table.add_column("local check, stays here")
     table.add_column("value", justify="right")
-    for name, value in found.items():
+    for name, value in check.items():
         if name not in ("patients", "run", "drift"):
             table.add_row(name, f"{value:.3f}" if isinstance(value, float) else str(value))
-    if "AUC" not in found:
+    if "AUC" not in check:
         table.add_row("ranking and calibration", "all outcomes are alike")
-    for name, mean in found.get("drift", {}).items():
+    for name, mean in check.get("drift", {}).items():
         table.add_row(f"mean of {name}, in public SDs from the public mean", f"{mean:+.2f}")
     Console().print(table)

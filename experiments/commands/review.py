@@ -74,7 +74,7 @@ class Review:
             write_durably(page, content.encode())
             pages.append(str(page))
         if self.json:
-            told = {
+            report = {
                 "checks": [
                     {"name": c.name, "judgement": str(c.judgement), "values": dict(c.values)}
                     | {"said": said(c)}
@@ -85,7 +85,7 @@ class Review:
                 "files": dict(digests),
                 "pages": pages,
             }
-            print(json.dumps(told, indent=1, sort_keys=True))
+            print(json.dumps(report, indent=1, sort_keys=True))
         else:
             _show(self.path.name, checks, updates, tried)
             print(f"Pages: {', '.join(pages)}")
@@ -102,11 +102,11 @@ class Review:
         if not self.path.exists():
             raise InvalidInputError(f"There is nothing to review at {self.path}.")
         files = self._files()
-        told = read_review(files["review.toml"]) if "review.toml" in files else ReviewFile()
-        checks = list(examine(told.claim, told.training, _parts(files, told)))
+        review_file = read_review(files["review.toml"]) if "review.toml" in files else ReviewFile()
+        checks = list(examine(review_file.claim, review_file.training, _parts(files, review_file)))
         ledgers = [path for name, path in files.items() if path.suffix == ".jsonl"]
         checks += [_ledger(path, self.trust) for path in ledgers]
-        updates, tried, check = attacked(files, told.updates, self.seconds)
+        updates, tried, check = attacked(files, review_file.updates, self.seconds)
         digests = {name: digest_file(path)[1] for name, path in sorted(files.items())}
         if "updates.json" in files:  # the weights that it names lie beside it
             beside = sorted(files["updates.json"].parent.glob("r*.npz"))[:_MOST_DIGESTS]
@@ -118,16 +118,16 @@ class Review:
         if not self.path.is_dir():
             kinds = {".toml": "phases.toml", ".pt": "checkpoint.pt", ".pth": "checkpoint.pt"}
             kinds |= {".json": "events.json"}
-            own = self.path.name in ("review.toml", "updates.json")
+            listed = self.path.name in ("review.toml", "updates.json")
             return {
-                self.path.name if own else kinds.get(self.path.suffix, self.path.name): self.path
+                self.path.name if listed else kinds.get(self.path.suffix, self.path.name): self.path
             }
-        known = (*_SPENT, "review.toml", "updates.json", "before.npz", "after.npz")
-        found = {name: self.path / name for name in known if (self.path / name).is_file()}
-        return found | {path.name: path for path in sorted(self.path.glob("*.jsonl"))}
+        file_names = (*_SPENT, "review.toml", "updates.json", "before.npz", "after.npz")
+        files = {name: self.path / name for name in file_names if (self.path / name).is_file()}
+        return files | {path.name: path for path in sorted(self.path.glob("*.jsonl"))}
 
 
-def _parts(files: "Mapping[str, Path]", told: "ReviewFile") -> "list[Part]":
+def _parts(files: "Mapping[str, Path]", review_file: "ReviewFile") -> "list[Part]":
     from privacy.ledger.spending import read_spending
 
     for name in _SPENT:

@@ -22,13 +22,13 @@ _RESTARTS, _ITERATIONS, _PROBE = 4, 200, 8  # of a search, every time; and of it
 
 
 def attacked(
-    files: Mapping[str, Path], told: "ToldUpdates", seconds: float
+    files: Mapping[str, Path], settings: "ToldUpdates", seconds: float
 ) -> "tuple[list[AttackedUpdate], list[TriedAttack], Check]":
     """Attack each captured update of a folder.
 
     Args:
       files: What is there, by name.
-      told: What the weights are of.
+      settings: What the weights are of.
       seconds: For all attacks but the closed form, which takes milliseconds.
 
     Returns:
@@ -42,40 +42,40 @@ def attacked(
     needed = ["model", "cohort", "learning_rate"]
     if "updates.json" not in files:
         needed += ["batch_size", *(["clip_norm"] if "checkpoint.pt" in files else [])]
-    if lacking := [name for name in needed if getattr(told, name) is None]:
+    if lacking := [name for name in needed if getattr(settings, name) is None]:
         return [], [], Check("updates", Judgement.UNKNOWN, "updates_lacking", {"field": lacking[0]})
     try:
-        found, tried = _attack(files, told, seconds)
+        updates, tried = _attack(files, settings, seconds)
     except InpatientError as error:
         refused = {"reason": str(error)}
         return [], [], Check("updates", Judgement.UNKNOWN, "updates_refused", refused)
-    certified = sum(update.certified for update in found)
+    certified = sum(update.certified for update in updates)
     values = {
-        "count": str(len(found)),
+        "count": str(len(updates)),
         "certified": str(certified),
-        "read": str(sum(update.read for update in found)),
-        "patients": str(sum(update.patients for update in found)),
+        "read": str(sum(update.read for update in updates)),
+        "patients": str(sum(update.patients for update in updates)),
     }
     judgement = Judgement.WRONG if certified else Judgement.HOLDS
-    return found, tried, Check("updates", judgement, f"updates_{judgement}", values)
+    return updates, tried, Check("updates", judgement, f"updates_{judgement}", values)
 
 
 def _attack(
-    files: Mapping[str, Path], told: "ToldUpdates", seconds: float
+    files: Mapping[str, Path], settings: "ToldUpdates", seconds: float
 ) -> "tuple[list[AttackedUpdate], list[TriedAttack]]":
     from attacks.knowledge.priors import Prior
     from attacks.views import GradientView, observe, require
     from experiments.cohorts import load, resolve
     from privacy.review.rendered import Remark
 
-    cohort = load(*resolve(str(told.cohort), None))
-    run = _captured(files, told, cohort)
+    cohort = load(*resolve(str(settings.cohort), None))
+    run = _captured(files, settings, cohort)
     view = require(observe(run, "server_plain"), GradientView, "closed_form")
-    found, tried = try_all(view, Prior.from_schema(cohort.schema), seconds)
-    if told.steps is None and not any(update.certified for update in found):
+    updates, tried = try_all(view, Prior.from_schema(cohort.schema), seconds)
+    if settings.steps is None and not any(update.certified for update in updates):
         one = Remark("note_one_step")
-        found = [replace(update, remarks=(*update.remarks, one)) for update in found]
-    return found, tried
+        updates = [replace(update, remarks=(*update.remarks, one)) for update in updates]
+    return updates, tried
 
 
 @dataclass
@@ -93,11 +93,11 @@ class _Attacked:
         """Whether there is nobody left to prove."""
         return self.reached[0] >= self.patients
 
-    def take(self, attack: str, found: "Reconstruction") -> None:
+    def take(self, attack: str, reconstruction: "Reconstruction") -> None:
         """Keep what an attack reached, if no other reached as much."""
-        if _reached(found) > self.reached:
-            self.attack, self.reached = attack, _reached(found)
-        self.notes = tuple(dict.fromkeys((*self.notes, *found.notes)))
+        if _reached(reconstruction) > self.reached:
+            self.attack, self.reached = attack, _reached(reconstruction)
+        self.notes = tuple(dict.fromkeys((*self.notes, *reconstruction.notes)))
 
 
 def try_all(
@@ -169,15 +169,17 @@ def _try(
                 late += 1
                 continue
             began = clock()
-            found = make_attack(name, restarts=_RESTARTS, iterations=_ITERATIONS).reconstruct(
-                update.view, prior
-            )
+            reconstruction = make_attack(
+                name, restarts=_RESTARTS, iterations=_ITERATIONS
+            ).reconstruct(update.view, prior)
         except InpatientError as error:
             refused[str(error)] = refused.get(str(error), 0) + 1
             continue
         takes = clock() - began
-        update.take(name, found)
-        certified, read = (a + b for a, b in zip((certified, read), _reached(found), strict=True))
+        update.take(name, reconstruction)
+        certified, read = (
+            a + b for a, b in zip((certified, read), _reached(reconstruction), strict=True)
+        )
     remarks = [
         Remark(words, {"count": str(count)})
         for words, count in (("left_time", late), ("left_proved", proved))
@@ -206,8 +208,8 @@ def _suited(view: "GradientView") -> list[str]:
     from attacks.suite import ATTACKS
 
     fitting = [name for name in ATTACKS if ATTACKS[name].arena in _arenas(view)]
-    known = [name for name in _FIRST if name in fitting]
-    return known + [name for name in fitting if name not in known]
+    quickest = [name for name in _FIRST if name in fitting]
+    return quickest + [name for name in fitting if name not in quickest]
 
 
 def _not_suited(view: "GradientView") -> "Iterator[TriedAttack]":
@@ -228,9 +230,9 @@ def _arenas(view: "GradientView") -> tuple[Any, ...]:
     return (Arena.SINGLE,)
 
 
-def _reached(found: "Reconstruction") -> tuple[int, int]:
+def _reached(reconstruction: "Reconstruction") -> tuple[int, int]:
     """Records that are proved, and that are read with more than even odds."""
-    return int(found.certified.sum()), int((found.confidence > 0.5).sum())
+    return int(reconstruction.certified.sum()), int((reconstruction.confidence > 0.5).sum())
 
 
 def _remarks(notes: tuple[str, ...]) -> "tuple[Remark, ...]":
@@ -247,7 +249,7 @@ def _remarks(notes: tuple[str, ...]) -> "tuple[Remark, ...]":
 
 def _captured(
     files: Mapping[str, Path],
-    told: "ToldUpdates",
+    settings: "ToldUpdates",
     cohort: Any,
 ) -> "RunLog":
     from aggregation.capture import from_flower, from_nvflare, from_weights
@@ -257,15 +259,17 @@ def _captured(
     from privacy._foreign import parse_json, read_file
     from privacy.errors import InvalidInputError
 
-    kind, _, width = str(told.model).partition(":")
+    kind, _, width = str(settings.model).partition(":")
     if kind == "mlp" and not width.isdecimal():
-        raise InvalidInputError(f"Expected the model mlp:WIDTH or logistic, got {told.model!r}.")
-    name = kind if kind == "mlp" else str(told.model)
+        raise InvalidInputError(
+            f"Expected the model mlp:WIDTH or logistic, got {settings.model!r}."
+        )
+    name = kind if kind == "mlp" else str(settings.model)
     model = named_model(name, Inputs.of(cohort.schema), width=int(width or 64), seed=0)
     how: dict[str, Any] = {
         "model": model,
-        "learning_rate": told.learning_rate,
-        "optimizer": optimizer_of(told.optimizer, told.momentum, told.weight_decay),
+        "learning_rate": settings.learning_rate,
+        "optimizer": optimizer_of(settings.optimizer, settings.momentum, settings.weight_decay),
         "reach": [reach_of(column) for column in cohort.schema.columns],
     }
     if "updates.json" in files:
@@ -273,10 +277,10 @@ def _captured(
         content: Any = parse_json(read_file(path, what="The index of updates"), what="It")
         program = str(content.get("program", "")) if isinstance(content, dict) else ""
         reader = from_nvflare if program.startswith("nvflare") else from_flower
-        return reader(path.parent, batch_size=told.batch_size, steps=told.steps or 1, **how)
+        return reader(path.parent, batch_size=settings.batch_size, steps=settings.steps or 1, **how)
     before, after = (read_weights(files[f"{name}.npz"]) for name in ("before", "after"))
-    size = int(told.batch_size or 0)
+    size = int(settings.batch_size or 0)
     if "checkpoint.pt" in files:
-        clip_norm = float(told.clip_norm or 0)
+        clip_norm = float(settings.clip_norm or 0)
         return private_step(before, after, files["checkpoint.pt"], clip_norm, size, how)
-    return from_weights(before, after, batch_size=size, steps=told.steps or 1, **how)
+    return from_weights(before, after, batch_size=size, steps=settings.steps or 1, **how)
