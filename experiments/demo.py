@@ -159,8 +159,8 @@ def _named(result: FrontierResult, adversary: str) -> str:
 
 def _deployed(point: AttackedPoint) -> bool:
     """Whether a point is of the federation's own design: its plan, but for who is held out."""
-    own = (Design.SEALED, EPSILON, Regime.FULL, "logistic")
-    return (point.design, point.epsilon, point.regime, point.model) == own
+    federation_design = (Design.SEALED, EPSILON, Regime.FULL, "logistic")
+    return (point.design, point.epsilon, point.regime, point.model) == federation_design
 
 
 def _design(point: AttackedPoint, language: str) -> str:

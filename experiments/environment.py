@@ -156,10 +156,10 @@ def torch_road(
 
 
 def _wants_cuda(environ: Mapping[str, str]) -> bool:
-    asked = environ.get("TORCH", "")
-    if asked not in ("", "cuda"):
-        raise SystemExit(f"TORCH={asked} is not known: say TORCH=cuda, or nothing.")
-    return asked == "cuda"
+    backend = environ.get("TORCH", "")
+    if backend not in ("", "cuda"):
+        raise SystemExit(f"TORCH={backend} is not known: say TORCH=cuda, or nothing.")
+    return backend == "cuda"
 
 
 @dataclass(frozen=True)
@@ -186,8 +186,12 @@ class Mark:
         digest = hashlib.sha256((root / environment.lock).read_bytes())
         if environment.project:
             said = tomllib.loads((root / "pyproject.toml").read_text(encoding="utf-8"))
-            told = (said.get("build-system"), said["project"], said["tool"].get("setuptools"))
-            digest.update(json.dumps(told, sort_keys=True).encode())
+            build_tables = (
+                said.get("build-system"),
+                said["project"],
+                said["tool"].get("setuptools"),
+            )
+            digest.update(json.dumps(build_tables, sort_keys=True).encode())
         wanted = (root / "torch.txt").read_text(encoding="utf-8").strip().removeprefix("torch==")
         return cls(
             folder=str(root / environment.folder),

@@ -185,11 +185,11 @@ def deploy(
 def _check_hospitals(cohort: Cohort, wanted: Wanted) -> None:
     most = cohort.repeats.hospitals
     if most > 1 and (wanted.pass_rounds is not None or wanted.correlated is not None):
-        told = None if wanted.correlated is None else wanted.correlated.told
+        correlation = None if wanted.correlated is None else wanted.correlated.told
         raise RefusedError(
             f"A patient of {cohort.name} may stand in {most} hospitals, and what is proved of "
             "passes and of correlated noise is of patients of one (pass_rounds="
-            f"{wanted.pass_rounds}, correlated={told}). Leave them out."
+            f"{wanted.pass_rounds}, correlated={correlation}). Leave them out."
         )
 
 
@@ -317,7 +317,7 @@ def _hand_out(
     evaluated.save(folder)
     (out / "evidence").mkdir(exist_ok=True)
     held_out, cost = sum(evaluated.plan.declared_sizes), evaluated.epsilon
-    found = [
+    figures = [
         EvaluationResult(
             name, one.value, one.lower, one.upper, one.confidence, held_out,
             cost, evaluated.plan.delta, evaluated.disjoint,
@@ -325,7 +325,7 @@ def _hand_out(
         for name, one in evaluated.figures.items()
         if name in ("AUC", "observed less predicted")
     ]  # fmt: skip
-    save_evidence(out / "evidence" / "evaluation.json", found)
+    save_evidence(out / "evidence" / "evaluation.json", figures)
 
 
 _RUNNING = "running"
@@ -342,9 +342,11 @@ def _publish(out: Path) -> None:
 
 def _sizes(hospitals: Mapping[str, Patients], held: Mapping[str, Patients] | None) -> str:
     sizes = {name: patients.count for name, patients in hospitals.items()}
-    told = f"{sum(sizes.values())}: " + ", ".join(f"{name} {n}" for name, n in sizes.items())
+    summary = f"{sum(sizes.values())}: " + ", ".join(f"{name} {n}" for name, n in sizes.items())
     return (
-        told if held is None else f"{told}; {sum(p.count for p in held.values())} of them held out"
+        summary
+        if held is None
+        else f"{summary}; {sum(p.count for p in held.values())} of them held out"
     )
 
 
@@ -356,5 +358,5 @@ def _repeats(cohort: Cohort) -> dict[str, str]:
 
 
 def _commit() -> str:
-    found = stamp()
-    return f"{found['commit']}{'-dirty' if found['dirty'] else ''}"
+    code_stamp = stamp()
+    return f"{code_stamp['commit']}{'-dirty' if code_stamp['dirty'] else ''}"

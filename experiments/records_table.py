@@ -52,9 +52,9 @@ def query(folder: Path, sql: str, *, seed: int = 0) -> tuple[list[str], list[tup
         base.execute("set enable_progress_bar = false")  # why: it would stand in --json
         base.execute("set lock_configuration = true")
         base.execute("select setseed(?)", [(seed % 1000) / 1000])
-        found = base.execute(sql)
-        columns = [column[0] for column in found.description or ()]
-        return columns, found.fetchall()
+        cursor = base.execute(sql)
+        columns = [column[0] for column in cursor.description or ()]
+        return columns, cursor.fetchall()
     except duckdb.Error as error:
         said = " ".join(str(error).split("\n\nLINE")[0].split()).rstrip(".")
         raise InvalidInputError(
@@ -95,8 +95,8 @@ def _estimates(content: Any, path: _Path = ()) -> frozenset[_Path]:
         return frozenset().union(*(_estimates(one, path) for one in content))
     if not isinstance(content, Mapping):
         return frozenset()
-    own = {path} if "value" in content else set()
-    return frozenset(own).union(*(_estimates(v, (*path, k)) for k, v in content.items()))
+    paths = {path} if "value" in content else set()
+    return frozenset(paths).union(*(_estimates(v, (*path, k)) for k, v in content.items()))
 
 
 def _wrapped(content: Any, estimates: frozenset[_Path], path: _Path = ()) -> Any:

@@ -134,7 +134,7 @@ def _cell(noise_multiplier: float, prob: float, rounds: int, repeats: int) -> li
     fine = epsilon(event, delta=_DELTA, relation=_ADD, width=1e-3)
     width = 0.01 * fine.upper + 1e-3
     step = _longest_step(event, fine.upper + width)
-    asked: dict[str, tuple[str, Callable[[float], Ends]]] = {
+    accountants: dict[str, tuple[str, Callable[[float], Ends]]] = {
         "inpatient 10 %": (_OURS, lambda delta: _ours(event, delta, 0.1)),
         _OURS: (_OURS, lambda delta: _ours(event, delta, 0.01)),
         "prv-accountant": (_OURS, lambda delta: _prv(one, rounds, delta, width / 2)),
@@ -142,9 +142,9 @@ def _cell(noise_multiplier: float, prob: float, rounds: int, repeats: int) -> li
         "Opacus PRV": (_UPPER, lambda delta: _opacus(one, rounds, delta, width)),
         "dp-accounting PLD": (_UPPER, lambda delta: _library(event, delta, step)),
     }
-    found = _in_turn([ask for _, ask in asked.values()], repeats)
-    seconds = {name: median for name, (median, _) in zip(asked, found, strict=True)}
-    proved = max(lower for _, (lower, _) in found)
+    timings = _in_turn([ask for _, ask in accountants.values()], repeats)
+    seconds = {name: median for name, (median, _) in zip(accountants, timings, strict=True)}
+    proved = max(lower for _, (lower, _) in timings)
     return [
         AccountingRow(
             name,
@@ -158,7 +158,9 @@ def _cell(noise_multiplier: float, prob: float, rounds: int, repeats: int) -> li
             beside,
             seconds[name] / seconds[beside],
         )
-        for (name, (beside, _)), (_, (lower, upper)) in zip(asked.items(), found, strict=True)
+        for (name, (beside, _)), (_, (lower, upper)) in zip(
+            accountants.items(), timings, strict=True
+        )
     ]
 
 
@@ -170,18 +172,18 @@ def _longest_step(event: DpEvent, most: float) -> float:
     return step
 
 
-def _in_turn(asked: list[Callable[[float], Ends]], repeats: int) -> list[tuple[float, Ends]]:
+def _in_turn(accountants: list[Callable[[float], Ends]], repeats: int) -> list[tuple[float, Ends]]:
     """Ask each once to warm up, then all of them so many times, one after the other."""
-    seconds = np.zeros((repeats + 1, len(asked)))
-    ends = [(0.0, 0.0)] * len(asked)
+    seconds = np.zeros((repeats + 1, len(accountants)))
+    ends = [(0.0, 0.0)] * len(accountants)
     for turn in range(repeats + 1):
-        for i, ask in enumerate(asked):
-            delta = _DELTA * (1 + 1e-9 * (turn * len(asked) + i))  # no two share what is kept
+        for i, ask in enumerate(accountants):
+            delta = _DELTA * (1 + 1e-9 * (turn * len(accountants) + i))  # no two share what is kept
             start = perf_counter()
             ends[i] = ask(delta)
             seconds[turn, i] = perf_counter() - start
     medians = np.median(seconds[1:], axis=0)
-    return [(float(median), found) for median, found in zip(medians, ends, strict=True)]
+    return [(float(median), interval) for median, interval in zip(medians, ends, strict=True)]
 
 
 def _schedule(different: int, repeats: int) -> AccountingRow:
@@ -212,8 +214,8 @@ def _curve(rounds: int, repeats: int) -> AccountingRow:
 
 
 def _ours(event: DpEvent, delta: float, width: float) -> Ends:
-    found = epsilon(event, delta=delta, relation=_ADD, width=width)
-    return found.lower, found.upper
+    interval = epsilon(event, delta=delta, relation=_ADD, width=width)
+    return interval.lower, interval.upper
 
 
 def _library(event: DpEvent, delta: float, step: float) -> Ends:

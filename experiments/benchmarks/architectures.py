@@ -117,22 +117,22 @@ class Layout:
 
     def largest(self, inputs: Float[np.ndarray, "patients inputs"]) -> NDArray[np.float64]:
         """Code inputs of which each category's largest column is its level."""
-        start, found = len(self.numbers), [inputs[:, : len(self.numbers)]]
+        start, columns = len(self.numbers), [inputs[:, : len(self.numbers)]]
         for count in self.cardinalities:
-            found.append(inputs[:, start : start + count].argmax(axis=1)[:, None])
+            columns.append(inputs[:, start : start + count].argmax(axis=1)[:, None])
             start += count
-        return np.concatenate(found, axis=1)
+        return np.concatenate(columns, axis=1)
 
     def rows(self, coded: Float[np.ndarray, "patients coded"]) -> NDArray[np.float64]:
         """Return coded people as ours: the inverse of ``coded``."""
         places = [*self.numbers, *self.categories]
-        found = np.zeros((len(coded), sum(len(f.columns) for f in places)))
+        rows = np.zeros((len(coded), sum(len(f.columns) for f in places)))
         for values, f in zip(coded.T, places, strict=True):
             if f.numeric:
-                found[:, f.columns[0]] = values
+                rows[:, f.columns[0]] = values
             else:
-                f.write(found, values.astype(np.int64))
-        return found
+                f.write(rows, values.astype(np.int64))
+        return rows
 
 
 @dataclass(frozen=True)
@@ -189,7 +189,7 @@ def measure_architecture(
     rows, torches = [], set()
     for size in sizes:
         for k in range(batches):
-            found = _batch(
+            fields = _batch(
                 python or Path(sys.executable),
                 {
                     "checkout": str(checkout.absolute()), "adult": str(adult.absolute()),
@@ -197,8 +197,8 @@ def measure_architecture(
                     "iterations": iterations, "seed": seed + k,
                 },
             )  # fmt: skip
-            torches.add(found.pop("torch"))
-            rows.append(ArchitectureRow(**found))
+            torches.add(fields.pop("torch"))
+            rows.append(ArchitectureRow(**fields))
     return {
         "tabular_gia": commit_of(checkout),
         "published_steps": PUBLISHED_STEPS,
@@ -209,16 +209,16 @@ def measure_architecture(
 
 def _batch(python: Path, job: dict[str, Any]) -> dict[str, Any]:
     with tempfile.TemporaryDirectory() as folder:  # theirs writes caches where it stands
-        asked, result = Path(folder) / "job.json", Path(folder) / "result.json"
-        asked.write_text(json.dumps(job), encoding="utf-8")
+        job_path, result = Path(folder) / "job.json", Path(folder) / "result.json"
+        job_path.write_text(json.dumps(job), encoding="utf-8")
         program = "experiments.benchmarks.authors_tabular_gia"
         run_authors(
-            [str(python.absolute()), "-m", program, str(asked), str(result)],
+            [str(python.absolute()), "-m", program, str(job_path), str(result)],
             checkout=Path(job["checkout"]),
             folder=Path(folder),
             environment={"PYTHONPATH": str(_ROOT), "OMP_NUM_THREADS": "1"},
             way_out="The interpreter needs both environments (`make bench-authors` makes one); "
             "name it with --python.",
         )
-        found: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
-        return found
+        fields: dict[str, Any] = json.loads(result.read_text(encoding="utf-8"))
+        return fields

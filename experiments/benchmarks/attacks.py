@@ -164,13 +164,13 @@ def _at(
     for name, attack in contenders.items():
         progress(f"{name}, batches of {size}")
         started = perf_counter()
-        found = [attack(case) for case in cases]
+        reconstructions = [attack(case) for case in cases]
         seconds = (perf_counter() - started) / batches
         base = seconds if name == _BASE else base
         accuracy = np.array(
             [
                 matched_accuracies(rows, case.truth, case.prior.features).mean()
-                for rows, case in zip(found, cases, strict=True)
+                for rows, case in zip(reconstructions, cases, strict=True)
             ]
         )
         right = accuracy if name == _BASE else right
@@ -200,8 +200,8 @@ def _batch(size: int, seed: list[int]) -> _Batch:
     plan = undefended_plan("bench", Perceptron(len(cohort.schema), WIDTH), size)
     params = plan.model.initial(rng)
     update = undefended_update(plan, params, batch, outcomes_known=True)
-    told = Knowledge(labels={(0, "one"): batch.outcomes})
-    view = GradientView(plan, "server_plain", told, (update,))
+    knowledge = Knowledge(labels={(0, "one"): batch.outcomes})
+    view = GradientView(plan, "server_plain", knowledge, (update,))
     return _Batch(view, batch.features, batch.outcomes, Prior.from_schema(cohort.schema))
 
 
@@ -229,7 +229,7 @@ def _tableak_loop(batch: _Batch, restarts: int, iterations: int, seed: int) -> N
     relaxation = Relaxation.of(batch.prior, torch.float32)
     y = torch.tensor(batch.labels, dtype=torch.float32)
     rng = np.random.default_rng(seed)
-    found = []
+    candidates = []
     for _ in range(restarts):
         numbers, logits = relaxation.start(1, len(y), rng)
         free = [numbers.requires_grad_(True), logits.requires_grad_(True)]
@@ -240,9 +240,9 @@ def _tableak_loop(batch: _Batch, restarts: int, iterations: int, seed: int) -> N
             soft = relaxation.to_numpy(relaxation.soften(*free)[0])[0]
         valid = project(soft, batch.prior.features)
         loss = _gap(flat(torch.tensor(valid, dtype=torch.float32), y), target)
-        found.append((float(loss.detach()), valid))
-    found.sort(key=lambda pair: pair[0])
-    aligned = align([rows for _, rows in found], batch.labels, batch.prior.features)
+        candidates.append((float(loss.detach()), valid))
+    candidates.sort(key=lambda pair: pair[0])
+    aligned = align([rows for _, rows in candidates], batch.labels, batch.prior.features)
     return median(aligned, batch.prior.features)
 
 

@@ -121,11 +121,11 @@ def _batch(
         y = torch.tensor(labels[None], dtype=torch.float32)
         again = network(inputs(x), y, torch.ones_like(y))[0]
     require_same_gradient(again, target)
-    known = (people.features[:, None, :] == truth[None]).all(axis=2).any(axis=1)
-    prior = Prior.from_table(schema, people.take(np.flatnonzero(~known)))
+    in_batch = (people.features[:, None, :] == truth[None]).all(axis=2).any(axis=1)
+    prior = Prior.from_table(schema, people.take(np.flatnonzero(~in_batch)))
     torch.set_num_threads(1)
     start = perf_counter()
-    found = recovered(
+    reconstruction = recovered(
         target, labels, network, inputs, prior, np.random.default_rng([seed, size]),
         restarts=restarts, iterations=iterations,
     )  # fmt: skip
@@ -138,19 +138,19 @@ def _batch(
         seconds=float(given["seconds"]),
         our_seconds=seconds,
         accuracy=float(matched_accuracies(theirs, truth, prior.features).mean()),
-        our_accuracy=float(matched_accuracies(found, truth, prior.features).mean()),
+        our_accuracy=float(matched_accuracies(reconstruction, truth, prior.features).mean()),
         counted=float(given["accuracy"]),
     )
 
 
-def _theirs(tableak: Path, **asked: int) -> dict[str, NDArray[Any]]:
+def _theirs(tableak: Path, **settings: int) -> dict[str, NDArray[Any]]:
     with tempfile.TemporaryDirectory() as folder:
         job, result = Path(folder) / "job.json", Path(folder) / "result.npz"
-        job.write_text(json.dumps(asked), encoding="utf-8")
+        job.write_text(json.dumps(settings), encoding="utf-8")
         command = [sys.executable, authors_tableak.__file__, str(job), str(result)]
         run_authors(command, checkout=tableak, folder=tableak)
-        with np.load(result) as found:
-            return dict(found)
+        with np.load(result) as archive:
+            return dict(archive)
 
 
 def _name(column: str) -> str:
@@ -203,11 +203,11 @@ def _network(given: dict[str, NDArray[Any]]) -> TwoLayer:
 def _coded(rows: NDArray[Any], schema: Schema) -> NDArray[np.float64]:
     """Their decoded rows (numbers and levels, in the table's order) as ours."""
     groups = list(dict.fromkeys(c.group or c.name for c in schema.columns))
-    found = np.zeros((len(rows), len(schema)))
+    coded = np.zeros((len(rows), len(schema)))
     for k, column in enumerate(schema.columns):
         cells = rows[:, groups.index(column.group or column.name)]
         if column.group:
-            found[:, k] = cells == column.name.partition("=")[2]
+            coded[:, k] = cells == column.name.partition("=")[2]
         else:
-            found[:, k] = (cells.astype(float) - column.mean) / column.sd
-    return found
+            coded[:, k] = (cells.astype(float) - column.mean) / column.sd
+    return coded

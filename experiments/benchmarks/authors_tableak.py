@@ -26,9 +26,9 @@ def main(job: Path, result: Path) -> None:
     inversion.continuous_sigmoid_bound = lambda x, *args, **named: bounded(
         x.clone(), *args, **named
     )
-    asked = json.loads(job.read_text(encoding="utf-8"))
+    settings = json.loads(job.read_text(encoding="utf-8"))
     size, restarts, iterations, seed = (
-        int(asked[name]) for name in ("size", "restarts", "iterations", "seed")
+        int(settings[name]) for name in ("size", "restarts", "iterations", "seed")
     )
     torch.set_num_threads(1)
     torch.manual_seed(seed)
@@ -36,20 +36,22 @@ def main(job: Path, result: Path) -> None:
     dataset.standardize()
     everybody, labels = dataset.get_Xtrain(), dataset.get_ytrain()
     chosen = np.random.default_rng(seed).choice(len(everybody), size, replace=False)
-    batch, own = everybody[chosen], labels[chosen]
+    batch, batch_labels = everybody[chosen], labels[chosen]
     network = import_module("models").FullyConnected(everybody.shape[1], [100, 100, 2])
     criterion = torch.nn.CrossEntropyLoss()
-    loss = criterion(network(batch), own)
+    loss = criterion(network(batch), batch_labels)
     gradient = [g.detach() for g in torch.autograd.grad(loss, list(network.parameters()))]
     start = perf_counter()
-    found = inversion.invert_grad(
-        net=network, training_criterion=criterion, true_grad=gradient, true_label=own,
+    reconstruction = inversion.invert_grad(
+        net=network, training_criterion=criterion, true_grad=gradient, true_label=batch_labels,
         true_data=batch, reconstruction_loss="cosine_sim", dataset=dataset,
         max_iterations=iterations, post_selection=restarts, softmax_trick=True, sigmoid_trick=True,
         pooling="median+softmax",
     )  # fmt: skip
     seconds = perf_counter() - start
-    truth, rows = (dataset.decode_batch(x.detach(), standardized=True) for x in (batch, found))
+    truth, rows = (
+        dataset.decode_batch(x.detach(), standardized=True) for x in (batch, reconstruction)
+    )
     matched = import_module("utils").match_reconstruction_ground_truth(
         truth, rows, dataset.create_tolerance_map()
     )
@@ -66,7 +68,7 @@ def main(job: Path, result: Path) -> None:
         sd=dataset.std.numpy(),
         truth=np.array(truth, dtype=str),
         rows=np.array(rows, dtype=str),
-        labels=own.numpy(),
+        labels=batch_labels.numpy(),
         gradient=torch.cat([g.flatten() for g in gradient]).numpy(),
         weights=torch.cat([p.detach().flatten() for p in network.parameters()]).numpy(),
         seconds=seconds,

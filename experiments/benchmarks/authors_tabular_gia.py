@@ -60,14 +60,14 @@ class _Inverted:
 
 def main(job: Path, result: Path) -> None:
     """Attack one batch twice, score, and write the row."""
-    asked = json.loads(job.read_text(encoding="utf-8"))
+    settings = json.loads(job.read_text(encoding="utf-8"))
     checkout, adult, architecture = (
-        Path(asked["checkout"]),
-        Path(asked["adult"]),
-        asked["architecture"],
+        Path(settings["checkout"]),
+        Path(settings["adult"]),
+        settings["architecture"],
     )
     size, restarts, iterations, seed = (
-        int(asked[name]) for name in ("size", "restarts", "iterations", "seed")
+        int(settings[name]) for name in ("size", "restarts", "iterations", "seed")
     )
     torch.set_num_threads(1)
     people, schema = load_adult(adult)
@@ -81,11 +81,11 @@ def main(job: Path, result: Path) -> None:
 
     def ours(prior: Prior) -> tuple[float, float]:
         start = process_time()
-        found = recovered(
+        reconstruction = recovered(
             theirs.gradient, attacked.labels, network, layout.inputs, prior,
             np.random.default_rng([seed, size]), restarts=restarts, iterations=iterations,
         )  # fmt: skip
-        return _right(found, attacked), process_time() - start
+        return _right(reconstruction, attacked), process_time() - start
 
     schema_accuracy, _ = ours(Prior.from_schema(schema))
     our_accuracy, our_seconds = ours(attacked.marginals)
@@ -100,8 +100,8 @@ def main(job: Path, result: Path) -> None:
         our_accuracy=our_accuracy, schema_accuracy=schema_accuracy,
         guess=float(guesses["best"].mean()), counted=theirs.counted,
     )  # fmt: skip
-    found = {**asdict(row), "torch": torch.__version__}
-    result.write_text(json.dumps(found), encoding="utf-8")
+    fields = {**asdict(row), "torch": torch.__version__}
+    result.write_text(json.dumps(fields), encoding="utf-8")
 
 
 def _right(rows: NDArray[np.float64], attacked: Attacked) -> float:
@@ -133,8 +133,8 @@ def _theirs(
     config = import_module("configs.model.model").ModelConfig(preset=ARCHITECTURES[architecture])
     ordinal = wrapper.infer_encoding_mode(config) == "ordinal"
     torch.manual_seed(seed)
-    told = _feature_schema(layout, attacked.marginals, ordinal=ordinal)
-    module = wrapper.from_config(config, told).eval()
+    feature_schema = _feature_schema(layout, attacked.marginals, ordinal=ordinal)
+    module = wrapper.from_config(config, feature_schema).eval()
     soft = layout.inputs(torch.tensor(attacked.truth, dtype=torch.float32))
     x = torch.tensor(layout.coded(attacked.truth), dtype=torch.float32) if ordinal else soft
     y = torch.tensor(attacked.labels, dtype=torch.float32)[:, None]
@@ -155,14 +155,14 @@ def _theirs(
     metrics = import_module("tabular_gia.metrics.tabular_metrics")
     truth, rows, _ = metrics.prepare_tensors_for_metrics(
         attack.original, attack.best_reconstruction, attack.reconstruction_labels, attack.model,
-        told, 0,
+        feature_schema, 0,
     )  # fmt: skip
-    counted = metrics.compute_reconstruction_metrics(truth, rows, told, 0, seed)
-    found = rows.numpy().astype(np.float64)
+    counted = metrics.compute_reconstruction_metrics(truth, rows, feature_schema, 0, seed)
+    reconstruction = rows.numpy().astype(np.float64)
     return _Inverted(
         module=module,
         gradient=torch.cat([part.flatten() for part in attack.client_gradient]),
-        coded=found if ordinal else layout.largest(found),
+        coded=reconstruction if ordinal else layout.largest(reconstruction),
         seconds=seconds,
         counted=float(counted["aggregate_metrics"]["tableak_acc"]),
     )

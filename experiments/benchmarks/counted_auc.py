@@ -141,20 +141,20 @@ def _simulated(case: Case, runs: int, seed: tuple[int, int]) -> CountedAuc:
     plan = plan_of(_held_out(case, seed, 0), case.epsilon)
     for run in range(runs):
         held = _held_out(case, seed, run)
-        scores = {name: MODEL.scores(PARAMS, own.features) for name, own in held.items()}
+        scores = {name: MODEL.scores(PARAMS, people.features) for name, people in held.items()}
         truth = auc({
             "all": Scored(
                 np.concatenate([*scores.values()]),
-                np.concatenate([own.outcomes for own in held.values()]),
+                np.concatenate([people.outcomes for people in held.values()]),
             )
         })  # fmt: skip
         opened = open_counts(plan, held, scores, edges, Seeded((*seed, run)))
-        found = Evaluated(plan, opened).figures["AUC"]
+        estimate = Evaluated(plan, opened).figures["AUC"]
         patients += sum(map(len, held.values()))
         std = opened.noise_std
-        drowned += found.value is None
-        near += found.value is not None and abs(found.value - truth) <= _NEAR
-        width += found.upper - found.lower
+        drowned += estimate.value is None
+        near += estimate.value is not None and abs(estimate.value - truth) <= _NEAR
+        width += estimate.upper - estimate.lower
     lower, upper = clopper_pearson(near, runs)
     return CountedAuc(case, patients / runs, std, runs, near, lower, upper, drowned, width / runs)
 
@@ -164,18 +164,18 @@ def _held_out(case: Case, seed: tuple[int, int], run: int) -> dict[str, Patients
     if case.held_out == 1:
         return drawn
     return {
-        name: part(own, case.held_out, run=str(run), hospital=name)[1]
-        for name, own in drawn.items()
+        name: part(people, case.held_out, run=str(run), hospital=name)[1]
+        for name, people in drawn.items()
     }
 
 
-def told(found: Mapping[str, Any]) -> str:
+def told(bench: Mapping[str, Any]) -> str:
     """Return what the guide says of a record, in its words; shares are rounded down.
 
     Args:
-      found: What ``measure`` returned for ``CASES``.
+      bench: What ``measure`` returned for ``CASES``.
     """
-    whole, half, dear, few = found["rows"]
+    whole, half, dear, few = bench["rows"]
 
     def percent(row: Mapping[str, Any], name: str = "near") -> int:
         return int(100 * row[name] / row["runs"])  # down
@@ -185,7 +185,7 @@ def told(found: Mapping[str, Any]) -> str:
         f"deviation of {math.ceil(whole['noise_std'])} patients. On {whole['case']['hospitals']} "
         f"simulated hospitals of a stroke trial's shape, all of whose "
         f"{1000 * (whole['patients'] // 1000):,.0f} patients are counted, the AUC is within "
-        f"{found['near']:g} of theirs in {percent(whole)} % of {whole['runs']} runs (95 % interval "
+        f"{bench['near']:g} of theirs in {percent(whole)} % of {whole['runs']} runs (95 % interval "
         f"{math.floor(100 * whole['lower'])} to {math.ceil(100 * whole['upper'])} %). With half of "
         f"them counted it is in {percent(half)} %, and at epsilon {dear['case']['epsilon']:g} in "
         f"{percent(dear)} %. Of {few['case']['hospitals']} hospitals with "
@@ -196,7 +196,7 @@ def told(found: Mapping[str, Any]) -> str:
 
 def plan_of(held: dict[str, Patients], epsilon: float) -> Plan:
     """Return an evaluation's plan at an epsilon, of hospitals with these held-out patients."""
-    sizes = tuple(max(1, len(own)) for own in held.values())
+    sizes = tuple(max(1, len(people)) for people in held.values())
     trained = Plan(
         run="counted", model=MODEL, hospitals=tuple(held), declared_sizes=sizes, rounds=1,
         learning_rate=1.0, noise=NoiseKind.SHARED, scheme="shares", clip_norm=1.0, radius=2**10,

@@ -86,29 +86,29 @@ def measure_deployed(
 
 
 def _row(model: str, network: bool, rounds: int, out: Path, console: Console) -> DeployedRow:
-    asked = LocalRun(
+    local_run = LocalRun(
         out=out, cohort="heart", model=model, epsilon=1.0, scheme="shares", rounds=rounds, seed=1,
         network=network, within=_WITHIN, data_dir=None, json=True,
     )  # fmt: skip
-    return row_of(model, network, deploy_here(asked, console))
+    return row_of(model, network, deploy_here(local_run, console))
 
 
 def row_of(model: str, network: bool, deployed: Deployed) -> DeployedRow:
     """Return what one run took, as it stands in the record."""
-    found, compared = deployed.measured, deployed.compared
-    server = found.relays.get("aggregator", 0)
+    measured, compared = deployed.measured, deployed.compared
+    server = measured.relays.get("aggregator", 0)
     return DeployedRow(
         model,
         network,
-        found.rounds,
+        measured.rounds,
         compared is not None and compared.same_sums,
         round(deployed.seconds, 1),
-        round(found.median_round, 4),
-        round(found.longest_round, 4),
+        round(measured.median_round, 4),
+        round(measured.longest_round, 4),
         round(compared.seconds_a_round, 4) if compared is not None else 0.0,
-        dict(found.bytes_by_kind),
-        dict(found.memory),
-        max((size for name, size in found.relays.items() if name != "aggregator"), default=0),
+        dict(measured.bytes_by_kind),
+        dict(measured.memory),
+        max((size for name, size in measured.relays.items() if name != "aggregator"), default=0),
         server,
-        sorted({name for mapped in found.mapped.values() for name in mapped}),
+        sorted({name for mapped in measured.mapped.values() for name in mapped}),
     )

@@ -68,8 +68,8 @@ class Job:
         """Features and outcomes of one hospital, by number."""
         block = _block(self.hospitals, self.seed, hospital // BLOCK * BLOCK)
         k = hospital % BLOCK
-        own = slice(int(block.offsets[k]), int(block.offsets[k + 1]))
-        return block.features[own], block.outcomes[own]
+        rows = slice(int(block.offsets[k]), int(block.offsets[k + 1]))
+        return block.features[rows], block.outcomes[rows]
 
     def update(
         self, hospital: int, params: Float[np.ndarray, "dim"], source: NoiseSource

@@ -104,8 +104,8 @@ def as_table(filters: Filters) -> str:
     lines = ["| filter | setting | held to | found |", "|---|---|---|---|"]
     for row in filters.rows:
         numbers = [_WORDS[name].format(value) for name, value in row.numbers.items()]
-        found = ", ".join([*(f"`{check}`" for check in row.found), *numbers]) or "as claimed"
-        lines.append(f"| {row.package} `{row.name}` | {row.setting} | {row.claim} | {found} |")
+        findings = ", ".join([*(f"`{check}`" for check in row.found), *numbers]) or "as claimed"
+        lines.append(f"| {row.package} `{row.name}` | {row.setting} | {row.claim} | {findings} |")
     return "\n".join(lines)
 
 
@@ -147,12 +147,12 @@ def _row(
     relation: Relation = Relation.REPLACE_ONE,
     patients: int = 8,
 ) -> PeerFilter:
-    found = check_mechanism(
+    findings = check_mechanism(
         run, event, dim=3, patients=patients, relation=relation, crowd=33, non_finite=non_finite
     )
-    told = found[0].message if found else ""
-    checks = tuple(finding.check for finding in found)
-    return PeerFilter(package, name, promise, setting, claim, checks, told, dict(numbers or {}))
+    message = findings[0].message if findings else ""
+    checks = tuple(finding.check for finding in findings)
+    return PeerFilter(package, name, promise, setting, claim, checks, message, dict(numbers or {}))
 
 
 # --- Flower --------------------------------------------------------------------------------------
@@ -270,9 +270,9 @@ def _local(sensitivity: float) -> Run:
     mod = import_module("flwr.clientapp.mod").LocalDpMod(1.0, sensitivity, 1.0, _DELTA)
 
     def run(rows: Rows, source: Any) -> list[NDArray[Any]]:
-        asked = _flower(np.zeros(rows.shape[1]))
+        request = _flower(np.zeros(rows.shape[1]))
         with numpy_drawing_from(source):
-            sent = mod(asked, None, lambda message, _: _flower(rows.sum(axis=0), to=message))
+            sent = mod(request, None, lambda message, _: _flower(rows.sum(axis=0), to=message))
         return [sent.content["arrays"].to_numpy_ndarrays()[0]]
 
     return run
@@ -391,7 +391,7 @@ def _sparse_vector() -> list[PeerFilter]:
     default = make()
     scalar = 7.25
     sent = _nvflare({"w": np.zeros(_PARAMETERS), "b": np.float64(scalar)}, default)
-    own = PeerFilter(
+    defaults_row = PeerFilter(
         "nvflare",
         "SVTPrivacy",
         promise,
@@ -415,4 +415,4 @@ def _sparse_vector() -> list[PeerFilter]:
         "" if returned else f"No value is ever accepted: it had not returned after {_SECONDS:g} s.",
         {},
     )
-    return [*rows, own, diverged]
+    return [*rows, defaults_row, diverged]

@@ -31,7 +31,7 @@ def main(job: Job) -> dict[str, Any]:
     from flwr.simulation import run_simulation
 
     client, server = ClientApp(), ServerApp()
-    found: dict[str, Any] = {}
+    measurements: dict[str, Any] = {}
 
     # Flower comes without types where it is not installed, and its decorators with it.
     @client.train()  # type: ignore[untyped-decorator]
@@ -66,7 +66,7 @@ def main(job: Job) -> dict[str, Any]:
                 total += reply.content["update"].to_numpy_ndarrays()[0]
             seconds.append(perf_counter() - start)
             sums.append(total.tolist())
-        found.update(seconds=seconds[1:], seeded_sum=sums[0])
+        measurements.update(seconds=seconds[1:], seeded_sum=sums[0])
 
     run_simulation(
         server_app=server,
@@ -74,7 +74,7 @@ def main(job: Job) -> dict[str, Any]:
         num_supernodes=job.hospitals,
         backend_config={"client_resources": {"num_cpus": 1.0, "num_gpus": 0.0}},
     )
-    return found
+    return measurements
 
 
 if __name__ == "__main__":

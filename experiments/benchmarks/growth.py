@@ -82,9 +82,9 @@ def _row(hospitals: int) -> GrowthRow:
     for message in federation.run().transcript:
         size = len(message.to_bytes())
         for party, way in ((message.sender, "sent"), (message.receiver, "received")):
-            told = passed.setdefault(party, {"sent": 0, "received": 0})
-            told[way] += size
-            told[message.kind] = told.get(message.kind, 0) + size
+            traffic = passed.setdefault(party, {"sent": 0, "received": 0})
+            traffic[way] += size
+            traffic[message.kind] = traffic.get(message.kind, 0) + size
     seconds = federation.seconds
     holders = [name for name in map(holder_address, patients) if name in seconds]
 

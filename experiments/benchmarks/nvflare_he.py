@@ -107,8 +107,8 @@ def measure_encrypted_averaging(
     began, folder = time.monotonic(), folder.absolute()
     setting = _Setting([*patients], rounds, learning_rate, clip_norm, folder / "sites")
     setting.place.mkdir(parents=True)
-    for name, own in patients.items():
-        np.savez(setting.place / f"{name}.npz", features=own.features, outcomes=own.outcomes)
+    for name, people in patients.items():
+        np.savez(setting.place / f"{name}.npz", features=people.features, outcomes=people.outcomes)
     kits = _provisioned(folder, setting.hospitals)
     memory = dict.fromkeys([_SERVER, *setting.hospitals], 0)
     with _running(kits) as processes:
@@ -127,7 +127,7 @@ def measure_encrypted_averaging(
     spent = time.monotonic() - began
     keys = {name: (kits[name] / "startup" / _CLIENT_KEYS).read_bytes() for name in patients}
     models = {name: _models(setting.place / f"{name}.jsonl") for name in patients}
-    if any(len(found) != rounds + 1 for found in models.values()):
+    if any(len(site_models) != rounds + 1 for site_models in models.values()):
         raise InpatientError(f"NVFLARE's run did not pass {rounds} models; its logs: {folder}.")
     first = setting.hospitals[0]
     times = [at for at, _ in models[first]]
@@ -142,7 +142,8 @@ def measure_encrypted_averaging(
         clients_with_secret_key=sum(tenseal.context_from(k).is_private() for k in keys.values()),
         opened_by_another=_opened_by_another(patients, setting, keys, models),
         model_error=max(
-            float(np.abs(found[-1][1] - reference[-1]).max()) for found in models.values()
+            float(np.abs(site_models[-1][1] - reference[-1]).max())
+            for site_models in models.values()
         ),
         client_bytes=max(memory[name] for name in patients),
         server_bytes=memory[_SERVER],
@@ -162,8 +163,8 @@ def _trained(
     patients: Mapping[str, Patients], rounds: int, learning_rate: float, clip_norm: float
 ) -> Iterator[Float[np.ndarray, "dim"]]:
     """The same training in one process, in clear: the models, the first included."""
-    features = np.concatenate([own.features for own in patients.values()])
-    outcomes = np.concatenate([own.outcomes for own in patients.values()])
+    features = np.concatenate([people.features for people in patients.values()])
+    outcomes = np.concatenate([people.outcomes for people in patients.values()])
     params = np.zeros(features.shape[1] + 1)
     yield params
     for _ in range(rounds):
@@ -182,17 +183,17 @@ def _opened_by_another(
     context = tenseal.context_from(keys[reader])
     sealed = (setting.place / f"{owner}.sealed").read_bytes()
     opened = np.array(tenseal.ckks_vector_from(context, sealed).decrypt())
-    own = patients[owner]
-    sent = hospital_step(models[owner][1][1], own.features, own.outcomes, setting.learning_rate,
-                         setting.clip_norm)  # fmt: skip
-    return float(np.abs(opened / len(own) - sent).max())
+    people = patients[owner]
+    sent = hospital_step(models[owner][1][1], people.features, people.outcomes,
+                         setting.learning_rate, setting.clip_norm)  # fmt: skip
+    return float(np.abs(opened / len(people) - sent).max())
 
 
 def _models(path: Path) -> list[tuple[float, Float[np.ndarray, "dim"]]]:
     """When each model came to a site, and which."""
     lines = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
-    told = [json.loads(line) for line in lines]
-    return [(one["time"], np.array(one["params"])) for one in told]
+    entries = [json.loads(line) for line in lines]
+    return [(one["time"], np.array(one["params"])) for one in entries]
 
 
 def _provisioned(folder: Path, hospitals: list[str]) -> dict[str, Path]:

@@ -142,11 +142,11 @@ def measure(
         natural(hospitals=hospitals, least=1)
         rng = np.random.default_rng([size, hospitals])
         updates = rng.uniform(-REACH, REACH, (min(SEALED, hospitals), size))
-        found: dict[str, PeerMeasured] = {}
+        measurements: dict[str, PeerMeasured] = {}
         for name, contender in _contenders(peers):
             progress(f"{name}, {size} values, {hospitals} hospitals")
-            found[name] = contender(updates, hospitals, repeats)
-        rows += _rows(found, size, hospitals)
+            measurements[name] = contender(updates, hospitals, repeats)
+        rows += _rows(measurements, size, hospitals)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
     return SealingBenchmark(tuple(rows), versions, peak)
 
@@ -260,10 +260,10 @@ def _contenders(peers: bool) -> Iterator[tuple[str, Contender]]:
         yield from PEERS.items()
 
 
-def _rows(found: dict[str, PeerMeasured], size: int, hospitals: int) -> list[SealingRow]:
-    base = found.get(_BASE)
+def _rows(measurements: dict[str, PeerMeasured], size: int, hospitals: int) -> list[SealingRow]:
+    base = measurements.get(_BASE)
     rows = []
-    for name, m in found.items():
+    for name, m in measurements.items():
         timed = name != "minimum"
         row = SealingRow(
             name,
@@ -293,25 +293,27 @@ def draw(benchmark: SealingBenchmark, hospitals: int) -> Figure:
     rows = [row for row in benchmark.rows if row.hospitals == hospitals]
     names = [name for name in _LOOKS if any(row.name == name for row in rows)]
     figure = Figure(figsize=(0.9 * PAGE, 2.7), layout="constrained")
-    left, right = figure.subplots(1, 2)
+    bytes_axes, seconds_axes = figure.subplots(1, 2)
     for name in names:
         colour, marker, label = _LOOKS[name]
-        own = sorted((r for r in rows if r.name == name), key=lambda r: r.size)
+        points = sorted((r for r in rows if r.name == name), key=lambda r: r.size)
         style = {"color": colour, "marker": marker, "markersize": 3.5, "linewidth": 1.0}
         if name in ("minimum", "aes"):
             style |= {"linestyle": ":", "marker": ""}
-        sized = [r for r in own if r.bytes]
+        sized = [r for r in points if r.bytes]
         if sized:
-            left.plot([r.size for r in sized], [r.bytes for r in sized], label=label, **style)
-        timed = [r for r in own if r.seconds]
+            bytes_axes.plot([r.size for r in sized], [r.bytes for r in sized], label=label, **style)
+        timed = [r for r in points if r.seconds]
         if timed:
-            right.plot([r.size for r in timed], [r.seconds for r in timed], label=label, **style)
-    left.set_ylabel("bytes of one sealed update")
-    right.set_ylabel("seconds to seal one update")
-    for ax in (left, right):
+            seconds_axes.plot(
+                [r.size for r in timed], [r.seconds for r in timed], label=label, **style
+            )
+    bytes_axes.set_ylabel("bytes of one sealed update")
+    seconds_axes.set_ylabel("seconds to seal one update")
+    for ax in (bytes_axes, seconds_axes):
         ax.set(xscale="log", yscale="log", xlabel=f"values ({hospitals} hospitals)")
         for axis in (ax.xaxis, ax.yaxis):
             decades(axis)
         ax.grid(visible=True, which="major", linewidth=0.3)
-    legend(figure, [left, right], columns=4)
+    legend(figure, [bytes_axes, seconds_axes], columns=4)
     return figure

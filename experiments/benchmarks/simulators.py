@@ -60,8 +60,8 @@ def _flower(job: Job) -> tuple[float, NDArray[np.int64]]:
     with TemporaryDirectory() as folder:
         path = Path(folder) / "job.json"
         job.save(path)
-        found = _run([sys.executable, "-m", "experiments.benchmarks.flower_round", str(path)])
-    return float(np.median(found["seconds"])), np.array(found["seeded_sum"], dtype=np.int64)
+        measured = _run([sys.executable, "-m", "experiments.benchmarks.flower_round", str(path)])
+    return float(np.median(measured["seconds"])), np.array(measured["seeded_sum"], dtype=np.int64)
 
 
 def _pfl(python: Path, job: Job, unit: str | None = None) -> tuple[float, NDArray[np.int64] | None]:
@@ -73,11 +73,11 @@ def _pfl(python: Path, job: Job, unit: str | None = None) -> tuple[float, NDArra
         job.save(path)
         start = [str(python), "-m", f"experiments.benchmarks.{module}", str(path)]
         ranges = ([*start, str(low), str(high), *last] for low, high in pairwise(cuts))
-        found = list(pool.map(_run, ranges))
-    seconds = float(np.median(np.max([part["seconds"] for part in found], axis=0)))
+        parts = list(pool.map(_run, ranges))
+    seconds = float(np.median(np.max([part["seconds"] for part in parts], axis=0)))
     if unit is not None:
         return seconds, None
-    return seconds, np.sum([part["seeded_sum"] for part in found], axis=0)
+    return seconds, np.sum([part["seeded_sum"] for part in parts], axis=0)
 
 
 def _run(command: Sequence[str]) -> dict[str, Any]:
@@ -88,8 +88,8 @@ def _run(command: Sequence[str]) -> dict[str, Any]:
             f"The peer `{' '.join(command[:3])}` failed: {done.stderr.strip()[-500:]} "
             "Make its environment anew, or say --ours."
         )
-    found: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
-    return found
+    measurements: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return measurements
 
 
 def _start(command: Sequence[str]) -> subprocess.CompletedProcess[str]:
