@@ -31,13 +31,13 @@ def build(root: Path) -> Path:
     """
     paper = root / "paper"
     records = published(paper)
-    found = numbers(records, paper / "timings.json")
-    write_json(paper / "numbers.json", found)
+    paper_numbers = numbers(records, paper / "timings.json")
+    write_json(paper / "numbers.json", paper_numbers)
     draw(paper / "figures", records)
     if (measured := sealing_told.committed(paper)) is not None:
         save(sealing_told.draw_committed(measured), paper / "figures" / "sealing", replace=True)
     write_page(paper / "frontier.html", Points(records))
-    fill(root, found)
+    fill(root, paper_numbers)
     return compile_pdf(paper)
 
 

@@ -66,10 +66,10 @@ def rows(records: Sequence[Record]) -> list[dict[str, str]]:
     Returns:
       ``cohort``, ``arm``, ``runs``, ``auc`` and ``between``, the last empty for one run.
     """
-    found: dict[tuple[str, CorrelatedArm], list[float]] = {}
+    aucs: dict[tuple[str, CorrelatedArm], list[float]] = {}
     for read in read_correlated(records):
-        found.setdefault((read.point.cohort, read.point.arm), []).append(read.metrics.auc_within)
-    return [_row(cohort, arm, values) for (cohort, arm), values in found.items()]
+        aucs.setdefault((read.point.cohort, read.point.arm), []).append(read.metrics.auc_within)
+    return [_row(cohort, arm, values) for (cohort, arm), values in aucs.items()]
 
 
 def _row(cohort: str, arm: CorrelatedArm, values: Sequence[float]) -> dict[str, str]:

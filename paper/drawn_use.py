@@ -42,8 +42,8 @@ def draw_use(records: Sequence[Record]) -> Figure | None:
     points = Points(records)
     halves = by_cohort([r for r in records if r.config["experiment"] == "joining"])
     whole = cohort_records(halves.get("ist-even", [])).whole
-    found = [points.find(Regime.FULL, "logistic", design, at) for design, at, *_ in _SITES]
-    if None in found or not {arm for arm, *_ in _MODELS} <= {*whole}:
+    drawn_points = [points.find(Regime.FULL, "logistic", design, at) for design, at, *_ in _SITES]
+    if None in drawn_points or not {arm for arm, *_ in _MODELS} <= {*whole}:
         return None
     figure = Figure(figsize=(PAGE, 2.7), layout="constrained")
     sites, risks, treated = figure.subplots(1, 3)
@@ -58,14 +58,14 @@ def _by_hospital(axes: Axes, points: Points) -> None:
     names: list[str] = []
     for k, (design, epsilon, color, marker) in enumerate(_SITES):
         result = points.find(Regime.FULL, "logistic", design, epsilon)
-        own = {} if result is None else result.metrics.auc_sites or {}
-        names = list(own)
-        values = np.array([site.value for site in own.values()])
+        sites = {} if result is None else result.metrics.auc_sites or {}
+        names = list(sites)
+        values = np.array([site.value for site in sites.values()])
         ends = [
-            values - [site.lower for site in own.values()],
-            [site.upper for site in own.values()] - values,
+            values - [site.lower for site in sites.values()],
+            [site.upper for site in sites.values()] - values,
         ]
-        places = np.arange(len(own)) + 0.16 * (k - 1.5)
+        places = np.arange(len(sites)) + 0.16 * (k - 1.5)
         axes.errorbar(
             values, places, xerr=ends, color=color, marker=marker, linestyle="", markersize=3.5,
             linewidth=1,

@@ -21,7 +21,7 @@ _WALKS = {"en": "along walks of {} steps", "zh": "沿 {} 步的轨迹"}
 
 def effort_rows(points: Points) -> list[dict[str, str]]:
     """One row a search and its effort, from least to most."""
-    found = [r for r in points.results if _searches(r)]
+    searches = [r for r in points.results if _searches(r)]
     return [
         {
             "search": name,
@@ -32,7 +32,7 @@ def effort_rows(points: Points) -> list[dict[str, str]]:
             "named": nearest(r.metrics.risks[name].value, 2),
             "named_interval": interval(r.metrics.risks[name], 2),
         }
-        for r in sorted(found, key=_place)
+        for r in sorted(searches, key=_place)
         if isinstance(r.point, FrontierPoint)
         for name in _SEARCHES
         if name in r.metrics.risks

@@ -62,8 +62,8 @@ def few_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
       records: Of the study of joining, of all cohorts.
     """
     rows = []
-    for cohort, own in by_cohort(records).items():
-        sorted_ = cohort_records(own)
+    for cohort, its_records in by_cohort(records).items():
+        sorted_ = cohort_records(its_records)
         if cohort not in _COHORTS["en"] or not sorted_.few or not {_ALL, _OWN} <= {*sorted_.whole}:
             continue
         every = sorted_.whole[_ALL].ends[End.FIT]
@@ -73,7 +73,7 @@ def few_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
         for (arm, epsilon), metrics in sorted(arms.items(), key=_place):
             bare, fitted = metrics.ends[End.BARE], metrics.ends[End.FIT]
             risk = (sorted_.few_risks if arm.few else sorted_.risks).get((arm, epsilon))
-            known = None if risk is None else risk.risks.get(INFORMED)
+            informed = None if risk is None else risk.risks.get(INFORMED)
             public = None if risk is None else risk.risks.get(LIKELIHOOD)
             rows.append(
                 {
@@ -85,7 +85,7 @@ def few_rows(records: Sequence[Record]) -> list[dict[str, Any]]:
                     "less_all": "" if arm is JoiningArm.SEALED else _signed(
                         difference(fitted, every, among)),
                     "gain": _signed(difference(fitted, alone, among)),
-                    "informed": "" if known is None else _told(known, 2),
+                    "informed": "" if informed is None else _told(informed, 2),
                     "curious": "" if public is None else _told(public, 2),
                     "bound": "" if risk is None or risk.bound is None else up(risk.bound),
                 }

@@ -48,9 +48,9 @@ _WHO = {
 
 def inferred_rows(records: Sequence[Record]) -> list[dict[str, str]]:
     """One row a question and design, as text; ``attack`` is empty where the view hides it."""
-    own = [r for r in records if r.config["experiment"] == "inference"]
+    inference_records = [r for r in records if r.config["experiment"] == "inference"]
     kinds = [*QuestionKind]
-    own.sort(
+    inference_records.sort(
         key=lambda r: (
             kinds.index(QuestionKind(r.config["question"])),
             _ORDER.index(r.config["design"]),
@@ -67,7 +67,7 @@ def inferred_rows(records: Sequence[Record]) -> list[dict[str, str]]:
             "without": nearest(r.metrics["baseline"]["value"], 2),
             "bound": "" if r.metrics["bound"] is None else up(r.metrics["bound"]),
         }
-        for r in own
+        for r in inference_records
     ]
 
 
@@ -76,8 +76,8 @@ def sureness_rows(records: Sequence[Record]) -> list[dict[str, str]]:
 
     ``temper``: what its log-likelihoods were divided by; fitted on the simulated ones.
     """
-    own = [r for r in records if r.config["experiment"] == "reliability"]
-    own.sort(
+    reliability_records = [r for r in records if r.config["experiment"] == "reliability"]
+    reliability_records.sort(
         key=lambda r: (
             r.config["regime"],
             _ORDER.index(r.config["design"]),
@@ -96,7 +96,7 @@ def sureness_rows(records: Sequence[Record]) -> list[dict[str, str]]:
             "so": _told(span, 2),
             "lineups": str(span["lineups"]),
         }
-        for r in own
+        for r in reliability_records
         for which in ("simulated", "as it is", "tempered")
         for span in r.metrics[which]
     ]
@@ -156,6 +156,6 @@ def _asked(kind: QuestionKind, language: str) -> str:
     return f"{kind.words}: mean error" if kind in off else kind.words
 
 
-def _told(found: Mapping[str, float], digits: int) -> str:
-    one = Estimate(found["value"], found["lower"], found["upper"])
+def _told(estimate: Mapping[str, float], digits: int) -> str:
+    one = Estimate(estimate["value"], estimate["lower"], estimate["upper"])
     return f"{nearest(one.value, digits)} ({interval(one, digits).replace(' to ', '–')})"

@@ -57,9 +57,9 @@ def joining(records: Sequence[Record]) -> dict[str, Any]:
     Args:
       records: Of this study, of all cohorts.
     """
-    found: dict[str, Any] = {}
-    for cohort, own in by_cohort(records).items():
-        sorted_ = cohort_records(own)
+    cohorts: dict[str, Any] = {}
+    for cohort, its_records in by_cohort(records).items():
+        sorted_ = cohort_records(its_records)
         if {_OWN, _PRIMARY} <= {*sorted_.whole}:
             verdicts = [
                 {
@@ -68,10 +68,10 @@ def joining(records: Sequence[Record]) -> dict[str, Any]:
                     "difference": "" if one.effect is None else _signed(one.effect),
                     "note": one.note,
                 }
-                for one in judged(own)
+                for one in judged(its_records)
                 if one.verdict is not Conclusion.NOT_TRIED
             ]
-            found[HALVES.get(cohort, cohort)] = {
+            cohorts[HALVES.get(cohort, cohort)] = {
                 "arms": _arms(sorted_.whole),
                 "classes": _by_class(sorted_.whole),
                 "growing": [
@@ -100,11 +100,11 @@ def joining(records: Sequence[Record]) -> dict[str, Any]:
                 "scored": str(int(size_classes(_sums(sorted_.whole, _OWN, End.FIT))["all"].sum())),
             }
         elif {_OWN, _PRIMARY} <= {*sorted_.again}:
-            found[cohort] = {
+            cohorts[cohort] = {
                 "classes": _by_class(sorted_.again),
                 "gain": _signed(_gain(sorted_.again)),
             }
-    return found
+    return cohorts
 
 
 def _sums(some: ByArm, arm: tuple[JoiningArm, float | None], end: End) -> HospitalSums:
@@ -112,14 +112,14 @@ def _sums(some: ByArm, arm: tuple[JoiningArm, float | None], end: End) -> Hospit
 
 
 def _gain(some: ByArm, end: End = End.FIT) -> Estimate:
-    own = _sums(some, _OWN, End.FIT)
-    return difference(_sums(some, _PRIMARY, end), own, size_classes(own)["all"])
+    own_sums = _sums(some, _OWN, End.FIT)
+    return difference(_sums(some, _PRIMARY, end), own_sums, size_classes(own_sums)["all"])
 
 
 def _arms(whole: ByArm) -> list[dict[str, str]]:
     """One row an arm: AUC, gain, Brier score and slope, with the bare model and after the fit."""
-    own = _sums(whole, _OWN, End.FIT)
-    everybody = size_classes(own)["all"]
+    own_sums = _sums(whole, _OWN, End.FIT)
+    everybody = size_classes(own_sums)["all"]
     rows = []
     for (arm, epsilon), metrics in sorted(whole.items(), key=_place):
         for end in (End.BARE, End.FIT):
@@ -136,7 +136,7 @@ def _arms(whole: ByArm) -> list[dict[str, str]]:
                     "each": _told(mean_of(sums, everybody, each=True)),
                     "gain": ""
                     if arm is JoiningArm.OWN
-                    else _signed(difference(sums, own, everybody)),
+                    else _signed(difference(sums, own_sums, everybody)),
                     "brier": "" if arm is JoiningArm.SCORE else _told(brier),
                     "slope": "" if calibration is None else _told(calibration.slope, 2),
                     "benefit": ""
@@ -164,13 +164,13 @@ def _place(item: tuple[ArmAt, object]) -> tuple[int, float]:
 
 
 def _by_class(whole: ByArm) -> list[dict[str, str]]:
-    own = _sums(whole, _OWN, End.FIT)
+    own_sums = _sums(whole, _OWN, End.FIT)
     rows = []
-    for name, among in size_classes(own).items():
+    for name, among in size_classes(own_sums).items():
         if not among.any():
             continue
         cells = {
-            label: _signed(difference(_sums(whole, arm, end), own, among))
+            label: _signed(difference(_sums(whole, arm, end), own_sums, among))
             for label, arm, end in (
                 ("none", (JoiningArm.NONE, None), End.FIT),
                 ("bare", _PRIMARY, End.BARE),
@@ -252,8 +252,8 @@ def draw_board(records: Sequence[Record]) -> Figure | None:
 
     Both of the confirmation half of IST; without the records of either there is none.
     """
-    own = [r for r in records if r.config["experiment"].startswith("joining")]
-    sorted_ = cohort_records(by_cohort(own).get("ist-even", []))
+    joining_records = [r for r in records if r.config["experiment"].startswith("joining")]
+    sorted_ = cohort_records(by_cohort(joining_records).get("ist-even", []))
     whole = sorted_.whole
     if not {_OWN, _PRIMARY} <= {*whole} or not {at for _, at, _ in _BOARD} <= {*sorted_.risks}:
         return None
@@ -267,8 +267,8 @@ def draw_board(records: Sequence[Record]) -> Figure | None:
 
 
 def _gains(axes: Axes, whole: ByArm) -> None:
-    own = _sums(whole, _OWN, End.FIT)
-    classes = {name: among for name, among in size_classes(own).items() if among.any()}
+    own_sums = _sums(whole, _OWN, End.FIT)
+    classes = {name: among for name, among in size_classes(own_sums).items() if among.any()}
     lines = {
         "joined: sealed sums, ε = 1, then a fit of its own": (
             _PRIMARY,
@@ -279,9 +279,9 @@ def _gains(axes: Axes, whole: ByArm) -> None:
         "joined: the article's noise": ((JoiningArm.ARTICLE, 1.0), End.BARE, "#D55E00", "s"),
     }
     for k, (label, (arm, end, color, marker)) in enumerate(lines.items()):
-        found = [difference(_sums(whole, arm, end), own, among) for among in classes.values()]
-        values = np.array([one.value for one in found])
-        spread = [values - [f.lower for f in found], [f.upper for f in found] - values]
+        gains = [difference(_sums(whole, arm, end), own_sums, among) for among in classes.values()]
+        values = np.array([one.value for one in gains])
+        spread = [values - [f.lower for f in gains], [f.upper for f in gains] - values]
         places = np.arange(len(classes)) + 0.14 * (2 * k - 1)
         axes.errorbar(places, values, yerr=spread, fmt=marker, color=color, label=label, capsize=2)
     axes.axhline(0, color="black", linewidth=0.8)
@@ -312,14 +312,14 @@ def _risks(axes: Axes, risks: Mapping[ArmAt, FrontierMetrics]) -> None:
         risk, bound = risks[at].risks[INFORMED], risks[at].bound
         ends = [[100 * (risk.value - risk.lower)], [100 * (risk.upper - risk.value)]]
         axes.barh(place, 100 * risk.value, xerr=ends, color=color, height=0.55, capsize=2)
-        told = f"{100 * risk.value:.0f}"
+        annotation = f"{100 * risk.value:.0f}"
         if bound is not None:
-            told += f", proven: at most {of_hundred(bound)}"
+            annotation += f", proven: at most {of_hundred(bound)}"
             axes.plot([100 * bound] * 2, [place - 0.35, place + 0.35], color="black")
         inside = risk.value > 0.6
         beside = 100 * (risk.lower if inside else max(risk.upper, bound or 0.0))
         axes.annotate(
-            told, (beside, place), (-6 if inside else 6, 0), textcoords="offset points",
+            annotation, (beside, place), (-6 if inside else 6, 0), textcoords="offset points",
             va="center", ha="right" if inside else "left", fontsize=9,
             color="white" if inside else "black",
         )  # fmt: skip

@@ -138,9 +138,9 @@ _NOTES = (
 def question_of(text: str, language: str) -> str:
     """A verdict's question as a reader meets it."""
     for pattern, english, chinese in _QUESTIONS:
-        if found := re.fullmatch(pattern, text):
-            told = found.expand(english if language == "en" else chinese)
-            return told if language == "en" else _in_chinese(told)
+        if matched := re.fullmatch(pattern, text):
+            question = matched.expand(english if language == "en" else chinese)
+            return question if language == "en" else _in_chinese(question)
     raise KeyError(text)
 
 
@@ -156,7 +156,7 @@ def note_of(text: str, language: str) -> str:
     return text.replace(", ", "，")
 
 
-def _in_chinese(told: str) -> str:
+def _in_chinese(text: str) -> str:
     for english, chinese in {**_ARMS, **SIZES["zh"]}.items():
-        told = told.replace(english, chinese)
-    return told
+        text = text.replace(english, chinese)
+    return text

@@ -222,18 +222,18 @@ def sentences(records: Sequence[Record]) -> list[dict[str, Any]]:
     return [_judged(one.key, one.sentence, ruling) for one, ruling in ruled if ruling is not None]
 
 
-def _judged(key: str, sentence: Text, found: ClaimFinding | Ruling) -> dict[str, Any]:
-    value, ends = _short(found.value), (_short(found.lower), _short(found.upper))
-    random = found.lower is not None
+def _judged(key: str, sentence: Text, finding: ClaimFinding | Ruling) -> dict[str, Any]:
+    value, ends = _short(finding.value), (_short(finding.lower), _short(finding.upper))
+    random = finding.lower is not None
     english = value + (f" ({' to '.join(ends)})" if random else "")
     chinese = value + (f"（{' 至 '.join(ends)}）" if random else "")
     return {
         "claim": key,
         "sentence": asdict(sentence),
-        "verdict": found.verdict,
+        "verdict": finding.verdict,
         "effect": {
-            "en": f"{found.condition.en} Measured: {found.effect.en}: {english}.",
-            "zh": f"{found.condition.zh}实测：{found.effect.zh}：{chinese}。",
+            "en": f"{finding.condition.en} Measured: {finding.effect.en}: {english}.",
+            "zh": f"{finding.condition.zh}实测：{finding.effect.zh}：{chinese}。",
         },
     }
 
@@ -260,12 +260,12 @@ def _short(value: float | None) -> str:
 
 
 def _of(records: Sequence[Record], experiment: str) -> list[Record]:
-    found = [r for r in records if r.config["experiment"] == experiment]
-    return sorted(found, key=lambda r: (r.config.get("code_version", 0), r.name))
+    its_records = [r for r in records if r.config["experiment"] == experiment]
+    return sorted(its_records, key=lambda r: (r.config.get("code_version", 0), r.name))
 
 
 def _unique(rows: Sequence[dict[str, str]], *keys: str) -> list[dict[str, str]]:
     """The last row of each key, in the keys' order; numbers within them count as numbers."""
-    found = {tuple(row[k] for k in keys): row for row in rows}
-    padded = {key: [re.sub(r"\d+", lambda n: n[0].zfill(6), k) for k in key] for key in found}
-    return [found[key] for key in sorted(found, key=padded.__getitem__)]
+    last_rows = {tuple(row[k] for k in keys): row for row in rows}
+    padded = {key: [re.sub(r"\d+", lambda n: n[0].zfill(6), k) for k in key] for key in last_rows}
+    return [last_rows[key] for key in sorted(last_rows, key=padded.__getitem__)]

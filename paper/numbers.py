@@ -67,7 +67,7 @@ def published(paper: Path) -> list[Record]:
     """
     folder = paper / "records"
     folders = [folder, *sorted(child for child in folder.iterdir() if child.is_dir())]
-    records = [record for own in folders for record in read_records(own)]
+    records = [record for records_folder in folders for record in read_records(records_folder)]
     points = Points(records)
     missing = [name for name, key in NAMED.items() if points.find(*key) is None]
     if missing:
@@ -86,9 +86,9 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
       timings: The sweeps' sidecar, for minutes; it need not exist.
     """
     points = Points(records)
-    found = {name: _must(points, name) for name in NAMED}
-    found |= {n: r for n, key in _OPTIONAL.items() if (r := points.find(*key)) is not None}
-    first = found["full_bare"]
+    named = {name: _must(points, name) for name in NAMED}
+    named |= {n: r for n, key in _OPTIONAL.items() if (r := points.find(*key)) is not None}
+    first = named["full_bare"]
     frontier = [points.records[r.name] for r in points.results]
     others = [r for r in records if r.config["experiment"] != "frontier"]
     joined = [r for r in records if r.config["experiment"].startswith("joining")]
@@ -97,10 +97,10 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "frontier": {
             "rows": [row(r) for r in core(points)],
             "all": str(len(points.results)),
-            "named": {name: row(r) for name, r in found.items()},
+            "named": {name: row(r) for name, r in named.items()},
             "varied": _varied(points, records),
         },
-        "at_risk": _at_risk(found["bare"]),
+        "at_risk": _at_risk(named["bare"]),
         "scaling": learned.scaling(records),
         "correction": learned.correction(records),
         "acceptance": learned.acceptance(records),
@@ -131,14 +131,14 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "claims_asked": str(len(CLAIMS)),
         "theory": theory([r for r in points.results if r.point.cohort == "heart"]),
         "reproduce": reproduce([*frontier, *others], timings),
-        "cost_full": _difference(found, "full_bare", "full_sealed"),
-        "cost_small": _difference(found, "bare", "sealed"),
-        "gain_full": _difference(found, "full_sealed", "full_local", sign=True),
-        "gain_small": _difference(found, "sealed", "local", sign=True),
+        "cost_full": _difference(named, "full_bare", "full_sealed"),
+        "cost_small": _difference(named, "bare", "sealed"),
+        "gain_full": _difference(named, "full_sealed", "full_local", sign=True),
+        "gain_small": _difference(named, "sealed", "local", sign=True),
         "delta": power_of_ten(DELTA),
         "lineup": str(LINEUP),
         "guess": nearest(1 / LINEUP, 2),
-        "validations": str(len(found["sealed"].point.seeds)),
+        "validations": str(len(named["sealed"].point.seeds)),
         "commits": ", ".join(sorted({r.stamp["commit"][:8] for r in [*frontier, *others]})),
         "wrap": tiny(max(r.metrics.wrap_probability for r in points.results)),
         "switzerland_negatives": str(sites["switzerland"].negatives),
@@ -155,9 +155,9 @@ def _must(points: Points, name: str) -> FrontierResult:
 
 
 def _difference(
-    found: dict[str, FrontierResult], better: str, worse: str, *, sign: bool = False
+    named: dict[str, FrontierResult], better: str, worse: str, *, sign: bool = False
 ) -> str:
-    first, second = (found[name].metrics.auc_within.value for name in (better, worse))
+    first, second = (named[name].metrics.auc_within.value for name in (better, worse))
     return (signed if sign else nearest)(first - second)
 
 

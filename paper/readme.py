@@ -69,7 +69,9 @@ def fill(root: Path, numbers: Mapping[str, Any]) -> None:
     Raises:
       InvalidInputError: A page has lost a mark.
     """
-    pages = [(lang, name, parts) for lang, own in PAGES.items() for name, parts in own.items()]
+    pages = [
+        (lang, name, parts) for lang, blocks in PAGES.items() for name, parts in blocks.items()
+    ]
     for language, name, parts in pages:
         path = root / name
         text = path.read_text(encoding="utf-8")
@@ -120,11 +122,11 @@ def _fill(paragraph: str, values: Mapping[str, str]) -> str:
 
 
 def _value(numbers: Mapping[str, Any], place: str) -> str:
-    found: Any = numbers
+    node: Any = numbers
     for step in place.split("."):
-        found = found.get(step, "—") if isinstance(found, Mapping) else "—"
-    told = str(found)  # a dash between signed ends would read as a third sign
-    return told if told[:1] in "+−" else told.replace(" to ", "–")
+        node = node.get(step, "—") if isinstance(node, Mapping) else "—"
+    text = str(node)  # a dash between signed ends would read as a third sign
+    return text if text[:1] in "+−" else text.replace(" to ", "–")
 
 
 def _records(numbers: Mapping[str, Any], language: str) -> str:
@@ -164,8 +166,8 @@ def _claims(numbers: Mapping[str, Any], language: str) -> str:
     table = _judged(body, language)
     if len(body) == int(numbers["claims_asked"]):
         return table
-    left = PARTLY[language].format(judged=len(body), asked=numbers["claims_asked"])
-    return f"{table}\n\n{left}"
+    note = PARTLY[language].format(judged=len(body), asked=numbers["claims_asked"])
+    return f"{table}\n\n{note}"
 
 
 def _judged(rows: Sequence[Mapping[str, Any]], language: str) -> str:
@@ -208,34 +210,34 @@ def _joining(numbers: Mapping[str, Any], language: str) -> str:
             question_of(one["question"], language),
             f"**{VERDICTS[language][one['verdict']]}**",
             COMMA[language].join(
-                told for told in (one["difference"], note_of(one["note"], language)) if told
+                words for words in (one["difference"], note_of(one["note"], language)) if words
             ),
         )
         for one in halves["confirmed"]["verdicts"]
     ]
     tables.append(table(HEADINGS[language]["verdicts"], verdicts))
     if risks := halves["confirmed"]["risks"]:
-        told = ARMS[language]
+        arms = ARMS[language]
         body = [
             (
-                told.get(row["arm"], row["arm"]),
+                arms.get(row["arm"], row["arm"]),
                 row["epsilon"] or "∞",
-                told.get(row["curious"], row["curious"]),
-                told.get(row["informed"], row["informed"]),
-                told.get(row["bound"], row["bound"]),
+                arms.get(row["curious"], row["curious"]),
+                arms.get(row["informed"], row["informed"]),
+                arms.get(row["bound"], row["bound"]),
             )
             for row in risks
         ]
         tables.append(table(HEADINGS[language]["risks"], body))
     tables += [
-        _by_class(numbers["joining"][cohort], told, language)
-        for cohort, told in CONTRASTS[language].items()
+        _by_class(numbers["joining"][cohort], words, language)
+        for cohort, words in CONTRASTS[language].items()
         if cohort in numbers["joining"]
     ]
     return _in("\n\n".join(tables), language)
 
 
-def _by_class(found: Mapping[str, Any], words: str, language: str) -> str:
+def _by_class(gains: Mapping[str, Any], words: str, language: str) -> str:
     """What joining gains by size of hospital; a cohort without a published score has none."""
     body = [
         (
@@ -243,7 +245,7 @@ def _by_class(found: Mapping[str, Any], words: str, language: str) -> str:
             row["hospitals"],
             *(row.get(cell, "—") for cell in ("fit", "none", "article", "score")),
         )
-        for row in found["classes"]
+        for row in gains["classes"]
     ]
     return f"{words}\n\n{table(HEADINGS[language]['classes'], body)}"
 

@@ -75,16 +75,16 @@ def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
     """
     seconds = _seconds(timings)
     ours = [r for r in records if FRONTIER.made(r)]
-    rows, left = [], {r.name: r for r in ours}
-    quick = _taken(left, _names(quick_grid()))
+    rows, remaining = [], {r.name: r for r in ours}
+    quick = _taken(remaining, _names(quick_grid()))
     rows.append(_row("the demo's points", "inpatient frontier --quick --out paper", quick, seconds))
     for name in GROUPS:
-        found = _taken(left, _names(group(name)))
+        group_records = _taken(remaining, _names(group(name)))
         rows.append(
             _row(
                 _GROUPS.get(name, name),
                 f"inpatient frontier --groups {name} --out paper",
-                found,
+                group_records,
                 seconds,
             )
         )
@@ -98,13 +98,13 @@ def reproduce(records: Sequence[Record], timings: Path) -> list[dict[str, str]]:
 def _row(
     what: str, command: str, records: Sequence[Record], seconds: Mapping[str, float]
 ) -> dict[str, str]:
-    known = [seconds[r.name] for r in records if r.name in seconds]
-    minutes = nearest(sum(known) / 60, 1) if known and len(known) == len(records) else "—"
+    timed = [seconds[r.name] for r in records if r.name in seconds]
+    minutes = nearest(sum(timed) / 60, 1) if timed and len(timed) == len(records) else "—"
     return {"what": what, "command": command, "records": str(len(records)), "minutes": minutes}
 
 
-def _taken(left: dict[str, Record], names: Iterable[str]) -> list[Record]:
-    return [left.pop(name) for name in sorted(names) if name in left]
+def _taken(remaining: dict[str, Record], names: Iterable[str]) -> list[Record]:
+    return [remaining.pop(name) for name in sorted(names) if name in remaining]
 
 
 def _names(points: Iterable[Any]) -> set[str]:

@@ -37,21 +37,21 @@ def spread_rows(records: Sequence[Record], points: Points) -> list[dict[str, str
       interval (``frontier_interval`` ...); what the frontier has no record of is empty there.
     """
     rows = []
-    own = read_spread([r for r in records if r.config["experiment"] == "spread"])
-    for read in sorted(own, key=lambda one: _place(one.point)):
-        point, found = read.point, read.metrics
+    spreads = read_spread([r for r in records if r.config["experiment"] == "spread"])
+    for read in sorted(spreads, key=lambda one: _place(one.point)):
+        point, metrics = read.point, read.metrics
         beside = points.find(point.regime, point.model, point.design, point.epsilon)
         auc = None if beside is None else beside.metrics.auc_within
         rows.append(
             {
                 "design": point.design.value,
                 "epsilon": epsilon(point.epsilon),
-                "runs": str(len(found.runs)),
+                "runs": str(len(metrics.runs)),
                 "frontier": "" if auc is None else nearest(auc.value),
                 "frontier_interval": "" if auc is None else interval(auc),
-                "auc": nearest(found.auc_within.value),
-                "auc_interval": interval(found.auc_within),
-                "single_interval": interval(found.single),
+                "auc": nearest(metrics.auc_within.value),
+                "auc_interval": interval(metrics.auc_within),
+                "single_interval": interval(metrics.single),
             }
         )
     return rows

@@ -67,8 +67,8 @@ def tables_of(records: Sequence[Record]) -> list[dict[str, Any]]:
     Args:
       records: Of all studies.
     """
-    own = [r for r in records if r.config["experiment"] == "deidentified"]
-    read = sorted(read_tables(own), key=lambda one: (one.point.quasi, one.point.curator))
+    table_records = [r for r in records if r.config["experiment"] == "deidentified"]
+    read = sorted(read_tables(table_records), key=lambda one: (one.point.quasi, one.point.curator))
     return [
         {
             "way": asdict(way_of(one.point)),
