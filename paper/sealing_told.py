@@ -42,10 +42,10 @@ class Target:
         Raises:
           InvalidInputError: The benchmark lacks one of the two rows.
         """
-        own, other = (
+        ours, theirs = (
             _value(benchmark, name, hospitals, self.quantity) for name in (self.scheme, self.beside)
         )
-        return own / other
+        return ours / theirs
 
 
 TARGETS = (
@@ -67,8 +67,8 @@ def committed(paper: Path) -> SealingBenchmark | None:
         return None
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
-        found = tuple(SealingRow(**row) for row in content["rows"])
-        return SealingBenchmark(found, dict(content["peers"]), int(content["peak_bytes"]))
+        measured = tuple(SealingRow(**row) for row in content["rows"])
+        return SealingBenchmark(measured, dict(content["peers"]), int(content["peak_bytes"]))
     except (KeyError, TypeError, ValueError) as error:
         raise InvalidInputError(
             f"{path} is no record of this benchmark ({error}). Measure it again: inpatient bench "
@@ -103,10 +103,9 @@ def rows(benchmark: SealingBenchmark | None) -> list[dict[str, Any]]:
 
 def _value(benchmark: SealingBenchmark, name: str, hospitals: int, quantity: str) -> float:
     for row in benchmark.rows:
-        if (row.name, row.size, row.hospitals) == (name, _AT, hospitals):
-            found = getattr(row, quantity)
-            if found:
-                return float(found)
+        same = (row.name, row.size, row.hospitals) == (name, _AT, hospitals)
+        if same and (measured := getattr(row, quantity)):
+            return float(measured)
     raise InvalidInputError(
         f"The benchmark has no {quantity} of {name} at {_AT} values and {hospitals} hospitals: "
         "measure it with its peers (make bench)."

@@ -104,11 +104,11 @@ def committed(paper: Path) -> Speed | None:
         return None
     rounds, inversion = (_content(path) for path in paths.values())
     try:
-        rows = tuple(many_hospitals.FederationRow(**row) for row in rounds.pop("rows"))
-        found = tuple(attacks.AttacksRow(**row) for row in inversion.pop("rows"))
+        round_rows = tuple(many_hospitals.FederationRow(**row) for row in rounds.pop("rows"))
+        attack_rows = tuple(attacks.AttacksRow(**row) for row in inversion.pop("rows"))
         return Speed(
-            many_hospitals.FederationBenchmark(rows, **rounds),
-            attacks.AttacksBenchmark(found, **inversion),
+            many_hospitals.FederationBenchmark(round_rows, **rounds),
+            attacks.AttacksBenchmark(attack_rows, **inversion),
         )
     except (KeyError, TypeError) as error:
         raise InvalidInputError(
@@ -125,4 +125,5 @@ def _content(path: Path) -> dict[str, Any]:
         raise InvalidInputError(f"{path} is not JSON ({error}). Measure it again.") from error
     if not isinstance(content, dict):
         raise InvalidInputError(f"{path} holds no benchmark. Measure it again.")
+    content.pop("stamp", None)  # older records have none
     return content

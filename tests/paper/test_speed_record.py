@@ -56,7 +56,8 @@ def write(folder: Path, federation_: str, attacks_: str) -> None:
 def test_what_was_written_is_read_and_told(tmp_path: Path) -> None:
     assert committed(tmp_path) is None
     made = speed()
-    write(tmp_path, *(json.dumps(b.to_json()) for b in (made.rounds, made.inversion)))
+    stamp = {"stamp": {"commit": "a", "dirty": False}}
+    write(tmp_path, json.dumps(made.rounds.to_json()), json.dumps(made.inversion.to_json() | stamp))
     found = committed(tmp_path)
     assert found == made
     assert found.words() == {
@@ -116,11 +117,11 @@ def test_ten_rounds_while_a_peer_s_simulator_does_one(peer: str) -> None:
 
 @pytest.mark.parametrize("size", [8, 32])
 def test_the_search_is_ten_times_faster_than_the_loop_and_no_less_accurate(size: int) -> None:
-    """Equal: the 95 % interval of the difference on the same batches does not lie below zero."""
+    """No less: the 95 % interval of the difference lies above a twentieth of the features lost."""
     ours = measured().attack("tableak", size)
     assert 1 / ours.ratio >= 10
     assert ours.gain_half is not None
-    assert ours.gain + ours.gain_half >= 0
+    assert ours.gain - ours.gain_half > -0.05  # that no difference was found would show nothing
 
 
 def test_the_cascade_is_fifty_times_faster_where_spear_applies() -> None:
