@@ -1,6 +1,6 @@
 """Our search beside its authors' code, on the same gradients: the tables of ``docs/results``.
 
-``paper/bench/authors.json`` and ``paper/bench/tabular_gia*.json``, one of each run, are what
+``paper/bench/authors*.json`` and ``paper/bench/tabular_gia*.json``, one of each run, are what
 ``inpatient bench authors`` wrote.
 """
 
@@ -16,7 +16,6 @@ from privacy.errors import InvalidInputError
 
 __all__ = [
     "architecture_rows", "architectures_block", "authors_block", "authors_rows", "committed",
-    "committed_architectures",
 ]  # fmt: skip
 
 _HEADINGS = {
@@ -32,37 +31,34 @@ _ARCHITECTURE_HEADINGS = {
     "zh": ("网络", "人数", "作者的步数（一次启动）", "我们的重启次数，步数", "作者的代码：正确",
            "我们的：正确", "我们的，仅知表结构", "猜测", "作者的秒数", "我们的"),
 }  # fmt: skip
+_FILES = {"tableak": "authors*.json", "tabular_gia": "tabular_gia*.json"}
 _ARCHITECTURES = {"mlp": "MLP", "resnet": "ResNet", "fttransformer": "FT-Transformer"}
 
 
-def committed(paper: Path) -> Mapping[str, Any] | None:
-    """Return what was measured; None where nothing was.
+def committed(paper: Path, program: str) -> Sequence[Mapping[str, Any]]:
+    """Return what was measured beside authors' code, run by run; nothing where nothing was.
 
-    Raises:
-      InvalidInputError: It was measured with uncommitted code.
-    """
-    path = paper / "bench" / "authors.json"
-    return read_bench(path) if path.exists() else None
-
-
-def committed_architectures(paper: Path) -> Sequence[Mapping[str, Any]]:
-    """Return what was measured beside tabular-GIA, run by run; nothing where nothing was.
+    Args:
+      paper: The folder.
+      program: ``tableak`` or ``tabular_gia``.
 
     Raises:
       InvalidInputError: One was measured with uncommitted code, or beside another version.
     """
-    runs = [read_bench(path) for path in sorted((paper / "bench").glob("tabular_gia*.json"))]
-    versions = sorted({run["tabular_gia"] for run in runs})
+    runs = [read_bench(path) for path in sorted((paper / "bench").glob(_FILES[program]))]
+    versions = sorted({run[program] for run in runs})
     if len(versions) > 1:
         raise InvalidInputError(
-            f"paper/bench holds runs beside {len(versions)} versions of tabular-GIA ("
+            f"paper/bench holds runs beside {len(versions)} versions of {program} ("
             f"{', '.join(versions)}); keep those of one, so that one table can hold them."
         )
     return runs
 
 
-def authors_rows(content: Mapping[str, Any] | None) -> list[dict[str, str]]:
-    """One row a batch, as text; none where nothing was measured."""
+def authors_rows(runs: Sequence[Mapping[str, Any]]) -> list[dict[str, str]]:
+    """One row a batch, as text, the smaller first; none where nothing was measured."""
+    rows = [row for run in runs for row in run["rows"]]
+    rows.sort(key=lambda row: row["size"])
     return [
         {
             "size": str(row["size"]),
@@ -73,7 +69,7 @@ def authors_rows(content: Mapping[str, Any] | None) -> list[dict[str, str]]:
             "our_seconds": nearest(row["our_seconds"], 1),
             "ratio": nearest(row["seconds"] / row["our_seconds"], 1),
         }
-        for row in ([] if content is None else content["rows"])
+        for row in rows
     ]
 
 

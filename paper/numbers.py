@@ -111,9 +111,9 @@ def numbers(records: Sequence[Record], timings: Path) -> dict[str, Any]:
         "best": best_of(points),
         "clipping": clipping_of(points),
         "effort": effort_rows(points),
-        "authors": authors_told.authors_rows(authors_told.committed(timings.parent)),
+        "authors": authors_told.authors_rows(authors_told.committed(timings.parent, "tableak")),
         "architectures": authors_told.architecture_rows(
-            authors_told.committed_architectures(timings.parent)
+            authors_told.committed(timings.parent, "tabular_gia")
         ),
         "inferred": inferred_rows(records),
         "sureness": sureness_rows(records),

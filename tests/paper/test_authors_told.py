@@ -11,7 +11,6 @@ from paper.authors_told import (
     architecture_rows,
     authors_rows,
     committed,
-    committed_architectures,
 )
 from paper.readme import block
 from privacy.errors import InvalidInputError
@@ -21,29 +20,31 @@ NUMBER = re.compile(r"\d+(?:\.\d+)?")
 
 
 def test_ours_finds_as_much_in_less_time_and_both_counts_of_theirs_agree() -> None:
-    content = committed(PAPER)
-    assert content is not None and re.fullmatch(r"[0-9a-f]{40}", content["tableak"])
-    for row in content["rows"]:
+    runs = committed(PAPER, "tableak")
+    assert runs and all(re.fullmatch(r"[0-9a-f]{40}", run["tableak"]) for run in runs)
+    measured = [row for run in runs for row in run["rows"]]
+    assert {row["size"] for row in measured} == {8, 32}
+    for row in measured:
         assert (row["restarts"], row["iterations"]) == (30, 1500)
         assert row["counted"] == pytest.approx(row["accuracy"], abs=0.01)
         assert row["our_accuracy"] > row["accuracy"] - 0.03
         assert row["seconds"] > 5 * row["our_seconds"]
-    rows = authors_rows(content)
+    rows = authors_rows(runs)
     rows = json.loads(json.dumps(rows, sort_keys=True))  # as numbers.json keeps them
     told = {lang: block("authors", {"authors": rows}, lang) for lang in ("en", "zh")}
     assert told["en"].splitlines()[2].startswith("| 8 | 30, 1500 | 0.")
     assert sorted(NUMBER.findall(told["en"])) == sorted(NUMBER.findall(told["zh"]))
-    assert told["en"].count("\n") == 1 + len(content["rows"])
+    assert told["en"].count("\n") == 1 + len(measured)
 
 
 def test_what_was_not_measured_or_not_from_a_clean_commit_is_not_told(tmp_path: Path) -> None:
-    assert committed(tmp_path) is None
+    assert committed(tmp_path, "tableak") == []
     for language in ("en", "zh"):
         assert block("authors", {"authors": []}, language) == NOTHING_YET[language]
     (tmp_path / "bench").mkdir()
     (tmp_path / "bench" / "authors.json").write_text(json.dumps({"stamp": {"dirty": True}}))
     with pytest.raises(InvalidInputError, match="clean commit"):
-        committed(tmp_path)
+        committed(tmp_path, "tableak")
 
 
 def row(**of: object) -> dict[str, object]:
@@ -56,7 +57,7 @@ def row(**of: object) -> dict[str, object]:
 
 
 def test_beside_tabular_gia_both_had_as_many_gradients_and_every_network_is_told() -> None:
-    runs = committed_architectures(PAPER)
+    runs = committed(PAPER, "tabular_gia")
     assert all(re.fullmatch(r"[0-9a-f]{40}", run["tabular_gia"]) for run in runs)
     measured = [r for run in runs for r in run["rows"]]
     assert {r["architecture"] for r in measured} == {"mlp", "resnet", "fttransformer"}
@@ -95,7 +96,7 @@ def test_networks_stand_together_each_with_both_efforts() -> None:
 
 
 def test_runs_beside_two_versions_or_from_a_dirty_tree_are_not_told(tmp_path: Path) -> None:
-    assert committed_architectures(tmp_path) == []
+    assert committed(tmp_path, "tabular_gia") == []
     (tmp_path / "bench").mkdir()
     for k, name in enumerate(("tabular_gia_mlp", "tabular_gia_mlp-2")):
         content = {
@@ -105,7 +106,7 @@ def test_runs_beside_two_versions_or_from_a_dirty_tree_are_not_told(tmp_path: Pa
         }
         (tmp_path / "bench" / f"{name}.json").write_text(json.dumps(content))
     with pytest.raises(InvalidInputError, match="v0, v1"):
-        committed_architectures(tmp_path)
+        committed(tmp_path, "tabular_gia")
     (tmp_path / "bench" / "tabular_gia_mlp.json").write_text(json.dumps({"stamp": {"dirty": True}}))
     with pytest.raises(InvalidInputError, match="clean commit"):
-        committed_architectures(tmp_path)
+        committed(tmp_path, "tabular_gia")
