@@ -147,6 +147,16 @@ def test_the_others_of_a_sampled_round_have_a_poisson_samples_moments(size: int)
     np.testing.assert_allclose(found, expected, rtol=1e-3, atol=1e-3)
 
 
+def test_rounding_is_of_everybody_whom_an_upload_holds() -> None:
+    """A twelfth a patient and coordinate: what is left of a noiseless sum that is known."""
+    people = {"north": cohort(0)["north"], "east": cohort(0)["east"].take(np.arange(7))}
+    done = run(6, patients=people, **LOGISTIC | {"rounds": 2})
+    openings = Openings.of(done.view("server_plain"))
+    held = [len(people[u.hospital]) for u in openings.uploads]
+    assert sorted(set(held)) == [7, 60]
+    np.testing.assert_allclose(openings.lower @ openings.lower.T, np.diag(held) / 12)
+
+
 def test_who_is_weighed_adds_so_much_of_a_gradient_and_may_be_as_far_off() -> None:
     """Half of what the same person adds unweighed, each coordinate rounded."""
     fields: dict[str, Any] = LOGISTIC | NOISE
