@@ -164,10 +164,10 @@ class _Reader:
             case "countersigned":
                 self._countersigned(content)
 
-    def _book(self, unit: Unit) -> Filter:
+    def _book(self, unit: str) -> Filter:
         if unit not in self._filters:
             raise CorruptMessageError(f"its ledger holds no budget for the unit {str(unit)!r}")
-        return self._filters[unit]
+        return self._filters[Unit(unit)]
 
     def _plan(self, content: Mapping[str, Any]) -> None:
         book = self._book(content["unit"])
